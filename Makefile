@@ -1,0 +1,53 @@
+# Set-up, checks and the demo. Everything runs in .venv, which builds itself from the pinned versions in constraints.txt.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format docs clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo 'PYTHON=python3.12 chooses the interpreter that builds .venv (3.11 or newer).'
+
+demo: $(VENV)/ready-core  ## learn a world model of real Doom, train an agent in it, report (ARGS="--fresh" starts over)
+	$(VENV)/bin/videogen-dream demo $(ARGS)
+
+test: $(VENV)/ready-test  ## the whole suite but the slow tests (ARGS="-k name" chooses)
+	$(RUN) pytest -m "not slow and not gpu and not network" --durations=15 $(ARGS)
+
+test-slow: $(VENV)/ready-test  ## the slow tests: minutes each
+	$(RUN) pytest -m "slow and not gpu and not network" --durations=15 $(ARGS)
+
+lint: $(VENV)/ready-dev  ## ruff and mypy
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	@# mypy cannot follow package-dir's renaming, so it reads the installed layout made of links
+	@rm -rf .typed && mkdir -p .typed/worldmodel
+	@cd .typed/worldmodel && ln -s ../../worldmodel/* ../../envs ../../agents ../../training .
+	MYPYPATH=.typed $(RUN) mypy -p worldmodel
+
+format: $(VENV)/ready-dev  ## sort imports, fix what ruff can, format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+docs: $(VENV)/ready-docs  ## build docs/_build/index.html
+	$(RUN) sphinx -W --keep-going docs docs/_build
+
+clean:  ## remove what building and checking left; .venv and runs/ stay
+	rm -rf build dist *.egg-info docs/_build .typed .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Stamps: set up once, and again when the versions change. A richer set-up (dev) also counts as the plainer ones.
+EXTRAS_core :=
+EXTRAS_test := [test]
+EXTRAS_dev := [test,dev]
+EXTRAS_docs := [docs]
+
+$(VENV)/ready-%: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e '.$(EXTRAS_$*)'
+	@touch $@ $(VENV)/ready-core $(if $(filter dev,$*),$(VENV)/ready-test)

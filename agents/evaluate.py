@@ -1,0 +1,201 @@
+"""How well a policy plays: returns over seeded episodes, real or dreamt, with a 95 % interval.
+
+Letters: n envs side by side.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+import worldmodel  # noqa: F401 (registers the env ids)
+from worldmodel.agents.scripted import Policy, RandomPolicy
+from worldmodel.data import ActionSpec
+from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
+from worldmodel.model import WorldModel
+from worldmodel.progress import progress
+from worldmodel.statistics import mean_with_interval
+
+PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed), as RandomPolicy
+View = tuple[WorldModel | str | os.PathLike, str]  # model and obs of a DreamView
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Results of episodes; entry i belongs to the episode that was reset with seed + i."""
+
+    env_id: str
+    seed: int
+    returns: tuple[float, ...]  # in the game's native reward where the env tells it, else in the env's
+    env_returns: tuple[float, ...]  # in the env's reward
+    lengths: tuple[int, ...]  # steps
+
+    @property
+    def mean(self) -> float:
+        """Mean native return."""
+        return mean_with_interval(self.returns)[0]
+
+    @property
+    def half_width(self) -> float:
+        """Half width of the mean's 95 % t-interval."""
+        return mean_with_interval(self.returns)[1]
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.half_width:.1f} (95 %, {len(self.returns)} episodes of {self.env_id})"
+
+
+class Comparison(NamedTuple):
+    """An agent and random play on the same seeds."""
+
+    agent: Evaluation
+    random: Evaluation
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """Mean of agent less random, episode by episode, and the half width of its 95 % interval."""
+        return mean_with_interval(np.subtract(self.agent.returns, self.random.returns))
+
+
+def evaluate(
+    policy: Policy | PolicyFactory,
+    env_id: str,
+    episodes: int,
+    seed: int = 0,
+    *,
+    view: View | None = None,
+    num_envs: int = 10,
+    **env_kwargs: Any,
+) -> Evaluation:
+    """Play whole episodes and add up their rewards.
+
+    Episode i is reset with seed + i, however many envs play side by side, and draws what it draws from that seed too: a
+    factory makes each episode its own policy, an agent is reseeded (`seed_rows`). Other policies are only reset.
+
+    Args:
+        policy: a policy, or what makes one.
+        env_id: of a real game or of a dream.
+        episodes: how many.
+        view: (model, obs): show the real game as this model's dream would.
+        num_envs: n at most; real games run in threads, a dream as one batch.
+        env_kwargs: for the env, e.g. horizon=100, which a dream needs.
+    """
+    if episodes < 1 or num_envs < 1:
+        raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
+    envs = _make_envs(env_id, min(num_envs, episodes), env_kwargs)
+    try:
+        if view is not None:
+            envs = DreamViewVector(envs, *view)
+        return _play(policy, envs, env_id, episodes, seed)
+    finally:
+        envs.close()
+
+
+def compare_with_random(
+    policy: Policy | PolicyFactory,
+    env_id: str,
+    episodes: int,
+    seed: int = 0,
+    *,
+    view: View | None = None,
+    **options: Any,
+) -> Comparison:
+    """Evaluate a policy, and random play on the same seeds; arguments as in `evaluate`."""
+    agent = evaluate(policy, env_id, episodes, seed, view=view, **options)
+    return Comparison(agent, evaluate(RandomPolicy, env_id, episodes, seed, **options))  # blind, so it needs no view
+
+
+def action_spec_of(space: gym.Space) -> ActionSpec:
+    """A Gymnasium action space as an ActionSpec without names."""
+    if isinstance(space, gym.spaces.Discrete) and space.start == 0:
+        return ActionSpec(kind="discrete", n=int(space.n))
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
+        return ActionSpec(kind="box", n=space.shape[0], low=tuple(space.low.tolist()), high=tuple(space.high.tolist()))
+    raise ValueError(f"actions must be Discrete from 0 or a Box of one dimension, got {space}")
+
+
+def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
+    if gym.spec(env_id).vector_entry_point is None:
+        return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
+    envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
+    if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.horizon is None:
+        raise ValueError(f"a dream may never end: give evaluate(..., {env_id!r}, ...) a horizon, e.g. horizon=200")
+    return envs
+
+
+def _play(policy: Policy | PolicyFactory, envs: VectorEnv, env_id: str, episodes: int, seed: int) -> Evaluation:
+    count = envs.num_envs
+    player = _OneEach(policy, envs) if callable(policy) else _Lasting(policy)
+    returns, env_returns = np.zeros(episodes), np.zeros(episodes)
+    lengths, finished = np.zeros(episodes, np.int64), np.zeros(episodes, bool)
+    episode_of = np.arange(count)  # which episode each row plays
+    playing = np.ones(count, bool)
+    begun = count  # episodes begun so far
+    observations, _ = envs.reset(seed=[seed + i for i in range(count)])
+    player.begin(np.arange(count), seed + episode_of)
+    with progress(episodes, "episode", f"play {env_id}") as bar:
+        while playing.any():
+            observations, rewards, terminations, truncations, infos = envs.step(player.act(observations))
+            ids = episode_of[playing]
+            returns[ids] += infos.get("native_reward", rewards)[playing]
+            env_returns[ids] += rewards[playing]
+            lengths[ids] += 1
+            ended = np.flatnonzero(playing & (terminations | truncations))
+            if not len(ended):
+                continue
+            bar.update(len(ended))
+            finished[episode_of[ended]] = True
+            bar.note(f"mean return {returns[finished].mean():.1f}")
+            again = ended[: episodes - begun]  # rows for which an episode is left
+            playing[ended[len(again) :]] = False
+            if len(again):
+                episode_of[again] = begun + np.arange(len(again))
+                begun += len(again)
+                mask = np.isin(np.arange(count), again)
+                seeds = [seed + int(i) for i in episode_of]  # of the rows in the mask; the others go on
+                observations, _ = envs.reset(seed=seeds, options={"reset_mask": mask})
+                player.begin(again, seed + episode_of[again])
+    return Evaluation(
+        env_id=env_id,
+        seed=seed,
+        returns=tuple(returns.tolist()),
+        env_returns=tuple(env_returns.tolist()),
+        lengths=tuple(lengths.tolist()),
+    )
+
+
+class _Lasting:
+    """A policy that plays all episodes."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        policy.reset()
+
+    def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
+        self._policy.reset(rows)
+        if hasattr(self._policy, "seed_rows"):
+            self._policy.seed_rows(rows, seeds)
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        return self._policy.act(observations)
+
+
+class _OneEach:
+    """A policy of its own for every episode."""
+
+    def __init__(self, factory: PolicyFactory, envs: VectorEnv) -> None:
+        self._factory = factory
+        self._spec = action_spec_of(envs.single_action_space)
+        self._policies: dict[int, Policy] = {}
+
+    def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
+        self._policies |= {int(row): self._factory(self._spec, 1, int(s)) for row, s in zip(rows, seeds, strict=True)}
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [self._policies[row].act(observations[row : row + 1]) for row in range(len(observations))]
+        )

@@ -1,0 +1,34 @@
+"""Environments: the real games (ViZDoom) and the dreams learned from them.
+
+Names load when first used, so that importing this package starts neither torch nor ViZDoom.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "envs":
+    raise ImportError(
+        "This package is imported as 'worldmodel.envs', not as 'envs' (it would load all a second time). "
+        "Write: import worldmodel.envs"
+    )
+
+if TYPE_CHECKING:
+    from worldmodel.envs.dream_env import DreamEnv
+    from worldmodel.envs.dream_vector_env import DreamVectorEnv
+    from worldmodel.envs.vizdoom_env import VizdoomEnv
+    from worldmodel.envs.wrappers import DreamView
+
+__all__ = ["DreamEnv", "DreamVectorEnv", "DreamView", "VizdoomEnv"]
+
+_MODULES = {
+    "DreamEnv": "worldmodel.envs.dream_env",
+    "DreamVectorEnv": "worldmodel.envs.dream_vector_env",
+    "DreamView": "worldmodel.envs.wrappers",
+    "VizdoomEnv": "worldmodel.envs.vizdoom_env",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'worldmodel.envs' has no attribute {name!r}")

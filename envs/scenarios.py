@@ -1,0 +1,106 @@
+"""The Doom scenarios: what can be pressed, what is measured, when time is up.
+
+Actions are "noop" and then one button each, in the order of `buttons`. Signals are ViZDoom game variables.
+"""
+
+from dataclasses import dataclass
+
+from worldmodel.names import did_you_mean
+
+_HEALTH_GATHERING_BUTTONS = ("TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """One Doom map with its controls."""
+
+    name: str
+    buttons: tuple[str, ...]  # ViZDoom button names
+    signals: tuple[str, ...]  # ViZDoom game variable names
+    timeout: int | None  # tics (35 per second) after which play is cut off; None: never
+    settings: str | None = None  # None: ViZDoom ships map and settings; else the settings of a map that is fetched
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Readable names; the action's index is the place in this tuple."""
+        return ("noop", *(button.lower() for button in self.buttons))
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            name="health_gathering",
+            buttons=_HEALTH_GATHERING_BUTTONS,
+            signals=("HEALTH",),
+            timeout=2100,
+        ),
+        Scenario(
+            name="health_gathering_supreme",
+            buttons=_HEALTH_GATHERING_BUTTONS,
+            signals=("HEALTH",),
+            timeout=2100,
+        ),
+        Scenario(
+            name="take_cover",
+            buttons=("MOVE_LEFT", "MOVE_RIGHT"),
+            signals=("HEALTH",),
+            timeout=None,
+        ),
+        Scenario(
+            name="defend_the_center",
+            buttons=("TURN_LEFT", "TURN_RIGHT", "ATTACK"),
+            signals=("HEALTH", "AMMO2", "KILLCOUNT"),
+            timeout=2100,
+        ),
+        Scenario(
+            name="deadly_corridor",
+            buttons=(
+                "MOVE_LEFT",
+                "MOVE_RIGHT",
+                "ATTACK",
+                "MOVE_FORWARD",
+                "MOVE_BACKWARD",
+                "TURN_LEFT",
+                "TURN_RIGHT",
+            ),
+            signals=("HEALTH", "ARMOR", "AMMO2", "KILLCOUNT"),
+            timeout=2100,
+        ),
+        Scenario(
+            name="basic",
+            buttons=("MOVE_LEFT", "MOVE_RIGHT", "ATTACK"),
+            signals=("AMMO2", "KILLCOUNT"),
+            timeout=300,
+        ),
+        Scenario(
+            name="battle2",
+            buttons=(
+                "MOVE_FORWARD",
+                "MOVE_BACKWARD",
+                "MOVE_LEFT",
+                "MOVE_RIGHT",
+                "TURN_LEFT",
+                "TURN_RIGHT",
+                "ATTACK",
+            ),
+            signals=("HEALTH", "AMMO2", "KILLCOUNT"),
+            timeout=2100,
+            settings="""
+                doom_map = map01
+                doom_skill = 2
+                episode_start_time = 14
+                render_crosshair = true
+                render_decals = false
+                render_particles = false
+            """,
+        ),
+    )
+}
+
+
+def find_scenario(name: str) -> Scenario:
+    """The scenario called `name`; an unknown name raises ValueError with the nearest valid one."""
+    if name not in SCENARIOS:
+        raise ValueError(f"unknown scenario {name!r}.{did_you_mean(str(name), SCENARIOS)}")
+    return SCENARIOS[name]

@@ -1,0 +1,153 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from tests.tiny import tiny_world
+from tests.toy_game import ToyGame, best_action, seeing_world
+from worldmodel.agents.evaluate import Evaluation, action_spec_of, compare_with_random, evaluate
+from worldmodel.agents.sb3 import AgentConfig, load_agent, train_ppo
+from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
+from worldmodel.data import ActionSpec
+from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.envs.wrappers import ThreadVectorEnv
+
+GAME = "EvaluateToy-v0"
+DREAM = "VideoGenDream-Doom"
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    gym.register(GAME, entry_point=ToyGame)
+    yield
+    del gym.registry[GAME]
+
+
+class BestPolicy:
+    """Sees what earns reward; remembers which rows it was told to reset."""
+
+    def __init__(self):
+        self.resets = []
+
+    def act(self, observations):
+        return best_action(observations)
+
+    def reset(self, rows=None):
+        self.resets.append(None if rows is None else list(rows))
+
+
+def length_of(seed):
+    game = ToyGame()
+    game.reset(seed=seed)
+    return game.left
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 10])
+def test_episode_i_is_the_one_with_seed_plus_i_however_many_play(num_envs):
+    result = evaluate(BestPolicy(), GAME, episodes=7, seed=20, num_envs=num_envs)
+    assert list(result.lengths) == [length_of(20 + i) for i in range(7)]
+    assert result.returns == tuple(map(float, result.lengths))  # native: 1 per step for the best policy
+    assert result.env_returns == tuple(10.0 * r for r in result.returns)  # the env's own unit
+
+
+@pytest.mark.parametrize("factory", [RandomPolicy, StickyPolicy])
+def test_a_factorys_episodes_do_not_depend_on_how_many_play(factory):
+    one, many = (evaluate(factory, GAME, episodes=9, seed=3, num_envs=n) for n in (1, 4))
+    assert one == many
+    assert len(set(one.returns)) > 1
+    assert evaluate(factory, GAME, episodes=9, seed=30) != one
+
+
+def test_a_policy_is_told_which_rows_begin_anew():
+    policy = BestPolicy()
+    evaluate(policy, GAME, episodes=5, num_envs=2)
+    assert policy.resets[:2] == [None, [0, 1]]
+    assert sum(map(len, policy.resets[2:])) == 3  # the remaining episodes, each in one row
+
+
+def test_every_game_is_closed_also_after_an_error():
+    closed = []
+
+    class Closes(ToyGame):
+        def close(self):
+            closed.append(self)
+
+    class Fails(BestPolicy):
+        def act(self, observations):
+            raise RuntimeError("no idea")
+
+    gym.registry[GAME].entry_point = Closes
+    with pytest.raises(RuntimeError, match="no idea"):
+        evaluate(Fails(), GAME, episodes=3)
+    assert len(closed) == 3
+
+
+def test_a_view_shows_the_game_as_the_dream_would():
+    seen = []
+
+    class Watches(BestPolicy):
+        def act(self, observations):
+            seen.append(observations)
+            return np.zeros(len(observations), np.int64)
+
+    evaluate(Watches(), GAME, episodes=2, view=(seeing_world(), "codes"))
+    assert {(o.dtype, o.shape) for o in seen} == {(np.dtype(np.int64), (2, 2, 2, 2))}
+    assert len(np.unique(seen)) > 3
+
+
+def test_a_dream_is_evaluated_as_one_batch_with_the_rows_own_seeds():
+    world = tiny_world()
+    result = evaluate(RandomPolicy, DREAM, episodes=5, seed=8, num_envs=3, model=world, horizon=4)
+    assert result.lengths == (4,) * 5 and result.returns == result.env_returns
+    env, policy = DreamEnv(world, horizon=4), RandomPolicy(ActionSpec(kind="discrete", n=3), 1, seed=12)
+    observation = env.reset(seed=12)[0]
+    alone = sum(env.step(int(policy.act(observation[None])[0]))[1] for _ in range(4))
+    np.testing.assert_allclose(result.returns[4], alone, rtol=1e-5)
+
+
+def test_a_dream_without_an_end_is_refused():
+    with pytest.raises(ValueError, match="horizon=200"):
+        evaluate(RandomPolicy, DREAM, episodes=2, model=tiny_world())
+
+
+def test_random_play_meets_the_same_seeds():
+    agent, random = comparison = compare_with_random(BestPolicy(), GAME, 6, seed=5)
+    assert agent.lengths == random.lengths and agent.seed == random.seed
+    assert agent.returns == evaluate(BestPolicy(), GAME, 6, seed=5).returns
+    gain, half_width = comparison.gain
+    assert gain == pytest.approx(agent.mean - random.mean) and gain - half_width > 0
+
+
+def test_an_agent_is_reseeded_for_every_episode(tmp_path):
+    config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, n_epochs=1, features_dim=8, channels=4)
+    train_ppo(ThreadVectorEnv(ToyGame, 2), config, tmp_path)
+    results = [
+        evaluate(load_agent(tmp_path / "agent", seed=s), GAME, 8, num_envs=n) for s, n in ((0, 2), (1, 2), (0, 8))
+    ]
+    assert results[0] == results[1] == results[2]
+
+
+def test_mean_and_interval_follow_from_the_returns():
+    result = Evaluation(env_id="Game", seed=0, returns=(1.0, 2.0, 3.0), env_returns=(0.0,) * 3, lengths=(1, 1, 1))
+    assert result.mean == 2.0
+    assert result.half_width == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # t(0.975, 2) = 4.303, deviation 1
+    assert str(result) == "2.0 ± 2.5 (95 %, 3 episodes of Game)"
+
+
+@pytest.mark.parametrize("numbers", [{"episodes": 0}, {"episodes": 3, "num_envs": 0}])
+def test_bad_numbers_are_refused(numbers):
+    with pytest.raises(ValueError, match="episodes and num_envs must be at least 1"):
+        evaluate(BestPolicy(), GAME, **numbers)
+
+
+def test_an_unknown_game_is_told_by_gymnasium():
+    with pytest.raises(gym.error.NameNotFound):
+        evaluate(BestPolicy(), "VideoGenReal-Dooom", 1)
+
+
+def test_action_spaces_become_specs():
+    box = gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 2]))
+    assert action_spec_of(box) == ActionSpec(kind="box", n=2, low=(-1.0, 0.0), high=(1.0, 2.0))
+    assert action_spec_of(gym.spaces.Discrete(4)) == ActionSpec(kind="discrete", n=4)
+    for space in (gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.Box(0, 1, (2, 2))):
+        with pytest.raises(ValueError, match="Discrete from 0 or a Box of one dimension"):
+            action_spec_of(space)

@@ -1,0 +1,363 @@
+import json
+import random
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from safetensors.torch import load_file, save_file
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecTransposeImage
+
+from tests.tiny import tiny_world
+from tests.toy_game import ToyGame
+from worldmodel.agents.sb3 import (
+    REAL_GAME,
+    Agent,
+    AgentConfig,
+    AgentMeta,
+    SB3VecEnv,
+    load_agent,
+    load_ppo,
+    save_agent,
+    train_policy,
+    train_ppo,
+)
+from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.wrappers import ThreadVectorEnv
+
+META = AgentMeta(env_id="Toy", view="rgb", world_model="doom-hg")
+
+
+def small(**changes):
+    sizes = {
+        "steps": 16,
+        "num_envs": 4,
+        "n_steps": 4,
+        "batch_size": 8,
+        "n_epochs": 1,
+        "features_dim": 16,
+        "channels": 4,
+    }
+    return AgentConfig(**sizes | changes)
+
+
+def toys(num_envs=4):
+    return SyncVectorEnv([ToyGame] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model, its config, and the folder it was saved to."""
+    config = small(frame_stack=3)
+    return train_ppo(toys(), config, tmp_path / "run", META), config, tmp_path / "run" / "agent"
+
+
+# --- the adapter -----------------------------------------------------------------------------------------------------
+
+
+def assert_same_infos(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_the_adapter_gives_what_stable_baselines3s_own_vec_env_gives():
+    ours, theirs = SB3VecEnv(toys(3)), DummyVecEnv([ToyGame] * 3)
+    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
+    ours.seed(5), theirs.seed(5)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
+    ends = 0
+    for step in range(12):
+        mine, others = (env.step(np.array([0, 1, step % 3])) for env in (ours, theirs))
+        for one, other in zip(mine[:3], others[:3], strict=True):
+            np.testing.assert_array_equal(one, other)
+        for one, other in zip(mine[3], others[3], strict=True):
+            # Stable-Baselines3's env says it at every step, ours at the end, where it is read.
+            assert one.pop("TimeLimit.truncated", False) == other.pop("TimeLimit.truncated")
+            assert_same_infos(one, other)
+        for one, other in zip(ours.reset_infos, theirs.reset_infos, strict=True):
+            assert_same_infos(one, other)
+        ends += mine[2].sum()
+    assert ends > 4
+
+
+def test_a_dream_reports_its_last_observation_and_truncation():
+    envs = SB3VecEnv(DreamVectorEnv(3, tiny_world(), horizon=2))
+    envs.seed(0)
+    envs.reset()
+    envs.step(np.zeros(3, np.int64))
+    observations, rewards, dones, infos = envs.step(np.zeros(3, np.int64))
+    assert dones.tolist() == [True] * 3 and rewards.dtype == np.float32
+    for row in range(3):
+        assert infos[row]["TimeLimit.truncated"] is True
+        assert infos[row].keys() >= {"nll", "entropy", "HEALTH"}
+        assert not np.array_equal(infos[row]["terminal_observation"], observations[row])
+
+
+def test_frames_can_be_shown():
+    envs = SB3VecEnv(DreamVectorEnv(4, tiny_world(), render_mode="rgb_array"))
+    observations = envs.reset()
+    np.testing.assert_array_equal(envs.get_images(), observations)
+    assert envs.render().shape == (32, 32, 3)  # tiled
+
+
+def test_reset_options_reach_the_env():
+    envs = SB3VecEnv(DreamVectorEnv(2, tiny_world()))
+    envs.set_options({"nonsense": 1})
+    with pytest.raises(ValueError, match="unknown reset option 'nonsense'"):
+        envs.reset()
+
+
+@pytest.mark.parametrize("mode", ["next_step", "disabled"])
+def test_any_other_autoreset_is_refused(mode):
+    with pytest.raises(ValueError, match="needs autoreset_mode='same_step'"):
+        SB3VecEnv(DreamVectorEnv(2, tiny_world(), autoreset_mode=mode))
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_ppo_learns_what_earns_reward(tmp_path):
+    """A colour tells the right action."""
+    sizes = {"num_envs": 16, "n_steps": 16, "batch_size": 64, "n_epochs": 4, "features_dim": 64, "channels": 16}
+    config = small(steps=3000, learning_rate=2e-3, gamma=0.0, frame_stack=1, **sizes)
+    model = train_ppo(toys(16), config, tmp_path)
+    envs, agent = SB3VecEnv(toys(16)), Agent.of(model, config)
+    envs.seed(100)
+    observations, earned = envs.reset(), []
+    for _ in range(40):
+        observations, rewards, dones, _ = envs.step(agent.act(observations))
+        agent.reset(np.flatnonzero(dones))
+        earned.append(rewards)
+    assert np.mean(earned) > 5.5  # random: 3.3; always right: 10
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent"])
+def test_an_agent_trains_in_a_dream(tmp_path, obs):
+    envs = DreamVectorEnv(4, tiny_world(), obs=obs, horizon=3)
+    train_ppo(envs, small(), tmp_path)
+    agent = load_agent(tmp_path / "agent")
+    assert agent.act(envs.reset(seed=0)[0]).shape == (4,)
+
+
+def test_codes_are_refused_as_input(tmp_path):
+    with pytest.raises(ValueError, match="Codes are names"):
+        train_ppo(DreamVectorEnv(4, tiny_world(), obs="codes"), small(), tmp_path)
+
+
+def test_the_config_and_the_env_must_agree_on_the_number_of_rows(tmp_path):
+    with pytest.raises(ValueError, match="num_envs=4, the env has 2"):
+        train_ppo(toys(2), small(), tmp_path)
+
+
+def test_the_same_seed_trains_the_same_agent_and_leaves_the_global_generators_alone(tmp_path):
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    weights = []
+    for run, seed in enumerate((3, 3, 4)):
+        train_ppo(toys(), small(seed=seed, steps=32), tmp_path / str(run))
+        weights.append(load_file(tmp_path / str(run) / "agent" / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+    after = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
+    assert before[0] == after[0] and np.array_equal(before[1], after[1]) and torch.equal(before[2], after[2])
+
+
+def test_every_update_leaves_a_loadable_agent_and_may_be_the_last(tmp_path):
+    seen = []
+
+    def on_rollout(model):
+        seen.append(model.num_timesteps)
+        load_agent(tmp_path / "agent")
+        return len(seen) < 2
+
+    model = train_ppo(toys(), small(steps=160), tmp_path, on_rollout=on_rollout)
+    assert seen[:2] == [16, 32] and model.num_timesteps < 48
+
+
+def test_a_run_folder_holds_config_and_metrics(tmp_path):
+    train_ppo(toys(), small(steps=48), tmp_path, META)
+    assert json.loads((tmp_path / "config.json").read_text())["meta"]["world_model"] == "doom-hg"
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 3 and lines[-1]["time/total_timesteps"] == 48 and "rollout/ep_rew_mean" in lines[-1]
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_train_policy_plays_the_real_game(tmp_path):
+    gym.register("SB3Toy-v0", entry_point=ToyGame)
+    try:
+        folder = train_policy("SB3Toy-v0", 16, tmp_path, config=small(frame_stack=4))
+    finally:
+        del gym.registry["SB3Toy-v0"]
+    agent = load_agent(folder)
+    assert agent.meta == AgentMeta(env_id="SB3Toy-v0", view="real")
+    assert agent.file.training.steps == 16 and agent.file.training.frame_stack == 4
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_loaded_agent_acts_as_the_one_that_was_saved(trained):
+    model, config, folder = trained
+    saved, loaded = Agent.of(model, config, META), load_agent(folder)
+    assert loaded.meta == META and loaded.file.training == config
+    envs = toys()
+    observations = envs.reset(seed=0)[0]
+    for _ in range(5):
+        actions = saved.act(observations)
+        np.testing.assert_array_equal(loaded.act(observations), actions)
+        observations = envs.step(actions)[0]
+
+
+def test_training_goes_on_from_a_saved_agent(trained):
+    model, _, folder = trained
+    again = load_ppo(folder, toys())
+    for one, other in zip(again.policy.parameters(), model.policy.parameters(), strict=True):
+        assert torch.equal(one, other)
+    again.learn(16)
+    assert any(
+        not torch.equal(one, other)
+        for one, other in zip(again.policy.parameters(), model.policy.parameters(), strict=True)
+    )
+
+
+def test_a_saved_agent_holds_no_pickle(trained):
+    assert {path.name for path in trained[2].iterdir()} == {"config.json", "model.safetensors", "README.md"}
+
+
+def edit_json(change):
+    def edit(folder):
+        data = json.loads((folder / "config.json").read_text())
+        change(data)
+        (folder / "config.json").write_text(json.dumps(data))
+
+    return edit
+
+
+def edit_tensors(change):
+    def edit(folder):
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors")
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (edit_json(lambda data: data.update(format_version=99)), "format version 99"),
+        (edit_json(lambda data: data.update(kind="world_model")), "holds a 'world_model', wanted a 'agent'"),
+        (edit_json(lambda data: data.update(colour="red")), "colour"),
+        (edit_json(lambda data: data["training"].update(gamma=2)), "gamma must be in"),
+        (edit_json(lambda data: data["training"].update(frame_stack=2)), "features.convs.0.weight has shape"),
+        (edit_tensors(lambda tensors: tensors.pop("action.weight")), "missing action.weight"),
+        (edit_tensors(lambda tensors: tensors.update(extra=torch.zeros(1))), "unknown extra"),
+        (edit_tensors(lambda tensors: tensors.update({"value.bias": torch.zeros(2)})), "value.bias has shape"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(trained, edit, message):
+    edit(trained[2])
+    with pytest.raises(ValueError, match=message):
+        load_agent(trained[2])
+
+
+def test_a_folder_without_an_agent_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint folder"):
+        load_agent(tmp_path)
+
+
+# --- play ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_agent_stacks_frames_as_stable_baselines3_does(trained):
+    """Through episode ends: its likeliest actions are those of PPO on a VecFrameStack."""
+    model, _, folder = trained
+    agent = load_agent(folder)
+    stacked = VecTransposeImage(VecFrameStack(VecMonitor(SB3VecEnv(toys(3))), 3))
+    plain = SB3VecEnv(toys(3))
+    stacked.seed(0), plain.seed(0)
+    seen, observations = stacked.reset(), plain.reset()
+    for _ in range(12):
+        actions = agent.act(observations, deterministic=True)
+        np.testing.assert_array_equal(np.moveaxis(agent._stack, -1, 1), seen)
+        np.testing.assert_array_equal(actions, model.predict(seen, deterministic=True)[0])
+        seen, observations, dones = stacked.step(actions)[0], *plain.step(actions)[::2]
+        agent.reset(np.flatnonzero(dones))
+
+
+def test_what_an_agent_draws_is_decided_by_its_rows_seed(trained):
+    observations = toys(3).reset(seed=0)[0]
+    draws = []
+    for rows in ([0, 1, 2], [2, 0, 1]):
+        agent = load_agent(trained[2], seed=9)
+        agent.seed_rows(np.array(rows), [10 + row for row in rows])
+        draws.append([agent.act(observations) for _ in range(5)])
+    np.testing.assert_array_equal(*draws)
+    other = load_agent(trained[2], seed=10)
+    assert not np.array_equal([other.act(observations) for _ in range(5)], draws[0])
+
+
+def test_draws_follow_the_policys_odds(trained):
+    agent = load_agent(trained[2])
+    with torch.no_grad():
+        agent.policy.action_net.weight.zero_()
+        agent.policy.action_net.bias.copy_(torch.tensor([0.7, 0.2, 0.1]).log())
+    observations = np.zeros((2000, 16, 16, 3), np.uint8)
+    counts = np.bincount(agent.act(observations), minlength=3)
+    np.testing.assert_allclose(counts / 2000, [0.7, 0.2, 0.1], atol=0.04)
+    agent.reset()
+    assert agent.act(observations[:5], deterministic=True).tolist() == [0] * 5
+
+
+def test_observations_of_another_kind_are_refused(trained):
+    agent = load_agent(trained[2])
+    with pytest.raises(ValueError, match=r"sees uint8 of shape \(n, 16, 16, 3\), got float32"):
+        agent.act(np.zeros((2, 16, 16, 3), np.float32))
+    agent.act(np.zeros((2, 16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"plays 2 envs, got 3 observations; reset\(\) it first"):
+        agent.act(np.zeros((3, 16, 16, 3), np.uint8))
+    agent.reset()
+    assert len(agent.act(np.zeros((3, 16, 16, 3), np.uint8))) == 3
+
+
+class Pointing(ToyGame):
+    """Two numbers as the action."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 2]))
+
+
+def test_numbers_as_actions_stay_within_their_bounds_and_are_saved(tmp_path):
+    config = small()
+    model = train_ppo(ThreadVectorEnv(Pointing, 4), config, tmp_path)
+    agent, saved = load_agent(tmp_path / "agent"), Agent.of(model, config)
+    with torch.no_grad():
+        for policy in (agent.policy, saved.policy):
+            policy.log_std.fill_(1.0)
+    observations = Pointing().reset(seed=0)[0][None].repeat(50, axis=0)
+    actions = agent.act(observations)
+    assert actions.dtype == np.float32 and actions.shape == (50, 2)
+    assert (actions.min(0) == [-1, 0]).all() and (actions.max(0) == [1, 2]).all() and len(np.unique(actions)) > 20
+    np.testing.assert_array_equal(saved.act(observations), actions)
+    save_agent(model, tmp_path / "again", config, META)
+    assert load_file(tmp_path / "again" / "model.safetensors")["scale.log_std"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 7}, "batch_size must divide a rollout"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"gamma": 1.1}, "gamma must be in"),
+        ({"learning_rate": 0.0}, "learning_rate and clip_range must be above 0"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_the_recipe_for_real_games_is_valid():
+    assert REAL_GAME.rollout == 1024

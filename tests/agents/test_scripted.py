@@ -1,0 +1,149 @@
+"""Scripted policies: seeded, vectorised, and with the habits they claim."""
+
+import numpy as np
+import pytest
+
+from worldmodel.agents.scripted import EpsilonPolicy, RandomPolicy, StickyPolicy
+from worldmodel.data import ActionSpec
+
+BUTTONS = ActionSpec(kind="discrete", n=4, names=("noop", "turn_left", "turn_right", "move_forward"))
+UNNAMED = ActionSpec(kind="discrete", n=4)
+BOX = ActionSpec(kind="box", n=2, low=(-1.0, 5.0), high=(1.0, 6.0))
+
+
+def play(policy, steps: int = 1000, num_envs: int = 3) -> np.ndarray:
+    """(steps, num_envs, ...) actions."""
+    observations = np.zeros((num_envs, 8, 8, 3), np.uint8)
+    return np.stack([policy.act(observations) for _ in range(steps)])
+
+
+class Always:
+    """Plays one action and counts its resets."""
+
+    def __init__(self, action: int) -> None:
+        self.action = action
+        self.resets = []
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        return np.full(len(observations), self.action)
+
+    def reset(self, rows=None) -> None:
+        self.resets.append(rows)
+
+
+@pytest.mark.parametrize("spec", [BUTTONS, BOX], ids=["discrete", "box"])
+@pytest.mark.parametrize("policy_class", [RandomPolicy, StickyPolicy])
+def test_actions_belong_to_the_action_space(policy_class, spec):
+    actions = play(policy_class(spec, 3, seed=1))
+    assert actions.dtype == spec.dtype
+    assert actions.shape == (1000, 3, *spec.shape)
+    spec.check(actions.reshape(-1, *spec.shape))
+
+
+@pytest.mark.parametrize("policy_class", [RandomPolicy, StickyPolicy])
+def test_a_seed_decides_all_actions(policy_class):
+    first, again, other = (play(policy_class(BUTTONS, 3, seed=seed), 100) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("policy_class", [RandomPolicy, StickyPolicy])
+def test_envs_are_played_independently(policy_class):
+    actions = play(policy_class(BUTTONS, 2, seed=0), num_envs=2)
+    assert (actions[:, 0] != actions[:, 1]).mean() > 0.3
+
+
+def test_random_play_uses_every_action_alike():
+    shares = np.bincount(play(RandomPolicy(BUTTONS, 3, seed=0)).ravel(), minlength=4) / 3000
+    assert shares == pytest.approx(np.full(4, 0.25), abs=0.03)
+
+
+def test_random_play_covers_the_whole_box():
+    actions = play(RandomPolicy(BOX, 3, seed=0)).reshape(-1, 2)
+    assert actions.min(0) == pytest.approx([-1.0, 5.0], abs=0.02)
+    assert actions.max(0) == pytest.approx([1.0, 6.0], abs=0.02)
+
+
+@pytest.mark.parametrize("repeat", [0.0, 0.5, 0.9])
+def test_sticky_play_repeats_as_often_as_told(repeat):
+    actions = play(StickyPolicy(UNNAMED, 3, seed=0, repeat=repeat), 4000)
+    same = (actions[1:] == actions[:-1]).mean()
+    assert same == pytest.approx(repeat + (1 - repeat) / 4, abs=0.02)  # a new draw is the same in one case of four
+
+
+def test_sticky_play_repeats_box_actions_whole():
+    actions = play(StickyPolicy(BOX, 3, seed=0, repeat=0.9))
+    kept = actions[1:] == actions[:-1]
+    assert (kept[..., 0] == kept[..., 1]).all()
+    assert kept.mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_new_episode_begins_with_a_new_draw_in_its_row_only():
+    policy = StickyPolicy(UNNAMED, 2, seed=0, repeat=0.999)
+    before, after = [], []
+    for _ in range(200):
+        before.append(play(policy, 1, 2)[0])
+        policy.reset(np.array([1]))
+        after.append(play(policy, 1, 2)[0])
+    changed = np.array(before) != np.array(after)
+    assert changed[:, 0].mean() < 0.05
+    assert changed[:, 1].mean() == pytest.approx(0.75, abs=0.1)
+
+
+def test_exploring_walks_much_and_stands_still_rarely_where_names_tell():
+    shares = np.bincount(play(StickyPolicy(BUTTONS, 3, seed=0), 6000).ravel(), minlength=4) / 18000
+    assert shares == pytest.approx(np.array([0.25, 1, 1, 3]) / 5.25, abs=0.04)
+    shares = np.bincount(play(StickyPolicy(UNNAMED, 3, seed=0), 6000).ravel(), minlength=4) / 18000
+    assert shares == pytest.approx(np.full(4, 0.25), abs=0.04)
+
+
+def test_given_weights_decide_the_odds():
+    actions = play(StickyPolicy(BUTTONS, 3, seed=0, repeat=0.0, weights=[1, 0, 0, 3]))
+    assert np.bincount(actions.ravel(), minlength=4) / 3000 == pytest.approx([0.25, 0, 0, 0.75], abs=0.03)
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [1, 1, -1, 1], [0, 0, 0, 0]])
+def test_senseless_weights_are_refused(weights):
+    with pytest.raises(ValueError, match="weights must be 4 numbers"):
+        StickyPolicy(BUTTONS, weights=weights)
+
+
+@pytest.mark.parametrize("repeat", [-0.1, 1.0])
+def test_a_repeat_probability_outside_its_range_is_refused(repeat):
+    with pytest.raises(ValueError, match=r"repeat must be in \[0, 1\)"):
+        StickyPolicy(BUTTONS, repeat=repeat)
+
+
+def test_another_number_of_observations_is_refused():
+    with pytest.raises(ValueError, match="plays 3 envs, got 2 observations"):
+        play(RandomPolicy(BUTTONS, 3), 1, num_envs=2)
+
+
+def test_epsilon_replaces_its_share_of_the_actions():
+    actions = play(EpsilonPolicy(Always(3), 0.4, BUTTONS, 3, seed=0), 3000)
+    shares = np.bincount(actions.ravel(), minlength=4) / 9000
+    assert shares == pytest.approx([0.1, 0.1, 0.1, 0.7], abs=0.02)
+
+
+def test_epsilon_of_zero_and_one_are_the_policy_and_pure_chance():
+    assert (play(EpsilonPolicy(Always(3), 0.0, BUTTONS, 3)) == 3).all()
+    assert np.bincount(play(EpsilonPolicy(Always(3), 1.0, BUTTONS, 3)).ravel(), minlength=4).min() > 600
+
+
+def test_epsilon_noise_leaves_the_policys_own_array_alone():
+    own = np.full(3, 2)
+    policy = Always(2)
+    policy.act = lambda observations: own
+    play(EpsilonPolicy(policy, 1.0, BUTTONS, 3), 50)
+    assert (own == 2).all()
+
+
+def test_epsilon_hands_resets_on():
+    inner = Always(0)
+    EpsilonPolicy(inner, 0.5, BUTTONS, 1).reset(np.array([0]))
+    assert inner.resets == [np.array([0])]
+
+
+def test_an_epsilon_outside_its_range_is_refused():
+    with pytest.raises(ValueError, match=r"epsilon must be in \[0, 1\], got 1.5"):
+        EpsilonPolicy(Always(0), 1.5, BUTTONS)

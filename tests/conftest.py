@@ -1,0 +1,32 @@
+"""Settings every test runs under; they must be in place before the first heavy import."""
+
+import os
+
+import pytest
+
+os.environ.update(
+    OMP_NUM_THREADS="1",  # the tests' tensors are too small for threads to pay
+    HF_HUB_OFFLINE="1",  # no test may depend on another host by accident
+    MPLBACKEND="Agg",
+    SDL_VIDEODRIVER="dummy",
+    PYGAME_HIDE_SUPPORT_PROMPT="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def working_folder(tmp_path_factory):
+    """Run in an empty folder, so that what a test leaves in the working folder does not land in the repository."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("working-folder"))
+    yield
+    os.chdir(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """A test's files need not survive a power cut, and on a busy disk most of the suite's time went into fsync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from worldmodel.dynamics.heads import Heads, HeadsConfig, TwoHot, symlog
+
+
+def test_two_hot_mean_returns_the_target_it_was_fitted_to():
+    two_hot = TwoHot(bins=41, limit=100.0)
+    for target in (-80.0, -0.8, 0.0, 0.3, 2.5, 57.0):
+        logits = torch.zeros(41, requires_grad=True)
+        optimizer = torch.optim.Adam([logits], lr=0.3)
+        for _ in range(300):
+            optimizer.zero_grad()
+            two_hot.loss(logits, torch.tensor(target)).backward()
+            optimizer.step()
+        assert two_hot.mean(logits).item() == pytest.approx(target, rel=0.03, abs=0.02)
+
+
+def test_zero_is_a_bin_and_targets_beyond_the_limit_are_clamped():
+    two_hot = TwoHot(bins=41, limit=10.0)
+    assert two_hot.centers[20] == 0
+    logits = torch.zeros(41)
+    assert torch.equal(two_hot.loss(logits, torch.tensor(1e6)), two_hot.loss(logits, torch.tensor(10.0)))
+
+
+def test_symlog_is_odd_and_its_bins_are_even_in_it():
+    two_hot = TwoHot(bins=41, limit=100.0)
+    spacing = symlog(two_hot.centers).diff()
+    assert torch.allclose(spacing, spacing[0].expand_as(spacing), atol=1e-5)
+
+
+def make_heads() -> Heads:
+    torch.manual_seed(0)
+    return Heads(HeadsConfig(width=16, termination_weight=10.0), tokens=2, features=4, num_signals=2)
+
+
+def test_untrained_heads_expect_nothing():
+    heads = make_heads()
+    out = heads(torch.randn(3, 5, 2, 4), torch.zeros(3, 5, 2))
+    assert torch.allclose(heads.two_hot.mean(out.reward), torch.zeros(3, 5), atol=1e-4)
+    assert out.signals.shape == (3, 5, 2, 81)
+
+
+def test_probability_takes_the_weight_of_the_loss_out_again():
+    torch.manual_seed(0)
+    heads = make_heads()
+    ends = torch.zeros(1000, dtype=torch.bool)
+    ends[:50] = True
+    logit = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([logit], lr=0.05)
+    out = heads(torch.zeros(1000, 2, 4), torch.zeros(1000, 2))
+    for _ in range(400):
+        optimizer.zero_grad()
+        now = out._replace(termination=logit.expand(1000))
+        heads.loss(now, torch.zeros(1000), ends, torch.zeros(1000, 2)).termination.mean().backward()
+        optimizer.step()
+    assert heads.termination_probability(now).mean().item() == pytest.approx(0.05, abs=0.005)
+
+
+def test_the_end_depends_on_the_signals():
+    heads = make_heads()
+    torch.nn.init.normal_(heads.end_out.weight)
+    outputs = torch.zeros(1, 2, 4)
+    low, high = (heads(outputs, torch.tensor([[v, 0.0]])).termination for v in (1.0, 100.0))
+    assert not torch.isclose(low, high)
+
+
+def test_an_even_number_of_bins_is_refused():
+    with pytest.raises(ValueError, match="odd"):
+        HeadsConfig(bins=40)

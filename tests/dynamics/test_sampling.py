@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+
+from worldmodel.dynamics.sampling import draw, uniforms
+
+
+def test_noise_is_uniform_and_uncorrelated():
+    noise = uniforms(torch.arange(200), torch.full((200,), 3), 50)
+    assert noise.min() >= 0 and noise.max() < 1
+    assert noise.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert noise.var().item() == pytest.approx(1 / 12, abs=0.003)
+    neighbours = torch.corrcoef(torch.stack((noise[:, :-1].flatten(), noise[:, 1:].flatten())))[0, 1]
+    rows = torch.corrcoef(torch.stack((noise[:-1].flatten(), noise[1:].flatten())))[0, 1]
+    assert abs(neighbours) < 0.03 and abs(rows) < 0.03
+
+
+def test_noise_depends_on_seed_and_counter_alone():
+    seeds, counters = torch.tensor([5, 9, 2**40 + 1]), torch.tensor([0, 7, 7])
+    together = uniforms(seeds, counters, 8)
+    for row in range(3):
+        assert torch.equal(uniforms(seeds[row : row + 1], counters[row : row + 1], 8)[0], together[row])
+    assert len({tuple(row.tolist()) for row in together}) == 3
+
+
+def test_codes_are_drawn_with_their_probabilities():
+    probabilities = torch.tensor([0.1, 0.0, 0.6, 0.3])
+    noise = (torch.arange(1000) + 0.5) / 1000
+    drawn = draw(probabilities.log().expand(1000, 4), noise)
+    shares = torch.bincount(drawn.codes, minlength=4) / 1000
+    assert torch.allclose(shares, probabilities, atol=0.002)
+
+
+def test_temperature_sharpens_and_zero_takes_the_likeliest():
+    logits = torch.tensor([0.0, 1.0]).expand(1000, 2)
+    noise = (torch.arange(1000) + 0.5) / 1000
+    share = draw(logits, noise, temperature=0.5).codes.float().mean().item()
+    assert share == pytest.approx(1 / (1 + math.exp(-2)), abs=0.002)
+    assert draw(logits, noise, temperature=0).codes.all()
+    with pytest.raises(ValueError, match="temperature"):
+        draw(logits, noise, temperature=-1)
+
+
+def test_nll_and_entropy_are_those_of_the_model_at_any_temperature():
+    logits = torch.tensor([[0.2, 0.3, 0.5]]).log()
+    drawn = draw(logits, torch.tensor([0.9]), temperature=0.7)
+    assert drawn.codes.item() == 2
+    assert drawn.nll.item() == pytest.approx(-math.log(0.5), abs=1e-5)
+    assert drawn.entropy.item() == pytest.approx(-sum(p * math.log(p) for p in (0.2, 0.3, 0.5)), abs=1e-5)
+
+
+def test_noise_next_to_one_stays_in_range():
+    assert draw(torch.zeros(1, 512), torch.tensor([1 - 2**-24])).codes.item() == 511

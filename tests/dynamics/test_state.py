@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.dynamics import DreamState
+
+
+def make_state(world, rows: int = 3, steps: int = 2) -> DreamState:
+    starts = world.starts
+    state = world.start_codes(starts.codes[:rows], starts.actions[:rows], starts.signals[:rows, -1], seeds=range(rows))
+    for _ in range(steps):
+        state, _ = world.step(state, torch.zeros(rows, dtype=torch.int64))
+    return state
+
+
+def future(world, state: DreamState, steps: int = 6) -> torch.Tensor:
+    """Codes of the next steps under a fixed row of actions; leaves `state` as it is."""
+    state, codes = state.clone(), []
+    for t in range(steps):
+        state, out = world.step(state, torch.full((len(state),), t % 3))
+        codes.append(out.codes)
+    return torch.stack(codes, dim=1)
+
+
+def test_a_clone_has_the_same_future_and_a_life_of_its_own():
+    world = tiny_world()
+    state = make_state(world)
+    twin = state.clone()
+    assert torch.equal(future(world, state), future(world, twin))
+    world.step(twin, torch.ones(3, dtype=torch.int64))
+    state.check_fresh()
+
+
+def test_stepping_a_spent_state_is_refused():
+    world = tiny_world()
+    state = make_state(world)
+    world.step(state, torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="clone"):
+        world.step(state, torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="clone"):
+        state.clone()
+
+
+def test_selected_rows_have_the_future_they_had():
+    world = tiny_world()
+    state = make_state(world)
+    assert torch.equal(future(world, state)[[2, 0]], future(world, state.select([2, 0])))
+
+
+def test_repeated_rows_stand_side_by_side():
+    world = tiny_world()
+    state = make_state(world)
+    again = future(world, state.repeat(2))
+    assert torch.equal(again[0::2], future(world, state)) and torch.equal(again[1::2], again[0::2])
+
+
+def test_saved_and_loaded_state_goes_on_identically(tmp_path):
+    world = tiny_world()
+    state = make_state(world)
+    state.save(tmp_path / "dream.safetensors")
+    loaded = DreamState.load(tmp_path / "dream.safetensors")
+    assert torch.equal(future(world, state), future(world, loaded))
+
+
+def test_a_file_that_is_no_state_is_refused_by_name(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"x\.safetensors is not a saved dream state"):
+        DreamState.load(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_rows_that_join_late_dream_as_if_alone(order):
+    """A row put into a batch that is 13 steps old dreams what it would have dreamt from clock 0."""
+    world = tiny_world(order=order)
+    starts = world.starts
+    alone = world.start_codes(starts.codes[4:5], starts.actions[4:5], starts.signals[4:5, -1], seeds=[77])
+    state = make_state(world, rows=3, steps=13)
+    others = future(world, state)
+    late = world.start_codes(
+        starts.codes[4:5], starts.actions[4:5], starts.signals[4:5, -1], seeds=[77], clock=state.clock
+    )
+    state = state.put([1], late)
+    joined = future(world, state, steps=9)
+    assert torch.equal(joined[1], future(world, alone, steps=9)[0])
+    assert torch.equal(joined[[0, 2], :6], others[[0, 2]])
+
+
+def test_rows_of_another_clock_are_refused():
+    world = tiny_world()
+    with pytest.raises(ValueError, match="clock"):
+        make_state(world).put([0], make_state(world, rows=1, steps=5))

@@ -1,0 +1,39 @@
+"""Area resize: the mean of what each new pixel covers, exactly."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from worldmodel.envs.resize import area_resize
+
+
+def slow_mean(frame: np.ndarray, top: Fraction, left: Fraction, height: Fraction, width: Fraction) -> Fraction:
+    """Mean of a (H, W) frame over a rectangle, pixel by pixel in whole fractions."""
+    total = Fraction(0)
+    for y, x in np.ndindex(*frame.shape):
+        shared_y = min(top + height, y + 1) - max(top, y)
+        shared_x = min(left + width, x + 1) - max(left, x)
+        if shared_y > 0 and shared_x > 0:
+            total += shared_y * shared_x * int(frame[y, x])
+    return total / (height * width)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 6), (5, 5), (3, 10), (15, 4)])
+def test_every_new_pixel_is_the_rounded_mean_of_its_rectangle(height, width):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 15, 10, 2)).astype(np.uint8)
+    small = area_resize(frames, height, width)
+    dy, dx = Fraction(15, height), Fraction(10, width)
+    for n, y, x, c in np.ndindex(*small.shape):
+        mean = slow_mean(frames[n, ..., c], y * dy, x * dx, dy, dx)
+        assert small[n, y, x, c] == int(mean + Fraction(1, 2))
+
+
+def test_flat_frames_keep_their_brightness():
+    for value in (0, 1, 127, 255):
+        assert (area_resize(np.full((1, 120, 160, 3), value, np.uint8), 64, 64) == value).all()
+
+
+def test_enlarging_is_refused():
+    with pytest.raises(ValueError, match="only shrinks: wanted 64 × 64 from 60 × 80"):
+        area_resize(np.zeros((1, 60, 80, 3), np.uint8), 64, 64)

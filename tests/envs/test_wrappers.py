@@ -1,0 +1,209 @@
+import threading
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from tests.toy_game import FRAMES, ToyGame, seeing_world
+from tests.vector_contract import check_vector_env
+from worldmodel.envs.dream_vector_env import observe
+from worldmodel.envs.wrappers import DreamView, DreamViewVector, ThreadVectorEnv
+
+KINDS = ("rgb", "latent", "codes")
+
+
+def dream_look(world, frames, obs):
+    return observe(world, world.tokenizer.encode(torch.from_numpy(frames)[None, None])[:, 0], obs)[0]
+
+
+def assert_same_look(one, other):
+    # Another batch size sums in another order, which may round a pixel the other way.
+    np.testing.assert_allclose(one.astype(float), other.astype(float), rtol=0, atol=1 if one.dtype == np.uint8 else 0)
+
+
+# --- the view --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("obs", KINDS)
+def test_a_real_game_looks_as_the_dream_would_show_it(obs):
+    world = seeing_world()
+    env = DreamView(ToyGame(), world, obs)
+    observation, info = env.reset(seed=0)
+    for _ in range(2):
+        np.testing.assert_array_equal(observation, dream_look(world, info["frames"], obs))
+        assert env.observation_space.contains(observation)
+        observation, _, _, _, info = env.step(0)
+
+
+def test_the_view_changes_nothing_else():
+    plain, viewed = ToyGame(), DreamView(ToyGame(), seeing_world())
+    plain.reset(seed=1), viewed.reset(seed=1)
+    _, *plain_rest, plain_info = plain.step(1)
+    _, *viewed_rest, viewed_info = viewed.step(1)
+    assert plain_rest == viewed_rest
+    np.testing.assert_array_equal(plain_info["frames"], viewed_info["frames"])
+
+
+def test_a_view_and_the_dream_have_equal_spaces():
+    world = seeing_world()
+    for obs in KINDS:
+        dream = gym.make("worldmodel:VideoGenDream-Doom", model=world, obs=obs)
+        assert DreamView(ToyGame(), world, obs).observation_space == dream.observation_space
+
+
+def test_an_env_without_frames_is_told_what_is_missing():
+    env = DreamView(gym.make("CartPole-v1"), seeing_world())
+    with pytest.raises(ValueError, match=r'info\["frames"\].* holds nothing'):
+        env.reset()
+
+
+def test_frames_of_another_size_are_refused():
+    class Wide(ToyGame):
+        def reset(self, **kwargs):
+            return None, {"frames": np.zeros((2, 16, 32, 3), np.uint8)}
+
+    with pytest.raises(ValueError, match=r"16.*32"):
+        DreamView(Wide(), seeing_world()).reset()
+
+
+def test_an_unknown_view_is_told_the_valid_ones():
+    with pytest.raises(ValueError, match=r"unknown obs 'rbg'\. Did you mean 'rgb'"):
+        DreamView(ToyGame(), seeing_world(), "rbg")
+
+
+@pytest.mark.parametrize("obs", KINDS)
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_a_vector_view_keeps_the_vector_contract(mode, obs):
+    check_vector_env(DreamViewVector(SyncVectorEnv([ToyGame] * 3, autoreset_mode=mode), seeing_world(), obs))
+
+
+@pytest.mark.parametrize("obs", KINDS)
+def test_every_row_of_a_vector_view_looks_as_alone(obs):
+    world = seeing_world()
+    games = ThreadVectorEnv(ToyGame, 3)
+    plain, viewed = ThreadVectorEnv(ToyGame, 3), DreamViewVector(games, world, obs)
+    infos, observations = plain.reset(seed=0)[1], viewed.reset(seed=0)[0]
+    ends = 0
+    for _ in range(8):
+        for row in range(3):
+            assert_same_look(observations[row], dream_look(world, infos["frames"][row], obs))
+        _, _, terminations, truncations, infos = plain.step(np.zeros(3, np.int64))
+        observations, *_, viewed_infos = viewed.step(np.zeros(3, np.int64))
+        for row in np.flatnonzero(terminations | truncations):
+            last_frames = infos["final_info"]["frames"][row]
+            assert_same_look(viewed_infos["final_obs"][row], dream_look(world, last_frames, obs))
+            ends += 1
+    assert ends > 1
+
+
+def test_rows_at_rest_keep_their_last_observation():
+    envs = DreamViewVector(ThreadVectorEnv(ToyGame, 3, "disabled"), seeing_world())
+    envs.reset(seed=0)
+    last = {}
+    for _ in range(7):
+        observations, rewards, terminations, truncations, _ = envs.step(np.zeros(3, np.int64))
+        for row, (observation, _) in last.items():
+            np.testing.assert_array_equal(observations[row], observation)
+            assert rewards[row] == 0
+        last |= {row: (observations[row], 0) for row in np.flatnonzero(terminations | truncations)}
+        if len(last) == 3:
+            break
+    assert len(last) == 3
+    before = observations
+    mask = np.array([False, True, False])
+    observations, infos = envs.reset(options={"reset_mask": mask})
+    np.testing.assert_array_equal(observations[[0, 2]], before[[0, 2]])
+    assert not np.array_equal(observations[1], before[1])
+    assert infos["_frames"].tolist() == mask.tolist()
+    assert envs.step(np.zeros(3, np.int64))[4]["_frames"].tolist() == mask.tolist()
+
+
+# --- side by side ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["same_step", "disabled"])
+def test_threads_keep_the_vector_contract(mode):
+    check_vector_env(ThreadVectorEnv(ToyGame, 3, mode))
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert_same(one[name], other[name])
+    elif isinstance(one, np.ndarray) and one.dtype == object:
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    else:
+        np.testing.assert_array_equal(one, other)
+
+
+def test_threads_give_what_gymnasiums_own_vector_env_gives():
+    ours, theirs = ThreadVectorEnv(ToyGame, 3), SyncVectorEnv([ToyGame] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
+    for one, other in zip(ours.reset(seed=4), theirs.reset(seed=4), strict=True):
+        assert_same(one, other)
+    for step in range(10):
+        actions = np.array([step % 3, 1, 2])
+        for one, other in zip(ours.step(actions), theirs.step(actions), strict=True):
+            assert_same(one, other)
+
+
+def test_rows_really_step_at_the_same_time():
+    meeting = threading.Barrier(2, timeout=5)  # breaks if one row waits for the other to return
+
+    class Meets(ToyGame):
+        def step(self, action):
+            meeting.wait()
+            return super().step(action)
+
+    envs = ThreadVectorEnv(Meets, 2)
+    envs.reset(seed=0)
+    envs.step(np.zeros(2, np.int64))
+
+
+def test_an_error_in_a_row_reaches_the_caller():
+    class Fails(ToyGame):
+        def step(self, action):
+            raise RuntimeError("the game crashed")
+
+    envs = ThreadVectorEnv(Fails, 2)
+    envs.reset(seed=0)
+    with pytest.raises(RuntimeError, match="the game crashed"):
+        envs.step(np.zeros(2, np.int64))
+
+
+def test_close_closes_every_game():
+    closed = []
+
+    class Closes(ToyGame):
+        def close(self):
+            closed.append(self)
+
+    ThreadVectorEnv(Closes, 3).close()
+    assert len(closed) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), "num_envs must be at least 1"),
+        ((2, "next_step"), '"same_step" and "disabled"'),
+        ((2, "no"), "Valid: dis"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ThreadVectorEnv(ToyGame, *arguments)
+
+
+def test_too_few_seeds_are_refused():
+    with pytest.raises(ValueError, match="one entry for each of 3 envs"):
+        ThreadVectorEnv(ToyGame, 3).reset(seed=[1, 2])
+
+
+def test_the_toy_game_has_the_frames_this_file_assumes():
+    assert ToyGame().reset(seed=0)[1]["frames"].shape == FRAMES

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.tiny import tiny_world
+from worldmodel import checkpoint
+from worldmodel.model import WorldModel
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny_world().save_pretrained(tmp_path / "world", card="# tiny\n")
+
+
+def change(folder, **keys):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+def test_a_loaded_world_equals_the_saved_one(folder):
+    saved, loaded = tiny_world(), WorldModel.from_pretrained(folder, dtype=torch.float32)
+    assert loaded.config == saved.config
+    assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in saved.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(saved.starts, loaded.starts, strict=True))
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    assert (folder / "README.md").read_text() == "# tiny\n"
+
+
+def test_a_bf16_checkpoint_is_about_half_as_large_and_loads_into_any_dtype(tmp_path, folder):
+    half = tiny_world().prepare(torch.bfloat16).save_pretrained(tmp_path / "half")
+    assert (half / "model.safetensors").stat().st_size < 0.75 * (folder / "model.safetensors").stat().st_size
+    WorldModel.from_pretrained(half, dtype=torch.float32)
+
+
+def test_a_tokenizer_alone_is_saved_the_same_way(tmp_path):
+    world = tiny_world()
+    checkpoint.save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
+    loaded = checkpoint.load_tokenizer(tmp_path / "tokenizer")
+    assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in world.tokenizer.state_dict().items())
+    with pytest.raises(ValueError, match="holds a 'tokenizer', wanted a 'world_model'"):
+        WorldModel.from_pretrained(tmp_path / "tokenizer")
+
+
+def test_another_format_version_is_refused(folder):
+    change(folder, format_version=99)
+    with pytest.raises(ValueError, match="format version 99; this release reads 1"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_unknown_keys_are_refused_by_name(folder):
+    change(folder, colour="blue")
+    with pytest.raises(ValueError, match="colour"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_impossible_values_are_refused_by_name(folder):
+    data = json.loads((folder / "config.json").read_text())
+    change(folder, dynamics=data["dynamics"] | {"window": 1})
+    with pytest.raises(ValueError, match="window must be at least 2"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_missing_extra_and_misshapen_tensors_are_named(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    save_file({n: t for n, t in tensors.items() if n != "heads.threshold"}, path)
+    with pytest.raises(ValueError, match=r"missing heads\.threshold"):
+        WorldModel.from_pretrained(folder)
+    save_file(tensors | {"heads.extra": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"unknown heads\.extra"):
+        WorldModel.from_pretrained(folder)
+    save_file(tensors | {"heads.threshold": torch.zeros(7)}, path)
+    with pytest.raises(ValueError, match=r"heads\.threshold has shape \(7,\), wanted \(\)"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_a_truncated_file_is_refused_by_name(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read"):
+        WorldModel.from_pretrained(folder)
+
+
+def test_an_unknown_name_gives_the_shipped_ones():
+    with pytest.raises(FileNotFoundError, match="neither shipped nor a folder"):
+        WorldModel.from_pretrained("doom-hsg")
+
+
+def test_a_folder_without_config_is_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        WorldModel.from_pretrained(tmp_path)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(folder, monkeypatch):
+    before = (folder / "model.safetensors").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "write_json", fail)
+    with pytest.raises(OSError, match="disk full"):
+        tiny_world(seed=1).save_pretrained(folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["world"]
+
+
+def test_saving_again_replaces_the_checkpoint(folder):
+    tiny_world(seed=1).save_pretrained(folder)
+    loaded = WorldModel.from_pretrained(folder, dtype=torch.float32)
+    assert torch.equal(loaded.state_dict()["heads.trunk.weight"], tiny_world(seed=1).state_dict()["heads.trunk.weight"])

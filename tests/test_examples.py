@@ -1,0 +1,43 @@
+"""The examples run, here with a toy model and few steps."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from tests.tiny import tiny_config
+from worldmodel.agents.sb3 import AgentConfig
+from worldmodel.data import ActionSpec
+from worldmodel.model import Starts, WorldModel
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def load_example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def save_doom_sized_world(folder: Path) -> None:
+    """An untrained model with the frames and actions of health_gathering."""
+    config = tiny_config()
+    tokenizer = replace(config.tokenizer, height=64, width=64)
+    world = WorldModel(replace(config, tokenizer=tokenizer, action=ActionSpec(kind="discrete", n=4)))
+    grid, slices = world.tokenizer.grid, world.tokenizer.num_slices
+    codes = torch.zeros(3, 2, *grid, slices, dtype=torch.int64)
+    world.starts = Starts(codes, torch.zeros(3, 1, dtype=torch.int64), torch.full((3, 2, 1), 100.0))
+    world.save_pretrained(folder)
+
+
+@pytest.mark.vizdoom
+def test_dream_ppo_trains_in_the_dream_and_plays_the_real_game(tmp_path, capsys):
+    save_doom_sized_world(tmp_path / "model")
+    config = AgentConfig(steps=1, num_envs=2, n_steps=4, batch_size=4, n_epochs=1)
+    result = load_example("dream_ppo").main(str(tmp_path / "model"), config, episodes=2, out=str(tmp_path / "run"))
+    assert len(result.agent.returns) == len(result.random.returns) == 2
+    assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2

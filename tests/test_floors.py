@@ -1,0 +1,166 @@
+"""Every file imports from its own floor or a lower one, by the installed names, and heavy packages only where used."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP_FOLDERS = ("worldmodel", "envs", "agents", "training")
+
+# A module has the floor of its longest prefix here.
+FLOORS = {
+    "worldmodel": 3,  # the public names
+    "worldmodel.names": 1,
+    "worldmodel.files": 1,
+    "worldmodel.progress": 1,
+    "worldmodel.shapes": 1,
+    "worldmodel.statistics": 1,
+    "worldmodel.data": 1,
+    "worldmodel.layers": 2,
+    "worldmodel.tokenizer": 2,
+    "worldmodel.dynamics": 3,
+    "worldmodel.model": 3,
+    "worldmodel.checkpoint": 3,
+    "worldmodel.pretrained": 3,
+    "worldmodel.envs": 4,
+    "worldmodel.agents": 5,
+    "worldmodel.training": 6,
+}
+# Packages that are slow to import, and the modules that are about nothing else.
+HEAVY = {
+    "gymnasium.utils.play": (),
+    "matplotlib": (),
+    "minari": (),
+    "moviepy": (),
+    "ray": ("worldmodel.agents.rllib", "worldmodel.training.launch_ray"),
+    "stable_baselines3": ("worldmodel.agents.sb3",),
+    "tensorboard": (),
+    "torch.utils.tensorboard": (),
+    "vizdoom": (),
+}
+
+
+class Import(NamedTuple):
+    """One imported name as an absolute dotted path."""
+
+    target: str
+    line: int
+    when_loading: bool  # False inside a function and under TYPE_CHECKING
+
+
+def imports_of(source: str, module: str, is_package: bool = False) -> Iterator[Import]:
+    """All imports of a file: at the top, in functions, relative ones, and `import_module("…")`."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+
+    def visit(node: ast.AST, when_loading: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(name.name, node.lineno, when_loading) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            path = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (Import(f"{path}.{name.name}", node.lineno, when_loading) for name in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            yield from (Import(name, node.lineno, when_loading) for name in names)
+        late = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        )
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, when_loading and not late)
+
+    return visit(ast.parse(source), when_loading=True)
+
+
+def inside(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def floor_of(name: str) -> int:
+    prefixes = [prefix for prefix in FLOORS if inside(name, prefix)]
+    return FLOORS[max(prefixes, key=len)]
+
+
+def complaints(source: str, module: str, is_package: bool = False) -> list[str]:
+    """What is wrong with the imports of one file."""
+    found = []
+    for target, line, when_loading in imports_of(source, module, is_package):
+        where = f"{module}:{line} imports {target}"
+        if target.split(".")[0] in TOP_FOLDERS[1:]:
+            found.append(f"{where}: write worldmodel.{target}")
+        elif target in ("worldmodel", "worldmodel.__version__"):
+            continue  # registers the ids or reads the version; reaches no floor
+        elif inside(target, "worldmodel") and floor_of(target) > floor_of(module):
+            found.append(f"{where}: floor {floor_of(module)} reaches up to floor {floor_of(target)}")
+        for package, users in HEAVY.items():
+            if when_loading and inside(target, package) and module not in users:
+                found.append(f"{where}: import it inside the function that needs it")
+    return found
+
+
+def library_files() -> dict[str, Path]:
+    """Every file of the library by its dotted name."""
+    files = {}
+    for top in TOP_FOLDERS:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = list(path.relative_to(ROOT).with_suffix("").parts)
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            files[name if top == "worldmodel" else f"worldmodel.{name}"] = path
+    return files
+
+
+FILES = library_files()
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_file_imports_only_from_its_own_floor_or_below(module):
+    path = FILES[module]
+    assert complaints(path.read_text(encoding="utf-8"), module, path.name == "__init__.py") == []
+
+
+def test_every_module_at_the_top_of_worldmodel_has_a_floor():
+    direct = {name for name in FILES if name.count(".") == 1}
+    assert direct - FLOORS.keys() == set(), "add it to FLOORS in this file"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("worldmodel.data.storage", "from worldmodel.tokenizer import VQVAE"),
+        ("worldmodel.data.storage", "def f():\n    from worldmodel.envs import wrappers"),
+        ("worldmodel.tokenizer.vqvae", "from ..dynamics.gpt import GPT"),
+        ("worldmodel.tokenizer.vqvae", "from .. import model"),
+        ("worldmodel.layers.conv", "from worldmodel import model"),
+        ("worldmodel.model", "import worldmodel.envs.dream_env as dream"),
+        ("worldmodel.model", "import_module('worldmodel.agents.sb3')"),
+        ("worldmodel.envs.dream_env", "import importlib\nimportlib.import_module('worldmodel.training.loop')"),
+        ("worldmodel.agents.evaluate", "if TYPE_CHECKING:\n    from worldmodel.training import loop"),
+        ("worldmodel.data.storage", "from worldmodel import WorldModel"),
+        ("worldmodel.agents.evaluate", "from envs import DreamEnv"),
+        ("worldmodel.training.cli", "import agents.sb3"),
+        ("worldmodel.training.cli", "import ray"),
+        ("worldmodel.agents.evaluate", "from stable_baselines3.common import vec_env"),
+        ("worldmodel.training.video", "if True:\n    from moviepy import ImageSequenceClip"),
+        ("worldmodel.training.loop", "from torch.utils.tensorboard import SummaryWriter"),
+    ],
+)
+def test_a_planted_wrong_import_is_caught(module, source):
+    assert len(complaints(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("worldmodel.envs.dream_env", "from worldmodel.model import WorldModel"),
+        ("worldmodel.tokenizer.vqvae", "from .codebook import SlicedCodebook\nfrom ..layers import conv"),
+        ("worldmodel.agents.evaluate", "import worldmodel\nfrom worldmodel import __version__"),
+        ("worldmodel.agents.sb3", "from stable_baselines3 import PPO"),
+        ("worldmodel.training.video", "def save():\n    from moviepy import ImageSequenceClip"),
+        ("worldmodel.envs.vizdoom_env", "if TYPE_CHECKING:\n    import vizdoom"),
+        ("worldmodel.data.storage", "import rayon"),
+    ],
+)
+def test_a_right_import_is_not_complained_about(module, source):
+    assert complaints(source, module) == []

@@ -1,0 +1,152 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.model import CodeBatch, WorldModel
+
+
+def make_batch(seed: int = 0, rows: int = 2, steps: int = 5) -> CodeBatch:
+    g = torch.Generator().manual_seed(seed)
+    return CodeBatch(
+        torch.randint(16, (rows, steps + 1, 2, 2, 2), generator=g),
+        torch.randint(3, (rows, steps), generator=g),
+        torch.randn(rows, steps, generator=g),
+        torch.zeros(rows, steps, dtype=torch.bool),
+        torch.rand(rows, steps + 1, 1, generator=g) * 100,
+        torch.ones(rows, steps, dtype=torch.bool),
+    )
+
+
+def make_frames(rows: int = 2, steps: int = 3) -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    return torch.randint(256, (rows, steps, 2, 16, 16, 3), generator=g, dtype=torch.uint8)
+
+
+def dream(world: WorldModel, seeds: list[int], steps: int = 8):
+    starts = world.starts
+    rows = len(seeds)
+    first = starts.codes[:1].expand(rows, -1, -1, -1, -1), starts.actions[:1].expand(rows, -1)
+    state = world.start_codes(*first, starts.signals[:1, -1].expand(rows, -1), seeds)
+    outs = []
+    for t in range(steps):
+        state, out = world.step(state, torch.full((rows,), t % 3))
+        outs.append(out)
+    return outs
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_a_row_depends_on_its_seed_and_not_on_the_batch(order):
+    world = tiny_world(order=order)
+    together, alone = dream(world, [3, 4, 5]), dream(world, [4])
+    for a, b in zip(together, alone, strict=True):
+        assert torch.equal(a.codes[1], b.codes[0])
+        assert torch.allclose(a.reward[1], b.reward[0], atol=1e-4)
+    assert not torch.equal(together[-1].codes[0], together[-1].codes[1])
+
+
+def test_same_seed_gives_the_same_dream_bit_for_bit():
+    world = tiny_world()
+    for a, b in zip(dream(world, [1, 2]), dream(world, [1, 2]), strict=True):
+        assert torch.equal(a.codes, b.codes) and torch.equal(a.reward, b.reward) and torch.equal(a.nll, b.nll)
+
+
+def test_actions_change_the_dream():
+    world = tiny_world()
+    starts = world.starts
+    rows = [world.start_codes(starts.codes[:1], starts.actions[:1], starts.signals[:1, -1], [0]) for _ in range(2)]
+    outs = [world.step(state, torch.tensor([action]), temperature=0)[1] for action, state in enumerate(rows)]
+    assert not torch.equal(outs[0].reward, outs[1].reward)
+
+
+def test_signals_accumulate_from_the_start():
+    world = tiny_world()
+    outs = dream(world, [0])
+    state = world.start_codes(world.starts.codes[:1], world.starts.actions[:1], world.starts.signals[:1, -1], [0])
+    assert torch.equal(state.signals, world.starts.signals[:1, -1])
+    changes = [b.signals - a.signals for a, b in pairwise(outs)]
+    assert any(change.abs() > 1e-6 for change in changes)
+
+
+def test_step_outputs_have_the_documented_shapes():
+    world = tiny_world()
+    out = dream(world, [0, 1], steps=1)[0]
+    assert out.codes.shape == (2, 2, 2, 2) and out.reward.shape == (2,) and out.signals.shape == (2, 1)
+    assert out.terminated.dtype == torch.bool and (out.nll > 0).all() and (out.entropy > 0).all()
+    assert out.frames().shape == (2, 2, 16, 16, 3) and out.frames().dtype == torch.uint8
+    assert out.frames() is out.frames()  # decoded once
+    assert torch.equal(out.latents(), world.tokenizer.code_vectors(out.codes))
+
+
+def test_the_threshold_decides_the_end():
+    world = tiny_world()
+    world.heads.threshold.fill_(0.0)
+    assert dream(world, [0], steps=1)[0].terminated.all()
+    world.heads.threshold.fill_(1.1)
+    assert not dream(world, [0], steps=1)[0].terminated.any()
+
+
+def test_imagined_steps_equal_single_steps():
+    world = tiny_world()
+    frames, actions = make_frames(), torch.tensor([[0, 1, 2, 0, 1], [2, 1, 0, 2, 1]])
+    rollout = world.imagine(frames, actions[:, 2:], context_actions=actions[:, :2], seeds=[5, 6])
+    state = world.start(frames.numpy(), actions[:, :2].numpy(), seeds=[5, 6])
+    for t in range(3):
+        state, out = world.step(state, actions[:, 2 + t].numpy())
+        assert torch.equal(rollout.codes[:, t], out.codes)
+        assert torch.equal(rollout.frames[:, t], out.frames())
+        assert torch.equal(rollout.rewards[:, t], out.reward)
+
+
+def test_a_context_without_its_actions_is_refused():
+    with pytest.raises(ValueError, match="context_actions"):
+        tiny_world().imagine(make_frames(), torch.zeros(2, 3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("actions", [np.zeros((2, 3), np.int64), np.zeros((2, 2), np.float32)])
+def test_actions_of_another_shape_or_kind_are_refused(actions):
+    with pytest.raises(ValueError, match="actions must be"):
+        tiny_world().start(make_frames(), actions)
+
+
+def test_padding_does_not_count():
+    world = tiny_world()
+    batch = make_batch()
+    batch.padding_mask[:, 3:] = False
+    base = world.loss(batch)
+    batch.codes[:, 4:] = 0
+    batch.rewards[:, 3:] = 99.0
+    batch.terminated[:, 3:] = True
+    batch.signals[:, 4:] = 0
+    assert all(torch.equal(a, b) for a, b in zip(base, world.loss(batch), strict=True))
+
+
+def test_context_noise_is_for_training_only():
+    world = tiny_world(context_noise=0.5)
+    torch.manual_seed(0)
+    assert torch.equal(world.loss(make_batch()).codes, world.loss(make_batch()).codes)
+    world.train()
+    assert not torch.equal(world.loss(make_batch()).codes, world.loss(make_batch()).codes)
+
+
+def test_training_the_dynamics_leaves_the_tokenizer_as_it_is():
+    world = tiny_world().train()
+    world.requires_grad_(True)
+    world.tokenizer.requires_grad_(False)
+    before = {name: t.clone() for name, t in world.tokenizer.state_dict().items()}
+    optimizer = torch.optim.Adam([p for p in world.parameters() if p.requires_grad], lr=1e-2)
+    first = world.loss(make_batch()).total
+    for _ in range(5):
+        optimizer.zero_grad()
+        world.loss(make_batch()).total.backward()
+        optimizer.step()
+    assert world.loss(make_batch()).total < first
+    assert all(torch.equal(before[name], t) for name, t in world.tokenizer.state_dict().items())
+
+
+def test_bf16_dreams_go_where_float32_dreams_go():
+    slow, fast = tiny_world(), tiny_world().prepare(torch.bfloat16)
+    a, b = dream(slow, [0], steps=1)[0], dream(fast, [0], steps=1)[0]
+    assert torch.allclose(a.reward, b.reward, atol=0.1) and torch.allclose(a.nll, b.nll, atol=1.0)

@@ -1,0 +1,23 @@
+"""Tests for worldmodel/names.py."""
+
+from worldmodel.names import did_you_mean
+
+
+def test_the_closest_name_is_offered_and_all_are_listed_in_order():
+    assert did_you_mean("dom-hgs", ["doom-hgs", "bair"]) == " Did you mean 'doom-hgs'? Valid: bair, doom-hgs."
+
+
+def test_case_does_not_matter_and_the_valid_spelling_is_offered():
+    assert "'TakeCover'" in did_you_mean("takecover", ["Basic", "TakeCover"])
+
+
+def test_nothing_is_offered_when_nothing_is_close():
+    assert did_you_mean("zzzzzz", ["doom-hgs", "bair"]) == " Valid: bair, doom-hgs."
+
+
+def test_an_empty_list_says_none():
+    assert did_you_mean("doom", []) == " Valid: none."
+
+
+def test_a_name_that_is_no_string_still_gets_an_answer():
+    assert did_you_mean(3, ["doom"]) == " Valid: doom."  # type: ignore[arg-type]

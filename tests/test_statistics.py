@@ -1,0 +1,78 @@
+"""Intervals: printed tables and hand-made numbers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from worldmodel.statistics import mean_with_interval, t_quantile
+
+# Two-sided Student-t quantiles as printed in statistics tables.
+TABLE = [
+    (0.95, 1, 12.706),
+    (0.95, 2, 4.303),
+    (0.95, 3, 3.182),
+    (0.95, 4, 2.776),
+    (0.95, 5, 2.571),
+    (0.95, 10, 2.228),
+    (0.95, 29, 2.045),
+    (0.95, 30, 2.042),
+    (0.95, 100, 1.984),
+    (0.95, 500, 1.965),
+    (0.95, 1_000_000, 1.960),
+    (0.99, 1, 63.657),
+    (0.99, 9, 3.250),
+    (0.99, 1000, 2.581),
+    (0.90, 2, 2.920),
+    (0.90, 3, 2.353),
+]
+
+
+@pytest.mark.parametrize(("confidence", "degrees_of_freedom", "expected"), TABLE)
+def test_t_quantile_equals_the_printed_table(confidence, degrees_of_freedom, expected):
+    assert t_quantile(confidence, degrees_of_freedom) == pytest.approx(expected, abs=5.1e-4)
+
+
+def test_t_quantile_has_no_jump_where_the_method_changes():
+    exact, expanded = t_quantile(0.95, 200), t_quantile(0.95, 201)
+    step_before = t_quantile(0.95, 199) - exact
+    assert exact - expanded == pytest.approx(step_before, rel=0.02)
+
+
+def test_t_quantile_of_two_degrees_of_freedom_equals_its_closed_form():
+    p = 0.37
+    assert t_quantile(p, 2) == pytest.approx(p * math.sqrt(2 / (1 - p**2)), abs=1e-12)
+
+
+def test_mean_with_interval_equals_a_sum_by_hand():
+    mean, half_width = mean_with_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    # Standard deviation sqrt(2.5), five values, t(4) = 2.7764.
+    assert mean == 3.0
+    assert half_width == pytest.approx(2.7764 * math.sqrt(2.5 / 5), abs=1e-4)
+
+
+def test_the_interval_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for sample in rng.normal(7.0, 3.0, size=(2000, 4)):
+        mean, half_width = mean_with_interval(sample)
+        hits += abs(mean - 7.0) <= half_width
+    assert 0.935 < hits / 2000 < 0.965  # a normal quantile (1.96) would cover 0.85
+
+
+def test_equal_values_have_no_width_and_one_value_has_no_bound():
+    assert mean_with_interval([2.0, 2.0]) == (2.0, 0.0)
+    assert mean_with_interval([2.0]) == (2.0, math.inf)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [[1.0, 2.0]]])
+def test_values_without_a_mean_are_refused(values):
+    with pytest.raises(ValueError, match="finite numbers"):
+        mean_with_interval(values)
+
+
+def test_impossible_arguments_are_refused():
+    with pytest.raises(ValueError, match="confidence"):
+        t_quantile(1.0, 3)
+    with pytest.raises(ValueError, match="degrees_of_freedom"):
+        t_quantile(0.95, 0)

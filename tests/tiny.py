@@ -1,0 +1,45 @@
+"""A world model of toy size with random weights, for tests on every floor."""
+
+import torch
+
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics import GPTConfig, HeadsConfig
+from worldmodel.model import Starts, WorldModel, WorldModelConfig
+from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
+
+
+def tiny_config(**dynamics) -> WorldModelConfig:
+    """Three actions, 16x16 frames coded as 2x2 positions of 2 slices, one signal."""
+    return WorldModelConfig(
+        action=ActionSpec(kind="discrete", n=3, names=("noop", "left", "right")),
+        tokenizer=VQVAEConfig(
+            height=16,
+            width=16,
+            stage_widths=(8, 8, 16),
+            residual_units=8,
+            residual_layers=1,
+            codebook=CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
+        ),
+        dynamics=GPTConfig(**{"layers": 2, "width": 16, "heads": 2, "window": 4, "code_head_width": 16} | dynamics),
+        heads=HeadsConfig(width=16),
+        signal_names=("HEALTH",),
+        env_id="VideoGenReal-DoomHealthGathering",
+        reward="health",
+    )
+
+
+def tiny_world(seed: int = 0, starts: int = 5, **dynamics) -> WorldModel:
+    """Random weights everywhere, also where training begins with zeros, so that outputs differ from each other."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        world = WorldModel(tiny_config(**dynamics))
+        for parameter in world.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.3)
+        h, w = world.tokenizer.grid
+        world.starts = Starts(
+            torch.randint(world.tokenizer.num_codes, (starts, 3, h, w, world.tokenizer.num_slices)),
+            torch.randint(3, (starts, 2)),
+            torch.rand(starts, 3, 1) * 100,
+        )
+    return world.prepare(torch.float32)

@@ -1,0 +1,65 @@
+"""A stand-in for a real game: tiny random frames, all that `VideoGenReal-…` envs put into `info`, no start-up time."""
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.data import ActionSpec
+from worldmodel.model import WorldModel
+
+FRAMES = (2, 16, 16, 3)
+
+
+class ToyGame(gym.Env):
+    """Episodes of 2 to 6 steps. The first quarter tells the action that earns 1 native reward (10 for the env)."""
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0, 255, FRAMES[1:], np.uint8)
+        self.action_space = gym.spaces.Discrete(3)
+        self.action_spec = ActionSpec(kind="discrete", n=3)
+        self.metadata = {"render_modes": ["rgb_array"]}
+        self.render_mode = "rgb_array"
+
+    def _look(self, native_reward):
+        # One colour per quarter: even a tokenizer with random weights tells such frames apart.
+        quarters = self.np_random.integers(256, size=(2, 2, 2, 3), dtype=np.uint8)
+        self.frames = quarters.repeat(8, axis=1).repeat(8, axis=2)
+        return self.frames[-1].copy(), {
+            "frames": self.frames,
+            "native_reward": native_reward,
+            "HEALTH": 50.0 + self.left,
+        }
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(2, 7))
+        self.dies = bool(self.np_random.integers(2))
+        return self._look(0.0)
+
+    def step(self, action):
+        assert self.left > 0, "stepped after the end"
+        native_reward = float(np.all(action == best_action(self.frames[-1])))
+        self.left -= 1
+        over = self.left == 0
+        observation, info = self._look(native_reward)
+        return observation, 10 * native_reward, over and self.dies, over and not self.dies, info
+
+    def render(self):
+        return self.frames[-1]
+
+
+def best_action(observation):
+    """The action that earns the reward, for observations (..., H, W, C): is its red dark, middling or bright?"""
+    return (observation[..., 0, 0, 0] // 86).astype(np.int64)
+
+
+def seeing_world() -> WorldModel:
+    """A tiny world whose codes tell the toy game's frames apart: its codebook starts from them."""
+    world = tiny_world()
+    game = ToyGame()
+    frames = np.stack([game.reset(seed=seed)[1]["frames"] for seed in range(64)])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        world.tokenizer.train().loss(torch.from_numpy(frames)[:, None])
+    return world.prepare(torch.float32)

@@ -1,0 +1,44 @@
+"""A small store of recorded play in which everything can be told from everything else."""
+
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+
+ACTIONS = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))
+
+
+def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10) -> EpisodeStorage:
+    """One episode per length: step t is a flat image of brightness 2 t and the action t % 3.
+
+    Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death.
+    """
+    info = StoreInfo(
+        env_id="VideoGenReal-DoomHealthGathering",
+        frames_per_step=2,
+        height=16,
+        width=16,
+        channels=3,
+        action=ACTIONS,
+        signal_names=("HEALTH",),
+        reward="health",
+    )
+    store = EpisodeStorage.create(root, info)
+    for steps in lengths:
+        brightness = np.arange(steps + 1, dtype=np.uint8) * 2
+        frames = np.broadcast_to(brightness[:, None, None, None, None], (steps + 1, 2, 16, 16, 3)).copy()
+        times = np.arange(steps)
+        rewards = np.where(times % 5 == 4, 2.0, np.where(times % 7 == 6, -1.0, 0.0)).astype(np.float32)
+        store.append(
+            Episode(
+                frames=frames,
+                actions=times % 3,
+                rewards=rewards,
+                terminated=True,
+                truncated=False,
+                signals=np.linspace(100, 0, steps + 1, dtype=np.float32)[:, None],
+            )
+        )
+    store.flush()
+    return store

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from tests.tiny import tiny_world
+from tests.training.recorded import recorded_store
+from worldmodel.agents.sb3 import AgentConfig
+from worldmodel.training.cli import COMMANDS, main
+from worldmodel.training.train_agent import DreamTraining, train_agent
+
+
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"videogen-dream {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_gives_the_nearest(capsys):
+    assert main(["colect"]) == 2
+    assert "Did you mean 'collect'?" in capsys.readouterr().err
+
+
+def test_a_mistake_is_told_in_one_line(tmp_path, capsys):
+    assert main(["train-tokenizer", "--data", str(tmp_path / "nothing")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "nothing" in error and "Traceback" not in error
+
+
+def test_an_unknown_env_gives_the_nearest(tmp_path, capsys):
+    assert main(["collect", "--env", "VideoGenReal-Dom", "--out", str(tmp_path / "data"), "--steps", "10"]) == 2
+    assert "VideoGenReal-Doom" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
+    recorded_store(tmp_path / "data", lengths=(40,) * 20)
+    small = ["--model.height", "16", "--model.width", "16", "--model.stage-widths", "8", "16"]
+    loop = ["--loop.steps", "4", "--loop.batch-size", "4", "--loop.evaluate-every", "2"]
+    data = ["--data", str(tmp_path / "data")]
+    assert main(["train-tokenizer", *data, "--out", str(tmp_path / "tok"), *small, *loop]) == 0
+    assert json.loads((tmp_path / "tok" / "config.json").read_text())["loop"]["steps"] == 4
+    assert "psnr" in capsys.readouterr().out
+    tokenizer = ["--tokenizer", str(tmp_path / "tok" / "best")]
+    gpt = ["--model.layers", "1", "--model.width", "16", "--model.heads", "2"]
+    assert main(["train-dynamics", *data, *tokenizer, "--out", str(tmp_path / "dyn"), *gpt, *loop]) == 0
+    assert "bits_per_code" in capsys.readouterr().out
+    ppo = ["--agent.steps", "16", "--agent.num-envs", "4", "--agent.n-steps", "4", "--agent.batch-size", "8"]
+    world = ["--world", str(tmp_path / "dyn" / "best")]
+    assert main(["train-agent", *world, "--out", str(tmp_path / "agent"), "--device", "cpu", *ppo]) == 0
+    assert (tmp_path / "agent" / "agent" / "model.safetensors").exists()
+
+
+@pytest.mark.vizdoom
+def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
+    """The tiny world dreams 16 x 16 pixels; the real game shows 64 x 64."""
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    agent = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
+    folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=agent), device="cpu")
+    assert main(["evaluate", str(folder), "--env", "VideoGenReal-DoomHealthGathering", "--episodes", "1"]) == 2
+    assert "64" in capsys.readouterr().err

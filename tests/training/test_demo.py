@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from worldmodel.agents.sb3 import AgentConfig
+from worldmodel.dynamics import GPTConfig
+from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
+from worldmodel.training import demo as module
+from worldmodel.training.demo import DemoConfig, Stages, demo
+from worldmodel.training.loop import LoopConfig
+from worldmodel.training.train_agent import DreamTraining
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
+
+LOOP = LoopConfig(steps=4, batch_size=4, evaluate_every=2, save_every=2)
+SMALL = DemoConfig(
+    collect_steps=2500,
+    workers=1,
+    tokenizer=TokenizerTraining(
+        model=VQVAEConfig(stage_widths=(8, 8, 8, 16), residual_units=8, codebook=CodebookConfig(num_codes=16)),
+        loop=LOOP,
+        validation_steps=16,
+    ),
+    dynamics=DynamicsTraining(
+        model=GPTConfig(layers=1, width=16, heads=2), loop=LOOP, num_starts=8, validation_segments=8
+    ),
+    agent=DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4),
+    episodes=2,
+)
+
+
+def test_a_stage_that_failed_is_not_done(tmp_path):
+    stages = Stages(tmp_path, SMALL, fresh=False)
+    with stages("collect") as todo:
+        assert todo
+    with pytest.raises(KeyboardInterrupt), stages("tokenizer"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, SMALL, fresh=False)
+    with again("collect") as todo:
+        assert not todo
+    with again("tokenizer") as todo:
+        assert todo
+
+
+def test_a_run_with_other_settings_is_not_continued(tmp_path):
+    from dataclasses import replace
+
+    Stages(tmp_path, SMALL, fresh=False)
+    with pytest.raises(ValueError, match="--fresh"):
+        Stages(tmp_path, replace(SMALL, seed=1), fresh=False)
+    Stages(tmp_path, replace(SMALL, seed=1), fresh=True)
+
+
+def test_the_seed_reaches_every_stage():
+    config = DemoConfig(seed=7).seeded()
+    assert config.tokenizer.loop.seed == config.dynamics.loop.seed == config.agent.agent.seed == 7
+
+
+@pytest.mark.vizdoom
+def test_the_demo_runs_from_nothing_to_a_report_and_knows_it_is_done(tmp_path, monkeypatch, capsys):
+    report = demo(tmp_path, SMALL)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert {"run", "returns", "dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"} <= set(data)
+    assert [row["policy"] for row in data["returns"]][1] == "random"
+    assert all(row["mean"] > 100 for row in data["returns"][:2])  # native returns: 4 for each step survived
+    assert set(data["run"]["minutes"]) >= {"collect", "tokenizer", "dynamics", "agent", "judge"}
+    for name in ("dream_vs_real.mp4", "dream_vs_real.gif"):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert "dream_vs_real.gif" in report.read_text()
+
+    def never(*_, **__):
+        raise AssertionError("this stage was done already")
+
+    for stage in ("collect", "train_tokenizer", "train_dynamics", "train_agent", "_judge", "_report"):
+        monkeypatch.setattr(module, stage, never)
+    assert demo(tmp_path, SMALL) == report
+    assert "collect: done before" in capsys.readouterr().out

@@ -1,0 +1,125 @@
+import json
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from worldmodel.training.loop import LoopConfig, Task, fit, is_done, learning_rate
+
+Losses = namedtuple("Losses", "total")
+CONFIG = LoopConfig(steps=12, batch_size=4, learning_rate=0.05, warmup=2, evaluate_every=4, save_every=4)
+
+
+def make_task(fail_at: int | None = None, poison_at: int | None = None) -> Task:
+    """Fit y = 2x with a dropout that makes noise matter; may die or meet a NaN at a given step."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 16), nn.Dropout(0.3), nn.Linear(16, 1))
+    calls = {"batch": 0}
+
+    def batch(rng: np.random.Generator) -> torch.Tensor:
+        if calls["batch"] == fail_at:
+            raise KeyboardInterrupt
+        x = torch.from_numpy(rng.normal(size=(CONFIG.batch_size, 1)).astype(np.float32))
+        if calls["batch"] == poison_at:
+            x = x * float("nan")
+        calls["batch"] += 1
+        return x
+
+    def save(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"weight": model[0].weight.sum().item()}))
+
+    return Task(
+        label="test",
+        model=model,
+        batch=batch,
+        loss=lambda x: Losses((model(x).float() - 2 * x).square().mean()),
+        evaluate=lambda: {"total": model(torch.full((1, 1), 3.0)).float().sub(6).square().item()},
+        save=save,
+    )
+
+
+def weights(task: Task) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in task.model.parameters()])
+
+
+@pytest.mark.parametrize("killed_after", [3, 4, 9])
+def test_resumed_training_equals_unbroken_training(tmp_path, killed_after):
+    unbroken = make_task()
+    fit(unbroken, CONFIG, tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_task(fail_at=killed_after), CONFIG, tmp_path / "killed")
+    resumed = make_task()
+    fit(resumed, CONFIG, tmp_path / "killed")
+    assert torch.equal(weights(resumed), weights(unbroken))
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("killed", "unbroken")]
+    assert logs[0].splitlines()[-1] == logs[1].splitlines()[-1]
+    assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [
+        json.loads(line)["step"] for line in logs[1].splitlines()
+    ]
+
+
+def test_training_learns_and_leaves_best_and_last(tmp_path):
+    task = make_task()
+    config = replace(CONFIG, steps=200)
+    before = task.evaluate()["total"]
+    scores = fit(task, config, tmp_path)
+    assert scores["total"] < 0.1 * before
+    assert (tmp_path / "best" / "config.json").exists() and (tmp_path / "last" / "config.json").exists()
+    assert list((tmp_path / "events").iterdir())
+    assert is_done(tmp_path, config) and not is_done(tmp_path, replace(config, steps=300))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    fit(make_task(), CONFIG, tmp_path)
+    again = make_task(fail_at=0)  # would die at its first batch
+    fit(again, CONFIG, tmp_path)
+    state = torch.load(tmp_path / "training_state.pt", weights_only=True)
+    assert torch.equal(again.model[0].weight, state["model"]["0.weight"])
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
+    task = make_task(poison_at=6)
+    seen = {}
+    batch = task.batch
+
+    def watch(rng):
+        seen["weights"] = weights(task).clone()
+        return batch(rng)
+
+    with pytest.raises(FloatingPointError, match="at step 6, before the weights were changed"):
+        fit(replace_batch(task, watch), CONFIG, tmp_path)
+    assert torch.equal(weights(task), seen["weights"])
+    assert torch.load(tmp_path / "training_state.pt", weights_only=True)["step"] == 4
+
+
+def replace_batch(task: Task, batch) -> Task:
+    return Task(task.label, task.model, batch, task.loss, task.evaluate, task.save)
+
+
+def test_the_callers_random_numbers_are_not_touched(tmp_path):
+    task = make_task()
+    torch.manual_seed(123)
+    expected = torch.rand(3)
+    torch.manual_seed(123)
+    fit(task, CONFIG, tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_state_of_another_model_is_refused(tmp_path):
+    fit(make_task(), CONFIG, tmp_path)
+    other = make_task()
+    other.model.append(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="other settings"):
+        fit(other, CONFIG, tmp_path)
+
+
+def test_learning_rate_rises_then_falls_to_its_share():
+    config = LoopConfig(steps=100, batch_size=1, learning_rate=1.0, warmup=10, final_share=0.1)
+    rates = [learning_rate(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0, abs=0.01)
+    assert rates[100] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)

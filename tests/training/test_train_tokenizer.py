@@ -1,0 +1,75 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_config
+from tests.training.recorded import recorded_store
+from worldmodel.checkpoint import load_tokenizer
+from worldmodel.training.loop import LoopConfig
+from worldmodel.training.train_tokenizer import TokenizerTraining, pixel_statistics, sample_frames, train_tokenizer
+
+CONFIG = TokenizerTraining(
+    model=tiny_config().tokenizer,
+    loop=LoopConfig(steps=30, batch_size=16, learning_rate=3e-3, warmup=5, evaluate_every=10, save_every=10),
+    validation_steps=32,
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return recorded_store(tmp_path / "data", lengths=(40,) * 30)
+
+
+def test_the_trained_tokenizer_loads_and_knows_its_data(tmp_path, store):
+    scores = train_tokenizer(tmp_path / "data", tmp_path / "run", CONFIG)
+    tokenizer = load_tokenizer(tmp_path / "run" / "best")
+    mean, variance = pixel_statistics(store)
+    assert tokenizer.config.data_mean == mean and tokenizer.config.data_variance == variance
+    assert scores["nmse"] < 0.7 and scores["psnr"] > 0 and 1 <= scores["perplexity"] <= 16
+    assert (tmp_path / "run" / "last" / "model.safetensors").exists()
+
+
+def test_resumed_training_equals_unbroken_training(tmp_path, store, monkeypatch):
+    train_tokenizer(tmp_path / "data", tmp_path / "unbroken", CONFIG)
+    from worldmodel.training import train_tokenizer as module
+
+    whole, calls = module.sample_frames, []
+
+    def dying(*args):
+        calls.append(args)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(module, "sample_frames", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train_tokenizer(tmp_path / "data", tmp_path / "killed", CONFIG)
+    monkeypatch.setattr(module, "sample_frames", whole)
+    train_tokenizer(tmp_path / "data", tmp_path / "killed", CONFIG)
+    ends = [load_tokenizer(tmp_path / name / "last").state_dict() for name in ("unbroken", "killed")]
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
+def test_pixel_statistics_are_those_of_the_training_frames(store):
+    mean, variance = pixel_statistics(store)
+    frames = np.concatenate([store.frames(int(e)) for e in store.split("train")])
+    assert mean == pytest.approx([frames.mean() / 255] * 3, rel=0.05)
+    assert variance == pytest.approx(frames.var() / 255**2, rel=0.1)
+
+
+def test_sampled_frames_come_from_their_split(store):
+    frames = sample_frames(store, 64, np.random.default_rng(0), "validation")
+    assert frames.shape == (64, 1, 2, 16, 16, 3)
+    wanted = {
+        store.frames(int(e)).tobytes()[i * 1536 : (i + 1) * 1536] for e in store.split("validation") for i in range(41)
+    }
+    assert all(frame.numpy().tobytes() in wanted for frame in frames[:, 0])
+
+
+def test_frames_of_another_size_are_refused_before_training(tmp_path, store):
+    wrong = replace(CONFIG, model=replace(CONFIG.model, height=32))
+    with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).*\(2, 32, 16, 3\)"):
+        train_tokenizer(tmp_path / "data", tmp_path / "run", wrong)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,190 @@
+"""Videos: what is where in the picture, and whether the files play back what went in."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
+from PIL import Image
+
+from worldmodel.training import video
+from worldmodel.training.video import (
+    BACKGROUND,
+    CAPTION_HEIGHT,
+    CONTEXT_COLOR,
+    PREDICTION_COLOR,
+    border,
+    dream_vs_real,
+    side_by_side,
+    upscale,
+    write_video,
+)
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def flat(color: tuple[int, int, int], num: int = 2, height: int = 6, width: int = 6) -> np.ndarray:
+    return np.broadcast_to(np.uint8(color), (num, height, width, 3))
+
+
+def ramp(num: int, height: int = 16, width: int = 16, step: int = 10) -> np.ndarray:
+    """Image i is one level of gray, (i + 1) * step."""
+    levels = np.arange(1, num + 1, dtype=np.uint8) * step
+    return np.broadcast_to(levels[:, None, None, None], (num, height, width, 3))
+
+
+def read_mp4(path, height: int, width: int) -> np.ndarray:
+    command = [get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    pixels = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(pixels, np.uint8).reshape(-1, height, width, 3)
+
+
+def read_gif(path) -> tuple[np.ndarray, list[int]]:
+    """Images and how long each is shown, in milliseconds."""
+    with Image.open(path) as gif:
+        images, durations = [], []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            images.append(np.asarray(gif.convert("RGB")))
+            durations.append(gif.info["duration"])
+    return np.stack(images), durations
+
+
+def test_upscale_repeats_pixels_both_ways():
+    frames = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    big = upscale(frames, 3)
+    assert big.shape == (1, 6, 6, 3)
+    assert (big[:, 1::3, 2::3] == frames).all()
+
+
+def test_border_surrounds_the_image_and_leaves_its_pixels():
+    framed = border(flat(RED), GREEN, width=2)
+    assert framed.shape == (2, 10, 10, 3)
+    assert (framed[:, 2:-2, 2:-2] == RED).all()
+    inside = np.zeros((10, 10), dtype=bool)
+    inside[2:-2, 2:-2] = True
+    assert (framed[:, ~inside] == GREEN).all()
+
+
+def test_border_takes_one_colour_for_each_image():
+    framed = border(flat((0, 0, 0)), np.uint8([RED, GREEN]), width=1)
+    assert tuple(framed[0, 0, 0]) == RED and tuple(framed[1, 0, 0]) == GREEN
+
+
+def test_panels_stand_side_by_side_below_their_labels():
+    joined = side_by_side([flat(RED, width=60), flat(GREEN, width=60)], ["left", "right"])
+    assert joined.shape == (2, CAPTION_HEIGHT + 6, 60 + 4 + 60, 3)
+    assert (joined[:, CAPTION_HEIGHT:, :60] == RED).all()
+    assert (joined[:, CAPTION_HEIGHT:, 64:] == GREEN).all()
+    has_ink = (joined[0, :CAPTION_HEIGHT] != BACKGROUND).any(axis=(0, 2))
+    assert has_ink[:60].any() and has_ink[64:].any()
+
+
+def test_notes_change_from_image_to_image_and_labels_do_not():
+    joined = side_by_side([flat(RED, width=160)], ["real"], notes=["step 1", "step 2"])
+    first, second = joined[:, :CAPTION_HEIGHT]
+    assert (first[:, :50] == second[:, :50]).all()
+    assert (first[:, 50:] != second[:, 50:]).any()
+
+
+def test_panels_that_do_not_fit_together_are_refused():
+    with pytest.raises(ValueError, match="one length and height"):
+        side_by_side([flat(RED), flat(GREEN, num=3)], ["a", "b"])
+    with pytest.raises(ValueError, match="a label for each panel"):
+        side_by_side([flat(RED)], ["a", "b"])
+    with pytest.raises(ValueError, match="one note for each"):
+        side_by_side([flat(RED)], ["a"], notes=["only one"])
+
+
+@pytest.mark.parametrize("num", [47, 48])  # where 1 / 17.5 is a pitfall for whoever counts images by their times
+def test_mp4_plays_back_every_image_in_order(tmp_path, num):
+    (path,) = write_video(tmp_path / "clip.mp4", ramp(num, step=5), fps=17.5)
+    played = read_mp4(path, 16, 16)
+    assert played.mean(axis=(1, 2, 3)) == pytest.approx(np.arange(1, num + 1) * 5, abs=2)
+
+
+def test_mp4_of_odd_size_keeps_its_picture(tmp_path):
+    (path,) = write_video(tmp_path / "clip.mp4", ramp(4, height=15, width=17), fps=10, scale=1)
+    assert read_mp4(path, 16, 18)[:, :15, :17].mean(axis=(1, 2, 3)) == pytest.approx([10, 20, 30, 40], abs=2)
+
+
+def test_gif_plays_back_every_image_at_the_right_speed(tmp_path):
+    (path,) = write_video(tmp_path / "clip.gif", ramp(14), fps=17.5)
+    played, durations = read_gif(path)
+    assert played.mean(axis=(1, 2, 3)) == pytest.approx(np.arange(1, 15) * 10, abs=1)
+    assert sum(durations) == pytest.approx(1000 * 14 / 17.5, abs=5)  # constant rounding would give 840, not 800
+
+
+def test_a_gif_of_noise_is_thinned_until_it_is_small(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 200, 200, 3), dtype=np.uint8)
+    (path,) = write_video(tmp_path / "clip.gif", noise, fps=20)
+    played, durations = read_gif(path)
+    assert path.stat().st_size < 2_000_000
+    assert len(played) < 64
+    assert sum(durations) == pytest.approx(1000 * 64 / 20, abs=5)
+
+
+def test_a_path_without_ending_gives_both_files(tmp_path):
+    files = write_video(tmp_path / "clip", ramp(3), fps=10, scale=2)
+    assert sorted(file.name for file in files) == ["clip.gif", "clip.mp4"]
+    assert read_gif(tmp_path / "clip.gif")[0].shape == (3, 32, 32, 3)
+
+
+def test_a_failed_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "clip.gif"
+    path.write_bytes(b"old")
+
+    def full_disk(temporary, *_):
+        temporary.write_bytes(b"half a gi")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(video, "_encode_gif", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_video(path, ramp(3), fps=10)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"\.mp4 or \.gif"):
+        write_video(tmp_path / "clip.avi", ramp(3), fps=10)
+    with pytest.raises(ValueError, match="at least one frame"):
+        write_video(tmp_path / "clip.gif", ramp(3)[:0], fps=10)
+    with pytest.raises(ValueError, match=r"\(N, H, W, 3\) uint8"):
+        write_video(tmp_path / "clip.gif", ramp(3) / 255.0, fps=10)
+
+
+def test_dream_vs_real_shows_real_left_dream_right_and_colours_context_and_prediction(tmp_path, monkeypatch):
+    written, labels, join = {}, [], video.side_by_side
+    monkeypatch.setattr(
+        video, "side_by_side", lambda panels, names, notes: labels.append(names) or join(panels, names, notes)
+    )
+    monkeypatch.setattr(video, "write_video", lambda path, frames, fps: written.update(frames=frames, fps=fps))
+    real, dream = (np.broadcast_to(np.uint8(color), (2, 5, 2, 16, 16, 3)) for color in (RED, GREEN))
+    dream_vs_real(real, dream, 3, tmp_path / "clip", scale=4)
+    frames, side = written["frames"], 16 * 4 + 2 * 4
+    assert frames.shape == (2 * 5 * 2, CAPTION_HEIGHT + side, side + 4 + side, 3)
+    picture = frames[:, CAPTION_HEIGHT:]
+    assert (picture[:, 4:-4, 4 : side - 4] == RED).all()
+    assert (picture[:, 4:-4, side + 8 : -4] == GREEN).all()
+    assert labels == [["real", "dream"]] * 2
+    context = np.tile(np.repeat([True, True, True, False, False], 2), 2)  # two episodes, two frames per step
+    for corner in (picture[:, 0, 0], picture[:, 0, side - 1], picture[:, -1, -1]):
+        assert (corner[context] == CONTEXT_COLOR).all()
+        assert (corner[~context] == PREDICTION_COLOR).all()
+    captions = frames[:10, :CAPTION_HEIGHT]
+    assert len(np.unique(captions.reshape(10, -1), axis=0)) == 5  # one text per step
+
+
+def test_dream_vs_real_writes_playable_files(tmp_path):
+    real = np.random.default_rng(0).integers(0, 256, (1, 4, 2, 16, 16, 3), dtype=np.uint8)
+    mp4, gif = dream_vs_real(real, real, 2, tmp_path / "dream_vs_real")
+    side = 16 * 4 + 2 * 4
+    assert len(read_mp4(mp4, CAPTION_HEIGHT + side, side + 4 + side)) == len(read_gif(gif)[0]) == 8
+
+
+def test_dream_vs_real_refuses_unequal_episodes_and_impossible_context(tmp_path):
+    real = np.zeros((1, 4, 2, 16, 16, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="one shape"):
+        dream_vs_real(real, real[:, :3], 2, tmp_path / "clip")
+    with pytest.raises(ValueError, match=r"context_steps must be in \[0, 4\]"):
+        dream_vs_real(real, real, 5, tmp_path / "clip")

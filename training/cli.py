@@ -1,0 +1,203 @@
+"""The command line: `videogen-dream COMMAND`, each command a function of the library with its arguments as options."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from worldmodel.names import did_you_mean
+
+# What each command is for; its arguments are read by the function that `_load` makes.
+COMMANDS = {
+    "demo": "the whole path on health_gathering: collect, learn the dream, train in it, judge in the real game",
+    "collect": "record play of a real game into a rollout store",
+    "train-policy": "train an agent with PPO on the real game, to collect with it",
+    "train-tokenizer": "train a VQ-VAE on a store",
+    "train-dynamics": "train dynamics and heads on a store's codes; the result is a world model",
+    "train-agent": "train an agent with PPO in a world model's dream",
+    "evaluate": "play a saved agent in a real game or a dream, beside random play on the same seeds",
+    "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",
+}
+
+
+def _load(command: str) -> Callable[..., Any]:
+    """The command's function; imports what it needs only now."""
+    import tyro
+
+    if command == "demo":
+        from worldmodel.training.demo import DemoConfig, demo
+
+        def run_demo(
+            out: Path = Path("runs/demo"),
+            fresh: bool = False,
+            config: Annotated[DemoConfig, tyro.conf.arg(name="")] = DemoConfig(),  # noqa: B008 (frozen)
+        ) -> None:
+            """Run the whole path; goes on where an earlier run stopped. --fresh deletes the run folder first."""
+            demo(out, config, fresh=fresh)
+
+        return run_demo
+    if command == "collect":
+        from worldmodel.training.collect import collect
+
+        def run_collect(
+            env: str,
+            out: Path,
+            episodes: int | None = None,
+            steps: int | None = None,
+            policy: str = "sticky",
+            epsilon: float = 0.0,
+            workers: int = 2,
+            seed: int = 0,
+        ) -> None:
+            """Record whole episodes until there are --episodes or --steps.
+
+            Args:
+                env: a real game's id, such as VideoGenReal-Doom.
+                out: folder of the store; an earlier collection there goes on.
+                policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
+                epsilon: share of the agent's actions that are replaced at random.
+            """
+            print(
+                collect(
+                    env, out, episodes=episodes, steps=steps, policy=policy, epsilon=epsilon, workers=workers, seed=seed
+                )
+            )
+
+        return run_collect
+    if command == "train-policy":
+        from worldmodel.agents.sb3 import REAL_GAME, AgentConfig, train_policy
+
+        def run_train_policy(
+            env: str,
+            out: Path,
+            steps: int = 100_000,
+            config: Annotated[AgentConfig, tyro.conf.arg(name="ppo")] = REAL_GAME,
+        ) -> None:
+            """Train PPO on the real game `env`; the agent is saved in OUT/agent."""
+            print(train_policy(env, steps, out, config=config))
+
+        return run_train_policy
+    if command == "train-tokenizer":
+        from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
+
+        def run_train_tokenizer(
+            data: Path,
+            out: Path = Path("runs/tokenizer"),
+            config: Annotated[TokenizerTraining, tyro.conf.arg(name="")] = TokenizerTraining(),  # noqa: B008
+        ) -> None:
+            """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption."""
+            _print_scores(train_tokenizer(data, out, config))
+
+        return run_train_tokenizer
+    if command == "train-dynamics":
+        from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+
+        def run_train_dynamics(
+            data: Path,
+            tokenizer: Path,
+            out: Path = Path("runs/dynamics"),
+            config: Annotated[DynamicsTraining, tyro.conf.arg(name="")] = DynamicsTraining(),  # noqa: B008
+        ) -> None:
+            """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models."""
+            _print_scores(train_dynamics(data, tokenizer, out, config))
+
+        return run_train_dynamics
+    if command == "train-agent":
+        from worldmodel.training.train_agent import DreamTraining, train_agent
+
+        def run_train_agent(
+            world: str,
+            out: Path = Path("runs/agent"),
+            device: str = "auto",
+            config: Annotated[DreamTraining, tyro.conf.arg(name="")] = DreamTraining(),  # noqa: B008
+        ) -> None:
+            """Train in the dream of `world`: a shipped name, a folder or a hub id. The agent is saved in OUT/agent."""
+            print(train_agent(world, out, config, device=device))
+
+        return run_train_agent
+    if command == "evaluate":
+
+        def run_evaluate(
+            agent: Annotated[Path, tyro.conf.Positional],
+            env: str,
+            episodes: int = 30,
+            seed: int = 10_000,
+            out: Path | None = None,
+        ) -> None:
+            """Mean return with its 95 % interval, beside random play on the same seeds.
+
+            Args:
+                agent: folder of a saved agent.
+                env: id of a real game; the agent sees it as it saw its training, through its model's tokenizer.
+                out: also write the numbers to this JSON file.
+            """
+            _evaluate(agent, env, episodes, seed, out)
+
+        return run_evaluate
+
+    def run_fetch_battle2(target: Path | None = None) -> None:
+        """Fetch battle2.wad, check its hash, and keep it where the env finds it (or in `target`)."""
+        from worldmodel.envs.battle2 import fetch_battle2
+
+        print(fetch_battle2(target))
+
+    return run_fetch_battle2
+
+
+def _evaluate(folder: Path, env: str, episodes: int, seed: int, out: Path | None) -> None:
+    from dataclasses import asdict
+
+    from worldmodel.agents.evaluate import compare_with_random
+    from worldmodel.agents.sb3 import load_agent
+    from worldmodel.files import write_json
+
+    agent = load_agent(folder)
+    view = None if agent.meta.view == "real" else (agent.meta.world_model, agent.meta.view)
+    result = compare_with_random(agent, env, episodes, seed, view=view)
+    gain, half_width = result.gain
+    print(f"agent:  {result.agent}\nrandom: {result.random}\ngain:   {gain:.1f} ± {half_width:.1f}")
+    if out is not None:
+        write_json(out, {"agent": asdict(result.agent), "random": asdict(result.random)})
+
+
+def _print_scores(scores: dict[str, float]) -> None:
+    for name, value in scores.items():
+        print(f"{name:24} {value:.4f}")
+
+
+def _help() -> str:
+    lines = [f"  {name:16} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: videogen-dream COMMAND [OPTIONS]   (COMMAND --help for its options)", "", *lines])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (also of a mistake in what the user gave: 2)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if given[0] == "--version":
+        from worldmodel import __version__
+
+        print(__version__)
+        return 0
+    command, options = given[0], given[1:]
+    if command not in COMMANDS:
+        print(f"error: no command {command!r}.{did_you_mean(command, COMMANDS)}", file=sys.stderr)
+        return 2
+    import gymnasium
+    import tyro
+
+    try:
+        tyro.cli(_load(command), prog=f"videogen-dream {command}", args=options)
+    except (ValueError, TypeError, FileNotFoundError, FloatingPointError, gymnasium.error.Error) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on from the last complete state", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The main job in one call: play the real game, learn its dream, train an agent in it, judge it in the real game.
+
+Every stage leaves its result in the run folder and is skipped when it is there; an interrupted stage goes on.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from worldmodel.agents.evaluate import Evaluation, compare_with_random, evaluate
+from worldmodel.agents.sb3 import AgentConfig, load_agent
+from worldmodel.data import EpisodeStorage
+from worldmodel.dynamics import GPTConfig
+from worldmodel.files import read_json, write_json
+from worldmodel.model import WorldModel
+from worldmodel.tokenizer import VQVAEConfig
+from worldmodel.training.collect import collect
+from worldmodel.training.loop import LoopConfig
+from worldmodel.training.report import world_report, write_dream_vs_real, write_report
+from worldmodel.training.train_agent import DreamTraining, train_agent
+from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig:
+    """Sizes that learn health_gathering on two CPU cores in about a quarter of an hour."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    env_id: str = "VideoGenReal-DoomHealthGathering"
+    collect_steps: int = 60_000  # decisions of sticky random play
+    workers: int = 2
+    tokenizer: TokenizerTraining = field(
+        default_factory=lambda: TokenizerTraining(
+            model=VQVAEConfig(),
+            loop=LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3, warmup=50),
+        )
+    )
+    dynamics: DynamicsTraining = field(
+        default_factory=lambda: DynamicsTraining(
+            model=GPTConfig(layers=4, width=192, heads=4, code_head_width=128),
+            loop=LoopConfig(steps=1500, batch_size=16, learning_rate=2e-3, warmup=50),
+        )
+    )
+    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=100_000)))
+    episodes: int = 30  # real episodes, of the agent and of random play, that are judged
+    seed: int = 0
+
+    def seeded(self) -> "DemoConfig":
+        """This config with its seed in every stage."""
+        tokenizer = replace(self.tokenizer, loop=replace(self.tokenizer.loop, seed=self.seed))
+        dynamics = replace(self.dynamics, loop=replace(self.dynamics.loop, seed=self.seed))
+        agent = replace(self.agent, agent=replace(self.agent.agent, seed=self.seed))
+        return replace(self, tokenizer=tokenizer, dynamics=dynamics, agent=agent)
+
+
+def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fresh: bool = False) -> Path:
+    """Run all stages that are not done yet; returns the path of report.md.
+
+    Args:
+        out: the run folder.
+        fresh: delete the run folder first.
+    """
+    config, out = (config or DemoConfig()).seeded(), Path(out)
+    stages = Stages(out, config, fresh)
+    with stages("collect") as todo:
+        if todo:
+            print(
+                collect(
+                    config.env_id, out / "data", steps=config.collect_steps, workers=config.workers, seed=config.seed
+                )
+            )
+    with stages("tokenizer") as todo:
+        if todo:
+            train_tokenizer(out / "data", out / "tokenizer", config.tokenizer)
+    with stages("dynamics") as todo:
+        if todo:
+            train_dynamics(out / "data", out / "tokenizer" / "best", out / "dynamics", config.dynamics)
+    world = out / "dynamics" / "best"
+    with stages("agent") as todo:
+        if todo:
+            train_agent(world, out / "agent", config.agent)
+    with stages("judge") as todo:
+        if todo:
+            write_json(out / "returns.json", _judge(out / "agent" / "agent", world, config))
+    with stages("report") as todo:
+        if todo:
+            _report(out, world, config, stages.minutes)
+    report = out / "report.md"
+    print(report.read_text(encoding="utf-8"))
+    print(f"Everything is in {out}: report.md, report.json, dream_vs_real.mp4, dream_vs_real.gif.")
+    return report
+
+
+class Stages:
+    """Which stages of a run folder are done, and how many minutes each took (stages.json)."""
+
+    def __init__(self, out: Path, config: DemoConfig, fresh: bool) -> None:
+        if fresh and out.exists():
+            shutil.rmtree(out)
+        self._path = out / "stages.json"
+        settings = json.loads(json.dumps(asdict(config)))
+        if not (out / "config.json").exists():
+            write_json(out / "config.json", settings)
+        elif read_json(out / "config.json") != settings:
+            raise ValueError(f"{out} holds a run with other settings; use another --out, or --fresh to start over")
+        self.minutes: dict[str, float] = read_json(self._path) if self._path.exists() else {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[bool]:
+        """Yields whether the stage is still to be done; when its body ends without an error, it is done."""
+        if name in self.minutes:
+            print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
+            yield False
+            return
+        print(f"{name} …", flush=True)
+        begin = time.monotonic()
+        yield True
+        self.minutes[name] = round((time.monotonic() - begin) / 60, 2)
+        write_json(self._path, self.minutes)
+
+
+def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str, Any]]:
+    """Returns of the agent and of random play in the real game, and of the agent in its dream."""
+    agent = load_agent(agent_folder, seed=config.seed)
+    real = compare_with_random(agent, config.env_id, config.episodes, seed=10_000, view=(world, "rgb"))
+    print(f"the agent in the real game: {real.agent}\nrandom in the real game: {real.random}")
+    model = WorldModel.from_pretrained(world)
+    dream = evaluate(
+        agent,
+        "VideoGenDream-DoomHealthGathering",
+        64,
+        seed=10_000,
+        num_envs=64,
+        model=model,
+        horizon=config.agent.horizon,
+    )
+    return [
+        _row("agent trained in the dream", f"{config.env_id}, native return", real.agent),
+        _row("random", f"{config.env_id}, native return", real.random),
+        _row(
+            "agent trained in the dream",
+            f"its dream, {config.agent.horizon} steps, {model.config.reward} return",
+            dream,
+        ),
+    ]
+
+
+def _row(policy: str, where: str, result: Evaluation) -> dict[str, Any]:
+    return {
+        "policy": policy,
+        "where": where,
+        "episodes": len(result.returns),
+        "mean": result.mean,
+        "half_width": result.half_width,
+    }
+
+
+def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float]) -> None:
+    model = WorldModel.from_pretrained(world)
+    store = EpisodeStorage.open(out / "data")
+    write_dream_vs_real(model, store, out / "dream_vs_real", context_steps=config.dynamics.start_steps)
+    command = "videogen-dream demo" + (f" --seed {config.seed}" if config.seed else "")
+    facts = {
+        "run": {"command": command, "seed": config.seed, "minutes": minutes},
+        "returns": read_json(out / "returns.json"),
+        "video": "dream_vs_real.gif",
+    }
+    write_report(out, facts | world_report(model, store, context_steps=config.dynamics.start_steps))
+
+
+__all__ = ["DemoConfig", "Stages", "demo"]

@@ -1,0 +1,276 @@
+"""What a world model has learned, measured on play that it never saw.
+
+Letters: B segments, T steps of a segment, K starts, F frames of a step, H W C pixels, h w latent grid, M slices,
+V codes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data import EpisodeStorage, SegmentId
+from worldmodel.model import CodeBatch, WorldModel
+from worldmodel.statistics import mean_with_interval
+from worldmodel.training.metrics import (
+    auroc,
+    best_f1_threshold,
+    bits,
+    codes_in_use,
+    f1,
+    nmse,
+    perplexity,
+    psnr,
+    ssim,
+)
+from worldmodel.training.train_tokenizer import sample_frames
+
+OPEN_LOOP_STEPS = (1, 4, 8, 16)
+SEGMENT_STEPS = 16  # of a held-out segment, as in training
+CHUNK = 32  # segments that pass through a model at once
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
+    """Size of a store, what was done in it and how often that was rewarded."""
+    info, places = store.info, range(len(store))
+    rewards = np.concatenate([store.rewards(i) for i in places])
+    ended = np.array([store.ended(i) for i in places])
+    mean, half_width = mean_with_interval([float(store.rewards(i).sum()) for i in places])
+    facts = {
+        "env_id": info.env_id,
+        "episodes": len(store),
+        "steps": store.num_steps,
+        "test_episodes": len(store.split("test")),
+        "frames_per_step": info.frames_per_step,
+        "frame_size": [info.height, info.width, info.channels],
+        "reward_unit": info.reward,
+        "return_mean": mean,
+        "return_half_width": half_width,
+        "positive_rewards": int((rewards > 0).sum()),
+        "negative_rewards": int((rewards < 0).sum()),
+        "terminated": int(ended[:, 0].sum()),
+        "truncated": int(ended[:, 1].sum()),
+    }
+    if info.action.kind == "discrete":
+        actions = np.concatenate([store.actions(i) for i in places])
+        names = info.action.names or tuple(f"action {i}" for i in range(info.action.n))
+        counts = np.bincount(actions, minlength=info.action.n)
+        facts["actions"] = dict(zip(names, counts.tolist(), strict=True))
+    return facts
+
+
+def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iterator[tuple[SegmentId, int]]:
+    """Segments of `num_steps` steps that hold every step of a split, and how many leading steps to leave uncounted.
+
+    The last segment of an episode reaches back over steps that the one before it has counted; so each step counts
+    once, and the end of an episode has as much context as its middle.
+    """
+    lengths = store.lengths
+    for episode in store.split(split).tolist():
+        for first in range(0, lengths[episode], num_steps):
+            stop = min(first + num_steps, lengths[episode])
+            start = max(0, stop - num_steps)
+            yield SegmentId(episode, start, stop), first - start
+
+
+def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
+    """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked."""
+    tiles = list(held_out_segments(store, split, SEGMENT_STEPS))
+    if not tiles:
+        raise ValueError(
+            f"split {split!r} of {store.root} has no episode to measure on; collect more or choose another"
+        )
+    order = np.random.default_rng(seed).permutation(len(tiles))[:max_segments]
+    parts = []
+    for rows in np.split(order, range(CHUNK, len(order), CHUNK)):
+        segments = [store.segment(tiles[row][0], SEGMENT_STEPS) for row in rows]
+        columns = {
+            name: torch.from_numpy(np.stack([getattr(segment, name) for segment in segments])).to(wm.device)
+            for name in ("frames", "actions", "rewards", "terminated", "signals", "padding_mask")
+        }
+        for mask, row in zip(columns["padding_mask"], rows, strict=True):
+            mask[: tiles[row][1]] = False
+        with torch.inference_mode():
+            codes = wm.tokenizer.encode(columns.pop("frames"))
+        parts.append(CodeBatch(codes=codes, **columns))
+    return CodeBatch(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(CodeBatch)})
+
+
+def _chunks(batch: CodeBatch) -> Iterator[CodeBatch]:
+    """A large batch in pieces that fit through a model."""
+    for first in range(0, len(batch.codes), CHUNK):
+        yield CodeBatch(**{f.name: getattr(batch, f.name)[first : first + CHUNK] for f in fields(CodeBatch)})
+
+
+# --- tokenizer -------------------------------------------------------------------------------------------------------
+
+
+def tokenizer_scores(
+    wm: WorldModel, store: EpisodeStorage, split: str, num_steps: int, seed: int = 0
+) -> dict[str, float]:
+    """How well steps survive encoding and decoding: NMSE, PSNR in dB and SSIM over steps drawn from a split."""
+    frames = sample_frames(store, num_steps, np.random.default_rng(seed), split)
+    reconstruction = reconstruct(wm, frames)
+    return {
+        "steps": num_steps,
+        "nmse": nmse(frames, reconstruction, wm.tokenizer.config.data_variance),
+        "psnr_db": psnr(frames, reconstruction),
+        "ssim": ssim(frames, reconstruction),
+    }
+
+
+@torch.inference_mode()
+def reconstruct(wm: WorldModel, frames: Tensor) -> Tensor:
+    """Frames (B, T, F, H, W, C) uint8 through the tokenizer and back, on the CPU."""
+    parts = [wm.tokenizer.decode(wm.tokenizer.encode(part.to(wm.device))).cpu() for part in frames.split(CHUNK)]
+    return torch.cat(parts)
+
+
+def code_use(batch: CodeBatch, num_codes: int) -> dict[str, Any]:
+    """Per slice: how many of the V codes occur in the segments, and the perplexity of their use."""
+    real = batch.codes[:, 1:][batch.padding_mask].flatten(0, -2)  # (steps * h * w, M)
+    counts = torch.stack([codes.bincount(minlength=num_codes) for codes in real.T])
+    return {
+        "num_codes": num_codes,
+        "codes_in_use": codes_in_use(counts).tolist(),
+        "perplexity": perplexity(counts).tolist(),
+    }
+
+
+# --- dynamics --------------------------------------------------------------------------------------------------------
+
+
+def open_loop(
+    wm: WorldModel,
+    store: EpisodeStorage,
+    split: str,
+    num_starts: int,
+    context_steps: int,
+    temperature: float,
+    seed: int = 0,
+    num_steps: int = max(OPEN_LOOP_STEPS),
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dream on from real starts with the recorded actions, and cut out what happened in truth.
+
+    Returns: real frames, their reconstructions and the dream, each (K, context_steps + num_steps, F, H, W, C) uint8 on
+        the CPU; the dream's context steps are reconstructions.
+    """
+    rng = np.random.default_rng(seed)
+    # n given or dreamt steps lie between n - 1 actions.
+    batch = store.batch(store.sample_ids(num_starts, context_steps + num_steps - 1, rng, split))
+    reconstruction = reconstruct(wm, batch.frames)
+    last = context_steps - 1
+    rollout = wm.imagine(
+        batch.frames[:, :context_steps],
+        batch.actions[:, last:],
+        context_actions=batch.actions[:, :last],
+        signals=batch.signals[:, last],
+        seeds=range(seed, seed + num_starts),
+        temperature=temperature,
+    )
+    dream = torch.cat((reconstruction[:, :context_steps], rollout.frames.cpu()), dim=1)
+    return batch.frames, reconstruction, dream
+
+
+def open_loop_scores(real: Tensor, reconstruction: Tensor, dream: Tensor) -> dict[str, Any]:
+    """PSNR in dB of dreams from `open_loop` at some steps after the context.
+
+    Beside it stand copying the last given frame, which a useful dream beats, and the tokenizer's reconstruction of the
+    truth, which no dream can be expected to beat.
+    """
+    context_steps = real.shape[1] - max(OPEN_LOOP_STEPS)
+    last_frame = real[:, context_steps - 1, -1:]  # (K, 1, H, W, C)
+    scores: dict[str, Any] = {"step": list(OPEN_LOOP_STEPS), "dream_psnr_db": [], "copy_psnr_db": []}
+    scores["reconstruction_psnr_db"] = []
+    for step in OPEN_LOOP_STEPS:
+        truth = real[:, context_steps + step - 1]  # (K, F, H, W, C)
+        scores["dream_psnr_db"].append(psnr(truth, dream[:, context_steps + step - 1]))
+        scores["copy_psnr_db"].append(psnr(truth, last_frame.expand_as(truth)))
+        scores["reconstruction_psnr_db"].append(psnr(truth, reconstruction[:, context_steps + step - 1]))
+    return scores
+
+
+def dynamics_scores(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
+    """Bits per code, and the loss with another segment's actions over the loss with the true ones.
+
+    A ratio of 1 means that the model does not listen to actions.
+    """
+    nats = mean_code_loss(wm, batch)
+    scores = {"segments": len(batch.codes), "steps": int(batch.padding_mask.sum()), "bits_per_code": bits(nats)}
+    if len(batch.codes) > 1:
+        shuffled = replace(batch, actions=batch.actions.roll(1, dims=0))
+        scores["shuffled_action_ratio"] = mean_code_loss(wm, shuffled) / nats
+    return scores
+
+
+@torch.inference_mode()
+def mean_code_loss(wm: WorldModel, batch: CodeBatch) -> float:
+    """Cross-entropy in nats per code, mean over the batch's real steps."""
+    total = sum(float(wm.loss(part).codes) * int(part.padding_mask.sum()) for part in _chunks(batch))
+    return total / int(batch.padding_mask.sum())
+
+
+# --- heads -----------------------------------------------------------------------------------------------------------
+
+
+def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) -> dict[str, Any]:
+    """How well the heads tell rewarded steps (reward above 0) and ends of episodes from the rest.
+
+    The reward head's threshold for F1 is the best one on the validation segments; without those there is no F1. The
+    termination head brings its own. A head whose event never happens in `batch`, or always, has no scores.
+    """
+    reward, rewarded, probability, terminated = _predictions(wm, batch)
+    scores: dict[str, Any] = {}
+    if (area := auroc(reward, rewarded)) is not None:
+        scores["positive_reward"] = {"events": int(rewarded.sum()), "steps": len(rewarded), "auroc": area}
+        threshold = None if validation is None else best_f1_threshold(*_predictions(wm, validation)[:2])
+        if threshold is not None:
+            scores["positive_reward"] |= {"threshold": threshold, "f1": f1(reward >= threshold, rewarded)}
+    if (area := auroc(probability, terminated)) is not None:
+        threshold = float(wm.heads.threshold)
+        scores["termination"] = {
+            "events": int(terminated.sum()),
+            "steps": len(terminated),
+            "auroc": area,
+            "threshold": threshold,
+            "f1": f1(probability >= threshold, terminated),
+        }
+    return scores
+
+
+def _predictions(wm: WorldModel, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(steps,) each: expected reward, whether it was above 0, probability of an end, whether it was one."""
+    columns = []
+    for part in _chunks(batch):
+        reward, probability, _ = wm.predict(part)
+        values = (reward, part.rewards > 0, probability, part.terminated)
+        columns.append([value[part.padding_mask].cpu() for value in values])
+    reward, rewarded, probability, terminated = (torch.cat(column) for column in zip(*columns, strict=True))
+    return reward, rewarded, probability, terminated
+
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+
+def dream_speed(wm: WorldModel, batch: CodeBatch, rows: int = 64, num_steps: int = 12) -> dict[str, Any]:
+    """Env steps per second of a batch of dreams (all rows together), with and without decoding the frames."""
+    chosen = torch.arange(rows, device=wm.device) % len(batch.codes)
+    codes, actions = batch.codes[chosen], batch.actions[chosen]
+    speeds: dict[str, Any] = {"rows": rows}
+    for name, with_frames in (("env_steps_per_second", False), ("env_steps_per_second_with_frames", True)):
+        state = wm.start_codes(codes, actions)
+        for step in range(-2, num_steps):  # two steps to warm up
+            if step == 0:
+                begin = perf_counter()
+            state, out = wm.step(state, actions[:, step % actions.shape[1]])
+            # Copying to the CPU waits until the step is really done.
+            (out.frames() if with_frames else out.reward).cpu()
+        speeds[name] = rows * num_steps / (perf_counter() - begin)
+    return speeds

@@ -1,0 +1,61 @@
+"""VideoGenDream: learned video world models that reinforcement-learning agents train in.
+
+Importing this package registers the Gymnasium ids of the dreams (``VideoGenDream-…``) and of the games they were
+learned from (``VideoGenReal-…``). It stays light: torch, ray, vizdoom and stable-baselines3 load when first used.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+if TYPE_CHECKING:
+    from worldmodel.model import WorldModel
+
+__version__ = "0.1.0"
+__all__ = ["EpisodeStorage", "WorldModel", "__version__"]
+
+_here = Path(__file__).resolve().parent
+if not (_here / "envs").is_dir() and (_here.parent / "pyproject.toml").is_file():
+    __path__.append(str(_here.parent))  # running from a checkout: envs/, agents/ and training/ lie beside this folder
+
+# Scenario of each real game, and the unit of its rewards. The two health games use the unit of their dreams.
+_REAL_GAMES = {
+    "Doom": {"scenario": "health_gathering_supreme", "reward": "health"},
+    "DoomHealthGathering": {"scenario": "health_gathering", "reward": "health"},
+    "DoomTakeCover": {"scenario": "take_cover"},
+    "DoomDefendTheCenter": {"scenario": "defend_the_center"},
+    "DoomDeadlyCorridor": {"scenario": "deadly_corridor"},
+    "DoomBasic": {"scenario": "basic"},
+    "DoomBattle2": {"scenario": "battle2"},
+}
+# The model shipped inside the package for each dream.
+_DREAMS = {"Doom": "doom-hgs", "DoomHealthGathering": "doom-hg"}
+
+
+def _register() -> None:
+    for name, kwargs in _REAL_GAMES.items():
+        for env_id in (f"VideoGenReal-{name}", f"VideoGenReal/{name}-v0"):
+            if env_id not in gym.registry:
+                gym.register(env_id, entry_point="worldmodel.envs:VizdoomEnv", kwargs=kwargs)
+    for name, model in _DREAMS.items():
+        for env_id in (f"VideoGenDream-{name}", f"VideoGenDream/{name}-v0"):
+            if env_id not in gym.registry:
+                gym.register(
+                    env_id,
+                    entry_point="worldmodel.envs:DreamEnv",
+                    vector_entry_point="worldmodel.envs:DreamVectorEnv",
+                    kwargs={"model": model},
+                )
+
+
+_register()
+
+_LAZY = {"WorldModel": "worldmodel.model", "EpisodeStorage": "worldmodel.data"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'worldmodel' has no attribute {name!r}")

@@ -1,0 +1,178 @@
+"""The checkpoint folder: config.json, model.safetensors, starts.safetensors and a card; refuses what it cannot read.
+
+A tokenizer alone and a whole world model are saved the same way; `kind` in config.json tells them apart. No pickle.
+"""
+
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.files import read_json, write_json
+from worldmodel.names import did_you_mean
+
+if TYPE_CHECKING:
+    from worldmodel.tokenizer import VQVAE
+
+FORMAT_VERSION = 1
+_PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+_Config = TypeVar("_Config")
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints inside the package."""
+    return sorted(path.parent.name for path in _PRETRAINED.glob("*/config.json"))
+
+
+def resolve(name: str | os.PathLike) -> Path:
+    """Folder of a checkpoint given by a shipped name, a path, or a Hugging Face id ("owner/name", downloaded once)."""
+    if str(name) in shipped():
+        return _PRETRAINED / str(name)
+    path = Path(name)
+    if path.is_dir():
+        return path
+    looks_local = path.is_absolute() or str(name).startswith((".", "~")) or path.parts[0] in ("runs", "checkpoints")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not looks_local and not path.parent.exists():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+        try:
+            return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "README.md"]))
+        except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+            raise FileNotFoundError(
+                f"no folder {name!r} here, and the hub could not give a model of that id ({type(error).__name__}). "
+                f"Check the spelling and the network.{did_you_mean(str(name), shipped())}"
+            ) from error
+    raise FileNotFoundError(
+        f"no checkpoint {str(name)!r}: neither shipped nor a folder.{did_you_mean(str(name), shipped())}"
+    )
+
+
+def save(
+    folder: str | os.PathLike,
+    kind: str,
+    config: Any,
+    modules: Mapping[str, nn.Module],
+    *,
+    starts: Mapping[str, Tensor] | None = None,
+    card: str = "",
+) -> Path:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        kind: "world_model" or "tokenizer".
+        config: a dataclass.
+        modules: prefix -> module; their state goes to model.safetensors as "prefix.name".
+        starts: encoded start segments, if the checkpoint is to be dreamt from without a data set.
+        card: text of README.md.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        save_file(
+            {
+                f"{prefix}.{name}": tensor.detach().cpu().contiguous()
+                for prefix, module in modules.items()
+                for name, tensor in module.state_dict().items()
+            },
+            temporary / "model.safetensors",
+        )
+        if starts is not None:
+            save_file({name: t.cpu().contiguous() for name, t in starts.items()}, temporary / "starts.safetensors")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        write_json(
+            temporary / "config.json", {"format_version": FORMAT_VERSION, "kind": kind} | dataclasses.asdict(config)
+        )
+        # A folder cannot be replaced in one move: put the old one aside first, so that one of the two always stands.
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        if folder.exists():
+            os.replace(folder, aside)
+        os.replace(temporary, folder)
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
+    """Read config.json strictly: another version or kind, unknown keys and bad values are refused."""
+    import pydantic
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no config.json, so it is no checkpoint folder of VideoGenDream")
+    data = dict(read_json(folder / "config.json"))
+    version, found = data.pop("format_version", None), data.pop("kind", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder} has checkpoint format version {version!r}; this release reads {FORMAT_VERSION}. "
+            "Install the release that wrote it, or train again"
+        )
+    if found != kind:
+        raise ValueError(f"{folder} holds a {found!r}, wanted a {kind!r}")
+    try:
+        return pydantic.TypeAdapter(config_class).validate_python(data)
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ValueError(f"{folder / 'config.json'} does not fit this release: {'; '.join(lines)}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; a broken one raises ValueError with its name."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; the checkpoint is not complete")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read ({error}); fetch or train it again") from error
+
+
+def load_tensors(folder: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Fill `modules` from model.safetensors; missing, extra or misshapen tensors are refused by name."""
+    tensors = read_tensors(folder / "model.safetensors")
+    wanted = {
+        f"{prefix}.{name}": tensor.shape
+        for prefix, module in modules.items()
+        for name, tensor in module.state_dict().items()
+    }
+    problems = [f"missing {name}" for name in sorted(wanted.keys() - tensors.keys())]
+    problems += [f"unknown {name}" for name in sorted(tensors.keys() - wanted.keys())]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)}, wanted {tuple(shape)}"
+        for name, shape in wanted.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise ValueError(f"{folder / 'model.safetensors'} does not fit its config.json: {shown}")
+    for prefix, module in modules.items():
+        state = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+        with torch.no_grad():
+            module.load_state_dict(state)
+
+
+def save_tokenizer(folder: str | os.PathLike, tokenizer: "VQVAE", card: str = "") -> Path:
+    """Save a tokenizer alone."""
+    return save(folder, "tokenizer", tokenizer.config, {"tokenizer": tokenizer}, card=card)
+
+
+def load_tokenizer(name: str | os.PathLike) -> "VQVAE":
+    """Load a tokenizer saved alone, in evaluation mode."""
+    from worldmodel.tokenizer import VQVAE, VQVAEConfig
+
+    folder = resolve(name)
+    tokenizer = VQVAE(load_config(folder, "tokenizer", VQVAEConfig))
+    load_tensors(folder, {"tokenizer": tokenizer})
+    return tokenizer.eval()

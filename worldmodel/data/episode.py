@@ -1,0 +1,219 @@
+"""The types all floors speak: what an action is, an episode, a segment of it, a batch of segments.
+
+Letters: see worldmodel/shapes.py. Time: `frames[t + 1]`, `rewards[t]` and `signals[t + 1]` follow `actions[t]`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionSpec:
+    """What an agent may do: one of `n` named actions, or `n` numbers, each within its bounds."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    kind: Literal["discrete", "box"]
+    n: int  # actions to choose from (discrete) or numbers per action (box)
+    names: tuple[str, ...] = ()  # one per action or number; empty: unnamed
+    low: tuple[float, ...] = ()  # box only, one per number
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("discrete", "box"):
+            raise ValueError(f"kind of action must be 'discrete' or 'box', got {self.kind!r}")
+        if self.n < 1:
+            raise ValueError(f"n of an action must be at least 1, got {self.n}")
+        if self.names and len(self.names) != self.n:
+            raise ValueError(f"names must be empty or one for each of the {self.n} actions, got {self.names}")
+        bounds = 0 if self.kind == "discrete" else self.n
+        if len(self.low) != bounds or len(self.high) != bounds:
+            raise ValueError(
+                f"a {self.kind} action with n={self.n} has {bounds} bounds; got {self.low} and {self.high}"
+            )
+        for low, high in zip(self.low, self.high, strict=True):
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"every low must be finite and below its high, got low={self.low} high={self.high}")
+
+    @property
+    def num_features(self) -> int:
+        """Length of an action as a vector: one-hot for discrete actions."""
+        return self.n
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one action: () or (A,)."""
+        return () if self.kind == "discrete" else (self.n,)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """int64 for discrete actions, float32 for a box."""
+        return np.dtype(np.int64 if self.kind == "discrete" else np.float32)
+
+    def to_gym(self) -> gym.Space:
+        """The same as a Gymnasium space: Discrete(n) or Box((A,), float32)."""
+        from gymnasium import spaces
+
+        if self.kind == "discrete":
+            return spaces.Discrete(self.n)
+        return spaces.Box(np.array(self.low, np.float32), np.array(self.high, np.float32))
+
+    def check(self, actions: NDArray) -> None:
+        """Raise ValueError unless `actions` (N, ...) have this spec's dtype, shape and range."""
+        if actions.dtype != self.dtype or actions.shape[1:] != self.shape:
+            raise ValueError(
+                f"actions must be {_describe(('N', *self.shape), self.dtype)} for this {self.kind} action space, "
+                f"got {_describe(actions.shape, actions.dtype)}"
+            )
+        low = np.array(self.low or 0, self.dtype)
+        high = np.array(self.high or self.n - 1, self.dtype)
+        outside = (actions < low) | (actions > high)
+        if outside.any():
+            step = int(np.argmax(outside.reshape(len(actions), -1).any(1)))
+            raise ValueError(f"action {actions[step]} at step {step} lies outside [{low}, {high}]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreInfo:
+    """What all episodes of a store share."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    env_id: str
+    frames_per_step: int  # F
+    height: int
+    width: int
+    channels: int
+    action: ActionSpec
+    signal_names: tuple[str, ...] = ()  # G names, in the order of the signals' last axis
+    reward: str = "native"  # unit of the rewards
+
+    def __post_init__(self) -> None:
+        for name in ("frames_per_step", "height", "width", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if len(set(self.signal_names)) < len(self.signal_names) or any(
+            not name or "/" in name or name.startswith(".") for name in self.signal_names
+        ):
+            raise ValueError(f"signal names must be different, not empty and free of '/', got {self.signal_names}")
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int, int]:
+        """(F, H, W, C), the frames of one step."""
+        return (self.frames_per_step, self.height, self.width, self.channels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Episode:
+    """One play from reset to end (or to where recording stopped: then neither terminated nor truncated).
+
+    Attributes:
+        frames: (N + 1, F, H, W, C) uint8; frames[0] is the reset frame, F times.
+        actions: (N,) int64 or (N, A) float32.
+        rewards: (N,) float32.
+        terminated: the game ended after the last action.
+        truncated: a time limit ended it after the last action.
+        signals: (N + 1, G) float32; G may be 0.
+        seed: what the env was reset with.
+    """
+
+    frames: NDArray[np.uint8]
+    actions: NDArray
+    rewards: NDArray[np.float32]
+    terminated: bool
+    truncated: bool
+    signals: NDArray[np.float32]
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "actions", "rewards", "signals"):
+            if not isinstance(getattr(self, name), np.ndarray):
+                raise TypeError(f"{name} of an episode must be a numpy array, got {type(getattr(self, name)).__name__}")
+        steps = len(self.actions) if self.actions.ndim else 0
+        if steps < 1:
+            raise ValueError(f"an episode needs at least one step, got actions {self.actions.shape}")
+        discrete = self.actions.ndim == 1
+        self._check("actions", ("N",) if discrete else ("N", "A"), np.int64 if discrete else np.float32, steps)
+        self._check("rewards", ("N",), np.float32, steps)
+        self._check("frames", ("N+1", "F", "H", "W", "C"), np.uint8, steps + 1)
+        self._check("signals", ("N+1", "G"), np.float32, steps + 1)
+        for name in ("terminated", "truncated"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} of an episode must be a bool, got {type(getattr(self, name)).__name__}")
+        if self.terminated and self.truncated:
+            raise ValueError("an episode cannot be both terminated and truncated; a time-out is truncated only")
+
+    def _check(self, name: str, letters: tuple[str, ...], dtype: Any, length: int) -> None:
+        array = getattr(self, name)
+        if array.dtype != dtype or array.ndim != len(letters) or len(array) != length:
+            raise ValueError(
+                f"{name} of an episode of N={self.num_steps} steps must be {_describe(letters, dtype)}, "
+                f"got {_describe(array.shape, array.dtype)}"
+            )
+        if np.dtype(dtype).kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} of an episode must be finite; the first that is not is at {_first_nan(array)}")
+
+    @property
+    def num_steps(self) -> int:
+        """N."""
+        return len(self.actions)
+
+
+class SegmentId(NamedTuple):
+    """Steps [start, stop) of an episode; its frames are start to stop, both included."""
+
+    episode: int  # place in the store, 0 to len(store) - 1
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Segment:
+    """T steps of one episode in numpy, padded at the end where `padding_mask` is False.
+
+    Padding repeats the last frames and signals and is zero elsewhere.
+    """
+
+    frames: NDArray[np.uint8]  # (T + 1, F, H, W, C)
+    actions: NDArray  # (T,) int64 or (T, A) float32
+    rewards: NDArray[np.float32]  # (T,)
+    terminated: NDArray[np.bool_]  # (T,)
+    truncated: NDArray[np.bool_]  # (T,)
+    signals: NDArray[np.float32]  # (T + 1, G)
+    padding_mask: NDArray[np.bool_]  # (T,) True on real steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """B segments of equal length as torch tensors; the fields of `Segment` with B in front."""
+
+    frames: Tensor  # (B, T + 1, F, H, W, C) uint8
+    actions: Tensor  # (B, T) int64 or (B, T, A) float32
+    rewards: Tensor  # (B, T) float32
+    terminated: Tensor  # (B, T) bool
+    truncated: Tensor  # (B, T) bool
+    signals: Tensor  # (B, T + 1, G) float32
+    padding_mask: Tensor  # (B, T) bool, True on real steps
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def _describe(shape: tuple, dtype: Any) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''}) {np.dtype(dtype).name}"
+
+
+def _first_nan(array: NDArray) -> list[int]:
+    return np.argwhere(~np.isfinite(array))[0].tolist()

@@ -1,0 +1,231 @@
+"""How episodes lie on disk: Minari's HDF5 layout and metadata, read and written without Minari.
+
+A file holds one group ``episode_<id>`` per episode, its datasets contiguous, so that a clip is a slice of the file.
+
+Letters: see worldmodel/shapes.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
+from worldmodel.files import read_json
+
+FORMAT_VERSION = 1
+_INFO_KEY = "videogen_dream"  # our own entry in Minari's metadata
+_MINARI_VERSION = "0.5.4"  # Minari refuses a range
+_DATASET_ID = re.compile(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")  # Minari's rule
+
+
+class Field(NamedTuple):
+    """One dataset of an episode's group: (N + extra, *tail) of dtype."""
+
+    name: str
+    tail: tuple[int, ...]
+    dtype: np.dtype
+    extra: int  # 1 where the state before the first step is stored too
+
+
+class Entry(NamedTuple):
+    """Where an episode lies."""
+
+    id: int
+    path: Path
+    num_steps: int
+    offsets: tuple[int, ...]  # bytes from the start of the file, one per field
+
+
+def layout(info: StoreInfo) -> list[Field]:
+    """The datasets of every episode; the frames come first, the signals last, in the order of their names."""
+    float32, boolean = np.dtype(np.float32), np.dtype(np.bool_)
+    return [
+        Field("observations", info.frame_shape, np.dtype(np.uint8), 1),
+        Field("actions", info.action.shape, info.action.dtype, 0),
+        Field("rewards", (), float32, 0),
+        Field("terminations", (), boolean, 0),
+        Field("truncations", (), boolean, 0),
+        *(Field(f"infos/{name}", (), float32, 1) for name in info.signal_names),
+    ]
+
+
+def write_episode(path: Path, episode: Episode, episode_id: int, info: StoreInfo) -> None:
+    """Write a file with one episode; the episode must fit `info`."""
+    ended = np.zeros((2, episode.num_steps), bool)
+    ended[:, -1] = episode.terminated, episode.truncated
+    columns = [episode.frames, episode.actions, episode.rewards, *ended, *episode.signals.T]
+    with _writing(path, "w") as file:
+        group = file.create_group(f"episode_{episode_id}")
+        group.attrs.update(id=episode_id, total_steps=episode.num_steps)
+        if episode.seed is not None:
+            group.attrs["seed"] = episode.seed
+        group.create_group("infos")
+        for field, column in zip(layout(info), columns, strict=True):
+            group[field.name] = column
+
+
+def append_episodes(path: Path, entries: Iterable[Entry]) -> None:
+    """Copy episodes from their files to the end of the file `path`, which is made if needed."""
+    with _writing(path, "a") as target:
+        for entry in entries:
+            with h5py.File(entry.path, "r") as source:
+                source.copy(f"episode_{entry.id}", target)
+
+
+@contextmanager
+def _writing(path: Path, mode: str) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, mode) as file:
+            yield file
+    except RuntimeError as error:  # h5py's name for a failed write
+        raise OSError(
+            f"cannot write {path} ({error}). Is the disk full? All episodes stored so far are safe."
+        ) from error
+
+
+def read_seed(entry: Entry) -> int | None:
+    """What the env of this episode was reset with."""
+    with h5py.File(entry.path, "r") as file:
+        seed = file[f"episode_{entry.id}"].attrs.get("seed")
+    return None if seed is None else int(seed)
+
+
+def scan(path: Path, info: StoreInfo) -> list[Entry]:
+    """Find every episode of a file, in the order of their ids.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or foreign, or its episodes do not fit `info`.
+    """
+    size = path.stat().st_size
+    fields = layout(info)
+    try:
+        with h5py.File(path, "r") as file:
+            entries = [_find_episode(file, name, path, size, fields) for name in file]
+    except FileNotFoundError:
+        raise
+    except KeyError as error:
+        raise _refusal(path, f"lacks a dataset ({error.args[0]})") from error
+    except (OSError, RuntimeError) as error:
+        raise _refusal(path, f"is truncated, damaged or no HDF5 file ({error})") from error
+    return sorted(entries)
+
+
+def _find_episode(file: h5py.File, name: str, path: Path, size: int, fields: list[Field]) -> Entry:
+    if not re.fullmatch(r"episode_\d+", name):
+        raise _refusal(path, f"holds {name!r}, wanted groups named episode_<id>")
+    # h5py's low-level calls: a store may hold 100,000 datasets, and the convenient calls take three times as long.
+    group = h5py.h5g.open(file.id, name.encode())
+    offsets: list[int] = []
+    num_steps = 0
+    for field in fields:
+        dataset = h5py.h5d.open(group, field.name.encode())
+        if not offsets and dataset.shape:
+            num_steps = dataset.shape[0] - field.extra
+        shape = (num_steps + field.extra, *field.tail)
+        if dataset.shape != shape or dataset.dtype != field.dtype or num_steps < 1:
+            raise _refusal(
+                path,
+                f"holds {name}/{field.name} {dataset.shape} {dataset.dtype}, wanted {shape} {field.dtype} as "
+                "metadata.json says",
+            )
+        offset = dataset.get_offset()
+        if offset is None:
+            raise _refusal(path, f"holds {name}/{field.name} in chunks, wanted one contiguous, uncompressed dataset")
+        if offset + dataset.get_storage_size() > size:
+            raise _refusal(path, f"is truncated: {name}/{field.name} ends beyond its {size} bytes")
+        offsets.append(offset)
+    return Entry(int(name.removeprefix("episode_")), path, num_steps, tuple(offsets))
+
+
+def _refusal(path: Path, what: str) -> ValueError:
+    cure = (
+        "Delete it and collect that episode again"
+        if path.parent.name == "pending"
+        else "Restore it from a backup, or delete the store and collect it again"
+    )
+    return ValueError(f"{path} {what}. {cure}.")
+
+
+def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
+    """What metadata.json says of an empty store."""
+    if not _DATASET_ID.fullmatch(dataset_id):
+        raise ValueError(f"dataset_id must look like 'doom/health-gathering-v0', got {dataset_id!r}")
+    shape = info.frame_shape
+    frames = _box(np.uint8, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8))
+    return {
+        "total_episodes": 0,
+        "total_steps": 0,
+        "data_format": "hdf5",
+        "jpeg_encoding": False,
+        "dataset_id": dataset_id,
+        "minari_version": _MINARI_VERSION,
+        "observation_space": frames,
+        "action_space": _action_space(info.action),
+        "dataset_size": 0.0,
+        "description": f"{info.env_id}, {info.frames_per_step} frames per step, rewards: {info.reward}",
+        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": asdict(info)},
+    }
+
+
+def read_info(path: Path) -> StoreInfo:
+    """Our part of metadata.json.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another program or another version wrote it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing, so {path.parent.parent} is no store. Give a folder made by `videogen-dream collect` "
+            "or EpisodeStorage.create."
+        )
+    metadata = read_json(path)
+    ours = metadata.get(_INFO_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(ours, dict):
+        raise ValueError(f"{path} has no {_INFO_KEY!r} entry: another program wrote this store. Collect it again.")
+    if ours.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {ours.get('format_version')}, this program reads {FORMAT_VERSION}. "
+            "Use the version of videogen-dream that wrote it, or collect again."
+        )
+    try:
+        return TypeAdapter(StoreInfo).validate_python(ours.get("info"))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+        raise ValueError(f"{path} describes no store ({wrong}). Restore it from a backup or collect again.") from error
+
+
+def default_dataset_id(root: Path) -> str:
+    """Minari's name for the store in `root`: the folder's, with a version."""
+    name = re.sub(r"[^-\w]", "-", root.resolve().name) or "store"
+    return name if _DATASET_ID.fullmatch(name) else f"{name}-v0"
+
+
+def _action_space(action: ActionSpec) -> str:
+    if action.kind == "discrete":
+        return json.dumps({"type": "Discrete", "dtype": "int64", "n": action.n, "start": 0})
+    return _box(np.float32, np.array(action.low, np.float32), np.array(action.high, np.float32))
+
+
+def _box(dtype: Any, low: np.ndarray, high: np.ndarray) -> str:
+    # Minari keeps spaces as JSON in a string, with the bounds of every element.
+    space = {
+        "type": "Box",
+        "dtype": np.dtype(dtype).name,
+        "shape": low.shape,
+        "low": low.tolist(),
+        "high": high.tolist(),
+    }
+    return json.dumps(space, separators=(",", ":"))

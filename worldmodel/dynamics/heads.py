@@ -1,0 +1,121 @@
+"""Heads: reward, termination and changes of the game's signals, read off the dynamics' outputs for a step.
+
+Letters: B batch, T steps, S tokens per step, D width, G signals, K bins.
+Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.layers.precision import Linear
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadsConfig:
+    """Size of the heads and weight of their losses."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    token_width: int = 32  # features kept of each token: few, since rare events are quickly learned by heart
+    width: int = 256  # hidden units
+    bins: int = 81  # K, odd so that zero is one of them
+    limit: float = 150.0  # largest reward or signal change that is told apart
+    termination_weight: float = 10.0  # of a true end in the termination loss: ends are rare
+
+    def __post_init__(self) -> None:
+        if self.bins < 3 or self.bins % 2 == 0:
+            raise ValueError(f"bins must be odd and at least 3, got {self.bins}")
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) * log(1 + |x|)."""
+    return x.sign() * x.abs().log1p()
+
+
+class TwoHot(nn.Module):
+    """A distribution over bins that are even in symlog; its mean is the prediction, in the data's unit."""
+
+    centers: Tensor  # (K,)
+
+    def __init__(self, bins: int, limit: float) -> None:
+        super().__init__()
+        end = symlog(torch.tensor(limit))
+        half = bins // 2
+        centers = torch.arange(-half, half + 1) / half * end
+        self.register_buffer("centers", centers.sign() * centers.abs().expm1(), persistent=False)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """(..., K) -> (...) expectation."""
+        return (logits.float().softmax(-1) * self.centers).sum(-1)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy (...) of logits (..., K) against targets (...), each shared between its two nearest bins."""
+        last = len(self.centers) - 1
+        targets = targets.float().clamp(self.centers[0], self.centers[-1]).contiguous()
+        upper = torch.searchsorted(self.centers, targets).clamp_(1, last)
+        low, high = self.centers[upper - 1], self.centers[upper]
+        share = (targets - low) / (high - low)
+        logs = logits.float().log_softmax(-1)
+        at = logs.gather(-1, torch.stack((upper - 1, upper), dim=-1))
+        return -(at[..., 0] * (1 - share) + at[..., 1] * share)
+
+
+class HeadsOut(NamedTuple):
+    reward: Tensor  # (..., K) logits
+    termination: Tensor  # (...) logit
+    signals: Tensor  # (..., G, K) logits of the change
+
+
+class HeadsLoss(NamedTuple):
+    reward: Tensor  # (...)
+    termination: Tensor  # (...)
+    signals: Tensor  # (...)
+
+
+class Heads(nn.Module):
+    """Reads a step's outputs (all S tokens) and, for the end, the signals before the step (health 3 is nearly dead)."""
+
+    threshold: Tensor  # () probability at which an episode ends; calibrated on validation data by train-dynamics
+
+    def __init__(self, config: HeadsConfig, tokens: int, features: int, num_signals: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_signals = num_signals
+        self.two_hot = TwoHot(config.bins, config.limit)
+        self.squeeze = Linear(features, config.token_width)
+        self.trunk = Linear(tokens * config.token_width, config.width)
+        self.reward = Linear(config.width, config.bins)
+        self.signals = Linear(config.width, num_signals * config.bins)
+        self.end_in = Linear(config.width + num_signals, config.width)
+        self.end_out = Linear(config.width, 1)
+        # A reward is zero, and an episode goes on, until the data says otherwise.
+        for layer in (self.reward, self.signals, self.end_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.register_buffer("threshold", torch.tensor(0.5))
+
+    def forward(self, outputs: Tensor, signals: Tensor) -> HeadsOut:
+        """outputs (..., S, D) of the dynamics for a step, signals (..., G) before it."""
+        hidden = F.gelu(self.trunk(F.gelu(self.squeeze(outputs)).flatten(-2)))
+        end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
+        changes = self.signals(hidden).unflatten(-1, (self.num_signals, self.config.bins))
+        return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
+
+    def loss(self, out: HeadsOut, rewards: Tensor, terminated: Tensor, changes: Tensor) -> HeadsLoss:
+        """Losses per step (...), for rewards (...), terminated (...) bool and signal changes (..., G)."""
+        weight = torch.tensor(self.config.termination_weight, device=rewards.device)
+        return HeadsLoss(
+            self.two_hot.loss(out.reward, rewards),
+            F.binary_cross_entropy_with_logits(
+                out.termination, terminated.float(), pos_weight=weight, reduction="none"
+            ),
+            self.two_hot.loss(out.signals, changes).sum(-1),
+        )
+
+    def termination_probability(self, out: HeadsOut) -> Tensor:
+        """(...) in (0, 1), with the weight of the loss taken out again."""
+        return torch.sigmoid(out.termination - torch.log(torch.tensor(self.config.termination_weight)))

@@ -1,0 +1,106 @@
+"""The state of a batch of dreams: a dataclass of tensors that the caller holds.
+
+Letters: B rows, h w latent grid, M slices, G signals.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from worldmodel.files import atomic_write
+from worldmodel.layers.attention import KVCache
+
+
+@dataclass
+class DreamState:
+    """Everything that decides a dream's future, given the model and the actions.
+
+    `WorldModel.step` moves on in the memory of the state it is given; `clone` first to branch.
+    """
+
+    cache: KVCache
+    codes: Tensor  # (B, h, w, M) int64, the last step
+    signals: Tensor  # (B, G) float32, running values of the game variables
+    seeds: Tensor  # (B,) int64
+    counter: Tensor  # (B,) int64, steps dreamt by each row
+    clock: int  # the cache's clock when this state was made; tells a state that has been stepped already
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @torch.inference_mode()
+    def _map(self, change) -> "DreamState":
+        self.check_fresh()
+        tensors = (change(t) for t in (self.codes, self.signals, self.seeds, self.counter))
+        return DreamState(self.cache.map(change), *tensors, self.clock)  # type: ignore[call-arg]
+
+    def check_fresh(self) -> None:
+        """Raise if a later state already lives in this state's memory."""
+        if self.clock != self.cache.clock:
+            raise ValueError(
+                f"this dream state (clock {self.clock}) has been stepped to clock {self.cache.clock}; "
+                "use the state that step returned, or clone() before stepping to branch"
+            )
+
+    def clone(self) -> "DreamState":
+        """An independent copy."""
+        return self._map(torch.clone)
+
+    def select(self, rows: Tensor | list[int]) -> "DreamState":
+        """A new state with these rows, in this order."""
+        index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
+        return self._map(lambda t: t[index])
+
+    def repeat(self, n: int) -> "DreamState":
+        """Each row n times, copies side by side: row i becomes rows i*n … i*n + n-1."""
+        return self._map(lambda t: t.repeat_interleave(n, dim=0))
+
+    @torch.inference_mode()
+    def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":
+        """This state with `rows` replaced by the rows of `other`, of the same clock; in this state's memory."""
+        self.check_fresh()
+        other.check_fresh()
+        if other.clock != self.clock:
+            raise ValueError(f"rows must share one clock, got {other.clock} for {self.clock}; pass clock=state.clock")
+        index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
+        pairs = [(self.codes, other.codes), (self.signals, other.signals), (self.seeds, other.seeds)]
+        pairs += [(self.counter, other.counter), (self.cache.lengths, other.cache.lengths)]
+        pairs += zip(self.cache.keys, other.cache.keys, strict=True)
+        pairs += zip(self.cache.values, other.cache.values, strict=True)
+        for mine, theirs in pairs:
+            mine.index_copy_(0, index, theirs)
+        self.cache.shortest = min(self.cache.shortest, other.cache.shortest)
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write to one safetensors file, atomically."""
+        from safetensors.torch import save_file
+
+        self.check_fresh()
+        tensors = {"codes": self.codes, "signals": self.signals, "seeds": self.seeds, "counter": self.counter}
+        tensors["lengths"] = self.cache.lengths
+        for layer, (k, v) in enumerate(zip(self.cache.keys, self.cache.values, strict=True)):
+            tensors |= {f"keys.{layer}": k, f"values.{layer}": v}
+        about = {"clock": str(self.clock), "shortest": str(self.cache.shortest), "layers": str(len(self.cache.keys))}
+        with atomic_write(path) as temporary:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata=about)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "DreamState":
+        """Read a file that `save` wrote."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+            clock, layers = int(about["clock"]), int(about["layers"])
+            keys = [tensors[f"keys.{layer}"] for layer in range(layers)]
+            values = [tensors[f"values.{layer}"] for layer in range(layers)]
+            cache = KVCache(keys, values, tensors["lengths"], clock, int(about["shortest"]))
+            names = ("codes", "signals", "seeds", "counter")
+            return cls(cache, *(tensors[name] for name in names), clock)  # type: ignore[call-arg]
+        except (KeyError, SafetensorError) as error:
+            raise ValueError(f"{path} is not a saved dream state ({error}); write one with state.save(path)") from error

@@ -1,0 +1,120 @@
+"""Attention: axial over the axes of a latent grid; space-time with a sliding window of steps and a ring-buffer cache.
+
+Letters: B batch, T steps, S tokens per step, L = T*S tokens, D width, H heads, K features of one head, W window in
+steps.
+Source: VideoGen (arXiv:2104.10157) section 3; axial sums, arXiv:1912.12180.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.layers.position import rotate
+from worldmodel.layers.precision import Linear
+
+
+class AxialAttention(nn.Module):
+    """Attention along each given axis by itself, with separate weights; the outputs are summed, not chained."""
+
+    def __init__(self, width: int, heads: int, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width must be divisible by the number of heads, got width {width} and {heads} heads")
+        self.heads = heads
+        self.axes = axes  # of (B, t, h, w, D): 1, 2 or 3
+        self.qkv = nn.ModuleList(Linear(width, 3 * width, bias=False) for _ in axes)
+        self.out = nn.ModuleList(Linear(width, width) for _ in axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, t, h, w, D) -> the same shape."""
+        total = torch.zeros_like(x)
+        for axis, qkv, out in zip(self.axes, self.qkv, self.out, strict=True):
+            q, k, v = qkv(x).transpose(axis, 3).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+            # (B, a, b, tokens, H, K) -> (B*a*b, H, tokens, K)
+            q, k, v = (part.flatten(0, 2).transpose(1, 2) for part in (q, k, v))
+            mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            total = total + out(mixed.view(*x.transpose(axis, 3).shape).transpose(axis, 3))
+        return total
+
+
+@dataclass
+class KVCache:
+    """Keys and values of the last W steps of every row and layer, in a ring: step t lives in slot t mod W.
+
+    All rows share one clock; a row that began later has fewer valid steps (`lengths`).
+    """
+
+    keys: list[Tensor]  # per layer (B, H, W, S, K), rotated to their step's time
+    values: list[Tensor]  # per layer (B, H, W, S, K)
+    lengths: Tensor  # (B,) int64, valid steps before the clock, at most W
+    clock: int  # time of the step that is written next
+    shortest: int  # min of lengths, kept on the host so that no step has to ask the device
+
+    @property
+    def window(self) -> int:
+        return self.keys[0].shape[2]
+
+    def valid(self) -> Tensor | None:
+        """Mask (B, 1, 1, W) of slots that the step at `clock` may see, itself included; None if all may."""
+        if self.shortest >= self.window - 1:
+            return None
+        slots = torch.arange(self.window, device=self.lengths.device)
+        age = (self.clock - slots) % self.window
+        return (age <= self.lengths[:, None])[:, None, None]
+
+    def advance(self) -> None:
+        self.clock += 1
+        self.lengths = (self.lengths + 1).clamp_(max=self.window)
+        self.shortest = min(self.shortest + 1, self.window)
+
+    def map(self, change) -> "KVCache":
+        """A new cache with `change` applied to every tensor (rows are its first axis)."""
+        keys, values = [change(k) for k in self.keys], [change(v) for v in self.values]
+        return KVCache(keys, values, change(self.lengths), self.clock, self.shortest)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention of a step's tokens to the last W steps, with rotation in time."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width)
+
+    def _split(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, D) -> rotated queries, rotated keys, values, each (B, H, L, K)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whole sequences: x (B, L, D), cos and sin (L, K/2), mask (L, L) True where a query may look.
+
+        Returns the output (B, L, D) and the keys and values (B, H, L, K) that a cache keeps.
+        """
+        q, k, v = self._split(x, cos, sin)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).flatten(2)), k, v
+
+    def step(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache, layer: int, tokens: slice) -> Tensor:
+        """Some tokens of the step at the cache's clock: x (B, n, D); writes their keys and values into the cache.
+
+        Tokens of this step before `tokens` are visible if written already; those after it are not.
+        """
+        q, k, v = self._split(x, cos, sin)
+        slot = cache.clock % cache.window
+        keys, values = cache.keys[layer], cache.values[layer]
+        keys[:, :, slot, tokens], values[:, :, slot, tokens] = k, v
+        mask = cache.valid()
+        size = keys.shape[3]
+        if mask is not None:
+            mask = mask.repeat_interleave(size, dim=-1)  # (B, 1, 1, W*S)
+        if tokens.stop < size:  # raster order: the rest of this step is not there yet
+            known = torch.ones(cache.window, size, dtype=torch.bool, device=x.device)
+            known[slot, tokens.stop :] = False
+            known = known.view(1, 1, 1, -1)
+            mask = known if mask is None else mask & known
+        mixed = F.scaled_dot_product_attention(q, keys.flatten(2, 3), values.flatten(2, 3), attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))

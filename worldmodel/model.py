@@ -1,0 +1,349 @@
+"""WorldModel: tokenizer, dynamics and heads as one; start from a context, step with actions, imagine whole sequences.
+
+Letters: B rows, T steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens, M slices, E code features,
+G signals, N imagined steps.
+Time: `actions[:, t]` is taken after step t; frames, reward and end of step t+1 follow from it.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worldmodel import checkpoint
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig
+from worldmodel.dynamics.sampling import uniforms
+from worldmodel.layers.precision import cast_products, fast_dtype
+from worldmodel.tokenizer import VQVAE, VQVAEConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldModelConfig:
+    """What a world model is made of, and the game it was learned from."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    action: ActionSpec
+    tokenizer: VQVAEConfig = field(default_factory=VQVAEConfig)
+    dynamics: GPTConfig = field(default_factory=GPTConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    signal_names: tuple[str, ...] = ()
+    env_id: str = ""  # of the real game
+    reward: str = "native"  # unit of the rewards
+
+
+@dataclass
+class CodeBatch:
+    """Encoded segments for the dynamics, T steps each."""
+
+    codes: Tensor  # (B, T+1, h, w, M) int64
+    actions: Tensor  # (B, T) int64 or (B, T, A) float32
+    rewards: Tensor  # (B, T) float32
+    terminated: Tensor  # (B, T) bool
+    signals: Tensor  # (B, T+1, G) float32
+    padding_mask: Tensor  # (B, T) bool, True on real steps
+
+
+class DynamicsLoss(NamedTuple):
+    total: Tensor  # () what training minimises
+    codes: Tensor  # () nats per code
+    reward: Tensor  # () nats
+    termination: Tensor  # ()
+    signals: Tensor  # () nats, summed over signals
+
+
+class Starts(NamedTuple):
+    """Encoded start segments that a dream resets to."""
+
+    codes: Tensor  # (K, T, h, w, M) int64
+    actions: Tensor  # (K, T-1) int64 or (K, T-1, A) float32
+    signals: Tensor  # (K, T, G) float32
+
+    def packed(self) -> dict[str, Tensor]:
+        """For the file: codes as int16."""
+        return self._asdict() | {"codes": self.codes.to(torch.int16)}
+
+    @classmethod
+    def unpacked(cls, tensors: dict[str, Tensor]) -> "Starts":
+        """From the file."""
+        if missing := set(cls._fields) ^ set(tensors):
+            raise ValueError(f"starts.safetensors must hold {', '.join(cls._fields)}; differs in {sorted(missing)}")
+        return cls(tensors["codes"].long(), tensors["actions"], tensors["signals"])
+
+
+@dataclass
+class StepOut:
+    """What one dreamt step gives; entry b belongs to row b."""
+
+    codes: Tensor  # (B, h, w, M) int64
+    reward: Tensor  # (B,) float32, expectation in the unit of the data
+    terminated: Tensor  # (B,) bool
+    termination_probability: Tensor  # (B,) float32
+    signals: Tensor  # (B, G) float32, running values after the step
+    nll: Tensor  # (B,) nats per step: how unlikely the model found the step it drew
+    entropy: Tensor  # (B,) nats per step: how unsure it was
+    _tokenizer: VQVAE = field(repr=False)
+    _frames: Tensor | None = field(default=None, repr=False)
+
+    @torch.inference_mode()
+    def frames(self) -> Tensor:
+        """The step's frames (B, F, H, W, C) uint8, decoded when first asked for."""
+        if self._frames is None:
+            self._frames = self._tokenizer.decode(self.codes.unsqueeze(1)).squeeze(1)
+        return self._frames
+
+    @torch.inference_mode()
+    def latents(self) -> Tensor:
+        """The code vectors (B, h, w, E) float32."""
+        return self._tokenizer.code_vectors(self.codes)
+
+
+class Rollout(NamedTuple):
+    """Imagined steps; entry n follows action n."""
+
+    frames: Tensor  # (B, N, F, H, W, C) uint8
+    rewards: Tensor  # (B, N) float32
+    terminated: Tensor  # (B, N) bool
+    codes: Tensor  # (B, N, h, w, M) int64
+
+
+class WorldModel(nn.Module):
+    """A game learned from its video."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = VQVAE(config.tokenizer)
+        tokenizer = self.tokenizer
+        self.dynamics = GPT(
+            config.dynamics,
+            tokenizer.grid,
+            tokenizer.num_codes,
+            tokenizer.num_slices,
+            tokenizer.code_dim,
+            config.action,
+        )
+        tokens = tokenizer.grid[0] * tokenizer.grid[1]
+        self.heads = Heads(config.heads, tokens, config.dynamics.width, len(config.signal_names))
+        self.starts: Starts | None = None
+
+    @property
+    def frames_per_step(self) -> int:
+        return self.config.tokenizer.frames_per_step
+
+    @property
+    def height(self) -> int:
+        return self.config.tokenizer.height
+
+    @property
+    def width(self) -> int:
+        return self.config.tokenizer.width
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokenizer.codebook.vectors.device
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike, device: str | torch.device = "cpu", dtype: torch.dtype | str = "auto"
+    ) -> "WorldModel":
+        """Load a checkpoint for dreaming.
+
+        Args:
+            name: a shipped name, a folder, or a Hugging Face id.
+            device: "auto" takes a GPU if there is one.
+            dtype: of the matrix products; "auto" takes bfloat16 where the device multiplies it fast.
+        """
+        folder = checkpoint.resolve(name)
+        model = cls(checkpoint.load_config(folder, "world_model", WorldModelConfig))
+        checkpoint.load_tensors(folder, model._parts())
+        if (folder / "starts.safetensors").is_file():
+            model.starts = Starts.unpacked(checkpoint.read_tensors(folder / "starts.safetensors"))
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return model.to(device).prepare(dtype)
+
+    def save_pretrained(self, folder: str | os.PathLike, card: str = "") -> Path:
+        """Save the checkpoint folder, weights in their present dtype (`prepare(torch.bfloat16)` halves the file)."""
+        starts = None if self.starts is None else self.starts.packed()
+        return checkpoint.save(folder, "world_model", self.config, self._parts(), starts=starts, card=card)
+
+    def _parts(self) -> dict[str, nn.Module]:
+        return {"tokenizer": self.tokenizer, "dynamics": self.dynamics, "heads": self.heads}
+
+    def prepare(self, dtype: torch.dtype | str = "auto") -> "WorldModel":
+        """Make ready for dreaming: evaluation mode, matrix products in `dtype`; returns self."""
+        if isinstance(dtype, str):
+            if dtype != "auto":
+                raise ValueError(f"dtype must be 'auto' or a torch.dtype, got {dtype!r}")
+            dtype = fast_dtype(self.device)
+        cast_products(self, dtype)
+        return self.eval().requires_grad_(False)
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def _outputs(self, batch: CodeBatch) -> Tensor:
+        """(B, T, S, D) outputs that predict steps 1..T, with context noise in training."""
+        codes = batch.codes.flatten(2, 3)
+        noise = self.config.dynamics.context_noise
+        if self.training and noise:
+            wrong = torch.rand(codes.shape, device=codes.device) < noise
+            codes = torch.where(wrong, torch.randint_like(codes, self.tokenizer.num_codes), codes)
+        return self.dynamics(self.tokenizer.code_vectors(codes), batch.actions)
+
+    def loss(self, batch: CodeBatch) -> DynamicsLoss:
+        """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""
+        outputs = self._outputs(batch)
+        mask = batch.padding_mask
+        out = self.heads(outputs, batch.signals[:, :-1])
+        heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
+        codes = self.dynamics.code_head.loss(outputs, batch.codes[:, 1:].flatten(2, 3)).mean(-1)
+        steps = mask.sum().clamp_min(1)
+        nats, reward, termination, signals = ((part * mask).sum() / steps for part in (codes, *heads))
+        total = nats + 0.5 * reward + 0.5 * termination + 0.1 * signals
+        return DynamicsLoss(total, nats, reward, termination, signals)
+
+    @torch.inference_mode()
+    def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Without dreaming, from real contexts: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
+        out = self.heads(self._outputs(batch), batch.signals[:, :-1])
+        two_hot = self.heads.two_hot
+        return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
+
+    # --- dreaming ------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        frames: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        signals: Tensor | np.ndarray | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+    ) -> DreamState:
+        """Begin dreams from real play.
+
+        Args:
+            frames: (B, T, F, H, W, C) uint8, T given steps.
+            actions: (B, T-1) or (B, T-1, A), the actions between them.
+            signals: (B, G) game variables at the last given step; zeros if None.
+            seeds: one per row; 0, 1, … if None.
+        """
+        frames = torch.as_tensor(frames, device=self.device)
+        with torch.inference_mode():
+            codes = self.tokenizer.encode(frames)
+        return self.start_codes(codes, actions, signals, seeds)
+
+    @torch.inference_mode()
+    def start_codes(
+        self,
+        codes: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        signals: Tensor | np.ndarray | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+        clock: int | None = None,
+    ) -> DreamState:
+        """Begin dreams from encoded steps: codes (B, T, h, w, M); the rest as in `start`.
+
+        `clock` lets the new rows join a running batch (`state.put(rows, new)`): pass that batch's clock.
+        """
+        codes = torch.as_tensor(codes, device=self.device)
+        actions = self._check_actions(actions, codes.shape[:1], codes.shape[1] - 1)
+        rows, num_signals = len(codes), len(self.config.signal_names)
+        if signals is None:
+            signals = torch.zeros(rows, num_signals)
+        signals = torch.as_tensor(signals, dtype=torch.float32, device=self.device)
+        if signals.shape != (rows, num_signals):
+            raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
+        seeds = torch.as_tensor(range(rows) if seeds is None else seeds, dtype=torch.int64, device=self.device)
+        if seeds.shape != (rows,):
+            raise ValueError(f"seeds must be one whole number for each of the {rows} rows, got {tuple(seeds.shape)}")
+        cache = self.dynamics.burn_in(self.tokenizer.code_vectors(codes.flatten(2, 3)), actions, clock)
+        counter = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        return DreamState(cache, codes[:, -1].clone(), signals.clone(), seeds.clone(), counter, cache.clock)
+
+    def _check_actions(self, actions: Tensor | np.ndarray, lead: Sequence[int], steps: int | None) -> Tensor:
+        spec = self.config.action
+        dtype = torch.int64 if spec.kind == "discrete" else torch.float32
+        actions = torch.as_tensor(actions, device=self.device)
+        wanted = (*lead, *(() if steps is None else (steps,)), *spec.shape)
+        if actions.is_floating_point() != dtype.is_floating_point or actions.shape != wanted:
+            raise ValueError(f"actions must be {dtype} of shape {wanted}, got {actions.dtype} {tuple(actions.shape)}")
+        return actions.to(dtype)
+
+    @torch.inference_mode()
+    def step(
+        self, state: DreamState, action: Tensor | np.ndarray, temperature: float = 1.0
+    ) -> tuple[DreamState, StepOut]:
+        """Dream one step of every row.
+
+        Goes on in the memory of `state`, which is spent afterwards (`clone` it first to branch).
+
+        Args:
+            action: (B,) int64 in [0, n), or (B, A) float32 within the bounds.
+            temperature: of the codes' distribution; 0 takes the likeliest.
+        """
+        state.check_fresh()
+        action = self._check_actions(action, (len(state),), None)
+        tokens, slices = self.dynamics.tokens_per_step, self.dynamics.num_slices
+        noise = uniforms(state.seeds, state.counter, tokens * slices).view(-1, tokens, slices)
+        drawn, outputs = self.dynamics.step(
+            state.codes.flatten(1, 2), action, state.cache, noise, self.tokenizer.code_vectors, temperature
+        )
+        heads = self.heads(outputs, state.signals)
+        probability = self.heads.termination_probability(heads)
+        signals = state.signals + self.heads.two_hot.mean(heads.signals)
+        codes = drawn.codes.view_as(state.codes)
+        out = StepOut(
+            codes=codes,
+            reward=self.heads.two_hot.mean(heads.reward),
+            terminated=probability >= self.heads.threshold,
+            termination_probability=probability,
+            signals=signals,
+            nll=drawn.nll.sum(-1),
+            entropy=drawn.entropy.sum(-1),
+            _tokenizer=self.tokenizer,
+        )
+        return DreamState(state.cache, codes, signals, state.seeds, state.counter + 1, state.cache.clock), out
+
+    @torch.inference_mode()
+    def imagine(
+        self,
+        frames: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        context_actions: Tensor | np.ndarray | None = None,
+        signals: Tensor | np.ndarray | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Rollout:
+        """Dream open loop: the model sees only the context and the actions.
+
+        Args:
+            frames: (B, T, F, H, W, C) uint8, the context.
+            actions: (B, N) or (B, N, A), the first one taken after the last given step.
+            context_actions: (B, T-1) or (B, T-1, A), those between the given steps; may be left out if T is 1.
+            signals, seeds, temperature: as in `start` and `step`.
+        """
+        frames = torch.as_tensor(frames, device=self.device)
+        if context_actions is None:
+            if frames.shape[1] > 1:
+                raise ValueError(
+                    f"a context of {frames.shape[1]} steps needs context_actions, the actions between them"
+                )
+            context_actions = torch.as_tensor(actions)[:, :0]
+        state = self.start(frames, context_actions, signals, seeds)
+        steps = []
+        for action in torch.as_tensor(actions, device=self.device).unbind(1):
+            state, out = self.step(state, action, temperature)
+            steps.append(out)
+        codes = torch.stack([out.codes for out in steps], dim=1)
+        rewards, terminated = (
+            torch.stack([getattr(o, name) for o in steps], dim=1) for name in ("reward", "terminated")
+        )
+        return Rollout(self.tokenizer.decode(codes), rewards, terminated, codes)

@@ -1,0 +1,15 @@
+"""What to say when a name is unknown: the nearest valid ones."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of an error message: the closest valid name, if any is close, and all valid names.
+
+    Starts with a space, so that it can follow a sentence: ``f"unknown model {name!r}.{did_you_mean(name, models)}"``.
+    """
+    names = sorted(valid)
+    close = get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    hint = next((f" Did you mean {n!r}?" for n in names if close and n.lower() == close[0]), "")
+    return f"{hint} Valid: {', '.join(names) or 'none'}."

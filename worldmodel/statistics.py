@@ -1,0 +1,64 @@
+"""Mean and 95 % interval of a few measured values: the one implementation behind every "±" in the project."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence: float = 0.95) -> tuple[float, float]:
+    """Mean of independent measurements and the half width of its Student-t confidence interval.
+
+    Args:
+        values: K measurements (returns of episodes, results of seeds), 1-D, finite.
+        confidence: probability that the interval covers the true mean, in (0, 1).
+
+    Returns:
+        (mean, half_width) in the unit of `values`; the half width is infinite for a single value, about whose spread
+        nothing is known.
+
+    Raises:
+        ValueError: if `values` is empty, not 1-D or not finite.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"values must be a non-empty 1-D list of finite numbers, got {values!r}")
+    if array.size == 1:
+        return float(array[0]), math.inf
+    standard_error = array.std(ddof=1) / math.sqrt(array.size)
+    return float(array.mean()), float(t_quantile(confidence, array.size - 1) * standard_error)
+
+
+def t_quantile(confidence: float, degrees_of_freedom: int) -> float:
+    """The t for which P(|T| <= t) = `confidence` under Student's t with an integer number of degrees of freedom.
+
+    Source: Abramowitz and Stegun, 26.7.3 and 26.7.4 (finite sums) and 26.7.5 (expansion for many degrees of freedom).
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    if degrees_of_freedom < 1:
+        raise ValueError(f"degrees_of_freedom must be at least 1, got {degrees_of_freedom}")
+    v = degrees_of_freedom
+    if v > 200:  # here the expansion is good to 1e-6 at 95 %, and the sums would grow with v
+        z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+        return z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    low, high = 0.0, math.pi / 2  # bisection over theta = arctan(t / sqrt(v)), which is bounded
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _coverage(middle, v) < confidence else (low, middle)
+    return math.sqrt(v) * math.tan(low)
+
+
+def _coverage(theta: float, v: int) -> float:
+    """P(|T| <= sqrt(v) tan(theta)) for Student's t with v degrees of freedom, theta in [0, pi/2]."""
+    if v == 1:
+        return 2 * theta / math.pi
+    sine, cosine = math.sin(theta), math.cos(theta)
+    odd = v % 2
+    term = total = cosine if odd else 1.0
+    for k in range(2 + odd, v - 1, 2):  # 2/3, 4/5, ... for odd v; 1/2, 3/4, ... for even v
+        term *= (k - 1) / k * cosine**2
+        total += term
+    return 2 / math.pi * (theta + sine * total) if odd else sine * total

@@ -1,0 +1,131 @@
+"""Vector quantisation with moving-average codebooks, one per slice of the channels, and restart of unused codes.
+
+Letters: M slices, V codes of a slice, E features of one code vector, N latents of a batch.
+Source: moving averages, arXiv:1711.00937 appendix A.1; data start and restarts, arXiv:2005.00341; slices, Latent Video
+Transformer (arXiv:2006.10704) section 3.1. Differs: the restart threshold is a share of the mean use, so that it fits
+any batch; a restarted code keeps its place for `_GRACE` batches, so that it has time to find users.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_GRACE = 50  # batches after which a restarted code that nobody used restarts again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodebookConfig:
+    """Size and update speed of a sliced codebook."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    num_codes: int = 512  # V, codes of each slice
+    num_slices: int = 4  # M
+    code_dim: int = 32  # E, features of one slice's code vector
+    decay: float = 0.99  # share of the running averages kept per batch, in [0, 1)
+    restart_below: float = 0.2  # a code with less than this share of the mean running count restarts; in [0, 1)
+
+    def __post_init__(self) -> None:
+        for name in ("num_codes", "num_slices", "code_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("decay", "restart_below"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+class Quantized(NamedTuple):
+    latents: Tensor  # (..., M*E) code vectors; gradients pass straight to the encoder
+    codes: Tensor  # (..., M) int64 in [0, V)
+    commitment: Tensor  # () mean squared distance from latent to code, unweighted
+
+
+class SlicedCodebook(nn.Module):
+    """M independent codebooks, each quantising its own slice of the channels; everything in float32."""
+
+    vectors: Tensor  # (M, V, E)
+    sums: Tensor  # (M, V, E) running sums of assigned latents
+    counts: Tensor  # (M, V) running numbers of latents per batch
+    started: Tensor  # () bool: the first codes have been taken from data
+
+    def __init__(self, config: CodebookConfig) -> None:
+        super().__init__()
+        self.config = config
+        vectors = torch.randn(config.num_slices, config.num_codes, config.code_dim)
+        # Whatever training changes is a buffer, so a resumed run equals an unbroken one.
+        self.register_buffer("vectors", vectors)
+        self.register_buffer("sums", vectors.clone())
+        self.register_buffer("counts", torch.ones(config.num_slices, config.num_codes))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def _split(self, latents: Tensor) -> Tensor:
+        """(..., M*E) -> (M, N, E) float32."""
+        config = self.config
+        if latents.shape[-1] != config.num_slices * config.code_dim:
+            raise ValueError(
+                f"latents must end in {config.num_slices} slices x {config.code_dim} features = "
+                f"{config.num_slices * config.code_dim}, got {tuple(latents.shape)}"
+            )
+        return latents.float().reshape(-1, config.num_slices, config.code_dim).transpose(0, 1)
+
+    def _nearest(self, latents_MNE: Tensor) -> Tensor:
+        # |x - v|^2 less |x|^2, which is the same for every code.
+        norms = self.vectors.square().sum(-1)[:, None]
+        return torch.baddbmm(norms, latents_MNE, self.vectors.transpose(1, 2), alpha=-2).argmin(-1)
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Quantise; in training mode, also move the codebook towards `latents` (..., M*E)."""
+        with torch.autocast(latents.device.type, enabled=False):
+            latents = latents.float()
+            latents_MNE = self._split(latents)
+            if self.training and not self.started:
+                self._start(latents_MNE.detach())
+            codes_MN = self._nearest(latents_MNE)
+            codes = codes_MN.T.reshape(*latents.shape[:-1], self.config.num_slices)
+            quantized = self.lookup(codes)
+            if self.training:
+                self._update(latents_MNE.detach(), codes_MN)
+            commitment = F.mse_loss(latents, quantized)
+            return Quantized(latents + (quantized - latents).detach(), codes, commitment)
+
+    def encode(self, latents: Tensor) -> Tensor:
+        """Index of the nearest code of each slice: (..., M*E) float -> (..., M) int64 in [0, V)."""
+        with torch.autocast(latents.device.type, enabled=False):
+            return self._nearest(self._split(latents)).T.reshape(*latents.shape[:-1], self.config.num_slices)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Code vectors, slices concatenated: (..., M) int64 in [0, V) -> (..., M*E) float32."""
+        offsets = torch.arange(self.config.num_slices, device=codes.device) * self.config.num_codes
+        return F.embedding(codes + offsets, self.vectors.flatten(0, 1)).flatten(-2)
+
+    def _pick(self, latents_MNE: Tensor) -> Tensor:
+        """V latents of the batch for each slice, at random: (M, V, E)."""
+        picks = torch.randint(latents_MNE.shape[1], (self.config.num_codes,), device=latents_MNE.device)
+        return latents_MNE[:, picks]
+
+    @torch.no_grad()
+    def _start(self, latents_MNE: Tensor) -> None:
+        """Take the first codes from the data itself."""
+        share = latents_MNE.shape[1] / self.config.num_codes
+        self.vectors.copy_(self._pick(latents_MNE))
+        self.counts.fill_(share)
+        self.sums.copy_(self.vectors * share)
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def _update(self, latents_MNE: Tensor, codes_MN: Tensor) -> None:
+        new = 1.0 - self.config.decay
+        share = latents_MNE.shape[1] / self.config.num_codes  # latents per code and batch, were all used alike
+        ones = torch.ones_like(codes_MN, dtype=self.counts.dtype)
+        self.counts.lerp_(torch.zeros_like(self.counts).scatter_add_(1, codes_MN, ones), new)
+        index = codes_MN[..., None].expand_as(latents_MNE)
+        self.sums.lerp_(torch.zeros_like(self.sums).scatter_add_(1, index, latents_MNE), new)
+        least = self.config.restart_below * share
+        dead = self.counts < least
+        fresh = least * self.config.decay**-_GRACE
+        self.sums.copy_(torch.where(dead[..., None], self._pick(latents_MNE) * fresh, self.sums))
+        self.counts.masked_fill_(dead, fresh)
+        self.vectors.copy_(self.sums / self.counts.clamp_min(1e-7)[..., None])
