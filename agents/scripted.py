@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from worldmodel.data.episode import ActionSpec
+from worldmodel.data import ActionSpec
 
 _EXPLORING_WEIGHTS = {"noop": 0.25, "move_forward": 3.0}
 

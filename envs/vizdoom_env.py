@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import DependencyNotInstalled, InvalidAction, ResetNeeded
 
-from worldmodel.data.episode import ActionSpec
+from worldmodel.data import ActionSpec
 from worldmodel.envs.battle2 import battle2_wad
 from worldmodel.envs.resize import area_resize
 from worldmodel.envs.scenarios import Scenario, find_scenario
@@ -219,6 +219,8 @@ def _make_game(scenario: Scenario, hud: bool) -> "vizdoom.DoomGame":
     # The env counts the tics itself: the game ends without a last picture, and does not tell a death in the last tic
     # from a time-out.
     game.set_episode_timeout(0)
+    # battle2 has slits without a wall, which show the last picture, or with this, black.
+    game.add_game_args("+r_clearbuffer 1")
     game.set_doom_config_path(os.devnull)  # else ViZDoom leaves an .ini file behind
     return game
 

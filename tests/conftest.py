@@ -7,7 +7,6 @@ import pytest
 os.environ.update(
     OMP_NUM_THREADS="1",  # the tests' tensors are too small for threads to pay
     HF_HUB_OFFLINE="1",  # no test may depend on another host by accident
-    MPLBACKEND="Agg",
     SDL_VIDEODRIVER="dummy",
     PYGAME_HIDE_SUPPORT_PROMPT="1",
     RAY_USAGE_STATS_ENABLED="0",

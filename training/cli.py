@@ -57,10 +57,8 @@ def _load(command: str) -> Callable[..., Any]:
                 policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
                 epsilon: share of the agent's actions that are replaced at random.
             """
-            print(
-                collect(
-                    env, out, episodes=episodes, steps=steps, policy=policy, epsilon=epsilon, workers=workers, seed=seed
-                )
+            collect(
+                env, out, episodes=episodes, steps=steps, policy=policy, epsilon=epsilon, workers=workers, seed=seed
             )
 
         return run_collect
@@ -190,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         tyro.cli(_load(command), prog=f"videogen-dream {command}", args=options)
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError, gymnasium.error.Error) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

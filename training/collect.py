@@ -24,8 +24,7 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.agents.scripted import EpsilonPolicy, Policy, RandomPolicy, StickyPolicy
-from worldmodel.data.episode import Episode, StoreInfo
-from worldmodel.data.storage import EpisodeStorage
+from worldmodel.data import Episode, EpisodeStorage, StoreInfo
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import progress
 
@@ -268,6 +267,7 @@ def _work(connection: Connection, job: _Job) -> None:
                 episode_id = connection.recv()
                 env_seed, policy_seed = _seeds(job.seed, episode_id)
                 episode, native_return = _play(env, make_policy(policy_seed), env_seed, connection)
+                _check_open(connection)  # after a kill, another collection may already be playing this episode
                 store.write_pending(episode, episode_id)
                 connection.send(_Played(episode_id, episode.num_steps, native_return))
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -277,6 +277,12 @@ def _work(connection: Connection, job: _Job) -> None:
             connection.send(traceback.format_exc())
 
 
+def _check_open(connection: Connection) -> None:
+    """EOFError if the parent closed the connection or died; while a worker plays, nothing else is sent to it."""
+    if connection.poll():
+        raise EOFError
+
+
 def _play(env: gym.Env, policy: Policy, seed: int, connection: Connection) -> tuple[Episode, float]:
     """Play one episode; EOFError if the connection closes meanwhile."""
     observation, info = env.reset(seed=seed)
@@ -284,8 +290,8 @@ def _play(env: gym.Env, policy: Policy, seed: int, connection: Connection) -> tu
     actions, rewards = [], []
     native_return, terminated, truncated = 0.0, False, False
     while not (terminated or truncated):
-        if len(actions) % _STEPS_BETWEEN_CHECKS == 0 and connection.poll():
-            raise EOFError
+        if len(actions) % _STEPS_BETWEEN_CHECKS == 0:
+            _check_open(connection)
         action = policy.act(observation[None])[0]
         observation, reward, terminated, truncated, info = env.step(action)
         frames.append(info["frames"])

@@ -12,16 +12,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worldmodel.agents.evaluate import Evaluation, compare_with_random, evaluate
-from worldmodel.agents.sb3 import AgentConfig, load_agent
+from worldmodel.agents.evaluate import compare_with_random, evaluate
+from worldmodel.agents.sb3 import load_agent
 from worldmodel.data import EpisodeStorage
-from worldmodel.dynamics import GPTConfig
 from worldmodel.files import read_json, write_json
 from worldmodel.model import WorldModel
-from worldmodel.tokenizer import VQVAEConfig
 from worldmodel.training.collect import collect
-from worldmodel.training.loop import LoopConfig
-from worldmodel.training.report import world_report, write_dream_vs_real, write_report
+from worldmodel.training.report import return_row, world_report, write_dream_vs_real, write_report
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
@@ -34,21 +31,15 @@ class DemoConfig:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = "VideoGenReal-DoomHealthGathering"
-    collect_steps: int = 60_000  # decisions of sticky random play
+    collect_steps: int = 100_000  # decisions of sticky random play
     workers: int = 2
     tokenizer: TokenizerTraining = field(
-        default_factory=lambda: TokenizerTraining(
-            model=VQVAEConfig(),
-            loop=LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3, warmup=50),
-        )
+        default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900))
     )
     dynamics: DynamicsTraining = field(
-        default_factory=lambda: DynamicsTraining(
-            model=GPTConfig(layers=4, width=192, heads=4, code_head_width=128),
-            loop=LoopConfig(steps=1500, batch_size=16, learning_rate=2e-3, warmup=50),
-        )
+        default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=2000))
     )
-    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=100_000)))
+    agent: DreamTraining = field(default_factory=DreamTraining)
     episodes: int = 30  # real episodes, of the agent and of random play, that are judged
     seed: int = 0
 
@@ -71,11 +62,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     stages = Stages(out, config, fresh)
     with stages("collect") as todo:
         if todo:
-            print(
-                collect(
-                    config.env_id, out / "data", steps=config.collect_steps, workers=config.workers, seed=config.seed
-                )
-            )
+            collect(config.env_id, out / "data", steps=config.collect_steps, workers=config.workers, seed=config.seed)
     with stages("tokenizer") as todo:
         if todo:
             train_tokenizer(out / "data", out / "tokenizer", config.tokenizer)
@@ -142,24 +129,10 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         horizon=config.agent.horizon,
     )
     return [
-        _row("agent trained in the dream", f"{config.env_id}, native return", real.agent),
-        _row("random", f"{config.env_id}, native return", real.random),
-        _row(
-            "agent trained in the dream",
-            f"its dream, {config.agent.horizon} steps, {model.config.reward} return",
-            dream,
-        ),
+        return_row("agent trained in the dream", real.agent, "native"),
+        return_row("random", real.random, "native"),
+        return_row(f"agent trained in the dream, {config.agent.horizon} steps", dream, model.config.reward),
     ]
-
-
-def _row(policy: str, where: str, result: Evaluation) -> dict[str, Any]:
-    return {
-        "policy": policy,
-        "where": where,
-        "episodes": len(result.returns),
-        "mean": result.mean,
-        "half_width": result.half_width,
-    }
 
 
 def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float]) -> None:

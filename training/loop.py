@@ -30,7 +30,7 @@ class LoopConfig:
     batch_size: int
     learning_rate: float = 1e-3  # at its peak; falls to `final_share` of it along a cosine
     final_share: float = 0.02
-    warmup: int = 100  # steps of linear rise
+    warmup: int = 50  # steps of linear rise
     weight_decay: float = 0.01
     beta2: float = 0.98  # of AdamW; beta1 is 0.9
     clip_norm: float = 1.0  # of all gradients together

@@ -18,7 +18,7 @@ class DreamTraining:
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     horizon: int = 32  # steps of a dream; its end is a truncation, so the agent still values what would follow
-    temperature: float = 1.0  # of the dreamt codes
+    temperature: float = 0.5  # of the dreamt codes: at 1 a small model's objects flicker
 
 
 def train_agent(

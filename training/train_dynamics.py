@@ -28,12 +28,14 @@ class DynamicsTraining:
 
     model: GPTConfig = field(default_factory=GPTConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=2000, batch_size=16, learning_rate=1e-3))
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(steps=4000, batch_size=8, learning_rate=2e-3, weight_decay=0.1)
+    )
     segment: int = 16  # steps of a training segment
-    event_share: float = 0.5  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
+    event_share: float = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
     num_starts: int = 256  # encoded start segments kept in the checkpoint
     start_steps: int = 8  # steps of each
-    validation_segments: int = 128
+    validation_segments: int = 384
 
     def __post_init__(self) -> None:
         if self.segment < 2:

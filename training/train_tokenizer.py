@@ -21,7 +21,7 @@ class TokenizerTraining:
     """Everything that decides a trained tokenizer, next to its data."""
 
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=2000, batch_size=64, learning_rate=1e-3))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
     validation_steps: int = 512  # env steps of the validation split that are scored
 
 

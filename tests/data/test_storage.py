@@ -413,7 +413,8 @@ def test_a_gap_keeps_later_episodes_pending_until_it_is_filled(tmp_path):
 
 
 def test_workers_write_different_ids_at_the_same_time(tmp_path):
-    EpisodeStorage.create(tmp_path / "toy", INFO)
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    assert store.lengths == []
     program = (
         "store = EpisodeStorage.open(root)\n"
         "for episode_id in range({}, 12, 2):\n"
@@ -421,8 +422,9 @@ def test_workers_write_different_ids_at_the_same_time(tmp_path):
     )
     workers = [start_python(program.format(first), tmp_path / "toy") for first in (0, 1)]
     assert [worker.wait(60) for worker in workers] == [0, 0]
-    with EpisodeStorage.open(tmp_path / "toy") as store:
-        assert_holds(store, range(1, 13))
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
+    store.flush()
+    assert_holds(store, range(1, 13))
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
 
 

@@ -30,14 +30,14 @@ class GPTConfig:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     order: Literal["block", "raster"] = "block"
-    layers: int = 6
-    width: int = 256  # D
+    layers: int = 4
+    width: int = 192  # D
     heads: int = 4
     window: int = 8  # W, steps that a token can see, its own included
     dropout: float = 0.0  # after attention and feed-forward
     context_noise: float = 0.03  # share of the given codes replaced at random in training, against drift
     condition_width: int = 32  # of the vector through which an action reaches the norms
-    code_head_width: int = 256  # hidden units of the code head
+    code_head_width: int = 128  # hidden units of the code head
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width // self.heads % 2:

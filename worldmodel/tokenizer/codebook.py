@@ -23,7 +23,7 @@ class CodebookConfig:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     num_codes: int = 512  # V, codes of each slice
-    num_slices: int = 4  # M
+    num_slices: int = 2  # M
     code_dim: int = 32  # E, features of one slice's code vector
     decay: float = 0.99  # share of the running averages kept per batch, in [0, 1)
     restart_below: float = 0.2  # a code with less than this share of the mean running count restarts; in [0, 1)

@@ -1,0 +1,59 @@
+"""A tiny game for collection tests: a step counter that is over after a random number of steps.
+
+Importing this module registers CountingGame-v0; worker processes import it on meeting GAME_ID.
+"""
+
+import time
+
+import gymnasium as gym
+import numpy as np
+
+from worldmodel.data import ActionSpec
+
+GAME_ID = "tests.training.counting_game:CountingGame-v0"
+
+
+class CountingGame(gym.Env):
+    """Frames are noise from the env's seed; the signal counts steps; action 1 pays 1, action 2 costs 1.
+
+    Args:
+        step_seconds: how long a step takes.
+        fails: raise an error in the second episode.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    action_spec = ActionSpec(kind="discrete", n=3, names=("noop", "pay", "cost"))
+    signal_names = ("COUNT",)
+    frames_per_step = 2
+    reward_kind = "health"
+
+    def __init__(self, step_seconds: float = 0.0, fails: bool = False) -> None:
+        self.action_space = self.action_spec.to_gym()
+        self.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        self.step_seconds = step_seconds
+        self.fails = fails
+        self.episodes = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episodes += 1
+        if self.fails and self.episodes == 2:
+            raise ArithmeticError("the game is broken")
+        self.count, self.length = 0, int(self.np_random.integers(4, 12))
+        return self._told(0.0)
+
+    def step(self, action):
+        time.sleep(self.step_seconds)
+        self.count += 1
+        reward = (0.0, 1.0, -1.0)[action]
+        observation, info = self._told(10 * reward)
+        over = self.count == self.length
+        return observation, reward, over and self.length % 2 == 0, over and self.length % 2 == 1, info
+
+    def _told(self, native_reward: float):
+        frames = self.np_random.integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+        signals = np.array([self.count], np.float32)
+        return frames[-1], {"frames": frames, "signals": signals, "native_reward": native_reward, "COUNT": self.count}
+
+
+gym.register("CountingGame-v0", entry_point=CountingGame)
