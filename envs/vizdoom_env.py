@@ -88,7 +88,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
             )
         if episode_timeout is not None and episode_timeout < 1:
             raise ValueError(f"episode_timeout must be at least 1 tic, or None, got {episode_timeout}")
-        if render_mode not in (None, *self.metadata["render_modes"]):
+        if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(str(render_mode), ['rgb_array'])}")
 
         self._scenario = find_scenario(scenario)
@@ -221,11 +221,11 @@ def _make_game(scenario: Scenario, hud: bool) -> "vizdoom.DoomGame":
     game.set_episode_timeout(0)
     # battle2 has slits without a wall, which show the last picture, or with this, black.
     game.add_game_args("+r_clearbuffer 1")
-    game.set_doom_config_path(os.devnull)  # else ViZDoom leaves an .ini file behind
+    game.set_doom_config_path(os.devnull)  # at its end the game would write an .ini file and complain if it cannot
     return game
 
 
 def _start(game: "vizdoom.DoomGame") -> None:
-    """Start the game's process in a folder of its own: it makes an empty "_vizdoom" where it starts."""
+    """Start the game's process in a folder of its own, for it leaves a folder "_vizdoom" where it starts."""
     with _working_folder_lock, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, chdir(folder):
         game.init()

@@ -129,7 +129,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
         self.observation_space = batch_space(first.observation_space, num_envs)
         self.action_space = batch_space(first.action_space, num_envs)
-        self._observations: list[np.ndarray] = []
+        self._observations: list[Any] = [None] * num_envs
         self._terminations = np.zeros(num_envs, bool)
         self._truncations = np.zeros(num_envs, bool)
 
@@ -152,7 +152,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         )
         infos: dict[str, Any] = {}
         if not self._observations:
-            self._observations = [None] * self.num_envs
+            self._observations = [np.empty(0)] * self.num_envs
         for row, result in enumerate(begun):
             if result is not None:
                 self._observations[row], info = result

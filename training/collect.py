@@ -18,7 +18,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
@@ -130,7 +130,8 @@ def collect(
     """
     if (episodes is None) == (steps is None):
         raise ValueError(f"give either episodes or steps, got episodes={episodes} and steps={steps}")
-    if (goal := episodes if steps is None else steps) < 1 or workers < 1:
+    goal = episodes if steps is None else steps
+    if goal is None or goal < 1 or workers < 1:
         raise ValueError(f"episodes or steps and workers must be at least 1, got {goal} and workers={workers}")
     if not 0.0 <= epsilon <= 1.0:
         raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
@@ -204,7 +205,7 @@ def _play_all(job: _Job, plan: _Plan, workers: int) -> None:
         for connection in connections:
             _give_next(connection, plan)
         while not plan.reached:
-            for connection in mp_connection.wait(connections):
+            for connection in cast("list[Connection]", mp_connection.wait(connections)):
                 played = _receive(connection)
                 _give_next(connection, plan)
                 returns.write(json.dumps(played._asdict()) + "\n")
@@ -287,7 +288,8 @@ def _play(env: gym.Env, policy: Policy, seed: int, connection: Connection) -> tu
     """Play one episode; EOFError if the connection closes meanwhile."""
     observation, info = env.reset(seed=seed)
     frames, signals = [info["frames"]], [info["signals"]]
-    actions, rewards = [], []
+    actions: list[np.ndarray] = []
+    rewards: list[float] = []
     native_return, terminated, truncated = 0.0, False, False
     while not (terminated or truncated):
         if len(actions) % _STEPS_BETWEEN_CHECKS == 0:
@@ -322,7 +324,7 @@ def _make_player(job: _Job) -> tuple[gym.Env, Callable[[int], Policy]]:
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     spec = env.unwrapped.action_spec
     if job.policy in _SCRIPTED:
-        base = partial(_SCRIPTED[job.policy], spec, 1)
+        base: Callable[[int], Policy] = partial(_SCRIPTED[job.policy], spec, 1)
     else:
         import torch
 
@@ -337,10 +339,12 @@ def _make_player(job: _Job) -> tuple[gym.Env, Callable[[int], Policy]]:
 
             env = DreamView(env, agent.meta.world_model, agent.meta.view)
 
-        def base(seed: int) -> Policy:
+        def seeded(seed: int) -> Policy:
             agent.reset()
             agent.seed_rows([0], [seed])
             return agent
+
+        base = seeded
 
     def make_policy(seed: int) -> Policy:
         policy = base(seed)

@@ -126,6 +126,23 @@ def test_each_action_presses_the_button_of_its_name(make, scenario):
         assert held == ([] if name == "noop" else [name])
 
 
+def test_actions_keep_their_order():
+    # Stored episodes and trained models know actions by number only.
+    assert {name: scenario.action_names for name, scenario in SCENARIOS.items()} == {
+        "health_gathering": ("noop", "turn_left", "turn_right", "move_forward"),
+        "health_gathering_supreme": ("noop", "turn_left", "turn_right", "move_forward"),
+        "take_cover": ("noop", "move_left", "move_right"),
+        "defend_the_center": ("noop", "turn_left", "turn_right", "attack"),
+        "deadly_corridor": (
+            *("noop", "move_left", "move_right", "attack", "move_forward", "move_backward", "turn_left", "turn_right"),
+        ),
+        "basic": ("noop", "move_left", "move_right", "attack"),
+        "battle2": (
+            *("noop", "move_forward", "move_backward", "move_left", "move_right", "turn_left", "turn_right", "attack"),
+        ),
+    }
+
+
 @pytest.mark.vizdoom
 def test_the_hud_is_shown_on_request_only(make):
     plain, with_hud = (make("basic", hud=hud, render_mode="rgb_array") for hud in (False, True))
@@ -344,7 +361,7 @@ def test_an_env_can_be_closed_twice_and_started_again(make):
 
 
 @pytest.mark.vizdoom
-def test_nothing_is_left_in_the_working_folder(make, tmp_path, monkeypatch):
+def test_nothing_is_left_in_the_working_folder_nor_printed(make, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     env = make("basic")
     env.reset(seed=0)
@@ -352,6 +369,7 @@ def test_nothing_is_left_in_the_working_folder(make, tmp_path, monkeypatch):
     env.step(NOOP)
     env.close()
     assert os.listdir(tmp_path) == []
+    assert capfd.readouterr() == ("", "")
 
 
 # What is refused

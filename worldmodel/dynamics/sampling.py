@@ -1,7 +1,7 @@
 """Drawing codes: counter-based noise and inversion of the distribution function.
 
 A row's noise is a hash of its seed, its step and the position, so its future depends on neither the batch around it nor
-any generator's state. One uniform number per code suffices (docs/decisions/001-inverse-cdf.md).
+any generator's state. One uniform number per code suffices (docs/decisions/004-inverse-cdf.md).
 
 Letters: B rows, N draws of a row and step, V codes.
 """
