@@ -163,7 +163,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
             reward = min(max(change, -_MAX_HEALTH_REWARD), _MAX_HEALTH_REWARD)
         return frames[-1].copy(), reward, terminated, truncated, self._info(frames, native_reward)
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The last picture at the game's own size, (120, 160, 3) uint8, or None without a render mode."""
         return self._screen.copy() if self.render_mode == "rgb_array" else None
 

@@ -22,7 +22,7 @@ def main(
     model: str = "doom-hg", config: AgentConfig = CONFIG, episodes: int = 30, out: str = "runs/dream_ppo"
 ) -> Comparison:
     world = WorldModel.from_pretrained(model)
-    dreams = gym.make_vec(DREAM, num_envs=config.num_envs, model=world, obs="rgb", horizon=64)
+    dreams = gym.make_vec(DREAM, num_envs=config.num_envs, model=world, obs="rgb", horizon=32, temperature=0.5)
     train_ppo(dreams, config, out, AgentMeta(env_id=GAME, view="rgb", world_model=model))
     dreams.close()
 

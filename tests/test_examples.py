@@ -41,3 +41,11 @@ def test_dream_ppo_trains_in_the_dream_and_plays_the_real_game(tmp_path, capsys)
     result = load_example("dream_ppo").main(str(tmp_path / "model"), config, episodes=2, out=str(tmp_path / "run"))
     assert len(result.agent.returns) == len(result.random.returns) == 2
     assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+@pytest.mark.timeout(1500)
+def test_an_agent_trained_only_in_the_shipped_dream_plays_the_real_game_far_better_than_random(tmp_path):
+    result = load_example("dream_ppo").main(config=AgentConfig(steps=100_000), episodes=10, out=str(tmp_path))
+    assert result.agent.mean > 2 * result.random.mean

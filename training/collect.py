@@ -299,7 +299,7 @@ def _play(env: gym.Env, policy: Policy, seed: int, connection: Connection) -> tu
         frames.append(info["frames"])
         signals.append(info["signals"])
         actions.append(action)
-        rewards.append(reward)
+        rewards.append(float(reward))
         native_return += info["native_reward"]
     episode = Episode(
         frames=np.stack(frames),
@@ -322,7 +322,7 @@ def _seeds(seed: int, episode_id: int) -> tuple[int, int]:
 def _make_player(job: _Job) -> tuple[gym.Env, Callable[[int], Policy]]:
     """The env as the policy sees it, and a function that makes one episode's policy from a seed."""
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
-    spec = env.unwrapped.action_spec
+    spec = env.get_wrapper_attr("action_spec")
     if job.policy in _SCRIPTED:
         base: Callable[[int], Policy] = partial(_SCRIPTED[job.policy], spec, 1)
     else:

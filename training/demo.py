@@ -145,7 +145,8 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
         "returns": read_json(out / "returns.json"),
         "video": "dream_vs_real.gif",
     }
-    write_report(out, facts | world_report(model, store, context_steps=config.dynamics.start_steps))
+    scores = world_report(model, store, context_steps=config.dynamics.start_steps, max_segments=256)
+    write_report(out, facts | scores)
 
 
 __all__ = ["DemoConfig", "Stages", "demo"]

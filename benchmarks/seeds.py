@@ -1,0 +1,60 @@
+"""The whole demo over several seeds, and the table of what each agent reached in the real game.
+
+    python benchmarks/seeds.py --seeds 0 1 2 3 4
+
+Each seed is a run folder of its own (runs/seeds/N); finished ones are only read. A seed takes about a quarter of an hour
+on two cores.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+
+from worldmodel.files import read_json
+from worldmodel.training.demo import DemoConfig, demo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    out: Path = Path("runs/seeds")
+    table_only: bool = False  # print what is there, run nothing
+
+
+def row(report: dict) -> str:
+    """One line of the table, from a report.json."""
+    agent, random, _ = report["returns"]
+    minutes = report["run"]["minutes"]
+    loop = report["open_loop"]
+    cells = [
+        str(report["run"]["seed"]),
+        f"{agent['mean']:.0f} ± {agent['half_width']:.0f}",
+        f"{random['mean']:.0f} ± {random['half_width']:.0f}",
+        f"{report['tokenizer']['psnr_db']:.1f}",
+        f"{report['dynamics']['bits_per_code']:.2f}",
+        f"{report['dynamics']['shuffled_action_ratio']:.2f}",
+        f"{report['heads']['positive_reward']['auroc']:.2f}",
+        f"{loop['dream_psnr_db'][2]:.1f} ({loop['copy_psnr_db'][2]:.1f})",
+        f"{sum(minutes.values()):.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(args: Args) -> None:
+    rows = []
+    for seed in args.seeds:
+        folder = args.out / str(seed)
+        if not args.table_only:
+            demo(folder, replace(DemoConfig(), seed=seed))
+        if (folder / "report.json").exists():
+            rows.append(row(read_json(folder / "report.json")))
+    header = (
+        "| seed | dream-trained agent | random | PSNR, dB | bits/code | shuffled actions | reward AUROC "
+        "| open loop at 8 (copy), dB | minutes |"
+    )
+    print("\n".join([header, f"|{' --- |' * 9}", *rows]))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
