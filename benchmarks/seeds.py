@@ -2,8 +2,8 @@
 
     python benchmarks/seeds.py --seeds 0 1 2 3 4
 
-Each seed is a run folder of its own (runs/seeds/N); finished ones are only read. A seed takes about a quarter of an hour
-on two cores.
+Each seed is a run folder of its own (runs/seeds/N); finished ones are only read. A seed takes about a third of an
+hour on two cores.
 """
 
 from dataclasses import dataclass, replace

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.agents.evaluate import compare_with_random, evaluate
-from worldmodel.agents.sb3 import load_agent
+from worldmodel.agents.sb3 import AgentConfig, load_agent
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import read_json, write_json
 from worldmodel.model import WorldModel
@@ -26,7 +26,7 @@ from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokeniz
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """Sizes that learn health_gathering on two CPU cores in about a quarter of an hour."""
+    """Sizes that learn health_gathering on two CPU cores in under twenty minutes."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -39,7 +39,7 @@ class DemoConfig:
     dynamics: DynamicsTraining = field(
         default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=2000))
     )
-    agent: DreamTraining = field(default_factory=DreamTraining)
+    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=200_000)))
     episodes: int = 30  # real episodes, of the agent and of random play, that are judged
     seed: int = 0
 
@@ -127,6 +127,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         num_envs=64,
         model=model,
         horizon=config.agent.horizon,
+        temperature=config.agent.temperature,
     )
     return [
         return_row("agent trained in the dream", real.agent, "native"),

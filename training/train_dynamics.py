@@ -33,7 +33,7 @@ class DynamicsTraining:
     )
     segment: int = 16  # steps of a training segment
     event_share: float = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
-    num_starts: int = 256  # encoded start segments kept in the checkpoint
+    num_starts: int = 1024  # encoded start segments kept in the checkpoint
     start_steps: int = 8  # steps of each
     validation_segments: int = 384
 
