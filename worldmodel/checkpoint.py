@@ -90,6 +90,8 @@ def save(
         if starts is not None:
             save_file({name: t.cpu().contiguous() for name, t in starts.items()}, temporary / "starts.safetensors")
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        for file in temporary.glob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes files that only their owner can read
         write_json(
             temporary / "config.json", {"format_version": FORMAT_VERSION, "kind": kind} | dataclasses.asdict(config)
         )

@@ -20,7 +20,9 @@ from worldmodel.training.collect import _Job, _make_player, _Plan, _play, _Playe
 ROOT = Path(__file__).resolve().parents[2]
 # A collection as started from a terminal.
 SLOW_COLLECTION = f"""
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path.insert(0, {str(ROOT)!r})
 from worldmodel.training.collect import collect
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""What ships inside the package works right after installation, with no further arguments."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import worldmodel
+from worldmodel import WorldModel, checkpoint
+
+DREAMS = {"VideoGenDream-Doom": "doom-hgs", "VideoGenDream-DoomHealthGathering": "doom-hg"}
+
+
+def test_the_shipped_worlds_are_listed():
+    assert checkpoint.shipped() == sorted(DREAMS.values())
+
+
+@pytest.mark.parametrize("name", DREAMS.values())
+def test_a_shipped_world_is_small_and_has_a_card(name):
+    folder = checkpoint.resolve(name)
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 12e6
+    card = (folder / "README.md").read_text()
+    assert "videogen-dream train-dynamics" in card and "bits per code" in card
+
+
+@pytest.mark.parametrize("env_id", DREAMS)
+def test_a_dream_is_made_without_arguments_and_moves(env_id):
+    env = gym.make(env_id)
+    first, _ = env.reset(seed=0)
+    assert first.shape == (64, 64, 3) and first.dtype == np.uint8
+    assert first.std() > 5  # neither black nor flat
+    turn = env.unwrapped.model.config.action.names.index("turn_left")
+    seen = [env.step(turn)[0] for _ in range(5)]
+    changes = [np.abs(b.astype(float) - a).mean() for a, b in zip([first, *seen], seen, strict=False)]
+    assert max(changes) > 1  # turning moves the picture
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", DREAMS)
+def test_a_vector_of_dreams_gives_different_dreams(env_id):
+    envs = gym.make_vec(env_id, num_envs=3, obs="latent", horizon=4)
+    observations, _ = envs.reset(seed=0)
+    assert observations.shape[0] == 3 and not np.array_equal(observations[0], observations[1])
+    for step in range(1, 5):
+        *_, truncations, infos = envs.step(np.ones(3, np.int64))
+        assert truncations.all() == (step == 4)
+    assert "final_obs" in infos
+    envs.close()
+
+
+@pytest.mark.vizdoom
+@pytest.mark.parametrize("env_id", DREAMS)
+def test_a_dream_and_its_game_have_equal_spaces_and_reward_unit(env_id):
+    dream, real = gym.make(env_id), gym.make(env_id.replace("VideoGenDream", "VideoGenReal"))
+    assert dream.action_space == real.action_space
+    assert dream.observation_space == real.observation_space
+    config = WorldModel.from_pretrained(DREAMS[env_id]).config
+    assert config.reward == real.unwrapped.reward_kind
+    assert config.action == real.unwrapped.action_spec
+    assert config.env_id == real.spec.id
+    dream.close()
+    real.close()
+
+
+def test_the_public_names_are_there():
+    assert all(hasattr(worldmodel, name) for name in worldmodel.__all__)
