@@ -26,7 +26,7 @@ from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokeniz
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """Sizes that learn health_gathering on two CPU cores in under twenty minutes."""
+    """Sizes that go through all stages on two CPU cores in under twenty minutes (results: docs/results.md)."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
