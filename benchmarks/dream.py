@@ -7,15 +7,13 @@ over what the machine multiplies in the dtype used; the rest is memory traffic, 
 that a horizon brings.
 """
 
-import os
-import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
+from machine import describe
 from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.data import ActionSpec
@@ -43,19 +41,6 @@ def random_world(device: str) -> WorldModel:
     return world.to(device).prepare()
 
 
-def matrix_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 8) -> float:
-    """FLOP/s of a square matrix product, best of a few."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        a @ b
-        if device != "cpu":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
-
-
 def steps_per_second(envs: DreamVectorEnv, seconds: float) -> float:
     """Env-steps/s of all rows together, resets included."""
     rng = np.random.default_rng(0)
@@ -78,21 +63,11 @@ def flops_per_step(envs: DreamVectorEnv) -> float:
     return counter.get_total_flops() / envs.num_envs
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main(args: Args) -> None:
     world = random_world(args.device) if args.model == "random" else WorldModel.from_pretrained(args.model, args.device)
     dtype = fast_dtype(args.device)
-    name = torch.cuda.get_device_name() if args.device != "cpu" else processor()
-    print(f"{name}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {platform.platform()}")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}, model {args.model}")
-    rates = {d: matrix_rate(d, args.device) for d in (torch.float32, torch.bfloat16)}
-    print(", ".join(f"{str(d).removeprefix('torch.')} {rate / 1e9:.0f} GFLOP/s" for d, rate in rates.items()))
-    print(f"horizon {args.horizon}, products in {str(dtype).removeprefix('torch.')}\n")
+    rates = describe(args.device)
+    print(f"model {args.model}, horizon {args.horizon}, products in {str(dtype).removeprefix('torch.')}\n")
     print("| obs | batch | env-steps/s | ms per step | MFLOP per env-step | share of matrix rate |")
     print("|---|---|---|---|---|---|")
     for obs in args.obs:

@@ -11,7 +11,9 @@ import gymnasium as gym
 
 from worldmodel import WorldModel
 from worldmodel.agents.evaluate import Comparison, compare_with_random
-from worldmodel.agents.sb3 import AgentConfig, AgentMeta, load_agent, train_ppo
+from worldmodel.agents.sb3 import train_ppo
+from worldmodel.agents.sb3_agent import load_agent
+from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
 
 DREAM = "VideoGenDream-DoomHealthGathering"
 GAME = "VideoGenReal-DoomHealthGathering"
@@ -22,7 +24,7 @@ def main(
     model: str = "doom-hg", config: AgentConfig = CONFIG, episodes: int = 30, out: str = "runs/dream_ppo"
 ) -> Comparison:
     world = WorldModel.from_pretrained(model)
-    dreams = gym.make_vec(DREAM, num_envs=config.num_envs, model=world, obs="rgb", horizon=32, temperature=0.5)
+    dreams = gym.make_vec(DREAM, num_envs=config.num_envs, model=world, obs="rgb", horizon=32)
     train_ppo(dreams, config, out, AgentMeta(env_id=GAME, view="rgb", world_model=model))
     dreams.close()
 

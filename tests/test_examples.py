@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
-from worldmodel.agents.sb3 import AgentConfig
+from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import ActionSpec
 from worldmodel.model import Starts, WorldModel
 

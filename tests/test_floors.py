@@ -36,7 +36,7 @@ HEAVY = {
     "minari": (),
     "moviepy": (),
     "ray": ("worldmodel.agents.rllib", "worldmodel.training.launch_ray"),
-    "stable_baselines3": ("worldmodel.agents.sb3",),
+    "stable_baselines3": tuple(f"worldmodel.agents.{name}" for name in ("sb3", "sb3_agent", "sb3_env", "sb3_policy")),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
     "vizdoom": (),

@@ -1,10 +1,10 @@
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from worldmodel.model import CodeBatch, WorldModel
 
 
@@ -63,11 +63,16 @@ def test_actions_change_the_dream():
 
 def test_signals_accumulate_from_the_start():
     world = tiny_world()
-    outs = dream(world, [0])
-    state = world.start_codes(world.starts.codes[:1], world.starts.actions[:1], world.starts.signals[:1, -1], [0])
-    assert torch.equal(state.signals, world.starts.signals[:1, -1])
-    changes = [b.signals - a.signals for a, b in pairwise(outs)]
-    assert any(change.abs() > 1e-6 for change in changes)
+    start = world.starts.signals[:1, -1]
+    outs = dream(world, [0], steps=4)
+    codes = torch.cat((world.starts.codes[:1], torch.stack([out.codes for out in outs], dim=1)), dim=1)
+    actions = torch.cat((world.starts.actions[:1], torch.tensor([[0, 1, 2, 0]])), dim=1)
+    steps = actions.shape[1]
+    unknown = torch.zeros(1, steps), torch.zeros(1, steps, dtype=torch.bool), torch.zeros(1, steps + 1, 1)
+    _, _, changes = world.predict(CodeBatch(codes, actions, *unknown, torch.ones(1, steps, dtype=torch.bool)))
+    expected = start + changes[:, -4:].cumsum(1)
+    assert torch.allclose(torch.stack([out.signals for out in outs], dim=1), expected, atol=1e-4)
+    assert changes[:, -4:].abs().min() > 1e-3  # each step has its say
 
 
 def test_step_outputs_have_the_documented_shapes():
@@ -111,6 +116,64 @@ def test_actions_of_another_shape_or_kind_are_refused(actions):
         tiny_world().start(make_frames(), actions)
 
 
+@pytest.mark.parametrize("action", [3, -1])
+def test_an_action_that_does_not_exist_is_refused(action):
+    world = tiny_world()
+    state = world.start(make_frames(), np.zeros((2, 2), np.int64))
+    with pytest.raises(ValueError, match=r"outside \[0, 2\]"):
+        world.step(state, torch.tensor([0, action]))
+
+
+def test_nothing_given_and_nothing_asked_are_refused():
+    world = tiny_world()
+    with pytest.raises(ValueError, match="at least one given step"):
+        world.start_codes(torch.zeros(2, 0, 2, 2, 2, dtype=torch.int64), torch.zeros(2, 0, dtype=torch.int64))
+    with pytest.raises(ValueError, match="at least one action"):
+        world.imagine(make_frames(steps=1), torch.zeros(2, 0, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("codes", lambda t: t + 16, r"codes of the start segments must be in \[0, 16\)"),
+        ("codes", lambda t: t[:, :, :1], r"codes of the start segments must be \(5, 3, 2, 2, 2\)"),
+        ("actions", lambda t: t[:4], r"actions of the start segments must be \(5, 2\)"),
+        ("actions", lambda t: t + 3, r"outside \[0, 2\]"),
+        ("signals", lambda t: t[..., :0], r"signals of the start segments must be \(5, 3, 1\)"),
+    ],
+)
+def test_starts_that_do_not_fit_the_model_are_refused(tmp_path, name, change, message):
+    world = tiny_world()
+    world.starts = world.starts._replace(**{name: change(getattr(world.starts, name)).contiguous()})
+    world.save_pretrained(tmp_path / "world")
+    with pytest.raises(ValueError, match=message) as caught:
+        WorldModel.from_pretrained(tmp_path / "world")
+    assert "starts.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_a_reward_is_told_from_the_step_that_came(order):
+    world, batch = tiny_world(order=order), make_batch()
+    before = world.predict(batch)
+    batch.codes[:, 3] = (batch.codes[:, 3] + 1) % 16  # entry 2 predicts step 3
+    for a, b in zip(before, world.predict(batch), strict=True):
+        assert torch.equal(a[:, :2], b[:, :2])
+        assert not torch.isclose(a[:, 2], b[:, 2]).any()
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_dreamt_rewards_are_those_told_of_the_same_steps(order):
+    world = tiny_world(order=order)
+    outs = dream(world, [0], steps=4)
+    given = world.starts.codes[:1]
+    codes = torch.cat((given, torch.stack([out.codes for out in outs], dim=1)), dim=1)
+    actions = torch.cat((world.starts.actions[:1], torch.tensor([[0, 1, 2, 0]])), dim=1)
+    steps = actions.shape[1]
+    unknown = torch.zeros(1, steps), torch.zeros(1, steps, dtype=torch.bool), torch.zeros(1, steps + 1, 1)
+    rewards, _, _ = world.predict(CodeBatch(codes, actions, *unknown, torch.ones(1, steps, dtype=torch.bool)))
+    assert torch.allclose(rewards[:, -4:], torch.stack([out.reward for out in outs], dim=1), atol=1e-4)
+
+
 def test_padding_does_not_count():
     world = tiny_world()
     batch = make_batch()
@@ -150,3 +213,15 @@ def test_bf16_dreams_go_where_float32_dreams_go():
     slow, fast = tiny_world(), tiny_world().prepare(torch.bfloat16)
     a, b = dream(slow, [0], steps=1)[0], dream(fast, [0], steps=1)[0]
     assert torch.allclose(a.reward, b.reward, atol=0.1) and torch.allclose(a.nll, b.nll, atol=1.0)
+
+
+@pytest.mark.parametrize(
+    ("temporal", "reason"), [("clip", "depends on frames after it"), ("causal", "the steps before")]
+)
+def test_a_tokenizer_that_cannot_dream_is_refused_with_the_reason(temporal, reason):
+    config = tiny_config()
+    world = WorldModel(replace(config, tokenizer=replace(config.tokenizer, temporal=temporal, stage_widths=(8, 8, 12))))
+    with pytest.raises(ValueError, match=f'temporal="{temporal}" cannot dream.*{reason}.*temporal="step"'):
+        world.start(make_frames(), torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=f'temporal="{temporal}" cannot dream'):
+        world.start_codes(torch.zeros(2, 3, 2, 2, 2, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,7 @@ def _load(command: str) -> Callable[..., Any]:
         return run_demo
     if command == "collect":
         from worldmodel.training.collect import collect
+        from worldmodel.training.env_options import parse_options
 
         def run_collect(
             env: str,
@@ -48,6 +50,7 @@ def _load(command: str) -> Callable[..., Any]:
             epsilon: float = 0.0,
             workers: int = 2,
             seed: int = 0,
+            env_kwargs: tuple[str, ...] = (),
         ) -> None:
             """Record whole episodes until there are --episodes or --steps.
 
@@ -56,14 +59,24 @@ def _load(command: str) -> Callable[..., Any]:
                 out: folder of the store; an earlier collection there goes on.
                 policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
                 epsilon: share of the agent's actions that are replaced at random.
+                env_kwargs: options of the env as NAME=VALUE, such as reward=health frame_skip=8.
             """
             collect(
-                env, out, episodes=episodes, steps=steps, policy=policy, epsilon=epsilon, workers=workers, seed=seed
+                env,
+                out,
+                episodes=episodes,
+                steps=steps,
+                policy=policy,
+                epsilon=epsilon,
+                workers=workers,
+                seed=seed,
+                env_kwargs=parse_options(env_kwargs),
             )
 
         return run_collect
     if command == "train-policy":
-        from worldmodel.agents.sb3 import REAL_GAME, AgentConfig, train_policy
+        from worldmodel.agents.sb3 import train_policy
+        from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig
 
         def run_train_policy(
             env: str,
@@ -76,28 +89,48 @@ def _load(command: str) -> Callable[..., Any]:
 
         return run_train_policy
     if command == "train-tokenizer":
+        from worldmodel.training.launch import Launcher, launch
         from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
         def run_train_tokenizer(
             data: Path,
             out: Path = Path("runs/tokenizer"),
+            launcher: Launcher = "local",
+            num_workers: int = 1,
+            device: str = "auto",
             config: Annotated[TokenizerTraining, tyro.conf.arg(name="")] = TokenizerTraining(),  # noqa: B008
         ) -> None:
-            """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption."""
-            _print_scores(train_tokenizer(data, out, config))
+            """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption.
+
+            Args:
+                launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
+                num_workers: of Ray.
+            """
+            train = partial(train_tokenizer, data.resolve(), out.resolve(), config, device=device)
+            _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
         return run_train_tokenizer
     if command == "train-dynamics":
+        from worldmodel.training.launch import Launcher, launch
         from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 
         def run_train_dynamics(
             data: Path,
             tokenizer: Path,
             out: Path = Path("runs/dynamics"),
+            launcher: Launcher = "local",
+            num_workers: int = 1,
+            device: str = "auto",
             config: Annotated[DynamicsTraining, tyro.conf.arg(name="")] = DynamicsTraining(),  # noqa: B008
         ) -> None:
-            """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models."""
-            _print_scores(train_dynamics(data, tokenizer, out, config))
+            """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models.
+
+            Args:
+                launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
+                num_workers: of Ray.
+            """
+            train = partial(train_dynamics, data.resolve(), tokenizer.resolve(), out.resolve(), config, device=device)
+            _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
         return run_train_dynamics
     if command == "train-agent":
@@ -146,7 +179,7 @@ def _evaluate(folder: Path, env: str, episodes: int, seed: int, out: Path | None
     from dataclasses import asdict
 
     from worldmodel.agents.evaluate import compare_with_random
-    from worldmodel.agents.sb3 import load_agent
+    from worldmodel.agents.sb3_agent import load_agent
     from worldmodel.files import write_json
 
     agent = load_agent(folder)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.agents.evaluate import compare_with_random, evaluate
-from worldmodel.agents.sb3 import AgentConfig, load_agent
+from worldmodel.agents.sb3_agent import load_agent
+from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import read_json, write_json
 from worldmodel.model import WorldModel
@@ -37,9 +38,9 @@ class DemoConfig:
         default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900))
     )
     dynamics: DynamicsTraining = field(
-        default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=2000))
+        default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=1500))
     )
-    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=200_000)))
+    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=150_000)))
     episodes: int = 30  # real episodes, of the agent and of random play, that are judged
     seed: int = 0
 

@@ -1,13 +1,16 @@
 """One optimiser loop for every model, read top to bottom: evaluate, save, stop, step, log.
 
+Where torchrun or Ray Train started several processes, each takes its share of every batch (see `distributed`).
 A killed run goes on where it last saved and ends with the same weights as an unbroken one: batches and noise of a step
 are drawn from (seed, step) alone, and everything else that training changes is in `training_state.pt`.
 """
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldmodel.files import atomic_write
+from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
+from worldmodel.training import distributed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +36,7 @@ class LoopConfig:
     final_share: float = 0.02
     warmup: int = 50  # steps of linear rise
     weight_decay: float = 0.01
-    beta2: float = 0.98  # of AdamW; beta1 is 0.9
+    beta2: float = 0.98  # of AdamW; beta1 is 0.9; Muon's momentum is 0.95
     clip_norm: float = 1.0  # of all gradients together
     evaluate_every: int = 500
     save_every: int = 500
@@ -54,6 +58,8 @@ class Task:
     loss: Callable[[Any], Any]  # a NamedTuple of scalars whose field `total` is minimised
     evaluate: Callable[[], dict[str, float]]  # scores on validation data; "total" picks the best checkpoint
     save: Callable[[Path], Any]  # writes a checkpoint folder
+    hidden: Sequence[nn.Parameter] = ()  # matrices between hidden layers: Muon trains these, AdamW the rest
+    settings: dict[str, Any] = field(default_factory=dict)  # written to config.json; a run of others is not continued
 
 
 class Metrics:
@@ -64,7 +70,7 @@ class Metrics:
 
         self._path = folder / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        kept = [line for line in lines if _step_of(line) <= step]
         with atomic_write(self._path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
         self._events = SummaryWriter(str(folder / "events"), purge_step=step)
@@ -81,6 +87,14 @@ class Metrics:
         self._events.close()
 
 
+def _step_of(line: str) -> float:
+    """The step of a line of metrics.jsonl; infinite for one that a kill or a full disk cut short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
+
+
 def learning_rate(config: LoopConfig, step: int) -> float:
     """Linear rise over `warmup` steps, then a cosine fall to `final_share` of the peak at the last step."""
     rise = min(1.0, (step + 1) / max(1, config.warmup))
@@ -92,65 +106,91 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     )
 
 
-def make_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def make_optimizers(
+    model: nn.Module, config: LoopConfig, hidden: Sequence[nn.Parameter] = ()
+) -> list[torch.optim.Optimizer]:
+    """Muon for the `hidden` matrices, AdamW for the rest; weight decay on matrices only.
+
+    Muon makes all directions of an update equally large, so that rare inputs (an action's) are learned early. Its steps
+    are scaled to the size of AdamW's (arXiv:2502.16982), so one learning rate serves both.
+    """
+    chosen = {id(p) for p in hidden}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+    ]
+    if hidden:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(
+                f"torch {torch.__version__} has no Muon; install torch>=2.9, or train with AdamW alone (--no-muon)"
+            )
+        muon = torch.optim.Muon(
+            hidden, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        optimizers.append(muon)
+    return optimizers
 
 
 def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
     """Train `task.model` and leave `best/`, `last/`, metrics.jsonl and events in `folder`.
 
     Call it again with the same folder to go on after an interruption. Returns the scores of the last evaluation.
+    `config.batch_size` is that of all processes together.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     device = next(task.model.parameters()).device
-    optimizer = make_optimizer(task.model, config)
-    step, best, scores = _load_state(folder, task.model, optimizer, device)
-    metrics = Metrics(folder, step)
+    optimizers = make_optimizers(task.model, config, task.hidden)
+    settings = json.loads(json.dumps(task.settings | {"loop": asdict(config)}, default=str))
+    step, best, scores = _load_state(folder, task.model, optimizers, settings, device)
+    chief = distributed.rank() == 0  # evaluates, saves and logs for all processes
+    metrics = Metrics(folder, step) if chief else None
+    if chief:
+        write_json(folder / "config.json", settings)
+    loss_of = distributed.averaging(task.model, task.loss)
     sums: dict[str, Tensor] = {}
-    with progress(config.steps, "step", task.label, initial=step) as bar, torch.random.fork_rng():
+    logged = step
+    with progress(config.steps, "step", task.label, step, silent=not chief) as bar, torch.random.fork_rng():
         while True:
             # Evaluate and save once in a while, and at the end.
             at_end = step == config.steps
             if step and (at_end or step % config.evaluate_every == 0) and scores.get("step") != step:
-                task.model.eval()
-                with torch.inference_mode(), autocast(device):
-                    scores = task.evaluate() | {"step": step}
-                metrics.log(step, "validation", {k: v for k, v in scores.items() if k != "step"})
-                if scores["total"] < best:
-                    best = scores["total"]
-                    task.save(folder / "best")
-            if step and (at_end or step % config.save_every == 0):
-                _save_state(folder, task.model, optimizer, step, best, scores)
+                scores = distributed.first(partial(_evaluate, task, device)) | {"step": step}
+                better = scores["total"] < best
+                best = scores["total"] if better else best
+                if metrics:
+                    metrics.log(step, "validation", {k: v for k, v in scores.items() if k != "step"})
+                    if better:
+                        task.save(folder / "best")
+            if chief and step and (at_end or step % config.save_every == 0):
+                _save_state(folder, task.model, optimizers, settings, step, best, scores)
             if at_end:
                 break
 
             # One step.
             task.model.train()
             torch.manual_seed((config.seed << 32) + step)  # inside fork_rng: the caller's generator is not touched
-            batch = task.batch(np.random.default_rng((config.seed, step)))
-            for group in optimizer.param_groups:
+            batch = distributed.share(task.batch(np.random.default_rng((config.seed, step))), device)
+            for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
                 group["lr"] = learning_rate(config, step)
             with autocast(device):
-                losses = task.loss(batch)
-            if not math.isfinite(losses.total.item()):
-                metrics.close()
-                raise FloatingPointError(
-                    f"the loss of {task.label} became {losses.total.item()} at step {step}, before the weights were "
-                    "changed. "
-                    f"The last complete state is in {folder}; lower --learning-rate (now {config.learning_rate:g}) "
-                    "and start again with a new folder"
-                )
-            optimizer.zero_grad(set_to_none=True)
+                losses = loss_of(batch)
+            task.model.zero_grad(set_to_none=True)
             losses.total.backward()
             norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
-            optimizer.step()
+            try:  # on the mean of all processes, so that they stop together
+                _check_finite("loss", distributed.mean(losses.total.detach()), step, task, config, folder)
+                _check_finite("gradient", norm, step, task, config, folder)
+            except FloatingPointError:
+                if metrics:
+                    metrics.close()
+                raise
+            for optimizer in optimizers:
+                optimizer.step()
             step += 1
 
             # Log means over a stretch of steps.
@@ -158,15 +198,31 @@ def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
                 if value.ndim == 0:
                     sums[name] = sums.get(name, 0) + value.detach()
             bar.update()
-            if step % 50 == 0 or step == config.steps:
-                stretch = step % 50 or 50
-                means = {name: value.item() / stretch for name, value in sums.items()}
-                sums = {}
-                metrics.log(step, "train", means | {"learning_rate": learning_rate(config, step - 1)})
+            if step % 50 == 0 or step % config.save_every == 0 or step == config.steps:
+                means = {name: distributed.mean(value).item() / (step - logged) for name, value in sums.items()}
+                sums, logged = {}, step
+                if metrics:
+                    metrics.log(step, "train", means | {"learning_rate": learning_rate(config, step - 1)})
                 bar.note(f"loss {means['total']:.3f}")
-    task.save(folder / "last")
-    metrics.close()
+    if metrics:
+        task.save(folder / "last")
+        metrics.close()
     return scores
+
+
+def _check_finite(what: str, value: Tensor, step: int, task: Task, config: LoopConfig, folder: Path) -> None:
+    if not math.isfinite(value.item()):
+        raise FloatingPointError(
+            f"the {what} of {task.label} became {value.item()} at step {step}, before the weights were changed. "
+            f"The last complete state is in {folder}; lower --loop.learning-rate (now {config.learning_rate:g}) "
+            "and start again with a new folder"
+        )
+
+
+def _evaluate(task: Task, device: torch.device) -> dict[str, float]:
+    task.model.eval()
+    with torch.inference_mode(), autocast(device):
+        return task.evaluate()
 
 
 def is_done(folder: str | Path, config: LoopConfig) -> bool:
@@ -177,11 +233,18 @@ def is_done(folder: str | Path, config: LoopConfig) -> bool:
 
 
 def _save_state(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, best: float, scores: dict[str, float]
+    folder: Path,
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    settings: dict[str, Any],
+    step: int,
+    best: float,
+    scores: dict[str, float],
 ) -> None:
     state = {
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "settings": settings,
         "step": step,
         "best": best,
         "scores": scores,
@@ -191,15 +254,25 @@ def _save_state(
 
 
 def _load_state(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    folder: Path,
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    settings: dict[str, Any],
+    device: torch.device,
 ) -> tuple[int, float, dict[str, float]]:
     path = folder / "training_state.pt"
     if not path.exists():
         return 0, math.inf, {}
     try:
         state = torch.load(path, map_location=device, weights_only=True)
+        there, here = _flat(state["settings"]), _flat(settings)
+        differing = sorted(name for name in there | here if there.get(name) != here.get(name))
+        if differing:
+            name = differing[0]
+            raise ValueError(f"{name} is {there.get(name)!r} there, {here.get(name)!r} here")
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} was written by a run with other settings ({str(error).splitlines()[0]}); "
@@ -208,4 +281,19 @@ def _load_state(
     return state["step"], state["best"], state["scores"]
 
 
-__all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate", "make_optimizer"]
+_FREE = ("data", "tokenizer", "loop.evaluate_every", "loop.save_every")  # settings that do not decide the weights
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"loop": {"seed": 0}} -> {"loop.seed": 0}, without what may differ between a run and its continuation."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+        elif name not in _FREE:
+            flat[name] = value
+    return flat
+
+
+__all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate", "make_optimizers"]

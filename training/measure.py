@@ -5,7 +5,7 @@ V codes.
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from time import perf_counter
 from typing import Any
 
@@ -16,22 +16,12 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.statistics import mean_with_interval
-from worldmodel.training.metrics import (
-    auroc,
-    best_f1_threshold,
-    bits,
-    codes_in_use,
-    f1,
-    nmse,
-    perplexity,
-    psnr,
-    ssim,
-)
+from worldmodel.training.metrics import nmse, psnr, ssim
+from worldmodel.training.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.training.train_tokenizer import sample_frames
 
 OPEN_LOOP_STEPS = (1, 4, 8, 16)
 SEGMENT_STEPS = 16  # of a held-out segment, as in training
-CHUNK = 32  # segments that pass through a model at once
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -103,10 +93,9 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
     return CodeBatch(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(CodeBatch)})
 
 
-def _chunks(batch: CodeBatch) -> Iterator[CodeBatch]:
-    """A large batch in pieces that fit through a model."""
-    for first in range(0, len(batch.codes), CHUNK):
-        yield CodeBatch(**{f.name: getattr(batch, f.name)[first : first + CHUNK] for f in fields(CodeBatch)})
+def real_codes(batch: CodeBatch) -> Tensor:
+    """(N, h, w, M) int64: the codes of the steps that count."""
+    return batch.codes[:, 1:][batch.padding_mask]
 
 
 # --- tokenizer -------------------------------------------------------------------------------------------------------
@@ -117,30 +106,12 @@ def tokenizer_scores(
 ) -> dict[str, float]:
     """How well steps survive encoding and decoding: NMSE, PSNR in dB and SSIM over steps drawn from a split."""
     frames = sample_frames(store, num_steps, np.random.default_rng(seed), split)
-    reconstruction = reconstruct(wm, frames)
+    _, reconstruction = encode_decode(wm.tokenizer, frames, wm.device)
     return {
         "steps": num_steps,
         "nmse": nmse(frames, reconstruction, wm.tokenizer.config.data_variance),
         "psnr_db": psnr(frames, reconstruction),
         "ssim": ssim(frames, reconstruction),
-    }
-
-
-@torch.inference_mode()
-def reconstruct(wm: WorldModel, frames: Tensor) -> Tensor:
-    """Frames (B, T, F, H, W, C) uint8 through the tokenizer and back, on the CPU."""
-    parts = [wm.tokenizer.decode(wm.tokenizer.encode(part.to(wm.device))).cpu() for part in frames.split(CHUNK)]
-    return torch.cat(parts)
-
-
-def code_use(batch: CodeBatch, num_codes: int) -> dict[str, Any]:
-    """Per slice: how many of the V codes occur in the segments, and the perplexity of their use."""
-    real = batch.codes[:, 1:][batch.padding_mask].flatten(0, -2)  # (steps * h * w, M)
-    counts = torch.stack([codes.bincount(minlength=num_codes) for codes in real.T])
-    return {
-        "num_codes": num_codes,
-        "codes_in_use": codes_in_use(counts).tolist(),
-        "perplexity": perplexity(counts).tolist(),
     }
 
 
@@ -165,7 +136,7 @@ def open_loop(
     rng = np.random.default_rng(seed)
     # n given or dreamt steps lie between n - 1 actions.
     batch = store.batch(store.sample_ids(num_starts, context_steps + num_steps - 1, rng, split))
-    reconstruction = reconstruct(wm, batch.frames)
+    _, reconstruction = encode_decode(wm.tokenizer, batch.frames, wm.device)
     last = context_steps - 1
     rollout = wm.imagine(
         batch.frames[:, :context_steps],
@@ -198,62 +169,9 @@ def open_loop_scores(real: Tensor, reconstruction: Tensor, dream: Tensor) -> dic
 
 
 def dynamics_scores(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
-    """Bits per code, and the loss with another segment's actions over the loss with the true ones.
-
-    A ratio of 1 means that the model does not listen to actions.
-    """
-    nats = mean_code_loss(wm, batch)
-    scores = {"segments": len(batch.codes), "steps": int(batch.padding_mask.sum()), "bits_per_code": bits(nats)}
-    if len(batch.codes) > 1:
-        shuffled = replace(batch, actions=batch.actions.roll(1, dims=0))
-        scores["shuffled_action_ratio"] = mean_code_loss(wm, shuffled) / nats
-    return scores
-
-
-@torch.inference_mode()
-def mean_code_loss(wm: WorldModel, batch: CodeBatch) -> float:
-    """Cross-entropy in nats per code, mean over the batch's real steps."""
-    total = sum(float(wm.loss(part).codes) * int(part.padding_mask.sum()) for part in _chunks(batch))
-    return total / int(batch.padding_mask.sum())
-
-
-# --- heads -----------------------------------------------------------------------------------------------------------
-
-
-def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) -> dict[str, Any]:
-    """How well the heads tell rewarded steps (reward above 0) and ends of episodes from the rest.
-
-    The reward head's threshold for F1 is the best one on the validation segments; without those there is no F1. The
-    termination head brings its own. A head whose event never happens in `batch`, or always, has no scores.
-    """
-    reward, rewarded, probability, terminated = _predictions(wm, batch)
-    scores: dict[str, Any] = {}
-    if (area := auroc(reward, rewarded)) is not None:
-        scores["positive_reward"] = {"events": int(rewarded.sum()), "steps": len(rewarded), "auroc": area}
-        threshold = None if validation is None else best_f1_threshold(*_predictions(wm, validation)[:2])
-        if threshold is not None:
-            scores["positive_reward"] |= {"threshold": threshold, "f1": f1(reward >= threshold, rewarded)}
-    if (area := auroc(probability, terminated)) is not None:
-        threshold = float(wm.heads.threshold)
-        scores["termination"] = {
-            "events": int(terminated.sum()),
-            "steps": len(terminated),
-            "auroc": area,
-            "threshold": threshold,
-            "f1": f1(probability >= threshold, terminated),
-        }
-    return scores
-
-
-def _predictions(wm: WorldModel, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(steps,) each: expected reward, whether it was above 0, probability of an end, whether it was one."""
-    columns = []
-    for part in _chunks(batch):
-        reward, probability, _ = wm.predict(part)
-        values = (reward, part.rewards > 0, probability, part.terminated)
-        columns.append([value[part.padding_mask].cpu() for value in values])
-    reward, rewarded, probability, terminated = (torch.cat(column) for column in zip(*columns, strict=True))
-    return reward, rewarded, probability, terminated
+    """The `code_scores` of a batch, and how much was measured."""
+    counted = {"segments": len(batch.codes), "steps": int(batch.padding_mask.sum())}
+    return counted | code_scores(wm, batch, mean_losses(wm, batch)["codes"])
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------

@@ -15,16 +15,16 @@ from worldmodel.files import atomic_write, write_json
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
 from worldmodel.training.measure import (
-    code_use,
     dataset_facts,
     dream_speed,
     dynamics_scores,
     encode_segments,
-    head_scores,
     open_loop,
     open_loop_scores,
+    real_codes,
     tokenizer_scores,
 )
+from worldmodel.training.scores import code_use, head_scores
 from worldmodel.training.video import dream_vs_real
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def world_report(
     return {
         "dataset": dataset_facts(store),
         "tokenizer": tokenizer_scores(wm, store, split, max_segments, seed)
-        | code_use(held_out, wm.tokenizer.num_codes),
+        | code_use(real_codes(held_out), wm.tokenizer.num_codes),
         "open_loop": open_loop_scores(*open_loop(wm, store, split, num_starts, context_steps, temperature, seed))
         | {"starts": num_starts, "context_steps": context_steps, "temperature": temperature},
         "dynamics": dynamics_scores(wm, held_out),

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worldmodel import checkpoint
-from worldmodel.agents.sb3 import AgentConfig, AgentMeta, train_ppo
+from worldmodel.agents.sb3 import train_ppo
+from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.model import WorldModel
 
@@ -18,7 +19,7 @@ class DreamTraining:
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     horizon: int = 32  # steps of a dream; its end is a truncation, so the agent still values what would follow
-    temperature: float = 0.5  # of the dreamt codes: at 1 a small model's objects flicker
+    temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
 
 
 def train_agent(

@@ -1,8 +1,8 @@
 """Train a VQVAE on the frames of a store."""
 
-import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer, save_tokenizer
 from worldmodel.data import EpisodeStorage
-from worldmodel.files import write_json
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
-from worldmodel.training import metrics
+from worldmodel.training import distributed, metrics
 from worldmodel.training.loop import LoopConfig, Task, fit, is_done
+from worldmodel.training.scores import code_use, encode_decode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,8 +21,9 @@ class TokenizerTraining:
     """Everything that decides a trained tokenizer, next to its data."""
 
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
+    # A batch counts single steps, or clips of `model.clip_steps` steps where the model codes clips.
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
-    validation_steps: int = 512  # env steps of the validation split that are scored
+    validation_steps: int = 512  # env steps of the validation split that are scored, at least one clip
 
 
 def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
@@ -36,17 +37,24 @@ def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
         )
 
 
-def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str) -> Tensor:
-    """Single steps drawn at random: (count, 1, F, H, W, C) uint8."""
+def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:
+    """Pieces of `length` steps that follow each other, drawn at random: (count, length, F, H, W, C) uint8."""
     episodes = store.split(split)
     if not len(episodes):
         raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
-    ends = np.cumsum([store.lengths[e] + 1 for e in episodes])
-    places = rng.integers(ends[-1], size=count)
-    which = np.searchsorted(ends, places, side="right")
-    steps = places - (ends - [store.lengths[e] + 1 for e in episodes])[which]
-    frames = np.stack([store.frames(episodes[i])[t] for i, t in zip(which, steps, strict=True)])
-    return torch.from_numpy(frames).unsqueeze(1)
+    places = [max(0, store.lengths[e] + 2 - length) for e in episodes]  # where a piece can begin
+    ends = np.cumsum(places)
+    if not ends[-1]:
+        longest = max(store.lengths[e] + 1 for e in episodes)
+        raise ValueError(
+            f"no episode of the {split} split is as long as a clip of {length} steps, the longest has {longest}; "
+            "lower clip_steps or collect longer episodes"
+        )
+    drawn = rng.integers(ends[-1], size=count)
+    which = np.searchsorted(ends, drawn, side="right")
+    firsts = drawn - (ends - places)[which]
+    frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in zip(which, firsts, strict=True)])
+    return torch.from_numpy(frames)
 
 
 def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float, ...], float]:
@@ -56,8 +64,12 @@ def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float,
     return tuple(mean.tolist()), float(frames.var(dtype=np.float64)) / 255.0**2
 
 
-def train_tokenizer(data: str | Path, out: str | Path, config: TokenizerTraining | None = None) -> dict[str, float]:
+def train_tokenizer(
+    data: str | Path, out: str | Path, config: TokenizerTraining | None = None, *, device: str = "auto"
+) -> dict[str, float]:
     """Train on the store `data`; the run folder `out` ends with `best/` and `last/`. Goes on after an interruption.
+
+    `device` "auto" is a GPU if there is one.
 
     Returns the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead codes.
     """
@@ -68,54 +80,48 @@ def train_tokenizer(data: str | Path, out: str | Path, config: TokenizerTraining
         print(f"tokenizer: {out} has its {config.loop.steps} steps already")
     mean, variance = pixel_statistics(store, config.loop.seed)
     config = replace(config, model=replace(config.model, data_mean=mean, data_variance=variance))
-    write_json(out / "config.json", {"data": str(data), "command": "train-tokenizer"} | asdict(config))
     with torch.random.fork_rng():
         torch.manual_seed(config.loop.seed)
-        model = VQVAE(config.model)
-    held_out = sample_frames(store, config.validation_steps, np.random.default_rng(1), "validation")
-
-    def evaluate() -> dict[str, float]:
-        return score_tokenizer(model, held_out)
-
+        model = VQVAE(config.model).to(distributed.training_device(device))
+    length = config.model.piece_steps
+    pieces = max(1, config.validation_steps // length)
+    held_out = sample_frames(store, pieces, np.random.default_rng(1), "validation", length)
+    settings = {"command": "train-tokenizer", "data": str(data), "data_fingerprint": store.fingerprint()}
     task = Task(
         label="tokenizer",
         model=model,
-        batch=lambda rng: sample_frames(store, config.loop.batch_size, rng, "train"),
-        loss=lambda frames: model.loss(frames),
-        evaluate=evaluate,
+        batch=lambda rng: sample_frames(store, config.loop.batch_size, rng, "train", length),
+        loss=model.loss,
+        evaluate=lambda: score_tokenizer(model, held_out),
         save=lambda folder: save_tokenizer(folder, model, tokenizer_card(config, store)),
+        settings=settings | asdict(config),
     )
     return fit(task, config.loop, out)
 
 
-@torch.inference_mode()
-def score_tokenizer(model: VQVAE, frames: Tensor, batch_size: int = 64) -> dict[str, float]:
-    """Reconstruction of held-out steps (N, 1, F, H, W, C) and the use of the codes."""
-    errors, ratios = [], []
-    counts = torch.zeros(model.num_slices, model.num_codes)
-    for part in frames.split(batch_size):
-        codes = model.encode(part)
-        seen = model.decode(codes)
-        errors.append(metrics.nmse(part, seen, model.config.data_variance) * len(part))
-        ratios.append(metrics.psnr(part, seen) * len(part))
-        for m in range(model.num_slices):
-            counts[m] += torch.bincount(codes[..., m].flatten(), minlength=model.num_codes)
-    nmse = math.fsum(errors) / len(frames)
+def score_tokenizer(model: VQVAE, frames: Tensor) -> dict[str, float]:
+    """Reconstruction of held-out pieces (N, T, F, H, W, C) and the use of the codes."""
+    codes, seen = encode_decode(model, frames, next(model.parameters()).device)
+    nmse = metrics.nmse(frames, seen, model.config.data_variance)
+    use = code_use(codes, model.num_codes)
+    in_use = fmean(use["codes_in_use"])
     return {
         "total": nmse,
         "nmse": nmse,
-        "psnr": math.fsum(ratios) / len(frames),
-        "perplexity": float(metrics.perplexity(counts).mean()),
-        "codes_in_use": float((counts > 0).float().sum(-1).mean()),
-        "dead_codes": float((counts == 0).float().sum(-1).mean()),
+        "psnr": metrics.psnr(frames, seen),
+        "perplexity": fmean(use["perplexity"]),
+        "codes_in_use": in_use,
+        "dead_codes": model.num_codes - in_use,
     }
 
 
 def tokenizer_card(config: TokenizerTraining, store: EpisodeStorage) -> str:
     """README.md of a tokenizer's checkpoint."""
+    sample = "single steps" if config.model.temporal == "step" else f"clips of {config.model.clip_steps} steps"
     return (
         f"# VQVAE tokenizer\n\nTrained on {store.num_steps:,} steps of `{store.info.env_id}` for {config.loop.steps:,} "
-        f"optimiser steps of {config.loop.batch_size} (seed {config.loop.seed}).\n"
+        f"optimiser steps of {config.loop.batch_size} {sample} (temporal `{config.model.temporal}`, seed "
+        f"{config.loop.seed}).\n"
     )
 
 

@@ -76,6 +76,23 @@ class Starts(NamedTuple):
             raise ValueError(f"starts.safetensors must hold {', '.join(cls._fields)}; differs in {sorted(missing)}")
         return cls(tensors["codes"].long(), tensors["actions"], tensors["signals"])
 
+    def check(self, model: "WorldModel") -> None:
+        """ValueError if these are not starts of `model`."""
+        action, tokenizer = model.config.action, model.tokenizer
+        count, steps = self.codes.shape[:2]
+        wanted = {
+            "codes": (count, steps, *tokenizer.grid, tokenizer.num_slices),
+            "actions": (count, steps - 1, *action.shape),
+            "signals": (count, steps, len(model.config.signal_names)),
+        }
+        for name, shape in wanted.items():
+            if not count or not steps or getattr(self, name).shape != shape:
+                found = tuple(getattr(self, name).shape)
+                raise ValueError(f"{name} of the start segments must be {shape}, at least one, got {found}")
+        if self.codes.min() < 0 or self.codes.max() >= tokenizer.num_codes:
+            raise ValueError(f"codes of the start segments must be in [0, {tokenizer.num_codes})")
+        action.check(self.actions.flatten(0, 1).numpy())
+
 
 @dataclass
 class StepOut:
@@ -130,7 +147,9 @@ class WorldModel(nn.Module):
             config.action,
         )
         tokens = tokenizer.grid[0] * tokenizer.grid[1]
-        self.heads = Heads(config.heads, tokens, config.dynamics.width, len(config.signal_names))
+        # The heads read a step twice: as it was predicted, and as it came.
+        features = config.dynamics.width + tokenizer.code_dim
+        self.heads = Heads(config.heads, tokens, features, len(config.signal_names))
         self.starts: Starts | None = None
 
     @property
@@ -166,7 +185,13 @@ class WorldModel(nn.Module):
         model = cls(checkpoint.load_config(folder, "world_model", WorldModelConfig))
         checkpoint.load_tensors(folder, model._parts())
         if (folder / "starts.safetensors").is_file():
-            model.starts = Starts.unpacked(checkpoint.read_tensors(folder / "starts.safetensors"))
+            try:
+                model.starts = Starts.unpacked(checkpoint.read_tensors(folder / "starts.safetensors"))
+                model.starts.check(model)
+            except ValueError as error:
+                raise ValueError(
+                    f"{folder / 'starts.safetensors'} does not fit its model: {error}. Fetch or train it again"
+                ) from error
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device).prepare(dtype)
@@ -199,11 +224,19 @@ class WorldModel(nn.Module):
             codes = torch.where(wrong, torch.randint_like(codes, self.tokenizer.num_codes), codes)
         return self.dynamics(self.tokenizer.code_vectors(codes), batch.actions)
 
+    def _with_codes(self, outputs: Tensor, codes: Tensor) -> Tensor:
+        """What the heads read: outputs (..., S, D) that predict a step, and its codes (..., h, w, M) -> (..., S, D+E).
+
+        A reward is told from what did happen: heads that read the outputs alone pay for a thing that then stays there.
+        """
+        vectors = self.tokenizer.code_vectors(codes.flatten(-3, -2))
+        return torch.cat((outputs, vectors.to(outputs.dtype)), dim=-1)
+
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
         """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""
         outputs = self._outputs(batch)
         mask = batch.padding_mask
-        out = self.heads(outputs, batch.signals[:, :-1])
+        out = self.heads(self._with_codes(outputs, batch.codes[:, 1:]), batch.signals[:, :-1])
         heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
         codes = self.dynamics.code_head.loss(outputs, batch.codes[:, 1:].flatten(2, 3)).mean(-1)
         steps = mask.sum().clamp_min(1)
@@ -213,8 +246,8 @@ class WorldModel(nn.Module):
 
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Without dreaming, from real contexts: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
-        out = self.heads(self._outputs(batch), batch.signals[:, :-1])
+        """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
+        out = self.heads(self._with_codes(self._outputs(batch), batch.codes[:, 1:]), batch.signals[:, :-1])
         two_hot = self.heads.two_hot
         return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
 
@@ -235,6 +268,7 @@ class WorldModel(nn.Module):
             signals: (B, G) game variables at the last given step; zeros if None.
             seeds: one per row; 0, 1, … if None.
         """
+        self.check_dreams()
         frames = torch.as_tensor(frames, device=self.device)
         with torch.inference_mode():
             codes = self.tokenizer.encode(frames)
@@ -253,7 +287,10 @@ class WorldModel(nn.Module):
 
         `clock` lets the new rows join a running batch (`state.put(rows, new)`): pass that batch's clock.
         """
+        self.check_dreams()
         codes = torch.as_tensor(codes, device=self.device)
+        if codes.ndim != 5 or not codes.shape[1]:
+            raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
         actions = self._check_actions(actions, codes.shape[:1], codes.shape[1] - 1)
         rows, num_signals = len(codes), len(self.config.signal_names)
         if signals is None:
@@ -268,13 +305,30 @@ class WorldModel(nn.Module):
         counter = torch.zeros(rows, dtype=torch.int64, device=self.device)
         return DreamState(cache, codes[:, -1].clone(), signals.clone(), seeds.clone(), counter, cache.clock)
 
+    def check_dreams(self) -> None:
+        """Refuse a tokenizer whose steps cannot be dreamt one after the other."""
+        reasons = {
+            "clip": "it codes a whole clip at once: every code depends on frames after it, and no step can be decoded "
+            "before the clip is complete",
+            "causal": "decoding a step needs the steps before it, which a dream's state does not hold yet",
+        }
+        temporal = self.config.tokenizer.temporal
+        if temporal in reasons:
+            raise ValueError(
+                f'a tokenizer with temporal="{temporal}" cannot dream, since {reasons[temporal]}. '
+                'Train one with temporal="step"'
+            )
+
     def _check_actions(self, actions: Tensor | np.ndarray, lead: Sequence[int], steps: int | None) -> Tensor:
         spec = self.config.action
         dtype = torch.int64 if spec.kind == "discrete" else torch.float32
-        actions = torch.as_tensor(actions, device=self.device)
+        given = torch.as_tensor(actions)
+        actions = given.to(self.device)
         wanted = (*lead, *(() if steps is None else (steps,)), *spec.shape)
         if actions.is_floating_point() != dtype.is_floating_point or actions.shape != wanted:
             raise ValueError(f"actions must be {dtype} of shape {wanted}, got {actions.dtype} {tuple(actions.shape)}")
+        if given.device.type == "cpu" and given.numel():  # on a GPU the check would make the host wait
+            spec.check(given.to(dtype).flatten(0, -1 - len(spec.shape)).numpy())
         return actions.to(dtype)
 
     @torch.inference_mode()
@@ -296,10 +350,10 @@ class WorldModel(nn.Module):
         drawn, outputs = self.dynamics.step(
             state.codes.flatten(1, 2), action, state.cache, noise, self.tokenizer.code_vectors, temperature
         )
-        heads = self.heads(outputs, state.signals)
+        codes = drawn.codes.view_as(state.codes)
+        heads = self.heads(self._with_codes(outputs, codes), state.signals)
         probability = self.heads.termination_probability(heads)
         signals = state.signals + self.heads.two_hot.mean(heads.signals)
-        codes = drawn.codes.view_as(state.codes)
         out = StepOut(
             codes=codes,
             reward=self.heads.two_hot.mean(heads.reward),
@@ -331,6 +385,8 @@ class WorldModel(nn.Module):
             signals, seeds, temperature: as in `start` and `step`.
         """
         frames = torch.as_tensor(frames, device=self.device)
+        if not torch.as_tensor(actions).shape[1]:
+            raise ValueError("imagine needs at least one action; each one makes a step")
         if context_actions is None:
             if frames.shape[1] > 1:
                 raise ValueError(

@@ -21,9 +21,11 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, unit: str, label: str, initial: int = 0) -> Iterator[Progress]:
-    """Show a bar over `total` units of work, `initial` of them already done."""
+def progress(total: int, unit: str, label: str, initial: int = 0, *, silent: bool = False) -> Iterator[Progress]:
+    """Show a bar over `total` units of work, `initial` of them already done; `silent` counts without showing."""
     # Five times a second for a person watching; a log file gets one line every ten seconds.
     pause = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(total=total, unit=unit, desc=label, initial=initial, mininterval=pause, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=total, unit=unit, desc=label, initial=initial, mininterval=pause, dynamic_ncols=True, disable=silent
+    ) as bar:
         yield Progress(bar)

@@ -11,18 +11,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMoni
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
-from worldmodel.agents.sb3 import (
-    REAL_GAME,
-    Agent,
-    AgentConfig,
-    AgentMeta,
-    SB3VecEnv,
-    load_agent,
-    load_ppo,
-    save_agent,
-    train_policy,
-    train_ppo,
-)
+from worldmodel.agents.sb3 import load_ppo, train_policy, train_ppo
+from worldmodel.agents.sb3_agent import Agent, load_agent, save_agent
+from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentMeta
+from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.wrappers import ThreadVectorEnv
 

@@ -1,4 +1,4 @@
-"""Tests for worldmodel/data/storage.py and layout.py."""
+"""Tests for worldmodel/data: storage.py, episode_files.py, splits.py and layout.py."""
 
 import fcntl
 import json
@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.makers import INFO, PUSHES, TURNS, assert_equal, assert_holds, make_episode, make_store
-from worldmodel.data import Episode, EpisodeStorage, Segment, SegmentId, StoreInfo, storage
+from worldmodel.data import Episode, EpisodeStorage, Segment, SegmentId, StoreInfo, episode_files
+from worldmodel.data.splits import split_of
 
 
 def files_of(root: Path) -> list[str]:
@@ -31,7 +32,7 @@ def start_python(program: str, root: Path) -> subprocess.Popen:
     """Run a program that has the makers at hand, and `root`."""
     header = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom tests.data.makers import *\n"
-        "from worldmodel.data import storage\nroot = Path(sys.argv[1])\n"
+        "from worldmodel.data import episode_files\nroot = Path(sys.argv[1])\n"
     )
     here = str(Path(__file__).resolve().parents[2])
     return subprocess.Popen([sys.executable, "-c", header + program, str(root)], env=os.environ | {"PYTHONPATH": here})
@@ -176,7 +177,7 @@ def test_a_pickled_store_shows_the_same_episodes_whatever_happened_since(tmp_pat
 
 def test_splits_share_out_all_episodes_8_to_1_to_1(tmp_path):
     places = np.arange(1000)
-    splits = storage._split(places)
+    splits = split_of(places)
     assert np.bincount(splits).tolist() == [800, 100, 100]
     store = make_store(tmp_path / "toy", [1] * 20)
     parts = [store.split(name).tolist() for name in ("train", "validation", "test")]
@@ -186,7 +187,7 @@ def test_splits_share_out_all_episodes_8_to_1_to_1(tmp_path):
 
 def test_an_episode_keeps_its_split_for_ever(tmp_path):
     # Written down once: a change would let validation episodes of old runs slip into training.
-    splits = storage._split(np.arange(40))
+    splits = split_of(np.arange(40))
     assert np.flatnonzero(splits == 1).tolist() == [1, 16, 22, 33]
     assert np.flatnonzero(splits == 2).tolist() == [2, 13, 21, 30]
     store = make_store(tmp_path / "toy", [1] * 12)
@@ -428,15 +429,38 @@ def test_workers_write_different_ids_at_the_same_time(tmp_path):
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
 
 
+def test_discarded_episodes_are_gone_for_good(tmp_path):
+    store = make_store(tmp_path / "toy", (6, 3))
+    for length, episode_id in ((8, 2), (5, 4), (4, 7)):
+        store.write_pending(make_episode(length, seed=episode_id), episode_id)
+    store.discard([7, 2])
+    for shown in (store, EpisodeStorage.open(tmp_path / "toy")):
+        assert shown.ids.tolist() == [0, 1, 4] and shown.lengths == [6, 3, 5]
+        np.testing.assert_array_equal(shown.rewards(2), make_episode(5, seed=4).rewards)
+    store.write_pending(make_episode(9, seed=2), 2)  # the id is free again
+    assert store.lengths == [6, 3, 9, 5]
+
+
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_what_is_packed_or_unknown_cannot_be_discarded(tmp_path, wrong):
+    store = make_store(tmp_path / "toy", (6, 3))
+    store.append(make_episode(8, seed=2))
+    with pytest.raises(
+        ValueError, match=rf"only pending episodes can be discarded, got \[{wrong}\]; pending are \[2\]"
+    ):
+        store.discard([2, wrong])
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (6, 3, 8))
+
+
 def test_a_killed_writer_loses_only_the_episode_in_flight(tmp_path):
     program = (
         "store = EpisodeStorage.create(root, INFO)\n"
-        "real = storage.write_episode\n"
+        "real = episode_files.write_episode\n"
         "def write(path, episode, episode_id, info):\n"
         "    real(path, episode, episode_id, info)\n"
         "    if episode_id == 3:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "storage.write_episode = write\n"
+        "episode_files.write_episode = write\n"
         "for seed in range(9):\n"
         "    store.append(make_episode(seed + 1, seed))\n"
     )
@@ -481,7 +505,7 @@ def test_an_interrupted_flush_loses_and_doubles_nothing(tmp_path, monkeypatch, s
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    owner = {"os.replace": os, "_remove_leftovers": EpisodeStorage}.get(step, storage)
+    owner = {"os.replace": os, "_remove_leftovers": EpisodeStorage}.get(step, episode_files)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(owner, step.removeprefix("os."), interrupt)
         store.flush()
@@ -497,7 +521,8 @@ def test_an_interrupted_flush_loses_and_doubles_nothing(tmp_path, monkeypatch, s
 def test_a_packer_that_was_killed_leaves_its_half_file_to_the_next_one(tmp_path):
     make_store(tmp_path / "toy", (6, 3)).append(make_episode(8, seed=2))
     program = (
-        "storage.append_episodes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nEpisodeStorage.open(root).flush()\n"
+        "episode_files.append_episodes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "EpisodeStorage.open(root).flush()\n"
     )
     assert start_python(program, tmp_path / "toy").wait(60) == -signal.SIGKILL
     assert any(name.startswith(".main_data") for name in files_of(tmp_path / "toy"))
@@ -542,14 +567,14 @@ def test_a_full_disk_leaves_the_last_complete_state(tmp_path):
 def test_one_process_packs_at_a_time(tmp_path, monkeypatch):
     store = make_store(tmp_path / "toy", (6, 3))
     store.append(make_episode(8, seed=2))
-    pack = storage.append_episodes
+    pack = episode_files.append_episodes
 
     def pack_while_another_tries(*arguments):
         with open(store.root / "data" / ".lock") as handle, pytest.raises(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         pack(*arguments)
 
-    monkeypatch.setattr(storage, "append_episodes", pack_while_another_tries)
+    monkeypatch.setattr(episode_files, "append_episodes", pack_while_another_tries)
     store.flush()
     assert_holds(store, (6, 3, 8))
 
@@ -558,14 +583,14 @@ def test_opening_while_another_process_packs_misses_nothing(tmp_path, monkeypatc
     packer = make_store(tmp_path / "toy", (6, 3))
     packer.append(make_episode(8, seed=2))
     packer.append(make_episode(5, seed=3))
-    look = storage.scan
+    look = episode_files.scan
 
     def look_just_too_late(path, info):
-        monkeypatch.setattr(storage, "scan", look)
+        monkeypatch.setattr(episode_files, "scan", look)
         packer.flush()
         return look(path, info)
 
-    monkeypatch.setattr(storage, "scan", look_just_too_late)
+    monkeypatch.setattr(episode_files, "scan", look_just_too_late)
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), (6, 3, 8, 5))
 
 

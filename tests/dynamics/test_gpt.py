@@ -75,16 +75,25 @@ def test_cached_steps_equal_the_uncached_forward_beyond_the_window(order, given)
         for t in range(given - 1, T):
             condition = gpt.action(actions[:, t : t + 1])[:, 0]
             if order == "block":
-                got = gpt._advance(gpt.token_in(lookup(codes[:, t])), condition, cache, slice(0, 4))
+                got = gpt._advance(gpt._content(lookup(codes[:, t : t + 1]))[:, 0], condition, cache, slice(0, 4))
             else:
                 before = codes.flatten(1, 2)[:, (t + 1) * 4 - 1 : (t + 2) * 4 - 1]  # each token's predecessor
-                parts = [
-                    gpt._advance(gpt.token_in(lookup(before[:, s : s + 1])), condition, cache, slice(s, s + 1))
-                    for s in range(4)
-                ]
+                content = gpt._content(lookup(before[:, None]))[:, 0]
+                parts = [gpt._advance(content[:, s : s + 1], condition, cache, slice(s, s + 1)) for s in range(4)]
                 got = torch.cat(parts, dim=1)
             cache.advance()
             assert torch.allclose(got, expected[:, t], atol=1e-4)
+
+
+def test_a_token_sees_its_neighbours_in_block_order_alone():
+    for order, reach in (("block", True), ("raster", False)):
+        gpt = tiny_world(order=order, layers=1).dynamics
+        vectors = torch.randn(1, 1, 4, 8)
+        changed = vectors.clone()
+        changed[:, :, 0] += 1
+        with torch.inference_mode():
+            moved = (gpt._content(changed) - gpt._content(vectors)).abs().amax((0, 1, 3))  # (S,)
+        assert moved[0] > 0 and (moved[1:] > 0).all() == reach
 
 
 def test_codes_of_a_position_see_earlier_slices_only():

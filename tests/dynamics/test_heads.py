@@ -65,6 +65,17 @@ def test_the_end_depends_on_the_signals():
     assert not torch.isclose(low, high)
 
 
+def test_dropout_is_for_training_only():
+    heads = Heads(HeadsConfig(width=16, dropout=0.5), tokens=2, features=4, num_signals=2)
+    torch.nn.init.normal_(heads.reward.weight)
+    given = torch.randn(3, 2, 4), torch.zeros(3, 2)
+    assert not torch.equal(heads(*given).reward, heads(*given).reward)
+    heads.eval()
+    assert torch.equal(heads(*given).reward, heads(*given).reward)
+    with pytest.raises(ValueError, match="dropout"):
+        HeadsConfig(dropout=1.0)
+
+
 def test_an_even_number_of_bins_is_refused():
     with pytest.raises(ValueError, match="odd"):
         HeadsConfig(bins=40)

@@ -89,3 +89,14 @@ def test_rows_of_another_clock_are_refused():
     world = tiny_world()
     with pytest.raises(ValueError, match="clock"):
         make_state(world).put([0], make_state(world, rows=1, steps=5))
+
+
+def test_reseeded_copies_have_futures_of_their_own():
+    world = tiny_world()
+    copies = make_state(world).select([0]).repeat(3)
+    same = future(world, copies)
+    assert torch.equal(same[0], same[1])
+    own = future(world, copies.reseed([7, 8, 9]))
+    assert not torch.equal(own[0], own[1])
+    with pytest.raises(ValueError, match="each of the 3 rows"):
+        copies.reseed([1])

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import torch
+from torch import distributed, multiprocessing
 
 from worldmodel.tokenizer import CodebookConfig, SlicedCodebook
 
@@ -59,6 +62,42 @@ def test_moving_averages_by_hand():
     assert torch.allclose(codebook.vectors, torch.tensor(0.5))
 
 
+def test_counts_are_smoothed_as_laplace_did():
+    codebook = make_codebook(num_codes=2, num_slices=1, decay=0.0, restart_below=0.0)
+    codebook.started.fill_(True)
+    codebook.vectors[0, 0], codebook.vectors[0, 1] = 0.0, 100.0
+    codebook(torch.full((3, 4), 1.0))
+    smooth = torch.tensor([3 + 1e-7, 1e-7]) / (3 + 2e-7) * 3
+    assert torch.allclose(codebook.vectors[0, 0], 3 / smooth[0]) and not codebook.vectors[0, 1].any()
+
+
+def test_first_codes_are_all_different():
+    codebook = make_codebook()
+    codebook._start(codebook._split(torch.arange(8.0)[:, None].expand(-1, 8)))
+    assert codebook.vectors[0, :, 0].sort().values.tolist() == list(range(8))
+
+
+def test_fewer_latents_than_codes_are_used_again_with_a_little_noise():
+    codebook = make_codebook()
+    latents = torch.arange(3.0)[:, None].expand(-1, 8)
+    codebook._start(codebook._split(latents))
+    near = codebook.vectors[0].round()
+    assert set(near.flatten().tolist()) == {0.0, 1.0, 2.0}
+    assert len(codebook.vectors[0].unique(dim=0)) == 8 and (codebook.vectors[0] - near).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_codes_restart_below_a_share_of_the_mean_use(times):
+    """16 latents for 4 codes: half the mean use is 2. Ten times as many latents change nothing."""
+    codebook = make_codebook(num_codes=4, num_slices=1, decay=0.0, restart_below=0.5)
+    codebook.started.fill_(True)
+    codebook.vectors[0] = torch.tensor([0.0, 10.0, 20.0, 30.0])[:, None]
+    uses = torch.tensor([8, 5, 2, 1]) * times
+    codebook(codebook.vectors[0].repeat_interleave(uses, dim=0))
+    assert (codebook.counts[0, :3] == uses[:3]).all()
+    assert codebook.counts[0, 3] != uses[3]
+
+
 def test_unused_codes_restart_at_latents_of_the_batch():
     codebook = make_codebook(num_slices=1, decay=0.5)
     codebook.started.fill_(True)
@@ -100,3 +139,59 @@ def test_impossible_sizes_are_refused(bad):
 def test_latents_of_another_width_are_refused():
     with pytest.raises(ValueError, match="2 slices x 4 features = 8"):
         make_codebook().encode(torch.randn(3, 7))
+
+
+def batch_of(rank: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 10, 48, 8, generator=generator)[rank]
+
+
+def train_in_process(rank: int, folder: Path) -> None:
+    """One of two processes: on its half of the batches, from the same codes; then from its own data with restarts."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    codebook = make_codebook(restart_below=0.0)
+    codebook.started.fill_(True)
+    alike = train(codebook, batch_of(rank, seed=0), seed=rank).state_dict()
+    first = make_codebook()
+    first._start(first._split(batch_of(rank, seed=1)[0]))
+    free = train(make_codebook(num_codes=32, restart_below=0.9), batch_of(rank, seed=1), seed=rank).state_dict()
+    torch.save({"alike": alike, "first": first.state_dict(), "free": free}, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one_on_the_joint_batch(tmp_path):
+    multiprocessing.spawn(train_in_process, (tmp_path,), nprocs=2)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    for kind in ("alike", "first", "free"):
+        for name, tensor in found[0][kind].items():
+            assert torch.equal(tensor, found[1][kind][name]), f"{name} differs between the processes"
+    one = make_codebook(restart_below=0.0)
+    one.started.fill_(True)
+    joint = torch.cat([batch_of(rank, seed=0) for rank in (0, 1)], dim=1)
+    for name, tensor in train(one, joint, seed=0).state_dict().items():
+        assert torch.allclose(tensor.float(), found[0]["alike"][name].float(), atol=1e-4)
+    # The first codes are latents of rank 0, and count what both have.
+    first, latents = found[0]["first"], batch_of(0, seed=1)[0]
+    for m, part in enumerate(latents.split(4, dim=-1)):
+        assert (first["vectors"][m][:, None] == part).all(-1).any(-1).all()
+    assert first["counts"].eq(2 * 48 / 8).all()
+
+
+@pytest.mark.filterwarnings("ignore")  # of a library that is not ours
+def test_the_moving_averages_are_those_of_vector_quantize_pytorch():
+    library = pytest.importorskip("vector_quantize_pytorch")
+    ours = make_codebook(num_slices=1, restart_below=0.0)
+    ours.started.fill_(True)
+    theirs = library.VectorQuantize(
+        dim=4, codebook_size=8, decay=0.99, eps=1e-7, threshold_ema_dead_code=0, kmeans_init=False
+    ).train()
+    theirs._codebook.embed.data.copy_(ours.vectors)
+    theirs._codebook.embed_avg.data.copy_(ours.sums)
+    theirs._codebook.cluster_size.data.copy_(ours.counts)
+    for latents in torch.randn(20, 48, 4):
+        quantized = ours(latents)
+        vectors, codes, _ = theirs(latents[None])
+        assert torch.equal(quantized.codes[:, 0], codes[0])
+        assert torch.allclose(quantized.latents, vectors[0], atol=1e-4)
+    assert torch.allclose(ours.vectors, theirs._codebook.embed, atol=1e-4)
+    assert torch.allclose(ours.counts, theirs._codebook.cluster_size, atol=1e-4)

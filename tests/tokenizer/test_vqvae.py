@@ -1,8 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.tiny import tiny_config
-from worldmodel.tokenizer import VQVAE, VQVAEConfig
+from worldmodel.checkpoint import load_tokenizer, save_tokenizer
+from worldmodel.layers.streaming import Stream
+from worldmodel.shapes import frames_to_model
+from worldmodel.tokenizer import VQVAE, CodebookConfig, StreamState, VQVAEConfig
+
+MODES = ["step", "causal", "clip"]
 
 
 def make_vqvae() -> VQVAE:
@@ -10,9 +17,34 @@ def make_vqvae() -> VQVAE:
     return VQVAE(tiny_config().tokenizer).eval()
 
 
-def make_frames(seed: int = 0, batch: int = 2, steps: int = 3) -> torch.Tensor:
+def make_mode(temporal: str, **changes) -> VQVAE:
+    """16 x 16 frames as 4 x 4 positions; clips of 3 steps."""
+    settings = {
+        "height": 16,
+        "width": 16,
+        "temporal": temporal,
+        "clip_steps": 3,
+        "stage_widths": (8, 12),
+        "residual_units": 8,
+        "residual_layers": 1,
+        "codebook": CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
+    }
+    torch.manual_seed(0)
+    vqvae = VQVAE(VQVAEConfig(**settings | changes)).eval()
+    for parameter in vqvae.parameters():  # far from zero, so that whatever has an influence shows it
+        if parameter.ndim > 1:
+            parameter.data.mul_(2)
+    return vqvae
+
+
+def make_input(vqvae: VQVAE, seed: int = 0, steps: int = 3) -> torch.Tensor:
+    """(2, C, T*F, H, W) in [-0.5, 0.5]."""
+    return frames_to_model(make_frames(seed, steps=steps, frames=vqvae.frames_per_step).flatten(1, 2))
+
+
+def make_frames(seed: int = 0, batch: int = 2, steps: int = 3, frames: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (batch, steps, 2, 16, 16, 3), generator=generator, dtype=torch.uint8)
+    return torch.randint(256, (batch, steps, frames, 16, 16, 3), generator=generator, dtype=torch.uint8)
 
 
 def test_codes_and_frames_have_the_documented_shapes():
@@ -62,17 +94,19 @@ def test_encoder_and_decoder_share_one_position_table():
     assert sum("tables" in name for name, _ in vqvae.named_parameters()) == 2  # height and width, once
 
 
-def test_loss_falls_on_one_batch():
-    vqvae = make_vqvae().train()
+@pytest.mark.parametrize("temporal", MODES)
+def test_loss_falls_on_one_batch(temporal):
+    vqvae = make_mode(temporal).train()
     optimizer = torch.optim.Adam(vqvae.parameters(), lr=1e-2)
     flat = torch.arange(0, 240, 40, dtype=torch.uint8).view(2, 3, 1, 1, 1, 1).expand(2, 3, 2, 16, 16, 3)
     losses = []
-    for _ in range(80):
+    for _ in range(60):
         loss = vqvae.loss(flat)
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
         losses.append(loss.nmse.item())
+    assert loss.codes.shape == (2, 3, 4, 4, 2)
     assert min(losses[-10:]) < 0.5 * losses[0]
 
 
@@ -86,6 +120,203 @@ def test_nmse_is_the_error_over_the_variance_of_the_data():
 def test_frames_of_another_size_are_refused():
     with pytest.raises(ValueError, match="16"):
         make_vqvae().encode(torch.zeros(1, 1, 2, 32, 32, 3, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("temporal", MODES)
+def test_every_mode_gives_codes_and_frames_of_each_step(temporal):
+    vqvae = make_mode(temporal)
+    codes = vqvae.encode(make_frames())
+    assert codes.shape == (2, 3, 4, 4, 2) and codes.dtype == torch.int64
+    frames = vqvae.decode(codes)
+    assert frames.shape == (2, 3, 2, 16, 16, 3) and frames.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("temporal", MODES)
+@pytest.mark.parametrize("changes", [{}, {"norm": "batch"}, {"attention": False}, {"from_code_kernel": 1}])
+def test_a_saved_tokenizer_loads_the_same(tmp_path, temporal, changes):
+    vqvae = make_mode(temporal, **changes).train()
+    vqvae.loss(make_frames())  # moves the codebook and the batch statistics
+    save_tokenizer(tmp_path / "saved", vqvae.eval())
+    loaded = load_tokenizer(tmp_path / "saved")
+    assert loaded.config == vqvae.config
+    assert torch.equal(loaded.encode(make_frames()), vqvae.encode(make_frames()))
+    assert torch.equal(loaded.decode(loaded.encode(make_frames())), vqvae.decode(vqvae.encode(make_frames())))
+
+
+def test_every_code_and_frame_of_a_clip_depends_on_all_of_it():
+    vqvae = make_mode("clip")
+    x, other = make_input(vqvae), make_input(vqvae, seed=1)
+    latents = vqvae._latents(x)
+    for place in range(6):
+        changed = x.clone()
+        changed[:, :, place] = other[:, :, place]
+        assert not torch.isclose(vqvae._latents(changed), latents, atol=1e-5).all((0, 2, 3, 4)).any()
+    pixels = vqvae._pixels(latents)
+    for step in range(3):
+        changed = latents.clone()
+        changed[:, step] += 1
+        assert not torch.isclose(vqvae._pixels(changed), pixels, atol=1e-5).all((0, 1, 3, 4)).any()
+
+
+def test_a_clip_knows_time_by_its_positions():
+    """Frames that are all alike give latents of steps in the middle that differ by their positions alone."""
+    vqvae = make_mode("clip", clip_steps=7, residual_layers=0)
+    assert len(vqvae.position.tables) == 3 and vqvae.position.shape == (7, 4, 4)
+    vqvae = make_mode("clip", clip_steps=15)
+    x = make_input(vqvae, steps=1)[:, :, :1].expand(-1, -1, 30, -1, -1)
+    latents = vqvae._latents(x)
+    assert not torch.allclose(latents[:, 6], latents[:, 8], atol=1e-5)
+    vqvae.position.tables[0].data.zero_()
+    latents = vqvae._latents(x)
+    assert torch.allclose(latents[:, 6], latents[:, 8], atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_clip_of_another_length_is_refused(steps):
+    vqvae = make_mode("clip")
+    with pytest.raises(ValueError, match=f"a clip has 3 steps, got {steps}"):
+        vqvae.encode(make_frames(steps=steps))
+    with pytest.raises(ValueError, match=f"a clip has 3 steps, got {steps}"):
+        vqvae.decode(torch.zeros(1, steps, 4, 4, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=f"a clip has 3 steps, got {steps}"):
+        vqvae.loss(make_frames(steps=steps))
+
+
+@pytest.mark.parametrize("temporal", ["step", "causal"])
+def test_a_later_step_changes_nothing_before_it(temporal):
+    vqvae = make_mode(temporal)
+    frames = make_frames(steps=5)
+    changed = frames.clone()
+    changed[:, 3:] = make_frames(1, steps=5)[:, 3:]
+    codes, others = vqvae.encode(frames), vqvae.encode(changed)
+    assert torch.equal(codes[:, :3], others[:, :3]) and not torch.equal(codes[:, 3], others[:, 3])
+    seen, others = vqvae.decode(codes), vqvae.decode(others)
+    assert torch.equal(seen[:, :3], others[:, :3]) and not torch.equal(seen[:, 3], others[:, 3])
+
+
+def test_causal_codes_and_frames_depend_on_the_step_before():
+    vqvae = make_mode("causal")
+    x = make_input(vqvae)
+    changed = x.clone()
+    changed[:, :, 1] = make_input(vqvae, seed=1)[:, :, 1]  # the last frame of the first step
+    latents = vqvae._latents(x)
+    assert not torch.allclose(vqvae._latents(changed)[:, 1], latents[:, 1], atol=1e-4)
+    later = latents.clone()
+    later[:, 0] += 1
+    assert not torch.allclose(vqvae._pixels(later)[:, :, 2:4], vqvae._pixels(latents)[:, :, 2:4], atol=1e-4)
+
+
+STREAMS = [
+    {},
+    {"frames_per_step": 1},
+    {"frames_per_step": 4},
+    {"norm": "batch"},
+    {"attention": False},
+    {"space_stride": (4, 2)},
+]
+
+
+@pytest.mark.parametrize("temporal", ["step", "causal"])
+@pytest.mark.parametrize("changes", STREAMS)
+def test_streaming_equals_the_whole(temporal, changes):
+    vqvae = make_mode(temporal, **changes)
+    x = make_input(vqvae, steps=5)
+    if temporal == "step":
+        frames = make_frames(steps=5, frames=vqvae.frames_per_step)
+    else:
+        latents = vqvae._latents(x)
+        pixels = vqvae._pixels(latents)
+        parts, states = ([], []), [None, None]
+        for t, part in enumerate(x.split(vqvae.frames_per_step, dim=2)):
+            for kind, (net, given) in enumerate([(vqvae._latents, part), (vqvae._pixels, latents[:, t : t + 1])]):
+                stream = Stream(states[kind])
+                parts[kind].append(net(given, stream))
+                states[kind] = stream.state()
+        assert torch.allclose(torch.cat(parts[0], dim=1), latents, atol=1e-5)
+        assert torch.allclose(torch.cat(parts[1], dim=2), pixels, atol=1e-5)
+        frames = make_frames(steps=5, frames=vqvae.frames_per_step)
+    codes = vqvae.encode(frames)
+    seen = vqvae.decode(codes)
+    encoding = decoding = None
+    for t in range(5):
+        code, encoding = vqvae.encode_step(frames[:, t], encoding)
+        frame, decoding = vqvae.decode_step(codes[:, t], decoding)
+        assert torch.equal(code, codes[:, t])
+        assert (frame.int() - seen[:, t].int()).abs().max() <= 1  # a rounding apart at most
+    assert bool(encoding.tensors) == (temporal == "causal")
+
+
+def test_a_stream_can_branch():
+    vqvae = make_mode("causal")
+    frames = make_frames()
+    _, state = vqvae.encode_step(frames[:, 0])
+    first, _ = vqvae.encode_step(frames[:, 1], state)
+    vqvae.encode_step(frames[:, 2], state)
+    again, _ = vqvae.encode_step(frames[:, 1], state)
+    assert torch.equal(first, again)
+
+
+def test_the_state_of_another_call_is_refused():
+    vqvae = make_mode("causal")
+    codes, state = vqvae.encode_step(make_frames()[:, 0])
+    with pytest.raises(ValueError, match="state"):
+        vqvae.decode_step(codes, state)
+    with pytest.raises(ValueError, match="same rows"):
+        vqvae.encode_step(make_frames(batch=1)[:, 0], state)
+    with pytest.raises(ValueError, match="must hold 0 tensors"):
+        make_mode("step").encode_step(make_frames()[:, 0], StreamState((torch.zeros(1),)))
+
+
+def test_a_clip_cannot_stream():
+    vqvae = make_mode("clip")
+    with pytest.raises(ValueError, match="depends on later frames"):
+        vqvae.encode_step(make_frames()[:, 0])
+    with pytest.raises(ValueError, match="depends on later frames"):
+        vqvae.decode_step(torch.zeros(1, 4, 4, 2, dtype=torch.int64))
+
+
+def test_batch_norm_learns_in_training_only():
+    vqvae = make_mode("clip", norm="batch")
+    before = vqvae.encoder.norm.running_mean.clone()
+    vqvae.loss(make_frames())
+    assert torch.equal(vqvae.encoder.norm.running_mean, before)
+    vqvae.train().loss(make_frames())
+    assert not torch.equal(vqvae.encoder.norm.running_mean, before)
+
+
+def test_axes_are_halved_in_the_first_stages():
+    paper = make_mode("clip").config
+    assert paper.strides == [(2, 2, 2), (1, 2, 2)]
+    assert replace(paper, frames_per_step=4, space_stride=(2, 2)).strides == [(2, 2, 2), (2, 1, 1)]
+    assert replace(paper, temporal="step", frames_per_step=3).strides == [(3, 2, 2), (1, 2, 2)]
+
+
+def test_the_decoder_of_a_clip_doubles_axes_in_its_first_stages_too():
+    assert [conv.stride for conv in make_mode("clip").up] == [(2, 2, 2), (1, 2, 2)]
+    assert [conv.stride for conv in make_mode("causal").up] == [(1, 2, 2), (2, 2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"frames_per_step": 3}, "powers of two, got time .* 3"),
+        ({"space_stride": (4, 3)}, "powers of two, got width 3"),
+        ({"space_stride": (4, 8)}, "one entry per halving, 3"),
+        ({"frames_per_step": 8}, "one entry per halving, 3"),
+        ({"space_stride": (2, 2)}, "one entry per halving, 1"),
+        ({"stage_widths": ()}, "one entry per halving"),
+        ({"clip_steps": 0}, "at least 1"),
+        ({"stage_widths": (8, 16)}, "divisible by 3, the number of axes"),
+    ],
+)
+def test_clips_that_cannot_be_are_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
+        make_mode("clip", **bad)
+
+
+def test_codes_of_another_grid_are_refused():
+    with pytest.raises(ValueError, match=r"\(4, 4, 2\)"):
+        make_mode("clip").decode(torch.zeros(1, 3, 4, 2, 2, dtype=torch.int64))
 
 
 def test_sizes_that_do_not_divide_are_refused():

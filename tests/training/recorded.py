@@ -9,8 +9,8 @@ from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 ACTIONS = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))
 
 
-def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10) -> EpisodeStorage:
-    """One episode per length: step t is a flat image of brightness 2 t and the action t % 3.
+def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int = 2) -> EpisodeStorage:
+    """One episode per length: step t is a flat image of brightness `pace` * t and the action t % 3.
 
     Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death.
     """
@@ -26,7 +26,7 @@ def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10) -> Episode
     )
     store = EpisodeStorage.create(root, info)
     for steps in lengths:
-        brightness = np.arange(steps + 1, dtype=np.uint8) * 2
+        brightness = np.arange(steps + 1, dtype=np.uint8) * pace
         frames = np.broadcast_to(brightness[:, None, None, None, None], (steps + 1, 2, 16, 16, 3)).copy()
         times = np.arange(steps)
         rewards = np.where(times % 5 == 4, 2.0, np.where(times % 7 == 6, -1.0, 0.0)).astype(np.float32)

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from tests.tiny import tiny_world
+from tests.training.counting_game import GAME_ID
 from tests.training.recorded import recorded_store
-from worldmodel.agents.sb3 import AgentConfig
+from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.training.cli import COMMANDS, main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
@@ -38,6 +39,16 @@ def test_an_unknown_env_gives_the_nearest(tmp_path, capsys):
     assert main(["collect", "--env", "VideoGenReal-Dom", "--out", str(tmp_path / "data"), "--steps", "10"]) == 2
     assert "VideoGenReal-Doom" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_collect_hands_options_to_the_env(tmp_path, capsys):
+    usual = ["collect", "--env", GAME_ID, "--out", str(tmp_path / "data"), "--episodes", "2", "--workers", "1"]
+    assert main([*usual, "--env-kwargs", "fails=false", "step_second=0.001"]) == 2
+    assert "Did you mean 'step_seconds'?" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    assert main([*usual, "--env-kwargs", "fails=false", "step_seconds=0.001"]) == 0
+    settings = json.loads((tmp_path / "data" / "collect.json").read_text())
+    assert settings["env_kwargs"] == {"fails": False, "step_seconds": 0.001}
 
 
 def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):

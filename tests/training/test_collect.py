@@ -14,8 +14,9 @@ import pytest
 
 from tests.training.counting_game import GAME_ID
 from worldmodel.data import EpisodeStorage
-from worldmodel.training import collect as collect_module
-from worldmodel.training.collect import _Job, _make_player, _Plan, _play, _Played, _seeds, collect
+from worldmodel.training.collect import _Plan, _policy_identity, collect
+from worldmodel.training.collect_stats import read_returns
+from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # A collection as started from a terminal.
@@ -48,9 +49,9 @@ def never_closed() -> SimpleNamespace:
     return SimpleNamespace(poll=lambda: False)
 
 
-def job(out: Path = Path("unused"), **changes) -> _Job:
+def job(out: Path = Path("unused"), **changes) -> Job:
     usual = {"env_id": GAME_ID, "env_kwargs": {}, "out": out, "policy": "sticky", "epsilon": 0.0, "seed": 0}
-    return _Job(**usual | changes)
+    return Job(**usual | changes)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +73,9 @@ def test_the_number_of_workers_and_a_break_do_not_change_what_is_stored(ten_epis
 
 
 def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
-    env, make_policy = _make_player(job())
-    env_seed, policy_seed = _seeds(0, 4)
-    expected, native_return = _play(env, make_policy(policy_seed), env_seed, never_closed())
+    env, make_policy = make_player(job())
+    env_seed, policy_seed = seeds_of(0, 4)
+    expected, native_return = play(env, make_policy(policy_seed), env_seed, never_closed())
     stored = EpisodeStorage.open(ten_episodes).episode(4)
     assert stored.seed == env_seed
     for name in ("frames", "actions", "rewards", "signals"):
@@ -83,7 +84,7 @@ def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
 
 
 def test_episodes_and_collections_have_seeds_of_their_own():
-    seeds = [_seeds(seed, episode) for seed in range(5) for episode in range(50)]
+    seeds = [seeds_of(seed, episode) for seed in range(5) for episode in range(50)]
     assert len(set(np.ravel(seeds).tolist())) == 500
 
 
@@ -115,18 +116,18 @@ def test_a_goal_in_steps_takes_the_first_episodes_that_reach_it(ten_episodes, tm
 def test_a_plan_gives_out_missing_episodes_in_order():
     plan = _Plan({1: 5}, episodes=4, steps=None)
     assert [plan.next_id() for _ in range(5)] == [0, 2, 3, None, None]
-    plan.add(_Played(3, 5, 0.0))
-    plan.add(_Played(0, 5, 0.0))
+    plan.add(Played(3, 5, 0.0))
+    plan.add(Played(0, 5, 0.0))
     assert (plan.wanted, plan.done, plan.reached) == (2, 3, False)
-    plan.add(_Played(2, 5, 0.0))
+    plan.add(Played(2, 5, 0.0))
     assert plan.reached
 
 
 def test_a_plan_in_steps_counts_only_episodes_without_a_gap():
     plan = _Plan({}, episodes=None, steps=10)
-    plan.add(_Played(1, 100, 0.0))
+    plan.add(Played(1, 100, 0.0))
     assert not plan.reached
-    plan.add(_Played(0, 9, 0.0))
+    plan.add(Played(0, 9, 0.0))
     assert plan.reached
     assert plan.wanted == 2
 
@@ -201,28 +202,28 @@ def fake_agent(monkeypatch):
     from tests.training.counting_game import CountingGame
 
     agent = FakeAgent(CountingGame.action_spec)
-    monkeypatch.setitem(sys.modules, "worldmodel.agents.sb3", SimpleNamespace(load_agent=lambda folder: agent))
+    monkeypatch.setitem(sys.modules, "worldmodel.agents.sb3_agent", SimpleNamespace(load_agent=lambda folder: agent))
     return agent
 
 
 def test_an_agent_is_reset_and_seeded_for_each_episode(fake_agent):
-    env, make_policy = _make_player(job(policy="folder"))
+    env, make_policy = make_player(job(policy="folder"))
     for seed in (5, 6):
-        episode, _ = _play(env, make_policy(seed), 0, never_closed())
+        episode, _ = play(env, make_policy(seed), 0, never_closed())
         assert (episode.actions == 1).all()
     assert fake_agent.calls == ["reset", ("seed", [0], [5]), "reset", ("seed", [0], [6])]
 
 
 def test_epsilon_adds_noise_to_an_agent(fake_agent):
-    env, make_policy = _make_player(job(policy="folder", epsilon=0.5))
-    actions = np.concatenate([_play(env, make_policy(i), i, never_closed())[0].actions for i in range(60)])
+    env, make_policy = make_player(job(policy="folder", epsilon=0.5))
+    actions = np.concatenate([play(env, make_policy(i), i, never_closed())[0].actions for i in range(60)])
     assert (actions == 1).mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.08)
 
 
 def test_an_agent_with_other_actions_is_refused(fake_agent):
     fake_agent.action_spec = SimpleNamespace(shape=(), n=7)
     with pytest.raises(ValueError, match="the agent in folder has"):
-        _make_player(job(policy="folder"))
+        make_player(job(policy="folder"))
 
 
 def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatch):
@@ -233,10 +234,10 @@ def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatc
         return env
 
     monkeypatch.setitem(sys.modules, "worldmodel.envs.wrappers", SimpleNamespace(DreamView=dream_view))
-    _make_player(job(policy="folder"))
+    make_player(job(policy="folder"))
     assert shown == []
     fake_agent.meta.view = "rgb"
-    _make_player(job(policy="folder"))
+    make_player(job(policy="folder"))
     assert shown == [("a-model", "rgb")]
 
 
@@ -260,10 +261,10 @@ def test_a_retrained_agent_counts_as_another_policy(tmp_path):
     agent = tmp_path / "agent"
     agent.mkdir()
     (agent / "policy.safetensors").write_bytes(b"old")
-    before = collect_module._policy_identity(str(agent))
-    assert before == collect_module._policy_identity(f"{agent}/")
+    before = _policy_identity(str(agent))
+    assert before == _policy_identity(f"{agent}/")
     (agent / "policy.safetensors").write_bytes(b"new")
-    assert collect_module._policy_identity(str(agent)) != before
+    assert _policy_identity(str(agent)) != before
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ def test_statistics_are_those_of_the_stored_episodes(ten_episodes, capsys):
 def test_a_line_of_returns_cut_short_by_a_kill_is_left_out(tmp_path):
     path = tmp_path / "returns.jsonl"
     path.write_text('{"episode_id": 0, "num_steps": 5, "native_return": 2.5}\n{"episode_id": 1, "num_st')
-    assert collect_module._read_returns(path) == {0: 2.5}
+    assert read_returns(path) == {0: 2.5}
 
 
 # The real game
@@ -330,8 +331,8 @@ def test_real_games_are_collected(tmp_path):
     store = EpisodeStorage.open(tmp_path)
     assert len(store) == stats.episodes == 3
     assert store.info.signal_names == ("HEALTH", "ARMOR", "AMMO2", "KILLCOUNT")
-    env, make_policy = _make_player(job(env_id="VideoGenReal-DoomDeadlyCorridor"))
-    env_seed, policy_seed = _seeds(0, 2)
-    expected, _ = _play(env, make_policy(policy_seed), env_seed, never_closed())
+    env, make_policy = make_player(job(env_id="VideoGenReal-DoomDeadlyCorridor"))
+    env_seed, policy_seed = seeds_of(0, 2)
+    expected, _ = play(env, make_policy(policy_seed), env_seed, never_closed())
     env.close()
     assert np.array_equal(store.episode(2).frames, expected.frames)

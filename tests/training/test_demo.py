@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from worldmodel.agents.sb3 import AgentConfig
+from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.dynamics import GPTConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training import demo as module

@@ -1,8 +1,7 @@
-"""Measurements of a world model: stand-ins whose every score is known, and the toy model."""
+"""Measurements of a world model on a store: stand-ins whose every score is known, and the toy model."""
 
 import math
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,17 +9,15 @@ import torch
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
-from worldmodel.model import CodeBatch, Rollout, WorldModel
+from tests.training.stand_ins import PixelTokenizer, known_batch
+from worldmodel.model import Rollout, WorldModel
 from worldmodel.training import measure
 from worldmodel.training.measure import (
-    code_use,
     dataset_facts,
     dream_speed,
     dynamics_scores,
     encode_segments,
-    head_scores,
     held_out_segments,
-    mean_code_loss,
     open_loop,
     open_loop_scores,
     tokenizer_scores,
@@ -35,58 +32,6 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def world():
     return tiny_world()
-
-
-class PixelTokenizer:
-    """One code per step: the brightness of its first pixel. Loses `error` levels on the way back."""
-
-    config = SimpleNamespace(data_variance=0.01)
-
-    def __init__(self, error: int = 0) -> None:
-        self.error = error
-
-    def encode(self, frames):
-        return frames[:, :, 0, :1, :1, :1].long()
-
-    def decode(self, codes):
-        return (codes + self.error).to(torch.uint8).unsqueeze(2).expand(*codes.shape[:2], 2, 16, 16, 3)
-
-
-class KnowsTheActions:
-    """A model with loss 1 nat, and 2 nats for steps whose action is not the recorded one (brightness / 2 % 3)."""
-
-    def loss(self, batch):
-        wrong = batch.actions != (batch.codes[:, :-1, 0, 0, 0] // 2) % 3
-        return SimpleNamespace(codes=1 + (wrong & batch.padding_mask).sum() / batch.padding_mask.sum())
-
-
-def known_batch(store, split="all") -> CodeBatch:
-    return encode_segments(SimpleNamespace(tokenizer=PixelTokenizer(), device="cpu"), store, split, max_segments=10_000)
-
-
-def steps_batch(rewards: list[float], terminated: list[bool] | None = None) -> CodeBatch:
-    """One segment of given rewards and ends; its codes do not matter."""
-    steps = len(rewards)
-    return CodeBatch(
-        codes=torch.zeros(1, steps + 1, 1, 1, 1, dtype=torch.int64),
-        actions=torch.zeros(1, steps, dtype=torch.int64),
-        rewards=torch.tensor([rewards]),
-        terminated=torch.tensor([terminated or [False] * steps]),
-        signals=torch.zeros(1, steps + 1, 0),
-        padding_mask=torch.ones(1, steps, dtype=torch.bool),
-    )
-
-
-class Foresees:
-    """A model whose heads say `reward` + bias and the given probabilities of an end."""
-
-    def __init__(self, bias=0.0, probability=None, threshold=0.5) -> None:
-        self.bias, self.probability = bias, probability
-        self.heads = SimpleNamespace(threshold=torch.tensor(threshold))
-
-    def predict(self, batch):
-        probability = torch.tensor([self.probability]) if self.probability else batch.terminated.float()
-        return batch.rewards + self.bias, probability, None
 
 
 # --- data
@@ -150,17 +95,6 @@ def test_tokenizer_scores_of_a_constant_error_by_hand(store):
     assert 0.5 < scores["ssim"] < 1.0
 
 
-def test_code_use_counts_each_slice_and_leaves_masked_steps_out():
-    batch = steps_batch([0.0] * 4)
-    codes = torch.tensor([[9, 9], [0, 5], [1, 5], [2, 5], [3, 7]])  # (T + 1, M); the first is context
-    batch = replace(batch, codes=codes.view(1, 5, 1, 1, 2))
-    batch.padding_mask[0, 3] = False
-    use = code_use(batch, num_codes=16)
-    assert use["num_codes"] == 16
-    assert use["codes_in_use"] == [3, 1]
-    assert use["perplexity"] == pytest.approx([3.0, 1.0])
-
-
 # --- dynamics
 
 
@@ -208,66 +142,6 @@ def test_a_fresh_model_needs_the_bits_of_a_uniform_guess_and_is_deaf_to_actions(
     assert scores["bits_per_code"] == pytest.approx(math.log2(16), abs=1e-5)
     assert scores["shuffled_action_ratio"] == pytest.approx(1.0, abs=1e-5)
     assert scores["steps"] == 40
-
-
-def test_shuffled_actions_cost_a_model_that_listens(store):
-    batch = known_batch(store)
-    scores = dynamics_scores(KnowsTheActions(), batch)
-    mask = batch.padding_mask
-    swapped = float((batch.actions.roll(1, 0) != batch.actions)[mask].float().mean())
-    assert scores["bits_per_code"] == pytest.approx(1 / math.log(2))
-    assert swapped > 0.3
-    assert scores["shuffled_action_ratio"] == pytest.approx(1 + swapped, abs=1e-5)
-
-
-def test_one_segment_alone_has_no_shuffled_actions():
-    assert "shuffled_action_ratio" not in dynamics_scores(KnowsTheActions(), steps_batch([0.0, 0.0]))
-
-
-def test_the_loss_in_pieces_equals_the_loss_at_once(store, world, monkeypatch):
-    batch = encode_segments(world, store, "all", 7)
-    assert batch.padding_mask.sum(1).unique().numel() > 1  # else the weights of the pieces would not matter
-    with torch.inference_mode():
-        at_once = float(world.loss(batch).codes)
-    monkeypatch.setattr(measure, "CHUNK", 3)
-    assert mean_code_loss(world, batch) == pytest.approx(at_once, rel=1e-5)
-
-
-# --- heads
-
-
-def test_heads_that_foresee_everything_score_one():
-    batch = steps_batch([0.0, 2.0, -1.0, 0.5], [False, False, False, True])
-    scores = head_scores(Foresees(), batch, validation=batch)
-    assert scores["positive_reward"] == {"events": 2, "steps": 4, "auroc": 1.0, "threshold": 0.5, "f1": 1.0}
-    assert scores["termination"] == {"events": 1, "steps": 4, "auroc": 1.0, "threshold": 0.5, "f1": 1.0}
-
-
-def test_the_reward_threshold_comes_from_validation_and_not_from_the_tested_steps():
-    tested = steps_batch([0.0, 2.0, 2.0, 1.0])
-    scores = head_scores(Foresees(), tested, validation=steps_batch([0.0, 2.0]))
-    assert scores["positive_reward"]["threshold"] == 2.0
-    assert scores["positive_reward"]["f1"] == pytest.approx(2 * 2 / (2 + 3))
-    assert "f1" not in head_scores(Foresees(), tested, validation=None)["positive_reward"]
-
-
-def test_the_termination_threshold_is_the_models_own():
-    batch = steps_batch([0.0] * 4, [False, True, False, True])
-    scores = head_scores(Foresees(probability=[0.1, 0.2, 0.3, 0.4], threshold=0.15), batch, validation=None)
-    assert scores["termination"]["f1"] == pytest.approx(2 * 2 / (3 + 2))
-    assert scores["termination"]["auroc"] == pytest.approx(3 / 4)
-
-
-def test_masked_steps_do_not_count():
-    batch = steps_batch([0.0, 2.0, 2.0], [False, True, False])
-    batch.padding_mask[0, 2] = False
-    scores = head_scores(Foresees(), batch, validation=None)
-    assert scores["positive_reward"]["events"] == 1 and scores["positive_reward"]["steps"] == 2
-
-
-def test_events_that_never_or_always_happen_have_no_scores():
-    assert head_scores(Foresees(), steps_batch([0.0, -1.0]), validation=None) == {}
-    assert head_scores(Foresees(), steps_batch([1.0, 1.0]), validation=None) == {}
 
 
 # --- speed

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -6,8 +5,9 @@ from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.model import WorldModel
+from worldmodel.training.codes import CodeStore
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.train_dynamics import CodeStore, DynamicsTraining, encode_store, pick_starts, train_dynamics
+from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, train_dynamics
 
 CONFIG = DynamicsTraining(
     model=tiny_config().dynamics,
@@ -33,58 +33,11 @@ def codes(store):
     return CodeStore(store, [m.to(torch.int16) for m in marks], "train")
 
 
-def test_segments_stay_inside_their_episode_and_reach_its_end(codes, store):
-    batch = codes.batch(2000, 6, np.random.default_rng(0))
-    marks = batch.codes[:, :, 0, 0, 0]
-    assert (marks // 100 == marks[:, :1] // 100).all()
-    real = batch.padding_mask
-    assert (marks.diff(dim=1)[real] == 1).all() and not marks.diff(dim=1)[~real].any()
-    seen = {int(m) for m in marks.unique()}
-    assert seen == {100 * e + t for e in codes.episodes for t in range(store.lengths[e] + 1)}
-
-
-def test_what_belongs_to_a_step_stays_with_it(codes, store):
-    batch = codes.batch(64, 6, np.random.default_rng(1))
-    for row in range(64):
-        for t in range(6):
-            if batch.padding_mask[row, t]:
-                episode, step = divmod(int(batch.codes[row, t]), 100)
-                assert batch.actions[row, t] == store.actions(episode)[step]
-                assert batch.rewards[row, t] == store.rewards(episode)[step]
-                assert batch.signals[row, t] == store.signals(episode)[step]
-                assert batch.terminated[row, t] == (step == store.lengths[episode] - 1)
-
-
-def test_rare_rewards_are_drawn_more_often(store):
-    marks = [torch.zeros(n + 1, 1, 1, 1, dtype=torch.int16) for n in store.lengths]
-    codes = CodeStore(store, marks, "train")
-    codes.events = np.array([int(codes.offsets[0]) + 20])  # one step of an episode of 40
-    codes.rewards = torch.zeros_like(codes.rewards)
-    codes.rewards[codes.events] = 1.0
-    shares = [
-        codes.batch(2000, 6, np.random.default_rng(0), share).rewards.sum(1).mean().item() for share in (0.0, 0.5)
-    ]
-    assert shares[0] < 0.05 and shares[1] == pytest.approx(0.5, abs=0.05)
-
-
 def test_start_segments_are_real_play(codes):
     starts = pick_starts(codes, count=50, steps=3)
     marks = starts.codes[:, :, 0, 0, 0]
     assert starts.actions.shape == (50, 2) and starts.signals.shape == (50, 3, 1)
     assert (marks.diff(dim=1) == 1).all() and (marks[:, 0] // 100 == marks[:, -1] // 100).all()
-
-
-def test_codes_are_cached_and_the_cache_belongs_to_its_tokenizer(tmp_path, store):
-    first, other = tiny_world().tokenizer, tiny_world(seed=1).tokenizer
-    cache = tmp_path / "codes.safetensors"
-    codes = encode_store(store, first, cache)
-    stamp = cache.stat().st_mtime_ns
-    again = encode_store(store, first, cache)
-    assert cache.stat().st_mtime_ns == stamp
-    assert all(torch.equal(a, b) for a, b in zip(codes, again, strict=True))
-    frames = torch.from_numpy(store.frames(1).copy()).unsqueeze(0)
-    assert torch.equal(codes[1].long(), first.encode(frames)[0])
-    assert not all(torch.equal(a, b) for a, b in zip(codes, encode_store(store, other, cache), strict=True))
 
 
 def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
@@ -104,6 +57,13 @@ def test_the_tokenizer_is_kept_bit_for_bit(tmp_path, store):
     trained = WorldModel.from_pretrained(tmp_path / "run" / "last", dtype=torch.float32).tokenizer.state_dict()
     given = tiny_world().tokenizer.state_dict()
     assert all(torch.equal(trained[name], tensor) for name, tensor in given.items())
+
+
+def test_a_run_of_another_tokenizer_is_not_continued(tmp_path, store):
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
+    save_tokenizer(tmp_path / "other", tiny_world(seed=1).tokenizer)
+    with pytest.raises(ValueError, match=r"other settings \(codes is"):
+        train_dynamics(tmp_path / "data", tmp_path / "other", tmp_path / "run", CONFIG)
 
 
 def test_a_tokenizer_for_other_frames_is_refused_before_training(tmp_path, store):

@@ -31,6 +31,17 @@ def test_the_trained_tokenizer_loads_and_knows_its_data(tmp_path, store):
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("temporal", ["causal", "clip"])
+def test_modes_that_look_at_other_steps_are_trained_on_clips(tmp_path, store, temporal):
+    model = replace(CONFIG.model, temporal=temporal, clip_steps=5, stage_widths=(8, 8, 12))
+    config = replace(CONFIG, model=model, loop=replace(CONFIG.loop, batch_size=4))
+    scores = train_tokenizer(tmp_path / "data", tmp_path / "run", config)
+    tokenizer = load_tokenizer(tmp_path / "run" / "best")
+    assert tokenizer.encode(sample_frames(store, 2, np.random.default_rng(0), "train", 5)).shape == (2, 5, 2, 2, 2)
+    assert scores["nmse"] < 1.0 and 1 <= scores["perplexity"] <= 16
+    assert "clips of 5 steps" in (tmp_path / "run" / "best" / "README.md").read_text()
+
+
 def test_resumed_training_equals_unbroken_training(tmp_path, store, monkeypatch):
     train_tokenizer(tmp_path / "data", tmp_path / "unbroken", CONFIG)
     from worldmodel.training import train_tokenizer as module
@@ -66,6 +77,22 @@ def test_sampled_frames_come_from_their_split(store):
         store.frames(int(e)).tobytes()[i * 1536 : (i + 1) * 1536] for e in store.split("validation") for i in range(41)
     }
     assert all(frame.numpy().tobytes() in wanted for frame in frames[:, 0])
+
+
+def test_sampled_clips_are_steps_in_a_row_and_reach_both_ends(store):
+    clips = sample_frames(store, 2000, np.random.default_rng(0), "train", 38)
+    assert clips.shape == (2000, 38, 2, 16, 16, 3)
+    brightness = clips[:, :, 0, 0, 0, 0].int()
+    assert (brightness.diff(dim=1) == 2).all()
+    assert brightness[:, 0].unique().tolist() == [0, 2, 4, 6]  # an episode has 41 steps
+
+
+def test_episodes_shorter_than_a_clip_are_left_out(tmp_path):
+    store = recorded_store(tmp_path / "mixed", lengths=(4, 12) * 10)
+    clips = sample_frames(store, 50, np.random.default_rng(0), "train", 8)
+    assert (clips[:, :, 0, 0, 0, 0].int().diff(dim=1) == 2).all()
+    with pytest.raises(ValueError, match="as long as a clip of 14 steps, the longest has 13"):
+        sample_frames(store, 1, np.random.default_rng(0), "train", 14)
 
 
 def test_frames_of_another_size_are_refused_before_training(tmp_path, store):

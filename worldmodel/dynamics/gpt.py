@@ -20,7 +20,7 @@ from worldmodel.dynamics.conditioning import ActionEmbedding, ConditionalNorm
 from worldmodel.dynamics.sampling import Draw, draw
 from worldmodel.layers.attention import KVCache, WindowAttention
 from worldmodel.layers.position import BroadcastPosition, rotation
-from worldmodel.layers.precision import Embedding, Linear
+from worldmodel.layers.precision import Conv3d, Embedding, Linear
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,11 @@ class GPT(nn.Module):
         self.config = config
         self.tokens_per_step = grid[0] * grid[1]
         self.num_slices = num_slices
+        self.grid = grid
         self.token_in = Linear(code_dim, config.width, bias=False)
+        # Block order knows a step as a whole: each token sees those around it, one of which will come into its place.
+        whole = config.order == "block"
+        self.neighbours = Conv3d(code_dim, config.width, (1, 3, 3), padding=(0, 1, 1), bias=False) if whole else None
         self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)  # raster: input of the very first position
         self.position = BroadcastPosition(grid, config.width)
         self.action = ActionEmbedding(action, config.condition_width)
@@ -152,6 +156,14 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=(parameter.shape[1] * config.layers) ** -0.5)
             elif name.endswith(("attention.out.bias", "rise.bias", "fall.bias")):
                 nn.init.zeros_(parameter)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights that lead from hidden layer to hidden layer: those of attention and feed-forward."""
+        return [
+            parameter
+            for name, parameter in self.blocks.named_parameters()
+            if parameter.ndim == 2 and "norm" not in name
+        ]
 
     # --- whole sequences: training and burn-in -------------------------------------------------------------------
 
@@ -183,13 +195,21 @@ class GPT(nn.Module):
             x = block(x, condition, attend)
         return self.norm(x, condition), keys, values
 
+    def _content(self, vectors: Tensor) -> Tensor:
+        """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""
+        content = self.token_in(vectors).float()
+        if self.neighbours is not None:
+            grid = vectors.movedim(-1, 1).unflatten(-1, self.grid)  # (B, E, T, h, w)
+            content = content + self.neighbours(grid).float().flatten(-2).movedim(1, -1)
+        return content
+
     def _inputs(self, vectors: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and conditions of a sequence of code vectors (B, T, S, E) with actions.
 
         block: actions (B, T), one after each step; position t predicts step t+1.
         raster: actions (B, T-1); tokens shift right by one and position t predicts step t itself.
         """
-        content, condition = self.token_in(vectors).float(), self.action(actions)
+        content, condition = self._content(vectors), self.action(actions)
         if self.config.order == "raster":
             flat = content.flatten(1, 2)
             start = self.start_token.expand(len(flat), 1, -1)
@@ -269,12 +289,13 @@ class GPT(nn.Module):
         condition = self.action(action[:, None]).squeeze(1)
         if self.config.order == "block":
             everything = slice(0, self.tokens_per_step)
-            outputs = self._advance(self.token_in(lookup(codes)).float(), condition, cache, everything)
+            content = self._content(lookup(codes)[:, None]).squeeze(1)
+            outputs = self._advance(content, condition, cache, everything)
             drawn = self.code_head.sample(outputs, noise, temperature)
         else:
             previous, parts, all_outputs = codes[:, -1:], [], []
             for place in range(self.tokens_per_step):
-                content = self.token_in(lookup(previous)).float()
+                content = self._content(lookup(previous)[:, None]).squeeze(1)
                 output = self._advance(content, condition, cache, slice(place, place + 1))
                 part = self.code_head.sample(output, noise[:, place : place + 1], temperature)
                 previous = part.codes

@@ -1,6 +1,6 @@
-"""Heads: reward, termination and changes of the game's signals, read off the dynamics' outputs for a step.
+"""Heads: reward, termination and changes of the game's signals, read off a step as predicted and as it came.
 
-Letters: B batch, T steps, S tokens per step, D width, G signals, K bins.
+Letters: B batch, T steps, S tokens per step, D features of a token, G signals, K bins.
 Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
 """
 
@@ -24,11 +24,14 @@ class HeadsConfig:
     width: int = 256  # hidden units
     bins: int = 81  # K, odd so that zero is one of them
     limit: float = 150.0  # largest reward or signal change that is told apart
+    dropout: float = 0.0  # of what is kept of the tokens, and of the hidden units; .5 for trainings of many epochs
     termination_weight: float = 10.0  # of a true end in the termination loss: ends are rare
 
     def __post_init__(self) -> None:
         if self.bins < 3 or self.bins % 2 == 0:
             raise ValueError(f"bins must be odd and at least 3, got {self.bins}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ class HeadsLoss(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Reads a step's outputs (all S tokens) and, for the end, the signals before the step (health 3 is nearly dead)."""
+    """Reads what is known of a step, all S tokens, and for its end the signals before it (health 3: nearly dead)."""
 
     threshold: Tensor  # () probability at which an episode ends; calibrated on validation data by train-dynamics
 
@@ -86,6 +89,7 @@ class Heads(nn.Module):
         self.config = config
         self.num_signals = num_signals
         self.two_hot = TwoHot(config.bins, config.limit)
+        self.dropout = nn.Dropout(config.dropout)
         self.squeeze = Linear(features, config.token_width)
         self.trunk = Linear(tokens * config.token_width, config.width)
         self.reward = Linear(config.width, config.bins)
@@ -98,9 +102,10 @@ class Heads(nn.Module):
             nn.init.zeros_(layer.bias)
         self.register_buffer("threshold", torch.tensor(0.5))
 
-    def forward(self, outputs: Tensor, signals: Tensor) -> HeadsOut:
-        """outputs (..., S, D) of the dynamics for a step, signals (..., G) before it."""
-        hidden = F.gelu(self.trunk(F.gelu(self.squeeze(outputs)).flatten(-2)))
+    def forward(self, tokens: Tensor, signals: Tensor) -> HeadsOut:
+        """tokens (..., S, D) of a step, signals (..., G) before it."""
+        kept = self.dropout(F.gelu(self.squeeze(tokens))).flatten(-2)
+        hidden = self.dropout(F.gelu(self.trunk(kept)))
         end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
         changes = self.signals(hidden).unflatten(-1, (self.num_signals, self.config.bins))
         return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)

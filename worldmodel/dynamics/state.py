@@ -3,7 +3,8 @@
 Letters: B rows, h w latent grid, M slices, G signals.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -54,8 +55,20 @@ class DreamState:
         return self._map(lambda t: t[index])
 
     def repeat(self, n: int) -> "DreamState":
-        """Each row n times, copies side by side: row i becomes rows i*n … i*n + n-1."""
+        """Each row n times, copies side by side: row i becomes rows i*n … i*n + n-1.
+
+        Copies share their row's seed and dream the same under the same actions; `reseed` them to draw other futures.
+        """
         return self._map(lambda t: t.repeat_interleave(n, dim=0))
+
+    @torch.inference_mode()
+    def reseed(self, seeds: Sequence[int] | Tensor) -> "DreamState":
+        """This state, in its own memory, with these seeds (B,): from here on other steps are drawn."""
+        self.check_fresh()
+        new = torch.as_tensor(seeds, dtype=torch.int64, device=self.seeds.device)
+        if new.shape != self.seeds.shape:
+            raise ValueError(f"seeds must be one whole number for each of the {len(self)} rows, got {tuple(new.shape)}")
+        return replace(self, seeds=new.clone())
 
     @torch.inference_mode()
     def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":

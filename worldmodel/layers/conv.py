@@ -1,16 +1,23 @@
-"""3-D convolutions: channel norm, attention residual blocks, strided down- and up-sampling.
+"""3-D convolutions: "same" and causal padding, channel norms, attention residual blocks.
 
 Tensors here are (B, C, t, h, w) in channels_last_3d memory, in which a kernel of one in time costs no more than a
-2-D convolution (docs/performance.md).
-Source: VideoGen (arXiv:2104.10157) section 3 and figure 3.
+2-D convolution (docs/performance.md). Kernel k, stride s.
+Source: VideoGen (arXiv:2104.10157) section 3 and figure 3. Differs: LayerNorm over channels as its text says, or
+BatchNorm as its authors' code has it; causal convolutions are ours.
 """
+
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.layers.attention import AxialAttention
 from worldmodel.layers.position import BroadcastPosition
-from worldmodel.layers.precision import Conv3d
+from worldmodel.layers.precision import Conv3d, ConvTranspose3d
+from worldmodel.layers.streaming import Stream
+
+Triple = tuple[int, int, int]  # of t, h, w
+NormKind = Literal["layer", "batch"]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -21,18 +28,106 @@ class ChannelNorm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).movedim(-1, 1)
 
 
+class BatchNorm(nn.BatchNorm3d):
+    """BatchNorm of (B, C, t, h, w) in the dtype of its weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+def make_norm(kind: NormKind, width: int) -> nn.Module:
+    """The norm of that kind for (B, width, t, h, w)."""
+    return ChannelNorm(width) if kind == "layer" else BatchNorm(width)
+
+
+class SameConv3d(Conv3d):
+    """Convolution whose output is its input's size / s: k - s zeros along each axis, the larger half in front.
+
+    With `causal`, all zeros of the time axis are in front, so that no output sees a later input.
+    """
+
+    def __init__(
+        self, ins: int, outs: int, kernel: Triple, stride: Triple = (1, 1, 1), causal: bool = False, bias: bool = True
+    ) -> None:
+        totals = [k - s for k, s in zip(kernel, stride, strict=True)]
+        pads = [(total - total // 2, total // 2) for total in totals]
+        if causal:
+            pads[0] = (totals[0], 0)
+        # What is alike on both sides is left to the convolution, which is faster than padding first.
+        alike = [front if front == behind else 0 for front, behind in pads]
+        super().__init__(ins, outs, kernel, stride=stride, padding=(alike[0], alike[1], alike[2]), bias=bias)
+        rest = [(front - same, behind - same) for (front, behind), same in zip(pads, alike, strict=True)]
+        self.pads = [side for pair in reversed(rest) for side in pair]  # as F.pad wants them: w, h, t
+        self.past = totals[0] if causal else 0  # inputs before the present ones that an output sees
+
+    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
+        """(B, C, t, h, w) -> the sizes divided by s; in a `stream`, its past stands in front instead of zeros."""
+        pads = self.pads
+        if stream is not None and self.past:
+            x, pads = stream.join(x, self.past), pads[:4]
+        return super().forward(F.pad(x, pads) if any(pads) else x)
+
+
+class SameConvTranspose3d(ConvTranspose3d):
+    """Transposed convolution whose output is its input's size x s: k - s outputs are cut, the larger half behind.
+
+    With `causal`, all those of the time axis are cut behind, so that no output sees a later input.
+    """
+
+    def __init__(self, ins: int, outs: int, kernel: Triple, stride: Triple, causal: bool = False) -> None:
+        fronts = [(k - s) // 2 for k, s in zip(kernel, stride, strict=True)]
+        if causal:
+            fronts[0] = 0
+        super().__init__(ins, outs, kernel, stride=stride, padding=(fronts[0], fronts[1], fronts[2]))
+        self.past = -(-kernel[0] // stride[0]) - 1 if causal else 0  # inputs before the present one that an output sees
+
+    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:  # type: ignore[override]
+        """(B, C, t, h, w) -> the sizes times s; in a `stream`, its past stands in front."""
+        sizes = [size * stride for size, stride in zip(x.shape[2:], self.stride, strict=True)]
+        starts = [0, 0, 0]
+        if stream is not None and self.past:
+            x = stream.join(x, self.past)
+            starts[0] = self.past * self.stride[0]
+        x = super().forward(x)
+        for axis, (start, size) in enumerate(zip(starts, sizes, strict=True), start=2):
+            if x.shape[axis] != size:
+                x = x.narrow(axis, start, size)
+        return x
+
+
 class AttentionResidualBlock(nn.Module):
-    """x + attention(conv1(conv3(x))), each part after norm and ReLU; the position table is shared by all blocks."""
+    """x + attention(conv1(conv3(x))), each part after norm and ReLU; the position table is shared by all blocks.
 
-    def __init__(self, width: int, units: int, heads: int, axes: tuple[int, ...]) -> None:
+    Without `axes` the attention is left out: x + conv1(conv3(x)).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        units: int,
+        heads: int,
+        axes: tuple[int, ...],
+        kernel: Triple = (1, 3, 3),
+        causal: bool = False,
+        norm: NormKind = "layer",
+    ) -> None:
         super().__init__()
-        self.norm_in, self.norm_mid, self.norm_out = ChannelNorm(width), ChannelNorm(units), ChannelNorm(width)
-        self.conv3 = Conv3d(width, units, (1, 3, 3), padding=(0, 1, 1), bias=False)
+        self.norm_in, self.norm_mid = make_norm(norm, width), make_norm(norm, units)
+        self.norm_out = make_norm(norm, width) if axes else None
+        self.conv3 = SameConv3d(width, units, kernel, causal=causal, bias=False)
         self.conv1 = Conv3d(units, width, 1, bias=False)
-        self.attention = AxialAttention(width, heads, axes)
+        self.attention = AxialAttention(width, heads, axes) if axes else None
 
-    def forward(self, x: Tensor, position: BroadcastPosition) -> Tensor:
-        y = self.conv3(F.relu(self.norm_in(x)))
+    def forward(self, x: Tensor, position: BroadcastPosition | None, stream: Stream | None = None) -> Tensor:
+        y = self.conv3(F.relu(self.norm_in(x)), stream)
         y = self.conv1(F.relu(self.norm_mid(y)))
+        if self.attention is None or self.norm_out is None or position is None:
+            return x + y
         y = F.relu(self.norm_out(y)).movedim(1, -1) + position()
         return x + self.attention(y).movedim(-1, 1)
+
+
+def attention_share(width: int, units: int, axes: int, kernel: Triple) -> float:
+    """Weights of a block with attention over one without, norms aside."""
+    convolutions = width * units * (kernel[0] * kernel[1] * kernel[2] + 1)
+    return (convolutions + axes * 4 * width**2) / convolutions

@@ -4,6 +4,9 @@ Letters: M slices, V codes of a slice, E features of one code vector, N latents 
 Source: moving averages, arXiv:1711.00937 appendix A.1; data start and restarts, arXiv:2005.00341; slices, Latent Video
 Transformer (arXiv:2006.10704) section 3.1. Differs: the restart threshold is a share of the mean use, so that it fits
 any batch; a restarted code keeps its place for `_GRACE` batches, so that it has time to find users.
+
+If torch.distributed is initialised, all processes move alike: counts and sums are those of all their batches together,
+first and restarted codes come from the batch of rank 0. All must then call a codebook in training equally often.
 """
 
 from dataclasses import dataclass
@@ -11,9 +14,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 _GRACE = 50  # batches after which a restarted code that nobody used restarts again
+_SMOOTH = 1e-7  # Laplace smoothing of the running counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,30 +106,60 @@ class SlicedCodebook(nn.Module):
         return F.embedding(codes + offsets, self.vectors.flatten(0, 1)).flatten(-2)
 
     def _pick(self, latents_MNE: Tensor) -> Tensor:
-        """V latents of the batch for each slice, at random: (M, V, E)."""
-        picks = torch.randint(latents_MNE.shape[1], (self.config.num_codes,), device=latents_MNE.device)
-        return latents_MNE[:, picks]
+        """V latents of the batch for each slice, at random, none twice: (M, V, E).
+
+        Too few latents are repeated with a little noise.
+        """
+        wanted, found = self.config.num_codes, latents_MNE.shape[1]
+        if found < wanted:
+            latents_MNE = latents_MNE.repeat(1, -(-wanted // found), 1)
+            latents_MNE = latents_MNE + torch.randn_like(latents_MNE) * 0.01 * self.config.code_dim**-0.5
+        picks = torch.randperm(latents_MNE.shape[1], device=latents_MNE.device)[:wanted]
+        return _from_first(latents_MNE[:, picks])
 
     @torch.no_grad()
     def _start(self, latents_MNE: Tensor) -> None:
         """Take the first codes from the data itself."""
-        share = latents_MNE.shape[1] / self.config.num_codes
+        share = _total(latents_MNE.new_tensor(latents_MNE.shape[1])) / self.config.num_codes
         self.vectors.copy_(self._pick(latents_MNE))
-        self.counts.fill_(share)
+        self.counts.copy_(share.expand_as(self.counts))
         self.sums.copy_(self.vectors * share)
         self.started.fill_(True)
 
     @torch.no_grad()
     def _update(self, latents_MNE: Tensor, codes_MN: Tensor) -> None:
         new = 1.0 - self.config.decay
-        share = latents_MNE.shape[1] / self.config.num_codes  # latents per code and batch, were all used alike
         ones = torch.ones_like(codes_MN, dtype=self.counts.dtype)
-        self.counts.lerp_(torch.zeros_like(self.counts).scatter_add_(1, codes_MN, ones), new)
+        counts = _total(torch.zeros_like(self.counts).scatter_add_(1, codes_MN, ones))
         index = codes_MN[..., None].expand_as(latents_MNE)
-        self.sums.lerp_(torch.zeros_like(self.sums).scatter_add_(1, index, latents_MNE), new)
+        sums = _total(torch.zeros_like(self.sums).scatter_add_(1, index, latents_MNE))
+        self.counts.lerp_(counts, new)
+        self.sums.lerp_(sums, new)
+        share = counts[0].sum() / self.config.num_codes  # latents per code and batch, were all used alike
         least = self.config.restart_below * share
         dead = self.counts < least
-        fresh = least * self.config.decay**-_GRACE
+        fresh = least * max(self.config.decay, 0.5) ** -_GRACE  # a decay of 0 forgets anything at once
         self.sums.copy_(torch.where(dead[..., None], self._pick(latents_MNE) * fresh, self.sums))
-        self.counts.masked_fill_(dead, fresh)
-        self.vectors.copy_(self.sums / self.counts.clamp_min(1e-7)[..., None])
+        self.counts.copy_(torch.where(dead, fresh, self.counts))
+        total = self.counts.sum(-1, keepdim=True)
+        smooth = (self.counts + _SMOOTH) / (total + self.config.num_codes * _SMOOTH) * total
+        self.vectors.copy_(self.sums / smooth[..., None])
+
+
+def _distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _total(tensor: Tensor) -> Tensor:
+    """Sum over all processes, in place."""
+    if _distributed():
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def _from_first(tensor: Tensor) -> Tensor:
+    """The tensor of rank 0."""
+    tensor = tensor.contiguous()
+    if _distributed():
+        distributed.broadcast(tensor, src=0)
+    return tensor

@@ -1,0 +1,145 @@
+"""Agents trained with Stable-Baselines3, saved without pickle: save, load, play.
+
+Letters: n envs, H W C one observation, K frames stacked on the channels.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from worldmodel import checkpoint
+from worldmodel.agents.evaluate import action_spec_of
+from worldmodel.agents.sb3_config import AgentConfig, AgentFile, AgentMeta
+from worldmodel.agents.sb3_policy import policy_for, policy_parts
+from worldmodel.data import ActionSpec
+
+
+def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta: AgentMeta) -> Path:
+    """Save the policy: config.json and model.safetensors. The optimiser's state is not kept."""
+    file = _agent_file(model, config, meta)
+    about = f"PPO agent for {meta.env_id or 'an unnamed game'}, view {meta.view}. Load it with load_agent(folder).\n"
+    return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=about)
+
+
+def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
+    """Load a saved agent for play; `seed` decides what it draws."""
+    file = checkpoint.load_config(Path(folder), "agent", AgentFile)
+    dtype = np.uint8 if file.pixels else np.float32
+    low, high = (0, 255) if file.pixels else (-np.inf, np.inf)
+    *grid, depth = file.observation_shape
+    depth *= file.training.frame_stack
+    shape = (depth, *grid) if file.pixels else (*grid, depth)  # Stable-Baselines3 puts channels first in images
+    policy_class, kwargs = policy_for(file.pixels, file.training)
+    space = gym.spaces.Box(low, high, shape, dtype)
+    with torch.random.fork_rng():
+        policy = policy_class(space, file.action.to_gym(), lambda _: file.training.learning_rate, **kwargs)
+    checkpoint.load_tensors(Path(folder), policy_parts(policy))
+    return Agent(policy, file, seed)
+
+
+def _agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
+    envs = model.get_env().unwrapped
+    observations = envs.observation_space
+    return AgentFile(
+        observation_shape=observations.shape,
+        pixels=observations.dtype == np.uint8,
+        action=action_spec_of(envs.action_space),
+        training=config,
+        meta=meta,
+    )
+
+
+class Agent:
+    """A trained policy that keeps its own frame stack, one per env.
+
+    Args:
+        policy: Stable-Baselines3's.
+        file: what is known of it.
+        seed: of its draws; `seed_rows` gives each env its own.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, file: AgentFile, seed: int = 0) -> None:
+        self.policy = policy
+        self.file = file
+        self._seed = seed
+        self._stack: np.ndarray | None = None  # (n, H, W, K*C)
+        self._rngs: list[np.random.Generator] = []
+
+    @classmethod
+    def of(
+        cls,
+        model: PPO,
+        config: AgentConfig,
+        meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
+        seed: int = 0,
+    ) -> "Agent":
+        """The policy of a model in training, which goes on learning."""
+        return cls(model.policy, _agent_file(model, config, meta), seed)
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        return self.file.action
+
+    @property
+    def meta(self) -> AgentMeta:
+        return self.file.meta
+
+    def reset(self, rows: np.ndarray | None = None) -> None:
+        """Forget the frames of the last episode, in the envs `rows` (None: in all; their number may change)."""
+        if rows is None:
+            self._stack = None
+        elif self._stack is not None:
+            self._stack[rows] = 0
+
+    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
+        """From now on what the agent draws in env rows[i] is decided by seeds[i]."""
+        self._grow(max(rows) + 1)
+        for row, seed in zip(rows, seeds, strict=True):
+            self._rngs[row] = np.random.default_rng(seed)
+
+    def _grow(self, count: int) -> None:
+        self._rngs += [np.random.default_rng((self._seed, row)) for row in range(len(self._rngs), count)]
+
+    @torch.inference_mode()
+    def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C).
+
+        `deterministic` takes the likeliest action (the mean of numbers) instead of drawing.
+        """
+        shape, dtype = self.file.observation_shape, np.uint8 if self.file.pixels else np.float32
+        if observations.shape[1:] != shape or observations.dtype != dtype:
+            raise ValueError(
+                f"this agent sees {np.dtype(dtype).name} of shape (n, {', '.join(map(str, shape))}), "
+                f"got {observations.dtype} {observations.shape}"
+            )
+        count, depth = len(observations), shape[-1]
+        if self._stack is None:
+            self._stack = np.zeros((count, *shape[:-1], depth * self.file.training.frame_stack), dtype)
+        if len(self._stack) != count:
+            raise ValueError(f"this agent plays {len(self._stack)} envs, got {count} observations; reset() it first")
+        self._stack = np.concatenate([self._stack[..., depth:], observations], axis=-1)
+        seen = np.moveaxis(self._stack, -1, 1) if self.file.pixels else self._stack
+        self.policy.set_training_mode(False)
+        distribution = self.policy.get_distribution(torch.from_numpy(np.ascontiguousarray(seen)).to(self.policy.device))
+        self._grow(count)
+        rngs = self._rngs[:count]
+        if isinstance(distribution, CategoricalDistribution):
+            odds = distribution.distribution.probs.cpu().numpy().astype(np.float64)
+            if deterministic:
+                return odds.argmax(-1)
+            mass = odds.cumsum(-1)
+            noise = np.array([rng.random() for rng in rngs])
+            return (noise[:, None] * mass[:, -1:] >= mass).sum(-1)
+        actions = distribution.distribution.mean.cpu().numpy()
+        if not deterministic:
+            noise = np.stack([rng.standard_normal(actions.shape[-1]) for rng in rngs])
+            actions = actions + noise * distribution.distribution.stddev.cpu().numpy()
+        spec = self.action_spec
+        return np.clip(actions, spec.low, spec.high).astype(np.float32)

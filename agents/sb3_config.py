@@ -1,0 +1,88 @@
+"""What decides an agent trained with Stable-Baselines3, and what a saved one says of itself."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from worldmodel.data import ActionSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentConfig:
+    """PPO and its policy. The defaults are those with which an agent learned health_gathering in a dream."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    steps: int = 100_000  # env steps of all rows together, rounded up to whole rollouts
+    num_envs: int = 64
+    n_steps: int = 32  # of each row per rollout
+    batch_size: int = 256
+    n_epochs: int = 3
+    learning_rate: float = 4e-4
+    gamma: float = 0.97
+    gae_lambda: float = 0.92
+    clip_range: float = 0.2
+    ent_coef: float = 0.005
+    frame_stack: int = 2  # K
+    features_dim: int = 256  # width of the policy's last layer
+    channels: int = 32  # of the first convolution; the others have twice as many
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "n_steps", "n_epochs", "frame_stack", "features_dim", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size < 2 or self.rollout % self.batch_size:
+            raise ValueError(
+                f"batch_size must divide a rollout, n_steps x num_envs = {self.rollout}, and be at least 2; "
+                f"got {self.batch_size}"
+            )
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.learning_rate <= 0 or self.clip_range <= 0:
+            raise ValueError(
+                f"learning_rate and clip_range must be above 0, got {self.learning_rate}, {self.clip_range}"
+            )
+
+    @property
+    def rollout(self) -> int:
+        """Env steps between two updates."""
+        return self.n_steps * self.num_envs
+
+
+# For training on the real game itself: solves health_gathering in 77,000 decisions.
+REAL_GAME = AgentConfig(
+    num_envs=8,
+    n_steps=128,
+    batch_size=256,
+    n_epochs=4,
+    learning_rate=3e-4,
+    gamma=0.99,
+    gae_lambda=0.95,
+    ent_coef=0.01,
+    frame_stack=4,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentMeta:
+    """Where an agent is at home."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    env_id: str = ""  # of the real game
+    view: Literal["real", "rgb", "latent"] = "real"  # raw frames, or what a DreamView shows
+    world_model: str = ""  # name or folder of the model behind the view; empty for "real"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentFile:
+    """config.json of a saved agent: all that is needed to build its policy anew."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    observation_shape: tuple[int, ...]  # of one observation, not stacked
+    pixels: bool  # uint8 frames; else float32
+    action: ActionSpec
+    training: AgentConfig
+    meta: AgentMeta

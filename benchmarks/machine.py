@@ -1,0 +1,38 @@
+"""What the machine is, and how fast it multiplies matrices: printed at the head of every benchmark."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def matrix_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 8) -> float:
+    """FLOP/s of a square matrix product, best of a few."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ b
+        if device != "cpu":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def describe(device: str) -> dict[torch.dtype, float]:
+    """Print machine, versions and load; returns the matrix rates (FLOP/s) of this run by dtype."""
+    name = torch.cuda.get_device_name() if device != "cpu" else processor()
+    print(f"{name}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {platform.platform()}")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}")
+    rates = {d: matrix_rate(d, device) for d in (torch.float32, torch.bfloat16)}
+    print(", ".join(f"{str(d).removeprefix('torch.')} {rate / 1e9:.0f} GFLOP/s" for d, rate in rates.items()))
+    return rates

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from worldmodel.tokenizer import VQVAE, VQVAEConfig, preset
+from worldmodel.tokenizer.presets import PRESETS
+
+
+def millions(config: VQVAEConfig) -> float:
+    with torch.device("meta"):
+        return sum(p.numel() for p in VQVAE(config).parameters()) / 1e6
+
+
+@pytest.mark.parametrize(("name", "size"), [("videogen-2x4x4", 23.2), ("videogen-2x2x2", 15.8), ("public-4x4x4", 21.1)])
+def test_the_papers_nets_have_their_sizes(name, size):
+    assert millions(preset(name)) == pytest.approx(size, rel=0.01)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_attention_a_net_is_about_as_large(name):
+    assert millions(replace(preset(name), attention=False)) == pytest.approx(millions(preset(name)), rel=0.05)
+
+
+def test_the_papers_grids():
+    """16 frames: 8 x 16 x 16 codes, 8 x 32 x 32, and 4 x 32 x 32 of the larger frames."""
+    sizes = {name: (preset(name).clip_steps, *preset(name).grid) for name in PRESETS}
+    assert sizes["videogen-2x4x4"] == (8, 16, 16)
+    assert sizes["videogen-2x2x2"] == (8, 32, 32)
+    assert sizes["public-4x4x4"] == (4, 32, 32)
+    assert all(preset(name).clip_steps * preset(name).frames_per_step == 16 for name in PRESETS)
+
+
+@pytest.mark.parametrize("name", ["clip-small", "causal-small", "doom-small"])
+def test_small_presets_code_frames(name):
+    torch.manual_seed(0)
+    vqvae = VQVAE(preset(name)).eval()
+    frames = torch.randint(256, (1, 8, 2, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        codes = vqvae.encode(frames)
+        assert codes.shape == (1, 8, *vqvae.grid, vqvae.num_slices)
+        assert vqvae.decode(codes).shape == frames.shape
+    assert vqvae.config.temporal == {"clip": "clip", "causal": "causal", "doom": "step"}[name.split("-")[0]]
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="Did you mean 'videogen-2x4x4'"):
+        preset("videogen-2x4x5")

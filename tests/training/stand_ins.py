@@ -1,0 +1,65 @@
+"""Stand-ins for models and data whose every score is known by hand."""
+
+from types import SimpleNamespace
+
+import torch
+
+from worldmodel.model import CodeBatch, DynamicsLoss
+from worldmodel.training.measure import encode_segments
+
+
+class PixelTokenizer:
+    """One code per step: the brightness of its first pixel. Loses `error` levels on the way back."""
+
+    config = SimpleNamespace(data_variance=0.01)
+
+    def __init__(self, error: int = 0) -> None:
+        self.error = error
+
+    def encode(self, frames):
+        return frames[:, :, 0, :1, :1, :1].long()
+
+    def decode(self, codes):
+        return (codes + self.error).to(torch.uint8).unsqueeze(2).expand(*codes.shape[:2], 2, 16, 16, 3)
+
+
+class KnowsTheActions:
+    """A model with loss 1 nat, and 2 nats for steps whose action is not the recorded one (brightness / 2 % 3)."""
+
+    device = torch.device("cpu")
+
+    def loss(self, batch):
+        wrong = batch.actions != (batch.codes[:, :-1, 0, 0, 0] // 2) % 3
+        nats = 1 + (wrong & batch.padding_mask).sum() / batch.padding_mask.sum()
+        return DynamicsLoss(nats, nats, *torch.zeros(3))
+
+
+def known_batch(store, split="all") -> CodeBatch:
+    return encode_segments(SimpleNamespace(tokenizer=PixelTokenizer(), device="cpu"), store, split, max_segments=10_000)
+
+
+def steps_batch(rewards: list[float], terminated: list[bool] | None = None) -> CodeBatch:
+    """One segment of given rewards and ends; its codes do not matter."""
+    steps = len(rewards)
+    return CodeBatch(
+        codes=torch.zeros(1, steps + 1, 1, 1, 1, dtype=torch.int64),
+        actions=torch.zeros(1, steps, dtype=torch.int64),
+        rewards=torch.tensor([rewards]),
+        terminated=torch.tensor([terminated or [False] * steps]),
+        signals=torch.zeros(1, steps + 1, 0),
+        padding_mask=torch.ones(1, steps, dtype=torch.bool),
+    )
+
+
+class Foresees:
+    """A model whose heads say `reward` + bias and the given probabilities of an end."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, bias=0.0, probability=None, threshold=0.5) -> None:
+        self.bias, self.probability = bias, probability
+        self.heads = SimpleNamespace(threshold=torch.tensor(threshold))
+
+    def predict(self, batch):
+        probability = torch.tensor([self.probability]) if self.probability else batch.terminated.float()
+        return batch.rewards + self.bias, probability, None

@@ -1,0 +1,134 @@
+"""Scores of stand-ins, known by hand, and of the toy model; training and reports share them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from tests.training.recorded import recorded_store
+from tests.training.stand_ins import Foresees, KnowsTheActions, PixelTokenizer, known_batch, steps_batch
+from worldmodel.training import scores
+from worldmodel.training.measure import dynamics_scores, encode_segments, real_codes, tokenizer_scores
+from worldmodel.training.scores import code_scores, code_use, encode_decode, head_scores, mean_losses
+from worldmodel.training.train_dynamics import score_dynamics
+from worldmodel.training.train_tokenizer import sample_frames, score_tokenizer
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return recorded_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return tiny_world()
+
+
+# --- tokenizer
+
+
+def test_frames_come_back_in_order_whatever_the_pieces(store, monkeypatch):
+    frames = torch.from_numpy(store.frames(0)[:7].copy())[:, None]
+    for chunk in (3, 32):
+        monkeypatch.setattr(scores, "CHUNK", chunk)
+        codes, seen = encode_decode(PixelTokenizer(error=10), frames, "cpu")
+        assert codes[:, 0, 0, 0, 0].tolist() == [0, 2, 4, 6, 8, 10, 12]
+        assert torch.equal(seen, frames + 10)
+
+
+def test_code_use_counts_each_slice_and_leaves_masked_steps_out():
+    batch = steps_batch([0.0] * 4)
+    codes = torch.tensor([[9, 9], [0, 5], [1, 5], [2, 5], [3, 7]])  # (T + 1, M); the first is context
+    batch = replace(batch, codes=codes.view(1, 5, 1, 1, 2))
+    batch.padding_mask[0, 3] = False
+    use = code_use(real_codes(batch), num_codes=16)
+    assert use["num_codes"] == 16
+    assert use["codes_in_use"] == [3, 1]
+    assert use["perplexity"] == pytest.approx([3.0, 1.0])
+
+
+def test_training_reports_the_tokenizers_scores_as_the_report_does(store, world):
+    frames = sample_frames(store, 40, np.random.default_rng(0), "test")
+    trained = score_tokenizer(world.tokenizer, frames)
+    reported = tokenizer_scores(world, store, "test", 40)
+    assert (trained["nmse"], trained["psnr"]) == (reported["nmse"], reported["psnr_db"])
+    assert trained["codes_in_use"] + trained["dead_codes"] == 16
+
+
+# --- dynamics
+
+
+def test_shuffled_actions_cost_a_model_that_listens(store):
+    batch = known_batch(store)
+    scores = code_scores(KnowsTheActions(), batch, mean_losses(KnowsTheActions(), batch)["codes"])
+    mask = batch.padding_mask
+    swapped = float((batch.actions.roll(1, 0) != batch.actions)[mask].float().mean())
+    assert scores["bits_per_code"] == pytest.approx(1 / math.log(2))
+    assert swapped > 0.3
+    assert scores["shuffled_action_ratio"] == pytest.approx(1 + swapped, abs=1e-5)
+
+
+def test_one_segment_alone_has_no_shuffled_actions():
+    assert "shuffled_action_ratio" not in code_scores(KnowsTheActions(), steps_batch([0.0, 0.0]), nats=1.0)
+
+
+def test_the_loss_in_pieces_equals_the_loss_at_once(store, world, monkeypatch):
+    batch = encode_segments(world, store, "all", 7)
+    assert batch.padding_mask.sum(1).unique().numel() > 1  # else the weights of the pieces would not matter
+    with torch.inference_mode():
+        at_once = {name: float(value) for name, value in world.loss(batch)._asdict().items()}
+    monkeypatch.setattr(scores, "CHUNK", 3)
+    assert mean_losses(world, batch) == pytest.approx(at_once, rel=1e-5)
+
+
+def test_training_reports_the_models_scores_as_the_report_does(store, world):
+    batch = encode_segments(world, store, "all", 20)
+    trained, reported, heads = (
+        score_dynamics(world, batch),
+        dynamics_scores(world, batch),
+        head_scores(world, batch, None),
+    )
+    assert {trained[name] - reported[name] for name in ("bits_per_code", "shuffled_action_ratio")} == {0.0}
+    assert trained["reward_auroc"] == heads["positive_reward"]["auroc"]
+    assert trained["termination_auroc"] == heads["termination"]["auroc"]
+    assert trained["total"] > trained["codes"] > 0
+
+
+# --- heads
+
+
+def test_heads_that_foresee_everything_score_one():
+    batch = steps_batch([0.0, 2.0, -1.0, 0.5], [False, False, False, True])
+    scores = head_scores(Foresees(), batch, validation=batch)
+    assert scores["positive_reward"] == {"events": 2, "steps": 4, "auroc": 1.0, "threshold": 0.5, "f1": 1.0}
+    assert scores["termination"] == {"events": 1, "steps": 4, "auroc": 1.0, "threshold": 0.5, "f1": 1.0}
+
+
+def test_the_reward_threshold_comes_from_validation_and_not_from_the_tested_steps():
+    tested = steps_batch([0.0, 2.0, 2.0, 1.0])
+    scores = head_scores(Foresees(), tested, validation=steps_batch([0.0, 2.0]))
+    assert scores["positive_reward"]["threshold"] == 2.0
+    assert scores["positive_reward"]["f1"] == pytest.approx(2 * 2 / (2 + 3))
+    assert "f1" not in head_scores(Foresees(), tested, validation=None)["positive_reward"]
+
+
+def test_the_termination_threshold_is_the_models_own():
+    batch = steps_batch([0.0] * 4, [False, True, False, True])
+    scores = head_scores(Foresees(probability=[0.1, 0.2, 0.3, 0.4], threshold=0.15), batch, validation=None)
+    assert scores["termination"]["f1"] == pytest.approx(2 * 2 / (3 + 2))
+    assert scores["termination"]["auroc"] == pytest.approx(3 / 4)
+
+
+def test_masked_steps_do_not_count():
+    batch = steps_batch([0.0, 2.0, 2.0], [False, True, False])
+    batch.padding_mask[0, 2] = False
+    scores = head_scores(Foresees(), batch, validation=None)
+    assert scores["positive_reward"]["events"] == 1 and scores["positive_reward"]["steps"] == 2
+
+
+def test_events_that_never_or_always_happen_have_no_scores():
+    assert head_scores(Foresees(), steps_batch([0.0, -1.0]), validation=None) == {}
+    assert head_scores(Foresees(), steps_batch([1.0, 1.0]), validation=None) == {}

@@ -1,0 +1,57 @@
+"""Options of an env as a command line gives them: NAME=VALUE, checked before anything starts."""
+
+import inspect
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
+
+import worldmodel  # noqa: F401 (registers the env ids)
+from worldmodel.names import did_you_mean
+
+_WORDS = {"none": None, "true": True, "false": False}
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """("reward=health", "frame_skip=4") -> {"reward": "health", "frame_skip": 4}.
+
+    A value is read as JSON where it is any (numbers, true, null, lists, quoted text), also none and Python's True,
+    False and None; everything else is text.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"an env option is written NAME=VALUE, such as frame_skip=4, got {text!r}")
+        if name in options:
+            raise ValueError(f"the env option {name!r} is given twice")
+        options[name] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def check_options(env_id: str, options: Iterable[str]) -> None:
+    """Raise TypeError, with the nearest valid name, if the env takes no argument of one of these names."""
+    if not (names := list(options)):
+        return
+    module, _, plain_id = env_id.rpartition(":")
+    if module:
+        import_module(module)  # registers the id, as gym.make would
+    entry_point = gym.spec(plain_id).entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    parameters = inspect.signature(creator).parameters.values()
+    valid = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in names:
+        if name not in valid:
+            raise TypeError(f"{env_id} has no option {name!r}.{did_you_mean(name, valid)}")

@@ -1,0 +1,116 @@
+"""How well tokenizer, dynamics and heads do on data that is handed in: what training's validation and reports share.
+
+Letters: B segments, N any flattened set, T steps, F frames of a step, H W C pixels, h w latent grid, M slices, V codes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worldmodel.model import CodeBatch, WorldModel
+from worldmodel.tokenizer import VQVAE
+from worldmodel.training.metrics import auroc, best_f1_threshold, bits, codes_in_use, f1, perplexity
+
+CHUNK = 32  # segments that pass through a model at once
+
+
+def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
+    """A large batch in pieces that fit through a model on `device`."""
+    for first in range(0, len(batch.codes), CHUNK):
+        part = {f.name: getattr(batch, f.name)[first : first + CHUNK].to(device) for f in fields(CodeBatch)}
+        yield CodeBatch(**part)
+
+
+# --- tokenizer -------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def encode_decode(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 and what they decode to, both on the CPU.
+
+    `device` is the tokenizer's.
+    """
+    codes, seen = [], []
+    for part in frames.split(CHUNK):
+        codes.append(tokenizer.encode(part.to(device)))
+        seen.append(tokenizer.decode(codes[-1]).cpu())
+    return torch.cat(codes).cpu(), torch.cat(seen)
+
+
+def code_use(codes: Tensor, num_codes: int) -> dict[str, Any]:
+    """Per slice of codes (..., M): how many of the V = `num_codes` codes occur, and the perplexity of their use."""
+    counts = torch.stack([slice_N.bincount(minlength=num_codes) for slice_N in codes.flatten(0, -2).T])
+    return {
+        "num_codes": num_codes,
+        "codes_in_use": codes_in_use(counts).tolist(),
+        "perplexity": perplexity(counts).tolist(),
+    }
+
+
+# --- dynamics --------------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
+    """Every part of the model's loss by its name, mean over the batch's real steps."""
+    sums: dict[str, float] = {}
+    for part in chunks(batch, wm.device):
+        steps = int(part.padding_mask.sum())
+        for name, value in wm.loss(part)._asdict().items():
+            sums[name] = sums.get(name, 0.0) + float(value) * steps
+    total = int(batch.padding_mask.sum())
+    return {name: value / total for name, value in sums.items()}
+
+
+def code_scores(wm: WorldModel, batch: CodeBatch, nats: float) -> dict[str, float]:
+    """Bits per code, and the loss with another segment's actions over `nats`, the loss per code with the true ones.
+
+    A ratio of 1 means that the model does not listen to actions; a single segment has none to swap with.
+    """
+    scores = {"bits_per_code": bits(nats)}
+    if len(batch.codes) > 1:
+        shuffled = replace(batch, actions=batch.actions.roll(1, dims=0))
+        scores["shuffled_action_ratio"] = mean_losses(wm, shuffled)["codes"] / nats
+    return scores
+
+
+# --- heads -----------------------------------------------------------------------------------------------------------
+
+
+def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) -> dict[str, Any]:
+    """How well the heads tell rewarded steps (reward above 0) and ends of episodes from the rest.
+
+    The reward head's threshold for F1 is the best one on the validation segments; without those there is no F1. The
+    termination head brings its own. A head whose event never happens in `batch`, or always, has no scores.
+    """
+    reward, rewarded, probability, terminated = predictions(wm, batch)
+    scores: dict[str, Any] = {}
+    if (area := auroc(reward, rewarded)) is not None:
+        scores["positive_reward"] = {"events": int(rewarded.sum()), "steps": len(rewarded), "auroc": area}
+        threshold = None if validation is None else best_f1_threshold(*predictions(wm, validation)[:2])
+        if threshold is not None:
+            scores["positive_reward"] |= {"threshold": threshold, "f1": f1(reward >= threshold, rewarded)}
+    if (area := auroc(probability, terminated)) is not None:
+        threshold = float(wm.heads.threshold)
+        scores["termination"] = {
+            "events": int(terminated.sum()),
+            "steps": len(terminated),
+            "auroc": area,
+            "threshold": threshold,
+            "f1": f1(probability >= threshold, terminated),
+        }
+    return scores
+
+
+def predictions(wm: WorldModel, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the batch's real steps, (N,) each: expected reward, whether it was above 0, probability of an end, the end."""
+    columns = []
+    for part in chunks(batch, wm.device):
+        reward, probability, _ = wm.predict(part)
+        values = (reward, part.rewards > 0, probability, part.terminated)
+        columns.append([value[part.padding_mask].cpu() for value in values])
+    reward, rewarded, probability, terminated = (torch.cat(column) for column in zip(*columns, strict=True))
+    return reward, rewarded, probability, terminated

@@ -1,0 +1,284 @@
+"""The files of a store of episodes: which one holds which episode; written so that no kill damages anything.
+
+A store is a folder::
+
+    root/data/metadata.json                 what Minari wants to know, and our StoreInfo
+    root/data/main_data.hdf5                episodes 0 to n - 1
+    root/data/pending/episode_XXXXXX.hdf5   episodes not yet packed into the main file
+
+Every file appears whole or not at all (written beside its place, then renamed), so a kill at any moment costs at most
+the episode in flight. To readers pending episodes are as good as packed ones. Packing (`flush`) is for Minari, which
+reads the main file only and wants its ids without a gap: an episode whose lower neighbours are still missing stays
+pending until they arrive.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import shutil
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data.episode import Episode, StoreInfo
+from worldmodel.data.layout import (
+    Entry,
+    append_episodes,
+    default_dataset_id,
+    layout,
+    make_metadata,
+    read_info,
+    scan,
+    write_episode,
+)
+from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.shapes import check_frames
+
+
+class EpisodeFiles:
+    """The writing half of `EpisodeStorage`, and where each episode lies."""
+
+    _entries: list[Entry]  # by ascending id
+
+    def __init__(self, root: str | Path) -> None:
+        """Open the store in `root`; changes no file.
+
+        Raises:
+            FileNotFoundError: there is no store.
+            ValueError: a file is damaged, foreign, or of another format version; the message says which and what to do.
+        """
+        self._open(Path(root))
+
+    def _open(self, root: Path) -> None:
+        self.root = root
+        self._metadata_path = root / "data" / "metadata.json"
+        self._main_path = root / "data" / "main_data.hdf5"
+        self._pending_dir = root / "data" / "pending"
+        self.info: StoreInfo = read_info(self._metadata_path)
+        self._fields = layout(self.info)
+        self._find_episodes()
+
+    @classmethod
+    def create(cls, root: str | Path, info: StoreInfo, dataset_id: str | None = None) -> Self:
+        """Start an empty store.
+
+        Args:
+            root: a folder without a store; it is made if needed.
+            info: what all episodes share.
+            dataset_id: Minari's name of it, "namespace/name-v0"; made from the folder's name if None. Minari finds the
+                store under ``$MINARI_DATASETS_PATH/<dataset_id>``.
+        """
+        root = Path(root)
+        for path in (root / "data").glob("[!.]*"):
+            raise FileExistsError(
+                f"{path} is already there: open that store with EpisodeStorage.open, or delete it first"
+            )
+        write_json(root / "data" / "metadata.json", make_metadata(info, dataset_id or default_dataset_id(root)))
+        return cls(root)
+
+    @classmethod
+    def open(cls, root: str | Path) -> Self:
+        """Open an existing store, as ``EpisodeStorage(root)`` does."""
+        return cls(root)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Id of each episode, ascending."""
+        return np.array([entry.id for entry in self._entries], np.int64)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Steps of each episode."""
+        return [entry.num_steps for entry in self._entries]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all episodes together."""
+        return sum(self.lengths)
+
+    def missing_ids(self, count: int) -> list[int]:
+        """Ids below `count` that are not stored: what a resumed collection still has to write."""
+        return sorted(set(range(count)) - set(self.ids.tolist()))
+
+    # Writing
+
+    def append(self, episode: Episode) -> int:
+        """Store an episode under the next id and return that id. For a single writing process."""
+        episode_id = self._entries[-1].id + 1 if self._entries else 0
+        self.write_pending(episode, episode_id)
+        return episode_id
+
+    def write_pending(self, episode: Episode, episode_id: int) -> None:
+        """Store an episode under a given id, in a file of its own; for workers that share out the ids."""
+        self._check(episode)
+        path = self._pending_path(episode_id)
+        place = bisect_left(self._entries, episode_id, key=lambda entry: entry.id)
+        taken = path.exists() or (place < len(self) and self._entries[place].id == episode_id)
+        if taken or episode_id < 0:
+            raise ValueError(f"episode id must be new and at least 0, got {episode_id}; see EpisodeStorage.missing_ids")
+        with atomic_write(path) as temporary:
+            write_episode(temporary, episode, episode_id, self.info)
+        self._entries.insert(place, self._scan_pending(path))
+        self._forget()
+
+    def discard(self, episode_ids: Iterable[int]) -> None:
+        """Delete pending episodes for good, such as those that a collection played beyond its goal.
+
+        Raises:
+            ValueError: an id is not stored, or is packed already; then nothing is deleted.
+        """
+        unwanted = set(episode_ids)
+        pending = {entry.id for entry in self._entries if entry.path != self._main_path}
+        if wrong := sorted(unwanted - pending):
+            raise ValueError(f"only pending episodes can be discarded, got {wrong}; pending are {sorted(pending)}")
+        for episode_id in unwanted:
+            self._pending_path(episode_id).unlink(missing_ok=True)
+        self._entries = [entry for entry in self._entries if entry.id not in unwanted]
+        self._forget()
+
+    def flush(self) -> None:
+        """Pack pending episodes into the main file, up to the first missing id, and clear up after killed writers."""
+        with self._lock():
+            self._find_episodes()
+            num_packed = sum(entry.path == self._main_path for entry in self._entries)
+            ready = [entry for place, entry in enumerate(self._entries) if entry.id == place >= num_packed]
+            if ready:
+                with atomic_write(self._main_path) as temporary:
+                    if num_packed:
+                        shutil.copyfile(self._main_path, temporary)
+                    append_episodes(temporary, ready)
+                self._find_episodes()
+            self._update_metadata()
+            self._remove_leftovers()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        # After an error or Ctrl-C the pending files are safe where they are; packing can wait.
+        if error is None:
+            self.flush()
+
+    # Looking at the files
+
+    def _check(self, episode: Episode) -> None:
+        info = self.info
+        check_frames(episode.frames, info.height, info.width, info.channels, info.frames_per_step)
+        info.action.check(episode.actions)
+        if episode.signals.shape[1] != len(info.signal_names):
+            raise ValueError(
+                f"signals must be (N+1, {len(info.signal_names)}), one column for each of {info.signal_names}, "
+                f"got {episode.signals.shape}"
+            )
+
+    def _entry(self, episode: int) -> Entry:
+        if not 0 <= episode < len(self._entries):
+            raise IndexError(f"episode must be 0 to {len(self) - 1}, the episodes of {self.root}; got {episode}")
+        return self._entries[episode]
+
+    def _find_episodes(self) -> None:
+        """Look at the files (again)."""
+        # Pending first: an episode that another process packs meanwhile is then seen twice rather than not at all.
+        found: dict[int, Entry] = {}
+        for path in self._pending_dir.glob("episode_*.hdf5"):
+            with suppress(FileNotFoundError):
+                entry = self._scan_pending(path)
+                found[entry.id] = entry
+        packed = scan(self._main_path, self.info) if self._main_path.exists() else []
+        wanted = read_json(self._metadata_path).get("total_episodes", 0)
+        if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
+            raise ValueError(
+                f"{self._main_path} holds {len(packed)} episodes where metadata.json beside it says {wanted}, numbered "
+                "from 0 without a gap. Restore both from a backup, or delete the store and collect it again."
+            )
+        found |= {entry.id: entry for entry in packed}
+        self._entries = [found[episode_id] for episode_id in sorted(found)]
+        self.__dict__.pop("_main_bytes", None)
+        self._forget()
+
+    def _forget(self) -> None:
+        """The episodes have changed: drop what was derived from them."""
+        self.__dict__.pop("lengths", None)
+
+    def _pending_path(self, episode_id: int) -> Path:
+        return self._pending_dir / f"episode_{episode_id:06d}.hdf5"
+
+    def _scan_pending(self, path: Path) -> Entry:
+        entries = scan(path, self.info)
+        if [self._pending_path(entry.id) for entry in entries] != [path]:
+            held = [entry.id for entry in entries]
+            raise ValueError(f"{path} must hold the one episode it is named after, got ids {held}. Delete it.")
+        return entries[0]
+
+    @cached_property
+    def _main_bytes(self) -> NDArray[np.uint8]:
+        return _map(self._main_path)
+
+    def _window(self, entry: Entry, place: int) -> NDArray:
+        """The field at this place of the layout, as a window on the episode's file."""
+        # Pending files are mapped anew each time: a lasting map of each would use up the process's file handles.
+        data = self._main_bytes if entry.path == self._main_path else _map(entry.path)
+        field = self._fields[place]
+        return np.ndarray((entry.num_steps + field.extra, *field.tail), field.dtype, data, entry.offsets[place])
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One process packs at a time; the lock goes with the process, so a kill leaves none behind."""
+        with open(self._main_path.with_name(".lock"), "w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _update_metadata(self) -> None:
+        packed = [entry.num_steps for entry in self._entries if entry.path == self._main_path]
+        metadata = read_json(self._metadata_path)
+        if metadata.get("total_episodes") != len(packed):
+            size = round(self._main_path.stat().st_size / 1e6, 1)
+            totals = {"total_episodes": len(packed), "total_steps": sum(packed), "dataset_size": size}
+            write_json(self._metadata_path, metadata | totals)
+
+    def _remove_leftovers(self) -> None:
+        """Remove pending files that are packed, and half-written files of processes that are gone."""
+        for entry in self._entries:
+            if entry.path == self._main_path:
+                self._pending_path(entry.id).unlink(missing_ok=True)
+        for folder in (self._main_path.parent, self._pending_dir):
+            for path in folder.glob(".*.tmp"):  # .NAME.PROCESS.tmp, see worldmodel/files.py
+                process_id = path.name.split(".")[-2]
+                if process_id.isdigit() and not _is_running(int(process_id)):
+                    path.unlink(missing_ok=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "ids": self.ids}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the files again, and show the episodes that the pickled object showed."""
+        self._open(state["root"])
+        shown = set(state["ids"].tolist())
+        self._entries = [entry for entry in self._entries if entry.id in shown]
+
+
+def _map(path: Path) -> NDArray[np.uint8]:
+    """A whole file as read-only bytes."""
+    with open(path, "rb") as handle:
+        return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,53 @@
+"""Tokenizers by name: those of the VideoGen paper, and small ones for two CPU cores.
+
+Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4; VideoGPT (arXiv:2104.10157) table 8 for
+2x2x2; the defaults of its authors' public code for 4x4x4. Differs: that code has no positions in its tokenizer.
+"""
+
+from worldmodel.names import did_you_mean
+from worldmodel.tokenizer.codebook import CodebookConfig
+from worldmodel.tokenizer.vqvae import VQVAEConfig
+
+
+def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
+    """A clip of 16 frames of 64 x 64 pixels, and the sizes that the papers share."""
+    settings = {"residual_units": 128, "residual_layers": 4, "heads": 2} | changes
+    return VQVAEConfig(
+        temporal="clip",
+        stage_widths=widths,
+        codebook=CodebookConfig(num_codes=num_codes, num_slices=1, code_dim=256),
+        **settings,
+    )
+
+
+PRESETS: dict[str, VQVAEConfig] = {
+    # 23 M weights, 8 x 16 x 16 codes.
+    "videogen-2x4x4": _paper((240, 240), 2048),
+    # 16 M weights, 8 x 32 x 32 codes.
+    "videogen-2x2x2": _paper((240,), 1024),
+    # 21 M weights, 4 x 32 x 32 codes of 16 frames of 128 x 128 pixels.
+    "public-4x4x4": _paper(
+        (240, 240),
+        2048,
+        height=128,
+        width=128,
+        frames_per_step=4,
+        clip_steps=4,
+        residual_units=120,
+        norm="batch",
+        from_code_kernel=1,
+    ),
+    # A clip of 16 frames as 8 x 8 x 8 codes, narrow where the resolution is high.
+    "clip-small": VQVAEConfig(temporal="clip", stage_widths=(24, 48, 96), residual_units=48),
+    # A stream of steps of 8 x 8 codes that look back.
+    "causal-small": VQVAEConfig(temporal="causal", stage_widths=(24, 48, 96), residual_units=48),
+    # The tokenizer of the Doom worlds: steps coded alone, 4 x 4 codes of two slices.
+    "doom-small": VQVAEConfig(),
+}
+
+
+def preset(name: str) -> VQVAEConfig:
+    """The configuration of that name; change single fields with `dataclasses.replace`."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown tokenizer preset {name!r}.{did_you_mean(name, PRESETS)}")
+    return PRESETS[name]
