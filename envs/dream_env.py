@@ -9,6 +9,7 @@ import torch
 
 from worldmodel.envs.dream_vector_env import DreamVectorEnv, valid_actions
 from worldmodel.model import WorldModel
+from worldmodel.names import refuse_unknown
 
 
 class DreamEnv(gym.Env[np.ndarray, Any]):
@@ -29,7 +30,9 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
         seed_from: str = "starts",
         device: str | torch.device = "auto",
         render_mode: str | None = None,
+        **unknown: object,
     ) -> None:
+        refuse_unknown(unknown, DreamEnv)
         self._dreams = DreamVectorEnv(
             1, model, obs, temperature, horizon, seed_from, device, autoreset_mode="disabled", render_mode=render_mode
         )

@@ -19,7 +19,7 @@ from torch import Tensor
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.start_states import StartStates
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
+from worldmodel.names import did_you_mean, refuse_unknown
 
 OBSERVATIONS = ("rgb", "latent", "codes")
 _AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}  # same_step, next_step, disabled
@@ -49,6 +49,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     Raises:
         ValueError: an option's value is not valid.
+        TypeError: an option is unknown.
         FileNotFoundError: no such model.
     """
 
@@ -65,7 +66,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         device: str | torch.device = "auto",
         autoreset_mode: str | AutoresetMode = "same_step",
         render_mode: str | None = None,
+        **unknown: object,
     ) -> None:
+        refuse_unknown(unknown, DreamVectorEnv)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if not temperature >= 0:
@@ -219,7 +222,19 @@ def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
 
 def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
     """The model itself, or the one of this shipped name or folder."""
-    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device)
+    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, usable_device(device))
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device of this machine; "auto" is a GPU if there is one. ValueError with the valid ones for any other."""
+    valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        valid.append("mps")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if str(device) not in valid and not (str(device) == "cuda" and torch.cuda.is_available()):
+        raise ValueError(f"no device {str(device)!r} here.{did_you_mean(str(device), valid)}")
+    return torch.device(device)
 
 
 def check_observation_kind(obs: str) -> None:

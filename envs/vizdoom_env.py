@@ -3,7 +3,6 @@
 Letters: F frames per step, G signals, H W C pixels.
 """
 
-import inspect
 import os
 import tempfile
 import threading
@@ -19,7 +18,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.envs.battle2 import battle2_wad
 from worldmodel.envs.resize import area_resize
 from worldmodel.envs.scenarios import Scenario, find_scenario
-from worldmodel.names import did_you_mean
+from worldmodel.names import did_you_mean, refuse_unknown
 
 if TYPE_CHECKING:
     import vizdoom
@@ -75,10 +74,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         render_mode: str | None = None,
         **unknown: object,
     ) -> None:
-        if unknown:
-            options = [name for name in inspect.signature(VizdoomEnv).parameters if name != "unknown"]
-            name = next(iter(unknown))
-            raise TypeError(f"VizdoomEnv has no option {name!r}.{did_you_mean(name, options)}")
+        refuse_unknown(unknown, VizdoomEnv)
         if reward not in _REWARDS:
             raise ValueError(f"unknown reward {reward!r}.{did_you_mean(str(reward), _REWARDS)}")
         if frames_per_step < 1 or frame_skip < 1 or frame_skip % frames_per_step:

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.error import InvalidAction
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
@@ -151,8 +152,6 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             seeds,
         )
         infos: dict[str, Any] = {}
-        if not self._observations:
-            self._observations = [np.empty(0)] * self.num_envs
         for row, result in enumerate(begun):
             if result is not None:
                 self._observations[row], info = result
@@ -161,7 +160,9 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return np.stack(self._observations), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every row that is not at rest."""
+        """Step every row that is not at rest; `actions` has one entry per row, of which those at rest do not count."""
+        if np.shape(actions)[:1] != (self.num_envs,):
+            raise InvalidAction(f"step needs one action for each of {self.num_envs} envs, got {actions!r}")
         rewards = np.zeros(self.num_envs, np.float32)
         infos: dict[str, Any] = {}
         for row, result in enumerate(self._pool.map(self._step_row, range(self.num_envs), actions)):

@@ -1,7 +1,10 @@
 import json
+import os
 
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_world
@@ -104,6 +107,60 @@ def test_a_failed_save_leaves_the_old_checkpoint(folder, monkeypatch):
         tiny_world(seed=1).save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before
     assert sorted(p.name for p in folder.parent.iterdir()) == ["world"]
+
+
+def test_a_failed_exchange_puts_the_old_checkpoint_back(folder, monkeypatch):
+    before, replace = (folder / "model.safetensors").read_bytes(), os.replace
+    moves = []
+
+    def fail_at_the_second(source, target):
+        if "config.json" not in str(target):  # of folders
+            moves.append(target)
+            if len(moves) == 2:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_world(seed=1).save_pretrained(folder)
+    assert len(moves) == 3 and (folder / "model.safetensors").read_bytes() == before
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["world"]
+
+
+def test_what_killed_processes_left_is_in_nobodys_way(folder):
+    for name in (f".world.{os.getpid()}.tmp", f".world.{os.getpid()}.old"):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "model.safetensors").write_text("half")
+    tiny_world(seed=1).save_pretrained(folder)
+    WorldModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("config", [None, '{"steps": 3}', '{"format_version": 1, "kind": "tokenizer"}'])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, config):
+    (tmp_path / "notes.txt").write_text("precious")
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(FileExistsError, match=f"{tmp_path.name} holds something else than a world model"):
+        tiny_world().save_pretrained(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def test_an_empty_folder_and_the_working_folder_can_be_saved_to(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    tiny_world().save_pretrained(".")
+    WorldModel.from_pretrained(tmp_path / "here")
+
+
+def test_a_full_disk_is_told_with_the_folder(folder, monkeypatch):
+    def fail(*_):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    with pytest.raises(OSError, match="world could not be written: No space left on device"):
+        tiny_world().save_pretrained(folder)
+    WorldModel.from_pretrained(folder)
 
 
 def test_saving_again_replaces_the_checkpoint(folder):

@@ -45,6 +45,18 @@ def test_a_writer_killed_halfway_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("PytorchStreamWriter failed writing file"), r"file\.txt could not be written: Pytorch"),
+        (OSError(28, "No space left on device"), r"No space left on device: '.*file\.txt'"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_files_name(tmp_path, error, message):
+    with pytest.raises(OSError, match=message), atomic_write(tmp_path / "file.txt"):
+        raise error
+
+
 def test_json_is_read_back_as_written(tmp_path):
     data = {"name": "Gesundheit – ü", "list": [1, 2.5, None], "nested": {"yes": True}}
     write_json(tmp_path / "data.json", data)

@@ -1,6 +1,8 @@
 """Tests for worldmodel/names.py."""
 
-from worldmodel.names import did_you_mean
+import pytest
+
+from worldmodel.names import did_you_mean, refuse_unknown
 
 
 def test_the_closest_name_is_offered_and_all_are_listed_in_order():
@@ -21,3 +23,12 @@ def test_an_empty_list_says_none():
 
 def test_a_name_that_is_no_string_still_gets_an_answer():
     assert did_you_mean(3, ["doom"]) == " Valid: doom."  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_gives_the_nearest_that_the_function_takes():
+    def dream(horizon: int = 3, temperature: float = 1.0, **unknown: object) -> None:
+        refuse_unknown(unknown, dream)
+
+    dream(horizon=4)
+    with pytest.raises(TypeError, match=r"dream has no option 'horizn'\. Did you mean 'horizon'\? Valid: horizon, t"):
+        dream(horizn=3)

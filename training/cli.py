@@ -4,9 +4,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from worldmodel.names import did_you_mean
+
+if TYPE_CHECKING:
+    from worldmodel.training.evaluate_model import ModelEvaluation
 
 # What each command is for; its arguments are read by the function that `_load` makes.
 COMMANDS = {
@@ -16,6 +19,7 @@ COMMANDS = {
     "train-tokenizer": "train a VQ-VAE on a store",
     "train-dynamics": "train dynamics and heads on a store's codes; the result is a world model",
     "train-agent": "train an agent with PPO in a world model's dream",
+    "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "evaluate": "play a saved agent in a real game or a dream, beside random play on the same seeds",
     "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",
 }
@@ -81,11 +85,10 @@ def _load(command: str) -> Callable[..., Any]:
         def run_train_policy(
             env: str,
             out: Path,
-            steps: int = 100_000,
-            config: Annotated[AgentConfig, tyro.conf.arg(name="ppo")] = REAL_GAME,
+            config: Annotated[AgentConfig, tyro.conf.arg(name="")] = REAL_GAME,
         ) -> None:
-            """Train PPO on the real game `env`; the agent is saved in OUT/agent."""
-            print(train_policy(env, steps, out, config=config))
+            """Train PPO on the real game `env`; the agent is saved in OUT/agent. It is not resumed."""
+            print(train_policy(env, config.steps, out, config=config))
 
         return run_train_policy
     if command == "train-tokenizer":
@@ -142,10 +145,37 @@ def _load(command: str) -> Callable[..., Any]:
             device: str = "auto",
             config: Annotated[DreamTraining, tyro.conf.arg(name="")] = DreamTraining(),  # noqa: B008
         ) -> None:
-            """Train in the dream of `world`: a shipped name, a folder or a hub id. The agent is saved in OUT/agent."""
+            """Train in the dream of `world`: a shipped name, a folder or a hub id. The agent is saved in OUT/agent.
+
+            An interrupted training does not go on: start again with another --out.
+            """
             print(train_agent(world, out, config, device=device))
 
         return run_train_agent
+    if command == "evaluate-model":
+        from worldmodel.training.evaluate_model import ModelEvaluation
+
+        def run_evaluate_model(
+            run: Annotated[str, tyro.conf.Positional],
+            data: Path,
+            out: Path = Path("runs/evaluation"),
+            i3d: Path | None = None,
+            device: str = "auto",
+            plots: bool = True,
+            config: Annotated[ModelEvaluation, tyro.conf.arg(name="")] = ModelEvaluation(),  # noqa: B008 (frozen)
+        ) -> None:
+            """Measure a world model on the test episodes of a store; OUT gets report.md, report.json and plots.
+
+            Args:
+                run: a run folder, a checkpoint folder, a shipped name or a hub id.
+                data: store of play of the game that the model was learned from.
+                i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
+                device: where the models run; "auto" takes a GPU if there is one.
+                plots: draw PNG files too, which needs matplotlib.
+            """
+            _evaluate_model(run, data, out, i3d, device, plots, config)
+
+        return run_evaluate_model
     if command == "evaluate":
 
         def run_evaluate(
@@ -153,16 +183,22 @@ def _load(command: str) -> Callable[..., Any]:
             env: str,
             episodes: int = 30,
             seed: int = 10_000,
+            world: str | None = None,
+            horizon: int | None = None,
             out: Path | None = None,
         ) -> None:
             """Mean return with its 95 % interval, beside random play on the same seeds.
 
             Args:
                 agent: folder of a saved agent.
-                env: id of a real game; the agent sees it as it saw its training, through its model's tokenizer.
+                env: id of a real game, which the agent sees as it saw its training, through its world's tokenizer; or
+                    of a dream, which it sees as it is.
+                world: name or folder of the agent's world, if that has moved since; of a dream, the world to dream of
+                    in place of the one shipped for the id.
+                horizon: steps of a dream's episode; a dream needs it, a real game has its own end.
                 out: also write the numbers to this JSON file.
             """
-            _evaluate(agent, env, episodes, seed, out)
+            _evaluate(agent, env, episodes, seed, world, horizon, out)
 
         return run_evaluate
 
@@ -175,20 +211,52 @@ def _load(command: str) -> Callable[..., Any]:
     return run_fetch_battle2
 
 
-def _evaluate(folder: Path, env: str, episodes: int, seed: int, out: Path | None) -> None:
+def _evaluate(
+    folder: Path, env: str, episodes: int, seed: int, world: str | None, horizon: int | None, out: Path | None
+) -> None:
     from dataclasses import asdict
 
-    from worldmodel.agents.evaluate import compare_with_random
+    from worldmodel.agents.evaluate import compare_with_random, is_dream
     from worldmodel.agents.sb3_agent import load_agent
     from worldmodel.files import write_json
 
     agent = load_agent(folder)
-    view = None if agent.meta.view == "real" else (agent.meta.world_model, agent.meta.view)
-    result = compare_with_random(agent, env, episodes, seed, view=view)
+    if is_dream(env):
+        if horizon is None:
+            raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
+        options: dict[str, Any] = {"obs": "latent" if agent.meta.view == "latent" else "rgb", "horizon": horizon}
+        options |= {} if world is None else {"model": world}
+    elif horizon is not None:
+        raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
+    else:
+        options = {"view": agent.view(world)}
+    result = compare_with_random(agent, env, episodes, seed, **options)
     gain, half_width = result.gain
     print(f"agent:  {result.agent}\nrandom: {result.random}\ngain:   {gain:.1f} ± {half_width:.1f}")
     if out is not None:
         write_json(out, {"agent": asdict(result.agent), "random": asdict(result.random)})
+
+
+def _evaluate_model(
+    run: str, data: Path, out: Path, i3d: Path | None, device: str, plots: bool, config: "ModelEvaluation"
+) -> None:
+    from dataclasses import asdict
+
+    from worldmodel.data import EpisodeStorage
+    from worldmodel.model import WorldModel
+    from worldmodel.training.evaluate_model import evaluate_model, find_world
+    from worldmodel.training.evaluation_report import write_evaluation
+    from worldmodel.training.plots import check_matplotlib
+
+    if plots:
+        check_matplotlib()
+    model = WorldModel.from_pretrained(find_world(run), device=device)
+    results = evaluate_model(model, EpisodeStorage.open(data), config, i3d)
+    command = f"videogen-dream evaluate-model {run} --data {data}" + ("" if i3d is None else f" --i3d {i3d}")
+    about = {"command": command, "config": asdict(config)}
+    report = write_evaluation(out, {"run": about} | results, plots)
+    print(report.read_text(encoding="utf-8"))
+    print(f"Everything is in {out}.")
 
 
 def _print_scores(scores: dict[str, float]) -> None:
@@ -199,6 +267,32 @@ def _print_scores(scores: dict[str, float]) -> None:
 def _help() -> str:
     lines = [f"  {name:16} {what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: videogen-dream COMMAND [OPTIONS]   (COMMAND --help for its options)", "", *lines])
+
+
+# What to do after Ctrl-C.
+_GOES_ON = "run the same command again to go on from the last complete state"
+_AFTER_STOP = dict.fromkeys(
+    ("train-agent", "train-policy"),
+    "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update)",
+)
+_AFTER_STOP |= dict.fromkeys(("evaluate", "fetch-battle2"), "nothing was written; run the same command again")
+
+# Options that the configs have and a command would not heed, and what to say.
+_UNHEEDED = {
+    "demo": dict.fromkeys(
+        ("--tokenizer.loop.seed", "--dynamics.loop.seed", "--agent.agent.seed"), "--seed sets that of every stage"
+    )
+    | dict.fromkeys(("--tokenizer.model.data-mean", "--tokenizer.model.data-variance"), "it is measured from the data"),
+    "train-tokenizer": dict.fromkeys(("--model.data-mean", "--model.data-variance"), "it is measured from the data"),
+}
+
+
+def _check_heeded(command: str, options: Sequence[str]) -> None:
+    """ValueError for an option that would be silently ignored."""
+    for option in options:
+        name = option.partition("=")[0].replace("_", "-")
+        if reason := _UNHEEDED.get(command, {}).get(name):
+            raise ValueError(f"{command} takes no {name}: {reason}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -219,13 +313,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import gymnasium
     import tyro
 
+    from worldmodel.errors import OutsideError
+
     try:
+        _check_heeded(command, options)
         tyro.cli(_load(command), prog=f"videogen-dream {command}", args=options)
-    except (ValueError, TypeError, OSError, FloatingPointError, gymnasium.error.Error) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, OutsideError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on from the last complete state", file=sys.stderr)
+        print(f"\nstopped; {_AFTER_STOP.get(command, _GOES_ON)}", file=sys.stderr)
         return 130
     return 0
 

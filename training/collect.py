@@ -22,7 +22,7 @@ from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
 from worldmodel.training.collect_workers import SCRIPTED, Job, Played, receive, started
 from worldmodel.training.env_options import check_options
 
-_SETTINGS = "collect.json"  # how the store was made; a store made in another way is not continued
+SETTINGS = "collect.json"  # how the store was made; a store made in another way is not continued
 
 
 def collect(
@@ -56,7 +56,7 @@ def collect(
     Raises:
         ValueError: an argument is not valid, or `out` holds something else than this collection.
         TypeError: the env has no option of a name in `env_kwargs`.
-        RuntimeError: a worker failed; holds its own words. What is stored stays.
+        OutsideError: a worker failed; holds its own words. What is stored stays.
     """
     if (episodes is None) == (steps is None):
         raise ValueError(f"give either episodes or steps, got episodes={episodes} and steps={steps}")
@@ -156,7 +156,7 @@ def _open_store(job: Job) -> EpisodeStorage:
     """The store in `job.out`, new or continued; ValueError if it was made with other settings."""
     settings = job._asdict() | {"policy": _policy_identity(job.policy)}
     del settings["out"]
-    path = job.out / _SETTINGS
+    path = job.out / SETTINGS
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     info = _store_info(job.env_id, env)
     env.close()
@@ -165,7 +165,7 @@ def _open_store(job: Job) -> EpisodeStorage:
         return EpisodeStorage.create(job.out, info)
     if not path.exists():
         raise ValueError(
-            f"{job.out} holds a store that collect did not make ({_SETTINGS} is missing). Choose another out."
+            f"{job.out} holds a store that collect did not make ({SETTINGS} is missing). Choose another out."
         )
     made_with = read_json(path)
     for name in settings.keys() | made_with.keys():

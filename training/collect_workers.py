@@ -15,6 +15,7 @@ import numpy as np
 
 from worldmodel.agents.scripted import EpsilonPolicy, Policy, RandomPolicy, StickyPolicy
 from worldmodel.data import Episode, EpisodeStorage
+from worldmodel.errors import OutsideError
 
 SCRIPTED = {"random": RandomPolicy, "sticky": StickyPolicy}
 _STEPS_BETWEEN_CHECKS = 20  # of a worker for the order to stop
@@ -65,11 +66,11 @@ def receive(connection: Connection) -> Played:
     try:
         message = connection.recv()
     except EOFError:
-        raise RuntimeError(
+        raise OutsideError(
             "a collection worker died without a word (out of memory?). What is stored stays; run collect again to go on"
         ) from None
     if isinstance(message, str):
-        raise RuntimeError(f"a collection worker failed; what is stored stays. It said:\n{message}")
+        raise OutsideError(f"a collection worker failed; what is stored stays. It said:\n{message}")
     return message
 
 
@@ -151,10 +152,10 @@ def make_player(job: Job) -> tuple[gym.Env, Callable[[int], Policy]]:
         agent = load_agent(job.policy)
         if agent.action_spec.shape != spec.shape or agent.action_spec.n != spec.n:
             raise ValueError(f"the agent in {job.policy} has {agent.action_spec}, but {job.env_id} has {spec}")
-        if agent.meta.view != "real":
+        if (view := agent.view()) is not None:
             from worldmodel.envs.wrappers import DreamView
 
-            env = DreamView(env, agent.meta.world_model, agent.meta.view)
+            env = DreamView(env, *view)
 
         def seeded(seed: int) -> Policy:
             agent.reset()

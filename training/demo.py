@@ -1,6 +1,7 @@
 """The main job in one call: play the real game, learn its dream, train an agent in it, judge it in the real game.
 
-Every stage leaves its result in the run folder and is skipped when it is there; an interrupted stage goes on.
+Every stage leaves its result in the run folder and is skipped when it is there. An interrupted stage goes on from its
+last complete state, but for the agent's, which starts anew: PPO is not resumed.
 """
 
 import json
@@ -8,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class DemoConfig:
     seed: int = 0
 
     def seeded(self) -> "DemoConfig":
-        """This config with its seed in every stage."""
+        """This config with its seed in every stage, in place of the stages' own."""
         tokenizer = replace(self.tokenizer, loop=replace(self.tokenizer.loop, seed=self.seed))
         dynamics = replace(self.dynamics, loop=replace(self.dynamics.loop, seed=self.seed))
         agent = replace(self.agent, agent=replace(self.agent.agent, seed=self.seed))
@@ -56,8 +57,11 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     """Run all stages that are not done yet; returns the path of report.md.
 
     Args:
-        out: the run folder.
-        fresh: delete the run folder first.
+        out: the run folder; new, empty, or an earlier demo's.
+        fresh: delete the earlier demo first.
+
+    Raises:
+        ValueError: `out` holds something else, or a demo of other settings and `fresh` is not set.
     """
     config, out = (config or DemoConfig()).seeded(), Path(out)
     stages = Stages(out, config, fresh)
@@ -73,6 +77,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     world = out / "dynamics" / "best"
     with stages("agent") as todo:
         if todo:
+            shutil.rmtree(out / "agent", ignore_errors=True)  # of an interrupted attempt
             train_agent(world, out / "agent", config.agent)
     with stages("judge") as todo:
         if todo:
@@ -87,31 +92,49 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
 
 
 class Stages:
-    """Which stages of a run folder are done, and how many minutes each took (stages.json)."""
+    """Which stages of a run folder are done, and how many minutes each took, all attempts together (stages.json)."""
 
     def __init__(self, out: Path, config: DemoConfig, fresh: bool) -> None:
+        _check_ours(out)
         if fresh and out.exists():
             shutil.rmtree(out)
         self._path = out / "stages.json"
         settings = json.loads(json.dumps(asdict(config)))
         if not (out / "config.json").exists():
             write_json(out / "config.json", settings)
+            write_json(self._path, {"done": [], "minutes": {}})
         elif read_json(out / "config.json") != settings:
             raise ValueError(f"{out} holds a run with other settings; use another --out, or --fresh to start over")
-        self.minutes: dict[str, float] = read_json(self._path) if self._path.exists() else {}
+        found = read_json(self._path)
+        self._done: list[str] = found["done"]
+        self.minutes: dict[str, float] = found["minutes"]
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[bool]:
         """Yields whether the stage is still to be done; when its body ends without an error, it is done."""
-        if name in self.minutes:
+        if name in self._done:
             print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
             yield False
             return
         print(f"{name} …", flush=True)
-        begin = time.monotonic()
-        yield True
-        self.minutes[name] = round((time.monotonic() - begin) / 60, 2)
-        write_json(self._path, self.minutes)
+        begin, before = time.monotonic(), self.minutes.get(name, 0.0)
+        try:
+            yield True
+            self._done.append(name)
+        finally:
+            self.minutes[name] = round(before + (time.monotonic() - begin) / 60, 2)
+            write_json(self._path, {"done": self._done, "minutes": self.minutes})
+
+
+def _check_ours(out: Path) -> None:
+    """ValueError if `out` holds anything but a demo's run: its stages would overwrite it, and --fresh delete it."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    files = [out / "config.json", out / "stages.json"]
+    config, stages = (read_json(file) if file.is_file() else None for file in files)
+    names = {field.name for field in fields(DemoConfig)}
+    if not isinstance(config, dict) or set(config) != names or not isinstance(stages, dict) or "done" not in stages:
+        raise ValueError(f"{out} holds something else than a demo's run; use another --out, or delete it yourself")
 
 
 def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str, Any]]:
@@ -122,7 +145,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
     model = WorldModel.from_pretrained(world)
     dream = evaluate(
         agent,
-        "VideoGenDream-DoomHealthGathering",
+        "VideoGenDream-Doom",  # any dream's id: the model decides what is dreamt
         64,
         seed=10_000,
         num_envs=64,
@@ -130,6 +153,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         horizon=config.agent.horizon,
         temperature=config.agent.temperature,
     )
+    dream = replace(dream, env_id=f"its dream of {model.config.env_id}")
     return [
         return_row("agent trained in the dream", real.agent, "native"),
         return_row("random", real.random, "native"),

@@ -1,9 +1,10 @@
 """What a world model has learned, measured on play that it never saw.
 
-Letters: B segments, T steps of a segment, K starts, F frames of a step, H W C pixels, h w latent grid, M slices,
-V codes.
+Letters: B segments, N any flattened set, T steps of a segment, F frames of a step, H W C pixels, h w latent grid,
+M slices, V codes.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from time import perf_counter
@@ -16,15 +17,25 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.statistics import mean_with_interval
-from worldmodel.training.metrics import nmse, psnr, ssim
+from worldmodel.training.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
 from worldmodel.training.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.training.train_tokenizer import sample_frames
 
-OPEN_LOOP_STEPS = (1, 4, 8, 16)
 SEGMENT_STEPS = 16  # of a held-out segment, as in training
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
+
+
+def check_measurable(wm: WorldModel, store: EpisodeStorage) -> None:
+    """Refuse a model that is not ready for dreaming, and play of a game with other actions than the model's."""
+    if wm.training:
+        raise ValueError("the world model is in training mode, which adds noise; call wm.prepare() first")
+    if store.info.action != wm.config.action:
+        raise ValueError(
+            f"the model's actions are {wm.config.action}, those of {store.root} are {store.info.action}; "
+            "measure it on play of the game it was learned from"
+        )
 
 
 def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
@@ -115,63 +126,66 @@ def tokenizer_scores(
     }
 
 
+def change_scores(
+    wm: WorldModel, store: EpisodeStorage, split: str, num_steps: int, seed: int = 0, small: float = 0.1
+) -> dict[str, float | None]:
+    """How well what moves survives encoding and decoding, which the mean over all pixels hides.
+
+    A pixel has changed if a channel differs by more than a tenth of the range between the last frames of two steps in a
+    row. NMSE is taken over the changed pixels of the later frame, and over the others. "small" counts only steps in
+    which something changed, but no more than the share `small` of the pixels: there the camera stands still, and what
+    moves is small. None where there is no such pixel.
+    """
+    batch = store.batch(store.sample_ids(num_steps, 1, np.random.default_rng(seed), split))
+    _, seen = encode_decode(wm.tokenizer, batch.frames, wm.device)
+    truth, seen = batch.frames[:, 1, -1], seen[:, 1, -1]  # (N, H, W, C)
+    changed = changed_pixels(batch.frames[:, 0, -1], truth)
+    share_N = changed.float().mean((1, 2))
+    is_small = (share_N > 0) & (share_N <= small)
+    variance = wm.tokenizer.config.data_variance
+    return {
+        "changed_share": float(share_N.mean()),
+        "nmse_changed": masked_nmse(truth, seen, changed, variance),
+        "nmse_unchanged": masked_nmse(truth, seen, ~changed, variance),
+        "small_steps": int(is_small.sum()),
+        "nmse_changed_small": masked_nmse(truth, seen, changed & is_small[:, None, None], variance),
+    }
+
+
 # --- dynamics --------------------------------------------------------------------------------------------------------
-
-
-def open_loop(
-    wm: WorldModel,
-    store: EpisodeStorage,
-    split: str,
-    num_starts: int,
-    context_steps: int,
-    temperature: float,
-    seed: int = 0,
-    num_steps: int = max(OPEN_LOOP_STEPS),
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Dream on from real starts with the recorded actions, and cut out what happened in truth.
-
-    Returns: real frames, their reconstructions and the dream, each (K, context_steps + num_steps, F, H, W, C) uint8 on
-        the CPU; the dream's context steps are reconstructions.
-    """
-    rng = np.random.default_rng(seed)
-    # n given or dreamt steps lie between n - 1 actions.
-    batch = store.batch(store.sample_ids(num_starts, context_steps + num_steps - 1, rng, split))
-    _, reconstruction = encode_decode(wm.tokenizer, batch.frames, wm.device)
-    last = context_steps - 1
-    rollout = wm.imagine(
-        batch.frames[:, :context_steps],
-        batch.actions[:, last:],
-        context_actions=batch.actions[:, :last],
-        signals=batch.signals[:, last],
-        seeds=range(seed, seed + num_starts),
-        temperature=temperature,
-    )
-    dream = torch.cat((reconstruction[:, :context_steps], rollout.frames.cpu()), dim=1)
-    return batch.frames, reconstruction, dream
-
-
-def open_loop_scores(real: Tensor, reconstruction: Tensor, dream: Tensor) -> dict[str, Any]:
-    """PSNR in dB of dreams from `open_loop` at some steps after the context.
-
-    Beside it stand copying the last given frame, which a useful dream beats, and the tokenizer's reconstruction of the
-    truth, which no dream can be expected to beat.
-    """
-    context_steps = real.shape[1] - max(OPEN_LOOP_STEPS)
-    last_frame = real[:, context_steps - 1, -1:]  # (K, 1, H, W, C)
-    scores: dict[str, Any] = {"step": list(OPEN_LOOP_STEPS), "dream_psnr_db": [], "copy_psnr_db": []}
-    scores["reconstruction_psnr_db"] = []
-    for step in OPEN_LOOP_STEPS:
-        truth = real[:, context_steps + step - 1]  # (K, F, H, W, C)
-        scores["dream_psnr_db"].append(psnr(truth, dream[:, context_steps + step - 1]))
-        scores["copy_psnr_db"].append(psnr(truth, last_frame.expand_as(truth)))
-        scores["reconstruction_psnr_db"].append(psnr(truth, reconstruction[:, context_steps + step - 1]))
-    return scores
 
 
 def dynamics_scores(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
     """The `code_scores` of a batch, and how much was measured."""
     counted = {"segments": len(batch.codes), "steps": int(batch.padding_mask.sum())}
     return counted | code_scores(wm, batch, mean_losses(wm, batch)["codes"])
+
+
+def prior_scores(wm: WorldModel, batch: CodeBatch, train: CodeBatch) -> dict[str, float]:
+    """The `dynamics_scores`, what they mean per frame, and what predicting "no change" and nothing at all would cost.
+
+    `train` tells how many codes are to be expected to stay from one step to the next (`copy_bits`).
+    """
+    tokenizer = wm.tokenizer
+    h, w = tokenizer.grid
+    codes_per_frame = h * w * tokenizer.num_slices / wm.frames_per_step
+    scores = dynamics_scores(wm, batch)
+    kept = {name: float(_kept(part)) for name, part in (("held_out", batch), ("train", train))}
+    scores |= {
+        "codes_per_frame": codes_per_frame,
+        "bits_per_frame": scores["bits_per_code"] * codes_per_frame,
+        "uniform_bits_per_code": math.log2(tokenizer.num_codes),
+        "codes_kept": kept["held_out"],
+    }
+    if 0.0 < kept["train"] < 1.0:
+        scores["copy_bits_per_code"] = copy_bits(kept["held_out"], kept["train"], tokenizer.num_codes)
+        scores["copy_bits_per_frame"] = scores["copy_bits_per_code"] * codes_per_frame
+    return scores
+
+
+def _kept(batch: CodeBatch) -> Tensor:
+    """Share of codes that are the same as at the same place one step before."""
+    return (batch.codes[:, 1:] == batch.codes[:, :-1])[batch.padding_mask].float().mean()
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------

@@ -68,6 +68,38 @@ def nmse(frames: Tensor, reconstruction: Tensor, variance: float) -> float:
     return float((a - b).square().mean() / variance)
 
 
+def changed_pixels(before: Tensor, after: Tensor, threshold: float = 0.1) -> Tensor:
+    """Where something moved: a channel differs by more than `threshold` of the whole range.
+
+    Args:
+        before, after: (..., H, W, C), both uint8 in [0, 255] or both float in [0, 1].
+
+    Returns: (..., H, W) bool.
+    """
+    a, b = _unit_range(before, after)
+    return ((a - b).abs() > threshold).any(-1)
+
+
+def masked_nmse(frames: Tensor, reconstruction: Tensor, mask: Tensor, variance: float) -> float | None:
+    """`nmse` over the pixels in `mask` (..., H, W) bool alone; None if there is none."""
+    return nmse(frames[mask][:, None], reconstruction[mask][:, None], variance) if mask.any() else None
+
+
+def copy_bits(kept: float, expected: float, num_codes: int) -> float:
+    """Bits per code of a prior that says "the code stays as it was", the least that a model must beat.
+
+    It gives the old code the probability `expected` and spreads the rest evenly over the V - 1 others.
+
+    Args:
+        kept: share of the codes that did stay, in [0, 1].
+        expected: share of the codes that the prior expects to stay, in (0, 1).
+        num_codes: V.
+    """
+    if not 0.0 < expected < 1.0:
+        raise ValueError(f"expected must be in (0, 1), or one surprise costs infinitely many bits; got {expected}")
+    return -kept * math.log2(expected) - (1.0 - kept) * math.log2((1.0 - expected) / (num_codes - 1))
+
+
 def perplexity(counts: Tensor) -> Tensor:
     """exp of the entropy of code use: the number of codes that would do the same work if used equally often.
 
@@ -136,6 +168,17 @@ def best_f1_threshold(scores: Tensor, labels: Tensor) -> float | None:
     # A threshold takes all scores equal to it, so only the last of a run of equal scores is a choice.
     f1_N[:-1].masked_fill_(ordered[:-1] == ordered[1:], -1.0)
     return ordered[f1_N.argmax()].item()
+
+
+def r_squared(predicted: Tensor, truth: Tensor) -> float:
+    """Share of the variance of (N, A) float values that predictions explain, mean over the columns that vary.
+
+    Returns: at most 1; 0 for predicting the mean; NaN if nothing varies.
+    """
+    variance_A = truth.double().var(0, correction=0)
+    error_A = (predicted.double() - truth.double()).square().mean(0)
+    varies = variance_A > 0
+    return float((1.0 - error_A[varies] / variance_A[varies]).mean())
 
 
 def bits(nats: float) -> float:

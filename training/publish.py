@@ -3,8 +3,12 @@
 python -m worldmodel.training.publish runs/dynamics/best runs/data worldmodel/pretrained/doom-hg
 """
 
-import os
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -12,7 +16,12 @@ import tyro
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import read_json
 from worldmodel.model import WorldModel
+from worldmodel.training.collect import SETTINGS
 from worldmodel.training.report import machine, world_report
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
+
+_PLAY = {"random": "random play", "sticky": "sticky random play"}
 
 
 def publish(world: Path, data: Path, target: Path, /, notes: str = "") -> Path:
@@ -28,18 +37,23 @@ def publish(world: Path, data: Path, target: Path, /, notes: str = "") -> Path:
     store = EpisodeStorage.open(data)
     report = world_report(model, store)
     run = read_json(world.parent / "config.json")
-    card = _card(target.name, model, report, run, notes)
+    collected = read_json(data / SETTINGS) if (data / SETTINGS).exists() else None
+    card = _card(target.name, model, report, run, collected, notes)
     return WorldModel.from_pretrained(world, dtype=torch.bfloat16).save_pretrained(target, card)
 
 
-def _card(name: str, model: WorldModel, report: dict, run: dict, notes: str) -> str:
+def _card(name: str, model: WorldModel, report: dict, run: dict, collected: dict | None, notes: str) -> str:
     config, about, facts = model.config, machine(), report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
     tokenizer_run = read_json(Path(run["tokenizer"]).parent / "config.json")
     env = config.env_id
+    play = "recorded play"
+    if collected is not None:
+        play = _PLAY.get(collected["policy"], f"play of a trained {collected['policy']}")
+        play += f" with {collected['epsilon']:.0%} random actions" if collected["epsilon"] else ""
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
-        ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, sticky random"),
+        ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),
         ("parameters", f"{size:.1f} M, bfloat16"),
         ("reconstruction, test episodes", f"NMSE {picture['nmse']:.3f}, PSNR {picture['psnr_db']:.1f} dB"),
         ("bits per code, test episodes", f"{dynamics['bits_per_code']:.2f}"),
@@ -53,12 +67,11 @@ def _card(name: str, model: WorldModel, report: dict, run: dict, notes: str) -> 
         if isinstance(score, dict) and score.get("auroc") is not None:
             rows.append((f"{head.replace('_', ' ')}, AUROC on test episodes", f"{score['auroc']:.2f}"))
     lines = [f"| {what} | {value} |" for what, value in rows]
-    seed = run["loop"]["seed"]
     return "\n".join(
         [
             f"# {name}",
             "",
-            f"A world model of `{env}`, learned by VideoGenDream from random play. {notes}".rstrip(),
+            f"A world model of `{env}`, learned by VideoGenDream from {play}. {notes}".rstrip(),
             "",
             f"Actions: {', '.join(config.action.names)}. Signals: {', '.join(config.signal_names)}. "
             f"Reward: {config.reward}.",
@@ -70,10 +83,9 @@ def _card(name: str, model: WorldModel, report: dict, run: dict, notes: str) -> 
             "How to repeat it:",
             "",
             "```sh",
-            f"videogen-dream collect --env {env} --out runs/data --steps {facts['steps'] // 1000 * 1000}",
-            f"videogen-dream train-tokenizer --data runs/data --loop.steps {tokenizer_run['loop']['steps']}",
-            "videogen-dream train-dynamics --data runs/data --tokenizer runs/tokenizer/best "
-            f"--loop.steps {run['loop']['steps']} --loop.seed {seed}",
+            _collect_command(env, facts["episodes"], collected),
+            _command("train-tokenizer --data runs/data", tokenizer_run, TokenizerTraining()),
+            _command("train-dynamics --data runs/data --tokenizer runs/tokenizer/best", run, DynamicsTraining()),
             f"python -m worldmodel.training.publish runs/dynamics/best runs/data worldmodel/pretrained/{name}",
             "```",
             "",
@@ -83,6 +95,43 @@ def _card(name: str, model: WorldModel, report: dict, run: dict, notes: str) -> 
     )
 
 
+def _collect_command(env: str, episodes: int, collected: dict | None) -> str:
+    """What records the same play: episode i depends on the seed, i and these settings alone."""
+    if collected is None:
+        return "# put the recorded play into runs/data"
+    words = ["videogen-dream", "collect", "--env", env, "--out", "runs/data", "--episodes", str(episodes)]
+    scripted = collected["policy"] in _PLAY
+    words += ["--policy", collected["policy"] if scripted else "AGENT", "--epsilon", str(collected["epsilon"])]
+    words += ["--seed", str(collected["seed"])]
+    options = [f"{name}={json.dumps(value)}" for name, value in collected["env_kwargs"].items()]
+    words += ["--env-kwargs", *options] if options else []
+    return shlex.join(words)
+
+
+def _command(command: str, run: Mapping[str, Any], defaults: Any) -> str:
+    """The command with every setting of a run's config.json that differs from today's defaults, and with its seed."""
+    usual = json.loads(json.dumps(asdict(defaults)))
+    for name in ("data_mean", "data_variance"):
+        usual["model"].pop(name, None)  # of the tokenizer: measured from the data
+    words = [word for option in _differing(run, usual) for word in option]
+    if "--loop.seed" not in words:
+        words += ["--loop.seed", str(run["loop"]["seed"])]
+    return f"videogen-dream {command} {shlex.join(words)}"
+
+
+def _differing(run: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    """Options of the command line for the values of `run` that are not the usual ones, each as its words."""
+    for name, value in usual.items():
+        found = run.get(name, value)
+        option = f"{prefix}{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            yield from _differing(found, value, f"{option}.")
+        elif found != value and isinstance(found, bool):
+            *groups, last = option.split(".")
+            yield ["--" + ".".join([*groups, last if found else f"no-{last}"])]
+        elif found != value:
+            yield [f"--{option}", *map(str, found if isinstance(found, list) else [found])]
+
+
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
     print(tyro.cli(publish))

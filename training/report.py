@@ -14,17 +14,18 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write, write_json
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
+from worldmodel.training.dreams import dream_along, eventful_segments, open_loop, open_loop_scores
 from worldmodel.training.measure import (
+    check_measurable,
     dataset_facts,
     dream_speed,
     dynamics_scores,
     encode_segments,
-    open_loop,
-    open_loop_scores,
     real_codes,
     tokenizer_scores,
 )
 from worldmodel.training.scores import code_use, head_scores
+from worldmodel.training.tables import strict, table
 from worldmodel.training.video import dream_vs_real
 
 if TYPE_CHECKING:
@@ -57,13 +58,7 @@ def world_report(
 
     Returns: the sections "dataset", "tokenizer", "open_loop", "dynamics", "heads" and "speed" of `write_report`.
     """
-    if wm.training:
-        raise ValueError("the world model is in training mode, which adds noise; call wm.prepare() first")
-    if store.info.action != wm.config.action:
-        raise ValueError(
-            f"the model's actions are {wm.config.action}, those of {store.root} are {store.info.action}; "
-            "measure it on play of the game it was learned from"
-        )
+    check_measurable(wm, store)
     held_out = encode_segments(wm, store, split, max_segments, seed)
     validation = None
     if len(store.split("validation")):
@@ -72,7 +67,7 @@ def world_report(
         "dataset": dataset_facts(store),
         "tokenizer": tokenizer_scores(wm, store, split, max_segments, seed)
         | code_use(real_codes(held_out), wm.tokenizer.num_codes),
-        "open_loop": open_loop_scores(*open_loop(wm, store, split, num_starts, context_steps, temperature, seed))
+        "open_loop": open_loop_scores(open_loop(wm, store, split, num_starts, context_steps, temperature, seed))
         | {"starts": num_starts, "context_steps": context_steps, "temperature": temperature},
         "dynamics": dynamics_scores(wm, held_out),
         "heads": head_scores(wm, held_out, validation),
@@ -107,9 +102,14 @@ def write_dream_vs_real(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> list[Path]:
-    """Write `path`.mp4 and `path`.gif: held-out starts and recorded actions, real on the left, dream on the right."""
-    real, _, dream = open_loop(wm, store, split, episodes, context_steps, temperature, seed)
-    return dream_vs_real(real.numpy(), dream.numpy(), context_steps, path)
+    """Write `path`.mp4 and `path`.gif: held-out starts and recorded actions, real on the left, dream on the right.
+
+    The starts are drawn where a rare positive reward follows in the recorded play (`eventful_segments`), so that there
+    is something to see; how the dream looks plays no part. The measured open-loop numbers come from all starts alike.
+    """
+    segments = eventful_segments(store, split, episodes, context_steps, seed=seed)
+    dreams = dream_along(wm, store, segments, context_steps, temperature, seed)
+    return dream_vs_real(dreams.real.numpy(), dreams.dream.numpy(), context_steps, path)
 
 
 def return_row(policy: str, played: "Evaluation", unit: str) -> dict[str, Any]:
@@ -149,22 +149,8 @@ def write_report(folder: str | Path, data: Mapping[str, Any]) -> Path:
     title = data.get("dataset", {}).get("env_id", "world model")
     with atomic_write(folder / "report.md") as temporary:
         temporary.write_text("\n\n".join([f"# Report: {title}", *parts]) + "\n", encoding="utf-8")
-    write_json(folder / "report.json", _strict(data))
+    write_json(folder / "report.json", strict(data))
     return folder / "report.md"
-
-
-def _strict(value: Any) -> Any:
-    """JSON knows no infinity (the interval of a single episode) and no NaN: null."""
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def _interval(mean: float, half_width: float) -> str:
@@ -179,7 +165,7 @@ def _run(run: Mapping[str, Any]) -> str:
     text = f"Made by `{run['command']}` with seed {run['seed']}."
     if minutes := run.get("minutes"):
         rows = [[stage, f"{value:.1f}"] for stage, value in minutes.items()]
-        text += "\n\n" + _table(["stage", "minutes"], [*rows, ["**total**", f"**{sum(minutes.values()):.1f}**"]])
+        text += "\n\n" + table(["stage", "minutes"], [*rows, ["**total**", f"**{sum(minutes.values()):.1f}**"]])
     return text
 
 
@@ -194,13 +180,15 @@ def _returns(rows: list[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     header = ["policy", "played in", "episodes", "return per episode, mean ± 95 %", "reward unit"]
-    return "## Returns\n\n" + _table(header, cells)
+    return "## Returns\n\n" + table(header, cells)
 
 
 def _video(name: str) -> str:
     return (
         "## Dream beside reality\n\nThe same start and the same recorded actions: the game on the left, the model on "
-        f"the right. Blue border: given context. Orange: prediction.\n\n![dream beside reality]({name})"
+        "the right. Blue border: given context. Orange: prediction. The starts are drawn from held-out play in which a "
+        "rare positive reward comes 4 to 14 steps after the context (from all held-out play where there is none).\n\n"
+        f"![dream beside reality]({name})"
     )
 
 
@@ -222,7 +210,7 @@ def _dataset(facts: Mapping[str, Any]) -> str:
     ]
     for name, count in facts.get("actions", {}).items():
         rows.append([f"action {name}", f"{count:,} steps ({count / steps:.1%})"])
-    return "## Data\n\n" + _table(["", "value"], rows)
+    return "## Data\n\n" + table(["", "value"], rows)
 
 
 def _tokenizer(scores: Mapping[str, Any]) -> str:
@@ -233,7 +221,7 @@ def _tokenizer(scores: Mapping[str, Any]) -> str:
         [f"codes in use of {scores['num_codes']}, per slice", _per_slice(scores["codes_in_use"])],
         ["perplexity of the codes, per slice", _per_slice(scores["perplexity"])],
     ]
-    return f"## Tokenizer\n\nOn {scores['steps']:,} held-out steps.\n\n" + _table(["", "value"], rows)
+    return f"## Tokenizer\n\nOn {scores['steps']:,} held-out steps.\n\n" + table(["", "value"], rows)
 
 
 def _open_loop(scores: Mapping[str, Any]) -> str:
@@ -243,7 +231,7 @@ def _open_loop(scores: Mapping[str, Any]) -> str:
     rows = [[kind, *(f"{value:.2f}" for value in scores[key])] for kind, key in kinds.items()]
     return (
         f"## Open-loop dreams\n\n{scores['starts']} held-out starts, {scores['context_steps']} steps of context, "
-        f"recorded actions, temperature {scores['temperature']:g}.\n\n" + _table(header, rows)
+        f"recorded actions, temperature {scores['temperature']:g}.\n\n" + table(header, rows)
     )
 
 
@@ -253,7 +241,7 @@ def _dynamics(scores: Mapping[str, Any]) -> str:
         rows.append(
             ["loss with another segment's actions / with the true ones", f"{scores['shuffled_action_ratio']:.3f}"]
         )
-    return f"## Dynamics\n\nOn {scores['steps']:,} held-out steps.\n\n" + _table(["", "value"], rows)
+    return f"## Dynamics\n\nOn {scores['steps']:,} held-out steps.\n\n" + table(["", "value"], rows)
 
 
 def _heads(scores: Mapping[str, Any]) -> str:
@@ -262,7 +250,7 @@ def _heads(scores: Mapping[str, Any]) -> str:
     for key, head in scores.items():
         f1_cell = f"{head['f1']:.3f} (from {head['threshold']:.3g})" if head.get("f1") is not None else "not measured"
         rows.append([names[key], f"{head['events']:,} of {head['steps']:,}", f"{head['auroc']:.3f}", f1_cell])
-    return "## Heads\n\n" + _table(["event", "held-out steps that have it", "AUROC", "F1 (threshold)"], rows)
+    return "## Heads\n\n" + table(["event", "held-out steps that have it", "AUROC", "F1 (threshold)"], rows)
 
 
 def _speed(speeds: Mapping[str, Any]) -> str:
@@ -270,7 +258,7 @@ def _speed(speeds: Mapping[str, Any]) -> str:
         ["codes and rewards only", f"{speeds['env_steps_per_second']:,.0f} env steps/s"],
         ["with decoded frames", f"{speeds['env_steps_per_second_with_frames']:,.0f} env steps/s"],
     ]
-    return f"## Speed\n\n{speeds['rows']} dreams at once, all together.\n\n" + _table(["", "value"], rows)
+    return f"## Speed\n\n{speeds['rows']} dreams at once, all together.\n\n" + table(["", "value"], rows)
 
 
 # In the order of the report.

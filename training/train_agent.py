@@ -1,14 +1,14 @@
 """Train an agent in a dream: PPO on a vector of dreams, saved so that it can play the real game."""
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worldmodel import checkpoint
-from worldmodel.agents.sb3 import train_ppo
+from worldmodel.agents.sb3 import is_trained, train_ppo
 from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
-from worldmodel.model import WorldModel
+from worldmodel.envs.dream_vector_env import DreamVectorEnv, load_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,20 +27,22 @@ def train_agent(
 ) -> Path:
     """Train in the dream of `world` (a shipped name, a folder, a hub id); returns the agent's folder `out/agent`.
 
-    The agent sees decoded frames, and the real game through the same tokenizer (`DreamView`).
+    The agent sees decoded frames, and the real game through the same tokenizer (`DreamView`). An agent that `out`
+    already holds, finished, is kept; any other there is refused (see `train_ppo`).
     """
     config = config or DreamTraining()
-    model = WorldModel.from_pretrained(world, device=device)
-    known = (
-        str(world)
-        if str(world) in checkpoint.shipped()
-        else str(Path(world).resolve())
-        if Path(world).exists()
-        else str(world)
-    )
+    folder = checkpoint.resolve(world)
+    model = load_model(folder, device)
+    home = str(folder.resolve()) if folder == Path(world) else str(world)  # shipped names and hub ids work anywhere
+    meta = AgentMeta(env_id=model.config.env_id, view="rgb", world_model=home)
+    weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    about = {"horizon": config.horizon, "temperature": config.temperature, "world_sha256": weights}
+    if is_trained(out, config.agent, meta, about):
+        print(f"agent: {out} has its {config.agent.steps:,} steps already")
+        return Path(out) / "agent"
     envs = DreamVectorEnv(config.agent.num_envs, model, horizon=config.horizon, temperature=config.temperature)
     try:
-        train_ppo(envs, config.agent, out, AgentMeta(env_id=model.config.env_id, view="rgb", world_model=known))
+        train_ppo(envs, config.agent, out, meta, about=about)
     finally:
         envs.close()
     return Path(out) / "agent"

@@ -7,14 +7,16 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from worldmodel.files import read_json, write_json
+from worldmodel.files import naming_failures, read_json, write_json
 from worldmodel.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -66,19 +68,22 @@ def save(
     """Write a checkpoint folder, whole or not at all.
 
     Args:
+        folder: new, empty, or a checkpoint of the same kind, which is replaced with all that is in its folder.
         kind: "world_model" or "tokenizer".
         config: a dataclass.
         modules: prefix -> module; their state goes to model.safetensors as "prefix.name".
         starts: encoded start segments, if the checkpoint is to be dreamt from without a data set.
         card: text of README.md.
+
+    Raises:
+        FileExistsError: the folder holds something else; nothing is touched.
+        OSError: it could not be written; what was there before still is.
     """
     from safetensors.torch import save_file
 
     folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    _check_replaceable(folder, kind)
+    with naming_failures(folder), _replacing(folder.resolve()) as temporary:
         save_file(
             {
                 f"{prefix}.{name}": tensor.detach().cpu().contiguous()
@@ -95,15 +100,45 @@ def save(
         write_json(
             temporary / "config.json", {"format_version": FORMAT_VERSION, "kind": kind} | dataclasses.asdict(config)
         )
-        # A folder cannot be replaced in one move: put the old one aside first, so that one of the two always stands.
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    return folder
+
+
+def _check_replaceable(folder: Path, kind: str) -> None:
+    """FileExistsError if `folder` holds anything but a checkpoint of this kind."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    config = folder / "config.json"
+    about = read_json(config) if config.is_file() else None
+    if not isinstance(about, dict) or "format_version" not in about or about.get("kind") != kind:
+        raise FileExistsError(
+            f"{folder} holds something else than a {kind.replace('_', ' ')}, and saving would delete it. "
+            "Choose another folder, or empty this one"
+        )
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `folder` on success; on any error the old one stays.
+
+    A folder cannot be replaced in one move: the old one is put aside first, and put back if the second move fails.
+    The work is done in a hidden folder of a name of its own, so nothing that a killed process left can be in the way.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    fresh, aside = work / "new", work / "old"
+    try:
+        fresh.mkdir()
+        yield fresh
         if folder.exists():
             os.replace(folder, aside)
-        os.replace(temporary, folder)
-        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(fresh, folder)
+    except BaseException:
+        if aside.exists() and not folder.exists():
+            os.replace(aside, folder)
+        raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+        if folder.exists() or not aside.exists():  # else `aside` is the only copy
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:

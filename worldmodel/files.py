@@ -18,12 +18,28 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        with naming_failures(path):
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_failures(path: str | Path) -> Iterator[None]:
+    """Whatever a library raises where a file cannot be written (a full disk) becomes an OSError that names `path`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
+    except (RuntimeError, SafetensorError) as error:  # torch's and safetensors' names for a failed write
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def write_json(path: str | Path, data: Any) -> None:

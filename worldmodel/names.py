@@ -1,7 +1,9 @@
 """What to say when a name is unknown: the nearest valid ones."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
@@ -13,3 +15,10 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     close = get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
     hint = next((f" Did you mean {n!r}?" for n in names if close and n.lower() == close[0]), "")
     return f"{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any]) -> None:
+    """Raise TypeError with the nearest valid name for what the last parameter of `taker`, ``**unknown``, has caught."""
+    for name in unknown:
+        options = [parameter for parameter in inspect.signature(taker).parameters if parameter != "unknown"]
+        raise TypeError(f"{taker.__name__} has no option {name!r}.{did_you_mean(name, options)}")

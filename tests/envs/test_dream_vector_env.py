@@ -289,6 +289,19 @@ def test_bad_options_are_told_the_valid_ones(options, message):
         make(**options)
 
 
+@pytest.mark.parametrize("make_env", [gym.make, gym.make_vec])
+def test_an_unknown_option_gives_the_nearest(make_env):
+    with pytest.raises(TypeError, match=r"has no option 'horizn'\. Did you mean 'horizon'\?"):
+        make_env("VideoGenDream-Doom", model=tiny_world(), horizn=3)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:x", "cuda:99"])
+def test_a_device_that_is_not_here_gives_those_that_are(tmp_path, device):
+    folder = tiny_world().save_pretrained(tmp_path / "world")
+    with pytest.raises(ValueError, match=rf"no device '{device}' here\..*Valid: auto, cpu"):
+        DreamVectorEnv(2, folder, device=device)
+
+
 def test_an_unknown_model_is_named():
     with pytest.raises(FileNotFoundError, match="doom-hgss"):
         DreamVectorEnv(2, "doom-hgss")

@@ -205,5 +205,15 @@ def test_too_few_seeds_are_refused():
         ThreadVectorEnv(ToyGame, 3).reset(seed=[1, 2])
 
 
+@pytest.mark.parametrize("actions", [np.zeros(2, np.int64), np.zeros(4, np.int64), [0, 1], 0, None])
+def test_another_number_of_actions_than_envs_is_refused_and_nothing_steps(actions):
+    envs = ThreadVectorEnv(ToyGame, 3)
+    envs.reset(seed=0)
+    left = [env.left for env in envs.envs]
+    with pytest.raises(gym.error.InvalidAction, match="one action for each of 3 envs, got"):
+        envs.step(actions)
+    assert [env.left for env in envs.envs] == left
+
+
 def test_the_toy_game_has_the_frames_this_file_assumes():
     assert ToyGame().reset(seed=0)[1]["frames"].shape == FRAMES

@@ -6,6 +6,7 @@ from tests.tiny import tiny_world
 from tests.training.counting_game import GAME_ID
 from tests.training.recorded import recorded_store
 from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.training import cli
 from worldmodel.training.cli import COMMANDS, main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
@@ -49,6 +50,62 @@ def test_collect_hands_options_to_the_env(tmp_path, capsys):
     assert main([*usual, "--env-kwargs", "fails=false", "step_seconds=0.001"]) == 0
     settings = json.loads((tmp_path / "data" / "collect.json").read_text())
     assert settings["env_kwargs"] == {"fails": False, "step_seconds": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "reason"),
+    [
+        (["train-policy", "--env", "Toy", "--out", "x"], "--ppo.steps", "ppo.steps"),
+        (["demo"], "--dynamics.loop.seed", "--seed sets that of every stage"),
+        (["demo"], "--tokenizer.loop.seed=3", "--seed sets that of every stage"),
+        (["demo"], "--agent.agent.seed", "--seed sets that of every stage"),
+        (["demo"], "--tokenizer.model.data_variance", "measured from the data"),
+        (["train-tokenizer", "--data", "x"], "--model.data-mean", "measured from the data"),
+        (["train-tokenizer", "--data", "x"], "--model.data-variance", "measured from the data"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(command, option, reason, capsys):
+    try:
+        code = main([*command, option, "3"])
+    except SystemExit as stop:  # tyro knows no such option
+        code = stop.code
+    assert code == 2 and reason in capsys.readouterr().err
+
+
+def test_a_failure_outside_is_told_as_an_error(tmp_path, capsys):
+    usual = ["collect", "--env", GAME_ID, "--out", str(tmp_path / "data"), "--episodes", "3", "--workers", "1"]
+    assert main([*usual, "--env-kwargs", "fails=true"]) == 2
+    assert "\nerror: a collection worker failed; what is stored stays" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_here_is_told(tmp_path, capsys):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    assert main(["train-agent", "--world", str(world), "--out", str(tmp_path / "agent"), "--device", "gpu"]) == 2
+    assert "no device 'gpu' here" in capsys.readouterr().err and not (tmp_path / "agent").exists()
+
+
+@pytest.mark.parametrize(("command", "advice"), [("train-agent", "another --out"), ("collect", "to go on")])
+def test_ctrl_c_tells_what_to_do_next(command, advice, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_load", stop)
+    assert main([command]) == 130
+    assert advice in capsys.readouterr().err
+
+
+def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
+    folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=config), device="cpu")
+    usual = ["evaluate", str(folder), "--env", "VideoGenDream-Doom", "--episodes", "3"]
+    assert main(usual) == 2
+    assert "give --horizon" in capsys.readouterr().err
+    out = tmp_path / "scores.json"
+    assert main([*usual, "--horizon", "5", "--world", str(world), "--out", str(out)]) == 0
+    assert max(json.loads(out.read_text())["agent"]["lengths"]) <= 5
+    assert main(["evaluate", str(folder), "--env", "VideoGenReal-Doom", "--horizon", "5"]) == 2
+    assert "--horizon is for dreams" in capsys.readouterr().err
 
 
 def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):

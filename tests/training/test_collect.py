@@ -14,6 +14,7 @@ import pytest
 
 from tests.training.counting_game import GAME_ID
 from worldmodel.data import EpisodeStorage
+from worldmodel.errors import OutsideError
 from worldmodel.training.collect import _Plan, _policy_identity, collect
 from worldmodel.training.collect_stats import read_returns
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
@@ -169,7 +170,7 @@ def test_a_stopped_collection_is_loadable_and_goes_on(ten_episodes, tmp_path, st
 
 
 def test_a_failing_worker_is_quoted_and_what_is_stored_stays(tmp_path):
-    with pytest.raises(RuntimeError, match="ArithmeticError: the game is broken"):
+    with pytest.raises(OutsideError, match="ArithmeticError: the game is broken"):
         collect(GAME_ID, tmp_path, episodes=3, workers=1, env_kwargs={"fails": True})
     assert len(EpisodeStorage.open(tmp_path)) == 1
 
@@ -184,6 +185,9 @@ class FakeAgent:
         self.action_spec = spec
         self.meta = SimpleNamespace(view="real", world_model="a-model")
         self.calls = []
+
+    def view(self):
+        return None if self.meta.view == "real" else (self.meta.world_model, self.meta.view)
 
     def reset(self, rows=None) -> None:
         self.calls.append("reset")

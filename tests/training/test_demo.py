@@ -2,13 +2,15 @@ import json
 
 import pytest
 
+from tests.tiny import tiny_world
+from worldmodel.agents.evaluate import Comparison, Evaluation
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.dynamics import GPTConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training import demo as module
 from worldmodel.training.demo import DemoConfig, Stages, demo
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.train_agent import DreamTraining
+from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
@@ -40,6 +42,58 @@ def test_a_stage_that_failed_is_not_done(tmp_path):
         assert not todo
     with again("tokenizer") as todo:
         assert todo
+
+
+def test_the_minutes_of_all_attempts_at_a_stage_count(tmp_path, monkeypatch):
+    clock = iter([0, 120, 1000, 1060])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, SMALL, fresh=False)("tokenizer"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, SMALL, fresh=False)
+    assert again.minutes == {"tokenizer": 2.0}
+    with again("tokenizer") as todo:
+        assert todo
+    assert Stages(tmp_path, SMALL, fresh=False).minutes == {"tokenizer": 3.0}
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("config", [None, "{}", '{"steps": 3}'])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh, config):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "thesis.txt").write_text("precious")
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="something else than a demo's run; use another --out"):
+        demo(tmp_path, SMALL, fresh=fresh)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_interrupted_agent_stage_starts_anew(tmp_path, monkeypatch):
+    stages = Stages(tmp_path, SMALL.seeded(), fresh=False)
+    for name in ("collect", "tokenizer", "dynamics"):
+        with stages(name):
+            pass
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "metrics.jsonl").write_text("of the first attempt")
+
+    def train(world, out, config):
+        assert not out.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_agent", train)
+    with pytest.raises(KeyboardInterrupt):
+        demo(tmp_path, SMALL)
+
+
+def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    agent = train_agent(world, tmp_path / "agent", SMALL.agent, device="cpu")
+    real = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "compare_with_random", lambda *_, **__: Comparison(real, real))
+        rows = module._judge(agent, world, SMALL)
+    assert rows[-1]["env_id"] == "its dream of VideoGenReal-DoomHealthGathering"
 
 
 def test_a_run_with_other_settings_is_not_continued(tmp_path):

@@ -4,22 +4,24 @@ import math
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
-from worldmodel.model import Rollout, WorldModel
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+from worldmodel.model import WorldModel
 from worldmodel.training import measure
 from worldmodel.training.measure import (
+    change_scores,
     dataset_facts,
     dream_speed,
     dynamics_scores,
     encode_segments,
     held_out_segments,
-    open_loop,
-    open_loop_scores,
+    prior_scores,
     tokenizer_scores,
 )
 
@@ -95,45 +97,61 @@ def test_tokenizer_scores_of_a_constant_error_by_hand(store):
     assert 0.5 < scores["ssim"] < 1.0
 
 
+def moving_dot_store(root, big_jump_at=None):
+    """Ten steps of a black picture on which a 2 x 2 white dot walks right; all turns grey at step `big_jump_at`."""
+    info = StoreInfo(
+        env_id="Dot", frames_per_step=2, height=16, width=16, channels=3, action=ActionSpec(kind="discrete", n=3)
+    )
+    frames = np.zeros((11, 2, 16, 16, 3), np.uint8)
+    for t in range(11):
+        frames[t, :, 4:6, t : t + 2] = 255
+    if big_jump_at is not None:
+        frames[big_jump_at:] = 100
+    store = EpisodeStorage.create(root, info)
+    store.append(
+        Episode(
+            frames=frames,
+            actions=np.zeros(10, np.int64),
+            rewards=np.zeros(10, np.float32),
+            terminated=False,
+            truncated=False,
+            signals=np.zeros((11, 0), np.float32),
+        )
+    )
+    return store
+
+
+class Forgetful:
+    """A tokenizer that gives back a black picture, whatever it saw."""
+
+    config = SimpleNamespace(data_variance=0.5)
+
+    def encode(self, frames):
+        return frames
+
+    def decode(self, codes):
+        return torch.zeros_like(codes)
+
+
+def test_change_scores_see_a_small_lost_dot_that_the_mean_hides(tmp_path):
+    model = SimpleNamespace(tokenizer=Forgetful(), device="cpu")
+    scores = change_scores(model, moving_dot_store(tmp_path), "all", 50)
+    # A step changes 2 x 1 pixels in front of the dot, white in the later frame, and 2 x 1 behind it, black there.
+    assert scores["changed_share"] == pytest.approx(4 / 256)
+    assert scores["nmse_changed"] == pytest.approx(0.5 / 0.5)
+    assert scores["nmse_unchanged"] == pytest.approx(2 / 252 / 0.5, rel=1e-4)  # the dot's overlap with itself
+    assert scores["small_steps"] == 50 and scores["nmse_changed_small"] == scores["nmse_changed"]
+
+
+def test_steps_in_which_all_changes_are_not_small(tmp_path):
+    model = SimpleNamespace(tokenizer=Forgetful(), device="cpu")
+    scores = change_scores(model, moving_dot_store(tmp_path, big_jump_at=1), "all", 50)
+    assert 0 < scores["changed_share"] < 0.5
+    assert scores["small_steps"] == 0 and scores["nmse_changed_small"] is None
+    assert scores["nmse_changed"] == pytest.approx((100 / 255) ** 2 / 0.5, rel=0.01)
+
+
 # --- dynamics
-
-
-class Clairvoyant:
-    """Dreams what will happen: brightness goes up by 2 per step. Checks that it is given the right actions."""
-
-    device = "cpu"
-    tokenizer = PixelTokenizer(error=10)
-
-    def imagine(self, frames, actions, context_actions, signals, seeds, temperature):
-        assert temperature == 0.5 and len(set(seeds)) == len(frames)
-        now = frames[:, -1, 0, 0, 0, 0].long() // 2
-        past = torch.arange(-context_actions.shape[1], 0)
-        future = torch.arange(actions.shape[1])
-        assert torch.equal(context_actions, (now[:, None] + past) % 3)
-        assert torch.equal(actions, (now[:, None] + future) % 3)
-        assert torch.allclose(signals[:, 0], 100 - 2.5 * now, atol=1e-3)  # episodes of 40 steps
-        dreamt = (now[:, None] + future + 1) * 2
-        video = dreamt[:, :, None, None, None, None].to(torch.uint8).expand(*dreamt.shape, 2, 16, 16, 3)
-        return Rollout(video, None, None, None)
-
-
-def test_open_loop_gives_the_recorded_actions_and_scores_the_steps_they_lead_to(store):
-    real, reconstruction, dream = open_loop(Clairvoyant(), store, "all", 6, 5, temperature=0.5)
-    assert real.shape == reconstruction.shape == dream.shape == (6, 5 + 16, 2, 16, 16, 3)
-    assert torch.equal(dream[:, 5:], real[:, 5:])
-    assert torch.equal(dream[:, :5], reconstruction[:, :5])
-    scores = open_loop_scores(real, reconstruction, dream)
-    assert scores["step"] == [1, 4, 8, 16]
-    assert scores["dream_psnr_db"] == pytest.approx([58.92] * 4, abs=0.01)  # the highest value there is
-    # The world is 2 levels brighter after each step, and the stand-in's reconstruction 10 levels too bright.
-    assert scores["copy_psnr_db"] == pytest.approx([20 * math.log10(255 / (2 * n)) for n in (1, 4, 8, 16)], abs=0.01)
-    assert scores["reconstruction_psnr_db"] == pytest.approx([20 * math.log10(25.5)] * 4, abs=0.01)
-
-
-def test_open_loop_says_when_no_episode_is_long_enough(tmp_path, world):
-    store = recorded_store(tmp_path, lengths=(20,))
-    with pytest.raises(ValueError, match="23 steps"):
-        open_loop(world, store, "all", 4, 8, temperature=1.0)
 
 
 def test_a_fresh_model_needs_the_bits_of_a_uniform_guess_and_is_deaf_to_actions(store):
@@ -142,6 +160,28 @@ def test_a_fresh_model_needs_the_bits_of_a_uniform_guess_and_is_deaf_to_actions(
     assert scores["bits_per_code"] == pytest.approx(math.log2(16), abs=1e-5)
     assert scores["shuffled_action_ratio"] == pytest.approx(1.0, abs=1e-5)
     assert scores["steps"] == 40
+
+
+def test_prior_scores_per_frame_and_of_what_predicts_no_change_or_nothing(store):
+    fresh = WorldModel(tiny_config()).prepare(torch.float32)  # 2 x 2 x 2 codes for 2 frames
+    held_out = encode_segments(fresh, store, "test", 100)
+    held_out.codes[:] = torch.arange(held_out.codes.shape[1])[None, :, None, None, None] // 2  # every second step alike
+    scores = prior_scores(fresh, held_out, held_out)
+    assert scores["codes_per_frame"] == 4.0
+    assert scores["bits_per_frame"] == pytest.approx(4 * math.log2(16), abs=1e-4)
+    assert scores["uniform_bits_per_code"] == 4.0
+    p = scores["codes_kept"]
+    assert p == pytest.approx(0.5, abs=0.05)
+    expected = -p * math.log2(p) - (1 - p) * math.log2((1 - p) / 15)
+    assert scores["copy_bits_per_code"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_codes_that_always_stay_have_no_price_of_copying(store):
+    fresh = WorldModel(tiny_config()).prepare(torch.float32)
+    still = encode_segments(fresh, store, "test", 100)
+    still.codes[:] = 3
+    scores = prior_scores(fresh, still, still)
+    assert scores["codes_kept"] == 1.0 and "copy_bits_per_code" not in scores
 
 
 # --- speed

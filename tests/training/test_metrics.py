@@ -10,11 +10,15 @@ from worldmodel.training.metrics import (
     auroc,
     best_f1_threshold,
     bits,
+    changed_pixels,
     codes_in_use,
+    copy_bits,
     f1,
+    masked_nmse,
     nmse,
     perplexity,
     psnr,
+    r_squared,
     ssim,
 )
 
@@ -108,6 +112,42 @@ def test_nmse_divides_by_the_given_variance():
     assert nmse(gray(0), gray(51), variance=0.5) == pytest.approx(0.2**2 / 0.5, abs=1e-6)
     with pytest.raises(ValueError, match="variance"):
         nmse(gray(0), gray(51), variance=0.0)
+
+
+def test_a_pixel_changes_if_one_channel_moves_by_more_than_a_tenth():
+    before, after = gray(100).clone(), gray(100).clone()
+    after[0, 2, 3, 1] += 26
+    after[0, 4, 5] += 25
+    changed = changed_pixels(before, after)
+    assert changed.shape == (1, 16, 16) and changed.nonzero().tolist() == [[0, 2, 3]]
+    assert torch.equal(changed, changed_pixels(before / 255.0, after / 255.0))
+
+
+def test_masked_nmse_counts_the_masked_pixels_alone():
+    frames, reconstruction = gray(0, 0), gray(0, 0).clone()
+    reconstruction[0, 3, 3] = 51
+    mask = torch.zeros(2, 16, 16, dtype=torch.bool)
+    mask[:, 3, 3] = True
+    assert masked_nmse(frames, reconstruction, mask, variance=0.5) == pytest.approx(0.2**2 / 2 / 0.5)
+    assert masked_nmse(frames, reconstruction, ~mask, variance=0.5) == 0.0
+    assert masked_nmse(frames, reconstruction, mask & ~mask, variance=0.5) is None
+    everything = torch.ones_like(mask)
+    assert masked_nmse(frames, reconstruction, everything, 0.5) == pytest.approx(nmse(frames, reconstruction, 0.5))
+
+
+def test_copying_costs_the_cross_entropy_of_staying_or_not():
+    assert copy_bits(0.5, 0.5, num_codes=17) == pytest.approx(0.5 + 0.5 * (1 + 4))
+    assert copy_bits(1 / 8, 1 / 8, num_codes=8) == pytest.approx(3.0)  # as if nothing were known
+    assert copy_bits(0.9, 0.9, 512) < copy_bits(0.9, 0.8, 512)  # the true share is the cheapest expectation
+    with pytest.raises(ValueError, match="expected must be in"):
+        copy_bits(0.9, 1.0, 512)
+
+
+def test_r_squared_is_one_for_the_truth_and_zero_for_its_mean():
+    truth = torch.tensor([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]])  # the second column does not vary and does not count
+    assert r_squared(truth, truth) == 1.0
+    assert r_squared(truth.mean(0).expand_as(truth), truth) == pytest.approx(0.0)
+    assert r_squared(truth + torch.tensor([1.0, 0.0]), truth) == pytest.approx(1 - 1 / (2 / 3))
 
 
 def test_perplexity_and_codes_in_use_of_uneven_counts():

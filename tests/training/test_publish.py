@@ -1,8 +1,13 @@
+import shlex
+
+import tyro
+
 from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
+from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.publish import publish
+from worldmodel.training.publish import _collect_command, publish
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
@@ -10,15 +15,37 @@ from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokeniz
 def test_a_published_world_is_smaller_loads_and_tells_how_to_repeat_it(tmp_path):
     data = tmp_path / "data"
     recorded_store(data, lengths=(40,) * 20)
-    loop = LoopConfig(steps=3, batch_size=4, evaluate_every=3, save_every=3)
+    made = {"policy": "random", "epsilon": 0.25, "seed": 7, "env_kwargs": {"frame_skip": 8}}
+    write_json(data / "collect.json", made)
+    loop = LoopConfig(steps=3, batch_size=4, evaluate_every=3, save_every=3, seed=5)
     config = tiny_config()
     train_tokenizer(data, tmp_path / "tokenizer", TokenizerTraining(model=config.tokenizer, loop=loop))
     parts = {"model": config.dynamics, "heads": config.heads, "loop": loop}
-    train_dynamics(data, tmp_path / "tokenizer" / "best", tmp_path / "run", DynamicsTraining(num_starts=4, **parts))
+    train_dynamics(
+        data, tmp_path / "tokenizer" / "best", tmp_path / "run", DynamicsTraining(num_starts=4, muon=False, **parts)
+    )
     folder = publish(tmp_path / "run" / "best", data, tmp_path / "toy", notes="A toy.")
     sizes = [(f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "run" / "best")]
     assert sizes[0] < 0.75 * sizes[1]
     assert len(WorldModel.from_pretrained(folder).starts.codes) == 4
     card = (folder / "README.md").read_text()
     assert card.startswith("# toy\n") and "A toy." in card
-    assert "--loop.steps 3" in card and "open-loop PSNR after 16 steps" in card and "NMSE" in card
+    assert "open-loop PSNR after 16 steps" in card and "NMSE" in card
+    assert "from random play with 25% random actions." in card and "sticky" not in card
+    collecting, tokenizer, dynamics = [line for line in card.splitlines() if line.startswith("videogen-dream")]
+    assert "--episodes 20 --policy random --epsilon 0.25 --seed 7 --env-kwargs frame_skip=8" in collecting
+    assert read_back(tokenizer, TokenizerTraining()) == TokenizerTraining(model=config.tokenizer, loop=loop)
+    assert read_back(dynamics, DynamicsTraining()) == DynamicsTraining(num_starts=4, muon=False, **parts)
+
+
+def read_back(line: str, default):
+    """The config that a command of the card stands for."""
+    words = shlex.split(line)
+    first = next(i for i, word in enumerate(words) if word.startswith(("--model", "--loop", "--muon")))
+    return tyro.cli(type(default), default=default, args=words[first:])
+
+
+def test_a_card_tells_of_a_trained_agents_play_and_of_play_that_nobody_recorded_how():
+    assert _collect_command("Game", 3, None).startswith("#")
+    made = {"policy": "agent 0a1b", "epsilon": 0.0, "seed": 0, "env_kwargs": {}}
+    assert "--policy AGENT" in _collect_command("Game", 3, made)

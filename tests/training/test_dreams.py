@@ -1,0 +1,139 @@
+"""Open-loop dreams: what they are given, what stands beside them, and how long they are of use."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from tests.training.recorded import recorded_store
+from tests.training.stand_ins import PixelTokenizer
+from worldmodel.data import SegmentId
+from worldmodel.model import Rollout
+from worldmodel.training import dreams as module
+from worldmodel.training.dreams import (
+    by_step,
+    eventful_segments,
+    open_loop,
+    open_loop_scores,
+    swapped_actions,
+    usable_horizon,
+)
+from worldmodel.training.metrics import psnr, ssim
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return recorded_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return tiny_world()
+
+
+class Clairvoyant:
+    """Dreams what will happen: brightness goes up by 2 per step. Checks that it is given the right actions."""
+
+    device = "cpu"
+    tokenizer = PixelTokenizer(error=10)
+
+    def imagine(self, frames, actions, context_actions, signals, seeds, temperature):
+        assert temperature == 0.5 and len(set(seeds)) == len(frames)
+        now = frames[:, -1, 0, 0, 0, 0].long() // 2
+        past = torch.arange(-context_actions.shape[1], 0)
+        future = torch.arange(actions.shape[1])
+        assert torch.equal(context_actions, (now[:, None] + past) % 3)
+        assert torch.equal(actions, (now[:, None] + future) % 3)
+        assert torch.allclose(signals[:, 0], 100 - 2.5 * now, atol=1e-3)  # episodes of 40 steps
+        dreamt = (now[:, None] + future + 1) * 2
+        video = dreamt[:, :, None, None, None, None].to(torch.uint8).expand(*dreamt.shape, 2, 16, 16, 3)
+        return Rollout(video, None, None, None)
+
+
+def test_open_loop_gives_the_recorded_actions_and_scores_the_steps_they_lead_to(store):
+    dreams = open_loop(Clairvoyant(), store, "all", 6, 5, temperature=0.5)
+    real, reconstruction, dream = dreams.real, dreams.reconstruction, dreams.dream
+    assert real.shape == reconstruction.shape == dream.shape == (6, 5 + 16, 2, 16, 16, 3)
+    assert torch.equal(dream[:, 5:], real[:, 5:])
+    assert torch.equal(dream[:, :5], reconstruction[:, :5])
+    scores = open_loop_scores(dreams)
+    assert scores["step"] == [1, 4, 8, 16]
+    assert scores["dream_psnr_db"] == pytest.approx([58.92] * 4, abs=0.01)  # the highest value there is
+    # The world is 2 levels brighter after each step, and the stand-in's reconstruction 10 levels too bright.
+    assert scores["copy_psnr_db"] == pytest.approx([20 * math.log10(255 / (2 * n)) for n in (1, 4, 8, 16)], abs=0.01)
+    assert scores["reconstruction_psnr_db"] == pytest.approx([20 * math.log10(25.5)] * 4, abs=0.01)
+
+
+def test_open_loop_says_when_no_episode_is_long_enough(tmp_path, world):
+    store = recorded_store(tmp_path, lengths=(20,))
+    with pytest.raises(ValueError, match="23 steps"):
+        open_loop(world, store, "all", 4, 8, temperature=1.0)
+
+
+def test_a_dream_does_not_depend_on_the_rows_beside_it(store, world, monkeypatch):
+    at_once = open_loop(world, store, "all", 5, 3, temperature=1.0, num_steps=4)
+    monkeypatch.setattr(module, "CHUNK", 2)
+    in_pieces = open_loop(world, store, "all", 5, 3, temperature=1.0, num_steps=4)
+    assert torch.equal(at_once.dream, in_pieces.dream)
+    assert not torch.equal(at_once.dream[0, 3:], at_once.dream[1, 3:])
+
+
+def test_every_step_is_scored_by_any_metric_and_a_perfect_dream_beats_copying(store):
+    dreams = open_loop(Clairvoyant(), store, "all", 6, 5, temperature=0.5, num_steps=7)
+    curves = by_step(dreams, ssim)
+    assert curves["dream"] == pytest.approx([1.0] * 7)
+    assert max(curves["copy"]) < 1.0 and curves["copy"] == sorted(curves["copy"], reverse=True)
+    assert curves["reconstruction"] == pytest.approx(
+        [by_step(dreams, ssim, [n])["reconstruction"][0] for n in range(1, 8)]
+    )
+    assert usable_horizon(by_step(dreams, psnr)) == 7
+
+
+def test_the_usable_horizon_is_the_last_step_that_beats_copying():
+    assert usable_horizon({"dream": [1.0, 3.0, 3.0, 1.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 3
+    assert usable_horizon({"dream": [2.0, 2.0], "copy": [2.0, 2.0]}) == 0
+
+
+def test_swapped_actions_are_those_of_another_row_from_the_last_given_step_on(store):
+    batch = open_loop(Clairvoyant(), store, "all", 4, 3, temperature=0.5, num_steps=2).batch
+    swapped = swapped_actions(batch, 3)
+    assert torch.equal(swapped[:, :2], batch.actions[:, :2])
+    assert torch.equal(swapped[1:, 2:], batch.actions[:-1, 2:]) and torch.equal(swapped[0, 2:], batch.actions[-1, 2:])
+
+
+class Played:
+    """Play in which only rewards matter: one episode of 60 steps per list of rewarded steps."""
+
+    def __init__(self, *rewarded):
+        self.rewarded, self.lengths = rewarded, [60] * len(rewarded)
+
+    def split(self, name):
+        assert name == "test"
+        return np.arange(len(self.rewarded))
+
+    def rewards(self, episode):
+        return np.isin(np.arange(60), self.rewarded[episode]) * 3.0 - 1.0
+
+    def sample_ids(self, count, num_steps, rng, split):
+        return [SegmentId(0, 0, num_steps)] * count
+
+
+def test_a_video_starts_where_a_rare_reward_follows():
+    store = Played([30], [0, 45], [])
+    for seed in range(20):
+        segments = eventful_segments(store, "test", 2, context_steps=8, seed=seed)
+        assert {segment.episode for segment in segments} == {0, 1}
+        for episode, start, stop in segments:
+            assert start >= 0 and stop - start == 8 + 16 - 1 and stop <= 60
+            action = {0: 30, 1: 45}[episode]
+            step = action + 1 - (start + 8 - 1)  # the reward of an action comes with the step after it
+            assert 4 <= step <= 14
+    assert eventful_segments(store, "test", 2, 8, seed=3) == eventful_segments(store, "test", 2, 8, seed=3)
+    assert len({segments[0] for segments in ([*eventful_segments(store, "test", 1, 8, seed=s)] for s in range(20))}) > 5
+
+
+@pytest.mark.parametrize("rewarded", [[], range(60), [1, 2]])
+def test_without_rare_rewards_a_video_starts_anywhere(rewarded):
+    assert eventful_segments(Played(rewarded), "test", 2, context_steps=8) == [SegmentId(0, 0, 23)] * 2

@@ -1,0 +1,185 @@
+"""The whole evaluation on the toy model, and its parts on dreams whose scores are known."""
+
+import json
+import warnings
+
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from tests.training.telling_store import telling_store
+from tests.training.test_fvd import Means
+from worldmodel.training.cli import main
+from worldmodel.training.dreams import open_loop, swapped_actions
+from worldmodel.training.evaluate_model import (
+    ModelEvaluation,
+    control_scores,
+    evaluate_model,
+    find_world,
+    fvd_section,
+    horizon_scores,
+)
+from worldmodel.training.evaluation_report import write_evaluation
+from worldmodel.training.fvd import load_i3d
+from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
+
+IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
+SMALL = ModelEvaluation(
+    samples=6, context_steps=3, horizon=9, max_segments=8, inverse_dynamics=InverseDynamicsConfig(steps=2, channels=4)
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return telling_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return tiny_world()
+
+
+@pytest.fixture(scope="module")
+def i3d_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("i3d") / "means.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Means()).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(world, store, i3d_file):
+    return evaluate_model(world, store, SMALL, i3d_file)
+
+
+@pytest.fixture(scope="module")
+def perfect(world, store):
+    """Dreams of a model that knows the future and a tokenizer that loses nothing."""
+    dreams = open_loop(world, store, "test", 24, 3, temperature=1.0, num_steps=8)
+    return dreams._replace(reconstruction=dreams.real, dream=dreams.real)
+
+
+def with_other_dream(dreams, dream):
+    return dreams._replace(dream=torch.cat((dreams.real[:, :3], dream), dim=1))
+
+
+# --- parts whose scores are known
+
+
+def test_a_perfect_dream_is_of_use_to_the_end_and_a_frozen_one_never(perfect):
+    scores = horizon_scores(perfect)
+    assert scores["usable_horizon_psnr_db"] == scores["usable_horizon_ssim"] == 8
+    assert scores["ssim"]["dream"] == pytest.approx([1.0] * 8, abs=1e-6)
+    frozen = with_other_dream(perfect, perfect.real[:, 2:3, -1:].expand(-1, 8, 2, -1, -1, -1))
+    assert horizon_scores(frozen)["usable_horizon_psnr_db"] == 0
+
+
+def test_control_finds_the_actions_of_dreams_that_obey_and_not_of_those_that_are_deaf(perfect, store):
+    model = train_inverse_dynamics(store, IDM)
+    actions, other = perfect.batch.actions, swapped_actions(perfect.batch, 3)
+    deaf = {"real": (perfect.real, actions), "dream": (perfect.dream, actions), "dream_swapped": (perfect.dream, other)}
+    scores, features = control_scores(model, deaf, 3)
+    assert scores["measure"] == "accuracy" and scores["transitions"] == 24 * 8
+    assert scores["real"] == scores["dream"] > 0.95 and scores["dream_over_real"] == 1.0
+    # Shown the same film for other orders, the network still finds what the film shows: one order in three by chance.
+    told = (other[:, 2:] == actions[:, 2:]).float().mean()
+    assert scores["dream_swapped"] == pytest.approx(float(told), abs=0.05) and scores["dream_swapped"] < 0.6
+    by_step = scores["by_step"]["dream"]
+    assert len(by_step) == 8 and sum(by_step) / 8 == pytest.approx(scores["dream"])
+    assert torch.equal(features["real"], features["dream"]) and features["real"].shape == (24 * 8, 16)
+
+
+def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_file):
+    dreams = open_loop(world, store, "test", 3, 3, temperature=1.0, num_steps=8)
+    perfect = dreams._replace(reconstruction=dreams.real, dream=dreams.real)
+    i3d, cpu = load_i3d(i3d_file), torch.device("cpu")
+    scores = fvd_section(i3d, perfect, cpu)
+    assert scores["fvd"] == pytest.approx(0.0, abs=1e-5) and scores["fvd_star"] == pytest.approx(0.0, abs=1e-5)
+    assert scores["given_frames"] == 2 and scores["clips"] == [3, 3]
+    late = perfect.dream.clone()
+    late[:, 2 + 8 :] = 0  # after the 16 frames
+    assert fvd_section(i3d, perfect._replace(dream=late), cpu)["fvd"] == pytest.approx(0.0, abs=1e-5)
+    late[:, 2 + 7] = 0  # the last two of them
+    assert fvd_section(i3d, perfect._replace(dream=late), cpu)["fvd"] > 0.001
+    assert "absent" in fvd_section(None, perfect, cpu)
+
+
+# --- the whole
+
+
+def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_numbers(results, world, store):
+    assert [*results] == ["settings", "tokenizer", "prior", "horizon", "control", "idm_fd", "fvd"]
+    assert len(results["horizon"]["psnr_db"]["dream"]) == 9
+    assert results["control"]["transitions"] == 6 * 9 and results["idm_fd"]["clips"] == 6
+    assert results["idm_fd"]["dream"] > 0 and results["idm_fd"]["reconstruction"] > 0
+    assert results["prior"]["bits_per_frame"] == pytest.approx(4 * results["prior"]["bits_per_code"])
+    again = evaluate_model(world, store, SMALL)
+    assert again.pop("fvd") == {"absent": "no I3D file was given (--i3d PATH)"}
+    assert json.dumps(again) == json.dumps({name: section for name, section in results.items() if name != "fvd"})
+
+
+def test_a_horizon_too_short_for_fvd_is_refused_before_anything_is_measured(world, store, i3d_file):
+    short = ModelEvaluation(samples=4, context_steps=1, horizon=6)
+    with pytest.raises(ValueError, match="16 frames, and a given step and a horizon of 6 steps have 14"):
+        evaluate_model(world, store, short, i3d_file)
+
+
+@pytest.mark.parametrize("changes", [{"samples": 1}, {"context_steps": 0}, {"horizon": 0}, {"max_segments": 1}])
+def test_sizes_that_measure_nothing_are_refused(changes):
+    with pytest.raises(ValueError, match=f"{next(iter(changes))} must be at least"):
+        ModelEvaluation(**changes)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path, world):
+    world.save_pretrained(tmp_path / "run" / "dynamics" / "best")
+    wanted = tmp_path / "run" / "dynamics" / "best"
+    for given in (tmp_path / "run", tmp_path / "run" / "dynamics", wanted):
+        assert find_world(given) == wanted
+    assert find_world("doom-hg") == "doom-hg"
+
+
+# --- the report
+
+
+def table_rows(page):
+    return [[cell.strip() for cell in line.split(" | ")] for line in page.splitlines() if line.startswith("|")]
+
+
+def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_path):
+    page = write_evaluation(tmp_path, results).read_text(encoding="utf-8")
+    assert f"{results['tokenizer']['psnr_db']:.2f} dB" in page
+    assert "IDM-FD (6 clips, 54 transitions, 64 features)" in page
+    assert f"| FVD | {results['fvd']['fvd']:.1f} |" in page
+    assert "6 against 6 clips, 2 of 16 frames given" in page and "papers have 256 clips" in page
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["control"]["dream"] == results["control"]["dream"] and "machine" in data
+    for name in ("horizon.png", "control.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in page
+    assert {len(row) for row in table_rows(page)} == {3, 6}
+
+
+def test_without_an_i3d_file_fvd_is_absent_and_nothing_stands_in_for_it(results, tmp_path):
+    page = write_evaluation(tmp_path, results | {"fvd": {"absent": "no I3D file was given"}}, plots=False).read_text()
+    for name in ("FVD", "R-FVD", "FVD\\*"):
+        assert f"| I3D | {name} | absent: no I3D file was given |" in page
+    assert "png" not in page and not list(tmp_path.glob("*.png"))
+
+
+def test_numbers_that_could_not_be_measured_are_said_to_be_so(results, tmp_path):
+    results = results | {"tokenizer": results["tokenizer"] | {"nmse_changed_small": None}}
+    page = write_evaluation(tmp_path, results, plots=False).read_text()
+    assert "not measured" in page
+
+
+def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):
+    world.save_pretrained(tmp_path / "run" / "best")
+    sizes = ["--samples", "4", "--context-steps", "2", "--horizon", "3", "--max-segments", "4"]
+    network = ["--inverse-dynamics.steps", "2", "--inverse-dynamics.channels", "4"]
+    out = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, *network]) == 0
+    assert "bits per code" in capsys.readouterr().out
+    data = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert data["run"]["config"]["samples"] == 4 and data["run"]["command"].startswith("videogen-dream evaluate-model")
+    assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, "--i3d", str(tmp_path / "no.pt")]) == 2
+    assert "no I3D file" in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""Dreams that go on from real play with given actions, and how long they stay close to what really happened.
+
+Letters: K dreams, T given and dreamt steps, N dreamt steps, F frames of a step, H W C pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data import Batch, EpisodeStorage, SegmentId
+from worldmodel.model import WorldModel
+from worldmodel.training.metrics import psnr
+from worldmodel.training.scores import CHUNK, encode_decode
+
+OPEN_LOOP_STEPS = (1, 4, 8, 16)
+
+
+class Dreams(NamedTuple):
+    """What happened, what the tokenizer keeps of it, and what the model dreamt; all on the CPU."""
+
+    batch: Batch  # real play of K rows, T steps of frames
+    reconstruction: Tensor  # (K, T, F, H, W, C) uint8
+    dream: Tensor  # (K, T, F, H, W, C) uint8; the given steps are reconstructions
+    context_steps: int  # given steps; T - context_steps are dreamt
+
+    @property
+    def real(self) -> Tensor:
+        """(K, T, F, H, W, C) uint8."""
+        return self.batch.frames
+
+
+def open_loop(
+    wm: WorldModel,
+    store: EpisodeStorage,
+    split: str,
+    num_starts: int,
+    context_steps: int,
+    temperature: float,
+    seed: int = 0,
+    num_steps: int = max(OPEN_LOOP_STEPS),
+) -> Dreams:
+    """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth."""
+    # n given or dreamt steps lie between n - 1 actions.
+    segments = store.sample_ids(num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
+    return dream_along(wm, store, segments, context_steps, temperature, seed)
+
+
+def dream_along(
+    wm: WorldModel,
+    store: EpisodeStorage,
+    segments: Sequence[SegmentId],
+    context_steps: int,
+    temperature: float,
+    seed: int = 0,
+) -> Dreams:
+    """`open_loop` on given segments of equal length."""
+    batch = store.batch(segments)
+    _, reconstruction = encode_decode(wm.tokenizer, batch.frames, wm.device)
+    dreamt = dream_on(wm, batch, batch.actions, context_steps, temperature, seed)
+    return Dreams(batch, reconstruction, torch.cat((reconstruction[:, :context_steps], dreamt), dim=1), context_steps)
+
+
+def eventful_segments(
+    store: EpisodeStorage,
+    split: str,
+    count: int,
+    context_steps: int,
+    num_steps: int = max(OPEN_LOOP_STEPS),
+    seed: int = 0,
+) -> list[SegmentId]:
+    """Segments for `dream_along` in which something happens, told from the recorded play alone.
+
+    In each, a rare positive reward (rewards above 0 that make up less than a tenth of the split's steps) comes 4 to 14
+    steps after the context; no reward is used twice. What is missing of `count` is drawn from all segments alike.
+    """
+    rng = np.random.default_rng(seed)
+    total = context_steps + num_steps - 1  # n given or dreamt steps lie between n - 1 actions
+    rewarded = {int(e): np.flatnonzero(store.rewards(int(e)) > 0) for e in store.split(split)}
+    places = [(episode, int(t)) for episode, times in rewarded.items() for t in times]
+    chosen: list[SegmentId] = []
+    if len(places) >= 0.1 * sum(store.lengths[e] for e in rewarded):
+        places = []  # not rare
+    for place in rng.permutation(len(places)).tolist():
+        episode, t = places[place]
+        # The reward of action t comes with the k-th step after the context if the segment starts here.
+        starts = [t - (context_steps + k - 2) for k in range(4, min(14, num_steps) + 1)]
+        starts = [start for start in starts if 0 <= start <= store.lengths[episode] - total]
+        if starts and len(chosen) < count:
+            start = int(rng.choice(starts))
+            chosen.append(SegmentId(episode, start, start + total))
+    missing = count - len(chosen)
+    return chosen + (store.sample_ids(missing, total, rng, split) if missing else [])
+
+
+def swapped_actions(batch: Batch, context_steps: int) -> Tensor:
+    """The batch's actions (K, T-1, …), those to dream with taken from the next row: same style of play, other moves."""
+    actions = batch.actions.clone()
+    actions[:, context_steps - 1 :] = actions[:, context_steps - 1 :].roll(1, dims=0)
+    return actions
+
+
+def dream_on(
+    wm: WorldModel, batch: Batch, actions: Tensor, context_steps: int, temperature: float, seed: int = 0
+) -> Tensor:
+    """The one place where samples for measuring are made: (K, N, F, H, W, C) uint8 on the CPU.
+
+    Args:
+        batch: real play of which the first `context_steps` steps are given.
+        actions: (K, T-1) or (K, T-1, A), those between the given steps, then N to dream with.
+        seed: row k draws from seed + k, so a dream does not depend on the rows beside it.
+    """
+    last = context_steps - 1
+    parts = []
+    for first in range(0, len(actions), CHUNK):
+        rows = slice(first, min(first + CHUNK, len(actions)))
+        rollout = wm.imagine(
+            batch.frames[rows, :context_steps],
+            actions[rows, last:],
+            context_actions=actions[rows, :last],
+            signals=batch.signals[rows, last],
+            seeds=range(seed + rows.start, seed + rows.stop),
+            temperature=temperature,
+        )
+        parts.append(rollout.frames.cpu())
+    return torch.cat(parts)
+
+
+def by_step(
+    dreams: Dreams, metric: Callable[[Tensor, Tensor], float], steps: Sequence[int] | None = None
+) -> dict[str, list[float]]:
+    """A metric of images (higher is better) at each of the dreamt `steps`, counted from 1; all of them if None.
+
+    Beside "dream" stand "copy", repeating the last given frame, which a useful dream beats, and "reconstruction", the
+    tokenizer's picture of the truth, which no dream can be expected to beat.
+    """
+    given = dreams.context_steps
+    steps = range(1, dreams.real.shape[1] - given + 1) if steps is None else steps
+    last_frame = dreams.real[:, given - 1, -1:]  # (K, 1, H, W, C)
+    curves: dict[str, list[float]] = {"dream": [], "copy": [], "reconstruction": []}
+    for step in steps:
+        truth = dreams.real[:, given + step - 1]  # (K, F, H, W, C)
+        curves["dream"].append(metric(truth, dreams.dream[:, given + step - 1]))
+        curves["copy"].append(metric(truth, last_frame.expand_as(truth)))
+        curves["reconstruction"].append(metric(truth, dreams.reconstruction[:, given + step - 1]))
+    return curves
+
+
+def usable_horizon(curves: dict[str, list[float]]) -> int:
+    """The last dreamt step at which the dream beats copying the last given frame; 0 if it never does."""
+    beats = [dream > copy for dream, copy in zip(curves["dream"], curves["copy"], strict=True)]
+    return max((step for step, better in enumerate(beats, start=1) if better), default=0)
+
+
+def open_loop_scores(dreams: Dreams) -> dict[str, Any]:
+    """PSNR in dB at some steps after the context, of the dreams and of what `by_step` puts beside them."""
+    curves = by_step(dreams, psnr, OPEN_LOOP_STEPS)
+    return {"step": list(OPEN_LOOP_STEPS)} | {f"{name}_psnr_db": values for name, values in curves.items()}

@@ -1,0 +1,184 @@
+"""All measurements of a world model that need no agent: tokenizer, prior, dreams against reality, control, distances.
+
+Letters: K dreams, T given and dreamt steps, F frames of a step, H W C pixels. docs/evaluation.md explains the numbers.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.model import WorldModel
+from worldmodel.training.dreams import Dreams, by_step, dream_on, open_loop, swapped_actions, usable_horizon
+from worldmodel.training.frechet import frechet_distance
+from worldmodel.training.fvd import CLIP_FRAMES, fvd_scores, load_i3d
+from worldmodel.training.inverse_dynamics import (
+    InverseDynamics,
+    InverseDynamicsConfig,
+    action_score,
+    blind_score,
+    read,
+    train_inverse_dynamics,
+)
+from worldmodel.training.measure import (
+    change_scores,
+    check_measurable,
+    encode_segments,
+    prior_scores,
+    real_codes,
+    tokenizer_scores,
+)
+from worldmodel.training.metrics import psnr, ssim
+from worldmodel.training.scores import code_use
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelEvaluation:
+    """What is measured, on how much."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    split: str = "test"  # held-out play; thresholds, shares and the inverse dynamics come from the train split
+    samples: int = 256  # dreams, and real clips beside them; FVDs of papers are on 256
+    context_steps: int = 8  # real steps that a dream is given before it goes on alone
+    horizon: int = 16  # dreamt steps
+    temperature: float = 1.0
+    max_segments: int = 512  # segments for the losses, and single steps for the tokenizer
+    inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 2), ("context_steps", 1), ("horizon", 1), ("max_segments", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def find_world(run: str | Path) -> str | Path:
+    """The checkpoint of a run folder; a checkpoint folder, a shipped name or a hub id as it is."""
+    for folder in (Path(run), Path(run) / "best", Path(run) / "dynamics" / "best"):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    return run
+
+
+def evaluate_model(
+    wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation | None = None, i3d: str | Path | None = None
+) -> dict[str, Any]:
+    """Measure a world model on held-out play.
+
+    Args:
+        wm: prepared for dreaming (`from_pretrained`, or `wm.prepare()`).
+        store: play of the game that it was learned from.
+        i3d: TorchScript file of an I3D network; without it there is no FVD.
+
+    Returns: the sections "settings", "tokenizer", "prior", "horizon", "control", "idm_fd" and "fvd".
+    """
+    config = config or ModelEvaluation()
+    check_measurable(wm, store)
+    network = None if i3d is None else load_i3d(i3d, wm.device)
+    if network is not None and (config.horizon + 1) * wm.frames_per_step < CLIP_FRAMES:
+        raise ValueError(
+            f"FVD reads {CLIP_FRAMES} frames, and a given step and a horizon of {config.horizon} steps have "
+            f"{(config.horizon + 1) * wm.frames_per_step}; ask for a longer horizon"
+        )
+    split, seed = config.split, config.seed
+    dreams = open_loop(wm, store, split, config.samples, config.context_steps, config.temperature, seed, config.horizon)
+    held_out = encode_segments(wm, store, split, config.max_segments, seed)
+    train = encode_segments(wm, store, "train", config.max_segments, seed)
+    control, features = _control(wm, store, dreams, config)
+    return {
+        "settings": {
+            "env_id": wm.config.env_id,
+            "split": split,
+            "dreams": config.samples,
+            "context_steps": config.context_steps,
+            "horizon": config.horizon,
+            "temperature": config.temperature,
+            "frames_per_step": wm.frames_per_step,
+            "seed": seed,
+        },
+        "tokenizer": tokenizer_scores(wm, store, split, config.max_segments, seed)
+        | change_scores(wm, store, split, config.max_segments, seed)
+        | code_use(real_codes(held_out), wm.tokenizer.num_codes),
+        "prior": prior_scores(wm, held_out, train),
+        "horizon": horizon_scores(dreams),
+        "control": control,
+        "idm_fd": _idm_fd(features, config.samples),
+        "fvd": fvd_section(network, dreams, wm.device),
+    }
+
+
+def horizon_scores(dreams: Dreams) -> dict[str, Any]:
+    """PSNR and SSIM at every dreamt step, and the last step at which they are better than those of copying."""
+    curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
+    return curves | {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
+
+
+def _control(
+    wm: WorldModel, store: EpisodeStorage, dreams: Dreams, config: ModelEvaluation
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The section "control", and the network's features of every set of frames."""
+    model = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
+    given = dreams.context_steps
+    swapped = swapped_actions(dreams.batch, given)
+    dreamt = dream_on(wm, dreams.batch, swapped, given, config.temperature, config.seed)
+    actions = dreams.batch.actions
+    videos = {
+        "real": (dreams.real, actions),
+        "reconstruction": (dreams.reconstruction, actions),
+        "dream": (dreams.dream, actions),
+        "dream_swapped": (torch.cat((dreams.reconstruction[:, :given], dreamt), dim=1), swapped),
+    }
+    scores, features = control_scores(model, videos, given)
+    rng = np.random.default_rng(config.seed + 1)
+    other = store.batch(store.sample_ids(config.samples, config.horizon, rng, config.split))
+    return scores, features | {"other_real": read(model, other.frames)[1]}
+
+
+def control_scores(
+    model: InverseDynamics, videos: dict[str, tuple[Tensor, Tensor]], context_steps: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """How well an inverse-dynamics network finds the actions in several videos.
+
+    Args:
+        videos: name -> frames (K, T, F, H, W, C) uint8 and the actions (K, T-1) or (K, T-1, A) between their steps.
+            "real" and "dream" must be there.
+        context_steps: given steps; only transitions into later steps count.
+
+    Returns: the scores, overall and by step, and the features (K * (T - context_steps), E) of each video.
+    """
+    action, first = model.action, context_steps - 1
+    scores: dict[str, Any] = {"measure": "accuracy" if action.kind == "discrete" else "r2"}
+    features, curves = {}, {}
+    for name, (frames, actions) in videos.items():
+        predictions, features[name] = read(model, frames[:, first:])
+        truth = actions[:, first:]
+        scores[name] = action_score(action, predictions, truth.flatten(0, 1))
+        told = predictions.unflatten(0, truth.shape[:2])
+        curves[name] = [action_score(action, told[:, t], truth[:, t]) for t in range(truth.shape[1])]
+    actions = videos["real"][1][:, first:].flatten(0, 1)
+    scores["transitions"], scores["blind"] = len(actions), blind_score(action, actions)
+    scores["dream_over_real"] = scores["dream"] / scores["real"] if scores["real"] > 0 else None
+    return scores | {"by_step": curves}, features
+
+
+def _idm_fd(features: dict[str, Tensor], clips: int) -> dict[str, Any]:
+    """Frechet distances to real play, on features of the inverse-dynamics network; not comparable to any FVD."""
+    names = ("dream", "reconstruction", "other_real")
+    distances = {name: frechet_distance(features[name], features["real"]) for name in names}
+    return distances | {"transitions": len(features["real"]), "clips": clips, "features": features["real"].shape[1]}
+
+
+def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torch.device) -> dict[str, Any]:
+    """FVD, R-FVD and FVD* on the 16 frames that begin with the last given step; or the word that they are absent."""
+    if i3d is None:
+        return {"absent": "no I3D file was given (--i3d PATH)"}
+    first = dreams.context_steps - 1
+    videos = (dreams.real, dreams.reconstruction, dreams.dream)
+    real, reconstruction, samples = (video[:, first:].flatten(1, 2)[:, :CLIP_FRAMES] for video in videos)
+    given = dreams.real.shape[2]  # frames of one step
+    return fvd_scores(i3d, real, reconstruction, samples, device) | {"given_frames": given}

@@ -1,0 +1,137 @@
+"""The report of an evaluated world model: report.json, report.md and plots in one folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worldmodel.files import atomic_write, write_json
+from worldmodel.training.fvd import PROTOCOL
+from worldmodel.training.plots import plot_control, plot_horizon
+from worldmodel.training.report import machine
+from worldmodel.training.tables import strict, table
+
+_PAPERS_CLIPS = 256
+
+
+def write_evaluation(folder: str | Path, results: Mapping[str, Any], plots: bool = True) -> Path:
+    """Write what `evaluate_model` returned; `results` may also hold "run" ({"command": str, …}).
+
+    Returns: the path of report.md.
+    """
+    folder = Path(folder)
+    results = {"machine": machine(), **results}
+    pictures = {}
+    if plots:
+        pictures = {
+            "horizon": plot_horizon(results["horizon"], folder / "horizon.png").name,
+            "control": plot_control(results["control"], folder / "control.png").name,
+        }
+    with atomic_write(folder / "report.md") as temporary:
+        temporary.write_text(_page(results, pictures), encoding="utf-8")
+    write_json(folder / "report.json", strict(results))
+    return folder / "report.md"
+
+
+def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    settings, about = results["settings"], results["machine"]
+    parts = [
+        f"# World model of {settings['env_id'] or 'an unnamed game'}",
+        f"Measured on the {settings['split']} split: {settings['dreams']} dreams from {settings['context_steps']} real "
+        f"steps each, {settings['horizon']} steps long ({settings['frames_per_step']} frames per step), temperature "
+        f"{settings['temperature']:g}, seed {settings['seed']}. docs/evaluation.md says what each number means.",
+        "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
+        "## By dreamt step\n\n" + _by_step(results),
+        *(f"![{name} by dreamt step]({file})" for name, file in pictures.items()),
+        f"Machine: {about['cpu']}, {about['cores']} cores"
+        + (f", {about['gpu']}" if "gpu" in about else "")
+        + f"; torch {about['torch']}; {about['date']}."
+        + (f" Made by `{results['run']['command']}`." if "run" in results else ""),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(results: Mapping[str, Any]) -> list[list[str]]:
+    tokenizer, prior, horizon = results["tokenizer"], results["prior"], results["horizon"]
+    rows = [
+        ["tokenizer", "NMSE (squared error / pixel variance)", _number(tokenizer["nmse"])],
+        ["", "PSNR", f"{tokenizer['psnr_db']:.2f} dB"],
+        ["", "SSIM", _number(tokenizer["ssim"])],
+        ["", f"NMSE in changed pixels ({tokenizer['changed_share']:.1%} of all)", _number(tokenizer["nmse_changed"])],
+        ["", "NMSE in unchanged pixels", _number(tokenizer["nmse_unchanged"])],
+        [
+            "",
+            f"NMSE in changed pixels, camera still ({tokenizer['small_steps']:,} of {tokenizer['steps']:,} steps)",
+            _number(tokenizer["nmse_changed_small"]),
+        ],
+        ["", f"codes in use of {tokenizer['num_codes']}, per slice", _per_slice(tokenizer["codes_in_use"])],
+        ["", "perplexity of the codes, per slice", _per_slice(tokenizer["perplexity"])],
+        ["prior", "bits per code", f"{prior['bits_per_code']:.3f}"],
+        ["", f"bits per frame ({prior['codes_per_frame']:g} codes)", f"{prior['bits_per_frame']:.1f}"],
+        ["", f"uniform guess ({prior['codes_kept']:.1%} of the codes stay)", f"{prior['uniform_bits_per_code']:.3f}"],
+        ["", "codes stay as they were (copy last frame), bits per code", _number(prior.get("copy_bits_per_code"), 3)],
+        ["", "the same per frame", _number(prior.get("copy_bits_per_frame"), 1)],
+        ["", "loss with another segment's actions / the true ones", _number(prior.get("shuffled_action_ratio"), 3)],
+        ["dreams", "usable horizon by PSNR", _horizon(horizon, "psnr_db")],
+        ["", "usable horizon by SSIM", _horizon(horizon, "ssim")],
+    ]
+    return [*rows, *_control_rows(results["control"]), *_distance_rows(results)]
+
+
+def _control_rows(control: Mapping[str, Any]) -> list[list[str]]:
+    measure = "action accuracy" if control["measure"] == "accuracy" else "R² of the actions"
+    names = {
+        "real": "real play",
+        "reconstruction": "reconstructions of it",
+        "dream": "dreams with the recorded actions",
+        "dream_swapped": "dreams with another start's actions",
+        "blind": "without looking",
+    }
+    rows = [["", f"{measure}, {what}", f"{control[name]:.3f}"] for name, what in names.items()]
+    rows.append(["", "controllability: dreams / real play", _number(control["dream_over_real"], 3)])
+    rows[0][0] = f"control ({control['transitions']:,} transitions)"
+    return rows
+
+
+def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    idm, fvd = results["idm_fd"], results["fvd"]
+    names = {"dream": "dreams", "reconstruction": "reconstructions", "other_real": "other real clips (the floor)"}
+    rows = [["", f"{what} against real clips", _number(idm[name], 3)] for name, what in names.items()]
+    rows[0][0] = f"IDM-FD ({idm['clips']} clips, {idm['transitions']:,} transitions, {idm['features']} features)"
+    if "absent" in fvd:
+        return [*rows, *(["I3D", name, f"absent: {fvd['absent']}"] for name in ("FVD", "R-FVD", "FVD\\*"))]
+    real, samples = fvd["clips"]
+    part = f"I3D ({samples} against {real} clips, {fvd['given_frames']} of 16 frames given; {PROTOCOL})"
+    if real != _PAPERS_CLIPS:
+        part += f"; papers have {_PAPERS_CLIPS} clips, so this compares to none of them"
+    rows += [
+        [part, "FVD", f"{fvd['fvd']:.1f}"],
+        ["", "R-FVD", f"{fvd['r_fvd']:.1f}"],
+        ["", "FVD\\*", f"{fvd['fvd_star']:.1f}"],
+    ]
+    return rows
+
+
+def _by_step(results: Mapping[str, Any]) -> str:
+    horizon, control = results["horizon"], results["control"]
+    last = len(horizon["ssim"]["dream"])
+    steps = sorted({step for step in (1, 2, 4, 8, 16, 32, 64, 128, last) if step <= last})
+    rows = []
+    for key, measure in (("psnr_db", "PSNR in dB"), ("ssim", "SSIM")):
+        for name, values in horizon[key].items():
+            rows.append([f"{measure}, {name}", *(_number(values[step - 1], 3) for step in steps)])
+    for name, values in control["by_step"].items():
+        rows.append([f"{control['measure']}, {name}", *(_number(values[step - 1], 3) for step in steps)])
+    return table(["step", *steps], rows)
+
+
+def _horizon(section: Mapping[str, Any], name: str) -> str:
+    usable, measured = section[f"usable_horizon_{name}"], len(section[name]["dream"])
+    return f"at least {usable} steps (all measured)" if usable == measured else f"{usable} of {measured} steps"
+
+
+def _per_slice(values: list[float]) -> str:
+    return " / ".join(f"{value:.0f}" for value in values)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,118 @@
+"""A small network that tells the action from the frames before and after it: does a dream show what was asked for?
+
+Trained on real play, then read on dreams. A dream is controllable if the network finds in it the actions it was given.
+
+Letters: B rows, T steps, N transitions, F frames of a step, H W C pixels, E features, A actions or numbers of one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
+from worldmodel.progress import progress
+from worldmodel.shapes import frames_to_model
+from worldmodel.training.metrics import r_squared
+
+_CHUNK = 256  # transitions that pass through at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InverseDynamicsConfig:
+    """Size and training of the network."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    steps: int = 600  # optimiser steps
+    batch_size: int = 64  # transitions
+    learning_rate: float = 2e-3
+    channels: int = 32  # of the first convolution; the others have twice as many
+    features: int = 64  # E, width of the last layer, whose values the Frechet distance reads
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "channels", "features"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class InverseDynamics(nn.Module):
+    """Action of a transition from all frames of the step before and the step after."""
+
+    def __init__(self, config: InverseDynamicsConfig, info: StoreInfo) -> None:
+        super().__init__()
+        self.action = info.action
+        width = config.channels
+        self.body = nn.Sequential(
+            nn.Conv2d(2 * info.frames_per_step * info.channels, width, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),  # where something moves matters: walking looks alike all over but for the place
+            nn.Flatten(),
+            nn.Linear(2 * width * 16, config.features),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(config.features, self.action.n)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """(N, 2F, H, W, C) uint8 -> logits (N, A), or the action's numbers."""
+        return self.head(self.features(pairs))
+
+    def features(self, pairs: Tensor) -> Tensor:
+        """(N, 2F, H, W, C) uint8 -> (N, E) float32."""
+        return self.body(frames_to_model(pairs).flatten(1, 2).contiguous())
+
+
+def transitions(frames: Tensor) -> Tensor:
+    """Steps (B, T, F, H, W, C) -> each with the one after it: (B * (T-1), 2F, H, W, C)."""
+    return torch.cat((frames[:, :-1], frames[:, 1:]), dim=2).flatten(0, 1)
+
+
+def train_inverse_dynamics(
+    store: EpisodeStorage, config: InverseDynamicsConfig | None = None, device: torch.device | str = "cpu"
+) -> InverseDynamics:
+    """Train on transitions of the train split. The same config and data give the same network."""
+    config = config or InverseDynamicsConfig()
+    rng = np.random.default_rng(config.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = InverseDynamics(config, store.info).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps + 1)
+    loss_of = F.cross_entropy if store.info.action.kind == "discrete" else F.mse_loss
+    with progress(config.steps, "step", "inverse dynamics") as bar:
+        for _ in range(config.steps):
+            batch = store.batch(store.sample_ids(config.batch_size, 1, rng, "train"))
+            loss = loss_of(model(transitions(batch.frames).to(device)), batch.actions[:, 0].to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.update()
+    return model.eval()
+
+
+@torch.inference_mode()
+def read(model: InverseDynamics, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Steps (B, T, F, H, W, C) uint8 -> predictions (B * (T-1), A) and features (B * (T-1), E), on the CPU."""
+    device = next(model.parameters()).device
+    features = [model.features(part.to(device)) for part in transitions(frames).split(_CHUNK)]
+    return torch.cat([model.head(part).cpu() for part in features]), torch.cat(features).cpu()
+
+
+def action_score(action: ActionSpec, predictions: Tensor, actions: Tensor) -> float:
+    """How well actions (N,) or (N, A) were told: the share that is right, or of numbers the variance explained."""
+    if action.kind == "discrete":
+        return float((predictions.argmax(-1) == actions).float().mean())
+    return r_squared(predictions, actions)
+
+
+def blind_score(action: ActionSpec, actions: Tensor) -> float:
+    """What `action_score` gives who always says the most frequent of these actions, or their mean."""
+    return float(actions.bincount().max() / len(actions)) if action.kind == "discrete" else 0.0
