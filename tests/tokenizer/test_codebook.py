@@ -124,10 +124,17 @@ def test_resumed_training_equals_unbroken_training():
 
 
 def test_codebook_stays_in_float32_under_autocast():
-    codebook = make_codebook()
+    """Codes too close for bfloat16 are told apart, in training and in encoding."""
+    codebook = make_codebook(restart_below=0.0)
+    codebook.started.fill_(True)
+    codebook.vectors.copy_(10 + 0.05 * torch.arange(8.0)[:, None].expand(2, 8, 4))
+    codes = torch.arange(8)[:, None].expand(8, 2)
+    latents = codebook.lookup(codes)
     with torch.autocast("cpu", torch.bfloat16):
-        quantized = codebook(torch.randn(32, 8).to(torch.bfloat16))
-    assert quantized.latents.dtype == torch.float32 and codebook.vectors.dtype == torch.float32
+        assert torch.equal(codebook.encode(latents), codes)
+        assert torch.equal(codebook(latents).codes, codes)
+        assert codebook(latents.to(torch.bfloat16)).latents.dtype == torch.float32
+    assert codebook.vectors.dtype == torch.float32
 
 
 @pytest.mark.parametrize("bad", [{"num_codes": 0}, {"decay": 1.0}, {"restart_below": -0.1}])

@@ -277,6 +277,7 @@ def test_a_clip_cannot_stream():
 
 def test_batch_norm_learns_in_training_only():
     vqvae = make_mode("clip", norm="batch")
+    assert not any(isinstance(module, torch.nn.LayerNorm) for module in vqvae.modules())
     before = vqvae.encoder.norm.running_mean.clone()
     vqvae.loss(make_frames())
     assert torch.equal(vqvae.encoder.norm.running_mean, before)
