@@ -19,9 +19,11 @@ class CodeStore:
     """The encoded episodes of one split, in memory: a step is h*w*M small numbers.
 
     Rare rewards are those of at least half the largest size seen, where they make up less than a tenth of all steps.
+    With `frame_steps` a batch also holds the frames of that many first steps, read from the store's file.
     """
 
-    def __init__(self, store: EpisodeStorage, codes: list[Tensor], split: str) -> None:
+    def __init__(self, store: EpisodeStorage, codes: list[Tensor], split: str, frame_steps: int = 0) -> None:
+        self.store, self.frame_steps = store, frame_steps
         self.episodes = [int(e) for e in store.split(split)]
         if not self.episodes:
             raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
@@ -73,7 +75,16 @@ class CodeStore:
             self.terminated[now] & mask,
             self.signals[index],
             mask,
+            self._first_frames(episode, along[:, : self.frame_steps]) if self.frame_steps else None,
         )
+
+    def _first_frames(self, episode: np.ndarray, steps: np.ndarray) -> Tensor:
+        """Frames (B, n, F, H, W, C) uint8 of steps (B, n), the last one repeated where an episode is shorter."""
+        rows = []
+        for place, row in zip(episode, steps, strict=True):
+            frames = self.store.frames(self.episodes[place])
+            rows.append(np.stack([frames[min(step, len(frames) - 1)] for step in row]))
+        return torch.from_numpy(np.stack(rows))
 
 
 def codes_name(store: EpisodeStorage, tokenizer: VQVAE) -> str:

@@ -61,6 +61,8 @@ def share(batch: Batch, device: torch.device | str = "cpu") -> Batch:
     """
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{field.name: share(getattr(batch, field.name), device) for field in fields(batch)})
+    if batch is None:  # a part that this model does not use
+        return batch
     assert isinstance(batch, Tensor)
     if len(batch) % size():
         raise ValueError(f"a batch of {len(batch)} rows cannot be shared by {size()} processes; change batch_size")

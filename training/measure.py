@@ -6,7 +6,6 @@ M slices, V codes.
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 from time import perf_counter
 from typing import Any
 
@@ -82,7 +81,11 @@ def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iter
 
 
 def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
-    """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked."""
+    """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked.
+
+    For models with a frame_condition also the frames of that many first steps.
+    """
+    given = wm.config.dynamics.frame_condition
     tiles = list(held_out_segments(store, split, SEGMENT_STEPS))
     if not tiles:
         raise ValueError(
@@ -98,10 +101,11 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
         }
         for mask, row in zip(columns["padding_mask"], rows, strict=True):
             mask[: tiles[row][1]] = False
+        frames = columns.pop("frames")
         with torch.inference_mode():
-            codes = wm.tokenizer.encode(columns.pop("frames"))
-        parts.append(CodeBatch(codes=codes, **columns))
-    return CodeBatch(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(CodeBatch)})
+            codes = wm.tokenizer.encode(frames)
+        parts.append(CodeBatch(codes=codes, **columns, frames=frames[:, :given].clone() if given else None))
+    return CodeBatch.join(parts)
 
 
 def real_codes(batch: CodeBatch) -> Tensor:

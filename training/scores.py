@@ -4,7 +4,7 @@ Letters: B segments, N any flattened set, T steps, F frames of a step, H W C pix
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,9 +19,8 @@ CHUNK = 32  # segments that pass through a model at once
 
 def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
     """A large batch in pieces that fit through a model on `device`."""
-    for first in range(0, len(batch.codes), CHUNK):
-        part = {f.name: getattr(batch, f.name)[first : first + CHUNK].to(device) for f in fields(CodeBatch)}
-        yield CodeBatch(**part)
+    for part in batch.split(CHUNK):
+        yield part.to(device)
 
 
 # --- tokenizer -------------------------------------------------------------------------------------------------------

@@ -39,6 +39,12 @@ class DynamicsTraining:
     def __post_init__(self) -> None:
         if self.segment < 2:
             raise ValueError(f"segment must be at least 2 steps, got {self.segment}")
+        longest = self.model.max_steps - self.model.lead
+        if self.model.limited and self.segment > longest:
+            raise ValueError(
+                f"segment must be at most {longest} steps with a context of max_steps {self.model.max_steps}, "
+                f"got {self.segment}"
+            )
         if not 0.0 <= self.event_share <= 1.0:
             raise ValueError(f"event_share must be in [0, 1], got {self.event_share}")
 
@@ -70,7 +76,8 @@ def train_dynamics(
     if distributed.size() > 1:  # one process encodes, then all read what it wrote
         distributed.first(lambda: len(encode_store(store, coder, cache)))
     codes = encode_store(store, coder, cache)
-    train, validation = CodeStore(store, codes, "train"), CodeStore(store, codes, "validation")
+    given = config.model.frame_condition
+    train, validation = CodeStore(store, codes, "train", given), CodeStore(store, codes, "validation", given)
     model.starts = pick_starts(train, config.num_starts, config.start_steps)
     held_out = validation.batch(config.validation_segments, config.segment, np.random.default_rng(1))
     task = Task(

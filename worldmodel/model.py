@@ -1,4 +1,4 @@
-"""WorldModel: tokenizer, dynamics and heads as one; start from a context, step with actions, imagine whole sequences.
+"""WorldModel: tokenizer, dynamics and heads as one; start from a context, step with actions, sample whole videos.
 
 Letters: B rows, T steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens, M slices, E code features,
 G signals, N imagined steps.
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from worldmodel import checkpoint
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig
+from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
+from worldmodel.dynamics.generation import generate
+from worldmodel.dynamics.refine import random_known
 from worldmodel.dynamics.sampling import uniforms
+from worldmodel.layers.attention import KVCache
 from worldmodel.layers.precision import cast_products, fast_dtype
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 
@@ -48,6 +51,22 @@ class CodeBatch:
     terminated: Tensor  # (B, T) bool
     signals: Tensor  # (B, T+1, G) float32
     padding_mask: Tensor  # (B, T) bool, True on real steps
+    frames: Tensor | None = None  # (B, n, F, H, W, C) uint8, the first n = frame_condition steps; for models with one
+
+    def to(self, device: torch.device) -> "CodeBatch":
+        return CodeBatch(*(None if tensor is None else tensor.to(device) for tensor in vars(self).values()))  # type: ignore[arg-type]
+
+    def split(self, rows: int) -> list["CodeBatch"]:
+        """Batches of at most `rows` rows."""
+        count = -(-len(self.codes) // rows)
+        parts = [(None,) * count if tensor is None else tensor.split(rows) for tensor in vars(self).values()]
+        return [CodeBatch(*part) for part in zip(*parts, strict=True)]  # type: ignore[arg-type]
+
+    @classmethod
+    def join(cls, parts: Sequence["CodeBatch"]) -> "CodeBatch":
+        """The rows of all parts, one below the other."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
 class DynamicsLoss(NamedTuple):
@@ -145,6 +164,7 @@ class WorldModel(nn.Module):
             tokenizer.num_slices,
             tokenizer.code_dim,
             config.action,
+            config.tokenizer.frames_per_step * config.tokenizer.channels,
         )
         tokens = tokenizer.grid[0] * tokenizer.grid[1]
         # The heads read a step twice: as it was predicted, and as it came.
@@ -215,14 +235,19 @@ class WorldModel(nn.Module):
 
     # --- training ------------------------------------------------------------------------------------------------
 
-    def _outputs(self, batch: CodeBatch) -> Tensor:
-        """(B, T, S, D) outputs that predict steps 1..T, with context noise in training."""
+    def _outputs(self, batch: CodeBatch, known: Tensor | None = None) -> Tensor:
+        """Outputs that predict steps 1..T, (B, T, S, D), after that of step 0 if the model learns how video begins.
+
+        With context noise in training.
+        """
+        if self.config.dynamics.frame_condition and batch.frames is None:
+            raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
         codes = batch.codes.flatten(2, 3)
         noise = self.config.dynamics.context_noise
         if self.training and noise:
             wrong = torch.rand(codes.shape, device=codes.device) < noise
             codes = torch.where(wrong, torch.randint_like(codes, self.tokenizer.num_codes), codes)
-        return self.dynamics(self.tokenizer.code_vectors(codes), batch.actions)
+        return self.dynamics(self.tokenizer.code_vectors(codes), batch.actions, batch.frames, first=True, known=known)
 
     def _with_codes(self, outputs: Tensor, codes: Tensor) -> Tensor:
         """What the heads read: outputs (..., S, D) that predict a step, and its codes (..., h, w, M) -> (..., S, D+E).
@@ -234,20 +259,29 @@ class WorldModel(nn.Module):
 
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
         """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""
-        outputs = self._outputs(batch)
+        lead = self.config.dynamics.lead
+        targets = batch.codes[:, 1 - lead :].flatten(2, 3)
+        known, refine = torch.zeros_like(targets[..., 0], dtype=torch.bool), self.config.dynamics.refine
+        if self.training and refine:
+            rows, count, tokens = known.shape
+            known = random_known(rows, count, tokens, refine + 1, known.device)
+        outputs = self._outputs(batch, known)
         mask = batch.padding_mask
-        out = self.heads(self._with_codes(outputs, batch.codes[:, 1:]), batch.signals[:, :-1])
+        out = self.heads(self._with_codes(outputs[:, lead:], batch.codes[:, 1:]), batch.signals[:, :-1])
         heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-        codes = self.dynamics.code_head.loss(outputs, batch.codes[:, 1:].flatten(2, 3)).mean(-1)
+        codes = (self.dynamics.code_head.loss(outputs, targets) * ~known).sum(-1) / (~known).sum(-1)
         steps = mask.sum().clamp_min(1)
-        nats, reward, termination, signals = ((part * mask).sum() / steps for part in (codes, *heads))
+        reward, termination, signals = ((part * mask).sum() / steps for part in heads)
+        predicted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
+        nats = (codes * predicted).sum() / predicted.sum().clamp_min(1)
         total = nats + 0.5 * reward + 0.5 * termination + 0.1 * signals
         return DynamicsLoss(total, nats, reward, termination, signals)
 
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
-        out = self.heads(self._with_codes(self._outputs(batch), batch.codes[:, 1:]), batch.signals[:, :-1])
+        outputs = self._outputs(batch)[:, self.config.dynamics.lead :]
+        out = self.heads(self._with_codes(outputs, batch.codes[:, 1:]), batch.signals[:, :-1])
         two_hot = self.heads.two_hot
         return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
 
@@ -272,7 +306,7 @@ class WorldModel(nn.Module):
         frames = torch.as_tensor(frames, device=self.device)
         with torch.inference_mode():
             codes = self.tokenizer.encode(frames)
-        return self.start_codes(codes, actions, signals, seeds)
+        return self.start_codes(codes, actions, signals, seeds, frames=frames)
 
     @torch.inference_mode()
     def start_codes(
@@ -282,10 +316,12 @@ class WorldModel(nn.Module):
         signals: Tensor | np.ndarray | None = None,
         seeds: Sequence[int] | Tensor | None = None,
         clock: int | None = None,
+        frames: Tensor | None = None,
     ) -> DreamState:
         """Begin dreams from encoded steps: codes (B, T, h, w, M); the rest as in `start`.
 
-        `clock` lets the new rows join a running batch (`state.put(rows, new)`): pass that batch's clock.
+        `clock` lets the new rows join a running batch (`state.put(rows, new)`): pass that batch's clock. Models with
+        frame_condition see `frames`, or what the codes decode to.
         """
         self.check_dreams()
         codes = torch.as_tensor(codes, device=self.device)
@@ -298,12 +334,49 @@ class WorldModel(nn.Module):
         signals = torch.as_tensor(signals, dtype=torch.float32, device=self.device)
         if signals.shape != (rows, num_signals):
             raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
+        seeds = self._check_seeds(seeds, rows)
+        cache, extras = self._burn_in(codes, actions, clock, frames)
+        counter = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        return DreamState(cache, codes[:, -1].clone(), signals.clone(), seeds.clone(), counter, cache.clock, extras)
+
+    def _burn_in(
+        self, codes: Tensor, actions: Tensor, clock: int | None, frames: Tensor | None = None
+    ) -> tuple[KVCache, dict[str, Tensor]]:
+        """Cache and extras of a dream that goes on from codes (B, T, h, w, M), actions (B, T-1, …) between them."""
+        dynamics, config = self.dynamics, self.config.dynamics
+        if config.action_condition == "clip":
+            raise ValueError("a model of whole clips needs all actions at once: use sample(actions=…)")
+        extras: dict[str, Tensor] = {}
+        if config.limited:
+            inputs = codes.shape[1] - 1 + config.lead
+            if inputs >= config.max_steps:
+                codes, actions, frames = codes[:, -config.half :], actions[:, 1 - config.half :], None
+            extras["codes"] = _last(codes, config.half)
+            extras["actions"] = _last(actions, config.half - 1)
+        if config.frame_condition:
+            if codes.shape[1] < config.frame_condition:
+                raise ValueError(f"the model wants {config.frame_condition} first steps, got {codes.shape[1]}")
+            if frames is None:
+                frames = self.tokenizer.decode(codes[:, : config.frame_condition])
+            vector = dynamics.frame_vector(frames, len(codes))
+            assert vector is not None
+            extras["frames"] = vector
+        condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
+        return dynamics.burn_in(self.tokenizer.code_vectors(codes.flatten(2, 3)), condition, clock), extras
+
+    def _renew(self, state: DreamState) -> None:
+        """Let the rows whose limited context is full begin again from its last half."""
+        rows = (state.cache.lengths >= self.config.dynamics.max_steps).nonzero().flatten()
+        if len(rows):
+            full = state.select(rows)
+            full.cache, full.extras = self._burn_in(full.extras["codes"], full.extras["actions"], state.clock)
+            state.put(rows, full)
+
+    def _check_seeds(self, seeds: Sequence[int] | Tensor | None, rows: int) -> Tensor:
         seeds = torch.as_tensor(range(rows) if seeds is None else seeds, dtype=torch.int64, device=self.device)
         if seeds.shape != (rows,):
             raise ValueError(f"seeds must be one whole number for each of the {rows} rows, got {tuple(seeds.shape)}")
-        cache = self.dynamics.burn_in(self.tokenizer.code_vectors(codes.flatten(2, 3)), actions, clock)
-        counter = torch.zeros(rows, dtype=torch.int64, device=self.device)
-        return DreamState(cache, codes[:, -1].clone(), signals.clone(), seeds.clone(), counter, cache.clock)
+        return seeds
 
     def check_dreams(self) -> None:
         """Refuse a tokenizer whose steps cannot be dreamt one after the other."""
@@ -345,10 +418,13 @@ class WorldModel(nn.Module):
         """
         state.check_fresh()
         action = self._check_actions(action, (len(state),), None)
-        tokens, slices = self.dynamics.tokens_per_step, self.dynamics.num_slices
-        noise = uniforms(state.seeds, state.counter, tokens * slices).view(-1, tokens, slices)
+        if self.config.dynamics.limited:
+            self._renew(state)
+        noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
+        condition = self.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
+        options = Sampling(temperature=temperature)
         drawn, outputs = self.dynamics.step(
-            state.codes.flatten(1, 2), action, state.cache, noise, self.tokenizer.code_vectors, temperature
+            state.codes.flatten(1, 2), condition, state.cache, noise, self.tokenizer.code_vectors, options
         )
         codes = drawn.codes.view_as(state.codes)
         heads = self.heads(self._with_codes(outputs, codes), state.signals)
@@ -364,7 +440,12 @@ class WorldModel(nn.Module):
             entropy=drawn.entropy.sum(-1),
             _tokenizer=self.tokenizer,
         )
-        return DreamState(state.cache, codes, signals, state.seeds, state.counter + 1, state.cache.clock), out
+        extras = dict(state.extras)
+        if self.config.dynamics.limited:
+            half = self.config.dynamics.half
+            extras["codes"] = _last(torch.cat((extras["codes"], codes[:, None]), dim=1), half)
+            extras["actions"] = _last(torch.cat((extras["actions"], action[:, None]), dim=1), half - 1)
+        return DreamState(state.cache, codes, signals, state.seeds, state.counter + 1, state.cache.clock, extras), out
 
     @torch.inference_mode()
     def imagine(
@@ -403,3 +484,52 @@ class WorldModel(nn.Module):
             torch.stack([getattr(o, name) for o in steps], dim=1) for name in ("reward", "terminated")
         )
         return Rollout(self.tokenizer.decode(codes), rewards, terminated, codes)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        n: int,
+        steps: int = 8,
+        first_frames: Tensor | np.ndarray | None = None,
+        actions: Tensor | np.ndarray | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        guidance: float = 1.0,
+        seeds: Sequence[int] | Tensor | None = None,
+    ) -> Video:
+        """Make n videos: from nothing, from given first frames, from actions, or from both.
+
+        Args:
+            steps: of each video, the given ones included.
+            first_frames: (n, T, F, H, W, C) uint8, T <= steps.
+            actions: (n, steps-1) or (n, steps-1, A), one after each step but the last.
+            temperature, top_k, top_p, guidance: as in `Sampling`; guidance 1 is off.
+            seeds: one per video; 0, 1, … if None.
+
+        Raises: ValueError if the model was not trained for what is asked, with the setting that would have done it.
+        """
+        options = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
+        seeds = self._check_seeds(seeds, n)
+        if actions is not None:
+            actions = self._check_actions(actions, (n,), steps - 1)
+        codes = torch.zeros(
+            n, 0, *self.tokenizer.grid, self.tokenizer.num_slices, dtype=torch.int64, device=self.device
+        )
+        if first_frames is not None:
+            first_frames = torch.as_tensor(first_frames, device=self.device)
+            given, wanted = first_frames.shape[1], max(1, self.config.dynamics.frame_condition)
+            if len(first_frames) != n or not wanted <= given <= steps:
+                raise ValueError(
+                    f"first_frames must be ({n}, T, F, H, W, C) with T from {wanted} to steps = {steps}, "
+                    f"got {tuple(first_frames.shape)}"
+                )
+            codes = self.tokenizer.encode(first_frames)
+        codes = generate(self.dynamics, self.tokenizer, codes, steps, seeds, first_frames, actions, options)
+        return Video(self.tokenizer.decode(codes), codes)
+
+
+def _last(x: Tensor, steps: int) -> Tensor:
+    """The last steps of (B, T, …), with zeros before them if there are fewer: (B, steps, …)."""
+    missing = x.new_zeros(len(x), max(steps - x.shape[1], 0), *x.shape[2:])
+    return torch.cat((missing, x), dim=1)[:, max(x.shape[1] - steps, 0) :]

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from worldmodel.dynamics.sampling import draw, uniforms
+from worldmodel.dynamics.sampling import Sampling, draw, uniforms
 
 
 def test_noise_is_uniform_and_uncorrelated():
@@ -40,6 +40,41 @@ def test_temperature_sharpens_and_zero_takes_the_likeliest():
     assert draw(logits, noise, temperature=0).codes.all()
     with pytest.raises(ValueError, match="temperature"):
         draw(logits, noise, temperature=-1)
+
+
+def shares_of(probabilities: list[float], **options) -> torch.Tensor:
+    """How often each code is drawn."""
+    noise = (torch.arange(1000) + 0.5) / 1000
+    drawn = draw(torch.tensor(probabilities).log().expand(1000, -1), noise, **options)
+    return torch.bincount(drawn.codes, minlength=len(probabilities)) / 1000
+
+
+def test_top_k_draws_among_the_k_likeliest_by_their_shares():
+    p = [0.1, 0.4, 0.2, 0.3]
+    assert torch.allclose(shares_of(p, top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7]), atol=0.002)
+    assert torch.equal(shares_of(p, top_k=1), shares_of(p, temperature=0.0))
+    assert torch.equal(shares_of(p, top_k=9), shares_of(p))
+
+
+def test_top_p_draws_among_the_fewest_codes_that_reach_p():
+    p = [0.1, 0.4, 0.2, 0.3]
+    assert torch.allclose(shares_of(p, top_p=0.6), torch.tensor([0, 4 / 7, 0, 3 / 7]), atol=0.002)
+    assert torch.allclose(shares_of(p, top_p=0.75), torch.tensor([0, 4 / 9, 2 / 9, 3 / 9]), atol=0.002)
+    assert torch.equal(shares_of(p, top_p=0.01), shares_of(p, temperature=0.0))
+    assert torch.allclose(shares_of(p, top_p=1.0), torch.tensor(p), atol=0.002)
+
+
+def test_top_k_and_top_p_work_at_the_temperature():
+    p = [0.1, 0.4, 0.2, 0.3]
+    hot = torch.tensor(p).pow(0.5)
+    assert torch.allclose(shares_of(p, temperature=2.0, top_k=4), hot / hot.sum(), atol=0.002)
+    assert shares_of(p, temperature=0.01, top_p=0.9)[1] == 1
+
+
+@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}], ids=str)
+def test_impossible_options_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Sampling(**bad)
 
 
 def test_nll_and_entropy_are_those_of_the_model_at_any_temperature():

@@ -1,8 +1,16 @@
 import pytest
 import torch
 
+from tests.dynamics.worlds import make_world
 from tests.tiny import tiny_world
 from worldmodel.dynamics import DreamState
+
+KINDS = (
+    {"learn_start": False},
+    {"position": "learned", "max_steps": 5, "learn_start": False},  # full after a few steps
+    {"position": "sine", "max_steps": 4, "condition": "frames-and-step"},
+    {"attention": "axial"},
+)
 
 
 def make_state(world, rows: int = 3, steps: int = 2) -> DreamState:
@@ -41,8 +49,9 @@ def test_stepping_a_spent_state_is_refused():
         state.clone()
 
 
-def test_selected_rows_have_the_future_they_had():
-    world = tiny_world()
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_selected_rows_have_the_future_they_had(kind):
+    world = make_world("block", **kind)
     state = make_state(world)
     assert torch.equal(future(world, state)[[2, 0]], future(world, state.select([2, 0])))
 
@@ -54,8 +63,9 @@ def test_repeated_rows_stand_side_by_side():
     assert torch.equal(again[0::2], future(world, state)) and torch.equal(again[1::2], again[0::2])
 
 
-def test_saved_and_loaded_state_goes_on_identically(tmp_path):
-    world = tiny_world()
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_saved_and_loaded_state_goes_on_identically(tmp_path, kind):
+    world = make_world("block", **kind)
     state = make_state(world)
     state.save(tmp_path / "dream.safetensors")
     loaded = DreamState.load(tmp_path / "dream.safetensors")
@@ -68,10 +78,11 @@ def test_a_file_that_is_no_state_is_refused_by_name(tmp_path):
         DreamState.load(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_rows_that_join_late_dream_as_if_alone(order):
+def test_rows_that_join_late_dream_as_if_alone(order, kind):
     """A row put into a batch that is 13 steps old dreams what it would have dreamt from clock 0."""
-    world = tiny_world(order=order)
+    world = make_world(order, **kind)
     starts = world.starts
     alone = world.start_codes(starts.codes[4:5], starts.actions[4:5], starts.signals[4:5, -1], seeds=[77])
     state = make_state(world, rows=3, steps=13)

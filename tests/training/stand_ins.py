@@ -35,7 +35,9 @@ class KnowsTheActions:
 
 
 def known_batch(store, split="all") -> CodeBatch:
-    return encode_segments(SimpleNamespace(tokenizer=PixelTokenizer(), device="cpu"), store, split, max_segments=10_000)
+    config = SimpleNamespace(dynamics=SimpleNamespace(frame_condition=0))
+    wm = SimpleNamespace(tokenizer=PixelTokenizer(), device="cpu", config=config)
+    return encode_segments(wm, store, split, max_segments=10_000)
 
 
 def steps_batch(rewards: list[float], terminated: list[bool] | None = None) -> CodeBatch:

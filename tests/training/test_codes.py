@@ -72,3 +72,11 @@ def test_other_data_of_the_same_lengths_has_other_codes(tmp_path, store):
     first = encode_store(store, tokenizer, cache)
     assert other.fingerprint() != store.fingerprint()
     assert not all(torch.equal(a, b) for a, b in zip(first, encode_store(other, tokenizer, cache), strict=True))
+
+
+def test_first_frames_are_those_of_the_segment(store):
+    marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]
+    batch = CodeStore(store, marks, "train", frame_steps=2).batch(32, 6, np.random.default_rng(0))
+    assert batch.frames.shape == (32, 2, 2, 16, 16, 3) and batch.frames.dtype == torch.uint8
+    brightness = 2 * (batch.codes[:, :2, 0, 0, 0] % 100)  # step t of an episode is a flat image of brightness 2 t
+    assert (batch.frames == brightness[:, :, None, None, None, None]).all()

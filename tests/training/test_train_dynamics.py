@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
+from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.model import WorldModel
 from worldmodel.training.codes import CodeStore
 from worldmodel.training.loop import LoopConfig
@@ -31,6 +34,22 @@ def codes(store):
     """Codes that tell where they come from: all of step t of episode e are 100 e + t, as a (1, 1, 1) grid."""
     marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]
     return CodeStore(store, [m.to(torch.int16) for m in marks], "train")
+
+
+def test_segments_longer_than_the_context_are_refused():
+    with pytest.raises(ValueError, match="segment must be at most 7"):
+        DynamicsTraining(model=replace(CONFIG.model, order="raster", position="learned", window=8))
+
+
+def test_a_frame_conditioned_model_trains_and_makes_video_without_frames(tmp_path, store):
+    encoder = FrameEncoderConfig(width=4, depths=(1, 1))
+    model = replace(CONFIG.model, frame_condition=1, frame_encoder=encoder, drop_frames=0.5, learn_start=True)
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", replace(CONFIG, model=model))
+    world = WorldModel.from_pretrained(tmp_path / "run" / "best")
+    actions = torch.zeros(2, 3, dtype=torch.int64)
+    assert world.sample(2, 4, actions=actions).frames.shape == (2, 4, 2, 16, 16, 3)
+    state = world.start_codes(world.starts.codes, world.starts.actions)
+    world.step(state, torch.zeros(7, dtype=torch.int64))
 
 
 def test_start_segments_are_real_play(codes):
@@ -67,8 +86,6 @@ def test_a_run_of_another_tokenizer_is_not_continued(tmp_path, store):
 
 
 def test_a_tokenizer_for_other_frames_is_refused_before_training(tmp_path, store):
-    from dataclasses import replace
-
     from worldmodel.tokenizer import VQVAE
 
     save_tokenizer(tmp_path / "big", VQVAE(replace(tiny_config().tokenizer, width=32)))

@@ -1,9 +1,12 @@
-"""How actions enter the GPT: one vector per step, through the gain and bias of every norm.
+"""How actions enter the GPT: through the gain and bias of every norm, as one vector per step or one for the whole clip.
 
-Letters: B batch, T steps, S tokens per step, D width, A numbers of an action, C width of the condition.
-Source: VideoGen (arXiv:2104.10157) section 3, conditional norms. Differs: one vector per step instead of one per clip;
-zero-initialised, so that training begins with plain norms.
+Letters: B batch, T steps, S tokens per step, D width, A numbers of an action, C width of the condition, R features of
+the given frames' vector.
+Source: VideoGen (arXiv:2104.10157) section 3, conditional norms. Differs: zero-initialised, so that training begins
+with plain norms; "step" has one vector per step instead of one per clip.
 """
+
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +16,35 @@ from worldmodel.data import ActionSpec
 from worldmodel.layers.precision import Linear
 
 
+class Condition(NamedTuple):
+    """What the tokens of T inputs are told."""
+
+    steps: Tensor  # (B, T, C) for the norms
+    frames: Tensor | None = None  # (B, R) for the feed-forward parts
+
+    def join(self, other: "Condition") -> "Condition":
+        """The rows of both, one below the other."""
+        if self.frames is None or other.frames is None:
+            return Condition(torch.cat((self.steps, other.steps)))
+        return Condition(torch.cat((self.steps, other.steps)), torch.cat((self.frames, other.frames)))
+
+
 class ActionEmbedding(nn.Module):
-    """Actions (B, T) int64 or (B, T, A) float32 -> conditions (B, T, C); `null` stands for no action."""
+    """Actions (B, T) int64 or (B, T, A) float32 -> conditions (B, T, C); `null` stands for no action.
+
+    With `clip_actions` all actions of a clip become one vector, (B, 1, C); missing ones count as zeros.
+    """
 
     center: Tensor  # (A,) box actions: middle and half width of the bounds
     radius: Tensor
 
-    def __init__(self, spec: ActionSpec, width: int) -> None:
+    def __init__(
+        self, spec: ActionSpec, width: int, kind: Literal["step", "clip", "none"] = "step", clip_actions: int = 1
+    ) -> None:
         super().__init__()
-        self.spec = spec
-        self.linear = Linear(spec.num_features, width)
+        self.spec, self.kind, self.clip_actions = spec, kind, clip_actions
+        if kind != "none":
+            self.linear = Linear(spec.num_features * (clip_actions if kind == "clip" else 1), width)
         self.null = nn.Parameter(torch.randn(width) * 0.02)
         if spec.kind == "box":  # actions are scaled to [-1, 1]
             low, high = torch.tensor(spec.low), torch.tensor(spec.high)
@@ -34,7 +56,26 @@ class ActionEmbedding(nn.Module):
             features = F.one_hot(actions.long(), self.spec.num_features).float()
         else:
             features = (actions.float() - self.center) / self.radius
+        if self.kind == "clip":
+            missing = self.clip_actions - features.shape[1]
+            if missing < 0:
+                raise ValueError(
+                    f"a clip has at most {self.clip_actions} actions, got {features.shape[1]}; raise max_steps or "
+                    "train on shorter segments"
+                )
+            features = F.pad(features, (0, 0, 0, missing)).flatten(1).unsqueeze(1)
         return self.linear(features).float()
+
+    def inputs(self, actions: Tensor | None, rows: int, inputs: int) -> Tensor:
+        """Conditions (B, inputs, C); the first inputs have no action if there are fewer actions; None: no input has."""
+        null = self.null.float().expand(rows, inputs, -1)
+        if actions is None or self.kind == "none":
+            return null
+        if self.kind == "clip":
+            return self(actions).expand(-1, inputs, -1)
+        if actions.shape[1] == inputs:
+            return self(actions)
+        return torch.cat((null[:, : inputs - actions.shape[1]], self(actions)), dim=1)
 
 
 class ConditionalNorm(nn.Module):

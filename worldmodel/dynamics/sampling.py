@@ -1,11 +1,13 @@
-"""Drawing codes: counter-based noise and inversion of the distribution function.
+"""Drawing codes: counter-based noise, temperature, top-k, top-p, and inversion of the distribution function.
 
 A row's noise is a hash of its seed, its step and the position, so its future depends on neither the batch around it nor
 any generator's state. One uniform number per code suffices (docs/decisions/004-inverse-cdf.md).
 
 Letters: B rows, N draws of a row and step, V codes.
+Source: top-p, arXiv:1904.09751; guidance without a classifier, arXiv:2207.12598.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -31,31 +33,69 @@ def uniforms(seeds: Tensor, counters: Tensor, count: int) -> Tensor:
     return (bits >> 8).float() * 2.0**-24
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How codes are drawn from the model's distribution; the default draws from it as it is."""
+
+    temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
+    top_k: int | None = None  # draw among the k likeliest codes
+    top_p: float | None = None  # draw among the fewest codes that together have this probability
+    guidance: float = 1.0  # moves the logits from those without conditions (0) to those with (1) and beyond
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be None or at least 1, got {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be None or in (0, 1], got {self.top_p}")
+
+    @property
+    def guided(self) -> bool:
+        """True if the model has to run a second time, without conditions."""
+        return self.guidance != 1.0
+
+
 class Draw(NamedTuple):
     codes: Tensor  # (...) int64 in [0, V)
     nll: Tensor  # (...) -log p of the drawn code under the model (temperature 1), nats
     entropy: Tensor  # (...) entropy of the model's distribution, nats
 
 
-def draw(logits: Tensor, noise: Tensor, temperature: float = 1.0) -> Draw:
+def draw(
+    logits: Tensor, noise: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Draw:
     """Draw one code from each distribution.
 
     Args:
         logits: (..., V) unnormalised log-probabilities.
         noise: (...) float32 in [0, 1).
         temperature: divides the logits; 0 takes the likeliest code.
+        top_k, top_p: as in `Sampling`; both work on the distribution at this temperature.
     """
     if temperature < 0:
         raise ValueError(f"temperature must be at least 0, got {temperature}")
     logs = logits.float().log_softmax(-1)
     probabilities = logs.exp()
     entropy = -(probabilities * logs).sum(-1)
-    if temperature == 0:
+    if temperature == 0 or top_k == 1:
         codes = logs.argmax(-1)
     else:
         if temperature != 1.0:
             probabilities = (logs / temperature).softmax(-1)
+        if top_k is not None or top_p is not None:
+            probabilities = _likeliest(probabilities, top_k, top_p)
         mass = probabilities.cumsum(-1)
         codes = torch.searchsorted(mass, (noise * mass[..., -1])[..., None], right=True).squeeze(-1)
         codes = codes.clamp_(max=logits.shape[-1] - 1)
     return Draw(codes, -logs.gather(-1, codes[..., None]).squeeze(-1), entropy)
+
+
+def _likeliest(probabilities: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Probabilities (..., V) with zeros for all but the likeliest codes; not normalised again."""
+    count = min(top_k or probabilities.shape[-1], probabilities.shape[-1])
+    values, codes = probabilities.topk(count, dim=-1)
+    if top_p is not None:  # a code stays if those before it do not reach top_p yet
+        before = values.cumsum(-1) - values
+        values = values.masked_fill(before >= top_p * values.sum(-1, keepdim=True), 0.0)
+    return torch.zeros_like(probabilities).scatter_(-1, codes, values)

@@ -1,10 +1,10 @@
 """The state of a batch of dreams: a dataclass of tensors that the caller holds.
 
-Letters: B rows, h w latent grid, M slices, G signals.
+Letters: B rows, h w latent grid, M slices, G signals, R features of the given frames, N steps of half a context.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,9 @@ class DreamState:
     seeds: Tensor  # (B,) int64
     counter: Tensor  # (B,) int64, steps dreamt by each row
     clock: int  # the cache's clock when this state was made; tells a state that has been stepped already
+    # Of models with frame_condition: "frames" (B, R) float32, the vector of the given frames. Of those with a limited
+    # context: the last "codes" (B, N, h, w, M) and the "actions" between them (B, N-1, …), from which it begins again.
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -35,7 +38,8 @@ class DreamState:
     def _map(self, change) -> "DreamState":
         self.check_fresh()
         tensors = (change(t) for t in (self.codes, self.signals, self.seeds, self.counter))
-        return DreamState(self.cache.map(change), *tensors, self.clock)  # type: ignore[call-arg]
+        extras = {name: change(t) for name, t in self.extras.items()}
+        return DreamState(self.cache.map(change), *tensors, self.clock, extras)  # type: ignore[call-arg]
 
     def check_fresh(self) -> None:
         """Raise if a later state already lives in this state's memory."""
@@ -80,6 +84,7 @@ class DreamState:
         index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
         pairs = [(self.codes, other.codes), (self.signals, other.signals), (self.seeds, other.seeds)]
         pairs += [(self.counter, other.counter), (self.cache.lengths, other.cache.lengths)]
+        pairs += [(tensor, other.extras[name]) for name, tensor in self.extras.items()]
         pairs += zip(self.cache.keys, other.cache.keys, strict=True)
         pairs += zip(self.cache.values, other.cache.values, strict=True)
         for mine, theirs in pairs:
@@ -94,6 +99,7 @@ class DreamState:
         self.check_fresh()
         tensors = {"codes": self.codes, "signals": self.signals, "seeds": self.seeds, "counter": self.counter}
         tensors["lengths"] = self.cache.lengths
+        tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
         for layer, (k, v) in enumerate(zip(self.cache.keys, self.cache.values, strict=True)):
             tensors |= {f"keys.{layer}": k, f"values.{layer}": v}
         about = {"clock": str(self.clock), "shortest": str(self.cache.shortest), "layers": str(len(self.cache.keys))}
@@ -114,6 +120,7 @@ class DreamState:
             values = [tensors[f"values.{layer}"] for layer in range(layers)]
             cache = KVCache(keys, values, tensors["lengths"], clock, int(about["shortest"]))
             names = ("codes", "signals", "seeds", "counter")
-            return cls(cache, *(tensors[name] for name in names), clock)  # type: ignore[call-arg]
+            extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
+            return cls(cache, *(tensors[name] for name in names), clock, extras)  # type: ignore[call-arg]
         except (KeyError, SafetensorError) as error:
             raise ValueError(f"{path} is not a saved dream state ({error}); write one with state.save(path)") from error

@@ -78,6 +78,8 @@ class KVCache:
 class WindowAttention(nn.Module):
     """Multi-head attention of a step's tokens to the last W steps, with rotation in time."""
 
+    parts = 1  # entries in the cache
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -89,19 +91,29 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Whole sequences: x (B, L, D), cos and sin (L, K/2), mask (L, L) True where a query may look.
 
         Returns the output (B, L, D) and the keys and values (B, H, L, K) that a cache keeps.
         """
         q, k, v = self._split(x, cos, sin)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).flatten(2)), k, v
+        return self.out(mixed.transpose(1, 2).flatten(2)), [(k, v)]
 
-    def step(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache, layer: int, tokens: slice) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: KVCache,
+        layer: int,
+        tokens: slice,
+        reach: Tensor | None = None,
+    ) -> Tensor:
         """Some tokens of the step at the cache's clock: x (B, n, D); writes their keys and values into the cache.
 
-        Tokens of this step before `tokens` are visible if written already; those after it are not.
+        Tokens of this step before `tokens` are visible if written already; those after it are not. `reach` (n, W*S)
+        bool, if given, bounds further what each token may see.
         """
         q, k, v = self._split(x, cos, sin)
         slot = cache.clock % cache.window
@@ -116,5 +128,7 @@ class WindowAttention(nn.Module):
             known[slot, tokens.stop :] = False
             known = known.view(1, 1, 1, -1)
             mask = known if mask is None else mask & known
+        if reach is not None:
+            mask = reach if mask is None else mask & reach
         mixed = F.scaled_dot_product_attention(q, keys.flatten(2, 3), values.flatten(2, 3), attn_mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))

@@ -1,4 +1,4 @@
-"""Positions: learned space-time tables (broadcast and concatenated) and rotation in time.
+"""Positions: space-time tables, learned or of sines (broadcast and concatenated), and rotation in time.
 
 Letters: T steps, h w latent grid, D width, K features of one head.
 Source: VideoGen (arXiv:2104.10157) section 3, spatio-temporal embeddings; RoFormer (arXiv:2104.09864), rotation.
@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 
 class BroadcastPosition(nn.Module):
-    """One learned table per axis longer than one, each broadcast over the other axes, concatenated along the width."""
+    """One learned table per axis longer than one, each broadcast over the other axes, concatenated along the width.
 
-    def __init__(self, shape: tuple[int, ...], width: int) -> None:
+    `axes` chooses the axes that have a table; the positions along the others are not told apart.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: int, axes: tuple[int, ...] | None = None) -> None:
         super().__init__()
         self.shape = shape
-        self.axes = [axis for axis, size in enumerate(shape) if size > 1] or [len(shape) - 1]
+        self.axes = list(axes or ()) or [axis for axis, size in enumerate(shape) if size > 1] or [len(shape) - 1]
         if width % len(self.axes):
             raise ValueError(
                 f"width must be divisible by {len(self.axes)}, the number of axes with positions, got {width}"
@@ -30,6 +33,31 @@ class BroadcastPosition(nn.Module):
             view[axis] = self.shape[axis]
             parts.append(table.view(view).expand(*self.shape, -1))
         return torch.cat(parts, dim=-1)
+
+
+class SinePosition(nn.Module):
+    """Sines and cosines of the position along each axis longer than one, concatenated along the width; not learned."""
+
+    table: Tensor
+
+    def __init__(self, shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        axes = [axis for axis, size in enumerate(shape) if size > 1] or [len(shape) - 1]
+        if width % 2 or width < 2 * len(axes):
+            raise ValueError(f"width must be even and at least {2 * len(axes)} for sine positions, got {width}")
+        part = width // len(axes) // 2 * 2
+        parts = []
+        for axis in axes:
+            features = part if axis != axes[0] else width - part * (len(axes) - 1)  # the first takes what is left
+            view = [1] * len(shape) + [features]
+            view[axis] = shape[axis]
+            waves = torch.cat(rotation(torch.arange(shape[axis]), features), dim=-1)
+            parts.append(waves.view(view).expand(*shape, -1))
+        self.register_buffer("table", torch.cat(parts, dim=-1), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Embeddings of all positions, (*shape, width)."""
+        return self.table
 
 
 def rotation(times: Tensor, features: int, base: float = 100.0) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,95 @@
+"""Letters: B batch, T steps, S tokens per step, M slices."""
+
+import pytest
+import torch
+
+from tests.dynamics.test_every_kind import B, T, make_sequence
+from tests.dynamics.worlds import make_frames, make_world
+from worldmodel.dynamics import GPTConfig
+from worldmodel.dynamics.refine import draw_groups, random_known
+from worldmodel.dynamics.sampling import Sampling, uniforms
+from worldmodel.model import CodeBatch
+
+S, M = 4, 2
+
+
+def test_groups_are_of_equal_shares_and_random():
+    groups = draw_groups(torch.rand(500, 16, generator=torch.Generator().manual_seed(0)), 4)
+    assert (torch.stack([(groups == g).sum(-1) for g in range(4)]) == 4).all()
+    assert (groups.float().mean(0) - 1.5).abs().max() < 0.3
+
+
+def test_training_knows_every_share_but_all():
+    torch.manual_seed(0)
+    known = random_known(200, 3, 4, passes=4, device=torch.device("cpu")).sum(-1)
+    assert set(known.flatten().tolist()) == {0, 1, 2, 3}
+
+
+@torch.inference_mode()
+def test_outputs_are_told_the_known_tokens_and_no_others():
+    world = make_world("block", refine=3)
+    codes, actions = make_sequence()
+    known = torch.zeros(B, T + 1, S, dtype=torch.bool)
+    known[:, 5, 1] = True
+
+    def outputs(codes):
+        return world.dynamics(world.tokenizer.code_vectors(codes), actions, first=True, known=known)
+
+    for place, told in ((1, True), (2, False)):
+        changed = codes.clone()
+        changed[:, 5, place] = (changed[:, 5, place] + 1) % 16
+        moved = (outputs(changed) - outputs(codes)).abs().amax((0, 3))  # (T + 1, S)
+        assert not moved[:5].any() and moved[5].all() == told and moved[5].any() == told and moved[6].any()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("position", ["rotary-time", "learned"])
+def test_refined_videos_are_those_of_the_uncached_model(position):
+    world = make_world("block", position, "frames-and-step", refine=2)
+    gpt, lookup = world.dynamics, world.tokenizer.code_vectors
+    frames, actions = make_frames(B), make_sequence()[1][:, :8]
+    video = world.sample(B, 9, frames, actions).codes.flatten(2, 3)
+    codes, known = video[:, :2], torch.zeros(B, 2, S, dtype=torch.bool)
+    for step in range(2, 9):
+        noise = uniforms(torch.arange(B), torch.full((B,), step - 2), gpt.noise_per_step)
+        groups = draw_groups(noise[:, S * M :], 3)
+        codes = torch.cat((codes, torch.zeros(B, 1, S, M, dtype=torch.int64)), dim=1)
+        for now in range(3):
+            told = torch.cat((known, (groups < now)[:, None]), dim=1)
+            out = gpt(lookup(codes), actions[:, :step], frames, first=True, known=told)[:, -1]
+            new = gpt.code_head.sample(out, noise[:, : S * M].unflatten(1, (S, M)), Sampling()).codes
+            codes[:, -1] = torch.where((groups == now)[..., None], new, codes[:, -1])
+        known = told
+    assert torch.equal(video, codes)
+    assert torch.equal(video[:, 2:], world.imagine(frames, actions[:, 1:], actions[:, :1]).codes.flatten(2, 3))
+    world.sample(B, 4, actions=actions[:, :3], guidance=2.0)
+
+
+def test_tokens_that_belong_together_come_together():
+    """All codes of a step are the same one of two: a single pass, which draws the tokens apart, rarely gets that."""
+    shares = []
+    for refine in (0, 3):
+        world = make_world("block", layers=1, refine=refine, condition="none").train().requires_grad_(True)
+        optimizer = torch.optim.Adam(world.dynamics.parameters(), lr=2e-2)
+        torch.manual_seed(0)
+        for _ in range(60):
+            codes = torch.randint(3, 5, (32, 3, 1, 1, 1)).expand(-1, -1, 2, 2, 2)
+            unread = torch.zeros(32, 2), torch.zeros(32, 2, dtype=torch.bool), torch.zeros(32, 3, 1)
+            batch = CodeBatch(codes, torch.zeros(32, 2).long(), *unread, torch.ones(32, 2, dtype=torch.bool))
+            optimizer.zero_grad()
+            world.loss(batch).codes.backward()
+            optimizer.step()
+        codes = world.prepare(torch.float32).sample(64, 3).codes.flatten(2)
+        shares.append((codes == codes[..., :1]).all(-1).float().mean())
+    assert shares[0] < 0.4 and shares[1] > 0.75
+
+
+@pytest.mark.parametrize("bad", [{"refine": -1}, {"refine": 1, "order": "raster"}])
+def test_impossible_refinement_is_refused(bad):
+    with pytest.raises(ValueError, match="refine"):
+        GPTConfig(**bad)
+
+
+def test_more_passes_than_tokens_are_refused():
+    with pytest.raises(ValueError, match="refine must be below the 4 tokens"):
+        make_world("block", refine=4)

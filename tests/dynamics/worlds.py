@@ -1,0 +1,48 @@
+"""Every kind of dynamics there is, at toy size: order x position x conditions, and axial attention."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.model import WorldModel
+
+ORDERS = ("block", "raster")
+POSITIONS = ("rotary-time", "learned", "space", "time", "sine", "none")
+CONDITIONS = {
+    "none": {"action_condition": "none"},
+    "step": {},
+    "clip": {"action_condition": "clip"},
+    "frames": {"action_condition": "none", "frame_condition": 1},
+    "frames-and-step": {"frame_condition": 2},
+}
+LIMIT = 12  # steps that a limited context holds
+
+
+def make_world(order: str, position: str = "rotary-time", condition: str = "step", **changes) -> WorldModel:
+    """A world whose nulls are there to be used; a window longer than the limit of the sliding ones'."""
+    options = {"order": order, "position": position} | CONDITIONS[condition]
+    limited = position in ("learned", "time", "sine") or condition == "clip"
+    options |= {"window": LIMIT if limited else 4, "max_steps": LIMIT, "width": 24, "learn_start": True}
+    options |= {"frame_encoder": FrameEncoderConfig(width=4, depths=(1, 1)), "drop_actions": 0.5, "drop_frames": 0.5}
+    return tiny_world(**options | changes)
+
+
+def make_frames(rows: int, steps: int = 2, seed: int = 0) -> torch.Tensor:
+    """(rows, steps, 2, 16, 16, 3) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (rows, steps, 2, 16, 16, 3), generator=generator, dtype=torch.uint8)
+
+
+def _cases():
+    for order, position, condition in product(ORDERS, POSITIONS, CONDITIONS):
+        yield pytest.param({"order": order, "position": position, "condition": condition})
+    for order, position in product(ORDERS, ("rotary-time", "learned")):
+        yield pytest.param({"order": order, "position": position, "attention": "axial"})
+    yield pytest.param({"order": "block", "learn_start": False})
+    yield pytest.param({"order": "block", "position": "learned", "condition": "clip", "learn_start": False})
+
+
+every_kind = pytest.mark.parametrize("kind", list(_cases()), ids=lambda kind: "-".join(map(str, kind.values())))

@@ -1,0 +1,70 @@
+"""CodeHead: the codes of a position from the GPT's output, one slice after the other.
+
+Letters: D width, V codes, M slices, B rows.
+Source: the channel predictor of the Latent Video Transformer (arXiv:2006.10704) section 3.2; hidden width 0 is the
+single linear layer of VideoGen (arXiv:2104.10157).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.dynamics.sampling import Draw, Sampling, draw
+from worldmodel.layers.precision import Embedding, Linear
+
+
+class CodeHead(nn.Module):
+    """The M codes of a position one after the other, each given the output and the codes before it."""
+
+    def __init__(self, width: int, hidden: int, num_slices: int, num_codes: int) -> None:
+        super().__init__()
+        if not hidden and num_slices > 1:
+            raise ValueError(f"code_head_width 0 can tell one slice only, got {num_slices} slices; set it above 0")
+        self.num_codes = num_codes
+        self.linear = not hidden
+        self.from_output = nn.ModuleList(Linear(width, hidden) for _ in range(num_slices) if hidden)
+        # Slice m > 0 has one table for each slice before it; stored as one, looked up with offsets.
+        self.from_codes = nn.ModuleList(Embedding(m * num_codes, hidden) for m in range(1, num_slices))
+        self.to_logits = nn.ModuleList(Linear(hidden or width, num_codes, bias=False) for _ in range(num_slices))
+        for table in self.from_codes.parameters():
+            nn.init.normal_(table, std=0.02)
+        for weight in self.to_logits.parameters():
+            nn.init.zeros_(weight)  # the first loss is exactly ln V
+
+    def logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
+        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are read."""
+        if self.linear:
+            return self.to_logits[index](outputs)
+        hidden = self.from_output[index](outputs)
+        if index:
+            offsets = torch.arange(index, device=codes.device) * self.num_codes
+            hidden = hidden + self.from_codes[index - 1](codes[..., :index] + offsets).sum(-2)
+        return self.to_logits[index](F.gelu(hidden))
+
+    def loss(self, outputs: Tensor, codes: Tensor) -> Tensor:
+        """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M)."""
+        losses = [
+            F.cross_entropy(
+                self.logits(outputs, codes, m).flatten(0, -2).float(), codes[..., m].flatten(), reduction="none"
+            )
+            for m in range(codes.shape[-1])
+        ]
+        return torch.stack(losses).mean(0).view(codes.shape[:-1])
+
+    def sample(self, outputs: Tensor, noise: Tensor, options: Sampling) -> Draw:
+        """Codes (B, ..., M), with nll and entropy (B, ...) summed over slices; noise (B, ..., M).
+
+        With guidance the outputs have 2B rows, those without conditions below those with them.
+        """
+        codes = torch.zeros(noise.shape, dtype=torch.int64, device=noise.device)
+        nll, entropy = torch.zeros_like(noise[..., 0]), torch.zeros_like(noise[..., 0])
+        for m in range(noise.shape[-1]):
+            if options.guided:
+                given, free = self.logits(outputs, torch.cat((codes, codes)), m).float().chunk(2)
+                logits = free + options.guidance * (given - free)
+            else:
+                logits = self.logits(outputs, codes, m)
+            drawn = draw(logits, noise[..., m], options.temperature, options.top_k, options.top_p)
+            codes[..., m] = drawn.codes
+            nll, entropy = nll + drawn.nll, entropy + drawn.entropy
+        return Draw(codes, nll, entropy)

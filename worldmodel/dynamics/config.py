@@ -1,0 +1,82 @@
+"""GPTConfig: size, order, positions and conditions of the dynamics."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GPTConfig:
+    """Size, order, positions and conditions of the dynamics; the defaults are a dream's (`presets` has the paper's)."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    order: Literal["block", "raster"] = "block"
+    layers: int = 4
+    width: int = 192  # D
+    heads: int = 4
+    window: int = 8  # W, steps that a token can see, its own included
+    dropout: float = 0.0  # after attention and feed-forward
+    context_noise: float = 0.03  # share of the given codes replaced at random in training, against drift
+    condition_width: int = 32  # of the vector through which an action reaches the norms
+    code_head_width: int = 128  # hidden units of the code head; 0: one linear layer, as in the paper (one slice only)
+    position: Literal["rotary-time", "learned", "space", "time", "sine", "none"] = "rotary-time"
+    max_steps: int = 8  # longest context, where positions in time or clip actions limit it
+    attention: Literal["full", "axial"] = "full"
+    refine: int = 0  # block: passes after the first; a step's tokens are drawn in refine + 1 groups (module refine)
+    learn_start: bool = False  # block: learn p(first step) too, so that video can begin from nothing; raster does
+    action_condition: Literal["step", "clip", "none"] = "step"  # a vector per step, one per clip, or not read
+    frame_condition: int = 0  # given first steps whose frames a ResNet turns into one vector
+    frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
+    drop_actions: float = 0.0  # share of training rows whose actions are hidden, so that sampling can go without
+    drop_frames: float = 0.0  # share of training rows whose given frames are hidden
+    checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, more time
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise ValueError(
+                f"width / heads must be an even whole number, got width {self.width} and {self.heads} heads"
+            )
+        if self.window < 2:
+            raise ValueError(f"window must be at least 2 steps, got {self.window}")
+        for name in ("dropout", "context_noise", "drop_actions", "drop_frames"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.refine < 0 or (self.refine and self.order == "raster"):
+            raise ValueError(f"refine must be 0 in raster order, and at least 0 in block order, got {self.refine}")
+        if self.limited and not 2 <= self.max_steps <= self.window:
+            raise ValueError(
+                f"max_steps must be from 2 to window with position {self.position!r} and {self.action_condition!r} "
+                f"actions, got max_steps {self.max_steps} and window {self.window}"
+            )
+        if self.frame_condition < 0 or (self.limited and self.frame_condition > self.half):
+            raise ValueError(
+                "frame_condition must be at least 0 and, with a limited context, at most max_steps // 2 = "
+                f"{self.half}, got {self.frame_condition}"
+            )
+
+    @property
+    def lead(self) -> int:
+        """1 if a sequence begins with a learned start, whose output is the first step's; else 0."""
+        return int(self.order == "raster" or self.learn_start)
+
+    @property
+    def timed(self) -> bool:
+        """True if positions in time come from a table of `max_steps` entries."""
+        return self.position in ("learned", "time", "sine")
+
+    @property
+    def limited(self) -> bool:
+        """True if the context cannot outgrow `max_steps`: when full, it begins again from its last half."""
+        return self.timed or self.action_condition == "clip"
+
+    @property
+    def half(self) -> int:
+        """Steps that a limited context keeps when it begins again."""
+        return self.max_steps // 2
+
+    @property
+    def clip_actions(self) -> int:
+        """Actions in the vector of a clip."""
+        return self.max_steps - self.lead

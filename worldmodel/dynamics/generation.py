@@ -1,0 +1,116 @@
+"""Video from nothing, from given first frames, from actions, or from both; of any length.
+
+Letters: n videos, T given steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens, M slices.
+Time: `actions[:, t]` is taken after step t; step t+1 follows from it.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from worldmodel.dynamics.conditioning import Condition
+from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.sampling import Sampling, uniforms
+from worldmodel.tokenizer import VQVAE
+
+
+class Video(NamedTuple):
+    """Generated video, the given steps first."""
+
+    frames: Tensor  # (n, steps, F, H, W, C) uint8, all decoded from codes
+    codes: Tensor  # (n, steps, h, w, M) int64
+
+
+def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, options: Sampling) -> None:
+    """Raise ValueError if the model was not trained for what is asked of it."""
+    if not given_frames and not config.lead:
+        raise ValueError(
+            "this model has not learned how a video begins: pass first_frames, or train it with learn_start=True"
+        )
+    if not given_frames and config.frame_condition and not config.drop_frames:
+        raise ValueError(
+            "this model was always given first frames: pass first_frames, or train it with drop_frames > 0"
+        )
+    if given_actions and config.action_condition == "none":
+        raise ValueError("this model reads no actions: leave actions out, or train it with another action_condition")
+    if not given_actions and config.action_condition != "none" and not config.drop_actions:
+        raise ValueError("this model was always given actions: pass actions, or train it with drop_actions > 0")
+    can_hide = (given_actions and config.drop_actions) or (
+        given_frames and config.frame_condition and config.drop_frames
+    )
+    if options.guided and not can_hide:
+        raise ValueError(
+            f"guidance {options.guidance} needs a condition that the model can also do without: pass actions to one "
+            "trained with drop_actions > 0, or first_frames to one trained with frame_condition and drop_frames > 0"
+        )
+
+
+class _Teller:
+    """What the model is told at each place of the videos, and below it, with guidance, what it is told without."""
+
+    def __init__(self, gpt: GPT, actions: Tensor | None, vector: Tensor | None, rows: int, guided: bool) -> None:
+        self.gpt, self.actions, self.vector, self.rows, self.guided = gpt, actions, vector, rows, guided
+
+    def tell(self, inputs: int, begin: int, first: int, last: int) -> Condition:
+        """Of `inputs` inputs and the actions first … last-1 before them; clips take theirs from step `begin` on."""
+        config, actions = self.gpt.config, self.actions
+        if config.action_condition == "clip":
+            first, last = begin, begin + config.clip_actions
+        known = None if actions is None else actions[:, max(first, 0) : max(last, 0)]
+        condition = self.gpt.condition(self.rows, inputs, known, self.vector)
+        if not self.guided:
+            return condition
+        without = self.gpt.condition(
+            self.rows, inputs, None if config.drop_actions else known, None if config.drop_frames else self.vector
+        )
+        return condition.join(without)
+
+
+@torch.inference_mode()
+def generate(
+    gpt: GPT,
+    tokenizer: VQVAE,
+    codes: Tensor,
+    steps: int,
+    seeds: Tensor,
+    first_frames: Tensor | None = None,
+    actions: Tensor | None = None,
+    options: Sampling | None = None,
+) -> Tensor:
+    """Go on from given codes (n, T, h, w, M), T of any size, until there are `steps` steps: (n, steps, h, w, M).
+
+    A context that is limited to `max_steps` begins again from its last half whenever it is full: the codes of that half
+    are given, its first frames are those decoded from them, and its actions are those of the new clip.
+
+    Args:
+        seeds: (n,) int64; step T is drawn with counter 0.
+        first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
+        actions: (n, steps - 1, …); None: not known.
+    """
+    config, options = gpt.config, options or Sampling()
+    check_request(config, first_frames is not None, actions is not None, options)
+    shape, given = codes.shape, codes.shape[1]
+    codes = codes.flatten(2, 3)  # (n, T, S, M)
+    rows, _, tokens, slices = codes.shape
+    times = 2 if options.guided else 1
+    teller = _Teller(gpt, actions, gpt.frame_vector(first_frames, rows), rows, options.guided)
+    cache, begin = None, 0
+    for now in range(given, steps):
+        full = config.limited and now - begin - 1 + config.lead >= config.max_steps
+        if full:
+            begin = now - config.half
+            if first_frames is not None and config.frame_condition:
+                seen = codes[:, begin : begin + config.frame_condition].unflatten(2, shape[2:4])
+                teller.vector = gpt.frame_vector(tokenizer.decode(seen), rows)
+        if cache is None or full:
+            condition = teller.tell(now - begin - 1 + config.lead, begin, begin, now - 1)
+            vectors = tokenizer.code_vectors(codes[:, begin:])
+            cache = gpt.burn_in(vectors.repeat(times, 1, 1, 1), condition)
+        last = codes[:, -1] if now else codes.new_zeros(rows, tokens, slices)
+        noise = uniforms(seeds, torch.full_like(seeds, now - given), gpt.noise_per_step)
+        condition = teller.tell(1, begin, now - 1, now)
+        drawn, _ = gpt.step(last.repeat(times, 1, 1), condition, cache, noise, tokenizer.code_vectors, options)
+        codes = torch.cat((codes, drawn.codes[:, None]), dim=1)
+    return codes.unflatten(2, shape[2:4])

@@ -1,0 +1,75 @@
+"""Sizes that have a name: those of the papers, a dream's, and one that a CPU trains.
+
+Letters: D width, V codes, M slices, E features of a token's code vectors.
+Source: VideoGen (OpenReview 3InxcRQsYLf) section 4; VideoGPT (arXiv:2104.10157) tables 8 and 9. Differs: full
+attention; "videogen-2x2x2" is 576 wide, since 512 does not divide into the three axes of its positions.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+from worldmodel.dynamics.gpt import GPT
+from worldmodel.names import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """A GPT and the codes it is meant for."""
+
+    model: GPTConfig
+    latents: tuple[int, int, int]  # steps of a clip, height and width of the code grid
+    num_codes: int  # V
+    num_slices: int = 1  # M
+    code_dim: int  # E, of all slices together
+
+    def build(self, action: ActionSpec, step_channels: int = 6) -> GPT:
+        """A fresh GPT for codes of this kind."""
+        grid = self.latents[1:]
+        return GPT(self.model, grid, self.num_codes, self.num_slices, self.code_dim, action, step_channels)
+
+
+# Those of the paper are unconditional; `preset(name, action_condition="clip", frame_condition=1)` adds conditions.
+_PAPER = GPTConfig(
+    order="raster",
+    layers=22,
+    width=384,
+    heads=4,
+    dropout=0.2,
+    context_noise=0.0,
+    condition_width=1,
+    code_head_width=0,
+    position="learned",
+    action_condition="none",
+)
+PRESETS = {
+    "videogen-paper": Preset(model=_PAPER, latents=(8, 16, 16), num_codes=2048, code_dim=256),
+    "videogen-2x2x2": Preset(
+        model=replace(_PAPER, layers=16, width=576), latents=(8, 32, 32), num_codes=1024, code_dim=256
+    ),
+    "doom-small": Preset(model=GPTConfig(), latents=(16, 4, 4), num_codes=512, num_slices=2, code_dim=64),
+    "cpu-tiny": Preset(
+        model=GPTConfig(
+            layers=2,
+            width=96,
+            heads=2,
+            position="learned",
+            learn_start=True,
+            frame_encoder=FrameEncoderConfig(width=8, depths=(1, 1, 1)),
+            drop_actions=0.1,
+        ),
+        latents=(8, 4, 4),
+        num_codes=256,
+        code_dim=32,
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> Preset:
+    """The preset of this name, with some fields of its `GPTConfig` changed."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}.{did_you_mean(name, PRESETS)}")
+    chosen = PRESETS[name]
+    return replace(chosen, model=replace(chosen.model, **changes))

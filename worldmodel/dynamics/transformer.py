@@ -1,0 +1,236 @@
+"""The GPT's net, and whole sequences through it: training, and what fills a cache.
+
+Letters: B batch, T steps, S = h*w tokens per step, M slices, E features of a token's code vectors, D width, V codes,
+H heads, K features of one head, W window in steps, C width of the condition, R features of the given frames.
+Time: input j of a sequence predicts step j (with a learned start, `config.lead` = 1) or step j+1 (without). It holds
+the step before that one (block), or the tokens shifted by one (raster), and the action that led there.
+Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher forcing (Dedieu et al. 2025): the tokens
+of step t predict those of step t+1 at the same place.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics.blocks import Block
+from worldmodel.dynamics.code_head import CodeHead
+from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm
+from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.frame_encoder import FrameEncoder
+from worldmodel.dynamics.refine import Hints
+from worldmodel.layers.position import BroadcastPosition, SinePosition, rotation
+from worldmodel.layers.precision import Conv3d, Linear
+
+
+def _position(config: GPTConfig, grid: tuple[int, int]) -> BroadcastPosition | SinePosition | None:
+    """What is added to the inputs: a table (max_steps or 1, h, w, D)."""
+    if config.position == "none":
+        return None
+    shape = (config.max_steps if config.timed else 1, *grid)
+    if config.position == "sine":
+        return SinePosition(shape, config.width)
+    return BroadcastPosition(shape, config.width, axes=(0,) if config.position == "time" else None)
+
+
+class CodeTransformer(nn.Module):
+    """p(codes of a step | codes, actions and given frames before it)."""
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        grid: tuple[int, int],
+        num_codes: int,
+        num_slices: int,
+        code_dim: int,
+        action: ActionSpec,
+        step_channels: int = 6,
+    ) -> None:
+        """`step_channels`: F*C, channels of all frames of a step; read with `frame_condition` alone."""
+        super().__init__()
+        self.config = config
+        self.tokens_per_step = grid[0] * grid[1]
+        self.num_slices = num_slices
+        self.grid = grid
+        self.token_in = Linear(code_dim, config.width, bias=False)
+        # Block order knows a step as a whole: each token sees those around it, one of which will come into its place.
+        whole = config.order == "block"
+        self.neighbours = Conv3d(code_dim, config.width, (1, 3, 3), padding=(0, 1, 1), bias=False) if whole else None
+        # Input of the very first token (raster), or of every token of the very first step (block with learn_start).
+        self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
+        self.position = _position(config, grid)
+        self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
+        self.blocks = nn.ModuleList(Block(config, grid) for _ in range(config.layers))
+        self.norm = ConditionalNorm(config.width, config.condition_width)
+        self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes)
+        self.frame_encoder = (
+            FrameEncoder(config.frame_encoder, config.frame_condition * step_channels)
+            if config.frame_condition
+            else None
+        )
+        if config.refine >= self.tokens_per_step:
+            raise ValueError(f"refine must be below the {self.tokens_per_step} tokens of a step, got {config.refine}")
+        self.hints = Hints(code_dim, config.width) if config.refine else None
+        for name, parameter in self.named_parameters():
+            if name.startswith("frame_encoder."):
+                continue
+            if name.endswith(("qkv.weight", "token_in.weight", "rise.weight", "frame.weight", "told.weight")):
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+            elif name.endswith((".out.weight", "fall.weight")):
+                nn.init.normal_(parameter, std=(parameter.shape[1] * config.layers) ** -0.5)
+            elif name.endswith((".out.bias", "rise.bias", "fall.bias")):
+                nn.init.zeros_(parameter)
+
+    @property
+    def noise_per_step(self) -> int:
+        """Random numbers that one step takes: one per code, and one per token if they are drawn in groups."""
+        return self.tokens_per_step * (self.num_slices + bool(self.config.refine))
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights that lead from hidden layer to hidden layer: those of attention and feed-forward."""
+        return [
+            parameter
+            for name, parameter in self.blocks.named_parameters()
+            if parameter.ndim == 2 and "norm" not in name
+        ]
+
+    # --- conditions ----------------------------------------------------------------------------------------------
+
+    def frame_vector(self, frames: Tensor | None, rows: int) -> Tensor | None:
+        """Given frames (B, T, F, H, W, C) uint8 -> (B, R); None: no frames are given. None without frame_condition."""
+        if self.frame_encoder is None:
+            return None
+        if frames is None:
+            return self.frame_encoder.null.float().expand(rows, -1)
+        return self.frame_encoder(frames[:, : self.config.frame_condition])
+
+    def condition(
+        self, rows: int, inputs: int, actions: Tensor | None = None, frame_vector: Tensor | None = None
+    ) -> Condition:
+        """What `inputs` consecutive inputs are told.
+
+        Args:
+            actions: those that led into the steps the inputs predict, (B, inputs, …), one fewer with a learned start;
+                with clip actions (B, any number, …), all of the clip. None: they are not known.
+            frame_vector: of the given frames (B, R); None: no frames are given.
+        """
+        if frame_vector is None:
+            frame_vector = self.frame_vector(None, rows)
+        return Condition(self.action.inputs(actions, rows, inputs), frame_vector)
+
+    def _hide(self, condition: Condition) -> Condition:
+        """Put the learned nulls in place of some rows' conditions, for training."""
+
+        def hide(known: Tensor, null: Tensor, share: float) -> Tensor:
+            hidden = torch.rand(len(known), *[1] * (known.ndim - 1), device=known.device) < share
+            return torch.where(hidden, null.float(), known)
+
+        steps, frames = condition
+        if self.config.drop_actions:
+            steps = hide(steps, self.action.null, self.config.drop_actions)
+        if self.frame_encoder is not None and frames is not None and self.config.drop_frames:
+            frames = hide(frames, self.frame_encoder.null, self.config.drop_frames)
+        return Condition(steps, frames)
+
+    # --- whole sequences: training and burn-in -------------------------------------------------------------------
+
+    def _mask(self, steps: int, device: torch.device) -> Tensor:
+        """(L, L) True where a query token may look at a key token."""
+        token = torch.arange(steps * self.tokens_per_step, device=device)
+        step = token // self.tokens_per_step
+        age = step[:, None] - step[None, :]
+        causal = age >= 0 if self.config.order == "block" else token[:, None] >= token[None, :]
+        return causal & (age < self.config.window)
+
+    def _rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of times (T,); those of no rotation if positions in time come otherwise."""
+        times = times if self.config.position == "rotary-time" else torch.zeros_like(times)
+        return rotation(times, self.config.width // self.config.heads)
+
+    def _positions(self) -> Tensor:
+        """The table added to the inputs, (max_steps or 1, S, D)."""
+        if self.position is None:
+            return torch.zeros((1, 1, 1), device=self.start_token.device)
+        return self.position().flatten(1, 2)
+
+    def _run(
+        self, tokens: Tensor, condition: Condition, first: int, keep: bool = False
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Inputs (B, T, S, D) of times first, … -> outputs (B, T, S, D), keys and values of every layer if kept."""
+        steps = tokens.shape[1]
+        times = torch.arange(first, first + steps, device=tokens.device).repeat_interleave(self.tokens_per_step)
+        cos, sin = self._rotation(times)
+        mask = self._mask(steps, tokens.device)
+        pairs: list[tuple[Tensor, Tensor]] = []
+
+        def attend(attention, x: Tensor) -> Tensor:
+            out, new = attention(x, cos, sin, mask)
+            if keep:
+                pairs.extend((k.unflatten(2, (steps, -1)), v.unflatten(2, (steps, -1))) for k, v in new)
+            return out
+
+        x = tokens
+        again = self.config.checkpointing and self.training and torch.is_grad_enabled()
+        for block in self.blocks:
+            x = checkpoint(block, x, condition, attend, use_reentrant=False) if again else block(x, condition, attend)
+        return self.norm(x, condition.steps), pairs
+
+    def _content(self, vectors: Tensor) -> Tensor:
+        """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""
+        content = self.token_in(vectors).float()
+        if self.neighbours is not None:
+            grid = vectors.movedim(-1, 1).unflatten(-1, self.grid)  # (B, E, T, h, w)
+            content = content + self.neighbours(grid).float().flatten(-2).movedim(1, -1)
+        return content
+
+    def _inputs(self, vectors: Tensor, known: Tensor | None = None) -> Tensor:
+        """Code vectors (B, T, S, E) of T steps -> the inputs (B, T-1+lead, S, D) that predict them."""
+        if self.config.order == "raster":
+            content = self._content(vectors)
+            flat = content.flatten(1, 2)
+            start = self.start_token.expand(len(flat), 1, -1)
+            content = torch.cat((start, flat[:, :-1]), dim=1).view_as(content)
+        else:
+            start = self.start_token.expand(len(vectors), self.config.lead, self.tokens_per_step, -1)
+            content = start
+            if vectors.shape[1] > 1:
+                content = torch.cat((start, self._content(vectors[:, :-1])), dim=1)
+        if self.hints is not None:
+            content = content + self.hints(vectors[:, 1 - self.config.lead :], known)
+        table = self._positions()
+        if self.config.timed:
+            steps = content.shape[1]
+            if steps > len(table):
+                raise ValueError(
+                    f"position {self.config.position!r} knows {len(table)} steps, the sequence has {steps}; raise "
+                    "max_steps, or train on shorter segments"
+                )
+            table = table[:steps]
+        return content + table
+
+    def forward(
+        self,
+        vectors: Tensor,
+        actions: Tensor | None = None,
+        frames: Tensor | None = None,
+        first: bool = False,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Outputs that predict steps 1..T of code vectors (B, T+1, S, E): (B, T, S, D).
+
+        Output t has seen the code vectors of steps <= t (raster: and the earlier tokens of step t+1) and actions <= t;
+        with clip actions all of them.
+
+        Args:
+            actions: (B, T, …), one after each step but the last; None: not known.
+            frames: the given first steps (B, at least frame_condition, F, H, W, C) uint8; None: not given.
+            first: with a learned start, also return the output that predicts step 0: (B, T+1, S, D).
+            known: with refine, the tokens that the outputs are told of the steps they predict (B, T+lead, S) bool.
+        """
+        rows, lead = len(vectors), self.config.lead
+        inputs = self._inputs(vectors, known)
+        condition = self.condition(rows, inputs.shape[1], actions, self.frame_vector(frames, rows))
+        if self.training:
+            condition = self._hide(condition)
+        outputs, _ = self._run(inputs, condition, first=0)
+        return outputs if first else outputs[:, lead:]

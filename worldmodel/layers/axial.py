@@ -1,0 +1,61 @@
+"""Axial attention over space and time with a sliding window and a cache: a token sees its own row, column and place.
+
+Letters: B batch, T steps, h w latent grid, S = h*w tokens per step, L = T*S tokens, D width, H heads, K features of
+one head, W window in steps.
+Source: axial transformers, arXiv:1912.12180, as in the ablation of VideoGen (OpenReview 3InxcRQsYLf). The three axes
+are summed, not chained. Differs: in raster order each axis is masked by itself, so that over several layers a token
+sees what lies before it along all three axes, and not the lower right of earlier steps.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.layers.attention import KVCache, WindowAttention
+
+
+class AxialWindowAttention(nn.Module):
+    """Attention along time, height and width by itself, with separate weights; the outputs are summed."""
+
+    parts = 3  # entries in the cache
+
+    def __init__(self, width: int, heads: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.axes = nn.ModuleList(WindowAttention(width, heads) for _ in range(self.parts))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Whole sequences, as `WindowAttention.forward`; the mask of an axis is read off the mask of all tokens."""
+        steps = x.shape[1] // (self.grid[0] * self.grid[1])
+        shape = (steps, *self.grid)
+        masks = mask.view(*shape, *shape)
+        lines = (masks[:, 0, 0, :, 0, 0], masks[0, :, 0, 0, :, 0], masks[0, 0, :, 0, 0, :])
+        total, pairs = torch.zeros_like(x), []
+        for axis, (attention, line) in enumerate(zip(self.axes, lines, strict=True), start=2):
+            assert isinstance(attention, WindowAttention)
+            q, k, v = attention._split(x, cos, sin)  # (B, H, L, K)
+            pairs.append((k, v))
+            q, k, v = (part.unflatten(2, shape).movedim(axis, -2) for part in (q, k, v))
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=line).movedim(-2, axis).flatten(2, 4)
+            total = total + attention.out(mixed.transpose(1, 2).flatten(2))
+        return total, pairs
+
+    def step(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache, layer: int, tokens: slice) -> Tensor:
+        """Some tokens of the step at the cache's clock, as `WindowAttention.step`."""
+        size, width = self.grid[0] * self.grid[1], self.grid[1]
+        place = torch.arange(size, device=x.device)
+        own = place[tokens, None]  # (n, 1)
+        now = (torch.arange(cache.window, device=x.device) == cache.clock % cache.window)[:, None]  # (W, 1)
+        same_place, same_column, same_row = own == place, own % width == place % width, own // width == place // width
+        reaches = (
+            same_place[:, None].expand(-1, cache.window, -1),
+            same_column[:, None] & now,
+            same_row[:, None] & now,
+        )
+        total = torch.zeros_like(x)
+        for axis, (attention, reach) in enumerate(zip(self.axes, reaches, strict=True)):
+            assert isinstance(attention, WindowAttention)
+            total = total + attention.step(
+                x, cos, sin, cache, layer * self.parts + axis, tokens, reach.reshape(-1, cache.window * size)
+            )
+        return total
