@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import tyro
-from machine import describe
-from torch.utils.flop_counter import FlopCounterMode
+from machine import describe, flops_of
 
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
@@ -58,9 +57,7 @@ def steps_per_second(envs: DreamVectorEnv, seconds: float) -> float:
 def flops_per_step(envs: DreamVectorEnv) -> float:
     """Multiplications and additions of one row's step, the observation included."""
     envs.reset(seed=0)
-    with FlopCounterMode(display=False) as counter:
-        envs.step(np.zeros(envs.num_envs, np.int64))
-    return counter.get_total_flops() / envs.num_envs
+    return flops_of(lambda: envs.step(np.zeros(envs.num_envs, np.int64))) / envs.num_envs
 
 
 def main(args: Args) -> None:

@@ -3,10 +3,13 @@
 import os
 import platform
 import time
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def matrix_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 8) -> float:
@@ -20,6 +23,17 @@ def matrix_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int 
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
+
+
+def flops_of(run: Callable[[], object]) -> float:
+    """Multiplications and additions of the matrix products, convolutions and attentions in a call."""
+
+    def blocks(x, weight, *_, out_shape, **__) -> int:
+        return 2 * prod(out_shape) * x[-1]
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: blocks}) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def processor() -> str:

@@ -22,6 +22,7 @@ from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
 from worldmodel.training import distributed
+from worldmodel.training.optimizers import make_optimizers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +59,7 @@ class Task:
     loss: Callable[[Any], Any]  # a NamedTuple of scalars whose field `total` is minimised
     evaluate: Callable[[], dict[str, float]]  # scores on validation data; "total" picks the best checkpoint
     save: Callable[[Path], Any]  # writes a checkpoint folder
-    hidden: Sequence[nn.Parameter] = ()  # matrices between hidden layers: Muon trains these, AdamW the rest
+    hidden: Sequence[nn.Parameter] = ()  # weights between hidden layers: Muon trains these, AdamW the rest
     settings: dict[str, Any] = field(default_factory=dict)  # written to config.json; a run of others is not continued
 
 
@@ -106,35 +107,6 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     )
 
 
-def make_optimizers(
-    model: nn.Module, config: LoopConfig, hidden: Sequence[nn.Parameter] = ()
-) -> list[torch.optim.Optimizer]:
-    """Muon for the `hidden` matrices, AdamW for the rest; weight decay on matrices only.
-
-    Muon makes all directions of an update equally large, so that rare inputs (an action's) are learned early. Its steps
-    are scaled to the size of AdamW's (arXiv:2502.16982), so one learning rate serves both.
-    """
-    chosen = {id(p) for p in hidden}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    groups = [
-        {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
-    ]
-    if hidden:
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(
-                f"torch {torch.__version__} has no Muon; install torch>=2.9, or train with AdamW alone (--no-muon)"
-            )
-        muon = torch.optim.Muon(
-            hidden, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        optimizers.append(muon)
-    return optimizers
-
-
 def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
     """Train `task.model` and leave `best/`, `last/`, metrics.jsonl and events in `folder`.
 
@@ -144,7 +116,7 @@ def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     device = next(task.model.parameters()).device
-    optimizers = make_optimizers(task.model, config, task.hidden)
+    optimizers = make_optimizers(task.model, config.learning_rate, config.weight_decay, config.beta2, task.hidden)
     settings = json.loads(json.dumps(task.settings | {"loop": asdict(config)}, default=str))
     step, best, scores = _load_state(folder, task.model, optimizers, settings, device)
     chief = distributed.rank() == 0  # evaluates, saves and logs for all processes
@@ -296,4 +268,4 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-__all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate", "make_optimizers"]
+__all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate"]

@@ -23,6 +23,7 @@ class TokenizerTraining:
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
     # A batch counts single steps, or clips of `model.clip_steps` steps where the model codes clips.
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
+    muon: bool = True  # for the weights between hidden layers; else AdamW for everything
     validation_steps: int = 512  # env steps of the validation split that are scored, at least one clip
 
 
@@ -94,6 +95,7 @@ def train_tokenizer(
         loss=model.loss,
         evaluate=lambda: score_tokenizer(model, held_out),
         save=lambda folder: save_tokenizer(folder, model, tokenizer_card(config, store)),
+        hidden=model.hidden_weights() if config.muon else (),
         settings=settings | asdict(config),
     )
     return fit(task, config.loop, out)

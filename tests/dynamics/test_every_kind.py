@@ -40,12 +40,13 @@ def test_cached_steps_equal_the_uncached_forward(kind):
             start = gpt.start_token.expand(B, 1, -1)
             if gpt.config.order == "block":
                 content = gpt._content(lookup(codes[:, step - 1 : step]))[:, 0] if step else start.expand(-1, 4, -1)
-                got = gpt._advance(content, condition, cache, slice(0, 4))
+                got = gpt._advance(content, gpt._begin(condition, cache), cache, slice(0, 4))
             else:
                 before = codes.flatten(1, 2)[:, max(step * 4 - 1, 0) : step * 4 + 3]  # each token's predecessor
                 content = gpt._content(lookup(before[:, None]))[:, 0]
                 content = content if step else torch.cat((start, content), dim=1)
-                parts = [gpt._advance(content[:, s : s + 1], condition, cache, slice(s, s + 1)) for s in range(4)]
+                shared = gpt._begin(condition, cache)
+                parts = [gpt._advance(content[:, s : s + 1], shared, cache, slice(s, s + 1)) for s in range(4)]
                 got = torch.cat(parts, dim=1)
             cache.advance()
             assert torch.allclose(got, expected[:, step - 1 + lead], atol=1e-4)

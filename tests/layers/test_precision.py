@@ -1,4 +1,9 @@
+import copy
+import io
+
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from worldmodel.layers.precision import Conv3d, Linear, autocast, cast_products, fast_dtype
@@ -33,3 +38,48 @@ def test_autocast_to_float32_changes_nothing():
     with autocast("cpu", torch.float32):
         assert linear(torch.zeros(1, 4)).dtype == torch.float32
     assert fast_dtype("cpu") in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1,), (7,), (2, 3, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_in_the_processors_order_give_the_same_product(dtype, shape, bias):
+    torch.manual_seed(0)
+    linear = Linear(192, 256, bias=bias).to(dtype)
+    x = torch.randn(*shape, 192)
+    with torch.no_grad():
+        ours = linear(x)
+    assert linear._blocks is not None
+    torch.testing.assert_close(ours, F.linear(x.to(dtype), linear.weight, linear.bias).detach(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["in place", "as data", "loaded"])
+def test_a_changed_weight_changes_the_product(change):
+    torch.manual_seed(0)
+    linear, x = Linear(192, 256), torch.randn(3, 192)
+    with torch.no_grad():
+        linear(x)
+        if change == "in place":
+            linear.weight.mul_(2)
+        elif change == "as data":
+            linear.weight.data = torch.randn(256, 192)
+        else:
+            linear.load_state_dict(Linear(192, 256).state_dict())
+        torch.testing.assert_close(linear(x), F.linear(x, linear.weight, linear.bias), atol=1e-4, rtol=1e-4)
+
+
+def test_training_after_sampling_still_has_gradients():
+    linear, x = Linear(192, 256), torch.ones(2, 192)
+    with torch.inference_mode():
+        linear(x)
+    linear(x).sum().backward()
+    assert linear.weight.grad.abs().sum() > 0
+
+
+def test_a_used_layer_can_be_copied_and_saved():
+    linear, x = Linear(192, 256), torch.ones(1, 192)
+    with torch.no_grad():
+        linear(x)
+        assert torch.equal(copy.deepcopy(linear)(x), linear(x))
+    torch.save(linear, io.BytesIO())
+    assert set(linear.state_dict()) == {"weight", "bias"}

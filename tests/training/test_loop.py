@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldmodel.training.loop import LoopConfig, Task, fit, is_done, learning_rate, make_optimizers
+from worldmodel.training.loop import LoopConfig, Task, fit, is_done, learning_rate
 
 Losses = namedtuple("Losses", "total")
 CONFIG = LoopConfig(steps=12, batch_size=4, learning_rate=0.05, warmup=2, evaluate_every=4, save_every=4)
@@ -71,22 +71,6 @@ def test_training_learns_and_leaves_best_and_last(tmp_path):
     assert (tmp_path / "best" / "config.json").exists() and (tmp_path / "last" / "config.json").exists()
     assert list((tmp_path / "events").iterdir())
     assert is_done(tmp_path, config) and not is_done(tmp_path, replace(config, steps=300))
-
-
-def test_muon_trains_the_hidden_matrices_and_adamw_each_other_weight():
-    task = make_task(muon=True)
-    adamw, muon = make_optimizers(task.model, CONFIG, task.hidden)
-    held = [p for group in adamw.param_groups for p in group["params"]]
-    assert [p for group in muon.param_groups for p in group["params"]] == list(task.hidden)
-    assert {id(p) for p in held} == {id(p) for p in task.model.parameters()} - {id(task.hidden[0])}
-    assert [group["weight_decay"] for group in adamw.param_groups] == [CONFIG.weight_decay, 0.0]
-
-
-def test_a_torch_without_muon_is_named(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon")
-    task = make_task(muon=True)
-    with pytest.raises(ValueError, match=r"torch>=2\.9.*--no-muon"):
-        make_optimizers(task.model, CONFIG, task.hidden)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):

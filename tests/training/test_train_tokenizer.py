@@ -27,7 +27,7 @@ def test_the_trained_tokenizer_loads_and_knows_its_data(tmp_path, store):
     tokenizer = load_tokenizer(tmp_path / "run" / "best")
     mean, variance = pixel_statistics(store)
     assert tokenizer.config.data_mean == mean and tokenizer.config.data_variance == variance
-    assert scores["nmse"] < 0.7 and scores["psnr"] > 0 and 1 <= scores["perplexity"] <= 16
+    assert scores["nmse"] < 0.8 and scores["psnr"] > 0 and 1 <= scores["perplexity"] <= 16
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
 
 

@@ -5,14 +5,16 @@ Source: VideoGen (OpenReview 3InxcRQsYLf) section 3.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.dynamics.conditioning import Condition, ConditionalNorm
+from worldmodel.dynamics.conditioning import Condition, ConditionalNorm, Modulation
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.layers.attention import WindowAttention
 from worldmodel.layers.axial import AxialWindowAttention
+from worldmodel.layers.dropout import Dropout
 from worldmodel.layers.precision import Linear
 
 Attend = Callable[[WindowAttention | AxialWindowAttention, Tensor], Tensor]
@@ -27,12 +29,22 @@ class FeedForward(nn.Module):
         # Concatenation as two products and a sum, so that the vector is multiplied once and not once per token.
         self.frame = Linear(frame_features, 4 * width, bias=False) if frame_features else None
 
-    def forward(self, x: Tensor, frames: Tensor | None) -> Tensor:
-        """x (B, T, S, D), frames (B, R) -> (B, T, S, D)."""
+    def tell(self, frames: Tensor | None) -> Tensor | None:
+        """What the vector of the given frames (B, R) adds to every token, (B, 1, 1, 4D)."""
+        return None if self.frame is None else self.frame(frames)[:, None, None]
+
+    def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
+        """x (B, T, S, D) -> (B, T, S, D)."""
         hidden = self.rise(x)
-        if self.frame is not None:
-            hidden = hidden + self.frame(frames)[:, None, None]
-        return self.fall(F.gelu(hidden))
+        return self.fall(F.gelu(hidden if told is None else hidden + told))
+
+
+class Told(NamedTuple):
+    """A condition as one block reads it: the same for all tokens of a step."""
+
+    attention: Modulation
+    forward: Modulation
+    frames: Tensor | None  # (B, 1, 1, 4D)
 
 
 def attention_parts(config: GPTConfig) -> int:
@@ -54,10 +66,18 @@ class Block(nn.Module):
         )
         features = config.frame_encoder.features if config.frame_condition else 0
         self.forward_part = FeedForward(config.width, features)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, condition: Condition, attend: Attend) -> Tensor:
+    def tell(self, condition: Condition) -> Told:
+        """What this block is told."""
+        return Told(
+            self.norm_attention.tell(condition.steps),
+            self.norm_forward.tell(condition.steps),
+            self.forward_part.tell(condition.frames),
+        )
+
+    def forward(self, x: Tensor, told: Told, attend: Attend) -> Tensor:
         """x (B, T, S, D); `attend` runs the attention on (B, T*S, D)."""
-        mixed = attend(self.attention, self.norm_attention(x, condition.steps).flatten(1, 2))
+        mixed = attend(self.attention, self.norm_attention(x, told.attention).flatten(1, 2))
         x = x + self.dropout(mixed).view_as(x)
-        return x + self.dropout(self.forward_part(self.norm_forward(x, condition.steps), condition.frames))
+        return x + self.dropout(self.forward_part(self.norm_forward(x, told.forward), told.frames))

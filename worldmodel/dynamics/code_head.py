@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.dynamics.sampling import Draw, Sampling, draw
+from worldmodel.layers.cross_entropy import cross_entropy
 from worldmodel.layers.precision import Embedding, Linear
 
 
@@ -44,9 +45,7 @@ class CodeHead(nn.Module):
     def loss(self, outputs: Tensor, codes: Tensor) -> Tensor:
         """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M)."""
         losses = [
-            F.cross_entropy(
-                self.logits(outputs, codes, m).flatten(0, -2).float(), codes[..., m].flatten(), reduction="none"
-            )
+            cross_entropy(self.logits(outputs, codes, m).flatten(0, -2), codes[..., m].flatten())
             for m in range(codes.shape[-1])
         ]
         return torch.stack(losses).mean(0).view(codes.shape[:-1])

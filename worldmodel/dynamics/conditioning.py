@@ -78,6 +78,13 @@ class ActionEmbedding(nn.Module):
         return torch.cat((null[:, : inputs - actions.shape[1]], self(actions)), dim=1)
 
 
+class Modulation(NamedTuple):
+    """What a norm is told."""
+
+    gain: Tensor  # (B, T, 1, D) float32
+    bias: Tensor
+
+
 class ConditionalNorm(nn.Module):
     """LayerNorm whose gain and bias are linear in the step's condition."""
 
@@ -88,7 +95,11 @@ class ConditionalNorm(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (B, T, S, D), condition (B, T, C) -> (B, T, S, D)."""
+    def tell(self, condition: Tensor) -> Modulation:
+        """Gain and bias for conditions (B, T, C); the same for all tokens of a step."""
         gain, bias = self.modulation(condition).unsqueeze(-2).float().chunk(2, dim=-1)
-        return torch.addcmul(bias, F.layer_norm(x, (self.width,)), 1.0 + gain)
+        return Modulation(1.0 + gain, bias)
+
+    def forward(self, x: Tensor, told: Modulation) -> Tensor:
+        """x (B, T, S, D) -> (B, T, S, D)."""
+        return torch.addcmul(told.bias, F.layer_norm(x, (self.width,)), told.gain)

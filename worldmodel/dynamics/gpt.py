@@ -9,16 +9,26 @@ of step t predict those of step t+1 at the same place.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import attention_parts
-from worldmodel.dynamics.conditioning import Condition
+from worldmodel.dynamics.blocks import Told, attention_parts
+from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.transformer import CodeTransformer
-from worldmodel.layers.attention import KVCache
+from worldmodel.layers.attention import Angles, KVCache
+
+
+class _StepInputs(NamedTuple):
+    """What all tokens of one step share."""
+
+    told: list[Told]  # per block
+    last: Modulation  # of the last norm
+    position: Tensor | None  # (B or 1, S, D)
+    angles: Angles | None
 
 
 class GPT(CodeTransformer):
@@ -54,22 +64,28 @@ class GPT(CodeTransformer):
         lengths = torch.full((rows,), kept, dtype=torch.int64, device=vectors.device)
         return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, clock, kept)
 
-    def _advance(self, content: Tensor, condition: Condition, cache: KVCache, tokens: slice) -> Tensor:
-        """Some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
-        cos, sin = self._rotation(torch.tensor([cache.clock], device=content.device))
-        position: Tensor | float = 0.0
+    def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
+        """What all tokens of the step at the cache's clock share."""
+        position: Tensor | None = None
         if self.config.timed:
-            position = self._positions()[cache.lengths][:, tokens]
+            position = self._positions()[cache.lengths]
         elif self.position is not None:
-            position = self._positions()[0][tokens]
-        x = (content + position).unsqueeze(1)
-        for layer, block in enumerate(self.blocks):
+            position = self._positions()
+        told = [block.tell(condition) for block in self.blocks]
+        angles = self._angles(torch.tensor([cache.clock], device=condition.steps.device))
+        return _StepInputs(told, self.norm.tell(condition.steps), position, angles)
+
+    def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
+        """Some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
+        x = content if step.position is None else content + step.position[:, tokens]
+        x = x.unsqueeze(1)
+        for layer, (block, told) in enumerate(zip(self.blocks, step.told, strict=True)):
 
             def attend(attention, y: Tensor, layer: int = layer) -> Tensor:
-                return attention.step(y, cos, sin, cache, layer, tokens)
+                return attention.step(y, step.angles, cache, layer, tokens)
 
-            x = block(x, condition, attend)
-        return self.norm(x, condition.steps).squeeze(1)
+            x = block(x, told, attend)
+        return self.norm(x, step.last).squeeze(1)
 
     def step(
         self,
@@ -92,6 +108,7 @@ class GPT(CodeTransformer):
         Returns the drawn codes (B, S, M) with nll and entropy (B, S), and the outputs (B, S, D) for the heads.
         """
         options = options or Sampling()
+        shared = self._begin(condition, cache)
         fresh = (cache.lengths == 0)[:, None, None] if self.config.lead and not cache.shortest else None
 
         def content_of(last: Tensor) -> Tensor:
@@ -99,12 +116,12 @@ class GPT(CodeTransformer):
             return content if fresh is None else torch.where(fresh, self.start_token, content)
 
         if self.config.order == "block":
-            drawn, outputs = self._draw_step(content_of(codes), condition, cache, noise, lookup, options)
+            drawn, outputs = self._draw_step(content_of(codes), shared, cache, noise, lookup, options)
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             previous, parts, all_outputs = codes[:, -1:], [], []
             for place in range(self.tokens_per_step):
-                output = self._advance(content_of(previous), condition, cache, slice(place, place + 1))
+                output = self._advance(content_of(previous), shared, cache, slice(place, place + 1))
                 part = self.code_head.sample(output, noise[:, place : place + 1], options)
                 previous, fresh = part.codes.repeat(2 if options.guided else 1, 1, 1), None
                 parts.append(part)
@@ -117,7 +134,7 @@ class GPT(CodeTransformer):
     def _draw_step(
         self,
         content: Tensor,
-        condition: Condition,
+        shared: _StepInputs,
         cache: KVCache,
         noise: Tensor,
         lookup: Callable[[Tensor], Tensor],
@@ -128,14 +145,14 @@ class GPT(CodeTransformer):
         count = self.tokens_per_step * self.num_slices
         of_codes, of_groups = noise[:, :count].unflatten(1, (self.tokens_per_step, -1)), noise[:, count:]
         if self.hints is None:
-            outputs = self._advance(content, condition, cache, everything)
+            outputs = self._advance(content, shared, cache, everything)
             return self.code_head.sample(outputs, of_codes, options), outputs
         groups = draw_groups(of_groups, self.config.refine + 1)
         times = 2 if options.guided else 1
         drawn = Draw(torch.zeros_like(of_codes, dtype=torch.int64), *torch.zeros_like(of_groups).expand(2, -1, -1))
         for now in range(self.config.refine + 1):
             told = self.hints(lookup(drawn.codes), groups < now).repeat(times, 1, 1)
-            outputs = self._advance(content + told, condition, cache, everything)
+            outputs = self._advance(content + told, shared, cache, everything)
             new = self.code_head.sample(outputs, of_codes, options)
             mine = groups == now
             drawn = Draw(

@@ -19,6 +19,8 @@ from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, Conditi
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.refine import Hints
+from worldmodel.layers.attention import Angles
+from worldmodel.layers.kernels import causal_mask
 from worldmodel.layers.position import BroadcastPosition, SinePosition, rotation
 from worldmodel.layers.precision import Conv3d, Linear
 
@@ -134,17 +136,10 @@ class CodeTransformer(nn.Module):
 
     # --- whole sequences: training and burn-in -------------------------------------------------------------------
 
-    def _mask(self, steps: int, device: torch.device) -> Tensor:
-        """(L, L) True where a query token may look at a key token."""
-        token = torch.arange(steps * self.tokens_per_step, device=device)
-        step = token // self.tokens_per_step
-        age = step[:, None] - step[None, :]
-        causal = age >= 0 if self.config.order == "block" else token[:, None] >= token[None, :]
-        return causal & (age < self.config.window)
-
-    def _rotation(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of times (T,); those of no rotation if positions in time come otherwise."""
-        times = times if self.config.position == "rotary-time" else torch.zeros_like(times)
+    def _angles(self, times: Tensor) -> Angles | None:
+        """Cosine and sine of times (T,); None if positions in time do not come by rotation."""
+        if self.config.position != "rotary-time":
+            return None
         return rotation(times, self.config.width // self.config.heads)
 
     def _positions(self) -> Tensor:
@@ -159,12 +154,13 @@ class CodeTransformer(nn.Module):
         """Inputs (B, T, S, D) of times first, … -> outputs (B, T, S, D), keys and values of every layer if kept."""
         steps = tokens.shape[1]
         times = torch.arange(first, first + steps, device=tokens.device).repeat_interleave(self.tokens_per_step)
-        cos, sin = self._rotation(times)
-        mask = self._mask(steps, tokens.device)
+        angles = self._angles(times)
+        whole_steps = self.config.order == "block"
+        mask = causal_mask(steps, self.tokens_per_step, self.config.window, whole_steps, tokens.device)
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def attend(attention, x: Tensor) -> Tensor:
-            out, new = attention(x, cos, sin, mask)
+            out, new = attention(x, angles, mask)
             if keep:
                 pairs.extend((k.unflatten(2, (steps, -1)), v.unflatten(2, (steps, -1))) for k, v in new)
             return out
@@ -172,8 +168,9 @@ class CodeTransformer(nn.Module):
         x = tokens
         again = self.config.checkpointing and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            x = checkpoint(block, x, condition, attend, use_reentrant=False) if again else block(x, condition, attend)
-        return self.norm(x, condition.steps), pairs
+            told = block.tell(condition)
+            x = checkpoint(block, x, told, attend, use_reentrant=False) if again else block(x, told, attend)
+        return self.norm(x, self.norm.tell(condition.steps)), pairs
 
     def _content(self, vectors: Tensor) -> Tensor:
         """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""

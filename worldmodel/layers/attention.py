@@ -11,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldmodel.layers.kernels import Mask, attend, attend_few
 from worldmodel.layers.position import rotate
 from worldmodel.layers.precision import Linear
+
+Angles = tuple[Tensor, Tensor]  # cosine and sine of the times' rotation, float32 (…, K/2)
 
 
 class AxialAttention(nn.Module):
@@ -56,6 +59,11 @@ class KVCache:
     def window(self) -> int:
         return self.keys[0].shape[2]
 
+    @property
+    def unbroken(self) -> bool:
+        """True while the ring has not come round, and no row began later than the others."""
+        return self.shortest == self.clock < self.window
+
     def valid(self) -> Tensor | None:
         """Mask (B, 1, 1, W) of slots that the step at `clock` may see, itself included; None if all may."""
         if self.shortest >= self.window - 1:
@@ -86,25 +94,24 @@ class WindowAttention(nn.Module):
         self.qkv = Linear(width, 3 * width, bias=False)
         self.out = Linear(width, width)
 
-    def _split(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _split(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) -> rotated queries, rotated keys, values, each (B, H, L, K)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        return (q, k, v) if angles is None else (rotate(q, *angles), rotate(k, *angles), v)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Whole sequences: x (B, L, D), cos and sin (L, K/2), mask (L, L) True where a query may look.
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Whole sequences: x (B, L, D), the times' angles (L, K/2), the mask of L tokens.
 
         Returns the output (B, L, D) and the keys and values (B, H, L, K) that a cache keeps.
         """
-        q, k, v = self._split(x, cos, sin)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        q, k, v = self._split(x, angles)
+        mixed = attend(q, k, v, mask)
         return self.out(mixed.transpose(1, 2).flatten(2)), [(k, v)]
 
     def step(
         self,
         x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
+        angles: Angles | None,
         cache: KVCache,
         layer: int,
         tokens: slice,
@@ -115,20 +122,25 @@ class WindowAttention(nn.Module):
         Tokens of this step before `tokens` are visible if written already; those after it are not. `reach` (n, W*S)
         bool, if given, bounds further what each token may see.
         """
-        q, k, v = self._split(x, cos, sin)
+        q, k, v = self._split(x, angles)
         slot = cache.clock % cache.window
         keys, values = cache.keys[layer], cache.values[layer]
         keys[:, :, slot, tokens], values[:, :, slot, tokens] = k, v
-        mask = cache.valid()
         size = keys.shape[3]
-        if mask is not None:
-            mask = mask.repeat_interleave(size, dim=-1)  # (B, 1, 1, W*S)
-        if tokens.stop < size:  # raster order: the rest of this step is not there yet
-            known = torch.ones(cache.window, size, dtype=torch.bool, device=x.device)
-            known[slot, tokens.stop :] = False
-            known = known.view(1, 1, 1, -1)
-            mask = known if mask is None else mask & known
+        count = cache.window * size
+        if cache.unbroken:  # all rows hold all steps since time 0: what is not written yet is left out
+            count, mask = slot * size + tokens.stop, None
+        else:
+            mask = cache.valid()
+            if mask is not None:
+                mask = mask.repeat_interleave(size, dim=-1)  # (B, 1, 1, W*S)
+            if tokens.stop < size:  # raster order: the rest of this step is not there yet
+                known = torch.ones(cache.window, size, dtype=torch.bool, device=x.device)
+                known[slot, tokens.stop :] = False
+                known = known.view(1, 1, 1, -1)
+                mask = known if mask is None else mask & known
         if reach is not None:
+            reach = reach[:, :count]
             mask = reach if mask is None else mask & reach
-        mixed = F.scaled_dot_product_attention(q, keys.flatten(2, 3), values.flatten(2, 3), attn_mask=mask)
+        mixed = attend_few(q, keys.flatten(2, 3)[:, :, :count], values.flatten(2, 3)[:, :, :count], mask)
         return self.out(mixed.transpose(1, 2).flatten(2))

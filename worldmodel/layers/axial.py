@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.layers.attention import KVCache, WindowAttention
+from worldmodel.layers.attention import Angles, KVCache, WindowAttention
+from worldmodel.layers.kernels import Mask
 
 
 class AxialWindowAttention(nn.Module):
@@ -24,23 +25,23 @@ class AxialWindowAttention(nn.Module):
         self.grid = grid
         self.axes = nn.ModuleList(WindowAttention(width, heads) for _ in range(self.parts))
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def forward(self, x: Tensor, angles: Angles | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Whole sequences, as `WindowAttention.forward`; the mask of an axis is read off the mask of all tokens."""
         steps = x.shape[1] // (self.grid[0] * self.grid[1])
         shape = (steps, *self.grid)
-        masks = mask.view(*shape, *shape)
+        masks = mask.allowed.view(*shape, *shape)
         lines = (masks[:, 0, 0, :, 0, 0], masks[0, :, 0, 0, :, 0], masks[0, 0, :, 0, 0, :])
         total, pairs = torch.zeros_like(x), []
         for axis, (attention, line) in enumerate(zip(self.axes, lines, strict=True), start=2):
             assert isinstance(attention, WindowAttention)
-            q, k, v = attention._split(x, cos, sin)  # (B, H, L, K)
+            q, k, v = attention._split(x, angles)  # (B, H, L, K)
             pairs.append((k, v))
             q, k, v = (part.unflatten(2, shape).movedim(axis, -2) for part in (q, k, v))
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=line).movedim(-2, axis).flatten(2, 4)
             total = total + attention.out(mixed.transpose(1, 2).flatten(2))
         return total, pairs
 
-    def step(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache, layer: int, tokens: slice) -> Tensor:
+    def step(self, x: Tensor, angles: Angles | None, cache: KVCache, layer: int, tokens: slice) -> Tensor:
         """Some tokens of the step at the cache's clock, as `WindowAttention.step`."""
         size, width = self.grid[0] * self.grid[1], self.grid[1]
         place = torch.arange(size, device=x.device)
@@ -56,6 +57,6 @@ class AxialWindowAttention(nn.Module):
         for axis, (attention, reach) in enumerate(zip(self.axes, reaches, strict=True)):
             assert isinstance(attention, WindowAttention)
             total = total + attention.step(
-                x, cos, sin, cache, layer * self.parts + axis, tokens, reach.reshape(-1, cache.window * size)
+                x, angles, cache, layer * self.parts + axis, tokens, reach.reshape(-1, cache.window * size)
             )
         return total

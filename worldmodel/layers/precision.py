@@ -17,6 +17,16 @@ def _cpu_multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+_WORTH_BLOCKS = 2**15  # numbers of a weight
+
+
+@cache
+def _has_blocks() -> bool:
+    """True if torch can hold weights in the order of oneDNN's kernels."""
+    names = ("_reorder_linear_weight", "_linear_pointwise")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     """The dtype in which `device` multiplies matrices fastest without loss scaling: bfloat16 or float32."""
     if torch.device(device).type == "cuda":
@@ -30,25 +40,55 @@ def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> Ab
     return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
 
 
+def _follow(x: Tensor, weight: Tensor) -> Tensor:
+    """`x` in the dtype of the weight, unless autocast casts both: going through float32 would copy x twice."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
+
+
 class Linear(nn.Linear):
-    """nn.Linear that casts its input to the weight's dtype: a model may hold bf16 products in a float32 body."""
+    """nn.Linear that casts its input to the weight's dtype: a model may hold bf16 products in a float32 body.
+
+    Without gradients a CPU multiplies the weight in an order of its own (`_in_blocks`).
+    """
+
+    _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        x = _follow(x, self.weight)
+        if not torch.is_grad_enabled() and x.dtype == self.weight.dtype and (blocks := self._in_blocks()) is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, blocks, self.bias, "none", [], "")
+        return F.linear(x, self.weight, self.bias)
+
+    def _in_blocks(self) -> Tensor | None:
+        """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
+
+        Otherwise each product would bring the weight into that order first, which for few rows costs more than the
+        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
+        """
+        weight = self.weight
+        if weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
+            return None
+        state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        if self._blocks is None or self._blocks[0] != state:
+            self._blocks = (state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
+        return self._blocks[1]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_blocks": None}  # the processor's order is neither copied nor sent
 
 
 class Conv3d(nn.Conv3d):
     """nn.Conv3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.to(self.weight.dtype))
+        return super().forward(_follow(x, self.weight))
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
     """nn.ConvTranspose3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        return super().forward(x.to(self.weight.dtype), output_size)
+        return super().forward(_follow(x, self.weight), output_size)
 
 
 class Embedding(nn.Embedding):

@@ -186,6 +186,15 @@ class VQVAE(nn.Module):
         self.register_buffer("std", torch.full_like(mean, config.data_variance**0.5), persistent=False)
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
+    def hidden_weights(self) -> list[nn.Parameter]:
+        """The kernels and matrices between hidden layers: not those at the pixels and at the codes, nor the positions."""
+        inner = ("down.", "conv_last.", "encoder.", "decoder.", "up.")
+        return [
+            parameter
+            for name, parameter in self.named_parameters()
+            if parameter.ndim > 1 and name.startswith(inner) and not name.startswith("down.0.")
+        ]
+
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w) of the latent grid."""

@@ -1,0 +1,118 @@
+"""Attention as plain matrix products, where a processor runs them faster than torch's own kernel.
+
+Whole sequences are taken in chunks of queries: each multiplies only the keys that its queries may see, and keeps its
+weights for the backward pass (docs/performance.md § Attention).
+
+Letters: B batch, H heads, L tokens, n queries, N keys, K features of one head.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 256  # queries; their weights for all keys fit into a processor's cache
+_MANY = 4096  # keys of all rows and heads, from which on products beat torch's kernel in bfloat16
+
+
+@dataclass(frozen=True)
+class Span:
+    """Consecutive queries [first, last) and the keys [low, high) that at least one of them sees."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+    bias: Tensor | None  # (queries, keys) float32: 0 where a query sees a key, else -inf; None if all see all
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which tokens (L, L) each token sees, and the same in chunks."""
+
+    allowed: Tensor  # bool, True where a query (row) may look at a key (column)
+    spans: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, allowed: Tensor, chunk: int = CHUNK) -> "Mask":
+        """From a table (L, L) in which every token sees at least one."""
+        spans = []
+        for first in range(0, len(allowed), chunk):
+            rows = allowed[first : first + chunk]
+            seen = rows.any(0).nonzero().flatten()
+            low, high = int(seen[0]), int(seen[-1]) + 1
+            part = rows[:, low:high]
+            bias = None if part.all() else torch.zeros(part.shape).masked_fill(~part.cpu(), -torch.inf)
+            spans.append(Span(first, first + len(rows), low, high, bias))
+        return cls(allowed, tuple(spans))
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a mask that sampling made first also serves training
+def causal_mask(steps: int, tokens: int, window: int, whole_steps: bool, device: torch.device) -> Mask:
+    """The mask of a sequence of steps: a token sees the last `window` steps, its own included.
+
+    Args:
+        tokens: S, of one step.
+        whole_steps: a token sees all of its own step; else only what comes before it in the step, and itself.
+    """
+    token = torch.arange(steps * tokens, device=device)
+    step = token // tokens
+    age = step[:, None] - step[None, :]
+    causal = age >= 0 if whole_steps else token[:, None] >= token[None, :]
+    return Mask.of(causal & (age < window))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """Scaled dot-product attention: q, k, v (B, H, L, K) -> (B, H, L, K)."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.allowed)
+    shape = q.shape
+    scaled = q * shape[-1] ** -0.5
+    return _Chunks.apply(scaled.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask.spans).view(shape)
+
+
+def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The same for a few queries (B, H, n, K) and many keys (B, H, N, K), without gradients; mask (…, n or 1, N)."""
+    many = k.shape[0] * k.shape[1] * k.shape[2] >= _MANY
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not many:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores.masked_fill_(~mask, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+class _Chunks(torch.autograd.Function):
+    """softmax(q k^T) v for q, k, v (N, L, K), chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, spans: tuple[Span, ...]) -> Tensor:
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        out, weights = torch.empty_like(q), []
+        for span in spans:
+            scores = q[:, span.first : span.last] @ k[:, span.low : span.high].transpose(1, 2)
+            if span.bias is not None:
+                scores += span.bias.to(scores.dtype)
+            weights.append(scores.softmax(-1))
+            out[:, span.first : span.last] = weights[-1] @ v[:, span.low : span.high]
+        ctx.save_for_backward(q, k, v, *weights)
+        ctx.spans = spans
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, v, *weights = ctx.saved_tensors
+        grad = grad.contiguous()
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for span, weight in zip(ctx.spans, weights, strict=True):
+            queries, keys = slice(span.first, span.last), slice(span.low, span.high)
+            grad_out = grad[:, queries]
+            grad_weight = grad_out @ v[:, keys].transpose(1, 2)
+            grad_scores = torch._softmax_backward_data(grad_weight, weight, -1, weight.dtype)
+            grad_q[:, queries] = grad_scores @ k[:, keys]
+            grad_k[:, keys] += grad_scores.transpose(1, 2) @ q[:, queries]
+            grad_v[:, keys] += weight.transpose(1, 2) @ grad_out
+        return grad_q, grad_k, grad_v, None
