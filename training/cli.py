@@ -1,5 +1,6 @@
 """The command line: `videogen-dream COMMAND`, each command a function of the library with its arguments as options."""
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,14 +20,15 @@ COMMANDS = {
     "train-tokenizer": "train a VQ-VAE on a store",
     "train-dynamics": "train dynamics and heads on a store's codes; the result is a world model",
     "train-agent": "train an agent with PPO in a world model's dream",
+    "sample": "make videos with a world model: from nothing, first frames, actions or both",
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "evaluate": "play a saved agent in a real game or a dream, beside random play on the same seeds",
     "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",
 }
 
 
-def _load(command: str) -> Callable[..., Any]:
-    """The command's function; imports what it needs only now."""
+def _load(command: str, options: Sequence[str]) -> Callable[..., Any]:
+    """The command's function; imports what it needs only now. The options are those that it will be given."""
     import tyro
 
     if command == "demo":
@@ -92,8 +94,12 @@ def _load(command: str) -> Callable[..., Any]:
 
         return run_train_policy
     if command == "train-tokenizer":
+        from worldmodel.tokenizer.presets import PRESETS as TOKENIZER_PRESETS
         from worldmodel.training.launch import Launcher, launch
+        from worldmodel.training.presets import asked_preset, tokenizer_training
         from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
+
+        usual_tokenizer = tokenizer_training(asked_preset(options))
 
         def run_train_tokenizer(
             data: Path,
@@ -101,21 +107,27 @@ def _load(command: str) -> Callable[..., Any]:
             launcher: Launcher = "local",
             num_workers: int = 1,
             device: str = "auto",
-            config: Annotated[TokenizerTraining, tyro.conf.arg(name="")] = TokenizerTraining(),  # noqa: B008
+            preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(TOKENIZER_PRESETS))] = None,
+            config: Annotated[TokenizerTraining, tyro.conf.arg(name="")] = usual_tokenizer,
         ) -> None:
             """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption.
 
             Args:
                 launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
                 num_workers: of Ray.
+                preset: a model that has a name; the options below change single fields of it.
             """
             train = partial(train_tokenizer, data.resolve(), out.resolve(), config, device=device)
             _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
         return run_train_tokenizer
     if command == "train-dynamics":
+        from worldmodel.dynamics.presets import PRESETS as DYNAMICS_PRESETS
         from worldmodel.training.launch import Launcher, launch
+        from worldmodel.training.presets import asked_preset, dynamics_training
         from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+
+        usual_dynamics = dynamics_training(asked_preset(options))
 
         def run_train_dynamics(
             data: Path,
@@ -124,13 +136,15 @@ def _load(command: str) -> Callable[..., Any]:
             launcher: Launcher = "local",
             num_workers: int = 1,
             device: str = "auto",
-            config: Annotated[DynamicsTraining, tyro.conf.arg(name="")] = DynamicsTraining(),  # noqa: B008
+            preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(DYNAMICS_PRESETS))] = None,
+            config: Annotated[DynamicsTraining, tyro.conf.arg(name="")] = usual_dynamics,
         ) -> None:
             """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models.
 
             Args:
                 launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
                 num_workers: of Ray.
+                preset: a model that has a name; the options below change single fields of it.
             """
             train = partial(train_dynamics, data.resolve(), tokenizer.resolve(), out.resolve(), config, device=device)
             _print_scores(launch(train, out.resolve(), launcher, num_workers))
@@ -152,6 +166,36 @@ def _load(command: str) -> Callable[..., Any]:
             print(train_agent(world, out, config, device=device))
 
         return run_train_agent
+    if command == "sample":
+        from worldmodel.training.sample import SampleConfig, sample_videos
+
+        line = shlex.join(["videogen-dream", command, *options])
+
+        def run_sample(
+            model: Annotated[str, tyro.conf.Positional],
+            out: Path,
+            data: Path | None = None,
+            frames: Path | None = None,
+            actions: tuple[str, ...] = (),
+            device: str = "auto",
+            config: Annotated[SampleConfig, tyro.conf.arg(name="")] = SampleConfig(),  # noqa: B008 (frozen)
+        ) -> None:
+            """Write a grid of sampled videos as OUT (.mp4 or .gif), and how they were made as a .json beside it.
+
+            Args:
+                model: a run folder, a checkpoint folder, a shipped name or a hub id.
+                data: store of play of the same game: real clips to go on from, shown beside the videos.
+                frames: first frames of your own: .npy, .npz, .mp4, .gif, .png, or a folder of pictures.
+                actions: names or numbers, each with *COUNT if it is repeated, such as "turn_right*4 move_forward*8";
+                    or a .npy file.
+                device: where the model runs; "auto" takes a GPU if there is one.
+            """
+            samples = sample_videos(
+                model, out, config, data=data, frames=frames, actions=actions or None, device=device, command=line
+            )
+            print(samples.legend)
+
+        return run_sample
     if command == "evaluate-model":
         from worldmodel.training.evaluate_model import ModelEvaluation
 
@@ -275,7 +319,7 @@ _AFTER_STOP = dict.fromkeys(
     ("train-agent", "train-policy"),
     "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update)",
 )
-_AFTER_STOP |= dict.fromkeys(("evaluate", "fetch-battle2"), "nothing was written; run the same command again")
+_AFTER_STOP |= dict.fromkeys(("evaluate", "fetch-battle2", "sample"), "nothing was written; run the same command again")
 
 # Options that the configs have and a command would not heed, and what to say.
 _UNHEEDED = {
@@ -317,7 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         _check_heeded(command, options)
-        tyro.cli(_load(command), prog=f"videogen-dream {command}", args=options)
+        tyro.cli(_load(command, options), prog=f"videogen-dream {command}", args=options)
     except (ValueError, TypeError, OSError, FloatingPointError, OutsideError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

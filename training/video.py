@@ -1,4 +1,4 @@
-"""Videos to look at: panels side by side with captions and border colours, written as mp4 and as a small gif.
+"""Videos to look at: panels and grids with captions and border colours, written as mp4 and as a small gif.
 
 Letters: N video frames, H W pixels, T steps, F frames of a step. All images are uint8 RGB, (N, H, W, 3).
 """
@@ -18,6 +18,7 @@ Color = tuple[int, int, int]
 # Okabe and Ito's colours, which colour-blind people can tell apart.
 CONTEXT_COLOR: Color = (0, 114, 178)  # blue: the model was shown this
 PREDICTION_COLOR: Color = (230, 159, 0)  # orange: the model made this up
+UNSEEN_COLOR: Color = (120, 120, 120)  # gray: real, but the model was not shown it
 BACKGROUND: Color = (24, 24, 24)
 TEXT_COLOR: Color = (235, 235, 235)
 CAPTION_HEIGHT = 22  # pixels of the strip of text above a video
@@ -59,8 +60,6 @@ def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequenc
 
     Returns: (N, H + CAPTION_HEIGHT, sum of W_i and gaps of 4, 3) uint8.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     shapes = {_checked(panel).shape[:2] for panel in panels}
     if len(shapes) != 1 or len(panels) != len(labels):
         raise ValueError(f"needs a label for each panel and panels of one length and height, got {labels}, {shapes}")
@@ -78,17 +77,48 @@ def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequenc
     for panel, left in zip(panels, lefts[:-1], strict=True):
         joined[:, CAPTION_HEIGHT:, left : left + panel.shape[2]] = panel
 
-    font = ImageFont.load_default(TEXT_SIZE)
-    middle = CAPTION_HEIGHT // 2
+    texts = [(left + gap, label, "lm") for label, left in zip(labels, lefts[:-1], strict=True)]
     for i in range(num):
-        strip = Image.new("RGB", (total_width, CAPTION_HEIGHT), BACKGROUND)
-        draw = ImageDraw.Draw(strip)
-        for label, left in zip(labels, lefts[:-1], strict=True):
-            draw.text((left + gap, middle), label, TEXT_COLOR, font, anchor="lm")
-        if notes is not None:
-            draw.text((total_width - gap, middle), notes[i], TEXT_COLOR, font, anchor="rm")
-        joined[i, :CAPTION_HEIGHT] = np.asarray(strip)
+        note = [] if notes is None else [(total_width - gap, notes[i], "rm")]
+        joined[i, :CAPTION_HEIGHT] = _text_strip(total_width, texts + note)
     return joined
+
+
+def caption(frames: Frames, texts: Sequence[str]) -> Frames:
+    """Each image above its text: (N, H, W, 3) and N texts -> (N, H + CAPTION_HEIGHT, W, 3)."""
+    width = _checked(frames).shape[2]
+    strips = {text: _text_strip(width, [(width // 2, text, "mm")]) for text in set(texts)}
+    return np.concatenate((frames, np.stack([strips[text] for text in texts])), axis=1)
+
+
+def tile(cells: Sequence[Frames], columns: int, gap: int = 6) -> Frames:
+    """Videos of one shape as a grid, filled row by row; places that stay empty are dark.
+
+    Returns: (N, rows * (H + gap) - gap, columns * (W + gap) - gap, 3) uint8.
+    """
+    if not cells or columns < 1 or len({_checked(cell).shape for cell in cells}) != 1:
+        shapes = sorted({cell.shape for cell in cells})
+        raise ValueError(f"a grid needs videos of one shape and at least one column, got {shapes} and {columns}")
+    num, height, width, _ = cells[0].shape
+    down, right = height + gap, width + gap
+    grid = np.empty((num, -(-len(cells) // columns) * down - gap, columns * right - gap, 3), dtype=np.uint8)
+    grid[:] = BACKGROUND
+    for place, cell in enumerate(cells):
+        row, column = divmod(place, columns)
+        grid[:, row * down : row * down + height, column * right : column * right + width] = cell
+    return grid
+
+
+def _text_strip(width: int, texts: Sequence[tuple[int, str, str]]) -> NDArray[np.uint8]:
+    """(CAPTION_HEIGHT, width, 3) with texts at half height, each (column, text, PIL's anchor)."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(TEXT_SIZE)
+    strip = Image.new("RGB", (width, CAPTION_HEIGHT), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    for column, text, anchor in texts:
+        draw.text((column, CAPTION_HEIGHT // 2), text, TEXT_COLOR, font, anchor=anchor)
+    return np.asarray(strip)
 
 
 def dream_vs_real(
@@ -142,9 +172,7 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
 
     Returns: the files written, each whole or not at all.
     """
-    path = Path(path)
-    if path.suffix not in ("", ".mp4", ".gif"):
-        raise ValueError(f"a video is written as .mp4 or .gif (or both, with no ending), got {path.name!r}")
+    path = check_ending(path)
     if len(frames) == 0 or fps <= 0:
         raise ValueError(f"a video needs at least one frame and fps above 0, got {len(frames)} frames and fps {fps}")
     frames = upscale(frames, scale)
@@ -152,6 +180,22 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
     for file in files:
         (_write_mp4 if file.suffix == ".mp4" else _write_gif)(file, frames, fps)
     return files
+
+
+def check_ending(path: str | Path) -> Path:
+    """The path of a video to write; ValueError if its ending is unknown."""
+    path = Path(path)
+    if path.suffix not in ("", ".mp4", ".gif"):
+        raise ValueError(f"a video is written as .mp4 or .gif (or both, with no ending), got {path.name!r}")
+    return path
+
+
+def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write one image (H, W, 3) uint8 as PNG, whole or not at all."""
+    from PIL import Image
+
+    with atomic_write(path) as temporary:
+        Image.fromarray(image).save(temporary, "PNG")
 
 
 def _write_mp4(path: Path, frames: Frames, fps: float) -> None:

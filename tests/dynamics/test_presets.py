@@ -5,10 +5,11 @@ import torch
 
 from tests.tiny import tiny_config
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import PRESETS, FrameEncoderConfig, GPTConfig, preset
+from worldmodel.dynamics import PRESETS, FrameEncoderConfig, GPTConfig, Sampling, preset
 from worldmodel.dynamics.frame_encoder import FrameEncoder
+from worldmodel.dynamics.generation import check_request
 from worldmodel.model import WorldModelConfig
-from worldmodel.tokenizer import VQVAEConfig
+from worldmodel.tokenizer import preset as tokenizer_preset
 
 ACTIONS = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
 
@@ -49,12 +50,21 @@ def test_every_preset_learns_what_its_codes_look_like():
         assert chosen.model.max_steps >= chosen.latents[0] or not chosen.model.limited, name
 
 
-def test_the_dream_preset_fits_the_default_tokenizer():
-    tokenizer, chosen = VQVAEConfig(), PRESETS["doom-small"]
-    codebook = tokenizer.codebook
-    assert chosen.latents[1:] == tokenizer.grid and chosen.num_codes == codebook.num_codes
-    assert (chosen.num_slices, chosen.code_dim) == (codebook.num_slices, codebook.num_slices * codebook.code_dim)
-    assert chosen.model == GPTConfig() == WorldModelConfig(action=tiny_config().action).dynamics
+@pytest.mark.parametrize("name", ["doom-tiny", "doom-small"])
+def test_a_doom_preset_fits_the_tokenizer_of_its_name(name):
+    tokenizer, chosen = tokenizer_preset(name), preset(name)
+    assert chosen.latents[1:] == tokenizer.grid and chosen.num_codes == tokenizer.codebook.num_codes
+    assert chosen.num_slices == tokenizer.num_slices
+    assert chosen.code_dim == tokenizer.num_slices * tokenizer.codebook.code_dim
+
+
+def test_the_tiny_doom_preset_is_the_default():
+    assert preset("doom-tiny").model == GPTConfig() == WorldModelConfig(action=tiny_config().action).dynamics
+
+
+@pytest.mark.parametrize(("frames", "actions"), [(False, False), (True, False), (False, True), (True, True)])
+def test_the_small_doom_preset_makes_video_on_every_path(frames, actions):
+    check_request(preset("doom-small").model, frames, actions, Sampling())
 
 
 def test_a_wrong_name_is_answered_with_the_right_one():

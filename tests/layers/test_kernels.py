@@ -32,6 +32,14 @@ def test_chunks_equal_the_whole_forward_and_backward(whole_steps, window, chunk)
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 
 
+def test_without_a_mask_all_see_all():
+    q, k, v = pieces(7)
+    ours, theirs = attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    (mine,), (other,) = (torch.autograd.grad(out.square().sum(), k) for out in (ours, theirs))
+    torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
 def test_chunks_multiply_only_what_their_queries_see():
     mask = Mask.of(causal_mask(8, 2, 2, True, CPU).allowed, chunk=4)
     assert [(span.first, span.last, span.low, span.high) for span in mask.spans] == [

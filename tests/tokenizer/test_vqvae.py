@@ -58,6 +58,27 @@ def test_codes_and_frames_have_the_documented_shapes():
     assert vqvae.code_vectors(codes).shape == (2, 3, 2, 2, 8)
 
 
+@pytest.mark.parametrize("temporal", MODES)
+def test_a_patch_of_latents_is_one_token_whose_slices_are_their_codes(temporal):
+    codebook = CodebookConfig(num_codes=16, num_slices=2, code_dim=4)
+    fine, folded = (make_mode(temporal, patch=patch, codebook=codebook) for patch in (1, 2))
+    frames = make_frames()
+    codes, tokens = fine.encode(frames), folded.encode(frames)
+    assert tokens.shape == (2, 3, 2, 2, 8) and folded.grid == (2, 2) and folded.code_dim == 32
+    for row, column in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        slices = slice(4 * row + 2 * column, 4 * row + 2 * column + 2)
+        assert torch.equal(tokens[..., slices], codes[:, :, row::2, column::2])
+    assert torch.equal(folded.decode(tokens), fine.decode(codes))
+    vectors = fine.code_vectors(codes)[:, :, 0::2, 1::2]
+    assert torch.equal(folded.code_vectors(tokens)[..., 8:16], vectors)
+    assert torch.equal(folded.loss(frames).codes, tokens)
+
+
+def test_a_patch_must_divide_the_grid_of_latents():
+    with pytest.raises(ValueError, match=r"patch must divide the grid of latents \(4, 4\), got 3"):
+        make_mode("step", patch=3)
+
+
 def test_each_step_is_coded_on_its_own():
     vqvae = make_vqvae()
     frames, others = make_frames(0), make_frames(1)

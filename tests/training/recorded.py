@@ -9,7 +9,9 @@ from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 ACTIONS = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))
 
 
-def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int = 2) -> EpisodeStorage:
+def recorded_store(
+    root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int = 2, channels: int = 3
+) -> EpisodeStorage:
     """One episode per length: step t is a flat image of brightness `pace` * t and the action t % 3.
 
     Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death.
@@ -19,7 +21,7 @@ def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int 
         frames_per_step=2,
         height=16,
         width=16,
-        channels=3,
+        channels=channels,
         action=ACTIONS,
         signal_names=("HEALTH",),
         reward="health",
@@ -27,7 +29,7 @@ def recorded_store(root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int 
     store = EpisodeStorage.create(root, info)
     for steps in lengths:
         brightness = np.arange(steps + 1, dtype=np.uint8) * pace
-        frames = np.broadcast_to(brightness[:, None, None, None, None], (steps + 1, 2, 16, 16, 3)).copy()
+        frames = np.broadcast_to(brightness[:, None, None, None, None], (steps + 1, 2, 16, 16, channels)).copy()
         times = np.arange(steps)
         rewards = np.where(times % 5 == 4, 2.0, np.where(times % 7 == 6, -1.0, 0.0)).astype(np.float32)
         store.append(

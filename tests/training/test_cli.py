@@ -1,14 +1,21 @@
 import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.tiny import tiny_world
 from tests.training.counting_game import GAME_ID
 from tests.training.recorded import recorded_store
+from worldmodel import dynamics, tokenizer
 from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.training import cli
 from worldmodel.training.cli import COMMANDS, main
 from worldmodel.training.train_agent import DreamTraining, train_agent
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
 
 
 def test_help_lists_every_command(capsys):
@@ -124,6 +131,79 @@ def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
     world = ["--world", str(tmp_path / "dyn" / "best")]
     assert main(["train-agent", *world, "--out", str(tmp_path / "agent"), "--device", "cpu", *ppo]) == 0
     assert (tmp_path / "agent" / "agent" / "model.safetensors").exists()
+
+
+def configs_of(monkeypatch):
+    """Collects what the training commands would train with, instead of training."""
+    seen = []
+
+    def launch(train, *_):
+        seen.append(next(part for part in train.args if not isinstance(part, Path)))
+        return {}
+
+    monkeypatch.setattr("worldmodel.training.launch.launch", launch)
+    return seen
+
+
+def test_a_preset_is_the_default_that_single_options_change(monkeypatch):
+    seen = configs_of(monkeypatch)
+    assert main(["train-tokenizer", "--data", "x", "--preset", "doom-small", "--model.residual-layers", "3"]) == 0
+    assert main(["train-tokenizer", "--data", "x"]) == 0
+    small = tokenizer.preset("doom-small")
+    assert seen == [TokenizerTraining(model=replace(small, residual_layers=3)), TokenizerTraining()]
+    usual = ["train-dynamics", "--data", "x", "--tokenizer", "y"]
+    assert main([*usual, "--preset=doom-small", "--model.layers", "3", "--loop.steps", "7"]) == 0
+    assert main(usual) == 0
+    assert seen[2].model == replace(dynamics.preset("doom-small").model, layers=3) and seen[2].loop.steps == 7
+    assert seen[3] == DynamicsTraining()
+
+
+@pytest.mark.parametrize("name", dynamics.PRESETS)
+def test_every_preset_of_the_dynamics_can_be_trained(name, monkeypatch):
+    seen = configs_of(monkeypatch)
+    assert main(["train-dynamics", "--data", "x", "--tokenizer", "y", "--preset", name]) == 0
+    assert seen[0].model == dynamics.preset(name).model
+    assert seen[0].segment == (7 if name.startswith("videogen") or name == "cpu-tiny" else 16)
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "right"),
+    [("train-tokenizer", "videogen-2x4x5", "videogen-2x4x4"), ("train-dynamics", "dom-small", "doom-small")],
+)
+def test_an_unknown_preset_gives_the_nearest_and_help_lists_them(command, wrong, right, capsys):
+    assert main([command, "--data", "x", "--preset", wrong]) == 2
+    assert f"Did you mean {right!r}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert right in capsys.readouterr().out
+
+
+def test_sample_makes_videos_from_options(tmp_path, capsys):
+    encoder = FrameEncoderConfig(width=4, depths=(1,))
+    options = {"learn_start": True, "drop_actions": 0.1, "drop_frames": 0.1, "frame_condition": 1}
+    world = str(tiny_world(frame_encoder=encoder, **options).save_pretrained(tmp_path / "world"))
+    data = str(recorded_store(tmp_path / "data", lengths=(20,) * 20).root)
+    out = ["--out", str(tmp_path / "a.gif"), "--n", "2", "--device", "cpu"]
+    given = {
+        "none": ["--steps", "3"],
+        "frames": ["--condition", "frames", "--steps", "3", "--data", data],
+        "actions": ["--actions", "left*2", "0"],
+        "both": ["--data", data, "--actions", "left*2 right", "1", "--split", "train", "--top-k", "3"],
+    }
+    for condition, words in given.items():
+        command = ["sample", world, *out, *words]
+        assert main(command) == 0
+        assert f"condition: {condition}" in capsys.readouterr().out
+        about = json.loads((tmp_path / "a.json").read_text())
+        assert about["condition"] == condition and about["command"] == shlex.join(["videogen-dream", *command])
+    assert about["actions"] == [[1, 1, 2, 1]] * 2 and about["options"]["top_k"] == 3
+
+
+def test_sample_tells_what_the_model_was_not_trained_for(tmp_path, capsys):
+    world = str(tiny_world().save_pretrained(tmp_path / "world"))
+    assert main(["sample", world, "--out", str(tmp_path / "a.gif"), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "learn_start=True" in error and "--data STORE" in error and not (tmp_path / "a.gif").exists()
 
 
 @pytest.mark.vizdoom

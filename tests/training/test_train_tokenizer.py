@@ -31,6 +31,16 @@ def test_the_trained_tokenizer_loads_and_knows_its_data(tmp_path, store):
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
 
 
+def test_a_gray_scale_store_trains(tmp_path):
+    store = recorded_store(tmp_path / "gray", lengths=(40,) * 30, channels=1)
+    config = replace(CONFIG, model=replace(CONFIG.model, channels=1))
+    assert train_tokenizer(tmp_path / "gray", tmp_path / "run", config)["nmse"] < 0.9
+    tokenizer = load_tokenizer(tmp_path / "run" / "best")
+    assert tokenizer.config.data_mean == pixel_statistics(store)[0] and len(tokenizer.config.data_mean) == 1
+    frames = sample_frames(store, 2, np.random.default_rng(0), "train")
+    assert tokenizer.decode(tokenizer.encode(frames)).shape == frames.shape == (2, 1, 2, 16, 16, 1)
+
+
 @pytest.mark.parametrize("temporal", ["causal", "clip"])
 def test_modes_that_look_at_other_steps_are_trained_on_clips(tmp_path, store, temporal):
     model = replace(CONFIG.model, temporal=temporal, clip_steps=5, stage_widths=(8, 8, 12))

@@ -14,9 +14,12 @@ from worldmodel.training.video import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
     border,
+    caption,
     dream_vs_real,
     side_by_side,
+    tile,
     upscale,
+    write_image,
     write_video,
 )
 
@@ -94,6 +97,29 @@ def test_panels_that_do_not_fit_together_are_refused():
         side_by_side([flat(RED)], ["a", "b"])
     with pytest.raises(ValueError, match="one note for each"):
         side_by_side([flat(RED)], ["a"], notes=["only one"])
+
+
+def test_a_caption_stands_below_its_image():
+    written = caption(flat(RED, num=3, width=60), ["left", "", "left"])
+    assert written.shape == (3, 6 + CAPTION_HEIGHT, 60, 3)
+    assert (written[:, :6] == RED).all() and (written[1, 6:] == BACKGROUND).all()
+    assert (written[0, 6:] != BACKGROUND).any() and (written[0] == written[2]).all()
+
+
+def test_a_grid_is_filled_row_by_row_and_dark_where_nothing_is():
+    grid = tile([flat(RED), flat(GREEN), flat(GREEN, height=6)], columns=2, gap=1)
+    assert grid.shape == (2, 13, 13, 3)
+    assert (grid[:, :6, :6] == RED).all() and (grid[:, :6, 7:] == GREEN).all() and (grid[:, 7:, :6] == GREEN).all()
+    assert (grid[:, 6] == BACKGROUND).all() and (grid[:, 7:, 6:] == BACKGROUND).all()
+    for cells, columns in (([], 1), ([flat(RED)], 0), ([flat(RED), flat(RED, num=3)], 2)):
+        with pytest.raises(ValueError, match="one shape and at least one column"):
+            tile(cells, columns)
+
+
+def test_an_image_is_written_as_it_is(tmp_path):
+    write_image(tmp_path / "a.png", ramp(2)[1])
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == "PNG" and (np.asarray(picture) == 20).all()
 
 
 @pytest.mark.parametrize("num", [47, 48])  # where 1 / 17.5 is a pitfall for whoever counts images by their times

@@ -1,4 +1,4 @@
-"""Sizes that have a name: those of the papers, a dream's, and one that a CPU trains.
+"""Sizes that have a name: those of the papers, those of the Doom worlds, and one that a CPU trains.
 
 Letters: D width, V codes, M slices, E features of a token's code vectors.
 Source: VideoGen (OpenReview 3InxcRQsYLf) section 4; VideoGPT (arXiv:2104.10157) tables 8 and 9. Differs: full
@@ -49,7 +49,26 @@ PRESETS = {
     "videogen-2x2x2": Preset(
         model=replace(_PAPER, layers=16, width=576), latents=(8, 32, 32), num_codes=1024, code_dim=256
     ),
-    "doom-small": Preset(model=GPTConfig(), latents=(16, 4, 4), num_codes=512, num_slices=2, code_dim=64),
+    # That of the demo and of the shipped worlds; always needs frames and actions.
+    "doom-tiny": Preset(model=GPTConfig(), latents=(16, 4, 4), num_codes=512, num_slices=2, code_dim=64),
+    # Makes video on all four paths: from nothing, from first frames, from actions, from both.
+    "doom-small": Preset(
+        model=GPTConfig(
+            layers=6,
+            width=256,
+            heads=4,
+            position="rotary-time",
+            learn_start=True,
+            drop_actions=0.1,
+            frame_condition=1,
+            frame_encoder=FrameEncoderConfig(width=16, depths=(1, 1, 1, 1)),
+            drop_frames=0.5,
+        ),
+        latents=(16, 4, 4),
+        num_codes=1024,
+        num_slices=4,
+        code_dim=128,
+    ),
     "cpu-tiny": Preset(
         model=GPTConfig(
             layers=2,

@@ -8,7 +8,6 @@ Source: VideoGen (arXiv:2104.10157) section 3; axial sums, arXiv:1912.12180.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.layers.kernels import Mask, attend, attend_few
@@ -37,7 +36,7 @@ class AxialAttention(nn.Module):
             q, k, v = qkv(x).transpose(axis, 3).unflatten(-1, (3, self.heads, -1)).unbind(-3)
             # (B, a, b, tokens, H, K) -> (B*a*b, H, tokens, K)
             q, k, v = (part.flatten(0, 2).transpose(1, 2) for part in (q, k, v))
-            mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            mixed = attend(q, k, v).transpose(1, 2).flatten(2)
             total = total + out(mixed.view(*x.transpose(axis, 3).shape).transpose(axis, 3))
         return total
 

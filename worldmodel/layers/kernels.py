@@ -65,13 +65,14 @@ def causal_mask(steps: int, tokens: int, window: int, whole_steps: bool, device:
     return Mask.of(causal & (age < window))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
-    """Scaled dot-product attention: q, k, v (B, H, L, K) -> (B, H, L, K)."""
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
+    """Scaled dot-product attention: q, k, v (B, H, L, K) -> (B, H, L, K); without a mask all tokens see all."""
     if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.allowed)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.allowed)
     shape = q.shape
+    spans = (Span(0, shape[2], 0, shape[2], None),) if mask is None else mask.spans
     scaled = q * shape[-1] ** -0.5
-    return _Chunks.apply(scaled.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask.spans).view(shape)
+    return _Chunks.apply(scaled.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), spans).view(shape)
 
 
 def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,7 +2,8 @@
 
 from worldmodel.layers.streaming import StreamState
 from worldmodel.tokenizer.codebook import CodebookConfig, SlicedCodebook
+from worldmodel.tokenizer.config import VQVAEConfig
 from worldmodel.tokenizer.presets import preset
-from worldmodel.tokenizer.vqvae import VQVAE, VQVAEConfig
+from worldmodel.tokenizer.vqvae import VQVAE
 
 __all__ = ["VQVAE", "CodebookConfig", "SlicedCodebook", "StreamState", "VQVAEConfig", "preset"]

@@ -6,7 +6,7 @@ Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4;
 
 from worldmodel.names import did_you_mean
 from worldmodel.tokenizer.codebook import CodebookConfig
-from worldmodel.tokenizer.vqvae import VQVAEConfig
+from worldmodel.tokenizer.config import VQVAEConfig
 
 
 def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
@@ -41,8 +41,12 @@ PRESETS: dict[str, VQVAEConfig] = {
     "clip-small": VQVAEConfig(temporal="clip", stage_widths=(24, 48, 96), residual_units=48),
     # A stream of steps of 8 x 8 codes that look back.
     "causal-small": VQVAEConfig(temporal="causal", stage_widths=(24, 48, 96), residual_units=48),
-    # The tokenizer of the Doom worlds: steps coded alone, 4 x 4 codes of two slices.
-    "doom-small": VQVAEConfig(),
+    # Steps coded alone: 4 x 4 positions of two slices, 32 codes a step. That of the demo and of the shipped worlds.
+    "doom-tiny": VQVAEConfig(),
+    # A finer net: 8 x 8 latents, of which four make a token; 4 x 4 tokens of four slices, 64 codes a step.
+    "doom-small": VQVAEConfig(
+        stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
+    ),
 }
 
 

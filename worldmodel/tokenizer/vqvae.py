@@ -1,6 +1,7 @@
 """VQVAE: 3-D convolutions, attention residual blocks and sliced codebooks; frames to codes and back.
 
-Letters: B batch, T steps, F frames of a step, H W C pixels, h w latent grid, M slices, E features of a position;
+Letters: B batch, T steps, F frames of a step, H W C pixels, h w grid of tokens, p side of their patches of latents,
+M slices and E features of a token;
 N pieces that the net sees at once, of t steps each: single steps (N = B*T, t = 1), or else clips (N = B, t = T).
 Source: VideoGen (arXiv:2104.10157) section 3 and appendix A; `temporal="clip"` is that paper. Differs: "step" codes
 each step on its own (first convolution strided over its F frames, then height and width only) and "causal" looks only
@@ -8,8 +9,7 @@ back, so that a dream can stream; stages may have widths of their own, since ful
 CPU's work; LayerNorm as the text says.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from worldmodel.layers.conv import (
     AttentionResidualBlock,
-    NormKind,
     SameConv3d,
     SameConvTranspose3d,
     Triple,
@@ -28,86 +27,8 @@ from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d
 from worldmodel.layers.streaming import Stream, StreamState
 from worldmodel.shapes import check_frames, frames_from_model, frames_to_model
-from worldmodel.tokenizer.codebook import CodebookConfig, SlicedCodebook
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VQVAEConfig:
-    """Shape of the frames, of the net and of its codebook."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    height: int = 64
-    width: int = 64
-    channels: int = 3
-    frames_per_step: int = 2  # F, the temporal stride
-    temporal: Literal["step", "causal", "clip"] = "step"  # each step alone; looking back; a whole clip at once
-    clip_steps: int = 8  # T of a clip; a causal net is only trained on that many steps and codes any number
-    stage_widths: tuple[int, ...] = (32, 64, 128, 128)  # channels after each halving
-    space_stride: tuple[int, int] | None = None  # of height and width; None: every stage halves both
-    residual_units: int = 64  # inner channels of a residual block
-    residual_layers: int = 2  # attention residual blocks in the encoder, and again in the decoder
-    attention: bool = True  # False: more residual blocks instead, of about the same size together
-    heads: int = 2
-    norm: NormKind = "layer"
-    from_code_kernel: Literal[1, 3] = 3  # of the decoder's first convolution
-    commitment: float = 0.25  # weight of the commitment loss
-    data_mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # of each channel's pixels in [0, 1]; measured by train-tokenizer
-    data_variance: float = 0.06  # of all pixels in [0, 1]; measured by train-tokenizer
-    codebook: CodebookConfig = field(default_factory=CodebookConfig)
-
-    def __post_init__(self) -> None:
-        factors = {"height": self._space[0], "width": self._space[1]}
-        if self.temporal != "step":
-            factors["time (frames_per_step)"] = self.frames_per_step
-        if bad := [f"{name} {factor}" for name, factor in factors.items() if factor < 1 or factor & (factor - 1)]:
-            raise ValueError(f"strides must be powers of two, got {', '.join(bad)}")
-        stages = max(factors.values()).bit_length() - 1
-        if not self.stage_widths or stages != len(self.stage_widths):
-            raise ValueError(
-                f"stage_widths must have one entry per halving, {stages} for the largest of the strides {factors}, "
-                f"got {self.stage_widths}"
-            )
-        for name, size, stride in zip(("height", "width"), (self.height, self.width), self._space, strict=True):
-            if size % stride:
-                raise ValueError(
-                    f"{name} must be divisible by {stride}, its stride, got {size}; "
-                    "change stage_widths, space_stride or the size of the frames"
-                )
-        if self.frames_per_step < 1 or self.clip_steps < 1:
-            raise ValueError(
-                f"frames_per_step and clip_steps must be at least 1, got {self.frames_per_step} and {self.clip_steps}"
-            )
-        if len(self.data_mean) != self.channels:
-            raise ValueError(f"data_mean must have {self.channels} entries, one per channel, got {self.data_mean}")
-        if self.data_variance <= 0:
-            raise ValueError(f"data_variance must be above 0, got {self.data_variance}")
-
-    @property
-    def _space(self) -> tuple[int, int]:
-        """Strides of height and width."""
-        return self.space_stride or (2 ** len(self.stage_widths), 2 ** len(self.stage_widths))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(h, w) of the latent grid."""
-        return self.height // self._space[0], self.width // self._space[1]
-
-    @property
-    def piece_steps(self) -> int:
-        """Steps that a training sample holds."""
-        return 1 if self.temporal == "step" else self.clip_steps
-
-    @property
-    def strides(self) -> list[Triple]:
-        """(t, h, w) of each stage of the encoder: each axis is halved in the first stages, as often as it needs."""
-        stages = range(len(self.stage_widths))
-        if self.temporal == "step":  # the first stage joins all frames
-            times = [self.frames_per_step if i == 0 else 1 for i in stages]
-        else:
-            times = [2 if 2**i < self.frames_per_step else 1 for i in stages]
-        height, width = ([2 if 2**i < stride else 1 for i in stages] for stride in self._space)
-        return list(zip(times, height, width, strict=True))
+from worldmodel.tokenizer.codebook import SlicedCodebook
+from worldmodel.tokenizer.config import VQVAEConfig
 
 
 class TokenizerLoss(NamedTuple):
@@ -166,7 +87,7 @@ class VQVAE(nn.Module):
         self.position = None  # shared by encoder and decoder
         if config.attention:
             steps = config.clip_steps if config.temporal == "clip" else 1
-            self.position = BroadcastPosition((steps, *config.grid), width)
+            self.position = BroadcastPosition((steps, *config.latent_grid), width)
         self.encoder = _Stack(config)
         self.to_code = Conv3d(width, features, 1)
         self.codebook = SlicedCodebook(config.codebook)
@@ -181,13 +102,13 @@ class VQVAE(nn.Module):
             for i, j in zip(backwards, order, strict=True)
         )
         # The net sees and makes pixels of mean 0 and variance about 1: dark games have little contrast.
-        mean = torch.tensor(config.data_mean).view(1, -1, 1, 1, 1) - 0.5
+        mean = torch.tensor(config.mean).view(1, -1, 1, 1, 1) - 0.5
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", torch.full_like(mean, config.data_variance**0.5), persistent=False)
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def hidden_weights(self) -> list[nn.Parameter]:
-        """The kernels and matrices between hidden layers: not those at the pixels and at the codes, nor the positions."""
+        """The kernels and matrices between hidden layers: not the first one, those at the codes, or the positions."""
         inner = ("down.", "conv_last.", "encoder.", "decoder.", "up.")
         return [
             parameter
@@ -197,7 +118,7 @@ class VQVAE(nn.Module):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w) of the latent grid."""
+        """(h, w), the tokens of a step."""
         return self.config.grid
 
     @property
@@ -206,12 +127,12 @@ class VQVAE(nn.Module):
 
     @property
     def num_slices(self) -> int:
-        return self.config.codebook.num_slices
+        return self.config.num_slices
 
     @property
     def code_dim(self) -> int:
-        """Features of one grid position: those of all slices together."""
-        return self.config.codebook.num_slices * self.config.codebook.code_dim
+        """E, features of one token: those of all slices together."""
+        return self.config.num_slices * self.config.codebook.code_dim
 
     @property
     def frames_per_step(self) -> int:
@@ -234,6 +155,18 @@ class VQVAE(nn.Module):
         for stage, conv in enumerate(self.up):
             x = conv(x if stage == 0 else F.relu(x), stream)
         return torch.addcmul(self.mean, x, self.std)
+
+    def _fold(self, codes: Tensor) -> Tensor:
+        """Codes of latents (…, h*p, w*p, M) -> of tokens (…, h, w, p*p*M): those of a patch become slices."""
+        patch = self.config.patch
+        rows = codes.unflatten(-3, (-1, patch)).unflatten(-2, (-1, patch))  # (…, h, p, w, p, M)
+        return rows.transpose(-4, -3).flatten(-3)
+
+    def _unfold(self, codes: Tensor) -> Tensor:
+        """The way back."""
+        patch = self.config.patch
+        rows = codes.unflatten(-1, (patch, patch, -1)).transpose(-4, -3)  # (…, h, p, w, p, M)
+        return rows.flatten(-5, -4).flatten(-3, -2)
 
     def _to_pieces(self, steps: Tensor) -> Tensor:
         """(B, T, ...) -> (N, t, ...)."""
@@ -298,20 +231,21 @@ class VQVAE(nn.Module):
         return Stream(state)
 
     def _encode(self, frames: Tensor, stream: Stream | None) -> Tensor:
-        codes = self.codebook.encode(self._latents(self._inputs(frames), stream))
+        codes = self._fold(self.codebook.encode(self._latents(self._inputs(frames), stream)))
         return codes.reshape(*frames.shape[:2], *codes.shape[2:])
 
     def _decode(self, codes: Tensor, stream: Stream | None) -> Tensor:
         wanted = (*self.grid, self.num_slices)
         if codes.ndim != 5 or codes.shape[2:] != wanted:
             raise ValueError(f"codes must end in (h, w, M) = {wanted}, after rows and steps; got {tuple(codes.shape)}")
-        pixels = self._pixels(self.codebook.lookup(self._to_pieces(codes)), stream)
+        pixels = self._pixels(self.codebook.lookup(self._unfold(self._to_pieces(codes))), stream)
         frames = frames_from_model(pixels)
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
 
     def code_vectors(self, codes: Tensor) -> Tensor:
         """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32."""
-        return self.codebook.lookup(codes)
+        latents = codes.unflatten(-1, (-1, self.config.codebook.num_slices))  # (…, p*p, slices of the codebook)
+        return self.codebook.lookup(latents).flatten(-2)
 
     def loss(self, frames: Tensor) -> TokenizerLoss:
         """Normalised reconstruction error plus commitment, for frames (B, T, F, H, W, C) uint8."""
@@ -319,5 +253,6 @@ class VQVAE(nn.Module):
         quantized = self.codebook(self._latents(x))
         nmse = F.mse_loss(self._pixels(quantized.latents).float(), x) / self.config.data_variance
         total = nmse + self.config.commitment * quantized.commitment
-        codes = quantized.codes.reshape(*frames.shape[:2], *quantized.codes.shape[2:])
+        codes = self._fold(quantized.codes)
+        codes = codes.reshape(*frames.shape[:2], *codes.shape[2:])
         return TokenizerLoss(total, nmse, quantized.commitment, codes)

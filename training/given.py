@@ -1,0 +1,239 @@
+"""What sampled videos are given: first frames and actions, out of a store, a file or words.
+
+Letters: n videos, R rows of a file, T steps, F frames of a step, H W C pixels, K actions.
+Time: action t is taken after step t, so T steps have T - 1 actions between them.
+"""
+
+import subprocess
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
+from worldmodel.dynamics import GPTConfig, Sampling
+from worldmodel.dynamics.generation import check_request
+from worldmodel.model import WorldModelConfig
+from worldmodel.names import did_you_mean
+from worldmodel.shapes import check_frames
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_VIDEOS = (".mp4", ".gif")
+_ARRAYS = (".npy", ".npz")
+
+# Whether first frames and actions are given. "auto" takes the first of these that the model was trained for.
+CONDITIONS = {"both": (True, True), "frames": (True, False), "actions": (False, True), "none": (False, False)}
+_HOW = {
+    "frames": "first frames (--data STORE or --frames FILE)",
+    "actions": "actions (--data STORE or --actions …)",
+}
+
+
+def choose_condition(asked: str, model: GPTConfig, sampling: Sampling, data: bool, frames: bool, actions: bool) -> str:
+    """The condition that is asked for, or with "auto" the richest that is at hand and that the model was trained for.
+
+    Args:
+        data, frames, actions: what the user gave: a store, first frames, actions.
+
+    Raises: ValueError if that cannot be had.
+    """
+    objections = {name: _objection(name, data, frames, actions) for name in CONDITIONS}
+    if asked == "auto":
+        possible = [name for name, objection in objections.items() if objection is None]
+    elif objection := objections[asked]:
+        raise ValueError(objection)
+    else:
+        possible = [asked]
+    problems = []
+    for name in possible:
+        try:
+            check_request(model, *CONDITIONS[name], sampling)
+        except ValueError as error:
+            problems.append(error)
+        else:
+            return name
+    hints = "; ".join(f"{name.replace('_', ' ')}: {how}" for name, how in _HOW.items())
+    raise ValueError(f"{problems[0]}. On the command line {hints}") from problems[0]
+
+
+def _objection(condition: str, data: bool, frames: bool, actions: bool) -> str | None:
+    """Why what was given and this condition do not belong together."""
+    gives_frames, gives_actions = CONDITIONS[condition]
+    for name, wanted, given in (("frames", gives_frames, frames), ("actions", gives_actions, actions)):
+        if wanted and not given and not data:
+            return f"condition {condition!r} needs {_HOW[name]}"
+        if given and not wanted:
+            return f"condition {condition!r} heeds no --{name}: leave them out or choose another condition"
+    if data and not gives_frames and (actions or not gives_actions):
+        return f"condition {condition!r} would take nothing from --data: leave it out or choose another condition"
+    return None
+
+
+def check_same_game(config: WorldModelConfig, store: EpisodeStorage) -> None:
+    """Refuse a store of another game, or of frames of another size, than the model was learned from."""
+    info, tokenizer = store.info, config.tokenizer
+    wanted = {
+        "env_id": config.env_id or info.env_id,
+        "action": config.action,
+        "frames of a step (F, H, W, C)": (
+            tokenizer.frames_per_step,
+            tokenizer.height,
+            tokenizer.width,
+            tokenizer.channels,
+        ),
+    }
+    found = {"env_id": info.env_id, "action": info.action, "frames of a step (F, H, W, C)": info.frame_shape}
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise ValueError(
+                f"{store.root} does not fit the model: its {name} is {found[name]}, the model's {value}; "
+                "give a store of the game that the model was learned from"
+            )
+
+
+def real_clips(store: EpisodeStorage, n: int, steps: int, split: str, seed: int) -> list[SegmentId]:
+    """`n` clips of `steps` steps, drawn at random from a split."""
+    return store.sample_ids(n, steps - 1, np.random.default_rng(seed), split)
+
+
+def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n: int, steps: int) -> NDArray[np.uint8]:
+    """The first `steps` steps of the user's own frames, for each of n videos: (n, steps, F, H, W, C) uint8.
+
+    Args:
+        source: an array, or a file .npy, .npz (of one array), .mp4, .gif, .png or .jpg, or a folder of pictures in the
+            order of their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which
+            make a step. A single picture stands still for a step. One row serves all videos; else R is at least n.
+    """
+    tokenizer = config.tokenizer
+    per_step = tokenizer.frames_per_step
+    frames = source if isinstance(source, np.ndarray) else _read(Path(source), steps * per_step, tokenizer.channels)
+    if frames.ndim not in (4, 5, 6):
+        raise ValueError(
+            f"frames must be (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C); got {frames.shape}"
+        )
+    if frames.ndim == 4:
+        frames = frames[None]
+    if frames.ndim == 5:  # images, to be joined into steps
+        if frames.shape[1] == 1 and steps == 1:
+            frames = frames.repeat(per_step, axis=1)
+        whole = frames.shape[1] // per_step
+        frames = frames[:, : whole * per_step].reshape(len(frames), whole, per_step, *frames.shape[2:])
+    check_frames(frames, tokenizer.height, tokenizer.width, tokenizer.channels, per_step)
+    if frames.shape[1] < steps:
+        raise ValueError(
+            f"{steps} given steps of {per_step} frames each are wanted, the frames given make {frames.shape[1]}; "
+            "give more frames or fewer given steps"
+        )
+    if len(frames) != 1 and len(frames) < n:
+        raise ValueError(f"frames must have one row for all videos or at least {n}, got {len(frames)}; or lower n")
+    # A copy, because torch wants arrays that can be written to.
+    return np.array(np.broadcast_to(frames[:n, :steps], (n, steps, *frames.shape[2:])))
+
+
+def _read(path: Path, count: int, channels: int) -> NDArray[np.uint8]:
+    """An array of a file as it is, or at most `count` images: (N, H, W, C) uint8."""
+    if path.suffix in _ARRAYS:
+        return _read_array(path)
+    if path.suffix == ".mp4":
+        return _read_mp4(path, count, channels)
+    from PIL import Image, ImageSequence
+
+    mode = "RGB" if channels == 3 else "L"
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _PICTURES)
+        if not files:
+            raise ValueError(f"{path} holds no pictures; wanted files with the endings {', '.join(_PICTURES)}")
+        pictures = []
+        for file in files[:count]:
+            with Image.open(file) as picture:
+                pictures.append(np.asarray(picture.convert(mode)))
+        if len({picture.shape for picture in pictures}) != 1:
+            raise ValueError(f"the pictures of {path} have different sizes; make them all alike")
+    elif path.suffix.lower() in (*_PICTURES, ".gif"):
+        with Image.open(path) as file:
+            pictures = [np.asarray(image.convert(mode)) for image in islice(ImageSequence.Iterator(file), count)]
+    else:
+        known = ", ".join((*_ARRAYS, *_VIDEOS, *_PICTURES))
+        raise ValueError(f"first frames come from a folder of pictures or a file with the ending {known}; got {path}")
+    images = np.stack(pictures)
+    return images if channels == 3 else images[..., None]
+
+
+def _read_array(path: Path) -> NDArray:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} holds no array that numpy can read ({error})") from error
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        if len(loaded.files) != 1:
+            raise ValueError(f"{path} must hold one array, it holds {len(loaded.files)}: {', '.join(loaded.files)}")
+        return loaded[loaded.files[0]]
+
+
+def _read_mp4(path: Path, count: int, channels: int) -> NDArray[np.uint8]:
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    with TemporaryDirectory() as folder:
+        source = ["-v", "error", "-nostdin", "-i", str(path.resolve())]
+        command = [get_ffmpeg_exe(), *source, "-frames:v", str(count), f"{folder}/%06d.png"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"{path} cannot be read as a video: {done.stderr.strip()}")
+        return _read(Path(folder), count, channels)
+
+
+def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec) -> NDArray:
+    """Actions out of words or an array: (K,) int64 or (K, A) float32 for all videos, or (n, K) or (n, K, A) for each.
+
+    Args:
+        source: an array, the name of a .npy file, or words for a discrete game: numbers or names, each with `*COUNT`
+            behind it if it is to be repeated ("turn_left*4 move_forward 0").
+    """
+    given = [source] if isinstance(source, str | Path) else source
+    if len(given) == 1 and str(given[0]).endswith(_ARRAYS):
+        given = _read_array(Path(str(given[0])))
+    if not isinstance(given, np.ndarray):
+        return _from_words(" ".join(map(str, given)).split(), spec)
+    actions, deep = given, 1 + len(spec.shape)
+    fits = actions.dtype.kind in ("iu" if spec.kind == "discrete" else "iuf")
+    tail_fits = actions.shape[actions.ndim - len(spec.shape) :] == spec.shape
+    if not fits or not tail_fits or actions.ndim not in (deep, deep + 1):
+        tail = ", A" if spec.shape else ""
+        raise ValueError(
+            f"actions must be {spec.dtype} of shape (K{tail}) or (n, K{tail}) for this {spec.kind} game with n = "
+            f"{spec.n}; got {actions.dtype} {actions.shape}"
+        )
+    actions = actions.astype(spec.dtype)
+    spec.check(actions.reshape(-1, *spec.shape))
+    return actions
+
+
+def _from_words(words: Sequence[str], spec: ActionSpec) -> NDArray[np.int64]:
+    if spec.kind != "discrete":
+        raise ValueError(f"this game's actions are {spec.n} numbers each: give them as a .npy file, not as words")
+    actions: list[int] = []
+    for word in words:
+        name, star, times = word.partition("*")
+        if star and not times.isdecimal():
+            raise ValueError(f"{word!r}: behind * a whole number is wanted, such as {name}*4")
+        if name not in spec.names and not (name.isdecimal() and int(name) < spec.n):
+            raise ValueError(f"no action {name!r}.{did_you_mean(name, (*spec.names, *map(str, range(spec.n))))}")
+        actions += [spec.names.index(name) if name in spec.names else int(name)] * (int(times) if star else 1)
+    if not actions:
+        raise ValueError(f"at least one action is wanted, got {' '.join(words)!r}")
+    return np.array(actions, np.int64)
+
+
+def action_text(action: NDArray, spec: ActionSpec) -> str:
+    """One action in a few letters."""
+    if spec.kind == "discrete":
+        return spec.names[int(action)] if spec.names else str(int(action))
+    return " ".join(f"{number:+.1f}" for number in action)

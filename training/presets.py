@@ -1,0 +1,33 @@
+"""Training configs whose model is a preset: what `--preset NAME` makes the defaults of the other options."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from worldmodel import dynamics, tokenizer
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
+
+
+def asked_preset(options: Sequence[str]) -> str | None:
+    """The NAME of `--preset NAME` or `--preset=NAME`, which decides the defaults of the options beside it."""
+    name = None
+    for option, following in zip(options, [*options[1:], ""], strict=True):
+        if option == "--preset" or option.startswith("--preset="):
+            name = following if option == "--preset" else option.removeprefix("--preset=")
+    return name
+
+
+def tokenizer_training(preset: str | None = None) -> TokenizerTraining:
+    """The usual training of that tokenizer; ValueError with the nearest name if there is none."""
+    usual = TokenizerTraining()
+    return usual if preset is None else replace(usual, model=tokenizer.preset(preset))
+
+
+def dynamics_training(preset: str | None = None) -> DynamicsTraining:
+    """The usual training of those dynamics, with segments that fit into their context."""
+    usual = DynamicsTraining()
+    if preset is None:
+        return usual
+    model = dynamics.preset(preset).model
+    segment = min(usual.segment, model.max_steps - model.lead) if model.limited else usual.segment
+    return replace(usual, model=model, segment=segment)

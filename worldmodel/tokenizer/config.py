@@ -1,0 +1,109 @@
+"""VQVAEConfig: shape of the frames, of the tokenizer's net and of its codebook.
+
+Letters: F frames of a step, H W C pixels, h w grid of tokens, T steps of a clip.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from worldmodel.layers.conv import NormKind, Triple
+from worldmodel.tokenizer.codebook import CodebookConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VQVAEConfig:
+    """Shape of the frames, of the net and of its codebook."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    height: int = 64
+    width: int = 64
+    channels: int = 3
+    frames_per_step: int = 2  # F, the temporal stride
+    temporal: Literal["step", "causal", "clip"] = "step"  # each step alone; looking back; a whole clip at once
+    clip_steps: int = 8  # T of a clip; a causal net is only trained on that many steps and codes any number
+    stage_widths: tuple[int, ...] = (32, 64, 128, 128)  # channels after each halving
+    space_stride: tuple[int, int] | None = None  # of height and width; None: every stage halves both
+    patch: int = 1  # p: the codes of p x p latents are the slices of one token, so that the dynamics have fewer tokens
+    residual_units: int = 64  # inner channels of a residual block
+    residual_layers: int = 2  # attention residual blocks in the encoder, and again in the decoder
+    attention: bool = True  # False: more residual blocks instead, of about the same size together
+    heads: int = 2
+    norm: NormKind = "layer"
+    from_code_kernel: Literal[1, 3] = 3  # of the decoder's first convolution
+    commitment: float = 0.25  # weight of the commitment loss
+    data_mean: tuple[float, ...] = ()  # of each channel's pixels in [0, 1]; measured by train-tokenizer, else 0.5 each
+    data_variance: float = 0.06  # of all pixels in [0, 1]; measured by train-tokenizer
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)
+
+    def __post_init__(self) -> None:
+        factors = {"height": self._space[0], "width": self._space[1]}
+        if self.temporal != "step":
+            factors["time (frames_per_step)"] = self.frames_per_step
+        if bad := [f"{name} {factor}" for name, factor in factors.items() if factor < 1 or factor & (factor - 1)]:
+            raise ValueError(f"strides must be powers of two, got {', '.join(bad)}")
+        stages = max(factors.values()).bit_length() - 1
+        if not self.stage_widths or stages != len(self.stage_widths):
+            raise ValueError(
+                f"stage_widths must have one entry per halving, {stages} for the largest of the strides {factors}, "
+                f"got {self.stage_widths}"
+            )
+        for name, size, stride in zip(("height", "width"), (self.height, self.width), self._space, strict=True):
+            if size % stride:
+                raise ValueError(
+                    f"{name} must be divisible by {stride}, its stride, got {size}; "
+                    "change stage_widths, space_stride or the size of the frames"
+                )
+        if self.patch < 1 or any(size % self.patch for size in self.latent_grid):
+            raise ValueError(f"patch must divide the grid of latents {self.latent_grid}, got {self.patch}")
+        if self.frames_per_step < 1 or self.clip_steps < 1:
+            raise ValueError(
+                f"frames_per_step and clip_steps must be at least 1, got {self.frames_per_step} and {self.clip_steps}"
+            )
+        if self.data_mean and len(self.data_mean) != self.channels:
+            raise ValueError(
+                f"data_mean must be empty or have {self.channels} entries, one per channel, got {self.data_mean}"
+            )
+        if self.data_variance <= 0:
+            raise ValueError(f"data_variance must be above 0, got {self.data_variance}")
+
+    @property
+    def _space(self) -> tuple[int, int]:
+        """Strides of height and width."""
+        return self.space_stride or (2 ** len(self.stage_widths), 2 ** len(self.stage_widths))
+
+    @property
+    def latent_grid(self) -> tuple[int, int]:
+        """(h*p, w*p), the positions that the net quantises."""
+        return self.height // self._space[0], self.width // self._space[1]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), the tokens of a step."""
+        return self.latent_grid[0] // self.patch, self.latent_grid[1] // self.patch
+
+    @property
+    def num_slices(self) -> int:
+        """M, codes of a token: those of the codebook's slices, for each latent of its patch."""
+        return self.codebook.num_slices * self.patch**2
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel's pixels in [0, 1]: `data_mean`, or the middle of the range until that is measured."""
+        return self.data_mean or (0.5,) * self.channels
+
+    @property
+    def piece_steps(self) -> int:
+        """Steps that a training sample holds."""
+        return 1 if self.temporal == "step" else self.clip_steps
+
+    @property
+    def strides(self) -> list[Triple]:
+        """(t, h, w) of each stage of the encoder: each axis is halved in the first stages, as often as it needs."""
+        stages = range(len(self.stage_widths))
+        if self.temporal == "step":  # the first stage joins all frames
+            times = [self.frames_per_step if i == 0 else 1 for i in stages]
+        else:
+            times = [2 if 2**i < self.frames_per_step else 1 for i in stages]
+        height, width = ([2 if 2**i < stride else 1 for i in stages] for stride in self._space)
+        return list(zip(times, height, width, strict=True))
