@@ -1,28 +1,27 @@
-"""The codes of a whole store in memory, and segments cut from them: the data of the dynamics."""
+"""Segments of a split's codes, in memory: the data of the dynamics. Codes of single steps, or of whole clips.
 
-import hashlib
-from pathlib import Path
+Letters: B segments, N steps of an episode, T steps of a segment or clip, K clips, F frames of a step, H W C pixels,
+h w latent grid, M slices.
+"""
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.files import atomic_write
 from worldmodel.model import CodeBatch
-from worldmodel.progress import progress
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import VQVAEConfig
+from worldmodel.training.encoding import CLIP_STRIDE, clip_starts
 
 
-class CodeStore:
-    """The encoded episodes of one split, in memory: a step is h*w*M small numbers.
+class Segments:
+    """What belongs to the steps of one split, episode after episode; the kinds of codes are its subclasses.
 
     Rare rewards are those of at least half the largest size seen, where they make up less than a tenth of all steps.
     With `frame_steps` a batch also holds the frames of that many first steps, read from the store's file.
     """
 
-    def __init__(self, store: EpisodeStorage, codes: list[Tensor], split: str, frame_steps: int = 0) -> None:
+    def __init__(self, store: EpisodeStorage, split: str, frame_steps: int = 0) -> None:
         self.store, self.frame_steps = store, frame_steps
         self.episodes = [int(e) for e in store.split(split)]
         if not self.episodes:
@@ -30,7 +29,6 @@ class CodeStore:
         self.split = split
         self.lengths = np.array([store.lengths[e] for e in self.episodes])
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths + 1)[:-1]))
-        self.codes = torch.cat([codes[e] for e in self.episodes])  # (sum of N+1, h, w, M) int16
 
         def join(parts: list[np.ndarray]) -> Tensor:  # one spare row per episode keeps all places alike
             return torch.from_numpy(np.concatenate([np.concatenate((p, np.zeros_like(p[:1]))) for p in parts]))
@@ -46,7 +44,43 @@ class CodeStore:
         self.events = rare.nonzero().flatten().numpy() if 0 < rare.float().mean() < 0.1 else np.array([], np.int64)
 
     def batch(self, size: int, steps: int, rng: np.random.Generator, event_share: float = 0.0) -> CodeBatch:
-        """Segments of `steps` steps, uniform over all starts, a share of them around a rare reward."""
+        """Segments of `steps` steps, uniform over all that there are, a share of them around a rare reward."""
+        raise NotImplementedError
+
+    def every_step(self, steps: int) -> CodeBatch:
+        """Segments of `steps` steps in which each step that a segment can hold counts once."""
+        raise NotImplementedError
+
+    def _along(self, episode: np.ndarray, start: np.ndarray, steps: int) -> tuple[Tensor, Tensor]:
+        """Rows of a segment's steps (B, T+1), the last one repeated where an episode is shorter; the mask (B, T)."""
+        along, length = start[:, None] + np.arange(steps + 1), self.lengths[episode][:, None]
+        index = self.offsets[episode][:, None] + np.minimum(along, length)
+        return torch.from_numpy(index), torch.from_numpy(along[:, 1:] <= length)
+
+    def _gather(self, codes: Tensor, index: Tensor, mask: Tensor, episode: np.ndarray) -> CodeBatch:
+        """Codes (B, T+1, h, w, M) and what belongs to them."""
+        now = index[:, :-1]
+        frames = None
+        if self.frame_steps:
+            frames = self._frames(episode, index[:, : self.frame_steps].numpy() - self.offsets[episode][:, None])
+        actions, rewards, terminated = self.actions[now], self.rewards[now], self.terminated[now] & mask
+        return CodeBatch(codes.long(), actions, rewards, terminated, self.signals[index], mask, frames)
+
+    def _frames(self, episode: np.ndarray, steps: np.ndarray) -> Tensor:
+        """Frames (B, n, F, H, W, C) uint8 of steps (B, n)."""
+        rows = [self.store.frames(self.episodes[e])[row] for e, row in zip(episode, steps, strict=True)]
+        return torch.from_numpy(np.stack(rows))
+
+
+class CodeStore(Segments):
+    """The steps of one split, each coded on its own: a step is h*w*M small numbers, and a segment begins anywhere."""
+
+    def __init__(self, store: EpisodeStorage, codes: list[Tensor], split: str, frame_steps: int = 0) -> None:
+        """`codes`: (N+1, h, w, M) int16 of every episode of the store."""
+        super().__init__(store, split, frame_steps)
+        self.codes = torch.cat([codes[e] for e in self.episodes])  # (sum of N+1, h, w, M)
+
+    def batch(self, size: int, steps: int, rng: np.random.Generator, event_share: float = 0.0) -> CodeBatch:
         choices = np.maximum(self.lengths - steps + 1, 1)  # starts of each episode
         ends = np.cumsum(choices)
         place = rng.integers(ends[-1], size=size)
@@ -61,58 +95,83 @@ class CodeStore:
             start = np.where(around, np.clip(its_start, 0, choices[its_episode] - 1), start)
         return self.cut(episode, start, steps)
 
+    def every_step(self, steps: int) -> CodeBatch:
+        starts = [(e, s) for e, n in enumerate(self.lengths) for s in range(0, n, steps)]
+        episode, start = np.array(starts).T
+        return self.cut(episode, start, steps)
+
     def cut(self, episode: np.ndarray, start: np.ndarray, steps: int) -> CodeBatch:
         """Segments by their episode's place in this split and their first step, padded where an episode is shorter."""
-        along = start[:, None] + np.arange(steps + 1)
-        real = along[:, 1:] <= self.lengths[episode][:, None]
-        index = torch.from_numpy(self.offsets[episode][:, None] + np.minimum(along, self.lengths[episode][:, None]))
-        now = index[:, :-1]
-        mask = torch.from_numpy(real)
-        return CodeBatch(
-            self.codes[index].long(),
-            self.actions[now],
-            self.rewards[now],
-            self.terminated[now] & mask,
-            self.signals[index],
-            mask,
-            self._first_frames(episode, along[:, : self.frame_steps]) if self.frame_steps else None,
-        )
-
-    def _first_frames(self, episode: np.ndarray, steps: np.ndarray) -> Tensor:
-        """Frames (B, n, F, H, W, C) uint8 of steps (B, n), the last one repeated where an episode is shorter."""
-        rows = []
-        for place, row in zip(episode, steps, strict=True):
-            frames = self.store.frames(self.episodes[place])
-            rows.append(np.stack([frames[min(step, len(frames) - 1)] for step in row]))
-        return torch.from_numpy(np.stack(rows))
+        index, mask = self._along(episode, start, steps)
+        return self._gather(self.codes[index], index, mask, episode)
 
 
-def codes_name(store: EpisodeStorage, tokenizer: VQVAE) -> str:
-    """Short name of the codes that this tokenizer makes of this data."""
-    digest = hashlib.sha256(store.fingerprint().encode())
-    for tensor in tokenizer.state_dict().values():
-        digest.update(tensor.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+class ClipStore(Segments):
+    """The clips of one split, each coded as a whole: a segment is a clip. Episodes shorter than a clip are left out."""
+
+    def __init__(
+        self,
+        store: EpisodeStorage,
+        codes: list[Tensor],
+        split: str,
+        frame_steps: int = 0,
+        stride: int = CLIP_STRIDE,
+    ) -> None:
+        """`codes`: (K, T, h, w, M) int16 of the clips of every episode of the store, `stride` steps apart."""
+        super().__init__(store, split, frame_steps)
+        self.codes = torch.cat([codes[e] for e in self.episodes])  # (clips, T, h, w, M)
+        self.clip_steps = self.codes.shape[1]
+        starts = [clip_starts(length, self.clip_steps, stride) for length in self.lengths]
+        self.left_out = sum(not len(part) for part in starts)  # episodes
+        if not len(self.codes):
+            raise ValueError(
+                f"no episode of the {split} split is as long as a clip of {self.clip_steps} steps, the longest has "
+                f"{self.lengths.max() + 1}; train a tokenizer of shorter clips or collect longer episodes"
+            )
+        self._episode = np.repeat(np.arange(len(starts)), [len(part) for part in starts])  # of each clip, ascending
+        self._start = np.concatenate(starts)
+        # The clips that hold an event's step are neighbours: none of the episode before reaches as far as this one.
+        row = self.offsets[self._episode] + self._start
+        self._first = np.searchsorted(row, self.events - (self.clip_steps - 2))
+        self._behind = np.searchsorted(row, self.events, side="right")
+        held = self._behind > self._first
+        self.events, self._first, self._behind = self.events[held], self._first[held], self._behind[held]
+
+    def batch(self, size: int, steps: int, rng: np.random.Generator, event_share: float = 0.0) -> CodeBatch:
+        clip = rng.integers(len(self.codes), size=size)
+        if len(self.events):
+            around = rng.random(size) < event_share
+            event = rng.integers(len(self.events), size=size)
+            clip = np.where(around, rng.integers(self._first[event], self._behind[event]), clip)
+        return self._cut(clip, steps)
+
+    def every_step(self, steps: int) -> CodeBatch:
+        batch = self._cut(np.arange(len(self.codes)), steps)
+        same = self._episode[1:] == self._episode[:-1]
+        counted = np.where(same, np.maximum(self._start[:-1] + steps - self._start[1:], 0), 0)
+        batch.padding_mask[1:] = torch.arange(steps) >= torch.from_numpy(counted)[:, None]
+        return batch
+
+    def _cut(self, clip: np.ndarray, steps: int) -> CodeBatch:
+        if steps != self.clip_steps - 1:
+            raise ValueError(
+                f"a segment is a clip of {self.clip_steps} steps, which has {self.clip_steps - 1} after its first; "
+                f"got {steps}"
+            )
+        episode = self._episode[clip]
+        index, mask = self._along(episode, self._start[clip], steps)
+        return self._gather(self.codes[torch.from_numpy(clip)], index, mask, episode)
 
 
-@torch.inference_mode()
-def encode_store(store: EpisodeStorage, tokenizer: VQVAE, cache: Path, batch_size: int = 64) -> list[Tensor]:
-    """Codes (N+1, h, w, M) int16 of every episode; read from `cache` if that was made by this tokenizer and data."""
-    name = codes_name(store, tokenizer)
-    if cache.exists():
-        tensors = load_file(cache)
-        if name in tensors:
-            return list(tensors[name].split([n + 1 for n in store.lengths]))
-    parts, device = [], next(tokenizer.parameters()).device
-    with progress(store.num_steps + len(store), "step", "encoding") as bar:
-        for episode in range(len(store)):
-            frames = store.frames(episode)
-            for first in range(0, len(frames), batch_size):
-                part = torch.from_numpy(frames[first : first + batch_size].copy())
-                codes = tokenizer.encode(part.unsqueeze(1).to(device)).squeeze(1)
-                parts.append(codes.to(torch.int16).cpu())
-                bar.update(len(part))
-    codes = torch.cat(parts)
-    with atomic_write(cache) as temporary:
-        save_file({name: codes}, temporary)
-    return list(codes.split([n + 1 for n in store.lengths]))
+def split_codes(
+    store: EpisodeStorage,
+    codes: list[Tensor],
+    split: str,
+    tokenizer: VQVAEConfig,
+    frame_steps: int = 0,
+    stride: int = CLIP_STRIDE,
+) -> Segments:
+    """One split of what `encode_store` returned for a tokenizer of this configuration."""
+    if tokenizer.temporal == "step":
+        return CodeStore(store, codes, split, frame_steps)
+    return ClipStore(store, codes, split, frame_steps, stride)

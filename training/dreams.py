@@ -23,8 +23,8 @@ class Dreams(NamedTuple):
 
     batch: Batch  # real play of K rows, T steps of frames
     reconstruction: Tensor  # (K, T, F, H, W, C) uint8
-    dream: Tensor  # (K, T, F, H, W, C) uint8; the given steps are reconstructions
-    context_steps: int  # given steps; T - context_steps are dreamt
+    dream: Tensor  # (K, T, F, H, W, C) uint8; the given steps as the model shows them, from codes
+    context_steps: int  # given steps, maybe none; T - context_steps are dreamt
 
     @property
     def real(self) -> Tensor:
@@ -42,7 +42,10 @@ def open_loop(
     seed: int = 0,
     num_steps: int = max(OPEN_LOOP_STEPS),
 ) -> Dreams:
-    """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth."""
+    """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth.
+
+    See `given_steps` for what `context_steps` may be.
+    """
     # n given or dreamt steps lie between n - 1 actions.
     segments = store.sample_ids(num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
     return dream_along(wm, store, segments, context_steps, temperature, seed)
@@ -59,8 +62,8 @@ def dream_along(
     """`open_loop` on given segments of equal length."""
     batch = store.batch(segments)
     _, reconstruction = encode_decode(wm.tokenizer, batch.frames, wm.device)
-    dreamt = dream_on(wm, batch, batch.actions, context_steps, temperature, seed)
-    return Dreams(batch, reconstruction, torch.cat((reconstruction[:, :context_steps], dreamt), dim=1), context_steps)
+    dream = dream_on(wm, batch, batch.actions, context_steps, temperature, seed)
+    return Dreams(batch, reconstruction, dream, context_steps)
 
 
 def eventful_segments(
@@ -95,36 +98,66 @@ def eventful_segments(
     return chosen + (store.sample_ids(missing, total, rng, split) if missing else [])
 
 
+def given_steps(wm: WorldModel, context_steps: int) -> int:
+    """Steps that a dream is given if `context_steps` are asked for.
+
+    At least those of the model's frame_condition. Exactly those with a tokenizer of clips, whose codes would tell what
+    comes after a step, so that it is given as frames or not at all.
+    """
+    seen = wm.config.dynamics.frame_condition
+    return seen if wm.config.tokenizer.temporal == "clip" else max(context_steps, seen)
+
+
 def swapped_actions(batch: Batch, context_steps: int) -> Tensor:
     """The batch's actions (K, T-1, …), those to dream with taken from the next row: same style of play, other moves."""
-    actions = batch.actions.clone()
-    actions[:, context_steps - 1 :] = actions[:, context_steps - 1 :].roll(1, dims=0)
+    actions, first = batch.actions.clone(), max(context_steps - 1, 0)
+    actions[:, first:] = actions[:, first:].roll(1, dims=0)
     return actions
 
 
 def dream_on(
     wm: WorldModel, batch: Batch, actions: Tensor, context_steps: int, temperature: float, seed: int = 0
 ) -> Tensor:
-    """The one place where samples for measuring are made: (K, N, F, H, W, C) uint8 on the CPU.
+    """Dreams for measuring, the given steps first: (K, T, F, H, W, C) uint8 on the CPU.
 
     Args:
         batch: real play of which the first `context_steps` steps are given.
-        actions: (K, T-1) or (K, T-1, A), those between the given steps, then N to dream with.
+        actions: (K, T-1) or (K, T-1, A), those between the given steps, then those to dream with; they are left out if
+            the model reads none.
         seed: row k draws from seed + k, so a dream does not depend on the rows beside it.
     """
-    last = context_steps - 1
+    frames = batch.frames[:, :context_steps] if context_steps else None
+    reads = wm.config.dynamics.action_condition != "none"
+    return _sample(wm, len(actions), actions.shape[1] + 1, temperature, seed, frames, actions if reads else None)
+
+
+def dream_freely(wm: WorldModel, count: int, steps: int, temperature: float, seed: int = 0) -> Tensor:
+    """Dreams from nothing, without actions: (K, T, F, H, W, C) uint8 on the CPU. ValueError if the model cannot."""
+    return _sample(wm, count, steps, temperature, seed)
+
+
+def _sample(
+    wm: WorldModel,
+    count: int,
+    steps: int,
+    temperature: float,
+    seed: int,
+    frames: Tensor | None = None,
+    actions: Tensor | None = None,
+) -> Tensor:
+    """The one place where samples for measuring are made."""
     parts = []
-    for first in range(0, len(actions), CHUNK):
-        rows = slice(first, min(first + CHUNK, len(actions)))
-        rollout = wm.imagine(
-            batch.frames[rows, :context_steps],
-            actions[rows, last:],
-            context_actions=actions[rows, :last],
-            signals=batch.signals[rows, last],
-            seeds=range(seed + rows.start, seed + rows.stop),
+    for first in range(0, count, CHUNK):
+        rows = slice(first, min(first + CHUNK, count))
+        video = wm.sample(
+            rows.stop - rows.start,
+            steps,
+            None if frames is None else frames[rows],
+            None if actions is None else actions[rows],
             temperature=temperature,
+            seeds=range(seed + rows.start, seed + rows.stop),
         )
-        parts.append(rollout.frames.cpu())
+        parts.append(video.frames.cpu())
     return torch.cat(parts)
 
 

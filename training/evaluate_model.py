@@ -12,10 +12,21 @@ import torch
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.dynamics import Sampling
+from worldmodel.dynamics.generation import check_request
 from worldmodel.model import WorldModel
-from worldmodel.training.dreams import Dreams, by_step, dream_on, open_loop, swapped_actions, usable_horizon
+from worldmodel.training.dreams import (
+    Dreams,
+    by_step,
+    dream_freely,
+    dream_on,
+    given_steps,
+    open_loop,
+    swapped_actions,
+    usable_horizon,
+)
 from worldmodel.training.frechet import frechet_distance
-from worldmodel.training.fvd import CLIP_FRAMES, fvd_scores, load_i3d
+from worldmodel.training.fvd import CLIP_FRAMES, fvd_scores, i3d_logits, load_i3d
 from worldmodel.training.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,
@@ -44,10 +55,10 @@ class ModelEvaluation:
 
     split: str = "test"  # held-out play; thresholds, shares and the inverse dynamics come from the train split
     samples: int = 256  # dreams, and real clips beside them; FVDs of papers are on 256
-    context_steps: int = 8  # real steps that a dream is given before it goes on alone
-    horizon: int = 16  # dreamt steps
+    context_steps: int = 8  # real steps that a dream is given before it goes on alone; see `dreams.given_steps`
+    horizon: int = 16  # dreamt steps; at most a clip for models that can make no more
     temperature: float = 1.0
-    max_segments: int = 512  # segments for the losses, and single steps for the tokenizer
+    max_segments: int = 512  # segments for the losses, and steps for the tokenizer
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
     seed: int = 0
 
@@ -75,28 +86,31 @@ def evaluate_model(
         store: play of the game that it was learned from.
         i3d: TorchScript file of an I3D network; without it there is no FVD.
 
-    Returns: the sections "settings", "tokenizer", "prior", "horizon", "control", "idm_fd" and "fvd".
+    Returns: the sections "settings", "tokenizer", "prior", "horizon", "control", "idm_fd", "fvd" and "unconditional";
+    one that does not apply to this model is {"absent": why}.
     """
     config = config or ModelEvaluation()
     check_measurable(wm, store)
+    given, horizon = _sizes(wm, config)
     network = None if i3d is None else load_i3d(i3d, wm.device)
-    if network is not None and (config.horizon + 1) * wm.frames_per_step < CLIP_FRAMES:
+    if network is not None and (asked := (config.horizon + min(given, 1)) * wm.frames_per_step) < CLIP_FRAMES:
         raise ValueError(
-            f"FVD reads {CLIP_FRAMES} frames, and a given step and a horizon of {config.horizon} steps have "
-            f"{(config.horizon + 1) * wm.frames_per_step}; ask for a longer horizon"
+            f"FVD reads {CLIP_FRAMES} frames, and {'a given step and ' if given else ''}a horizon of {config.horizon} "
+            f"steps have {asked}; ask for a longer horizon"
         )
     split, seed = config.split, config.seed
-    dreams = open_loop(wm, store, split, config.samples, config.context_steps, config.temperature, seed, config.horizon)
+    dreams = open_loop(wm, store, split, config.samples, given, config.temperature, seed, horizon)
     held_out = encode_segments(wm, store, split, config.max_segments, seed)
     train = encode_segments(wm, store, "train", config.max_segments, seed)
-    control, features = _control(wm, store, dreams, config)
+    judge = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
+    control, features = _control(wm, store, dreams, judge, config)
     return {
         "settings": {
             "env_id": wm.config.env_id,
             "split": split,
             "dreams": config.samples,
-            "context_steps": config.context_steps,
-            "horizon": config.horizon,
+            "context_steps": given,
+            "horizon": horizon,
             "temperature": config.temperature,
             "frames_per_step": wm.frames_per_step,
             "seed": seed,
@@ -105,11 +119,27 @@ def evaluate_model(
         | change_scores(wm, store, split, config.max_segments, seed)
         | code_use(real_codes(held_out), wm.tokenizer.num_codes),
         "prior": prior_scores(wm, held_out, train),
-        "horizon": horizon_scores(dreams),
+        "horizon": horizon_scores(dreams) if given else {"absent": "the model can be given no step to go on from"},
         "control": control,
         "idm_fd": _idm_fd(features, config.samples),
         "fvd": fvd_section(network, dreams, wm.device),
+        "unconditional": _unconditional(wm, dreams, judge, features["real"], network, config),
     }
+
+
+def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
+    """Given and dreamt steps, as many of those asked for as the model can make."""
+    given, horizon = given_steps(wm, config.context_steps), config.horizon
+    if wm.config.tokenizer.temporal == "clip":
+        length = wm.config.tokenizer.clip_steps
+        if not given:  # such a model makes single clips
+            horizon = min(horizon, length)
+        if given + horizon < length:
+            raise ValueError(
+                f"the tokenizer codes clips of {length} steps, more than {given} given and {horizon} dreamt ones; "
+                f"ask for a horizon of at least {length - given}"
+            )
+    return given, horizon
 
 
 def horizon_scores(dreams: Dreams) -> dict[str, Any]:
@@ -119,24 +149,32 @@ def horizon_scores(dreams: Dreams) -> dict[str, Any]:
 
 
 def _control(
-    wm: WorldModel, store: EpisodeStorage, dreams: Dreams, config: ModelEvaluation
+    wm: WorldModel, store: EpisodeStorage, dreams: Dreams, judge: InverseDynamics, config: ModelEvaluation
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The section "control", and the network's features of every set of frames."""
-    model = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
-    given = dreams.context_steps
-    swapped = swapped_actions(dreams.batch, given)
-    dreamt = dream_on(wm, dreams.batch, swapped, given, config.temperature, config.seed)
-    actions = dreams.batch.actions
+    """The section "control", and the network's features of every set of frames.
+
+    Dreams of a model that reads no actions are not judged by any.
+    """
+    given, actions = dreams.context_steps, dreams.batch.actions
     videos = {
         "real": (dreams.real, actions),
         "reconstruction": (dreams.reconstruction, actions),
         "dream": (dreams.dream, actions),
-        "dream_swapped": (torch.cat((dreams.reconstruction[:, :given], dreamt), dim=1), swapped),
     }
-    scores, features = control_scores(model, videos, given)
+    reads = wm.config.dynamics.action_condition != "none"
+    if reads:
+        swapped = swapped_actions(dreams.batch, given)
+        dreamt = dream_on(wm, dreams.batch, swapped, given, config.temperature, config.seed)
+        videos["dream_swapped"] = (dreamt, swapped)
+    scores, features = control_scores(judge, videos, given)
+    if not reads:
+        scores |= dict.fromkeys(("dream", "dream_swapped", "dream_over_real"))
+        scores["by_step"].pop("dream")
+        scores["absent"] = "the model reads no actions"
     rng = np.random.default_rng(config.seed + 1)
-    other = store.batch(store.sample_ids(config.samples, config.horizon, rng, config.split))
-    return scores, features | {"other_real": read(model, other.frames)[1]}
+    steps = dreams.real.shape[1] - max(given, 1)  # transitions that count in a dream
+    other = store.batch(store.sample_ids(config.samples, steps, rng, config.split))
+    return scores, features | {"other_real": read(judge, other.frames)[1]}
 
 
 def control_scores(
@@ -147,11 +185,11 @@ def control_scores(
     Args:
         videos: name -> frames (K, T, F, H, W, C) uint8 and the actions (K, T-1) or (K, T-1, A) between their steps.
             "real" and "dream" must be there.
-        context_steps: given steps; only transitions into later steps count.
+        context_steps: given steps; only transitions into later steps count. 0: all of them.
 
     Returns: the scores, overall and by step, and the features (K * (T - context_steps), E) of each video.
     """
-    action, first = model.action, context_steps - 1
+    action, first = model.action, max(context_steps - 1, 0)
     scores: dict[str, Any] = {"measure": "accuracy" if action.kind == "discrete" else "r2"}
     features, curves = {}, {}
     for name, (frames, actions) in videos.items():
@@ -177,8 +215,40 @@ def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torc
     """FVD, R-FVD and FVD* on the 16 frames that begin with the last given step; or the word that they are absent."""
     if i3d is None:
         return {"absent": "no I3D file was given (--i3d PATH)"}
-    first = dreams.context_steps - 1
+    first = max(dreams.context_steps - 1, 0)
     videos = (dreams.real, dreams.reconstruction, dreams.dream)
-    real, reconstruction, samples = (video[:, first:].flatten(1, 2)[:, :CLIP_FRAMES] for video in videos)
-    given = dreams.real.shape[2]  # frames of one step
+    real, reconstruction, samples = (_fvd_clips(video[:, first:]) for video in videos)
+    if real.shape[1] < CLIP_FRAMES:
+        return {"absent": f"FVD reads {CLIP_FRAMES} frames, and a clip of this model has {real.shape[1]}"}
+    given = dreams.real.shape[2] if dreams.context_steps else 0  # frames of one step
     return fvd_scores(i3d, real, reconstruction, samples, device) | {"given_frames": given}
+
+
+def _fvd_clips(video: Tensor) -> Tensor:
+    """Steps (K, T, F, H, W, C) -> the frames that FVD reads (K, 16, H, W, C), or fewer if there are no more."""
+    return video.flatten(1, 2)[:, :CLIP_FRAMES]
+
+
+def _unconditional(
+    wm: WorldModel,
+    dreams: Dreams,
+    judge: InverseDynamics,
+    real_features: Tensor,
+    i3d: torch.jit.ScriptModule | None,
+    config: ModelEvaluation,
+) -> dict[str, Any]:
+    """Distances of dreams from nothing to the real clips that stand beside the others."""
+    try:
+        check_request(wm.config.dynamics, False, False, Sampling())
+    except ValueError as error:
+        return {"absent": str(error)}
+    real = dreams.real[:, max(dreams.context_steps - 1, 0) :]
+    if dreams.context_steps or wm.config.dynamics.action_condition != "none":
+        video = dream_freely(wm, config.samples, real.shape[1], config.temperature, config.seed)
+    else:  # the other dreams were told nothing either
+        video = dreams.dream
+    scores = {"steps": real.shape[1], "idm_fd": frechet_distance(read(judge, video)[1], real_features)}
+    clips = [_fvd_clips(part) for part in (video, real)]
+    if i3d is not None and clips[0].shape[1] == CLIP_FRAMES:
+        scores["fvd"] = frechet_distance(*(i3d_logits(i3d, part, wm.device) for part in clips))
+    return scores

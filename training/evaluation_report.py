@@ -21,11 +21,10 @@ def write_evaluation(folder: str | Path, results: Mapping[str, Any], plots: bool
     folder = Path(folder)
     results = {"machine": machine(), **results}
     pictures = {}
+    if plots and "absent" not in results["horizon"]:
+        pictures["horizon"] = plot_horizon(results["horizon"], folder / "horizon.png").name
     if plots:
-        pictures = {
-            "horizon": plot_horizon(results["horizon"], folder / "horizon.png").name,
-            "control": plot_control(results["control"], folder / "control.png").name,
-        }
+        pictures["control"] = plot_control(results["control"], folder / "control.png").name
     with atomic_write(folder / "report.md") as temporary:
         temporary.write_text(_page(results, pictures), encoding="utf-8")
     write_json(folder / "report.json", strict(results))
@@ -36,8 +35,8 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     settings, about = results["settings"], results["machine"]
     parts = [
         f"# World model of {settings['env_id'] or 'an unnamed game'}",
-        f"Measured on the {settings['split']} split: {settings['dreams']} dreams from {settings['context_steps']} real "
-        f"steps each, {settings['horizon']} steps long ({settings['frames_per_step']} frames per step), temperature "
+        f"Measured on the {settings['split']} split: {settings['dreams']} dreams from {_given(settings)}, "
+        f"{settings['horizon']} steps long ({settings['frames_per_step']} frames per step), temperature "
         f"{settings['temperature']:g}, seed {settings['seed']}. docs/evaluation.md says what each number means.",
         "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
         "## By dreamt step\n\n" + _by_step(results),
@@ -50,8 +49,14 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _given(settings: Mapping[str, Any]) -> str:
+    steps = settings["context_steps"]
+    return f"{steps} real step{'s' if steps > 1 else ''} each" if steps else "nothing"
+
+
 def _rows(results: Mapping[str, Any]) -> list[list[str]]:
     tokenizer, prior, horizon = results["tokenizer"], results["prior"], results["horizon"]
+    shuffled = _absent(results["control"]) or _number(prior.get("shuffled_action_ratio"), 3)
     rows = [
         ["tokenizer", "NMSE (squared error / pixel variance)", _number(tokenizer["nmse"])],
         ["", "PSNR", f"{tokenizer['psnr_db']:.2f} dB"],
@@ -70,7 +75,7 @@ def _rows(results: Mapping[str, Any]) -> list[list[str]]:
         ["", f"uniform guess ({prior['codes_kept']:.1%} of the codes stay)", f"{prior['uniform_bits_per_code']:.3f}"],
         ["", "codes stay as they were (copy last frame), bits per code", _number(prior.get("copy_bits_per_code"), 3)],
         ["", "the same per frame", _number(prior.get("copy_bits_per_frame"), 1)],
-        ["", "loss with another segment's actions / the true ones", _number(prior.get("shuffled_action_ratio"), 3)],
+        ["", "loss with another segment's actions / the true ones", shuffled],
         ["dreams", "usable horizon by PSNR", _horizon(horizon, "psnr_db")],
         ["", "usable horizon by SSIM", _horizon(horizon, "ssim")],
     ]
@@ -86,8 +91,12 @@ def _control_rows(control: Mapping[str, Any]) -> list[list[str]]:
         "dream_swapped": "dreams with another start's actions",
         "blind": "without looking",
     }
-    rows = [["", f"{measure}, {what}", f"{control[name]:.3f}"] for name, what in names.items()]
-    rows.append(["", "controllability: dreams / real play", _number(control["dream_over_real"], 3)])
+    unread = _absent(control)
+    rows = [
+        ["", f"{measure}, {what}", unread if control[name] is None and unread else _number(control[name], 3)]
+        for name, what in names.items()
+    ]
+    rows.append(["", "controllability: dreams / real play", unread or _number(control["dream_over_real"], 3)])
     rows[0][0] = f"control ({control['transitions']:,} transitions)"
     return rows
 
@@ -97,8 +106,10 @@ def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
     names = {"dream": "dreams", "reconstruction": "reconstructions", "other_real": "other real clips (the floor)"}
     rows = [["", f"{what} against real clips", _number(idm[name], 3)] for name, what in names.items()]
     rows[0][0] = f"IDM-FD ({idm['clips']} clips, {idm['transitions']:,} transitions, {idm['features']} features)"
+    free = results["unconditional"]
+    rows.append(["", "dreams from nothing against real clips", _absent(free) or _number(free["idm_fd"], 3)])
     if "absent" in fvd:
-        return [*rows, *(["I3D", name, f"absent: {fvd['absent']}"] for name in ("FVD", "R-FVD", "FVD\\*"))]
+        return [*rows, *(["I3D", name, _absent(fvd)] for name in ("FVD", "R-FVD", "FVD\\*"))]
     real, samples = fvd["clips"]
     part = f"I3D ({samples} against {real} clips, {fvd['given_frames']} of 16 frames given; {PROTOCOL})"
     if real != _PAPERS_CLIPS:
@@ -107,24 +118,32 @@ def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
         [part, "FVD", f"{fvd['fvd']:.1f}"],
         ["", "R-FVD", f"{fvd['r_fvd']:.1f}"],
         ["", "FVD\\*", f"{fvd['fvd_star']:.1f}"],
+        ["", "FVD of dreams from nothing", _absent(free) or _number(free["fvd"], 1)],
     ]
     return rows
 
 
 def _by_step(results: Mapping[str, Any]) -> str:
     horizon, control = results["horizon"], results["control"]
-    last = len(horizon["ssim"]["dream"])
+    last = len(control["by_step"]["real"])
     steps = sorted({step for step in (1, 2, 4, 8, 16, 32, 64, 128, last) if step <= last})
     rows = []
     for key, measure in (("psnr_db", "PSNR in dB"), ("ssim", "SSIM")):
-        for name, values in horizon[key].items():
+        for name, values in horizon.get(key, {}).items():
             rows.append([f"{measure}, {name}", *(_number(values[step - 1], 3) for step in steps)])
     for name, values in control["by_step"].items():
         rows.append([f"{control['measure']}, {name}", *(_number(values[step - 1], 3) for step in steps)])
     return table(["step", *steps], rows)
 
 
+def _absent(section: Mapping[str, Any]) -> str:
+    """The word for a section that does not apply, or nothing."""
+    return f"absent: {section['absent']}" if "absent" in section else ""
+
+
 def _horizon(section: Mapping[str, Any], name: str) -> str:
+    if "absent" in section:
+        return _absent(section)
     usable, measured = section[f"usable_horizon_{name}"], len(section[name]["dream"])
     return f"at least {usable} steps (all measured)" if usable == measured else f"{usable} of {measured} steps"
 

@@ -20,7 +20,7 @@ from worldmodel.training.metrics import changed_pixels, copy_bits, masked_nmse, 
 from worldmodel.training.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.training.train_tokenizer import sample_frames
 
-SEGMENT_STEPS = 16  # of a held-out segment, as in training
+_SEGMENT_STEPS = 16  # of a held-out segment, as in training, where nothing limits it
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -80,13 +80,24 @@ def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iter
             yield SegmentId(episode, start, stop), first - start
 
 
+def segment_steps(wm: WorldModel) -> int:
+    """Steps of a held-out segment: those of a clip after its first one, or as many as the model's context holds."""
+    if wm.config.tokenizer.temporal != "step":
+        return wm.config.tokenizer.clip_steps - 1
+    dynamics = wm.config.dynamics
+    return min(_SEGMENT_STEPS, dynamics.max_steps - dynamics.lead) if dynamics.limited else _SEGMENT_STEPS
+
+
 def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
     """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked.
 
-    For models with a frame_condition also the frames of that many first steps.
+    For models with a frame_condition also the frames of that many first steps. With a tokenizer of clips or streams a
+    segment is one clip, and episodes shorter than that are left out.
     """
-    given = wm.config.dynamics.frame_condition
-    tiles = list(held_out_segments(store, split, SEGMENT_STEPS))
+    given, steps = wm.config.dynamics.frame_condition, segment_steps(wm)
+    tiles = list(held_out_segments(store, split, steps))
+    if wm.config.tokenizer.temporal != "step":
+        tiles = [tile for tile in tiles if tile[0].stop - tile[0].start == steps]
     if not tiles:
         raise ValueError(
             f"split {split!r} of {store.root} has no episode to measure on; collect more or choose another"
@@ -94,7 +105,7 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
     order = np.random.default_rng(seed).permutation(len(tiles))[:max_segments]
     parts = []
     for rows in np.split(order, range(CHUNK, len(order), CHUNK)):
-        segments = [store.segment(tiles[row][0], SEGMENT_STEPS) for row in rows]
+        segments = [store.segment(tiles[row][0], steps) for row in rows]
         columns = {
             name: torch.from_numpy(np.stack([getattr(segment, name) for segment in segments])).to(wm.device)
             for name in ("frames", "actions", "rewards", "terminated", "signals", "padding_mask")
@@ -119,11 +130,15 @@ def real_codes(batch: CodeBatch) -> Tensor:
 def tokenizer_scores(
     wm: WorldModel, store: EpisodeStorage, split: str, num_steps: int, seed: int = 0
 ) -> dict[str, float]:
-    """How well steps survive encoding and decoding: NMSE, PSNR in dB and SSIM over steps drawn from a split."""
-    frames = sample_frames(store, num_steps, np.random.default_rng(seed), split)
+    """How well steps survive encoding and decoding: NMSE, PSNR in dB and SSIM over about `num_steps` steps of a split.
+
+    Steps are drawn one by one, or as clips where the tokenizer codes those.
+    """
+    length = wm.tokenizer.config.piece_steps
+    frames = sample_frames(store, max(1, num_steps // length), np.random.default_rng(seed), split, length)
     _, reconstruction = encode_decode(wm.tokenizer, frames, wm.device)
     return {
-        "steps": num_steps,
+        "steps": len(frames) * length,
         "nmse": nmse(frames, reconstruction, wm.tokenizer.config.data_variance),
         "psnr_db": psnr(frames, reconstruction),
         "ssim": ssim(frames, reconstruction),
@@ -140,10 +155,12 @@ def change_scores(
     which something changed, but no more than the share `small` of the pixels: there the camera stands still, and what
     moves is small. None where there is no such pixel.
     """
-    batch = store.batch(store.sample_ids(num_steps, 1, np.random.default_rng(seed), split))
-    _, seen = encode_decode(wm.tokenizer, batch.frames, wm.device)
-    truth, seen = batch.frames[:, 1, -1], seen[:, 1, -1]  # (N, H, W, C)
-    changed = changed_pixels(batch.frames[:, 0, -1], truth)
+    pairs = max(2, wm.tokenizer.config.piece_steps) - 1  # steps in a row that are drawn together
+    count = max(1, num_steps // pairs)
+    frames = store.batch(store.sample_ids(count, pairs, np.random.default_rng(seed), split)).frames
+    _, seen = encode_decode(wm.tokenizer, frames, wm.device)
+    truth, seen = frames[:, 1:, -1].flatten(0, 1), seen[:, 1:, -1].flatten(0, 1)  # (N, H, W, C)
+    changed = changed_pixels(frames[:, :-1, -1].flatten(0, 1), truth)
     share_N = changed.float().mean((1, 2))
     is_small = (share_N > 0) & (share_N <= small)
     variance = wm.tokenizer.config.data_variance

@@ -24,10 +24,6 @@ def tokenizer_training(preset: str | None = None) -> TokenizerTraining:
 
 
 def dynamics_training(preset: str | None = None) -> DynamicsTraining:
-    """The usual training of those dynamics, with segments that fit into their context."""
+    """The usual training of those dynamics."""
     usual = DynamicsTraining()
-    if preset is None:
-        return usual
-    model = dynamics.preset(preset).model
-    segment = min(usual.segment, model.max_steps - model.lead) if model.limited else usual.segment
-    return replace(usual, model=model, segment=segment)
+    return usual if preset is None else replace(usual, model=dynamics.preset(preset).model)

@@ -30,13 +30,25 @@ def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
 def encode_decode(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 and what they decode to, both on the CPU.
 
-    `device` is the tokenizer's.
+    A tokenizer of clips sees them clip by clip. The last clip ends with the video; of it only those steps are taken
+    that no clip before it has. `device` is the tokenizer's.
     """
+    parts = [_pieces(tokenizer, rows, device) for rows in frames.split(CHUNK)]
+    codes, seen = (torch.cat(column) for column in zip(*parts, strict=True))
+    return codes, seen
+
+
+def _pieces(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """`encode_decode` for few rows."""
+    steps = frames.shape[1]
+    length = tokenizer.config.clip_steps if tokenizer.config.temporal == "clip" else steps
     codes, seen = [], []
-    for part in frames.split(CHUNK):
-        codes.append(tokenizer.encode(part.to(device)))
-        seen.append(tokenizer.decode(codes[-1]).cpu())
-    return torch.cat(codes).cpu(), torch.cat(seen)
+    for place, begin in enumerate([*range(0, steps - length, length), max(steps - length, 0)]):
+        piece = tokenizer.encode(frames[:, begin : begin + length].to(device))
+        new = place * length - begin  # steps that the piece before has, above 0 in the last one alone
+        codes.append(piece[:, new:].cpu())
+        seen.append(tokenizer.decode(piece)[:, new:].cpu())
+    return torch.cat(codes, dim=1), torch.cat(seen, dim=1)
 
 
 def code_use(codes: Tensor, num_codes: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Train dynamics and heads on the codes of a store; the result is a whole world model with start states."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
-from worldmodel.training.codes import CodeStore, codes_name, encode_store
+from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes
+from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.loop import LoopConfig, Task, fit
 from worldmodel.training.metrics import best_f1_threshold
 from worldmodel.training.scores import code_scores, head_scores, mean_losses, predictions
@@ -30,23 +32,61 @@ class DynamicsTraining:
         default_factory=lambda: LoopConfig(steps=4000, batch_size=8, learning_rate=6e-3, weight_decay=0.1)
     )
     muon: bool = True  # for the GPT's hidden matrices; else AdamW for everything, which wants a lower rate (2e-3)
-    segment: int = 16  # steps of a training segment
+    segment: int | None = None  # steps of a training segment; None: 16, or as many as the context or a clip holds
+    clip_stride: int = CLIP_STRIDE  # steps between the clips that a clip or causal tokenizer codes
     event_share: float = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
     num_starts: int = 1024  # encoded start segments kept in the checkpoint
     start_steps: int = 8  # steps of each
     validation_segments: int = 384
 
     def __post_init__(self) -> None:
-        if self.segment < 2:
+        if self.segment is not None and self.segment < 2:
             raise ValueError(f"segment must be at least 2 steps, got {self.segment}")
-        longest = self.model.max_steps - self.model.lead
-        if self.model.limited and self.segment > longest:
+        if self.clip_stride < 1:
+            raise ValueError(f"clip_stride must be at least 1, got {self.clip_stride}")
+        if self.segment is not None and self.model.limited and self.segment > self._longest:
             raise ValueError(
-                f"segment must be at most {longest} steps with a context of max_steps {self.model.max_steps}, "
+                f"segment must be at most {self._longest} steps with a context of max_steps {self.model.max_steps}, "
                 f"got {self.segment}"
             )
         if not 0.0 <= self.event_share <= 1.0:
             raise ValueError(f"event_share must be in [0, 1], got {self.event_share}")
+
+    @property
+    def _longest(self) -> int:
+        """Steps of a segment that fill a limited context."""
+        return self.model.max_steps - self.model.lead
+
+    def segment_steps(self, tokenizer: VQVAEConfig) -> int:
+        """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
+        if tokenizer.temporal == "step":
+            return self.segment or (min(16, self._longest) if self.model.limited else 16)
+        steps = tokenizer.clip_steps - 1
+        if self.segment not in (None, steps):
+            raise ValueError(
+                f"a segment is one clip of this tokenizer, {steps} steps after the first, got segment {self.segment}; "
+                "leave segment out"
+            )
+        _check_clips(self.model, tokenizer)
+        return steps
+
+
+def _check_clips(model: GPTConfig, tokenizer: VQVAEConfig) -> None:
+    """Refuse a model that cannot see a whole clip, or never learns how one begins."""
+    inputs, clip = tokenizer.clip_steps - 1 + model.lead, f"a clip of {tokenizer.clip_steps} steps"
+    room = min(model.window, model.max_steps) if model.limited else model.window
+    if inputs > room:
+        raise ValueError(
+            f"{clip} makes {inputs} inputs, which must fit into window {model.window} and max_steps "
+            f"{model.max_steps}; set both to at least {inputs}"
+        )
+    if inputs < 1 or model.frame_condition >= tokenizer.clip_steps:
+        raise ValueError(f"{clip} must be longer than the frame_condition of {model.frame_condition} steps and than 1")
+    if tokenizer.temporal == "clip" and not model.lead:
+        raise ValueError(
+            'a tokenizer with temporal="clip" needs a model that learns how a clip begins, since no code can be given: '
+            'set learn_start, or order "raster"'
+        )
 
 
 def train_dynamics(
@@ -59,6 +99,9 @@ def train_dynamics(
 ) -> dict[str, float]:
     """Train on the store `data`, encoded by `tokenizer`; `out/best` and `out/last` are world models.
 
+    With a tokenizer of clips every training segment is a clip, coded as a whole; such a model has no start segments,
+    since it makes whole videos (`WorldModel.sample`) and cannot dream step by step.
+
     Goes on after an interruption. `device` "auto" is a GPU if there is one.
 
     Returns the validation scores: bits per code, heads, and the shuffled-action loss ratio.
@@ -68,33 +111,46 @@ def train_dynamics(
     place = distributed.training_device(device)
     coder = load_tokenizer(tokenizer).to(place)
     check_matches(store, coder.config)
+    segment = config.segment_steps(coder.config)
+    config = replace(config, segment=segment)
     model = _build(store, coder, config).to(place)
-    model.check_dreams()
     cast_products(coder, fast_dtype(place))
-    name = codes_name(store, coder)
+    stride = config.clip_stride
+    name = codes_name(store, coder, stride)
     cache = out / "codes.safetensors"
     if distributed.size() > 1:  # one process encodes, then all read what it wrote
-        distributed.first(lambda: len(encode_store(store, coder, cache)))
-    codes = encode_store(store, coder, cache)
-    given = config.model.frame_condition
-    train, validation = CodeStore(store, codes, "train", given), CodeStore(store, codes, "validation", given)
-    model.starts = pick_starts(train, config.num_starts, config.start_steps)
-    held_out = validation.batch(config.validation_segments, config.segment, np.random.default_rng(1))
+        distributed.first(lambda: len(encode_store(store, coder, cache, stride)))
+    codes = encode_store(store, coder, cache, stride)
+    train, validation = (
+        split_codes(store, codes, split, coder.config, config.model.frame_condition, stride)
+        for split in ("train", "validation")
+    )
+    if isinstance(train, CodeStore):  # only a model of single steps can dream on from given ones
+        model.starts = pick_starts(train, config.num_starts, config.start_steps)
+    if isinstance(train, ClipStore) and train.left_out:
+        print(f"dynamics: {train.left_out} training episodes are shorter than a clip and are left out")
+    held_out = validation.batch(config.validation_segments, segment, np.random.default_rng(1))
     task = Task(
         label="dynamics",
         model=model,
-        batch=lambda rng: train.batch(config.loop.batch_size, config.segment, rng, config.event_share),
+        batch=lambda rng: train.batch(config.loop.batch_size, segment, rng, config.event_share),
         loss=model.loss,
         evaluate=lambda: score_dynamics(model, held_out),
         save=lambda folder: _save(model, folder, store, config),
         hidden=model.dynamics.hidden_matrices() if config.muon else (),
-        settings={"command": "train-dynamics", "data": str(data), "tokenizer": str(tokenizer), "codes": name}
-        | asdict(config),
+        settings=_settings(config) | {"data": str(data), "tokenizer": str(tokenizer), "codes": name},
     )
     scores = fit(task, config.loop, out)
     # The end's threshold, from all the validation steps; written into both checkpoints.
     distributed.first(lambda: [_calibrate(out / name, validation, store, config) for name in ("best", "last")])
     return scores
+
+
+def _settings(config: DynamicsTraining) -> dict[str, Any]:
+    """What decides the weights, but for the codes: the name of those tells the stride of clips."""
+    settings = {"command": "train-dynamics"} | asdict(config)
+    del settings["clip_stride"]
+    return settings
 
 
 def _build(store: EpisodeStorage, coder: VQVAE, config: DynamicsTraining) -> WorldModel:
@@ -141,12 +197,10 @@ def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _calibrate(folder: Path, codes: CodeStore, store: EpisodeStorage, config: DynamicsTraining) -> None:
+def _calibrate(folder: Path, codes: Segments, store: EpisodeStorage, config: DynamicsTraining) -> None:
     """Set the probability at which a dream ends: the one with the best F1 on the validation episodes."""
     model = WorldModel.from_pretrained(folder, dtype=torch.float32)
-    starts = [(e, s) for e, n in enumerate(codes.lengths) for s in range(0, n, config.segment)]
-    episode, start = np.array(starts).T
-    batch = codes.cut(episode, start, config.segment)
+    batch = codes.every_step(config.segment_steps(model.config.tokenizer))
     with autocast(model.device):
         _, _, probability, terminated = predictions(model, batch)
     threshold = best_f1_threshold(probability, terminated)

@@ -11,7 +11,7 @@ from worldmodel.training.measure import encode_segments
 class PixelTokenizer:
     """One code per step: the brightness of its first pixel. Loses `error` levels on the way back."""
 
-    config = SimpleNamespace(data_variance=0.01)
+    config = SimpleNamespace(data_variance=0.01, temporal="step", piece_steps=1)
 
     def __init__(self, error: int = 0) -> None:
         self.error = error
@@ -35,7 +35,8 @@ class KnowsTheActions:
 
 
 def known_batch(store, split="all") -> CodeBatch:
-    config = SimpleNamespace(dynamics=SimpleNamespace(frame_condition=0))
+    dynamics = SimpleNamespace(frame_condition=0, limited=False)
+    config = SimpleNamespace(dynamics=dynamics, tokenizer=PixelTokenizer.config)
     wm = SimpleNamespace(tokenizer=PixelTokenizer(), device="cpu", config=config)
     return encode_segments(wm, store, split, max_segments=10_000)
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import tiny_world
+from tests.clips import CLIP, clip_tokenizer
 from tests.training.recorded import recorded_store
-from worldmodel.training.codes import CodeStore, encode_store
+from worldmodel.training.codes import ClipStore, CodeStore, split_codes
+from worldmodel.training.encoding import clip_starts
 
 
 @pytest.fixture
@@ -53,30 +54,88 @@ def test_rare_rewards_are_drawn_more_often(store):
     assert shares[0] < 0.05 and shares[1] == pytest.approx(0.5, abs=0.05)
 
 
-def test_codes_are_cached_and_the_cache_belongs_to_its_tokenizer(tmp_path, store):
-    first, other = tiny_world().tokenizer, tiny_world(seed=1).tokenizer
-    cache = tmp_path / "codes.safetensors"
-    codes = encode_store(store, first, cache)
-    stamp = cache.stat().st_mtime_ns
-    again = encode_store(store, first, cache)
-    assert cache.stat().st_mtime_ns == stamp
-    assert all(torch.equal(a, b) for a, b in zip(codes, again, strict=True))
-    frames = torch.from_numpy(store.frames(1).copy()).unsqueeze(0)
-    assert torch.equal(codes[1].long(), first.encode(frames)[0])
-    assert not all(torch.equal(a, b) for a, b in zip(codes, encode_store(store, other, cache), strict=True))
-
-
-def test_other_data_of_the_same_lengths_has_other_codes(tmp_path, store):
-    other = recorded_store(tmp_path / "other", lengths=tuple(store.lengths), pace=5)
-    tokenizer, cache = tiny_world().tokenizer, tmp_path / "codes.safetensors"
-    first = encode_store(store, tokenizer, cache)
-    assert other.fingerprint() != store.fingerprint()
-    assert not all(torch.equal(a, b) for a, b in zip(first, encode_store(other, tokenizer, cache), strict=True))
-
-
 def test_first_frames_are_those_of_the_segment(store):
     marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]
     batch = CodeStore(store, marks, "train", frame_steps=2).batch(32, 6, np.random.default_rng(0))
     assert batch.frames.shape == (32, 2, 2, 16, 16, 3) and batch.frames.dtype == torch.uint8
     brightness = 2 * (batch.codes[:, :2, 0, 0, 0] % 100)  # step t of an episode is a flat image of brightness 2 t
     assert (batch.frames == brightness[:, :, None, None, None, None]).all()
+
+
+# --- codes of single steps and of clips alike
+
+
+def marked_clips(store, stride=2):
+    """Codes of the clips of every episode, each step's telling where it comes from, as in `codes`."""
+    starts = [clip_starts(n, CLIP, stride) for n in store.lengths]
+    marks = [torch.from_numpy(s)[:, None] + torch.arange(CLIP) + 100 * e for e, s in enumerate(starts)]
+    return [m.view(*m.shape, 1, 1, 1).to(torch.int16) for m in marks]
+
+
+@pytest.fixture
+def clips(store):
+    return ClipStore(store, marked_clips(store), "train", frame_steps=1, stride=2)
+
+
+def test_every_clip_is_drawn_and_a_segment_is_one_clip(clips, store):
+    batch = clips.batch(3000, CLIP - 1, np.random.default_rng(0))
+    marks = batch.codes[:, :, 0, 0, 0]
+    assert (marks.diff(dim=1) == 1).all() and batch.padding_mask.all()
+    wanted = {100 * e + s for e in clips.episodes for s in clip_starts(store.lengths[e], CLIP, 2).tolist()}
+    assert set(marks[:, 0].tolist()) == wanted
+
+
+def test_what_belongs_to_a_step_stays_with_it_in_clips(clips, store):
+    batch = clips.batch(64, CLIP - 1, np.random.default_rng(1))
+    for row in range(64):
+        for t in range(CLIP - 1):
+            episode, step = divmod(int(batch.codes[row, t]), 100)
+            assert batch.actions[row, t] == store.actions(episode)[step]
+            assert batch.rewards[row, t] == store.rewards(episode)[step]
+            assert batch.signals[row, t] == store.signals(episode)[step]
+            assert batch.terminated[row, t] == (step == store.lengths[episode] - 1)
+        assert (batch.frames[row] == 2 * (int(batch.codes[row, 0]) % 100)).all()  # brightness is twice the step
+
+
+def test_clips_around_a_rare_reward_are_drawn_more_often_and_all_of_them(store):
+    rewards = {e: store.rewards(e) for e in range(len(store))}
+    chosen = int(store.split("train")[0])
+
+    class Rare(type(store)):
+        def rewards(self, episode):
+            return (np.arange(len(rewards[episode])) == 20) * np.float32(episode == chosen)
+
+    rare = ClipStore(Rare.open(store.root), marked_clips(store, stride=1), "train", stride=1)
+    batches = [rare.batch(2000, CLIP - 1, np.random.default_rng(0), share) for share in (0.0, 0.5, 1.0)]
+    shares = [batch.rewards.sum(1).mean().item() for batch in batches]
+    assert shares[0] < 0.05 and shares[1:] == pytest.approx([0.5, 1.0], abs=0.05)
+    drawn = batches[-1].codes[:, 0, 0, 0, 0].unique()
+    assert drawn.tolist() == [100 * chosen + start for start in (18, 19, 20)]
+
+
+@pytest.mark.parametrize("kind", ["steps", "clips"])
+def test_every_step_that_a_segment_holds_counts_once(codes, clips, store, kind):
+    segments, shortest = (codes, 1) if kind == "steps" else (clips, CLIP - 1)
+    batch = segments.every_step(6 if kind == "steps" else CLIP - 1)
+    counted = batch.codes[:, :-1, 0, 0, 0][batch.padding_mask].tolist()
+    wanted = [100 * e + t for e in segments.episodes for t in range(store.lengths[e]) if store.lengths[e] >= shortest]
+    assert sorted(counted) == wanted
+
+
+def test_episodes_shorter_than_a_clip_are_left_out_and_counted(tmp_path):
+    store = recorded_store(tmp_path / "short", lengths=(2, 9) * 10)
+    clips = ClipStore(store, marked_clips(store), "train", stride=2)
+    assert clips.left_out == sum(store.lengths[e] == 2 for e in clips.episodes) > 0
+    short = recorded_store(tmp_path / "none", lengths=(2,) * 10)
+    with pytest.raises(ValueError, match=r"no episode of the train split is as long as a clip of 4 steps.* has 3"):
+        ClipStore(short, marked_clips(short), "train", stride=2)
+
+
+def test_a_segment_of_another_length_than_a_clip_is_refused(clips):
+    with pytest.raises(ValueError, match="a clip of 4 steps, which has 3 after its first; got 5"):
+        clips.batch(2, 5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("temporal", ["clip", "causal"])
+def test_the_tokenizer_tells_which_codes_they_are(store, temporal):
+    assert isinstance(split_codes(store, marked_clips(store), "train", clip_tokenizer(temporal), stride=2), ClipStore)

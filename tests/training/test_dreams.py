@@ -1,20 +1,24 @@
 """Open-loop dreams: what they are given, what stands beside them, and how long they are of use."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from tests.clips import clip_world
+from tests.dynamics.worlds import make_world
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer
 from worldmodel.data import SegmentId
-from worldmodel.model import Rollout
+from worldmodel.dynamics import Video
 from worldmodel.training import dreams as module
 from worldmodel.training.dreams import (
     by_step,
     eventful_segments,
+    given_steps,
     open_loop,
     open_loop_scores,
     swapped_actions,
@@ -38,18 +42,18 @@ class Clairvoyant:
 
     device = "cpu"
     tokenizer = PixelTokenizer(error=10)
+    config = SimpleNamespace(dynamics=SimpleNamespace(action_condition="step"))
 
-    def imagine(self, frames, actions, context_actions, signals, seeds, temperature):
-        assert temperature == 0.5 and len(set(seeds)) == len(frames)
-        now = frames[:, -1, 0, 0, 0, 0].long() // 2
-        past = torch.arange(-context_actions.shape[1], 0)
-        future = torch.arange(actions.shape[1])
-        assert torch.equal(context_actions, (now[:, None] + past) % 3)
-        assert torch.equal(actions, (now[:, None] + future) % 3)
-        assert torch.allclose(signals[:, 0], 100 - 2.5 * now, atol=1e-3)  # episodes of 40 steps
-        dreamt = (now[:, None] + future + 1) * 2
-        video = dreamt[:, :, None, None, None, None].to(torch.uint8).expand(*dreamt.shape, 2, 16, 16, 3)
-        return Rollout(video, None, None, None)
+    def sample(self, n, steps, first_frames, actions, temperature, seeds):
+        assert temperature == 0.5 and len(set(seeds)) == len(first_frames) == n
+        given = first_frames.shape[1]
+        first = first_frames[:, 0, 0, 0, 0, 0].long() // 2
+        time = first[:, None] + torch.arange(steps)
+        assert torch.equal(first_frames[:, :, 0, 0, 0, 0].long() // 2, time[:, :given])
+        assert torch.equal(actions, time[:, :-1] % 3)
+        video = (2 * time)[:, :, None, None, None, None].to(torch.uint8).expand(*time.shape, 2, 16, 16, 3).clone()
+        video[:, :given] += 10
+        return Video(video, None)
 
 
 def test_open_loop_gives_the_recorded_actions_and_scores_the_steps_they_lead_to(store):
@@ -101,6 +105,25 @@ def test_swapped_actions_are_those_of_another_row_from_the_last_given_step_on(st
     swapped = swapped_actions(batch, 3)
     assert torch.equal(swapped[:, :2], batch.actions[:, :2])
     assert torch.equal(swapped[1:, 2:], batch.actions[:-1, 2:]) and torch.equal(swapped[0, 2:], batch.actions[-1, 2:])
+    assert torch.equal(swapped_actions(batch, 0), batch.actions.roll(1, dims=0))
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (tiny_world, 5),
+        (lambda: make_world("block", condition="frames-and-step"), 5),
+        (lambda: clip_world(), 0),
+        (lambda: clip_world(frame_condition=2), 2),
+        (lambda: clip_world("causal"), 5),
+    ],
+)
+def test_a_model_of_clips_is_given_the_frames_it_reads_and_others_what_is_asked(make, given):
+    assert given_steps(make(), 5) == given
+
+
+def test_a_model_is_given_at_least_the_frames_it_reads():
+    assert given_steps(make_world("block", condition="frames-and-step"), 1) == 2
 
 
 class Played:

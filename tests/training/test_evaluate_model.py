@@ -2,10 +2,13 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.clips import CLIP, clip_world
+from tests.dynamics.worlds import make_world
 from tests.tiny import tiny_world
 from tests.training.telling_store import telling_store
 from tests.training.test_fvd import Means
@@ -20,7 +23,8 @@ from worldmodel.training.evaluate_model import (
     horizon_scores,
 )
 from worldmodel.training.evaluation_report import write_evaluation
-from worldmodel.training.fvd import load_i3d
+from worldmodel.training.frechet import frechet_distance
+from worldmodel.training.fvd import i3d_logits, load_i3d
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
 
 IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
@@ -109,7 +113,7 @@ def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_f
 
 
 def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_numbers(results, world, store):
-    assert [*results] == ["settings", "tokenizer", "prior", "horizon", "control", "idm_fd", "fvd"]
+    assert [*results] == ["settings", "tokenizer", "prior", "horizon", "control", "idm_fd", "fvd", "unconditional"]
     assert len(results["horizon"]["psnr_db"]["dream"]) == 9
     assert results["control"]["transitions"] == 6 * 9 and results["idm_fd"]["clips"] == 6
     assert results["idm_fd"]["dream"] > 0 and results["idm_fd"]["reconstruction"] > 0
@@ -117,6 +121,70 @@ def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_number
     again = evaluate_model(world, store, SMALL)
     assert again.pop("fvd") == {"absent": "no I3D file was given (--i3d PATH)"}
     assert json.dumps(again) == json.dumps({name: section for name, section in results.items() if name != "fvd"})
+
+
+TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "horizon"),
+    [
+        (lambda: clip_world(), 0, CLIP),
+        (lambda: clip_world(action_condition="none"), 0, CLIP),
+        (lambda: clip_world(order="raster", **TOLD), 1, 5),
+        (lambda: clip_world("causal", action_condition="clip"), 3, 5),
+        (lambda: make_world("block", "learned", "frames-and-step", window=6, max_steps=6), 3, 5),
+        (lambda: make_world("block", "learned", "clip", window=5, max_steps=5, learn_start=False), 3, 5),
+    ],
+    ids=["clips", "clips-deaf", "clips-told-frames", "streams", "frames-and-limit", "clip-actions"],
+)
+def test_every_kind_of_model_is_measured_in_what_it_can_do(make, given, horizon, store, tmp_path):
+    world = make()
+    results = evaluate_model(world, store, replace(SMALL, samples=4, horizon=5))
+    config, control = world.config.dynamics, results["control"]
+    assert (results["settings"]["context_steps"], results["settings"]["horizon"]) == (given, horizon)
+    assert control["transitions"] == 4 * (horizon if given else horizon - 1)
+    assert ("absent" in results["horizon"]) == (not given)
+    assert ("absent" in control) == (config.action_condition == "none") == (control["dream"] is None)
+    free = config.lead and (config.action_condition == "none" or config.drop_actions > 0)
+    assert ("idm_fd" in results["unconditional"]) == bool(free)
+    page = write_evaluation(tmp_path, results).read_text(encoding="utf-8")
+    assert ("absent: the model can be given no step" in page) == (not given)
+    assert ("absent: the model reads no actions" in page) == (config.action_condition == "none")
+    assert ("absent: this model" in page) == (not free)
+    assert (tmp_path / "horizon.png").exists() == bool(given)
+
+
+def test_dreams_of_clips_are_given_frames_and_not_codes(store):
+    world = clip_world(frame_condition=2)
+    dreams = open_loop(world, store, "test", 3, 2, temperature=1.0, num_steps=4)
+    video = world.sample(3, 6, dreams.real[:, :2], dreams.batch.actions)
+    assert torch.equal(dreams.dream, video.frames)
+    codes = world.tokenizer.encode(dreams.real[:, 2:6])  # the clip that ends with the video
+    assert torch.equal(dreams.reconstruction[:, 4:], world.tokenizer.decode(codes)[:, 2:])
+
+
+def test_a_horizon_shorter_than_a_clip_is_refused(store):
+    with pytest.raises(ValueError, match=r"clips of 4 steps, more than 1 given and 2 dreamt ones; .* at least 3"):
+        evaluate_model(clip_world(frame_condition=1), store, replace(SMALL, horizon=2))
+
+
+def test_fvd_of_dreams_from_nothing_is_that_of_free_clips(store, i3d_file):
+    world = make_world("block", condition="frames")
+    results = evaluate_model(world, store, replace(SMALL, context_steps=1, horizon=7), i3d_file)
+    assert results["unconditional"]["steps"] == 8
+    free = world.sample(6, 8).frames.flatten(1, 2)
+    real = open_loop(world, store, "test", 6, 1, temperature=1.0, num_steps=7).real.flatten(1, 2)
+    i3d = load_i3d(i3d_file)
+    wanted = frechet_distance(i3d_logits(i3d, free), i3d_logits(i3d, real))
+    assert results["unconditional"]["fvd"] == pytest.approx(wanted)
+
+
+def test_clips_too_short_for_fvd_leave_it_absent(store, i3d_file, tmp_path):
+    results = evaluate_model(clip_world(), store, replace(SMALL, samples=4), i3d_file)
+    assert results["fvd"] == {"absent": "FVD reads 16 frames, and a clip of this model has 8"}
+    assert "fvd" not in results["unconditional"]
+    assert "a clip of this model has 8" in write_evaluation(tmp_path, results, plots=False).read_text()
 
 
 def test_a_horizon_too_short_for_fvd_is_refused_before_anything_is_measured(world, store, i3d_file):

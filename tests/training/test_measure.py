@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.clips import CLIP, clip_world
+from tests.dynamics.worlds import make_world
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
@@ -81,6 +83,28 @@ def test_encoded_segments_are_capped_and_drawn_by_seed(store, world):
     assert not torch.equal(first.rewards, other.rewards)
 
 
+@pytest.mark.parametrize("temporal", ["clip", "causal"])
+def test_segments_of_a_tokenizer_of_clips_are_whole_clips(tmp_path, temporal):
+    world = clip_world(temporal)
+    batch = encode_segments(world, recorded_store(tmp_path, lengths=(2, 3, 8)), "all", 100)
+    # 3 + 8 transitions count; the episode of 2 holds no clip.
+    assert batch.codes.shape[1] == CLIP and int(batch.padding_mask.sum()) == 11
+    assert int(batch.terminated[batch.padding_mask].sum()) == 2
+
+
+def test_segments_fit_a_limited_context(store):
+    world = make_world("block", "learned", max_steps=6, window=6)
+    batch = encode_segments(world, store, "test", 100)
+    assert batch.actions.shape[1] == 5 and dynamics_scores(world, batch)["steps"] == 40
+
+
+@pytest.mark.parametrize("temporal", ["clip", "causal"])
+def test_tokenizers_of_clips_are_scored_over_whole_clips(store, temporal):
+    world = clip_world(temporal)
+    assert tokenizer_scores(world, store, "test", 10)["steps"] == 8  # two clips
+    assert 0.0 < change_scores(world, store, "test", 10)["nmse_unchanged"] < 100.0
+
+
 def test_an_empty_split_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no episode to measure on"):
         known_batch(recorded_store(tmp_path, lengths=(20,)), split="validation")
@@ -124,7 +148,7 @@ def moving_dot_store(root, big_jump_at=None):
 class Forgetful:
     """A tokenizer that gives back a black picture, whatever it saw."""
 
-    config = SimpleNamespace(data_variance=0.5)
+    config = SimpleNamespace(data_variance=0.5, temporal="step", piece_steps=1)
 
     def encode(self, frames):
         return frames

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.clips import clip_world
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Foresees, KnowsTheActions, PixelTokenizer, known_batch, steps_batch
@@ -37,6 +38,18 @@ def test_frames_come_back_in_order_whatever_the_pieces(store, monkeypatch):
         codes, seen = encode_decode(PixelTokenizer(error=10), frames, "cpu")
         assert codes[:, 0, 0, 0, 0].tolist() == [0, 2, 4, 6, 8, 10, 12]
         assert torch.equal(seen, frames + 10)
+
+
+def test_a_video_is_seen_clip_by_clip_and_no_step_twice(store):
+    coder = clip_world().tokenizer
+    frames = torch.from_numpy(np.stack([store.frames(e)[:10] for e in range(2)]))
+    codes, seen = encode_decode(coder, frames, "cpu")
+    for steps, clip in ((slice(0, 4), slice(0, 4)), (slice(4, 8), slice(4, 8)), (slice(8, 10), slice(6, 10))):
+        whole = coder.encode(frames[:, clip])
+        new = steps.start - clip.start
+        assert torch.equal(codes[:, steps], whole[:, new:])
+        assert torch.equal(seen[:, steps], coder.decode(whole)[:, new:])
+    assert codes.shape[1] == seen.shape[1] == 10
 
 
 def test_code_use_counts_each_slice_and_leaves_masked_steps_out():

@@ -3,11 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.clips import CLIP, clip_config, clip_tokenizer
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer import VQVAE
+from worldmodel.training import loop
 from worldmodel.training.codes import CodeStore
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, train_dynamics
@@ -38,7 +41,7 @@ def codes(store):
 
 def test_segments_longer_than_the_context_are_refused():
     with pytest.raises(ValueError, match="segment must be at most 7"):
-        DynamicsTraining(model=replace(CONFIG.model, order="raster", position="learned", window=8))
+        DynamicsTraining(model=replace(CONFIG.model, order="raster", position="learned", window=8), segment=16)
 
 
 def test_a_frame_conditioned_model_trains_and_makes_video_without_frames(tmp_path, store):
@@ -86,8 +89,80 @@ def test_a_run_of_another_tokenizer_is_not_continued(tmp_path, store):
 
 
 def test_a_tokenizer_for_other_frames_is_refused_before_training(tmp_path, store):
-    from worldmodel.tokenizer import VQVAE
-
     save_tokenizer(tmp_path / "big", VQVAE(replace(tiny_config().tokenizer, width=32)))
     with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).*\(2, 16, 32, 3\)"):
         train_dynamics(tmp_path / "data", tmp_path / "big", tmp_path / "run", CONFIG)
+
+
+# --- tokenizers of clips and of streams
+
+
+def clip_training(temporal: str = "clip", **dynamics) -> DynamicsTraining:
+    loop_config = replace(CONFIG.loop, steps=4, evaluate_every=2, save_every=2)
+    model = clip_config(temporal, **dynamics).dynamics
+    return replace(CONFIG, model=model, loop=loop_config, segment=None, clip_stride=4)
+
+
+@pytest.fixture
+def clip_data(tmp_path):
+    """A function that lays down a store and a tokenizer of this kind, and returns both paths."""
+
+    def make(temporal):
+        torch.manual_seed(0)
+        save_tokenizer(tmp_path / "tokenizer", VQVAE(clip_tokenizer(temporal)).eval())
+        recorded_store(tmp_path / "data", lengths=(20, 9, 2, 17) * 6)
+        return tmp_path / "data", tmp_path / "tokenizer"
+
+    return make
+
+
+@pytest.mark.parametrize("temporal", ["clip", "causal"])
+def test_a_prior_of_clips_trains_and_makes_video(tmp_path, clip_data, capsys, temporal):
+    config = clip_training(temporal, frame_condition=1)
+    scores = train_dynamics(*clip_data(temporal), tmp_path / "run", config)
+    assert 0 < scores["bits_per_code"] < 4.5 and scores["shuffled_action_ratio"] > 0
+    assert "training episodes are shorter than a clip and are left out" in capsys.readouterr().out
+    world = WorldModel.from_pretrained(tmp_path / "run" / "best")
+    assert world.starts is None and 0 < world.heads.threshold < 1
+    assert world.sample(2, 6, actions=torch.zeros(2, 5, dtype=torch.int64)).frames.shape == (2, 6, 2, 16, 16, 3)
+
+
+def test_an_interrupted_prior_of_clips_ends_with_the_weights_of_an_unbroken_one(tmp_path, clip_data):
+    paths, config = clip_data("clip"), clip_training(order="raster")
+    train_dynamics(*paths, tmp_path / "whole", config)
+    save = loop._save_state
+
+    def save_and_die(*state):
+        save(*state)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "_save_state", save_and_die)  # at step 2 of 4
+        train_dynamics(*paths, tmp_path / "broken", config)
+    train_dynamics(*paths, tmp_path / "broken", config)
+    whole, broken = (WorldModel.from_pretrained(tmp_path / name / "last").state_dict() for name in ("whole", "broken"))
+    assert all(torch.equal(whole[name], tensor) for name, tensor in broken.items())
+
+
+def test_the_default_segment_fits_the_tokenizer_and_the_context():
+    single, default = tiny_config().tokenizer, DynamicsTraining()
+    assert default.segment_steps(single) == 16
+    assert replace(default, model=clip_config(max_steps=6, window=8).dynamics).segment_steps(single) == 5
+    assert clip_training().segment_steps(clip_tokenizer()) == CLIP - 1
+    assert replace(clip_training(), segment=CLIP - 1).segment_steps(clip_tokenizer("causal")) == CLIP - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"segment": 2}, "one clip of this tokenizer, 3 steps after the first, got segment 2"),
+        ({"max_steps": 3}, "4 inputs, which must fit into window 4 and max_steps 3"),
+        ({"position": "rotary-time", "window": 3}, "window 3 and max_steps 4; set both to at least 4"),
+        ({"learn_start": False}, "learns how a clip begins"),
+        ({"position": "rotary-time", "frame_condition": 4}, "longer than the frame_condition of 4"),
+    ],
+)
+def test_training_that_does_not_suit_the_clips_is_refused(changes, message):
+    config = replace(clip_training(), segment=changes.pop("segment", None))
+    with pytest.raises(ValueError, match=message):
+        replace(config, model=replace(config.model, **changes)).segment_steps(clip_tokenizer())

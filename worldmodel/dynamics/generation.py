@@ -20,7 +20,7 @@ class Video(NamedTuple):
     """Generated video, the given steps first."""
 
     frames: Tensor  # (n, steps, F, H, W, C) uint8, all decoded from codes
-    codes: Tensor  # (n, steps, h, w, M) int64
+    codes: Tensor  # (n, steps, h, w, M) int64; with a tokenizer of clips, each step's within its clip
 
 
 def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, options: Sampling) -> None:
@@ -78,6 +78,7 @@ def generate(
     first_frames: Tensor | None = None,
     actions: Tensor | None = None,
     options: Sampling | None = None,
+    counter: int = 0,
 ) -> Tensor:
     """Go on from given codes (n, T, h, w, M), T of any size, until there are `steps` steps: (n, steps, h, w, M).
 
@@ -85,7 +86,7 @@ def generate(
     are given, its first frames are those decoded from them, and its actions are those of the new clip.
 
     Args:
-        seeds: (n,) int64; step T is drawn with counter 0.
+        seeds: (n,) int64; step T is drawn with `counter`, the one after it with the next number.
         first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
         actions: (n, steps - 1, …); None: not known.
     """
@@ -102,14 +103,15 @@ def generate(
         if full:
             begin = now - config.half
             if first_frames is not None and config.frame_condition:
-                seen = codes[:, begin : begin + config.frame_condition].unflatten(2, shape[2:4])
-                teller.vector = gpt.frame_vector(tokenizer.decode(seen), rows)
+                since = 0 if tokenizer.config.temporal == "causal" else begin  # a causal step needs those before it
+                seen = tokenizer.decode(codes[:, since : begin + config.frame_condition].unflatten(2, shape[2:4]))
+                teller.vector = gpt.frame_vector(seen[:, begin - since :], rows)
         if cache is None or full:
             condition = teller.tell(now - begin - 1 + config.lead, begin, begin, now - 1)
             vectors = tokenizer.code_vectors(codes[:, begin:])
             cache = gpt.burn_in(vectors.repeat(times, 1, 1, 1), condition)
         last = codes[:, -1] if now else codes.new_zeros(rows, tokens, slices)
-        noise = uniforms(seeds, torch.full_like(seeds, now - given), gpt.noise_per_step)
+        noise = uniforms(seeds, torch.full_like(seeds, counter + now - given), gpt.noise_per_step)
         condition = teller.tell(1, begin, now - 1, now)
         drawn, _ = gpt.step(last.repeat(times, 1, 1), condition, cache, noise, tokenizer.code_vectors, options)
         codes = torch.cat((codes, drawn.codes[:, None]), dim=1)

@@ -1,0 +1,88 @@
+"""All frames of a store as codes, kept in a file: of every step, or of clips where the tokenizer codes clips.
+
+Letters: N steps of an episode, K its clips, T steps of a clip, h w latent grid, M slices.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.files import atomic_write
+from worldmodel.progress import progress
+from worldmodel.tokenizer import VQVAE
+
+CLIP_STRIDE = 4  # steps from the beginning of a clip to that of the next
+
+
+def clip_starts(num_steps: int, clip_steps: int, stride: int = CLIP_STRIDE) -> np.ndarray:
+    """First steps of an episode's clips, (K,) int64: one every `stride` steps and the last that fits; maybe none.
+
+    An episode of `num_steps` actions has one step more.
+    """
+    last = num_steps + 1 - clip_steps
+    return np.unique([*range(0, last + 1, stride), last]).astype(np.int64) if last >= 0 else np.empty(0, np.int64)
+
+
+def codes_name(store: EpisodeStorage, tokenizer: VQVAE, stride: int = CLIP_STRIDE) -> str:
+    """Short name of the codes that this tokenizer makes of this data."""
+    digest = hashlib.sha256(store.fingerprint().encode())
+    for tensor in tokenizer.state_dict().values():
+        digest.update(tensor.float().cpu().numpy().tobytes())
+    if tokenizer.config.temporal != "step":
+        digest.update(repr((tokenizer.config.temporal, tokenizer.config.clip_steps, stride)).encode())
+    return digest.hexdigest()[:16]
+
+
+@torch.inference_mode()
+def encode_store(
+    store: EpisodeStorage, tokenizer: VQVAE, cache: Path, stride: int = CLIP_STRIDE, batch_size: int = 64
+) -> list[Tensor]:
+    """Codes of every episode, read from `cache` if that was made by this tokenizer and data.
+
+    Returns: (N+1, h, w, M) int16 of single steps, or (K, T, h, w, M) int16 of the clips that begin at `clip_starts`.
+    A causal tokenizer begins each clip as a new stream, so that its codes are those of a video that begins there.
+    """
+    sizes = [len(_starts(length, tokenizer, stride)) for length in store.lengths]
+    name = codes_name(store, tokenizer, stride)
+    if cache.exists():
+        tensors = load_file(cache)
+        if name in tensors:
+            return list(tensors[name].split(sizes))
+    device, single = next(tokenizer.parameters()).device, tokenizer.config.temporal == "step"
+    parts = []
+    with progress(sum(sizes), "step" if single else "clip", "encoding") as bar:
+        for frames in _pieces(store, tokenizer, stride, batch_size):
+            codes = tokenizer.encode(torch.from_numpy(frames).to(device))
+            parts.append((codes.squeeze(1) if single else codes).to(torch.int16).cpu())
+            bar.update(len(frames))
+    if not parts:
+        raise ValueError(
+            f"no episode of {store.root} is as long as a clip of {tokenizer.config.clip_steps} steps, the longest has "
+            f"{max(store.lengths) + 1}; train a tokenizer of shorter clips or collect longer episodes"
+        )
+    codes = torch.cat(parts)
+    with atomic_write(cache) as temporary:
+        save_file({name: codes}, temporary)
+    return list(codes.split(sizes))
+
+
+def _starts(num_steps: int, tokenizer: VQVAE, stride: int) -> np.ndarray:
+    """First steps of what is coded together in an episode."""
+    single = tokenizer.config.temporal == "step"
+    return clip_starts(num_steps, tokenizer.config.piece_steps, 1 if single else stride)
+
+
+def _pieces(store: EpisodeStorage, tokenizer: VQVAE, stride: int, batch_size: int) -> Iterator[np.ndarray]:
+    """What is coded together, (up to batch_size steps in all, T, F, H, W, C) uint8, episode after episode."""
+    steps = tokenizer.config.piece_steps
+    rows = max(1, batch_size // steps)
+    for episode, length in enumerate(store.lengths):
+        frames, starts = store.frames(episode), _starts(length, tokenizer, stride)
+        for first in range(0, len(starts), rows):
+            yield np.stack([frames[start : start + steps] for start in starts[first : first + rows].tolist()])

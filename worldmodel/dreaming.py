@@ -1,0 +1,235 @@
+"""Dreaming step by step: how a dream begins from given steps, goes on with an action, and renews a full context.
+
+The functions behind `WorldModel.start_codes`, `step` and `imagine`, whose docstrings describe their arguments.
+
+Letters: B rows, T given steps, N imagined steps, F frames of a step, H W C pixels, h w latent grid, M slices, E code
+features, G signals.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.dynamics import DreamState, Sampling
+from worldmodel.dynamics.sampling import uniforms
+from worldmodel.layers.attention import KVCache
+from worldmodel.tokenizer import VQVAE
+
+if TYPE_CHECKING:
+    from worldmodel.model import WorldModel
+
+
+@dataclass
+class StepOut:
+    """What one dreamt step gives; entry b belongs to row b."""
+
+    codes: Tensor  # (B, h, w, M) int64
+    reward: Tensor  # (B,) float32, expectation in the unit of the data
+    terminated: Tensor  # (B,) bool
+    termination_probability: Tensor  # (B,) float32
+    signals: Tensor  # (B, G) float32, running values after the step
+    nll: Tensor  # (B,) nats per step: how unlikely the model found the step it drew
+    entropy: Tensor  # (B,) nats per step: how unsure it was
+    _tokenizer: VQVAE = field(repr=False)
+    _frames: Tensor | None = field(default=None, repr=False)
+
+    @torch.inference_mode()
+    def frames(self) -> Tensor:
+        """The step's frames (B, F, H, W, C) uint8, decoded when first asked for."""
+        if self._frames is None:
+            self._frames = self._tokenizer.decode(self.codes.unsqueeze(1)).squeeze(1)
+        return self._frames
+
+    @torch.inference_mode()
+    def latents(self) -> Tensor:
+        """The code vectors (B, h, w, E) float32."""
+        return self._tokenizer.code_vectors(self.codes)
+
+
+class Rollout(NamedTuple):
+    """Imagined steps; entry n follows action n."""
+
+    frames: Tensor  # (B, N, F, H, W, C) uint8
+    rewards: Tensor  # (B, N) float32
+    terminated: Tensor  # (B, N) bool
+    codes: Tensor  # (B, N, h, w, M) int64
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+def check_dreams(wm: "WorldModel") -> None:
+    """Refuse a tokenizer whose steps cannot be dreamt one after the other."""
+    reasons = {
+        "clip": "it codes a whole clip at once: every code depends on frames after it, and no step can be decoded "
+        "before the clip is complete",
+        "causal": "decoding a step needs the steps before it, which a dream's state does not hold yet",
+    }
+    temporal = wm.config.tokenizer.temporal
+    if temporal in reasons:
+        raise ValueError(
+            f'a tokenizer with temporal="{temporal}" cannot dream, since {reasons[temporal]}. '
+            'Make whole videos with sample(…), or train one with temporal="step"'
+        )
+
+
+def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.device) -> Tensor:
+    """One seed per row, (B,) int64; 0, 1, … if None."""
+    seeds = torch.as_tensor(range(rows) if seeds is None else seeds, dtype=torch.int64, device=device)
+    if seeds.shape != (rows,):
+        raise ValueError(f"seeds must be one whole number for each of the {rows} rows, got {tuple(seeds.shape)}")
+    return seeds
+
+
+def check_actions(
+    wm: "WorldModel", actions: Tensor | np.ndarray, lead: Sequence[int], steps: int | None = None
+) -> Tensor:
+    """Actions of shape `lead`, or (*lead, steps), each of the game's kind and range; on the model's device."""
+    spec = wm.config.action
+    dtype = torch.int64 if spec.kind == "discrete" else torch.float32
+    given = torch.as_tensor(actions)
+    actions = given.to(wm.device)
+    wanted = (*lead, *(() if steps is None else (steps,)), *spec.shape)
+    if actions.is_floating_point() != dtype.is_floating_point or actions.shape != wanted:
+        raise ValueError(f"actions must be {dtype} of shape {wanted}, got {actions.dtype} {tuple(actions.shape)}")
+    if given.device.type == "cpu" and given.numel():  # on a GPU the check would make the host wait
+        spec.check(given.to(dtype).flatten(0, -1 - len(spec.shape)).numpy())
+    return actions.to(dtype)
+
+
+# --- steps -------------------------------------------------------------------------------------------------------
+
+
+def start(
+    wm: "WorldModel",
+    codes: Tensor | np.ndarray,
+    actions: Tensor | np.ndarray,
+    signals: Tensor | np.ndarray | None,
+    seeds: Sequence[int] | Tensor | None,
+    clock: int | None,
+    frames: Tensor | None,
+) -> DreamState:
+    """The state of dreams that go on from encoded steps."""
+    check_dreams(wm)
+    codes = torch.as_tensor(codes, device=wm.device)
+    if codes.ndim != 5 or not codes.shape[1]:
+        raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
+    actions = check_actions(wm, actions, codes.shape[:1], codes.shape[1] - 1)
+    rows, num_signals = len(codes), len(wm.config.signal_names)
+    if signals is None:
+        signals = torch.zeros(rows, num_signals)
+    signals = torch.as_tensor(signals, dtype=torch.float32, device=wm.device)
+    if signals.shape != (rows, num_signals):
+        raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
+    seeds = check_seeds(seeds, rows, wm.device)
+    cache, extras = _burn_in(wm, codes, actions, clock, frames)
+    counter = torch.zeros(rows, dtype=torch.int64, device=wm.device)
+    return DreamState(cache, codes[:, -1].clone(), signals.clone(), seeds.clone(), counter, cache.clock, extras)
+
+
+def _burn_in(
+    wm: "WorldModel", codes: Tensor, actions: Tensor, clock: int | None, frames: Tensor | None = None
+) -> tuple[KVCache, dict[str, Tensor]]:
+    """Cache and extras of a dream that goes on from codes (B, T, h, w, M), actions (B, T-1, …) between them."""
+    dynamics, config = wm.dynamics, wm.config.dynamics
+    if config.action_condition == "clip":
+        raise ValueError("a model of whole clips needs all actions at once: use sample(actions=…)")
+    extras: dict[str, Tensor] = {}
+    if config.limited:
+        inputs = codes.shape[1] - 1 + config.lead
+        if inputs >= config.max_steps:
+            codes, actions, frames = codes[:, -config.half :], actions[:, 1 - config.half :], None
+        extras["codes"] = _last(codes, config.half)
+        extras["actions"] = _last(actions, config.half - 1)
+    if config.frame_condition:
+        if codes.shape[1] < config.frame_condition:
+            raise ValueError(f"the model wants {config.frame_condition} first steps, got {codes.shape[1]}")
+        if frames is None:
+            frames = wm.tokenizer.decode(codes[:, : config.frame_condition])
+        vector = dynamics.frame_vector(frames, len(codes))
+        assert vector is not None
+        extras["frames"] = vector
+    condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
+    return dynamics.burn_in(wm.tokenizer.code_vectors(codes.flatten(2, 3)), condition, clock), extras
+
+
+def _renew(wm: "WorldModel", state: DreamState) -> None:
+    """Let the rows whose limited context is full begin again from its last half."""
+    rows = (state.cache.lengths >= wm.config.dynamics.max_steps).nonzero().flatten()
+    if len(rows):
+        full = state.select(rows)
+        full.cache, full.extras = _burn_in(wm, full.extras["codes"], full.extras["actions"], state.clock)
+        state.put(rows, full)
+
+
+def step(
+    wm: "WorldModel", state: DreamState, action: Tensor | np.ndarray, temperature: float
+) -> tuple[DreamState, StepOut]:
+    """One more step of every row, in the memory of `state`."""
+    state.check_fresh()
+    action = check_actions(wm, action, (len(state),))
+    if wm.config.dynamics.limited:
+        _renew(wm, state)
+    noise = uniforms(state.seeds, state.counter, wm.dynamics.noise_per_step)
+    condition = wm.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
+    options = Sampling(temperature=temperature)
+    drawn, outputs = wm.dynamics.step(
+        state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.code_vectors, options
+    )
+    codes = drawn.codes.view_as(state.codes)
+    heads = wm.heads(wm.head_inputs(outputs, codes), state.signals)
+    probability = wm.heads.termination_probability(heads)
+    signals = state.signals + wm.heads.two_hot.mean(heads.signals)
+    out = StepOut(
+        codes=codes,
+        reward=wm.heads.two_hot.mean(heads.reward),
+        terminated=probability >= wm.heads.threshold,
+        termination_probability=probability,
+        signals=signals,
+        nll=drawn.nll.sum(-1),
+        entropy=drawn.entropy.sum(-1),
+        _tokenizer=wm.tokenizer,
+    )
+    extras = dict(state.extras)
+    if wm.config.dynamics.limited:
+        half = wm.config.dynamics.half
+        extras["codes"] = _last(torch.cat((extras["codes"], codes[:, None]), dim=1), half)
+        extras["actions"] = _last(torch.cat((extras["actions"], action[:, None]), dim=1), half - 1)
+    return DreamState(state.cache, codes, signals, state.seeds, state.counter + 1, state.cache.clock, extras), out
+
+
+def imagine(
+    wm: "WorldModel",
+    frames: Tensor | np.ndarray,
+    actions: Tensor | np.ndarray,
+    context_actions: Tensor | np.ndarray | None,
+    signals: Tensor | np.ndarray | None,
+    seeds: Sequence[int] | Tensor | None,
+    temperature: float,
+) -> Rollout:
+    """A dream along given actions, the first one taken after the last given step."""
+    frames = torch.as_tensor(frames, device=wm.device)
+    if not torch.as_tensor(actions).shape[1]:
+        raise ValueError("imagine needs at least one action; each one makes a step")
+    if context_actions is None:
+        if frames.shape[1] > 1:
+            raise ValueError(f"a context of {frames.shape[1]} steps needs context_actions, the actions between them")
+        context_actions = torch.as_tensor(actions)[:, :0]
+    state = wm.start(frames, context_actions, signals, seeds)
+    steps = []
+    for action in torch.as_tensor(actions, device=wm.device).unbind(1):
+        state, out = wm.step(state, action, temperature)
+        steps.append(out)
+    codes = torch.stack([out.codes for out in steps], dim=1)
+    rewards, terminated = (torch.stack([getattr(o, name) for o in steps], dim=1) for name in ("reward", "terminated"))
+    return Rollout(wm.tokenizer.decode(codes), rewards, terminated, codes)
+
+
+def _last(x: Tensor, steps: int) -> Tensor:
+    """The last steps of (B, T, …), with zeros before them if there are fewer: (B, steps, …)."""
+    missing = x.new_zeros(len(x), max(steps - x.shape[1], 0), *x.shape[2:])
+    return torch.cat((missing, x), dim=1)[:, max(x.shape[1] - steps, 0) :]
