@@ -22,6 +22,7 @@ COMMANDS = {
     "train-agent": "train an agent with PPO in a world model's dream",
     "sample": "make videos with a world model: from nothing, first frames, actions or both",
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
+    "ablate": "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
     "evaluate": "play a saved agent in a real game or a dream, beside random play on the same seeds",
     "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",
 }
@@ -220,6 +221,36 @@ def _load(command: str, options: Sequence[str]) -> Callable[..., Any]:
             _evaluate_model(run, data, out, i3d, device, plots, config)
 
         return run_evaluate_model
+    if command == "ablate":
+
+        def run_ablate(
+            table: Annotated[str, tyro.conf.Positional],
+            data: Path,
+            out: Path = Path("runs/ablations"),
+            preset: str = "small",
+            i3d: Path | None = None,
+            workers: int = 1,
+            seed: int = 0,
+            device: str = "auto",
+        ) -> None:
+            """Train and measure every variant of a table; OUT/TABLE.md is the table. Goes on after an interruption.
+
+            Args:
+                table: attention, depth, transformer, positions, latents, codes, codebooks, conditions, or all.
+                data: store of play; its test episodes are measured on.
+                preset: "smoke" (seconds each), "small" (minutes each on one CPU core) or "paper" (its own sizes).
+                i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
+                workers: trainings at once, each in a process with its share of the threads.
+            """
+            from worldmodel.training.ablations import ablate
+
+            typed = f"videogen-dream ablate {table} --preset {preset} --data {data} --workers {workers} --seed {seed}"
+            typed += "" if i3d is None else f" --i3d {i3d}"
+            pages = ablate(table, data, out, preset, i3d=i3d, workers=workers, seed=seed, device=device, command=typed)
+            print("\n".join(pages.values()))
+            print(f"Everything is in {out}.")
+
+        return run_ablate
     if command == "evaluate":
 
         def run_evaluate(

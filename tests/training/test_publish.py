@@ -35,7 +35,7 @@ def test_a_published_world_is_smaller_loads_and_tells_how_to_repeat_it(tmp_path)
     collecting, tokenizer, dynamics = [line for line in card.splitlines() if line.startswith("videogen-dream")]
     assert "--episodes 20 --policy random --epsilon 0.25 --seed 7 --env-kwargs frame_skip=8" in collecting
     assert read_back(tokenizer, TokenizerTraining()) == TokenizerTraining(model=config.tokenizer, loop=loop)
-    assert read_back(dynamics, DynamicsTraining()) == DynamicsTraining(num_starts=4, muon=False, **parts)
+    assert read_back(dynamics, DynamicsTraining()) == DynamicsTraining(num_starts=4, muon=False, segment=16, **parts)
 
 
 def read_back(line: str, default):

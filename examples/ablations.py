@@ -1,0 +1,18 @@
+"""Rerun a comparison of the VideoGen papers on recorded play; the same as `videogen-dream ablate`.
+
+    python examples/ablations.py runs/data depth
+
+First record play, for instance: videogen-dream collect --env VideoGenReal-Doom --steps 20000 --out runs/data
+"""
+
+import sys
+
+from worldmodel.training.ablations import ablate
+
+
+def main(data: str, table: str = "depth", preset: str = "small", out: str = "runs/ablations") -> None:
+    print("\n".join(ablate(table, data, out, preset, workers=2).values()))
+
+
+if __name__ == "__main__":  # workers are fresh processes that import this file
+    main(*sys.argv[1:])

@@ -1,0 +1,138 @@
+"""Whole comparisons on toy play: trained once, measured alike, written as tables."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.test_examples import load_example
+from tests.training.recorded import recorded_store
+from tests.training.telling_store import telling_store
+from tests.training.test_fvd import Means, saved
+from worldmodel.errors import OutsideError
+from worldmodel.training import ablations
+from worldmodel.training.ablation_tables import PRESETS, TABLES, variants
+from worldmodel.training.ablations import ablate
+from worldmodel.training.cli import main
+
+SMOKE = PRESETS["smoke"]
+QUICK = replace(
+    SMOKE,
+    coarser=4,
+    tokenizer_loop=replace(SMOKE.tokenizer_loop, steps=2, batch_size=2),
+    prior_loop=replace(SMOKE.prior_loop, steps=2, batch_size=2),
+    inverse_dynamics=replace(SMOKE.inverse_dynamics, steps=2),
+    samples=2,
+    data_steps=480,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return telling_store(tmp_path_factory.mktemp("play") / "data")
+
+
+class Trained:
+    """Stands before both training functions: notes the folders, in order, and fails in those of `failing`."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.failing: set[str] = set()
+
+    def before(self, train, place: int):
+        def noting(*args, **kwargs):
+            self.names.append(args[place].name)
+            if args[place].name in self.failing:
+                raise FloatingPointError("the loss became nan")
+            return train(*args, **kwargs)
+
+        return noting
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    spy = Trained()
+    monkeypatch.setattr(ablations, "train_tokenizer", spy.before(ablations.train_tokenizer, 1))
+    monkeypatch.setattr(ablations, "train_dynamics", spy.before(ablations.train_dynamics, 2))
+    return spy
+
+
+@pytest.mark.timeout(120)
+def test_tables_share_what_they_have_in_common_and_finished_trainings_are_not_repeated(tmp_path, store, trained):
+    scale = replace(QUICK, depths=(1, 2, 2, 2))
+    first = ablate("transformer", store.root, tmp_path, scale)["transformer"]
+    assert len(trained.names) == 3  # one tokenizer, two priors
+    assert ablate("transformer", store.root, tmp_path, scale)["transformer"] == first
+    assert len(trained.names) == 3
+    ablate("depth", store.root, tmp_path, scale)
+    assert len(trained.names) == 4  # the prior of one layer
+    rows = json.loads((tmp_path / "depth.json").read_text())["rows"]
+    assert [row["metrics"]["prior_parameters"] for row in rows[1:]] == [rows[1]["metrics"]["prior_parameters"]] * 3
+    assert rows[0]["metrics"]["prior_parameters"] < rows[1]["metrics"]["prior_parameters"]
+
+
+@pytest.mark.timeout(120)
+def test_a_failed_training_leaves_a_gap_and_is_tried_again(tmp_path, store, trained):
+    failing = variants("attention", QUICK, store.info)[0].tokenizer_folder
+    trained.failing.add(failing)
+    with pytest.raises(OutsideError, match=f"1 trainings failed: {failing}"):
+        ablate("attention", store.root, tmp_path, QUICK)
+    assert "| none | none | 0.0041 | failed |" in (tmp_path / "attention.md").read_text()
+    trained.failing.clear()
+    page = ablate("attention", store.root, tmp_path, QUICK)["attention"]
+    assert "| failed |" not in page and trained.names.count(failing) == 2 and len(trained.names) == 3
+
+
+def test_measurements_are_made_again_if_the_samples_are_others(tmp_path, store, trained):
+    ablate("attention", store.root, tmp_path, QUICK)
+    ablate("attention", store.root, tmp_path, replace(QUICK, samples=3))
+    measured = json.loads(next(tmp_path.glob("tokenizer-*/measured.json")).read_text())
+    assert measured["settings"]["samples"] == 3 and len(trained.names) == 2
+
+
+@pytest.mark.timeout(120)
+def test_an_i3d_file_fills_the_columns_that_were_absent(tmp_path, store):
+    before = ablate("transformer", store.root, tmp_path, QUICK)["transformer"]
+    saved(Means(), tmp_path / "i3d.pt")
+    after = ablate("transformer", store.root, tmp_path, QUICK, i3d=tmp_path / "i3d.pt")["transformer"]
+    assert "absent" in before and "absent" not in after
+    for row in json.loads((tmp_path / "transformer.json").read_text())["rows"]:
+        assert {"r_fvd", "fvd", "fvd_star"} <= set(row["metrics"])
+
+
+def test_unknown_names_and_other_data_are_refused_before_any_training(tmp_path, store, trained):
+    with pytest.raises(ValueError, match=r"unknown table 'deph'\. Did you mean 'depth'"):
+        ablate("deph", store.root, tmp_path)
+    with pytest.raises(ValueError, match=r"unknown preset 'smal'\. Did you mean 'small'"):
+        ablate("depth", store.root, tmp_path, "smal")
+    with pytest.raises(FileNotFoundError, match="there is no I3D file"):
+        ablate("depth", store.root, tmp_path, QUICK, i3d=tmp_path / "nothing.pt")
+    ablations._claim(tmp_path, store)
+    with pytest.raises(ValueError, match="holds ablations on other data"):
+        ablate("depth", recorded_store(tmp_path / "other").root, tmp_path, QUICK)
+    assert not trained.names
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_table_runs_at_smoke_size(tmp_path, store, trained):
+    pages = ablate("all", store.root, tmp_path, "smoke")
+    assert tuple(pages) == TABLES and not any("| failed |" in page for page in pages.values())
+    for table in TABLES:
+        for row in json.loads((tmp_path / f"{table}.json").read_text())["rows"]:
+            measured = {"nmse", "r_idm_fd"} | (set() if table == "attention" else {"bits_per_code", "idm_fd_star"})
+            assert row["here"] == "not trained" or measured <= set(row["metrics"])
+    assert len(set(trained.names)) == len(trained.names)
+    names = list(trained.names)
+    assert ablate("all", store.root, tmp_path, "smoke") == pages and trained.names == names
+
+
+def test_the_command_names_the_nearest_table(tmp_path, store, capsys):
+    assert main(["ablate", "codebook", "--data", str(store.root), "--out", str(tmp_path)]) == 2
+    assert "Did you mean 'codebooks'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_example_prints_a_table(tmp_path, store, capsys):
+    load_example("ablations").main(str(store.root), "attention", "smoke", str(tmp_path))
+    assert "VideoGPT table 3" in capsys.readouterr().out and (tmp_path / "attention.json").exists()

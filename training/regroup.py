@@ -1,0 +1,74 @@
+"""A store of the same play with another number of frames per step, for tokenizers with another stride in time.
+
+Letters: N steps of an episode, F frames of a step, H W C pixels.
+"""
+
+import shutil
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel.data import Episode, EpisodeStorage
+from worldmodel.progress import progress
+
+
+def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_steps: int | None = None) -> Path:
+    """Write the first episodes of `store`, with at least `max_steps` of its steps together, to `root`; None: all.
+
+    Episodes keep their splits. What is there already is left as it is; half a store is written anew.
+
+    Returns: `root`.
+    """
+    root = Path(root)
+    if root.exists():
+        return root
+    enough = store.num_steps if max_steps is None else min(max_steps, store.num_steps)
+    beside = root.with_name(f"{root.name}.unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    new = EpisodeStorage.create(beside, replace(store.info, frames_per_step=frames_per_step))
+    taken = 0
+    with progress(enough, "step", root.name) as bar:
+        for place in count():
+            if taken >= enough:
+                break
+            new.append(regroup_episode(store.episode(place), frames_per_step))
+            bar.update(min(store.lengths[place], enough - taken))
+            taken += store.lengths[place]
+    new.flush()
+    del new
+    beside.rename(root)
+    return root
+
+
+def regroup_episode(episode: Episode, frames_per_step: int) -> Episode:
+    """The same frames as steps of another length; frames at the end that do not fill a step are left out.
+
+    A split step's parts all have its action, which was held while it ran, and its reward comes with the last of them.
+    Merged steps have the last one's action and the sum of their rewards.
+    """
+    old = episode.frames.shape[1]
+    if old == frames_per_step:
+        return episode
+    if old % frames_per_step and frames_per_step % old:
+        raise ValueError(
+            f"steps of {old} frames cannot be split into or merged to steps of {frames_per_step}: neither number "
+            "divides the other; collect play with another frames_per_step"
+        )
+    parts, merged = max(1, old // frames_per_step), max(1, frames_per_step // old)
+    steps = episode.num_steps // merged * merged
+    if not steps:
+        raise ValueError(f"an episode of {episode.num_steps} steps is too short to merge {merged} of them")
+    moving = episode.frames[1 : steps + 1].reshape(-1, frames_per_step, *episode.frames.shape[2:])
+    first = np.repeat(episode.frames[:1, -1:], frames_per_step, axis=1)
+    rewards = np.zeros((steps // merged, parts), np.float32)
+    rewards[:, -1] = episode.rewards[:steps].reshape(-1, merged).sum(1)
+    signals = episode.signals[::merged][: steps // merged + 1]
+    return replace(
+        episode,
+        frames=np.concatenate((first, moving)),
+        actions=np.repeat(episode.actions[merged - 1 : steps : merged], parts, axis=0),
+        rewards=rewards.reshape(-1),
+        signals=np.concatenate((signals[:1], np.repeat(signals[1:], parts, axis=0))),
+    )
