@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import Told, attention_parts
+from worldmodel.dynamics.blocks import Block, Told, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Draw, Sampling
@@ -71,7 +71,7 @@ class GPT(CodeTransformer):
             position = self._positions()[cache.lengths]
         elif self.position is not None:
             position = self._positions()
-        told = [block.tell(condition) for block in self.blocks]
+        told = [block.tell(condition) for block in self.blocks if isinstance(block, Block)]
         angles = self._angles(torch.tensor([cache.clock], device=condition.steps.device))
         return _StepInputs(told, self.norm.tell(condition.steps), position, angles)
 

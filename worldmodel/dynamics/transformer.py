@@ -168,6 +168,7 @@ class CodeTransformer(nn.Module):
         x = tokens
         again = self.config.checkpointing and self.training and torch.is_grad_enabled()
         for block in self.blocks:
+            assert isinstance(block, Block)
             told = block.tell(condition)
             x = checkpoint(block, x, told, attend, use_reentrant=False) if again else block(x, told, attend)
         return self.norm(x, self.norm.tell(condition.steps)), pairs
