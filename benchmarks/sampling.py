@@ -21,6 +21,7 @@ from worldmodel.dynamics import GPT
 from worldmodel.dynamics.presets import Preset, preset
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.layers.precision import cast_products, fast_dtype
+from worldmodel.tokenizer.codebook import CodebookConfig, SlicedCodebook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,10 @@ class Args:
 
 def build(chosen: Preset, order: str, dtype: torch.dtype, device: str) -> GPT:
     """Random weights; the order's own needs aside, the same sizes."""
-    model = replace(chosen.model, order=order, refine=0, learn_start=order == "block", window=chosen.latents[0])
+    model = replace(chosen.model, order=order, refine=0, learn_start=order == "block")
     gpt = replace(chosen, model=model).build(ActionSpec(kind="discrete", n=4)).to(device)
-    torch.nn.init.normal_(gpt.code_head.to_logits[0].weight, std=0.05)  # zeros would draw from equal codes
+    for weight in gpt.code_head.to_logits.parameters():  # zeros would draw from equal codes
+        torch.nn.init.normal_(weight, std=0.05)
     cast_products(gpt, dtype)
     return gpt.eval().requires_grad_(False)
 
@@ -50,15 +52,17 @@ class Sampler:
     def __init__(self, gpt: GPT, chosen: Preset, rows: int, device: str) -> None:
         self.gpt, self.rows, self.steps = gpt, rows, chosen.latents[0]
         self.codes = torch.zeros(rows, gpt.tokens_per_step, chosen.num_slices, dtype=torch.int64, device=device)
-        self.vectors = torch.randn(chosen.num_codes, chosen.code_dim, device=device)
+        book = CodebookConfig(
+            num_codes=chosen.num_codes,
+            num_slices=chosen.num_slices,
+            code_dim=chosen.code_dim // chosen.num_slices,
+        )
+        self.lookup = SlicedCodebook(book).to(device).lookup
         self.seeds = torch.arange(rows, device=device)
-
-    def lookup(self, codes: Tensor) -> Tensor:
-        return self.vectors[codes[..., 0]]
 
     def begin(self):
         """An empty cache."""
-        nothing = self.vectors.new_zeros(self.rows, 0, self.gpt.tokens_per_step, self.vectors.shape[1])
+        nothing = self.lookup(self.codes[:, None][:, :0])
         return self.gpt.burn_in(nothing, self.gpt.condition(self.rows, 0))
 
     def step(self, cache, counter: int) -> None:
