@@ -54,18 +54,18 @@ class Linear(nn.Linear):
     _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _follow(x, self.weight)
-        if not torch.is_grad_enabled() and x.dtype == self.weight.dtype and (blocks := self._in_blocks()) is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, blocks, self.bias, "none", [], "")
-        return F.linear(x, self.weight, self.bias)
+        weight, bias = self.weight, self.bias
+        x = _follow(x, weight)
+        if not torch.is_grad_enabled() and x.dtype == weight.dtype and (blocks := self._in_blocks(weight)) is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
+        return F.linear(x, weight, bias)
 
-    def _in_blocks(self) -> Tensor | None:
+    def _in_blocks(self, weight: Tensor) -> Tensor | None:
         """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
 
         Otherwise each product would bring the weight into that order first, which for few rows costs more than the
         product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
         """
-        weight = self.weight
         if weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
             return None
         state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
