@@ -2,9 +2,9 @@
 
     python benchmarks/sampling.py --preset videogen-paper --batches 1 8 64
 
-Cached raster: a whole clip from the learned start, one token after the other. Uncached: what each token costs when the
-sequence before it is run anew, measured on a few lengths spread over the clip. Block: whole steps at once, in a model
-of the same sizes whose order alone differs. The weights are random; drawing is included, decoding is not.
+Raster: one token after the other, `--tokens` of them at each of `--places` steps spread over the clip, those before
+given; with a cache, and running the sequence before a token anew. Block: whole clips, a step at once, in a model of
+the same sizes whose order alone differs. The weights are random; drawing is included, decoding is not.
 """
 
 import time
@@ -20,6 +20,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT
 from worldmodel.dynamics.presets import Preset, preset
 from worldmodel.dynamics.sampling import Sampling, uniforms
+from worldmodel.layers.attention import KVCache
 from worldmodel.layers.precision import cast_products, fast_dtype
 from worldmodel.tokenizer.codebook import CodebookConfig, SlicedCodebook
 
@@ -30,9 +31,9 @@ class Args:
     batches: tuple[int, ...] = (1, 8, 64)
     device: str = "cpu"
     dtype: str = "fast"
-    tokens: int | None = None  # of the cached raster run, from the first on; None: all of the clip
-    uncached_lengths: int = 4  # measured lengths of the uncached sequence, spread evenly over the clip
-    uncached_batch: int = 1  # rows of the uncached run
+    tokens: int = 48  # measured at each place
+    places: int = 4  # steps of the clip at which raster order is measured
+    uncached: bool = True  # at the first batch; a whole sequence for every token
     seconds: float = 5.0  # per measurement of block order
 
 
@@ -47,11 +48,10 @@ def build(chosen: Preset, order: str, dtype: torch.dtype, device: str) -> GPT:
 
 
 class Sampler:
-    """Steps of one GPT, drawn from nothing."""
+    """Steps of one GPT."""
 
     def __init__(self, gpt: GPT, chosen: Preset, rows: int, device: str) -> None:
-        self.gpt, self.rows, self.steps = gpt, rows, chosen.latents[0]
-        self.codes = torch.zeros(rows, gpt.tokens_per_step, chosen.num_slices, dtype=torch.int64, device=device)
+        self.gpt, self.rows, self.chosen, self.device = gpt, rows, chosen, device
         book = CodebookConfig(
             num_codes=chosen.num_codes,
             num_slices=chosen.num_slices,
@@ -60,21 +60,38 @@ class Sampler:
         self.lookup = SlicedCodebook(book).to(device).lookup
         self.seeds = torch.arange(rows, device=device)
 
-    def begin(self):
-        """An empty cache."""
-        nothing = self.lookup(self.codes[:, None][:, :0])
-        return self.gpt.burn_in(nothing, self.gpt.condition(self.rows, 0))
+    def given(self, steps: int) -> Tensor:
+        """Random codes (B, steps, S, M)."""
+        shape = (self.rows, steps, self.gpt.tokens_per_step, self.chosen.num_slices)
+        return torch.randint(self.chosen.num_codes, shape, device=self.device)
 
-    def step(self, cache, counter: int) -> None:
-        noise = uniforms(self.seeds, torch.full_like(self.seeds, counter), self.gpt.noise_per_step)
-        condition = self.gpt.condition(self.rows, 1)
-        drawn, _ = self.gpt.step(self.codes, condition, cache, noise, self.lookup, Sampling())
-        self.codes = drawn.codes
+    def begin(self, codes: Tensor) -> KVCache:
+        """The cache after given steps."""
+        inputs = codes.shape[1] - 1 + self.gpt.config.lead
+        return self.gpt.burn_in(self.lookup(codes), self.gpt.condition(self.rows, inputs))
 
-    def clip(self, steps: int) -> None:
-        cache = self.begin()
-        for counter in range(steps):
-            self.step(cache, counter)
+    def clip(self) -> None:
+        """Block order: a whole clip from nothing."""
+        cache, last = self.begin(self.given(0)), self.given(1)[:, 0]
+        for counter in range(self.chosen.latents[0]):
+            noise = uniforms(self.seeds, torch.full_like(self.seeds, counter), self.gpt.noise_per_step)
+            last = self.gpt.step(last, self.gpt.condition(self.rows, 1), cache, noise, self.lookup, Sampling())[0].codes
+
+    def tokens(self, cache: KVCache, count: int) -> None:
+        """Raster order: the first tokens of the step at the cache's clock, as `GPT.step` draws them."""
+        shared, noise = self.gpt._begin(self.gpt.condition(self.rows, 1), cache), torch.rand(self.rows, count, 1)
+        noise = noise.expand(-1, -1, self.chosen.num_slices).to(self.device)
+        last = self.given(1)[:, 0, :1]
+        for place in range(count):
+            content = self.gpt._content(self.lookup(last)[:, None]).squeeze(1)
+            output = self.gpt._advance(content, shared, cache, slice(place, place + 1))
+            last = self.gpt.code_head.sample(output, noise[:, place : place + 1], Sampling()).codes
+
+    def anew(self, codes: Tensor) -> Tensor:
+        """Raster order without a cache: the logits of one token after given steps."""
+        inputs = self.gpt._inputs(self.lookup(codes))
+        outputs, _ = self.gpt._run(inputs, self.gpt.condition(self.rows, codes.shape[1]), first=0)
+        return self.gpt.code_head.logits(outputs[:, -1, -1], codes[:, -1, -1], 0)
 
 
 def seconds_of(run: Callable[[], object], device: str, repeats: int = 2) -> float:
@@ -90,23 +107,6 @@ def seconds_of(run: Callable[[], object], device: str, repeats: int = 2) -> floa
 
 
 @torch.inference_mode()
-def uncached_seconds(gpt: GPT, chosen: Preset, rows: int, lengths: int, device: str) -> float:
-    """Seconds for a clip if every token runs the sequence before it anew: mean over some lengths, times all tokens."""
-    total = chosen.latents[0] * gpt.tokens_per_step
-    times = []
-    for place in range(lengths):
-        steps = max(1, round((place + 0.5) / lengths * chosen.latents[0]))
-        vectors = torch.randn(rows, steps, gpt.tokens_per_step, chosen.code_dim, device=device)
-
-        def run(vectors: Tensor = vectors) -> Tensor:
-            outputs, _ = gpt._run(gpt._inputs(vectors), gpt.condition(rows, vectors.shape[1]), first=0)
-            return gpt.code_head.logits(outputs[:, -1, -1], outputs.new_zeros(rows, 1, dtype=torch.int64), 0)
-
-        times.append(seconds_of(run, device))
-    return total * sum(times) / len(times)
-
-
-@torch.inference_mode()
 def main(args: Args) -> None:
     dtype = fast_dtype(args.device) if args.dtype == "fast" else getattr(torch, args.dtype)
     rates = describe(args.device)
@@ -119,39 +119,40 @@ def main(args: Args) -> None:
     )
     print("\n| order | batch | tokens/s | env-steps/s | ms per token or step | share of matrix rate |")
     print("|---|---|---|---|---|---|")
-    measured: dict[tuple[str, int], float] = {}
+    places = [round((place + 0.5) / args.places * steps - 0.5) for place in range(args.places)]
+    count = min(args.tokens, tokens)
+    measured: dict[tuple[str, int], float] = {}  # seconds of a step
     for rows in args.batches:
-        for name, gpt in (("raster", raster), ("block", block)):
-            sampler = Sampler(gpt, chosen, rows, args.device)
-            if name == "raster":
-                count = steps if args.tokens is None else -(-args.tokens // tokens)
-                sampler.clip(1)
-                seconds = seconds_of(lambda s=sampler, n=count: s.clip(n), args.device, repeats=1) / count
-                flops = flops_of(lambda s=sampler, n=count: s.clip(n)) / count
-            else:
-                sampler.clip(steps)
-                begin, done = time.perf_counter(), 0
-                while time.perf_counter() - begin < args.seconds:
-                    seconds_of(lambda s=sampler: s.clip(steps), args.device, repeats=1)
-                    done += steps
-                seconds = (time.perf_counter() - begin) / done
-                flops = flops_of(lambda s=sampler: s.clip(steps)) / steps
-            measured[name, rows] = seconds
-            each = seconds / tokens if name == "raster" else seconds
-            print(
-                f"| {name} | {rows} | {rows * tokens / seconds:,.0f} | {rows / seconds:,.2f} | {1000 * each:,.2f} "
-                f"| {flops / seconds / rates[dtype]:.1%} |",
-                flush=True,
-            )
+        sampler = Sampler(raster, chosen, rows, args.device)
+        caches = [sampler.begin(sampler.given(place)) for place in places]
+        sampler.tokens(caches[0], 2)
+        each = [seconds_of(lambda s=sampler, c=cache: s.tokens(c, count), args.device) for cache in caches]
+        flops = sum(flops_of(lambda s=sampler, c=cache: s.tokens(c, count)) for cache in caches) / sum(each)
+        measured["raster", rows] = sum(each) / len(each) / count * tokens
+        row("raster", rows, measured["raster", rows], tokens, flops / rates[dtype])
+        print(f"  at step {', '.join(f'{p}: {1000 * t / count:.1f} ms' for p, t in zip(places, each, strict=True))}")
+        sampler = Sampler(block, chosen, rows, args.device)
+        sampler.clip()
+        whole = seconds_of(
+            sampler.clip, args.device, max(1, int(args.seconds / seconds_of(sampler.clip, args.device, 1)))
+        )
+        measured["block", rows] = whole / steps
+        row("block", rows, whole / steps, tokens, flops_of(sampler.clip) / whole / rates[dtype])
     for rows in args.batches:
         print(f"block over raster at batch {rows}: {measured['raster', rows] / measured['block', rows]:.1f} x")
-    if args.uncached_lengths:
-        rows = args.uncached_batch
-        whole = uncached_seconds(raster, chosen, rows, args.uncached_lengths, args.device)
-        cached = measured["raster", rows] * steps if ("raster", rows) in measured else float("nan")
-        print(
-            f"uncached raster at batch {rows}: {whole:,.0f} s a clip, cached {cached:,.1f} s: {whole / cached:,.0f} x"
-        )
+    if args.uncached:
+        rows = args.batches[0]
+        sampler = Sampler(raster, chosen, rows, args.device)
+        each = [seconds_of(lambda n=n, s=sampler: s.anew(s.given(n + 1)), args.device) for n in places]
+        anew, cached = sum(each) / len(each), measured["raster", rows] / tokens
+        print(f"a token at batch {rows}: {anew:.3f} s without a cache, {cached:.4f} s with it: {anew / cached:.0f} x")
+
+
+def row(order: str, rows: int, seconds: float, tokens: int, share: float) -> None:
+    """One line of the table, from the seconds of a step."""
+    each = 1000 * seconds / (tokens if order == "raster" else 1)
+    rates = f"{rows * tokens / seconds:,.0f} | {rows / seconds:,.2f}"
+    print(f"| {order} | {rows} | {rates} | {each:,.2f} | {share:.1%} |", flush=True)
 
 
 if __name__ == "__main__":
