@@ -35,8 +35,8 @@ class DemoConfig:
     env_id: str = "VideoGenReal-DoomHealthGathering"
     collect_steps: int = 100_000  # decisions of sticky random play
     workers: int = 2
-    tokenizer: TokenizerTraining = field(
-        default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900))
+    tokenizer: TokenizerTraining = field(  # without Muon: so the results over seeds were measured (docs/results.md)
+        default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900), muon=False)
     )
     dynamics: DynamicsTraining = field(
         default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=1500))

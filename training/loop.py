@@ -42,6 +42,7 @@ class LoopConfig:
     evaluate_every: int = 500
     save_every: int = 500
     seed: int = 0
+    compile: bool = False  # the loss by torch.compile: for GPUs; gained nothing on two CPU cores (docs/performance.md)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "save_every"):
@@ -123,7 +124,7 @@ def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
     metrics = Metrics(folder, step) if chief else None
     if chief:
         write_json(folder / "config.json", settings)
-    loss_of = distributed.averaging(task.model, task.loss)
+    loss_of = distributed.averaging(task.model, torch.compile(task.loss) if config.compile else task.loss)
     sums: dict[str, Tensor] = {}
     logged = step
     with progress(config.steps, "step", task.label, step, silent=not chief) as bar, torch.random.fork_rng():
@@ -253,7 +254,13 @@ def _load_state(
     return state["step"], state["best"], state["scores"]
 
 
-_FREE = ("data", "tokenizer", "loop.evaluate_every", "loop.save_every")  # settings that do not decide the weights
+_FREE = (
+    "data",
+    "tokenizer",
+    "loop.evaluate_every",
+    "loop.save_every",
+    "loop.compile",
+)  # settings that do not decide the weights
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

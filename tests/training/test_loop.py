@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.tiny import tiny_config
+from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.training.loop import LoopConfig, Task, fit, is_done, learning_rate
 
 Losses = namedtuple("Losses", "total")
@@ -154,3 +156,35 @@ def test_learning_rate_rises_then_falls_to_its_share():
     rates = [learning_rate(config, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0, abs=0.01)
     assert rates[100] == pytest.approx(0.1) and rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+def test_a_compiled_loss_trains_the_same_weights(tmp_path):
+    config = replace(tiny_config(), dynamics=replace(tiny_config().dynamics, context_noise=0.0))
+    weights = []
+    for compiled in (False, True):
+        torch.manual_seed(1)
+        world = WorldModel(config)
+        world.tokenizer.requires_grad_(False)
+        batch = CodeBatch(
+            torch.randint(world.tokenizer.num_codes, (4, 5, *world.tokenizer.grid, world.tokenizer.num_slices)),
+            torch.zeros(4, 4, dtype=torch.int64),
+            torch.ones(4, 4),
+            torch.zeros(4, 4, dtype=torch.bool),
+            torch.zeros(4, 5, len(config.signal_names)),
+            torch.ones(4, 4, dtype=torch.bool),
+        )
+        task = Task(
+            label="world",
+            model=world,
+            batch=lambda rng, batch=batch: batch,
+            loss=world.loss,
+            evaluate=lambda: {"total": 0.0},
+            save=lambda folder: None,
+        )
+        torch.manual_seed(0)
+        fit(task, replace(CONFIG, steps=3, compile=compiled, learning_rate=1e-3), tmp_path / str(compiled))
+        weights.append(world.dynamics.state_dict())
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=2e-3, rtol=1e-2)

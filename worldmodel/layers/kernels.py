@@ -49,6 +49,7 @@ class Mask:
         return cls(allowed, tuple(spans))
 
 
+@torch.compiler.disable  # it would trace past the cache
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # a mask that sampling made first also serves training
 def causal_mask(steps: int, tokens: int, window: int, whole_steps: bool, device: torch.device) -> Mask:
