@@ -18,6 +18,7 @@ def test_impossible_numbers_of_workers_are_refused(tmp_path, launcher, workers, 
 
 @pytest.mark.slow
 @pytest.mark.rllib
+@pytest.mark.filterwarnings("ignore")  # Ray warns of itself
 def test_ray_runs_the_same_function_on_its_workers(tmp_path):
     import ray
 
