@@ -66,7 +66,10 @@ def share(batch: Batch, device: torch.device | str = "cpu") -> Batch:
     assert isinstance(batch, Tensor)
     if len(batch) % size():
         raise ValueError(f"a batch of {len(batch)} rows cannot be shared by {size()} processes; change batch_size")
-    return batch.chunk(size())[rank()].to(device, non_blocking=True)  # type: ignore[return-value]
+    mine = batch.chunk(size())[rank()]
+    if torch.device(device).type == "cuda":  # from pinned memory the copy does not hold up the host
+        mine = mine.pin_memory()
+    return mine.to(device, non_blocking=True)  # type: ignore[return-value]
 
 
 class _Loss(nn.Module):

@@ -16,12 +16,10 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.statistics import mean_with_interval
+from worldmodel.training.codes import usual_segment_steps
 from worldmodel.training.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
 from worldmodel.training.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.training.train_tokenizer import sample_frames
-
-_SEGMENT_STEPS = 16  # of a held-out segment, as in training, where nothing limits it
-
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
@@ -80,21 +78,14 @@ def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iter
             yield SegmentId(episode, start, stop), first - start
 
 
-def segment_steps(wm: WorldModel) -> int:
-    """Steps of a held-out segment: those of a clip after its first one, or as many as the model's context holds."""
-    if wm.config.tokenizer.temporal != "step":
-        return wm.config.tokenizer.clip_steps - 1
-    dynamics = wm.config.dynamics
-    return min(_SEGMENT_STEPS, dynamics.max_steps - dynamics.lead) if dynamics.limited else _SEGMENT_STEPS
-
-
 def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
     """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked.
 
     For models with a frame_condition also the frames of that many first steps. With a tokenizer of clips or streams a
     segment is one clip, and episodes shorter than that are left out.
     """
-    given, steps = wm.config.dynamics.frame_condition, segment_steps(wm)
+    given = wm.config.dynamics.frame_condition
+    steps = usual_segment_steps(wm.config.dynamics, wm.config.tokenizer)
     tiles = list(held_out_segments(store, split, steps))
     if wm.config.tokenizer.temporal != "step":
         tiles = [tile for tile in tiles if tile[0].stop - tile[0].start == steps]

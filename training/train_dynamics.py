@@ -14,7 +14,7 @@ from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
-from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes
+from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes, usual_segment_steps
 from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.loop import LoopConfig, Task, fit
 from worldmodel.training.metrics import best_f1_threshold
@@ -44,24 +44,20 @@ class DynamicsTraining:
             raise ValueError(f"segment must be at least 2 steps, got {self.segment}")
         if self.clip_stride < 1:
             raise ValueError(f"clip_stride must be at least 1, got {self.clip_stride}")
-        if self.segment is not None and self.model.limited and self.segment > self._longest:
+        longest = self.model.max_steps - self.model.lead  # a full context, where that is limited
+        if self.segment is not None and self.model.limited and self.segment > longest:
             raise ValueError(
-                f"segment must be at most {self._longest} steps with a context of max_steps {self.model.max_steps}, "
+                f"segment must be at most {longest} steps with a context of max_steps {self.model.max_steps}, "
                 f"got {self.segment}"
             )
         if not 0.0 <= self.event_share <= 1.0:
             raise ValueError(f"event_share must be in [0, 1], got {self.event_share}")
 
-    @property
-    def _longest(self) -> int:
-        """Steps of a segment that fill a limited context."""
-        return self.model.max_steps - self.model.lead
-
     def segment_steps(self, tokenizer: VQVAEConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
+        steps = usual_segment_steps(self.model, tokenizer)
         if tokenizer.temporal == "step":
-            return self.segment or (min(16, self._longest) if self.model.limited else 16)
-        steps = tokenizer.clip_steps - 1
+            return self.segment or steps
         if self.segment not in (None, steps):
             raise ValueError(
                 f"a segment is one clip of this tokenizer, {steps} steps after the first, got segment {self.segment}; "

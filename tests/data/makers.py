@@ -52,3 +52,8 @@ def assert_holds(store: EpisodeStorage, lengths) -> None:
     assert store.lengths == list(lengths)
     for place, length in enumerate(lengths):
         assert_equal(store.episode(place), make_episode(length, place, store.info))
+
+
+def files_of(root: Path) -> list[str]:
+    """Every file of a store, relative to its data folder."""
+    return sorted(str(path.relative_to(root / "data")) for path in root.rglob("*") if path.is_file())

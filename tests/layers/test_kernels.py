@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldmodel.layers.kernels import Mask, attend, causal_mask
+from worldmodel.layers.kernels import Mask, attend, attend_few, causal_mask
 
 CPU = torch.device("cpu")
 
@@ -65,3 +65,14 @@ def test_a_mask_made_while_sampling_serves_training():
     q, k, v = pieces(9)
     F.scaled_dot_product_attention(q, k, v, attn_mask=mask.allowed).sum().backward()
     assert q.grad is not None
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("rows", [1, 16])  # below and above the size from which products are used
+def test_a_few_queries_attend_as_in_torchs_kernel(rows, masked):
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(rows, 4, 2, 8, generator=generator).bfloat16()
+    k, v = (torch.randn(rows, 4, 60, 8, generator=generator).bfloat16()[:, :, 3:53] for _ in range(2))
+    mask = torch.rand(2, 50, generator=generator) < 0.7 if masked else None
+    expected = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    torch.testing.assert_close(attend_few(q, k, v, mask).float(), expected, atol=0.02, rtol=0.02)

@@ -9,6 +9,20 @@ from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 ACTIONS = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))
 
 
+def game(action: ActionSpec = ACTIONS, channels: int = 3) -> StoreInfo:
+    """Two frames of 16 x 16 pixels per step, and the signal HEALTH."""
+    return StoreInfo(
+        env_id="VideoGenReal-DoomHealthGathering",
+        frames_per_step=2,
+        height=16,
+        width=16,
+        channels=channels,
+        action=action,
+        signal_names=("HEALTH",),
+        reward="health",
+    )
+
+
 def recorded_store(
     root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int = 2, channels: int = 3
 ) -> EpisodeStorage:
@@ -16,17 +30,7 @@ def recorded_store(
 
     Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death.
     """
-    info = StoreInfo(
-        env_id="VideoGenReal-DoomHealthGathering",
-        frames_per_step=2,
-        height=16,
-        width=16,
-        channels=channels,
-        action=ACTIONS,
-        signal_names=("HEALTH",),
-        reward="health",
-    )
-    store = EpisodeStorage.create(root, info)
+    store = EpisodeStorage.create(root, game(channels=channels))
     for steps in lengths:
         brightness = np.arange(steps + 1, dtype=np.uint8) * pace
         frames = np.broadcast_to(brightness[:, None, None, None, None], (steps + 1, 2, 16, 16, channels)).copy()

@@ -1,8 +1,11 @@
 """Stand-ins for models and data whose every score is known by hand."""
 
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from torch import Tensor, nn
 
 from worldmodel.model import CodeBatch, DynamicsLoss
 from worldmodel.training.measure import encode_segments
@@ -66,3 +69,20 @@ class Foresees:
     def predict(self, batch):
         probability = torch.tensor([self.probability]) if self.probability else batch.terminated.float()
         return batch.rewards + self.bias, probability, None
+
+
+class Means(nn.Module):
+    """An I3D of known logits: mean of each colour, the brightness of the first frame, the largest value."""
+
+    def forward(self, video: Tensor) -> Tensor:
+        assert video.shape[1:] == (3, 16, 224, 224)
+        first = video[:, :, 0].mean([1, 2, 3]).unsqueeze(1)
+        return torch.cat((video.mean([2, 3, 4]), first, video.amax([1, 2, 3, 4]).unsqueeze(1)), 1)
+
+
+def save_script(module: nn.Module, path: Path) -> Path:
+    """Write a module as the TorchScript file that `load_i3d` reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(module).save(path)
+    return path

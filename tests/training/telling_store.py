@@ -4,26 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+from tests.training.recorded import ACTIONS, game
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage
 
-TURNS = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))
 PUSHES = ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
-def telling_store(root: Path, action: ActionSpec = TURNS, episodes: int = 20, steps: int = 24) -> EpisodeStorage:
+def telling_store(root: Path, action: ActionSpec = ACTIONS, episodes: int = 20, steps: int = 24) -> EpisodeStorage:
     """A noise picture of 16 x 16 pixels that every step shifts by -4, 0 or 4 columns, or by 4 times two numbers."""
     rng = np.random.default_rng(0)
-    info = StoreInfo(
-        env_id="VideoGenReal-DoomHealthGathering",
-        frames_per_step=2,
-        height=16,
-        width=16,
-        channels=3,
-        action=action,
-        signal_names=("HEALTH",),
-        reward="health",
-    )
-    store = EpisodeStorage.create(root, info)
+    store = EpisodeStorage.create(root, game(action))
     picture = rng.integers(256, size=(8, 8, 3), dtype=np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     for _ in range(episodes):
         if action.kind == "discrete":

@@ -7,8 +7,8 @@ import pytest
 
 from tests.test_examples import load_example
 from tests.training.recorded import recorded_store
+from tests.training.stand_ins import Means, save_script
 from tests.training.telling_store import telling_store
-from tests.training.test_fvd import Means, saved
 from worldmodel.errors import OutsideError
 from worldmodel.training import ablations
 from worldmodel.training.ablation_tables import PRESETS, TABLES, variants
@@ -93,7 +93,7 @@ def test_measurements_are_made_again_if_the_samples_are_others(tmp_path, store, 
 @pytest.mark.timeout(120)
 def test_an_i3d_file_fills_the_columns_that_were_absent(tmp_path, store):
     before = ablate("transformer", store.root, tmp_path, QUICK)["transformer"]
-    saved(Means(), tmp_path / "i3d.pt")
+    save_script(Means(), tmp_path / "i3d.pt")
     after = ablate("transformer", store.root, tmp_path, QUICK, i3d=tmp_path / "i3d.pt")["transformer"]
     assert "absent" in before and "absent" not in after
     for row in json.loads((tmp_path / "transformer.json").read_text())["rows"]:

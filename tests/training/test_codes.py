@@ -13,13 +13,6 @@ def store(tmp_path):
     return recorded_store(tmp_path / "data", lengths=(40, 9, 3, 17) * 8)
 
 
-@pytest.fixture
-def codes(store):
-    """Codes that tell where they come from: all of step t of episode e are 100 e + t, as a (1, 1, 1) grid."""
-    marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]
-    return CodeStore(store, [m.to(torch.int16) for m in marks], "train")
-
-
 def test_segments_stay_inside_their_episode_and_reach_its_end(codes, store):
     batch = codes.batch(2000, 6, np.random.default_rng(0))
     marks = batch.codes[:, :, 0, 0, 0]

@@ -27,16 +27,6 @@ from worldmodel.training.dreams import (
 from worldmodel.training.metrics import psnr, ssim
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return recorded_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def world():
-    return tiny_world()
-
-
 class Clairvoyant:
     """Dreams what will happen: brightness goes up by 2 per step. Checks that it is given the right actions."""
 

@@ -1,7 +1,6 @@
 """The whole evaluation on the toy model, and its parts on dreams whose scores are known."""
 
 import json
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -9,9 +8,7 @@ import torch
 
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
-from tests.tiny import tiny_world
 from tests.training.telling_store import telling_store
-from tests.training.test_fvd import Means
 from worldmodel.training.cli import main
 from worldmodel.training.dreams import open_loop, swapped_actions
 from worldmodel.training.evaluate_model import (
@@ -36,20 +33,6 @@ SMALL = ModelEvaluation(
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return telling_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def world():
-    return tiny_world()
-
-
-@pytest.fixture(scope="module")
-def i3d_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("i3d") / "means.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(Means()).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")

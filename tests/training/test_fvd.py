@@ -1,21 +1,11 @@
 """FVD with stand-ins for I3D: TorchScript modules whose logits are known by hand."""
 
-import warnings
-
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.training.stand_ins import save_script
 from worldmodel.training.fvd import fvd_scores, i3d_logits, load_i3d
-
-
-class Means(nn.Module):
-    """Logits: mean of each colour, the brightness of the first frame, the largest value."""
-
-    def forward(self, video: Tensor) -> Tensor:
-        assert video.shape[1:] == (3, 16, 224, 224)
-        first = video[:, :, 0].mean([1, 2, 3]).unsqueeze(1)
-        return torch.cat((video.mean([2, 3, 4]), first, video.amax([1, 2, 3, 4]).unsqueeze(1)), 1)
 
 
 class Switched(nn.Module):
@@ -38,15 +28,12 @@ class Wrong(nn.Module):
 
 
 def saved(module: nn.Module, path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.script(module).save(path)
-    return load_i3d(path)
+    return load_i3d(save_script(module, path))
 
 
 @pytest.fixture(scope="module")
-def means(tmp_path_factory):
-    return saved(Means(), tmp_path_factory.mktemp("i3d") / "means.pt")
+def means(i3d_file):
+    return load_i3d(i3d_file)
 
 
 def flat(*levels: int, side: int = 20) -> Tensor:

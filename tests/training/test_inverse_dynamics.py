@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.telling_store import PUSHES, TURNS, telling_store
+from tests.training.recorded import ACTIONS
+from tests.training.telling_store import PUSHES, telling_store
 from worldmodel.training.inverse_dynamics import (
     InverseDynamicsConfig,
     action_score,
@@ -36,8 +37,8 @@ def held_out(store):
 def test_actions_that_the_frames_show_are_told_on_play_it_never_saw(model, held_out):
     predictions, features = read(model, held_out.frames)
     assert predictions.shape == (64 * 5, 3) and features.shape == (64 * 5, 16)
-    assert action_score(TURNS, predictions, held_out.actions.flatten()) > 0.97
-    assert blind_score(TURNS, held_out.actions.flatten()) < 0.5
+    assert action_score(ACTIONS, predictions, held_out.actions.flatten()) > 0.97
+    assert blind_score(ACTIONS, held_out.actions.flatten()) < 0.5
 
 
 def test_frozen_and_reversed_frames_show_other_actions(model, held_out):
@@ -77,8 +78,8 @@ def test_the_same_seed_gives_the_same_network_and_leaves_the_global_generator_al
 def test_scores_by_hand():
     actions = torch.tensor([0, 1, 1, 2])
     predictions = torch.eye(3)[torch.tensor([0, 1, 2, 2])]
-    assert action_score(TURNS, predictions, actions) == 0.75
-    assert blind_score(TURNS, actions) == 0.5
+    assert action_score(ACTIONS, predictions, actions) == 0.75
+    assert blind_score(ACTIONS, actions) == 0.5
 
 
 def test_sizes_below_one_are_refused():

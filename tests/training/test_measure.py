@@ -10,7 +10,7 @@ import torch
 
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
-from tests.tiny import tiny_config, tiny_world
+from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
@@ -26,17 +26,6 @@ from worldmodel.training.measure import (
     prior_scores,
     tokenizer_scores,
 )
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return recorded_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def world():
-    return tiny_world()
-
 
 # --- data
 

@@ -9,22 +9,11 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from tests.training.recorded import recorded_store
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.training import report
 from worldmodel.training.report import machine, return_row, world_report, write_dream_vs_real, write_report
 
 WORLD_SECTIONS = ["dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return recorded_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def world():
-    return tiny_world()
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,12 @@ import pytest
 import torch
 
 from tests.clips import clip_world
-from tests.tiny import tiny_world
-from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Foresees, KnowsTheActions, PixelTokenizer, known_batch, steps_batch
 from worldmodel.training import scores
 from worldmodel.training.measure import dynamics_scores, encode_segments, real_codes, tokenizer_scores
 from worldmodel.training.scores import code_scores, code_use, encode_decode, head_scores, mean_losses
 from worldmodel.training.train_dynamics import score_dynamics
 from worldmodel.training.train_tokenizer import sample_frames, score_tokenizer
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return recorded_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def world():
-    return tiny_world()
-
 
 # --- tokenizer
 

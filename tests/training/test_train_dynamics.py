@@ -11,7 +11,6 @@ from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
 from worldmodel.training import loop
-from worldmodel.training.codes import CodeStore
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, train_dynamics
 
@@ -30,13 +29,6 @@ CONFIG = DynamicsTraining(
 def store(tmp_path):
     save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
     return recorded_store(tmp_path / "data", lengths=(40, 9, 3, 17) * 8)
-
-
-@pytest.fixture
-def codes(store):
-    """Codes that tell where they come from: all of step t of episode e are 100 e + t, as a (1, 1, 1) grid."""
-    marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]
-    return CodeStore(store, [m.to(torch.int16) for m in marks], "train")
 
 
 def test_segments_longer_than_the_context_are_refused():

@@ -81,6 +81,7 @@ def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     many = k.shape[0] * k.shape[1] * k.shape[2] >= _MANY
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not many:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    k, v = k.contiguous(), v.contiguous()  # of a part of a cache: to copy it costs a tenth of the products' slow path
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores.masked_fill_(~mask, -torch.inf)

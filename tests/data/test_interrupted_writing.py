@@ -1,0 +1,196 @@
+"""Tests for worldmodel/data/episode_files.py: many writers at once, and writing that stops midway."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.data.makers import INFO, assert_holds, files_of, make_episode, make_store
+from worldmodel.data import EpisodeStorage, episode_files
+
+
+def start_python(program: str, root: Path) -> subprocess.Popen:
+    """Run a program that has the makers at hand, and `root`."""
+    header = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom tests.data.makers import *\n"
+        "from worldmodel.data import episode_files\nroot = Path(sys.argv[1])\n"
+    )
+    here = str(Path(__file__).resolve().parents[2])
+    return subprocess.Popen([sys.executable, "-c", header + program, str(root)], env=os.environ | {"PYTHONPATH": here})
+
+
+# Several processes
+
+
+def test_workers_write_different_ids_at_the_same_time(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    assert store.lengths == []
+    program = (
+        "store = EpisodeStorage.open(root)\n"
+        "for episode_id in range({}, 12, 2):\n"
+        "    store.write_pending(make_episode(episode_id + 1, episode_id), episode_id)\n"
+    )
+    workers = [start_python(program.format(first), tmp_path / "toy") for first in (0, 1)]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
+    store.flush()
+    assert_holds(store, range(1, 13))
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
+
+
+def test_one_process_packs_at_a_time(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "toy", (6, 3))
+    store.append(make_episode(8, seed=2))
+    pack = episode_files.append_episodes
+
+    def pack_while_another_tries(*arguments):
+        with open(store.root / "data" / ".lock") as handle, pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        pack(*arguments)
+
+    monkeypatch.setattr(episode_files, "append_episodes", pack_while_another_tries)
+    store.flush()
+    assert_holds(store, (6, 3, 8))
+
+
+def test_opening_while_another_process_packs_misses_nothing(tmp_path, monkeypatch):
+    packer = make_store(tmp_path / "toy", (6, 3))
+    packer.append(make_episode(8, seed=2))
+    packer.append(make_episode(5, seed=3))
+    look = episode_files.scan
+
+    def look_just_too_late(path, info):
+        monkeypatch.setattr(episode_files, "scan", look)
+        packer.flush()
+        return look(path, info)
+
+    monkeypatch.setattr(episode_files, "scan", look_just_too_late)
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (6, 3, 8, 5))
+
+
+def test_flush_leaves_the_half_files_of_running_writers_alone(tmp_path):
+    store = make_store(tmp_path / "toy", (6, 3))
+    half = tmp_path / "toy" / "data" / "pending" / f".episode_000002.hdf5.{os.getpid()}.tmp"
+    half.write_bytes(b"half")
+    store.flush()
+    assert half.exists()
+
+
+# Stops in mid-writing
+
+
+def test_an_error_in_the_with_block_keeps_what_was_appended(tmp_path):
+    with pytest.raises(KeyboardInterrupt), EpisodeStorage.create(tmp_path / "toy", INFO) as store:
+        store.append(make_episode(6, seed=0))
+        raise KeyboardInterrupt
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (6,))
+
+
+def test_a_killed_writer_loses_only_the_episode_in_flight(tmp_path):
+    program = (
+        "store = EpisodeStorage.create(root, INFO)\n"
+        "real = episode_files.write_episode\n"
+        "def write(path, episode, episode_id, info):\n"
+        "    real(path, episode, episode_id, info)\n"
+        "    if episode_id == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "episode_files.write_episode = write\n"
+        "for seed in range(9):\n"
+        "    store.append(make_episode(seed + 1, seed))\n"
+    )
+    assert start_python(program, tmp_path / "toy").wait(60) == -signal.SIGKILL
+    store = EpisodeStorage.open(tmp_path / "toy")
+    assert_holds(store, (1, 2, 3))
+    assert any(name.endswith(".tmp") for name in files_of(tmp_path / "toy"))
+    assert store.append(make_episode(4, seed=3)) == 3
+    store.flush()
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (1, 2, 3, 4))
+    assert files_of(tmp_path / "toy") == [".lock", "main_data.hdf5", "metadata.json"]
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_episodes_only(tmp_path):
+    program = (
+        "store = EpisodeStorage.create(root, INFO)\n"
+        "for seed in range(100000):\n"
+        "    store.append(make_episode(40, seed))\n"
+        "    if seed % 4 == 3:\n"
+        "        store.flush()\n"
+    )
+    process = start_python(program, tmp_path / "toy")
+    metadata = tmp_path / "toy" / "data" / "metadata.json"
+    deadline = time.monotonic() + 120
+    while not (metadata.exists() and json.loads(metadata.read_text())["total_episodes"] >= 12):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    store = EpisodeStorage.open(tmp_path / "toy")
+    assert len(store) >= 12
+    assert_holds(store, [40] * len(store))
+    store.flush()
+    assert_holds(store, [40] * len(store))
+
+
+@pytest.mark.parametrize("step", ["append_episodes", "os.replace", "write_json", "_remove_leftovers"])
+def test_an_interrupted_flush_loses_and_doubles_nothing(tmp_path, monkeypatch, step):
+    store = make_store(tmp_path / "toy", (6, 3))
+    store.append(make_episode(8, seed=2))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    owner = {"os.replace": os, "_remove_leftovers": EpisodeStorage}.get(step, episode_files)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, step.removeprefix("os."), interrupt)
+        store.flush()
+    again = EpisodeStorage.open(tmp_path / "toy")
+    assert_holds(again, (6, 3, 8))
+    assert again.append(make_episode(5, seed=3)) == 3
+    again.flush()
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (6, 3, 8, 5))
+    assert files_of(tmp_path / "toy") == [".lock", "main_data.hdf5", "metadata.json"]
+    assert json.loads((tmp_path / "toy" / "data" / "metadata.json").read_text())["total_steps"] == 22
+
+
+def test_a_packer_that_was_killed_leaves_its_half_file_to_the_next_one(tmp_path):
+    make_store(tmp_path / "toy", (6, 3)).append(make_episode(8, seed=2))
+    program = (
+        "episode_files.append_episodes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "EpisodeStorage.open(root).flush()\n"
+    )
+    assert start_python(program, tmp_path / "toy").wait(60) == -signal.SIGKILL
+    assert any(name.startswith(".main_data") for name in files_of(tmp_path / "toy"))
+    store = EpisodeStorage.open(tmp_path / "toy")
+    assert_holds(store, (6, 3, 8))
+    store.flush()
+    assert files_of(tmp_path / "toy") == [".lock", "main_data.hdf5", "metadata.json"]
+
+
+def test_a_full_disk_leaves_the_last_complete_state(tmp_path):
+    # A limit on the size of files stands in for the full disk.
+    program = (
+        "import resource\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "store = make_store(root, [40] * 3)\n"
+        "store.append(make_episode(40, 3))\n"
+        "size = os.path.getsize(root / 'data' / 'main_data.hdf5')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5000, size + 5000))\n"
+        "for write in (store.flush, lambda: store.append(make_episode(4000, 4))):\n"
+        "    try:\n"
+        "        write()\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "    else:\n"
+        "        sys.exit('no error')\n"
+        "assert_holds(store, [40] * 4)\n"
+    )
+    assert start_python(program, tmp_path / "toy").wait(60) == 0
+    with EpisodeStorage.open(tmp_path / "toy") as store:
+        assert_holds(store, [40] * 4)
+    assert files_of(tmp_path / "toy") == [".lock", "main_data.hdf5", "metadata.json"]

@@ -1,0 +1,161 @@
+"""Commands that show or judge what was made, built as those of making_commands.py are."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from worldmodel.training.making_commands import Fields, Function
+
+
+def make_sample(options: Sequence[str]) -> Function:
+    from worldmodel.training.sample import SampleConfig, sample_videos
+
+    line = shlex.join(["videogen-dream", "sample", *options])
+
+    def run_sample(
+        model: Annotated[str, tyro.conf.Positional],
+        out: Path,
+        data: Path | None = None,
+        frames: Path | None = None,
+        actions: tuple[str, ...] = (),
+        device: str = "auto",
+        config: Annotated[SampleConfig, Fields] = SampleConfig(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Write a grid of sampled videos as OUT (.mp4 or .gif), and how they were made as a .json beside it.
+
+        Args:
+            model: a run folder, a checkpoint folder, a shipped name or a hub id.
+            data: store of play of the same game: real clips to go on from, shown beside the videos.
+            frames: first frames of your own: .npy, .npz, .mp4, .gif, .png, or a folder of pictures.
+            actions: names or numbers, each with *COUNT if it is repeated, such as "turn_right*4 move_forward*8";
+                or a .npy file.
+            device: where the model runs; "auto" takes a GPU if there is one.
+        """
+        samples = sample_videos(
+            model, out, config, data=data, frames=frames, actions=actions or None, device=device, command=line
+        )
+        print(samples.legend)
+
+    return run_sample
+
+
+def make_evaluate_model(_: Sequence[str]) -> Function:
+    from dataclasses import asdict
+
+    from worldmodel.data import EpisodeStorage
+    from worldmodel.model import WorldModel
+    from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model, find_world
+    from worldmodel.training.evaluation_report import write_evaluation
+    from worldmodel.training.plots import check_matplotlib
+
+    def run_evaluate_model(
+        run: Annotated[str, tyro.conf.Positional],
+        data: Path,
+        out: Path = Path("runs/evaluation"),
+        i3d: Path | None = None,
+        device: str = "auto",
+        plots: bool = True,
+        config: Annotated[ModelEvaluation, Fields] = ModelEvaluation(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Measure a world model on the test episodes of a store; OUT gets report.md, report.json and plots.
+
+        Args:
+            run: a run folder, a checkpoint folder, a shipped name or a hub id.
+            data: store of play of the game that the model was learned from.
+            i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
+            device: where the models run; "auto" takes a GPU if there is one.
+            plots: draw PNG files too, which needs matplotlib.
+        """
+        if plots:
+            check_matplotlib()
+        model = WorldModel.from_pretrained(find_world(run), device=device)
+        results = evaluate_model(model, EpisodeStorage.open(data), config, i3d)
+        command = f"videogen-dream evaluate-model {run} --data {data}" + ("" if i3d is None else f" --i3d {i3d}")
+        about = {"command": command, "config": asdict(config)}
+        report = write_evaluation(out, {"run": about} | results, plots)
+        print(report.read_text(encoding="utf-8"))
+        print(f"Everything is in {out}.")
+
+    return run_evaluate_model
+
+
+def run_ablate(
+    table: Annotated[str, tyro.conf.Positional],
+    data: Path,
+    out: Path = Path("runs/ablations"),
+    preset: str = "small",
+    i3d: Path | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Train and measure every variant of a table; OUT/TABLE.md is the table. Goes on after an interruption.
+
+    Args:
+        table: attention, depth, transformer, positions, latents, codes, codebooks, conditions, or all.
+        data: store of play; its test episodes are measured on.
+        preset: "smoke" (seconds each), "small" (minutes each on one CPU core) or "paper" (its own sizes).
+        i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
+        workers: trainings at once, each in a process with its share of the threads.
+    """
+    from worldmodel.training.ablations import ablate
+
+    typed = f"videogen-dream ablate {table} --preset {preset} --data {data} --workers {workers} --seed {seed}"
+    typed += "" if i3d is None else f" --i3d {i3d}"
+    pages = ablate(table, data, out, preset, i3d=i3d, workers=workers, seed=seed, device=device, command=typed)
+    print("\n".join(pages.values()))
+    print(f"Everything is in {out}.")
+
+
+def run_evaluate(
+    agent: Annotated[Path, tyro.conf.Positional],
+    env: str,
+    episodes: int = 30,
+    seed: int = 10_000,
+    world: str | None = None,
+    horizon: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Mean return with its 95 % interval, beside random play on the same seeds.
+
+    Args:
+        agent: folder of a saved agent.
+        env: id of a real game, which the agent sees as it saw its training, through its world's tokenizer; or
+            of a dream, which it sees as it is.
+        world: name or folder of the agent's world, if that has moved since; of a dream, the world to dream of
+            in place of the one shipped for the id.
+        horizon: steps of a dream's episode; a dream needs it, a real game has its own end.
+        out: also write the numbers to this JSON file.
+    """
+    from dataclasses import asdict
+
+    from worldmodel.agents.evaluate import compare_with_random, is_dream
+    from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.files import write_json
+
+    player = load_agent(agent)
+    if is_dream(env):
+        if horizon is None:
+            raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
+        options: dict[str, Any] = {"obs": "latent" if player.meta.view == "latent" else "rgb", "horizon": horizon}
+        options |= {} if world is None else {"model": world}
+    elif horizon is not None:
+        raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
+    else:
+        options = {"view": player.view(world)}
+    result = compare_with_random(player, env, episodes, seed, **options)
+    gain, half_width = result.gain
+    print(f"agent:  {result.agent}\nrandom: {result.random}\ngain:   {gain:.1f} ± {half_width:.1f}")
+    if out is not None:
+        write_json(out, {"agent": asdict(result.agent), "random": asdict(result.random)})
+
+
+JUDGING: dict[str, Callable[[Sequence[str]], Function]] = {
+    "sample": make_sample,
+    "evaluate-model": make_evaluate_model,
+    "ablate": lambda _: run_ablate,
+    "evaluate": lambda _: run_evaluate,
+}

@@ -1,0 +1,179 @@
+"""Commands that make something: play, models, agents. tyro turns a function's arguments into its options.
+
+A function that is given a config is made when its command is asked for (`MAKING`), so that no command waits for what
+another one imports.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+Function = Callable[..., Any]
+Fields = tyro.conf.arg(name="")  # the argument's fields are options by their own names
+
+
+def make_demo(_: Sequence[str]) -> Function:
+    from worldmodel.training.demo import DemoConfig, demo
+
+    def run_demo(
+        out: Path = Path("runs/demo"),
+        fresh: bool = False,
+        config: Annotated[DemoConfig, Fields] = DemoConfig(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Run the whole path; goes on where an earlier run stopped. --fresh deletes the run folder first."""
+        demo(out, config, fresh=fresh)
+
+    return run_demo
+
+
+def run_collect(
+    env: str,
+    out: Path,
+    episodes: int | None = None,
+    steps: int | None = None,
+    policy: str = "sticky",
+    epsilon: float = 0.0,
+    workers: int = 2,
+    seed: int = 0,
+    env_kwargs: tuple[str, ...] = (),
+) -> None:
+    """Record whole episodes until there are --episodes or --steps.
+
+    Args:
+        env: a real game's id, such as VideoGenReal-Doom.
+        out: folder of the store; an earlier collection there goes on.
+        policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
+        epsilon: share of the agent's actions that are replaced at random.
+        env_kwargs: options of the env as NAME=VALUE, such as reward=health frame_skip=8.
+    """
+    from worldmodel.training.collect import collect
+    from worldmodel.training.env_options import parse_options
+
+    collect(
+        env,
+        out,
+        episodes=episodes,
+        steps=steps,
+        policy=policy,
+        epsilon=epsilon,
+        workers=workers,
+        seed=seed,
+        env_kwargs=parse_options(env_kwargs),
+    )
+
+
+def make_train_policy(_: Sequence[str]) -> Function:
+    from worldmodel.agents.sb3 import train_policy
+    from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig
+
+    def run_train_policy(env: str, out: Path, config: Annotated[AgentConfig, Fields] = REAL_GAME) -> None:
+        """Train PPO on the real game `env`; the agent is saved in OUT/agent. It is not resumed."""
+        print(train_policy(env, config.steps, out, config=config))
+
+    return run_train_policy
+
+
+def make_train_tokenizer(options: Sequence[str]) -> Function:
+    from worldmodel.tokenizer.presets import PRESETS
+    from worldmodel.training.launch import Launcher, launch
+    from worldmodel.training.presets import asked_preset, tokenizer_training
+    from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
+
+    usual = tokenizer_training(asked_preset(options))
+
+    def run_train_tokenizer(
+        data: Path,
+        out: Path = Path("runs/tokenizer"),
+        launcher: Launcher = "local",
+        num_workers: int = 1,
+        device: str = "auto",
+        preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS))] = None,
+        config: Annotated[TokenizerTraining, Fields] = usual,
+    ) -> None:
+        """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption.
+
+        Args:
+            launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
+            num_workers: of Ray.
+            preset: a model that has a name; the options below change single fields of it.
+        """
+        train = partial(train_tokenizer, data.resolve(), out.resolve(), config, device=device)
+        _print_scores(launch(train, out.resolve(), launcher, num_workers))
+
+    return run_train_tokenizer
+
+
+def make_train_dynamics(options: Sequence[str]) -> Function:
+    from worldmodel.dynamics.presets import PRESETS
+    from worldmodel.training.launch import Launcher, launch
+    from worldmodel.training.presets import asked_preset, dynamics_training
+    from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+
+    usual = dynamics_training(asked_preset(options))
+
+    def run_train_dynamics(
+        data: Path,
+        tokenizer: Path,
+        out: Path = Path("runs/dynamics"),
+        launcher: Launcher = "local",
+        num_workers: int = 1,
+        device: str = "auto",
+        preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS))] = None,
+        config: Annotated[DynamicsTraining, Fields] = usual,
+    ) -> None:
+        """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models.
+
+        Args:
+            launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
+            num_workers: of Ray.
+            preset: a model that has a name; the options below change single fields of it.
+        """
+        train = partial(train_dynamics, data.resolve(), tokenizer.resolve(), out.resolve(), config, device=device)
+        _print_scores(launch(train, out.resolve(), launcher, num_workers))
+
+    return run_train_dynamics
+
+
+def _print_scores(scores: dict[str, float]) -> None:
+    for name, value in scores.items():
+        print(f"{name:24} {value:.4f}")
+
+
+def make_train_agent(_: Sequence[str]) -> Function:
+    from worldmodel.training.train_agent import DreamTraining, train_agent
+
+    def run_train_agent(
+        world: str,
+        out: Path = Path("runs/agent"),
+        device: str = "auto",
+        config: Annotated[DreamTraining, Fields] = DreamTraining(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Train in the dream of `world`: a shipped name, a folder or a hub id. The agent is saved in OUT/agent.
+
+        An interrupted training does not go on: start again with another --out.
+        """
+        print(train_agent(world, out, config, device=device))
+
+    return run_train_agent
+
+
+def run_fetch_battle2(target: Path | None = None) -> None:
+    """Fetch battle2.wad, check its hash, and keep it where the env finds it (or in `target`)."""
+    from worldmodel.envs.battle2 import fetch_battle2
+
+    print(fetch_battle2(target))
+
+
+# Each gives a command's function when it is handed the options that were typed.
+MAKING: dict[str, Callable[[Sequence[str]], Function]] = {
+    "demo": make_demo,
+    "collect": lambda _: run_collect,
+    "train-policy": make_train_policy,
+    "train-tokenizer": make_train_tokenizer,
+    "train-dynamics": make_train_dynamics,
+    "train-agent": make_train_agent,
+    "fetch-battle2": lambda _: run_fetch_battle2,
+}
