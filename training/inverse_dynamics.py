@@ -16,6 +16,7 @@ from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.progress import progress
 from worldmodel.shapes import frames_to_model
 from worldmodel.training.metrics import r_squared
+from worldmodel.training.train_tokenizer import pixel_statistics
 
 _CHUNK = 256  # transitions that pass through at once
 
@@ -42,9 +43,14 @@ class InverseDynamicsConfig:
 class InverseDynamics(nn.Module):
     """Action of a transition from all frames of the step before and the step after."""
 
+    center: Tensor  # () mean of the data's pixels in [-0.5, 0.5]
+    spread: Tensor  # () their standard deviation: dark games have little contrast, and would be learned slowly
+
     def __init__(self, config: InverseDynamicsConfig, info: StoreInfo) -> None:
         super().__init__()
         self.action = info.action
+        self.register_buffer("center", torch.tensor(0.0))
+        self.register_buffer("spread", torch.tensor(1.0))
         width = config.channels
         self.body = nn.Sequential(
             nn.Conv2d(2 * info.frames_per_step * info.channels, width, 5, stride=2, padding=2),
@@ -66,7 +72,8 @@ class InverseDynamics(nn.Module):
 
     def features(self, pairs: Tensor) -> Tensor:
         """(N, 2F, H, W, C) uint8 -> (N, E) float32."""
-        return self.body(frames_to_model(pairs).flatten(1, 2).contiguous())
+        x = (frames_to_model(pairs).flatten(1, 2).contiguous() - self.center) / self.spread
+        return self.body(x)
 
 
 def transitions(frames: Tensor) -> Tensor:
@@ -83,6 +90,9 @@ def train_inverse_dynamics(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = InverseDynamics(config, store.info).to(device)
+    mean, variance = pixel_statistics(store)
+    model.center.fill_(sum(mean) / len(mean) - 0.5)
+    model.spread.fill_(max(variance, 1e-6) ** 0.5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps + 1)
     loss_of = F.cross_entropy if store.info.action.kind == "discrete" else F.mse_loss
