@@ -75,27 +75,28 @@ def draw(
     """
     if temperature < 0:
         raise ValueError(f"temperature must be at least 0, got {temperature}")
-    logs = logits.float().log_softmax(-1)
-    probabilities = logs.exp()
-    entropy = -(probabilities * logs).sum(-1)
+    shifted = logits.float()
+    shifted = shifted - shifted.amax(-1, keepdim=True)
+    weights = shifted.exp()  # probabilities times their total: one table fewer to write
+    total = weights.sum(-1)
+    entropy = total.log() - torch.linalg.vecdot(weights, shifted) / total
     if temperature == 0 or top_k == 1:
-        codes = logs.argmax(-1)
+        codes = shifted.argmax(-1)
     else:
-        if temperature != 1.0:
-            probabilities = (logs / temperature).softmax(-1)
+        drawn_by = weights if temperature == 1.0 else (shifted / temperature).exp()
         if top_k is not None or top_p is not None:
-            probabilities = _likeliest(probabilities, top_k, top_p)
-        mass = probabilities.cumsum(-1)
+            drawn_by = _likeliest(drawn_by, top_k, top_p)
+        mass = drawn_by.cumsum(-1)
         codes = torch.searchsorted(mass, (noise * mass[..., -1])[..., None], right=True).squeeze(-1)
         codes = codes.clamp_(max=logits.shape[-1] - 1)
-    return Draw(codes, -logs.gather(-1, codes[..., None]).squeeze(-1), entropy)
+    return Draw(codes, total.log() - shifted.gather(-1, codes[..., None]).squeeze(-1), entropy)
 
 
-def _likeliest(probabilities: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
-    """Probabilities (..., V) with zeros for all but the likeliest codes; not normalised again."""
-    count = min(top_k or probabilities.shape[-1], probabilities.shape[-1])
-    values, codes = probabilities.topk(count, dim=-1)
+def _likeliest(weights: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Weights (..., V), probabilities but for their total, with zeros for all but the likeliest codes."""
+    count = min(top_k or weights.shape[-1], weights.shape[-1])
+    values, codes = weights.topk(count, dim=-1)
     if top_p is not None:  # a code stays if those before it do not reach top_p yet
         before = values.cumsum(-1) - values
         values = values.masked_fill(before >= top_p * values.sum(-1, keepdim=True), 0.0)
-    return torch.zeros_like(probabilities).scatter_(-1, codes, values)
+    return torch.zeros_like(weights).scatter_(-1, codes, values)
