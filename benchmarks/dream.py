@@ -54,10 +54,11 @@ def steps_per_second(envs: DreamVectorEnv, seconds: float) -> float:
     return steps * envs.num_envs / (time.perf_counter() - start)
 
 
-def flops_per_step(envs: DreamVectorEnv) -> float:
-    """Multiplications and additions of one row's step, the observation included."""
+def flops_per_step(envs: DreamVectorEnv, horizon: int) -> float:
+    """Multiplications and additions of one row's step, mean over a horizon: observation and resets included."""
     envs.reset(seed=0)
-    return flops_of(lambda: envs.step(np.zeros(envs.num_envs, np.int64))) / envs.num_envs
+    actions = np.zeros(envs.num_envs, np.int64)
+    return flops_of(lambda: [envs.step(actions) for _ in range(horizon)]) / (horizon * envs.num_envs)
 
 
 def main(args: Args) -> None:
@@ -70,7 +71,7 @@ def main(args: Args) -> None:
     for obs in args.obs:
         for batch in args.batches:
             envs = DreamVectorEnv(batch, world, obs, horizon=args.horizon)
-            flops, rate = flops_per_step(envs), steps_per_second(envs, args.seconds)
+            flops, rate = flops_per_step(envs, args.horizon), steps_per_second(envs, args.seconds)
             share = flops * rate / rates[dtype]
             print(
                 f"| {obs} | {batch} | {rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {share:.0%} |",
