@@ -4,6 +4,8 @@ Letters: B segments, N steps of an episode, T steps of a segment or clip, K clip
 h w latent grid, M slices.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ def usual_segment_steps(model: GPTConfig, tokenizer: VQVAEConfig) -> int:
     return min(16, model.max_steps - model.lead) if model.limited else 16
 
 
-class Segments:
+class Segments(ABC):
     """What belongs to the steps of one split, episode after episode; the kinds of codes are its subclasses.
 
     Rare rewards are those of at least half the largest size seen, where they make up less than a tenth of all steps.
@@ -51,13 +53,13 @@ class Segments:
         rare = (size >= 0.5 * size.max()) & (size > 0)
         self.events = rare.nonzero().flatten().numpy() if 0 < rare.float().mean() < 0.1 else np.array([], np.int64)
 
+    @abstractmethod
     def batch(self, size: int, steps: int, rng: np.random.Generator, event_share: float = 0.0) -> CodeBatch:
         """Segments of `steps` steps, uniform over all that there are, a share of them around a rare reward."""
-        raise NotImplementedError
 
+    @abstractmethod
     def every_step(self, steps: int) -> CodeBatch:
         """Segments of `steps` steps in which each step that a segment can hold counts once."""
-        raise NotImplementedError
 
     def _along(self, episode: np.ndarray, start: np.ndarray, steps: int) -> tuple[Tensor, Tensor]:
         """Rows of a segment's steps (B, T+1), the last one repeated where an episode is shorter; the mask (B, T)."""
