@@ -1,7 +1,7 @@
 """Attention as plain matrix products, where a processor runs them faster than torch's own kernel.
 
 Whole sequences are taken in chunks of queries: each multiplies only the keys that its queries may see, and keeps its
-weights for the backward pass (docs/performance.md § Attention).
+weights for the backward pass (docs/performance.md § What a processor spends its time on).
 
 Letters: B batch, H heads, L tokens, n queries, N keys, K features of one head.
 """
