@@ -109,6 +109,17 @@ _SMALL = replace(_TINY, layers=4, width=96, heads=4, frame_encoder=FrameEncoderC
 _PAPER = replace(
     _TINY, layers=16, width=576, heads=4, dropout=0.2, condition_width=32, frame_encoder=FrameEncoderConfig()
 )
+_PAPER_LOOP = LoopConfig(
+    steps=100_000,
+    batch_size=32,
+    learning_rate=7e-4,
+    final_share=1.0,
+    warmup=0,
+    weight_decay=0.0,
+    beta2=0.999,
+    evaluate_every=5_000,
+    save_every=5_000,
+)
 PRESETS: dict[str, Scale] = {
     "smoke": Scale(
         coarser=2,
@@ -155,28 +166,8 @@ PRESETS: dict[str, Scale] = {
         prior=_PAPER,
         depths=(2, 4, 8, 16),
         latents=tuple(row for row in PAPER["latents"] if row != "1x64x64"),  # a single step is no sequence
-        tokenizer_loop=LoopConfig(
-            steps=100_000,
-            batch_size=32,
-            learning_rate=7e-4,
-            final_share=1.0,
-            warmup=0,
-            weight_decay=0.0,
-            beta2=0.999,
-            evaluate_every=5_000,
-            save_every=5_000,
-        ),
-        prior_loop=LoopConfig(
-            steps=150_000,
-            batch_size=32,
-            learning_rate=3e-4,
-            final_share=0.0,
-            warmup=0,
-            weight_decay=0.0,
-            beta2=0.999,
-            evaluate_every=5_000,
-            save_every=5_000,
-        ),
+        tokenizer_loop=_PAPER_LOOP,
+        prior_loop=replace(_PAPER_LOOP, steps=150_000, learning_rate=3e-4, final_share=0.0),
         muon=False,
         clip_stride=1,
     ),
