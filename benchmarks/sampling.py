@@ -68,7 +68,7 @@ class Sampler:
     def begin(self, codes: Tensor) -> KVCache:
         """The cache after given steps."""
         inputs = codes.shape[1] - 1 + self.gpt.config.lead
-        return self.gpt.burn_in(self.lookup(codes), self.gpt.condition(self.rows, inputs))
+        return self.gpt.burn_in(self.lookup(codes), self.gpt.condition(self.rows, inputs))[0]
 
     def clip(self) -> None:
         """Block order: a whole clip from nothing."""

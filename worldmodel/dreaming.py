@@ -34,6 +34,7 @@ class StepOut:
     signals: Tensor  # (B, G) float32, running values after the step
     nll: Tensor  # (B,) nats per step: how unlikely the model found the step it drew
     entropy: Tensor  # (B,) nats per step: how unsure it was
+    outputs: Tensor = field(repr=False)  # (B, S, D) of the dynamics, which predicted the step
     _tokenizer: VQVAE = field(repr=False)
     _frames: Tensor | None = field(default=None, repr=False)
 
@@ -48,6 +49,17 @@ class StepOut:
     def latents(self) -> Tensor:
         """The code vectors (B, h, w, E) float32."""
         return self._tokenizer.code_vectors(self.codes)
+
+
+class Branches(NamedTuple):
+    """N futures of each of B rows; entry h follows action h."""
+
+    rewards: Tensor  # (B, N, H) float32
+    terminated: Tensor  # (B, N, H) bool
+    termination_probability: Tensor  # (B, N, H) float32
+    signals: Tensor  # (B, N, H, G) float32, running values
+    nll: Tensor  # (B, N, H) nats per step
+    codes: Tensor  # (B, N, H, h, w, M) int64
 
 
 class Rollout(NamedTuple):
@@ -126,15 +138,16 @@ def start(
     if signals.shape != (rows, num_signals):
         raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
     seeds = check_seeds(seeds, rows, wm.device)
-    cache, extras = _burn_in(wm, codes, actions, clock, frames)
+    cache, outputs, extras = _burn_in(wm, codes, actions, clock, frames)
     counter = torch.zeros(rows, dtype=torch.int64, device=wm.device)
-    return DreamState(cache, codes[:, -1].clone(), signals.clone(), seeds.clone(), counter, cache.clock, extras)
+    last = codes[:, -1].clone()
+    return DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras)
 
 
 def _burn_in(
     wm: "WorldModel", codes: Tensor, actions: Tensor, clock: int | None, frames: Tensor | None = None
-) -> tuple[KVCache, dict[str, Tensor]]:
-    """Cache and extras of a dream that goes on from codes (B, T, h, w, M), actions (B, T-1, …) between them."""
+) -> tuple[KVCache, Tensor, dict[str, Tensor]]:
+    """Cache, outputs and extras of a dream that goes on from codes (B, T, h, w, M), actions (B, T-1, …) between them."""
     dynamics, config = wm.dynamics, wm.config.dynamics
     if config.action_condition == "clip":
         raise ValueError("a model of whole clips needs all actions at once: use sample(actions=…)")
@@ -154,7 +167,8 @@ def _burn_in(
         assert vector is not None
         extras["frames"] = vector
     condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
-    return dynamics.burn_in(wm.tokenizer.code_vectors(codes.flatten(2, 3)), condition, clock), extras
+    cache, outputs = dynamics.burn_in(wm.tokenizer.code_vectors(codes.flatten(2, 3)), condition, clock)
+    return cache, outputs.to(wm.dynamics.start_token.dtype), extras
 
 
 def _renew(wm: "WorldModel", state: DreamState) -> None:
@@ -162,15 +176,28 @@ def _renew(wm: "WorldModel", state: DreamState) -> None:
     rows = (state.cache.lengths >= wm.config.dynamics.max_steps).nonzero().flatten()
     if len(rows):
         full = state.select(rows)
-        full.cache, full.extras = _burn_in(wm, full.extras["codes"], full.extras["actions"], state.clock)
+        full.cache, _, extras = _burn_in(wm, full.extras["codes"], full.extras["actions"], state.clock)
+        full.extras |= extras
         state.put(rows, full)
 
 
 def step(
-    wm: "WorldModel", state: DreamState, action: Tensor | np.ndarray, temperature: float
+    wm: "WorldModel",
+    state: DreamState,
+    action: Tensor | np.ndarray,
+    temperature: float,
+    given: Tensor | np.ndarray | None = None,
 ) -> tuple[DreamState, StepOut]:
-    """One more step of every row, in the memory of `state`."""
+    """One more step of every row, in the memory of `state`; with `given` codes, the one that came."""
     state.check_fresh()
+    if given is not None:
+        given = torch.as_tensor(given, device=wm.device)
+        if given.shape != state.codes.shape or given.is_floating_point():
+            raise ValueError(
+                f"codes must be whole numbers of shape {tuple(state.codes.shape)}, got {given.dtype} "
+                f"{tuple(given.shape)}"
+            )
+        given = given.flatten(1, 2)
     action = check_actions(wm, action, (len(state),))
     if wm.config.dynamics.limited:
         _renew(wm, state)
@@ -178,7 +205,7 @@ def step(
     condition = wm.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
     options = Sampling(temperature=temperature)
     drawn, outputs = wm.dynamics.step(
-        state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.code_vectors, options
+        state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.code_vectors, options, given
     )
     codes = drawn.codes.view_as(state.codes)
     heads = wm.heads(wm.head_inputs(outputs, codes), state.signals)
@@ -192,6 +219,7 @@ def step(
         signals=signals,
         nll=drawn.nll.sum(-1),
         entropy=drawn.entropy.sum(-1),
+        outputs=outputs,
         _tokenizer=wm.tokenizer,
     )
     extras = dict(state.extras)
@@ -199,7 +227,47 @@ def step(
         half = wm.config.dynamics.half
         extras["codes"] = _last(torch.cat((extras["codes"], codes[:, None]), dim=1), half)
         extras["actions"] = _last(torch.cat((extras["actions"], action[:, None]), dim=1), half - 1)
-    return DreamState(state.cache, codes, signals, state.seeds, state.counter + 1, state.cache.clock, extras), out
+    next_state = DreamState(
+        state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras
+    )
+    return next_state, out
+
+
+def branch(
+    wm: "WorldModel",
+    state: DreamState,
+    actions: Tensor | np.ndarray,
+    temperature: float,
+    seeds: Tensor | np.ndarray | Sequence[Sequence[int]] | None,
+) -> Branches:
+    """N futures of every row of `state`, which stays as it is."""
+    actions = torch.as_tensor(actions)
+    lead = actions.shape[1:3]
+    if actions.ndim < 3 or not all(lead):
+        raise ValueError(
+            f"actions must be ({len(state)}, N, H, …), for N futures of H steps of each row, got {tuple(actions.shape)}"
+        )
+    actions = check_actions(wm, actions, (len(state), *lead))
+    futures, steps = lead
+    own = branch_seeds(state.seeds, futures) if seeds is None else torch.as_tensor(seeds, device=wm.device)
+    if own.shape != (len(state), futures):
+        raise ValueError(f"seeds must be ({len(state)}, {futures}), one for each future, got {tuple(own.shape)}")
+    running = state.repeat(futures).reseed(own.flatten())
+    outs = []
+    for action in actions.flatten(0, 1).unbind(1):
+        running, out = step(wm, running, action, temperature)
+        outs.append(out)
+    return Branches(
+        *(
+            torch.stack([getattr(out, name) for out in outs], dim=1).unflatten(0, (len(state), futures))
+            for name in ("reward", "terminated", "termination_probability", "signals", "nll", "codes")
+        )
+    )
+
+
+def branch_seeds(seeds: Tensor, futures: int) -> Tensor:
+    """Seeds of N futures of rows with seeds (B,): (B, N) int64; the first keeps the row's own."""
+    return seeds[:, None] ^ (torch.arange(futures, device=seeds.device) * 0x9E3779B1)
 
 
 def imagine(

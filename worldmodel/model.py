@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from worldmodel import checkpoint, dreaming, videos
 from worldmodel.batches import CodeBatch, DynamicsLoss, Starts
 from worldmodel.data import ActionSpec
-from worldmodel.dreaming import Rollout, StepOut
+from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.dynamics.refine import random_known
 from worldmodel.layers.precision import cast_products, fast_dtype
@@ -228,6 +228,47 @@ class WorldModel(nn.Module):
             temperature: of the codes' distribution; 0 takes the likeliest.
         """
         return dreaming.step(self, state, action, temperature)
+
+    @torch.inference_mode()
+    def observe(
+        self, state: DreamState, action: Tensor | np.ndarray, codes: Tensor | np.ndarray
+    ) -> tuple[DreamState, StepOut]:
+        """Follow play: as `step`, but the step is one that came and not one that is drawn.
+
+        The `nll` of what it returns tells how much the model was surprised, its reward and signals what the heads read.
+
+        Args:
+            codes: (B, h, w, M) of the step that came, as `tokenizer.encode` gives them.
+        """
+        return dreaming.step(self, state, action, 1.0, codes)
+
+    @torch.inference_mode()
+    def branch(
+        self,
+        state: DreamState,
+        actions: Tensor | np.ndarray,
+        temperature: float = 1.0,
+        seeds: Tensor | np.ndarray | Sequence[Sequence[int]] | None = None,
+    ) -> Branches:
+        """Dream N futures of every row side by side, in one batch of B*N; `state` stays as it is.
+
+        Futures go on beyond a dreamt end: what follows the first `terminated` does not count.
+
+        Args:
+            actions: (B, N, H) or (B, N, H, A).
+            seeds: (B, N) int64; None: the first future of a row is the one that `step` would dream, the others are
+                drawn from seeds made of the row's and their own number.
+        """
+        return dreaming.branch(self, state, actions, temperature, seeds)
+
+    @torch.inference_mode()
+    def features(self, state: DreamState) -> Tensor:
+        """What the model knows of the last step, (B, h, w, D+E) float32: the dynamics' outputs beside the code vectors.
+
+        The outputs sum up all that came before the step and the action that led to it. Policies that read them need no
+        memory of their own.
+        """
+        return self.head_inputs(state.outputs, state.codes).float().unflatten(1, state.codes.shape[1:3])
 
     @torch.inference_mode()
     def imagine(

@@ -33,7 +33,7 @@ def test_cached_steps_equal_the_uncached_forward(kind):
     clip = gpt.config.action_condition == "clip"
     for given in (0, 5) if lead else (1, 5):
         known = actions if clip else actions[:, : max(given - 1, 0)]
-        cache = gpt.burn_in(lookup(codes[:, :given]), gpt.condition(B, given - 1 + lead, known, vector))
+        cache, _ = gpt.burn_in(lookup(codes[:, :given]), gpt.condition(B, given - 1 + lead, known, vector))
         for step in range(given, T + 1):
             led = actions if clip else actions[:, max(step - 1, 0) : step]
             condition = gpt.condition(B, 1, led, vector)

@@ -50,20 +50,22 @@ class CodeHead(nn.Module):
         ]
         return torch.stack(losses).mean(0).view(codes.shape[:-1])
 
-    def sample(self, outputs: Tensor, noise: Tensor, options: Sampling) -> Draw:
+    def sample(self, outputs: Tensor, noise: Tensor, options: Sampling, given: Tensor | None = None) -> Draw:
         """Codes (B, ..., M), with nll and entropy (B, ...) summed over slices; noise (B, ..., M).
 
-        With guidance the outputs have 2B rows, those without conditions below those with them.
+        With guidance the outputs have 2B rows, those without conditions below those with them. Nothing is drawn if the
+        codes are given.
         """
         codes = torch.zeros(noise.shape, dtype=torch.int64, device=noise.device)
         nll, entropy = torch.zeros_like(noise[..., 0]), torch.zeros_like(noise[..., 0])
         for m in range(noise.shape[-1]):
             if options.guided:
-                given, free = self.logits(outputs, torch.cat((codes, codes)), m).float().chunk(2)
-                logits = free + options.guidance * (given - free)
+                told, free = self.logits(outputs, torch.cat((codes, codes)), m).float().chunk(2)
+                logits = free + options.guidance * (told - free)
             else:
                 logits = self.logits(outputs, codes, m)
-            drawn = draw(logits, noise[..., m], options.temperature, options.top_k, options.top_p)
+            came = None if given is None else given[..., m]
+            drawn = draw(logits, noise[..., m], options.temperature, options.top_k, options.top_p, came)
             codes[..., m] = drawn.codes
             nll, entropy = nll + drawn.nll, entropy + drawn.entropy
         return Draw(codes, nll, entropy)

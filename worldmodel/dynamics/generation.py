@@ -109,7 +109,7 @@ def generate(
         if cache is None or full:
             condition = teller.tell(now - begin - 1 + config.lead, begin, begin, now - 1)
             vectors = tokenizer.code_vectors(codes[:, begin:])
-            cache = gpt.burn_in(vectors.repeat(times, 1, 1, 1), condition)
+            cache, _ = gpt.burn_in(vectors.repeat(times, 1, 1, 1), condition)
         last = codes[:, -1] if now else codes.new_zeros(rows, tokens, slices)
         noise = uniforms(seeds, torch.full_like(seeds, counter + now - given), gpt.noise_per_step)
         condition = teller.tell(1, begin, now - 1, now)

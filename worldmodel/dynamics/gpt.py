@@ -34,13 +34,15 @@ class _StepInputs(NamedTuple):
 class GPT(CodeTransformer):
     """The dynamics: `forward` for whole sequences, `burn_in` and `step` for dreams."""
 
-    def burn_in(self, vectors: Tensor, condition: Condition, clock: int | None = None) -> KVCache:
+    def burn_in(self, vectors: Tensor, condition: Condition, clock: int | None = None) -> tuple[KVCache, Tensor]:
         """Fill a cache from given steps, so that `step` can go on from the last of them.
 
         Args:
             vectors: (B, T, S, E) code vectors of T steps; none of them with a learned start only.
             condition: of the T-1+lead inputs that these steps make.
             clock: time of the next step to be processed; rows of one batch must share it. Default: as if from step 0.
+
+        Returns the cache, and the outputs (B, S, D) that predict the last given step: zeros if nothing came before it.
         """
         config = self.config
         rows = len(vectors)
@@ -52,8 +54,10 @@ class GPT(CodeTransformer):
             shape = (rows, config.heads, 0, self.tokens_per_step, config.width // config.heads)
             empty = vectors.new_zeros(shape, dtype=self.token_in.weight.dtype)
             pairs = [(empty, empty)] * (config.layers * attention_parts(config))
+            last = vectors.new_zeros(rows, self.tokens_per_step, config.width)
         else:
-            _, pairs = self._run(self._inputs(vectors), condition, first=clock - steps, keep=True)
+            outputs, pairs = self._run(self._inputs(vectors), condition, first=clock - steps, keep=True)
+            last = outputs[:, -1]
         kept = min(steps, config.window)
         slots = torch.arange(clock - kept, clock, device=vectors.device) % config.window
 
@@ -62,7 +66,7 @@ class GPT(CodeTransformer):
             return filled.new_zeros(shape).index_copy_(2, slots, filled[:, :, steps - kept :])
 
         lengths = torch.full((rows,), kept, dtype=torch.int64, device=vectors.device)
-        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, clock, kept)
+        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, clock, kept), last
 
     def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
         """What all tokens of the step at the cache's clock share."""
@@ -95,6 +99,7 @@ class GPT(CodeTransformer):
         noise: Tensor,
         lookup: Callable[[Tensor], Tensor],
         options: Sampling | None = None,
+        given: Tensor | None = None,
     ) -> tuple[Draw, Tensor]:
         """Draw the next step and move the cache on, in place.
 
@@ -104,6 +109,7 @@ class GPT(CodeTransformer):
             noise: (B, noise_per_step) float32 in [0, 1).
             lookup: code vectors (…, E) of codes (…, M).
             options: with guidance, codes, condition and cache have 2B rows: those without conditions come second.
+            given: (B, S, M) the step that came, if nothing is to be drawn; the draw then tells how likely it was.
 
         Returns the drawn codes (B, S, M) with nll and entropy (B, S), and the outputs (B, S, D) for the heads.
         """
@@ -116,13 +122,15 @@ class GPT(CodeTransformer):
             return content if fresh is None else torch.where(fresh, self.start_token, content)
 
         if self.config.order == "block":
-            drawn, outputs = self._draw_step(content_of(codes), shared, cache, noise, lookup, options)
+            drawn, outputs = self._draw_step(content_of(codes), shared, cache, noise, lookup, options, given)
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             previous, parts, all_outputs = codes[:, -1:], [], []
             for place in range(self.tokens_per_step):
-                output = self._advance(content_of(previous), shared, cache, slice(place, place + 1))
-                part = self.code_head.sample(output, noise[:, place : place + 1], options)
+                one = slice(place, place + 1)
+                output = self._advance(content_of(previous), shared, cache, one)
+                came = None if given is None else given[:, one]
+                part = self.code_head.sample(output, noise[:, one], options, came)
                 previous, fresh = part.codes.repeat(2 if options.guided else 1, 1, 1), None
                 parts.append(part)
                 all_outputs.append(output)
@@ -139,6 +147,7 @@ class GPT(CodeTransformer):
         noise: Tensor,
         lookup: Callable[[Tensor], Tensor],
         options: Sampling,
+        given: Tensor | None,
     ) -> tuple[Draw, Tensor]:
         """Draw a whole step, in block order, from its input (B, S, D): at once or, with refine, group by group."""
         everything = slice(0, self.tokens_per_step)
@@ -146,14 +155,14 @@ class GPT(CodeTransformer):
         of_codes, of_groups = noise[:, :count].unflatten(1, (self.tokens_per_step, -1)), noise[:, count:]
         if self.hints is None:
             outputs = self._advance(content, shared, cache, everything)
-            return self.code_head.sample(outputs, of_codes, options), outputs
+            return self.code_head.sample(outputs, of_codes, options, given), outputs
         groups = draw_groups(of_groups, self.config.refine + 1)
         times = 2 if options.guided else 1
         drawn = Draw(torch.zeros_like(of_codes, dtype=torch.int64), *torch.zeros_like(of_groups).expand(2, -1, -1))
         for now in range(self.config.refine + 1):
             told = self.hints(lookup(drawn.codes), groups < now).repeat(times, 1, 1)
             outputs = self._advance(content + told, shared, cache, everything)
-            new = self.code_head.sample(outputs, of_codes, options)
+            new = self.code_head.sample(outputs, of_codes, options, given)
             mine = groups == now
             drawn = Draw(
                 torch.where(mine[..., None], new.codes, drawn.codes),

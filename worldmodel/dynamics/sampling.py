@@ -63,7 +63,12 @@ class Draw(NamedTuple):
 
 
 def draw(
-    logits: Tensor, noise: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    logits: Tensor,
+    noise: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    given: Tensor | None = None,
 ) -> Draw:
     """Draw one code from each distribution.
 
@@ -72,6 +77,7 @@ def draw(
         noise: (...) float32 in [0, 1).
         temperature: divides the logits; 0 takes the likeliest code.
         top_k, top_p: as in `Sampling`; both work on the distribution at this temperature.
+        given: (...) int64, the codes that came, if nothing is to be drawn.
     """
     if temperature < 0:
         raise ValueError(f"temperature must be at least 0, got {temperature}")
@@ -80,7 +86,9 @@ def draw(
     weights = shifted.exp()  # probabilities times their total: one table fewer to write
     total = weights.sum(-1)
     entropy = total.log() - torch.linalg.vecdot(weights, shifted) / total
-    if temperature == 0 or top_k == 1:
+    if given is not None:
+        codes = given
+    elif temperature == 0 or top_k == 1:
         codes = shifted.argmax(-1)
     else:
         drawn_by = weights if temperature == 1.0 else (shifted / temperature).exp()

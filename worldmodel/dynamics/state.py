@@ -1,6 +1,7 @@
 """The state of a batch of dreams: a dataclass of tensors that the caller holds.
 
-Letters: B rows, h w latent grid, M slices, G signals, R features of the given frames, N steps of half a context.
+Letters: B rows, h w latent grid, S = h*w tokens, M slices, D width of the dynamics, G signals, R features of the given
+frames, N steps of half a context.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from worldmodel.files import atomic_write
 from worldmodel.layers.attention import KVCache
 
 
+_FIELDS = ("codes", "outputs", "signals", "seeds", "counter")  # the tensors outside the cache, in their order
+
+
 @dataclass
 class DreamState:
     """Everything that decides a dream's future, given the model and the actions.
@@ -23,12 +27,14 @@ class DreamState:
 
     cache: KVCache
     codes: Tensor  # (B, h, w, M) int64, the last step
+    outputs: Tensor  # (B, S, D) the dynamics' outputs that predicted it; zeros if nothing came before it
     signals: Tensor  # (B, G) float32, running values of the game variables
     seeds: Tensor  # (B,) int64
     counter: Tensor  # (B,) int64, steps dreamt by each row
     clock: int  # the cache's clock when this state was made; tells a state that has been stepped already
     # Of models with frame_condition: "frames" (B, R) float32, the vector of the given frames. Of those with a limited
     # context: the last "codes" (B, N, h, w, M) and the "actions" between them (B, N-1, …), from which it begins again.
+    # And what a caller wants to travel with each row, under names of its own.
     extras: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -37,7 +43,7 @@ class DreamState:
     @torch.inference_mode()
     def _map(self, change) -> "DreamState":
         self.check_fresh()
-        tensors = (change(t) for t in (self.codes, self.signals, self.seeds, self.counter))
+        tensors = (change(getattr(self, name)) for name in _FIELDS)
         extras = {name: change(t) for name, t in self.extras.items()}
         return DreamState(self.cache.map(change), *tensors, self.clock, extras)  # type: ignore[call-arg]
 
@@ -82,8 +88,8 @@ class DreamState:
         if other.clock != self.clock:
             raise ValueError(f"rows must share one clock, got {other.clock} for {self.clock}; pass clock=state.clock")
         index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
-        pairs = [(self.codes, other.codes), (self.signals, other.signals), (self.seeds, other.seeds)]
-        pairs += [(self.counter, other.counter), (self.cache.lengths, other.cache.lengths)]
+        pairs = [(getattr(self, name), getattr(other, name)) for name in _FIELDS]
+        pairs += [(self.cache.lengths, other.cache.lengths)]
         pairs += [(tensor, other.extras[name]) for name, tensor in self.extras.items()]
         pairs += zip(self.cache.keys, other.cache.keys, strict=True)
         pairs += zip(self.cache.values, other.cache.values, strict=True)
@@ -97,8 +103,7 @@ class DreamState:
         from safetensors.torch import save_file
 
         self.check_fresh()
-        tensors = {"codes": self.codes, "signals": self.signals, "seeds": self.seeds, "counter": self.counter}
-        tensors["lengths"] = self.cache.lengths
+        tensors = {name: getattr(self, name) for name in _FIELDS} | {"lengths": self.cache.lengths}
         tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
         for layer, (k, v) in enumerate(zip(self.cache.keys, self.cache.values, strict=True)):
             tensors |= {f"keys.{layer}": k, f"values.{layer}": v}
@@ -119,8 +124,7 @@ class DreamState:
             keys = [tensors[f"keys.{layer}"] for layer in range(layers)]
             values = [tensors[f"values.{layer}"] for layer in range(layers)]
             cache = KVCache(keys, values, tensors["lengths"], clock, int(about["shortest"]))
-            names = ("codes", "signals", "seeds", "counter")
             extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
-            return cls(cache, *(tensors[name] for name in names), clock, extras)  # type: ignore[call-arg]
+            return cls(cache, *(tensors[name] for name in _FIELDS), clock, extras)  # type: ignore[call-arg]
         except (KeyError, SafetensorError) as error:
             raise ValueError(f"{path} is not a saved dream state ({error}); write one with state.save(path)") from error

@@ -1,0 +1,129 @@
+"""Following what came, branching futures, and what the model knows of a step; on every kind of dynamics."""
+
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.dynamics import DreamState
+from worldmodel.model import WorldModel
+
+KINDS = [
+    {"order": "block"},
+    {"order": "raster"},
+    {"order": "block", "refine": 1},
+    {"order": "block", "position": "time", "max_steps": 6, "window": 6},
+]
+
+
+def start(world: WorldModel, rows: int = 2) -> DreamState:
+    starts = world.starts
+    return world.start_codes(starts.codes[:rows], starts.actions[:rows], starts.signals[:rows, -1], range(rows))
+
+
+def actions_of(rows: int, steps: int) -> torch.Tensor:
+    return torch.randint(3, (rows, steps), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_following_a_dream_gives_all_that_the_dream_gave(kind):
+    world = tiny_world(**kind)
+    dreamer, follower = start(world), start(world)
+    for action in actions_of(2, 9).T:
+        dreamer, dreamt = world.step(dreamer, action)
+        follower, seen = world.observe(follower, action, dreamt.codes)
+        assert torch.equal(seen.codes, dreamt.codes)
+        for name in ("reward", "termination_probability", "signals", "nll", "entropy", "outputs"):
+            assert torch.equal(getattr(seen, name), getattr(dreamt, name)), name
+        assert torch.equal(world.features(follower), world.features(dreamer))
+
+
+def test_an_unlikely_step_surprises_more_than_the_likeliest():
+    world = tiny_world()
+    action = torch.tensor([1, 2])
+    _, likely = world.step(start(world), action, temperature=0)
+    nlls = [world.observe(start(world), action, (likely.codes + shift) % 16)[1].nll for shift in range(16)]
+    # Codes of a position are told one after the other, so the greedy step is the likeliest of few, not of all.
+    assert (torch.stack(nlls[1:]).mean(0) > nlls[0] + 1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_first_branch_is_the_dreams_own_future_and_the_others_are_not(kind):
+    world = tiny_world(**kind)
+    actions = actions_of(2, 7)
+    state = start(world)
+    branches = world.branch(state, actions[:, None].expand(-1, 3, -1))
+    codes = []
+    for action in actions.T:  # the state is as it was: it can still be stepped
+        state, out = world.step(state, action)
+        codes.append(out.codes)
+    assert torch.equal(branches.codes[:, 0], torch.stack(codes, dim=1))
+    assert torch.allclose(branches.signals[:, 0, -1], state.signals, rtol=1e-4)  # sums of another batch
+    assert not torch.equal(branches.codes[:, 0], branches.codes[:, 1])
+    assert not torch.equal(branches.codes[:, 1], branches.codes[:, 2])
+    assert branches.rewards.shape == branches.terminated.shape == branches.nll.shape == (2, 3, 7)
+
+
+def test_a_branch_depends_on_its_seed_and_actions_alone():
+    world = tiny_world()
+    actions = torch.stack([actions_of(2, 5)] * 4, dim=1)
+    seeds = torch.tensor([[5, 6, 5, 7], [5, 8, 9, 5]])
+    branches = world.branch(start(world), actions, seeds=seeds)
+    assert torch.equal(branches.codes[0, 0], branches.codes[0, 2])
+    assert torch.equal(branches.codes[1, 0], branches.codes[1, 3])
+    alone = world.branch(start(world).select([1]), actions[1:, 1:2], seeds=[[8]])
+    assert torch.equal(branches.codes[1, 1], alone.codes[0, 0])
+
+
+def test_features_are_what_the_heads_read():
+    world = tiny_world()
+    state, out = world.step(start(world), torch.tensor([0, 1]))
+    features = world.features(state)
+    width = world.config.dynamics.width
+    assert features.shape == (2, 2, 2, width + world.tokenizer.code_dim) and features.dtype == torch.float32
+    assert torch.equal(features[..., width:], out.latents())
+    assert torch.equal(features[..., :width].flatten(1, 2), out.outputs)
+
+
+def test_features_know_the_past_that_the_codes_do_not_show():
+    world = tiny_world()
+    starts = world.starts
+    codes = starts.codes[:2].clone()
+    codes[1, 1:] = codes[0, 1:]  # the two rows differ in their first step alone
+    actions = starts.actions[:1].expand(2, -1)
+    latents, outputs = [], []
+    state = world.start_codes(codes, actions, seeds=[0, 0])
+    width = world.config.dynamics.width
+    features = world.features(state)
+    latents, outputs = features[..., width:], features[..., :width]
+    assert torch.equal(latents[0], latents[1]) and not torch.allclose(outputs[0], outputs[1])
+
+
+def test_nothing_came_before_a_first_step_so_its_outputs_are_zero():
+    world = tiny_world()
+    state = world.start_codes(world.starts.codes[:1, :1], torch.zeros(1, 0, dtype=torch.int64))
+    assert not state.outputs.any()
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (torch.zeros(2, 2, 2, 1, dtype=torch.int64), r"codes must be whole numbers of shape \(2, 2, 2, 2\)"),
+        (torch.zeros(2, 2, 2, 2), "got torch.float32"),
+    ],
+)
+def test_a_step_of_another_kind_cannot_have_come(codes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_world().observe(start(tiny_world()), torch.tensor([0, 0]), codes)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 0, 3), (2, 3, 0), (3, 1, 4)])
+def test_branches_need_actions_for_every_row_future_and_step(shape):
+    world = tiny_world()
+    with pytest.raises(ValueError, match="actions must be"):
+        world.branch(start(world), torch.zeros(shape, dtype=torch.int64))
+
+
+def test_branches_need_a_seed_each():
+    world = tiny_world()
+    with pytest.raises(ValueError, match=r"seeds must be \(2, 3\)"):
+        world.branch(start(world), torch.zeros(2, 3, 4, dtype=torch.int64), seeds=[[1, 2, 3]])
