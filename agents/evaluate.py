@@ -127,7 +127,7 @@ def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv
     if gym.spec(env_id).vector_entry_point is None:
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
-    if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.horizon is None:
+    if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:
         raise ValueError(f"a dream may never end: give evaluate(..., {env_id!r}, ...) a horizon, e.g. horizon=200")
     return envs
 

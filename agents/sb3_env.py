@@ -74,6 +74,8 @@ def _rows(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
     for name, values in infos.items():
         if not name.startswith("_"):
+            if isinstance(values, dict):
+                values = _rows(values, num_envs)
             for row in np.flatnonzero(infos[f"_{name}"]):
                 rows[row][name] = values[row]
     return rows

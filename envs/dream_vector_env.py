@@ -1,51 +1,66 @@
 """Many dreams side by side: a native Gymnasium vector environment, one batched model step per env step.
 
-Letters: B rows (dreams), H W C pixels, h w latent grid, M slices, E features of a code vector, V codes.
+Letters: B rows (dreams), N futures of H steps, F frames of a step, H W C pixels, h w latent grid, M slices, E features
+of a code vector, D width of the dynamics, V codes.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.error import InvalidAction, ResetNeeded
-from gymnasium.utils import seeding
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.start_states import StartStates
+from worldmodel.envs.dreams import Dreams, TorchStep
+from worldmodel.envs.loading import load_model
+from worldmodel.envs.rules import DreamRules, EndCondition
+from worldmodel.envs.spaces import check_observation_kind, observation_space, show, valid_actions
+from worldmodel.envs.start_states import GivenStarts, Source, make_source
+from worldmodel.envs.transition import RewardFunction
+from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean, refuse_unknown
 
-OBSERVATIONS = ("rgb", "latent", "codes")
-_AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}  # same_step, next_step, disabled
+_RESET_OPTIONS = ("reset_mask", "from", "frames", "actions", "signals")
 
 
 class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """B dreams of one world model; the agent's step is one latent step of the model.
 
     Row i of a batch seeded with s dreams what a `DreamEnv` seeded with s + i dreams. Frames are decoded only for
-    `obs="rgb"` and in `render()`.
+    `obs="rgb"`, in `render()`, and for a reward function that looks at them.
 
     `infos` holds, each with its mask ``_name``: ``nll`` and ``entropy`` (nats; how unlikely the drawn step was, and how
-    unsure the model was), and each game variable under its name (``HEALTH``, ...), the model's own running value.
+    unsure the model was), and each game variable under its name (``HEALTH``, ...), the model's own running value. With
+    "same_step", ``final_info["episode"]`` holds the return ``r`` and the length ``l`` of a dream that has ended
+    (Gymnasium's own RecordEpisodeStatistics loses a step there; in the other modes it is right).
 
     Args:
         num_envs: B.
         model: shipped name, checkpoint folder, or a `WorldModel`.
         obs: "rgb" (H, W, C) uint8, the step's last frame; "latent" (h, w, E) float32, the code vectors; "codes"
-            (h, w, M) int64 in [0, V).
+            (h, w, M) int64 in [0, V); "features" (h, w, D+E) float32, the dynamics' summary of the past beside the code
+            vectors, for policies without a memory of their own.
         temperature: of the codes' distribution; 0 takes the likeliest code.
         horizon: steps after which a row is truncated; None for no limit.
-        seed_from: where dreams begin; "starts" are the segments of real play in the checkpoint.
+        seed_from: where dreams begin: "starts", segments of real play in the checkpoint; the folder of a store of the
+            same game; "prior", steps that the model makes from nothing (if it has learned how video begins).
+        split: of the store: "train", "validation", "test" or "all".
         device: "auto" takes a GPU if there is one; a `WorldModel` stays where it is.
         autoreset_mode: "same_step", "next_step" or "disabled" (then `reset(options={"reset_mask": mask})`), as
             Gymnasium defines them.
         render_mode: "rgb_array" or None.
+        reward_fn: rewards in place of the model's own: a function of a `Transition` that returns (B,) float32.
+        terminate_when: ends dreams that the model would not end: a function of a `Transition` that returns (B,) bool,
+            or a comparison of a game variable such as "HEALTH <= 0".
+        max_uncertainty: nats; a step of more entropy truncates its dream.
+        uncertainty_penalty: what each nat of a step's entropy takes off its reward.
 
     Raises:
         ValueError: an option's value is not valid.
@@ -59,44 +74,51 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self,
         num_envs: int = 1,
         model: WorldModel | str | os.PathLike = "doom-hgs",
-        obs: Literal["rgb", "latent", "codes"] = "rgb",
+        obs: Literal["rgb", "latent", "codes", "features"] = "rgb",
         temperature: float = 1.0,
         horizon: int | None = None,
-        seed_from: str = "starts",
+        seed_from: str | os.PathLike = "starts",
+        split: str = "train",
         device: str | torch.device = "auto",
         autoreset_mode: str | AutoresetMode = "same_step",
         render_mode: str | None = None,
+        reward_fn: RewardFunction | None = None,
+        terminate_when: EndCondition | str | None = None,
+        max_uncertainty: float | None = None,
+        uncertainty_penalty: float = 0.0,
         **unknown: object,
     ) -> None:
         refuse_unknown(unknown, DreamVectorEnv)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be at least 0, got {temperature}")
-        if horizon is not None and horizon < 1:
-            raise ValueError(f"horizon must be at least 1 step, or None for no limit, got {horizon}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(str(render_mode), ['rgb_array'])}")
+        check_observation_kind(obs)
+        rules = DreamRules(  # before a model is loaded
+            temperature=temperature,
+            horizon=horizon,
+            reward_fn=reward_fn,
+            terminate_when=terminate_when,
+            max_uncertainty=max_uncertainty,
+            uncertainty_penalty=uncertainty_penalty,
+        )
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
-        check_observation_kind(obs)  # before a model is loaded
         self.model = load_model(model, device)
-        self.num_envs = num_envs
-        self.obs = obs
-        self.temperature = temperature
-        self.horizon = horizon
-        self.render_mode = render_mode
+        self.num_envs, self.obs, self.rules, self.render_mode = num_envs, obs, rules, render_mode
         self.single_observation_space = observation_space(self.model, obs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.single_action_space = self.model.config.action.to_gym()
         self.action_space = batch_space(self.single_action_space, num_envs)
-
-        self.rngs = [seeding.np_random()[0] for _ in range(num_envs)]  # one per row: what a row draws is its own
-        self._starts = StartStates(self.model, seed_from)
-        self._state: DreamState | None = None
-        self._elapsed = np.zeros(num_envs, np.int64)  # steps since the row's reset
+        self._dreams = Dreams(self.model, obs, rules)
+        self._split, self._source = split, make_source(self.model, seed_from, split)
+        # What decides the rows' dreams: a key, drawn from the row's seed, and the number of its next dream.
+        self._keys = np.array([key_of(None) for _ in range(num_envs)], np.int64)
+        self._numbers = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, bool)  # rows that ended in the last step and still wait for their reset
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
+
+    # --- Gymnasium -----------------------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -105,18 +127,28 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         Args:
             seed: s gives row i the seed s + i; a list gives each row its own (None: goes on drawing as before).
-            options: {"reset_mask": (B,) bool}: only these rows begin anew.
+            options: any of "reset_mask" (B,) bool: only these rows begin anew; "from": a source as in `seed_from`, for
+                this reset alone; or in its place "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8 of the user's
+                own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them.
 
         Returns: observations of all rows, and infos of those that were reset.
         """
-        rows = self._rows_to_reset(options or {})
-        for row, row_seed in enumerate(self._row_seeds(seed)):
-            if row in rows and row_seed is not None:
-                self.rngs[row] = seeding.np_random(row_seed)[0]
-        self._state = self._begin(rows)
+        options = options or {}
+        if unknown := set(options) - set(_RESET_OPTIONS):
+            name = min(map(str, unknown))
+            raise ValueError(f"unknown reset option {name!r}.{did_you_mean(name, _RESET_OPTIONS)}")
+        rows = rows_to_reset(options, self.num_envs)
+        if self._dreams.state is None and len(rows) < self.num_envs:
+            raise ResetNeeded("No dream has begun: the first reset must be of all rows, without a reset_mask.")
+        seeds = row_seeds(seed, self.num_envs)
+        source = self._source_of(options, rows)
+        for row in rows:
+            if (row_seed := seeds[row]) is not None:
+                self._keys[row], self._numbers[row] = key_of(row_seed), 0
+        self._begin(rows, source)
         mask = np.zeros(self.num_envs, bool)
         mask[rows] = True
-        return self._observations.copy(), _masked(self._signals(self._state), mask)
+        return self._observations.copy(), masked(_host(self._dreams.signals()), mask)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Dream one step in every row.
@@ -127,8 +159,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Returns: observations (B, ...), rewards (B,) float32 in the unit of the real game's env, terminations and
             truncations (B,) bool, never both, and infos.
         """
-        if self._state is None:
-            raise ResetNeeded("No dream has begun. Call reset() before step().")
+        self._check_begun("step()")
         actions = valid_actions(self.single_action_space, actions, (self.num_envs,))
         if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
             raise ResetNeeded(
@@ -136,162 +167,136 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 'Call reset(), or reset(options={"reset_mask": mask}) for these rows alone.'
             )
         begun = self._ended.copy()  # in next_step mode these rows spend this step on their reset
-        state, out = self.model.step(self._state, torch.from_numpy(actions), self.temperature)
-        self._elapsed += 1
-        rewards = np.where(begun, np.float32(0), _numpy(out.reward))
-        terminations = _numpy(out.terminated) & ~begun
-        over = self._elapsed >= (np.inf if self.horizon is None else self.horizon)
-        truncations = over & ~terminations & ~begun
+        dreamt = self._dreams.step(torch.from_numpy(actions).to(self.model.device))
+        self._observations[:] = _numpy(dreamt.observations)
+        rewards = np.where(begun, np.float32(0), _numpy(dreamt.rewards))
+        terminations = _numpy(dreamt.terminations) & ~begun
+        truncations = _numpy(dreamt.truncations) & ~begun
         ended = terminations | truncations
-        self._observations = observe(self.model, out.codes, self.obs)
-        doubt = {"nll": _numpy(out.nll), "entropy": _numpy(out.entropy)}
-
+        infos = _host(dreamt.infos)
         final: dict[str, Any] = {}
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
-            final_obs = np.full(self.num_envs, None, dtype=object)
-            for row in np.flatnonzero(ended):
-                final_obs[row] = self._observations[row].copy()
-            final_info = _masked(doubt | self._signals(state), ended)
-            final = {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
-            begun = ended
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            final, begun = self._final(infos, ended) if ended.any() else {}, ended
         else:
             self._ended = ended.copy()
-        self._state = state
-        if begun.any():
-            self._state = self._begin(np.flatnonzero(begun))
         everyone = np.ones(self.num_envs, bool)
-        infos = _masked(doubt, ~begun) | _masked(self._signals(self._state), everyone) | final
+        doubt = {name: infos.pop(name) for name in ("nll", "entropy")}
+        if begun.any():
+            self._begin(np.flatnonzero(begun), self._source)
+            infos = _host(self._dreams.signals())
+        infos = masked(doubt, ~begun) | masked(infos, everyone) | final
         return self._observations.copy(), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[np.ndarray | None, ...]:
         """The last frame of every row, (H, W, C) uint8, or None without a render mode."""
         if self.render_mode is None:
             return (None,) * self.num_envs
-        if self._state is None:
-            raise ResetNeeded("No dream has begun. Call reset() before render().")
-        return tuple(observe(self.model, self._state.codes, "rgb"))
+        self._check_begun("render()")
+        return tuple(_numpy(show(self.model, self._dreams.running.codes, "rgb")))
+
+    # --- beyond Gymnasium ----------------------------------------------------------------------------------------
+
+    def step_torch(self, actions: Tensor) -> TorchStep:
+        """Dream one step with tensors on the model's device, without ever waiting for it.
+
+        Nothing is checked, and no row is begun anew: after an end a row dreams on until `reset_torch`, or a `reset`.
+
+        Args:
+            actions: (B,) int64 or (B, A) float32.
+        """
+        self._check_begun("step_torch()")
+        return self._dreams.step(actions)
+
+    def reset_torch(self, mask: Tensor) -> Tensor:
+        """Begin new dreams in the rows of a mask (B,) bool; returns their observations (n, ...), in the rows' order.
+
+        Asks the device which rows these are.
+        """
+        self._check_begun("reset_torch()")
+        rows = mask.nonzero().flatten().cpu().numpy()
+        return self._begin_torch(rows, self._source)
 
     @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The rows' generators, as in Gymnasium's own vector envs."""
-        return tuple(self.rngs)
+    def state(self) -> DreamState:
+        """A copy of all that decides the rows' dreams, those after the next resets included; set it to go on from it.
 
-    def _begin(self, rows: np.ndarray) -> DreamState:
-        """The state with new dreams in `rows`."""
-        running = self._state if len(rows) < self.num_envs else None  # None: no row goes on
-        context = self._starts.draw([self.rngs[row] for row in rows])
-        fresh = self.model.start_codes(*context, clock=None if running is None else running.clock)
-        self._observations[rows] = observe(self.model, fresh.codes, self.obs)
-        self._elapsed[rows] = 0
+        Copies can be saved, loaded, and their rows selected or repeated. A state that the model began
+        (`env.model.start`) can be set too.
+        """
+        self._check_begun("state")
+        copy = self._dreams.running.clone()
+        own = {"env.key": self._keys, "env.number": self._numbers}
+        copy.extras |= {name: torch.from_numpy(values).to(self.model.device) for name, values in own.items()}
+        return copy
+
+    @state.setter
+    def state(self, state: DreamState) -> None:
+        if len(state) != self.num_envs:
+            raise ValueError(
+                f"this env dreams {self.num_envs} rows, the state has {len(state)}; use state.select(rows) or "
+                "state.repeat(n)"
+            )
+        self._dreams.restore(state)
+        extras = self._dreams.running.extras
+        self._keys = _numpy(extras.pop("env.key", torch.from_numpy(self._keys))).copy()
+        self._numbers = _numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
+        self._ended[:] = False
+
+    def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:
+        """Dream N futures of H steps of every row in one batch; the env stays where it is.
+
+        Args:
+            actions: (B, N, H) or (B, N, H, A).
+            seeds: (B, N); None: the first future of a row is what it would dream, see `WorldModel.branch`.
+
+        Returns: what the model says; the env's reward function and rules are not applied.
+        """
+        self._check_begun("imagine()")
+        return self.model.branch(self._dreams.running, actions, self.rules.temperature, seeds)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _begin(self, rows: np.ndarray, source: Source) -> None:
+        """Begin new dreams in `rows`."""
+        self._observations[rows] = _numpy(self._begin_torch(rows, source))
+
+    def _begin_torch(self, rows: np.ndarray, source: Source) -> Tensor:
+        chosen = torch.from_numpy(np.stack((self._keys[rows], self._numbers[rows]))).to(self.model.device)
+        self._numbers[rows] += 1
         self._ended[rows] = False
-        return fresh if running is None else running.put(rows.tolist(), fresh)
+        return self._dreams.begin(rows.tolist() if len(rows) < self.num_envs else None, source.draw(*chosen))
 
-    def _signals(self, state: DreamState) -> dict[str, np.ndarray]:
-        """The game variables of all rows by name."""
-        return dict(zip(self.model.config.signal_names, _numpy(state.signals).T, strict=True))
+    def _final(self, infos: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
+        """Gymnasium's final observations and infos of the rows that ended, taken before they begin anew."""
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in np.flatnonzero(ended):
+            final_obs[row] = self._observations[row].copy()
+        returns, lengths = (_numpy(values) for values in self._dreams.episodes())
+        episode = {"episode": masked({"r": returns, "l": lengths}, ended), "_episode": ended.copy()}
+        final_info = masked(infos, ended) | episode
+        return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
-    def _rows_to_reset(self, options: dict[str, Any]) -> np.ndarray:
-        if unknown := set(options) - {"reset_mask"}:
-            name = min(map(str, unknown))
-            raise ValueError(f"unknown reset option {name!r}.{did_you_mean(name, ['reset_mask'])}")
-        if "reset_mask" not in options:
-            return np.arange(self.num_envs)
-        mask = np.asarray(options["reset_mask"])
-        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(f"reset_mask must be ({self.num_envs},) bool with at least one True, got {mask!r}")
-        if self._state is None and not mask.all():
-            raise ResetNeeded("No dream has begun: the first reset must be of all rows, without a reset_mask.")
-        return np.flatnonzero(mask)
+    def _check_begun(self, what: str) -> None:
+        if self._dreams.state is None:
+            raise ResetNeeded(f"No dream has begun. Call reset() before {what}.")
 
-    def _row_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
-        if seed is None or isinstance(seed, int | np.integer):
-            return [None if seed is None else int(seed) + row for row in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(f"seed must be one number or a list of {self.num_envs}, got {len(seed)} of them")
-        return seed
-
-
-def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
-    """Gymnasium's own type for "same_step", "next_step" or "disabled"."""
-    if isinstance(mode, AutoresetMode):
-        return mode
-    if mode not in _AUTORESET_MODES:
-        raise ValueError(f"unknown autoreset_mode {mode!r}.{did_you_mean(mode, _AUTORESET_MODES)}")
-    return _AUTORESET_MODES[mode]
-
-
-def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
-    """The model itself, or the one of this shipped name or folder."""
-    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, usable_device(device))
-
-
-def usable_device(device: str | torch.device) -> torch.device:
-    """A device of this machine; "auto" is a GPU if there is one. ValueError with the valid ones for any other."""
-    valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        valid.append("mps")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if str(device) not in valid and not (str(device) == "cuda" and torch.cuda.is_available()):
-        raise ValueError(f"no device {str(device)!r} here.{did_you_mean(str(device), valid)}")
-    return torch.device(device)
-
-
-def check_observation_kind(obs: str) -> None:
-    if obs not in OBSERVATIONS:
-        raise ValueError(f"unknown obs {obs!r}.{did_you_mean(obs, OBSERVATIONS)}")
-
-
-def observation_space(model: WorldModel, obs: str) -> gym.spaces.Box:
-    """Space of one observation of this kind.
-
-    Codes are a Box, although only equality means anything between them: Stable-Baselines3 and the frame stack take no
-    three-dimensional MultiDiscrete.
-    """
-    check_observation_kind(obs)
-    tokenizer = model.tokenizer
-    if obs == "rgb":
-        return gym.spaces.Box(0, 255, (model.height, model.width, model.config.tokenizer.channels), np.uint8)
-    if obs == "latent":
-        return gym.spaces.Box(-np.inf, np.inf, (*tokenizer.grid, tokenizer.code_dim), np.float32)
-    return gym.spaces.Box(0, tokenizer.num_codes - 1, (*tokenizer.grid, tokenizer.num_slices), np.int64)
-
-
-@torch.inference_mode()
-def observe(model: WorldModel, codes: Tensor, obs: str) -> np.ndarray:
-    """What an agent sees of one step: codes (n, h, w, M) -> (n, *observation_space(model, obs).shape)."""
-    if obs == "rgb":
-        return _numpy(model.tokenizer.decode(codes[:, None])[:, 0, -1])
-    if obs == "latent":
-        return _numpy(model.tokenizer.code_vectors(codes))
-    return _numpy(codes).copy()  # not a window into the dream's state
-
-
-def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.ndarray:
-    """Actions of shape (*batch, *space.shape) in the space's dtype, or InvalidAction."""
-    given = np.asarray(actions)
-    shape = (*batch, *space.shape)
-    if isinstance(space, gym.spaces.Discrete):
-        if given.shape == shape and given.dtype.kind in "iu" and np.all((given >= 0) & (given < space.n)):
-            return given.astype(np.int64)
-        raise InvalidAction(f"an action is an integer in [0, {space.n}), in shape {shape}; got {actions!r}")
-    if given.shape == shape and given.dtype.kind in "fiu":
-        given = given.astype(np.float32)
-        if np.all((given >= space.low) & (given <= space.high)):  # false for NaN
-            return given
-    raise InvalidAction(
-        f"an action is {space.shape[0]} numbers in [{space.low.tolist()}, {space.high.tolist()}], in shape {shape}; "
-        f"got {actions!r}"
-    )
+    def _source_of(self, options: Mapping[str, Any], rows: np.ndarray) -> Source:
+        if "frames" in options:
+            if "from" in options:
+                raise ValueError('a dream begins with options "frames" or "from", not with both')
+            return GivenStarts(self.model, rows, self.num_envs, options)
+        for name in ("actions", "signals"):
+            if name in options:
+                raise ValueError(f'the option "{name}" belongs to "frames", which are missing')
+        return make_source(self.model, options["from"], self._split) if "from" in options else self._source
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
-def _masked(values: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Gymnasium's vector infos: each (B,) value, 0 where it is absent, with its mask."""
-    infos: dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        infos |= {name: np.where(mask, value, value.dtype.type(0)), f"_{name}": mask.copy()}
-    return infos
+def _host(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Values of all rows, (B,) each, on the host: one transfer for all of them."""
+    if not tensors:
+        return {}
+    return dict(zip(tensors, _numpy(torch.stack(list(tensors.values()))), strict=True))

@@ -1,6 +1,6 @@
 """Real games seen through a dream's eyes, and several games side by side.
 
-Letters: B rows, F frames per step, H W C pixels.
+Letters: B rows, n some of them, F frames per step, H W C pixels, h w latent grid, M slices, D width of the dynamics.
 """
 
 import os
@@ -14,24 +14,53 @@ import torch
 from gymnasium.error import InvalidAction
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
-from worldmodel.envs.dream_vector_env import as_autoreset_mode, load_model, observation_space, observe
+from worldmodel.dynamics import DreamState
+from worldmodel.envs.loading import load_model
+from worldmodel.envs.spaces import observation_space, show
+from worldmodel.envs.vectors import as_autoreset_mode
 from worldmodel.model import WorldModel
 
 
 class _View:
-    """Shows real frames as a model's dream would."""
+    """Shows the real frames of B rows as a model's dream would; for "features" the model follows each row's play."""
 
-    def __init__(self, model: WorldModel | str | os.PathLike, obs: str) -> None:
+    def __init__(self, model: WorldModel | str | os.PathLike, obs: str, rows: int) -> None:
         self.model = load_model(model)
         self.obs = obs
         self.space = observation_space(self.model, obs)
+        self._rows = rows
+        self._state: DreamState | None = None
+
+    def begin(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """The first step of an episode in these rows, frames (n, F, H, W, C) uint8 -> n observations."""
+        codes = self._encode(frames)
+        if self.obs != "features":
+            return _numpy(show(self.model, codes, self.obs))
+        action = self.model.config.action
+        nothing = torch.from_numpy(np.zeros((len(rows), 0, *action.shape), action.dtype))
+        running = self._state if len(rows) < self._rows else None  # None: no row goes on
+        fresh = self.model.start_codes(codes[:, None], nothing, clock=None if running is None else running.clock)
+        self._state = fresh if running is None else running.put(rows.tolist(), fresh)
+        return _numpy(self.model.features(fresh))
+
+    def step(self, actions: np.ndarray, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """A step of these rows with its frames (n, F, H, W, C), actions (B, …) of all -> n observations."""
+        codes = self._encode(frames)
+        if self.obs != "features":
+            return _numpy(show(self.model, codes, self.obs))
+        assert self._state is not None, "reset comes before step"
+        came = self._state.codes.clone()  # rows at rest stay as they are
+        came[rows] = codes
+        given = np.asarray(actions, self.model.config.action.dtype)
+        self._state, _ = self.model.observe(self._state, given, came)
+        return _numpy(self.model.features(self._state)[rows])
 
     @torch.inference_mode()
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Frames of n steps (n, F, H, W, C) uint8 -> n observations."""
-        codes = self.model.tokenizer.encode(torch.from_numpy(frames).to(self.model.device)[:, None])
-        return observe(self.model, codes[:, 0], self.obs)
+    def _encode(self, frames: np.ndarray) -> Tensor:
+        """(n, F, H, W, C) uint8 -> (n, h, w, M)."""
+        return self.model.tokenizer.encode(torch.from_numpy(frames).to(self.model.device)[:, None])[:, 0]
 
 
 def _frames(info: dict[str, Any]) -> np.ndarray:
@@ -49,23 +78,26 @@ class DreamView(gym.Wrapper):
     Args:
         env: gives each step's frames in ``info["frames"]``.
         model: the dreaming model, its name or its folder.
-        obs: "rgb" encodes and decodes the frames; "latent" and "codes" encode them.
+        obs: "rgb" encodes and decodes the frames; "latent" and "codes" encode them; for "features" the dynamics follow
+            the play, its frames and its actions, from the episode's first step on.
     """
 
     def __init__(self, env: gym.Env, model: WorldModel | str | os.PathLike, obs: str = "rgb") -> None:
         super().__init__(env)
-        self._view = _View(model, obs)
+        self._view = _View(model, obs, rows=1)
+        self._row = np.zeros(1, np.int64)
         self.observation_space = self._view.space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         _, info = self.env.reset(seed=seed, options=options)
-        return self._view(_frames(info)[None])[0], info
+        return self._view.begin(self._row, _frames(info)[None])[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         _, reward, terminated, truncated, info = self.env.step(action)
-        return self._view(_frames(info)[None])[0], reward, terminated, truncated, info
+        seen = self._view.step(np.asarray(action)[None], self._row, _frames(info)[None])
+        return seen[0], reward, terminated, truncated, info
 
 
 class DreamViewVector(VectorWrapper):
@@ -73,31 +105,48 @@ class DreamViewVector(VectorWrapper):
 
     def __init__(self, env: VectorEnv, model: WorldModel | str | os.PathLike, obs: str = "rgb") -> None:
         super().__init__(env)
-        self._view = _View(model, obs)
+        self._view = _View(model, obs, env.num_envs)
+        self._mode = env.metadata.get("autoreset_mode")
         self.single_observation_space = self._view.space
         self.observation_space = batch_space(self._view.space, env.num_envs)
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
+        self._ended = np.zeros(env.num_envs, bool)  # rows whose next step is their reset, in next_step mode
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         _, infos = self.env.reset(seed=seed, options=options)
-        return self._look(infos), infos
+        self._begin(np.flatnonzero(infos["_frames"]) if "_frames" in infos else np.arange(self.num_envs), infos)
+        return self._observations.copy(), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
         _, rewards, terminations, truncations, infos = self.env.step(actions)
-        if "final_obs" in infos:
-            rows = np.flatnonzero(infos["_final_obs"])
-            final_obs = np.full(self.num_envs, None, dtype=object)
-            for row, observation in zip(rows, self._view(_frames(infos["final_info"])[rows]), strict=True):
-                final_obs[row] = observation
-            infos = infos | {"final_obs": final_obs}
-        return self._look(infos), rewards, terminations, truncations, infos
-
-    def _look(self, infos: dict[str, Any]) -> np.ndarray:
-        """Observations of all rows; those that sent no frames (not reset, or at rest) keep their last one."""
         frames = _frames(infos)
-        rows = np.flatnonzero(infos["_frames"])
-        self._observations[rows] = self._view(frames[rows])
-        return self._observations.copy()
+        sent = infos["_frames"]  # rows at rest send none and keep their last observation
+        ended = np.zeros(self.num_envs, bool)
+        if "final_obs" in infos:  # these rows show their next episode already
+            ended = infos["_final_obs"]
+            frames = frames.copy()
+            frames[ended] = _frames(infos["final_info"])[ended]
+        moved = np.flatnonzero(sent & ~self._ended)
+        self._observations[moved] = self._view.step(actions, moved, frames[moved])
+        if "final_obs" in infos:
+            final_obs = np.full(self.num_envs, None, dtype=object)
+            for row in np.flatnonzero(ended):
+                final_obs[row] = self._observations[row].copy()
+            infos = infos | {"final_obs": final_obs}
+        begun = ended | self._ended
+        if begun.any():
+            self._begin(np.flatnonzero(begun), infos)
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._ended = terminations | truncations
+        return self._observations.copy(), rewards, terminations, truncations, infos
+
+    def _begin(self, rows: np.ndarray, infos: dict[str, Any]) -> None:
+        self._observations[rows] = self._view.begin(rows, _frames(infos)[rows])
+        self._ended[rows] = False
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()
 
 
 class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):

@@ -8,7 +8,8 @@ from pathlib import Path
 from worldmodel import checkpoint
 from worldmodel.agents.sb3 import is_trained, train_ppo
 from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
-from worldmodel.envs.dream_vector_env import DreamVectorEnv, load_model
+from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.loading import load_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

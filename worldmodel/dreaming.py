@@ -147,7 +147,7 @@ def start(
 def _burn_in(
     wm: "WorldModel", codes: Tensor, actions: Tensor, clock: int | None, frames: Tensor | None = None
 ) -> tuple[KVCache, Tensor, dict[str, Tensor]]:
-    """Cache, outputs and extras of a dream that goes on from codes (B, T, h, w, M), actions (B, T-1, …) between them."""
+    """Cache, outputs and extras of a dream that goes on from codes (B, T, h, w, M) with actions (B, T-1, …)."""
     dynamics, config = wm.dynamics, wm.config.dynamics
     if config.action_condition == "clip":
         raise ValueError("a model of whole clips needs all actions at once: use sample(actions=…)")
@@ -248,7 +248,7 @@ def branch(
             f"actions must be ({len(state)}, N, H, …), for N futures of H steps of each row, got {tuple(actions.shape)}"
         )
     actions = check_actions(wm, actions, (len(state), *lead))
-    futures, steps = lead
+    futures = lead[0]
     own = branch_seeds(state.seeds, futures) if seeds is None else torch.as_tensor(seeds, device=wm.device)
     if own.shape != (len(state), futures):
         raise ValueError(f"seeds must be ({len(state)}, {futures}), one for each future, got {tuple(own.shape)}")

@@ -57,7 +57,7 @@ def assert_equal_plays(one, other):
             np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("obs", ["rgb", "latent", "codes"])
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
 @pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
 def test_the_vector_contract_holds(mode, obs):
     envs = make(ends={1: [1], 2: [0, 1], 7: [2]}, horizon=4, autoreset_mode=mode, obs=obs)
@@ -114,7 +114,7 @@ def test_without_a_horizon_nothing_is_truncated():
     assert not any(envs.step(np.zeros(3, np.int64))[3].any() for _ in range(50))
 
 
-@pytest.mark.parametrize("obs", ["rgb", "latent", "codes"])
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
 def test_final_obs_is_what_the_episode_would_have_shown(obs):
     endless = make(obs=obs)
     endless.reset(seed=0)
@@ -202,7 +202,7 @@ def test_without_temperature_the_seed_decides_nothing_but_the_start():
         assert (len(np.unique(observations, axis=0)) > 1) == rows_differ
 
 
-@pytest.mark.parametrize("obs", ["latent", "codes"])
+@pytest.mark.parametrize("obs", ["latent", "codes", "features"])
 def test_frames_are_decoded_only_when_someone_looks(obs):
     world = tiny_world()
 
@@ -273,7 +273,7 @@ def test_numbers_as_actions_are_checked_against_their_bounds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"obs": "pixels"}, r"unknown obs 'pixels'.* Valid: codes, latent, rgb"),
+        ({"obs": "pixels"}, r"unknown obs 'pixels'.* Valid: codes, features, latent, rgb"),
         ({"obs": "latents"}, r"Did you mean 'latent'"),
         ({"autoreset_mode": "samestep"}, r"unknown autoreset_mode 'samestep'\. Did you mean 'same_step'"),
         ({"seed_from": "start"}, r"Did you mean 'starts'"),

@@ -1,48 +1,102 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tests.data.makers import make_store
 from tests.tiny import tiny_world
-from worldmodel.envs.start_states import StartStates
+from tests.training.recorded import game
+from worldmodel.data import EpisodeStorage, SegmentId
+from worldmodel.envs.start_states import PriorStarts, RecordedStarts, StoreStarts, make_source
 
 
-def rngs(*seeds):
-    return [np.random.default_rng(seed) for seed in seeds]
+def numbers_of(*values):
+    return torch.tensor(values, dtype=torch.int64)
 
 
-def test_a_row_draws_from_its_own_generator_only():
-    starts = StartStates(tiny_world())
-    together, alone = starts.draw(rngs(1, 2, 3)), starts.draw(rngs(2))
-    assert together.seeds[1] == alone.seeds[0]
-    assert torch.equal(together.codes[1], alone.codes[0])
-    assert torch.equal(together.actions[1], alone.actions[0])
-    assert torch.equal(together.signals[1], alone.signals[0])
+def draw(source, *keys, number=0):
+    return source.draw(numbers_of(*keys), torch.full((len(keys),), number))
+
+
+def sources(tmp_path):
+    """All sources of one tiny world that can make video from nothing."""
+    world = tiny_world(learn_start=True)
+    return [RecordedStarts(world), StoreStarts(world, play_store(tmp_path)), PriorStarts(world)]
+
+
+def play_store(tmp_path):
+    """Play of the tiny world's game: ten episodes of random frames."""
+    return make_store(tmp_path / "play", lengths=(12,) * 10, info=game()).root
+
+
+@pytest.mark.parametrize("kind", range(3), ids=["starts", "store", "prior"])
+def test_a_rows_start_depends_on_its_key_and_number_only(tmp_path, kind):
+    source = sources(tmp_path)[kind]
+    together, alone = draw(source, 1, 2, 3), draw(source, 2)
+    for a, b in zip(together, alone, strict=True):
+        assert torch.equal(a[1], b[0])
+    assert not torch.equal(draw(source, 2, number=1).seeds, alone.seeds)
+
+
+@pytest.mark.parametrize("kind", range(3), ids=["starts", "store", "prior"])
+def test_starts_fit_the_model_and_differ(tmp_path, kind):
+    world, source = tiny_world(), sources(tmp_path)[kind]
+    context = draw(source, *range(40))
+    assert context.codes.shape == (40, 3, *world.tokenizer.grid, 2) and context.codes.dtype == torch.int64
+    assert context.actions.shape == (40, 2) and context.actions.dtype == torch.int64
+    assert context.signals.shape == (40, 1)
+    assert len(set(context.seeds.tolist())) == 40
+    assert len({tuple(codes.flatten().tolist()) for codes in context.codes}) >= 5
 
 
 def test_codes_actions_and_last_signals_belong_to_one_start():
     world = tiny_world()
-    context = StartStates(world).draw(rngs(*range(8)))
+    context = draw(RecordedStarts(world), *range(8))
     for codes, actions, signals in zip(context.codes, context.actions, context.signals, strict=True):
         pick = next(k for k, stored in enumerate(world.starts.codes) if torch.equal(stored, codes))
         assert torch.equal(actions, world.starts.actions[pick])
         assert torch.equal(signals, world.starts.signals[pick, -1])
 
 
-def test_every_start_is_drawn_and_seeds_differ():
+def test_every_start_is_drawn_about_equally_often():
     world = tiny_world()
-    rng = np.random.default_rng(0)
-    contexts = [StartStates(world).draw([rng]) for _ in range(60)]
-    assert len({tuple(c.codes.flatten().tolist()) for c in contexts}) == len(world.starts.codes)
-    assert len({c.seeds[0] for c in contexts}) == 60
+    context = draw(RecordedStarts(world), *range(1000))
+    picks = [next(k for k, s in enumerate(world.starts.codes) if torch.equal(s, codes)) for codes in context.codes]
+    assert min(np.bincount(picks, minlength=5)) > 150
+
+
+def test_a_start_from_a_store_is_a_segment_of_the_split_as_the_tokenizer_sees_it(tmp_path):
+    world, root = tiny_world(), play_store(tmp_path)
+    store = EpisodeStorage.open(root)
+    context = draw(StoreStarts(world, root, "validation"), 0, 1, 2)
+    possible = [store.batch([SegmentId(int(e), int(s), int(s) + 2)]) for e, s in store.starts(2, "validation")]
+    codes = [world.tokenizer.encode(batch.frames)[0] for batch in possible]
+    for row in range(3):
+        match = next(i for i, segment in enumerate(codes) if torch.equal(segment, context.codes[row]))
+        assert torch.equal(possible[match].actions[0], context.actions[row])
+        assert torch.equal(possible[match].signals[0, -1], context.signals[row])
+
+
+def test_a_store_of_another_game_is_refused(tmp_path):
+    world = tiny_world()
+    world.config = replace(world.config, signal_names=("AMMO2",))
+    with pytest.raises(ValueError, match="play of another game"):
+        StoreStarts(world, play_store(tmp_path))
+
+
+def test_a_model_that_cannot_begin_from_nothing_says_what_it_lacks():
+    with pytest.raises(ValueError, match="learn_start=True"):
+        make_source(tiny_world(), "prior")
 
 
 def test_an_unknown_source_is_told_the_valid_ones():
-    with pytest.raises(ValueError, match=r"unknown seed_from 'start'\. Did you mean 'starts'"):
-        StartStates(tiny_world(), "start")
+    with pytest.raises(ValueError, match=r"neither the folder of a store nor known: 'start'\. Did you mean 'starts'"):
+        make_source(tiny_world(), "start")
 
 
 def test_a_model_without_starts_is_refused():
     world = tiny_world()
     world.starts = None
     with pytest.raises(ValueError, match=r"lacks starts\.safetensors"):
-        StartStates(world)
+        make_source(world, "starts")

@@ -8,14 +8,15 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.toy_game import FRAMES, ToyGame, seeing_world
 from tests.vector_contract import check_vector_env
-from worldmodel.envs.dream_vector_env import observe
+from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.envs.spaces import show
 from worldmodel.envs.wrappers import DreamView, DreamViewVector, ThreadVectorEnv
 
 KINDS = ("rgb", "latent", "codes")
 
 
 def dream_look(world, frames, obs):
-    return observe(world, world.tokenizer.encode(torch.from_numpy(frames)[None, None])[:, 0], obs)[0]
+    return show(world, world.tokenizer.encode(torch.from_numpy(frames)[None, None])[:, 0], obs)[0].numpy()
 
 
 def assert_same_look(one, other):
@@ -48,7 +49,7 @@ def test_the_view_changes_nothing_else():
 
 def test_a_view_and_the_dream_have_equal_spaces():
     world = seeing_world()
-    for obs in KINDS:
+    for obs in (*KINDS, "features"):
         dream = gym.make("worldmodel:VideoGenDream-Doom", model=world, obs=obs)
         assert DreamView(ToyGame(), world, obs).observation_space == dream.observation_space
 
@@ -73,7 +74,72 @@ def test_an_unknown_view_is_told_the_valid_ones():
         DreamView(ToyGame(), seeing_world(), "rbg")
 
 
-@pytest.mark.parametrize("obs", KINDS)
+def followed(world, frames, actions):
+    """Features of the last of some steps, by the model alone: frames of each step, the actions between them."""
+    codes = world.tokenizer.encode(torch.from_numpy(np.stack(frames))[None])
+    state = world.start_codes(codes[:, :1], torch.zeros(1, 0, dtype=torch.int64))
+    for t, action in enumerate(actions):
+        state, _ = world.observe(state, torch.tensor([action]), codes[:, t + 1])
+    return world.features(state)[0].numpy()
+
+
+def test_features_follow_the_play_of_an_episode():
+    world = seeing_world()
+    env = DreamView(ToyGame(), world, "features")
+    for _ in range(2):  # the second episode knows nothing of the first
+        observation, info = env.reset(seed=4)
+        frames, actions, over = [info["frames"]], [], False
+        while not over:
+            np.testing.assert_allclose(observation, followed(world, frames, actions), rtol=1e-5, atol=1e-5)
+            assert env.observation_space.contains(observation)
+            actions.append(len(frames) % 3)
+            observation, _, terminated, truncated, info = env.step(actions[-1])
+            frames.append(info["frames"])
+            over = terminated or truncated
+        assert len(frames) > 3
+
+
+def test_features_of_a_real_game_are_those_of_a_dream_that_goes_the_same_way():
+    """An agent that reads features meets the same numbers in both worlds."""
+    world = seeing_world()
+    dream = DreamEnv(world, obs="features", seed_from="starts")
+    real = DreamView(ToyGame(), world, "features")
+    _, info = real.reset(seed=1)
+    given = {"frames": info["frames"][None], "signals": {"HEALTH": 50.0}}
+    first, _ = dream.reset(seed=0, options=given)
+    np.testing.assert_allclose(first, real._view.begin(np.zeros(1, int), info["frames"][None])[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_every_rows_features_are_those_it_has_alone(mode):
+    world = seeing_world()
+    viewed = DreamViewVector(SyncVectorEnv([ToyGame] * 3, autoreset_mode=mode), world, "features")
+    alone = [DreamView(ToyGame(), world, "features") for _ in range(3)]
+    rng = np.random.default_rng(0)
+    expected = [env.reset(seed=9 + row)[0] for row, env in enumerate(alone)]
+    observations, _ = viewed.reset(seed=9)
+    waiting = np.zeros(3, bool)
+    ends = 0
+    for _ in range(12):
+        np.testing.assert_allclose(observations, expected, rtol=1e-4, atol=1e-4)
+        actions = rng.integers(3, size=3)
+        observations, _, terminations, truncations, infos = viewed.step(actions)
+        for row, env in enumerate(alone):
+            expected[row] = env.reset()[0] if waiting[row] else env.step(actions[row])[0]
+        ended = terminations | truncations
+        ends += ended.sum()
+        waiting = ended if mode is AutoresetMode.NEXT_STEP else waiting
+        for row in np.flatnonzero(ended):
+            if mode is AutoresetMode.SAME_STEP:
+                np.testing.assert_allclose(infos["final_obs"][row], expected[row], rtol=1e-4, atol=1e-4)
+            if mode is not AutoresetMode.NEXT_STEP:
+                expected[row] = alone[row].reset()[0]
+        if mode is AutoresetMode.DISABLED and ended.any():
+            observations, _ = viewed.reset(options={"reset_mask": ended})
+    assert ends > 3
+
+
+@pytest.mark.parametrize("obs", [*KINDS, "features"])
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_a_vector_view_keeps_the_vector_contract(mode, obs):
     check_vector_env(DreamViewVector(SyncVectorEnv([ToyGame] * 3, autoreset_mode=mode), seeing_world(), obs))

@@ -14,7 +14,6 @@ from torch import Tensor
 from worldmodel.files import atomic_write
 from worldmodel.layers.attention import KVCache
 
-
 _FIELDS = ("codes", "outputs", "signals", "seeds", "counter")  # the tensors outside the cache, in their order
 
 

@@ -1,0 +1,103 @@
+"""The dreams of an env: begin, step, end. All on the model's device, without a word to the host.
+
+Letters: B rows, n some of them, G signals.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from worldmodel.dynamics import DreamState
+from worldmodel.envs.rules import DreamRules, one_per_row
+from worldmodel.envs.spaces import observe
+from worldmodel.envs.start_states import Context
+from worldmodel.envs.transition import Transition
+from worldmodel.model import WorldModel
+
+_RETURN = "env.return"  # travels with each row of the state, (B,) float32: the rewards of its dream so far
+
+
+class TorchStep(NamedTuple):
+    """One step of all rows, on the model's device."""
+
+    observations: Tensor  # (B, …) in the dtype of the observation space
+    rewards: Tensor  # (B,) float32
+    terminations: Tensor  # (B,) bool
+    truncations: Tensor  # (B,) bool; never with a termination
+    infos: dict[str, Tensor]  # (B,) float32 each: "nll", "entropy", and the game variables by name
+
+
+class Dreams:
+    """B dreams of one model under one set of rules."""
+
+    def __init__(self, model: WorldModel, obs: str, rules: DreamRules) -> None:
+        self.model, self.obs, self.rules = model, obs, rules
+        self.state: DreamState | None = None
+        self._end_condition = rules.end_condition(model.config.signal_names)
+
+    @property
+    def running(self) -> DreamState:
+        assert self.state is not None, "no dream has begun"
+        return self.state
+
+    def begin(self, rows: list[int] | None, context: Context) -> Tensor:
+        """Begin new dreams in some rows (None: in all); returns their observations (n, …)."""
+        before = None if rows is None else self.running
+        fresh = self.model.start_codes(*context, clock=None if before is None else before.clock)
+        fresh.extras[_RETURN] = torch.zeros(len(fresh), device=self.model.device)
+        observations = observe(self.model, fresh, self.obs)
+        self.state = fresh if before is None or rows is None else before.put(rows, fresh)
+        return observations
+
+    @torch.inference_mode()
+    def step(self, actions: Tensor) -> TorchStep:
+        """Dream one step in every row."""
+        before, rules = self.running, self.rules
+        signals_before = self._by_name(before.signals)
+        state, out = self.model.step(before, actions, rules.temperature)
+        rows, signals = len(actions), self._by_name(state.signals)
+        transition = Transition(
+            actions=actions,
+            reward=out.reward,
+            terminated=out.terminated,
+            signals=signals,
+            signals_before=signals_before,
+            codes=out.codes,
+            _tokenizer=self.model.tokenizer,
+        )
+        rewards, terminations = out.reward, out.terminated
+        if rules.reward_fn is not None:
+            rewards = one_per_row(rules.reward_fn(transition), rows, "reward_fn", torch.float32)
+        if self._end_condition is not None:
+            terminations = terminations | one_per_row(
+                self._end_condition(transition), rows, "terminate_when", torch.bool
+            )
+        if rules.uncertainty_penalty:
+            rewards = rewards - rules.uncertainty_penalty * out.entropy
+        truncations = torch.zeros_like(terminations)
+        if rules.horizon is not None:
+            truncations |= state.counter >= rules.horizon
+        if rules.max_uncertainty is not None:
+            truncations |= out.entropy > rules.max_uncertainty
+        state.extras[_RETURN] = state.extras[_RETURN] + rewards
+        self.state = state
+        seen = transition.frames()[:, -1] if self.obs == "rgb" else observe(self.model, state, self.obs)
+        infos = {"nll": out.nll, "entropy": out.entropy} | signals
+        return TorchStep(seen, rewards, terminations, truncations & ~terminations, infos)
+
+    def signals(self) -> dict[str, Tensor]:
+        """The game variables of all rows by name, (B,) each."""
+        return self._by_name(self.running.signals)
+
+    def episodes(self) -> tuple[Tensor, Tensor]:
+        """Of every row's dream so far: its rewards added up, (B,) float32, and its steps, (B,) int64."""
+        return self.running.extras[_RETURN], self.running.counter
+
+    def restore(self, state: DreamState) -> None:
+        """Go on from a copy of a state: one of an env, or one that a model began."""
+        self.state = state.clone()
+        self.state.extras.setdefault(_RETURN, torch.zeros(len(state), device=self.model.device))
+
+    def _by_name(self, signals: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.model.config.signal_names, signals.unbind(1), strict=True))

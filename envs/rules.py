@@ -1,0 +1,71 @@
+"""The rules of a dream: how it is drawn, what it pays, and when it ends.
+
+Letters: B rows.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worldmodel.envs.transition import RewardFunction, Transition
+from worldmodel.names import did_you_mean
+
+EndCondition = Callable[[Transition], Tensor]  # (B,) bool
+
+_COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt, "==": operator.eq}
+_RULE = re.compile(r"\s*(\w+)\s*(<=|>=|==|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DreamRules:
+    """All that decides a dream besides the model, its start and the actions; see `DreamVectorEnv` for each."""
+
+    temperature: float = 1.0
+    horizon: int | None = None
+    reward_fn: RewardFunction | None = None
+    terminate_when: EndCondition | str | None = None
+    max_uncertainty: float | None = None
+    uncertainty_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+        if self.horizon is not None and self.horizon < 1:
+            raise ValueError(f"horizon must be at least 1 step, or None for no limit, got {self.horizon}")
+        if self.max_uncertainty is not None and not self.max_uncertainty > 0:
+            raise ValueError(f"max_uncertainty must be above 0 nats, or None, got {self.max_uncertainty}")
+        if not self.uncertainty_penalty >= 0:
+            raise ValueError(f"uncertainty_penalty must be at least 0, got {self.uncertainty_penalty}")
+        if self.reward_fn is not None and not callable(self.reward_fn):
+            raise TypeError(f"reward_fn must be a function of a Transition, got {self.reward_fn!r}")
+
+    def end_condition(self, signal_names: Sequence[str]) -> EndCondition | None:
+        """`terminate_when` as a function; ValueError if it names a game variable that the model does not know."""
+        rule = self.terminate_when
+        if rule is None or callable(rule):
+            return rule
+        parts = _RULE.fullmatch(rule) if isinstance(rule, str) else None
+        if parts is None:
+            raise ValueError(
+                'terminate_when must be a function of a Transition or NAME COMPARISON NUMBER, such as "HEALTH <= 0", '
+                f"with one of {', '.join(_COMPARISONS)}; got {rule!r}"
+            )
+        name, comparison, number = parts[1], _COMPARISONS[parts[2]], float(parts[3])
+        if name not in signal_names:
+            raise ValueError(f"terminate_when names no game variable: {name!r}.{did_you_mean(name, signal_names)}")
+        return lambda transition: comparison(transition.signals[name], number)
+
+
+def one_per_row(given: Tensor, rows: int, what: str, dtype: torch.dtype) -> Tensor:
+    """What a user's function gave, (B,) of this dtype, or a ValueError or TypeError that names the function."""
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{what} must return a torch.Tensor, one entry per row, got {type(given).__name__}")
+    if given.shape != (rows,):
+        raise ValueError(f"{what} must return shape ({rows},), one entry per row, got {tuple(given.shape)}")
+    if dtype == torch.bool and given.dtype != torch.bool:
+        raise TypeError(f"{what} must return bools, got {given.dtype}")
+    return given.to(dtype)

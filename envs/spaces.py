@@ -1,0 +1,71 @@
+"""What agents see and do: the spaces of a dream, what a step looks like in them, and actions that fit.
+
+Letters: n steps, H W C pixels, h w latent grid, M slices, E features of a code vector, D width of the dynamics, V
+codes.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.error import InvalidAction
+from torch import Tensor
+
+from worldmodel.dynamics import DreamState
+from worldmodel.model import WorldModel
+from worldmodel.names import did_you_mean
+
+OBSERVATIONS = ("rgb", "latent", "codes", "features")
+
+
+def check_observation_kind(obs: str) -> None:
+    if obs not in OBSERVATIONS:
+        raise ValueError(f"unknown obs {obs!r}.{did_you_mean(obs, OBSERVATIONS)}")
+
+
+def observation_space(model: WorldModel, obs: str) -> gym.spaces.Box:
+    """Space of one observation of this kind.
+
+    Codes are a Box, although only equality means anything between them: Stable-Baselines3 and the frame stack take no
+    three-dimensional MultiDiscrete.
+    """
+    check_observation_kind(obs)
+    tokenizer = model.tokenizer
+    if obs == "rgb":
+        return gym.spaces.Box(0, 255, (model.height, model.width, model.config.tokenizer.channels), np.uint8)
+    if obs == "codes":
+        return gym.spaces.Box(0, tokenizer.num_codes - 1, (*tokenizer.grid, tokenizer.num_slices), np.int64)
+    depth = tokenizer.code_dim + (model.config.dynamics.width if obs == "features" else 0)
+    return gym.spaces.Box(-np.inf, np.inf, (*tokenizer.grid, depth), np.float32)
+
+
+def observe(model: WorldModel, state: DreamState, obs: str) -> Tensor:
+    """What an agent sees of the last step of every row: (n, *observation_space(model, obs).shape)."""
+    return model.features(state) if obs == "features" else show(model, state.codes, obs)
+
+
+@torch.inference_mode()
+def show(model: WorldModel, codes: Tensor, obs: str) -> Tensor:
+    """What an agent sees of single steps, codes (n, h, w, M), in a kind of observation that needs no past."""
+    if obs == "rgb":
+        return model.tokenizer.decode(codes[:, None])[:, 0, -1]
+    return model.tokenizer.code_vectors(codes) if obs == "latent" else codes
+
+
+def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.ndarray:
+    """Actions of shape (*batch, *space.shape) in the space's dtype, or InvalidAction."""
+    given = np.asarray(actions)
+    shape = (*batch, *space.shape)
+    if isinstance(space, gym.spaces.Discrete):
+        if given.shape == shape and given.dtype.kind in "iu" and np.all((given >= 0) & (given < space.n)):
+            return given.astype(np.int64)
+        raise InvalidAction(f"an action is an integer in [0, {space.n}), in shape {shape}; got {actions!r}")
+    if given.shape == shape and given.dtype.kind in "fiu":
+        given = given.astype(np.float32)
+        if np.all((given >= space.low) & (given <= space.high)):  # false for NaN
+            return given
+    raise InvalidAction(
+        f"an action is {space.shape[0]} numbers in [{space.low.tolist()}, {space.high.tolist()}], in shape {shape}; "
+        f"got {actions!r}"
+    )
