@@ -32,8 +32,10 @@ def test_following_a_dream_gives_all_that_the_dream_gave(kind):
         dreamer, dreamt = world.step(dreamer, action)
         follower, seen = world.observe(follower, action, dreamt.codes)
         assert torch.equal(seen.codes, dreamt.codes)
-        for name in ("reward", "termination_probability", "signals", "nll", "entropy", "outputs"):
+        for name in ("reward", "termination_probability", "signals", "outputs"):
             assert torch.equal(getattr(seen, name), getattr(dreamt, name)), name
+        for name in ("nll", "entropy"):  # the likelihood of what came is taken another way: it may round to 0
+            assert torch.allclose(getattr(seen, name), getattr(dreamt, name), rtol=1e-5), name
         assert torch.equal(world.features(follower), world.features(dreamer))
 
 

@@ -81,23 +81,27 @@ def draw(
     """
     if temperature < 0:
         raise ValueError(f"temperature must be at least 0, got {temperature}")
-    shifted = logits.float()
-    shifted = shifted - shifted.amax(-1, keepdim=True)
-    weights = shifted.exp()  # probabilities times their total: one table fewer to write
-    total = weights.sum(-1)
-    entropy = total.log() - torch.linalg.vecdot(weights, shifted) / total
+    logits = logits.float()
+    likelihoods = logits.softmax(-1)  # the rest in as few tables as can be: to write one costs more than its sums
     if given is not None:
         codes = given
     elif temperature == 0 or top_k == 1:
-        codes = shifted.argmax(-1)
+        codes = likelihoods.argmax(-1)
     else:
-        drawn_by = weights if temperature == 1.0 else (shifted / temperature).exp()
+        drawn_by = likelihoods if temperature == 1.0 else (logits / temperature).softmax(-1)
         if top_k is not None or top_p is not None:
             drawn_by = _likeliest(drawn_by, top_k, top_p)
         mass = drawn_by.cumsum(-1)
         codes = torch.searchsorted(mass, (noise * mass[..., -1])[..., None], right=True).squeeze(-1)
         codes = codes.clamp_(max=logits.shape[-1] - 1)
-    return Draw(codes, total.log() - shifted.gather(-1, codes[..., None]).squeeze(-1), entropy)
+    chosen = logits.gather(-1, codes[..., None]).squeeze(-1)
+    if given is None:
+        nll = -likelihoods.gather(-1, codes[..., None]).squeeze(-1).log()
+        total = chosen + nll
+    else:  # what came may be as good as impossible: its likelihood rounds to 0
+        total = logits.logsumexp(-1)
+        nll = total - chosen
+    return Draw(codes, nll, total - torch.linalg.vecdot(likelihoods, logits))
 
 
 def _likeliest(weights: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

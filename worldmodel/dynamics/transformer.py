@@ -137,7 +137,7 @@ class CodeTransformer(nn.Module):
     # --- whole sequences: training and burn-in -------------------------------------------------------------------
 
     def _angles(self, times: Tensor) -> Angles | None:
-        """Cosine and sine of times (T,); None if positions in time do not come by rotation."""
+        """The rotation of times (T,); None if positions in time do not come by rotation."""
         if self.config.position != "rotary-time":
             return None
         return rotation(times, self.config.width // self.config.heads)

@@ -14,7 +14,7 @@ from worldmodel.layers.kernels import Mask, attend, attend_few
 from worldmodel.layers.position import rotate
 from worldmodel.layers.precision import Linear
 
-Angles = tuple[Tensor, Tensor]  # cosine and sine of the times' rotation, float32 (…, K/2)
+Angles = tuple[Tensor, Tensor]  # the times' rotation, float32 (…, K) each
 
 
 class AxialAttention(nn.Module):
@@ -95,11 +95,17 @@ class WindowAttention(nn.Module):
 
     def _split(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) -> rotated queries, rotated keys, values, each (B, H, L, K)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return (q, k, v) if angles is None else (rotate(q, *angles), rotate(k, *angles), v)
+        parts = self.qkv(x).unflatten(-1, (3 * self.heads, -1))  # (B, L, 3H, K)
+        if angles is None:
+            q, k, v = parts.chunk(3, dim=2)
+        else:
+            cos, sin = angles
+            turned, v = parts.split((2 * self.heads, self.heads), dim=2)
+            q, k = rotate(turned, cos.unsqueeze(-2), sin.unsqueeze(-2)).chunk(2, dim=2)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def forward(self, x: Tensor, angles: Angles | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Whole sequences: x (B, L, D), the times' angles (L, K/2), the mask of L tokens.
+        """Whole sequences: x (B, L, D), the times' angles (L, K), the mask of L tokens.
 
         Returns the output (B, L, D) and the keys and values (B, H, L, K) that a cache keeps.
         """

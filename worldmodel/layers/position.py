@@ -51,7 +51,7 @@ class SinePosition(nn.Module):
             features = part if axis != axes[0] else width - part * (len(axes) - 1)  # the first takes what is left
             view = [1] * len(shape) + [features]
             view[axis] = shape[axis]
-            waves = torch.cat(rotation(torch.arange(shape[axis]), features), dim=-1)
+            waves = torch.cat(_waves(torch.arange(shape[axis]), features), dim=-1)
             parts.append(waves.view(view).expand(*shape, -1))
         self.register_buffer("table", torch.cat(parts, dim=-1), persistent=False)
 
@@ -61,19 +61,27 @@ class SinePosition(nn.Module):
 
 
 def rotation(times: Tensor, features: int, base: float = 100.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each time's angles, float32 (T, K/2).
+    """What `rotate` turns the feature pairs of each time by, two tables float32 (T, K): cosines, and sines with the
+    sign that each half of the features takes.
 
     Args:
         times: (T,) int64, any size: angles are taken in float64, so that step 1,000,000 is as exact as step 1.
-        features: K, even.
+        features: K, even; feature i is a pair with feature i + K/2.
         base: ratio of the slowest to the fastest rotation; small, since windows are a few steps long.
     """
+    cos, sin = _waves(times, features, base)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
+def _waves(times: Tensor, features: int, base: float = 100.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of each time's angles, float32 (T, K/2)."""
     exponents = torch.arange(features // 2, dtype=torch.float64, device=times.device) / (features // 2)
     angles = times.double()[:, None] * base**-exponents
     return angles.cos().float(), angles.sin().float()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the feature pairs of `x` (..., K) by angles broadcast as (..., K/2); keeps the dtype of `x`."""
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+    """Rotate the feature pairs of `x` (..., K) by tables broadcast as (..., K); keeps the dtype of `x`."""
+    wide = x.float()
+    # Both halves at once: the pair of a feature lies half a turn of the features away.
+    return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
