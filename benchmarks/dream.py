@@ -1,6 +1,6 @@
-"""Dream speed: env-steps/s by observation and batch, beside the matrix rate of the machine in the same run.
+"""Dream speed: env-steps/s by observation, batch, order and dtype, beside the machine's matrix rate in the same run.
 
-    python benchmarks/dream.py --model doom-hg --batches 1 8 64
+    python benchmarks/dream.py --model doom-hg --batches 1 8 64 512
 
 `--model random` takes the default sizes with random weights. The share is the model's own products (counted by torch)
 over what the machine multiplies in the dtype used; the rest is memory traffic, small operations, Python, and the resets
@@ -8,13 +8,17 @@ that a horizon brings.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median
 
+import gymnasium as gym
 import numpy as np
 import torch
 import tyro
 from machine import describe, flops_of
 
+import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import fast_dtype
@@ -25,10 +29,11 @@ from worldmodel.model import Starts, WorldModel, WorldModelConfig
 class Args:
     model: str = "random"  # shipped name, folder, or "random"
     device: str = "cpu"
-    batches: tuple[int, ...] = (1, 8, 64)
-    obs: tuple[str, ...] = ("latent", "codes", "rgb")
+    batches: tuple[int, ...] = (1, 8, 64, 512)
+    obs: tuple[str, ...] = ("latent", "codes", "features", "rgb")
     seconds: float = 3.0  # per measurement
     horizon: int = 32
+    other: bool = True  # also: raster order, float32, the thousandth step, the real game
 
 
 def random_world(device: str) -> WorldModel:
@@ -40,18 +45,29 @@ def random_world(device: str) -> WorldModel:
     return world.to(device).prepare()
 
 
+def in_raster_order(world: WorldModel) -> WorldModel:
+    """A world of the same sizes that draws one token after the other; its weights are random."""
+    other = WorldModel(replace(world.config, dynamics=replace(world.config.dynamics, order="raster")))
+    other.starts = world.starts
+    return other.to(world.device).prepare()
+
+
+def rate_of(step: Callable[[int], object], seconds: float) -> float:
+    """Calls a second of `step(number)`, after a warm-up."""
+    for number in range(3):
+        step(number)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        step(count)
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
 def steps_per_second(envs: DreamVectorEnv, seconds: float) -> float:
     """Env-steps/s of all rows together, resets included."""
-    rng = np.random.default_rng(0)
-    actions = rng.integers(envs.single_action_space.n, size=(64, envs.num_envs))
+    actions = np.random.default_rng(0).integers(envs.single_action_space.n, size=(64, envs.num_envs))
     envs.reset(seed=0)
-    for warm_up in range(3):
-        envs.step(actions[warm_up])
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        envs.step(actions[steps % 64])
-        steps += 1
-    return steps * envs.num_envs / (time.perf_counter() - start)
+    return envs.num_envs * rate_of(lambda number: envs.step(actions[number % 64]), seconds)
 
 
 def flops_per_step(envs: DreamVectorEnv, horizon: int) -> float:
@@ -61,22 +77,65 @@ def flops_per_step(envs: DreamVectorEnv, horizon: int) -> float:
     return flops_of(lambda: [envs.step(actions) for _ in range(horizon)]) / (horizon * envs.num_envs)
 
 
+def late_over_early(world: WorldModel, rows: int = 64) -> float:
+    """Median time of the steps 980 to 1,000 of a dream over that of its steps 1 to 20."""
+    envs = DreamVectorEnv(rows, world, "latent")
+    envs.model.heads.threshold.fill_(2.0)  # no row ends, so that all have gone as far
+    actions = np.zeros(rows, np.int64)
+    envs.reset(seed=0)
+    times = []
+    for _ in range(1000):
+        start = time.perf_counter()
+        envs.step(actions)
+        times.append(time.perf_counter() - start)
+    return median(times[979:]) / median(times[:20])
+
+
+def real_steps_per_second(env_id: str, seconds: float) -> float:
+    """Random play of the real game in one process, its resets included."""
+    env = gym.make(env_id)
+    env.reset(seed=0)
+
+    def step(_: int) -> None:
+        *_, terminated, truncated, _info = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+
+    rate = rate_of(step, seconds)
+    env.close()
+    return rate
+
+
 def main(args: Args) -> None:
-    world = random_world(args.device) if args.model == "random" else WorldModel.from_pretrained(args.model, args.device)
-    dtype = fast_dtype(args.device)
+    random = args.model == "random"
+    load = lambda: random_world(args.device) if random else WorldModel.from_pretrained(args.model, args.device)  # noqa: E731
+    world, fast = load(), fast_dtype(args.device)
     rates = describe(args.device)
-    print(f"model {args.model}, horizon {args.horizon}, products in {str(dtype).removeprefix('torch.')}\n")
-    print("| obs | batch | env-steps/s | ms per step | MFLOP per env-step | share of matrix rate |")
-    print("|---|---|---|---|---|---|")
+    print(f"model {args.model}, horizon {args.horizon}\n")
+    print("| order | products | obs | batch | env-steps/s | ms per step | MFLOP per env-step | share of matrix rate |")
+    print("|---|---|---|---|---|---|---|---|")
+
+    def row(world: WorldModel, dtype: torch.dtype, obs: str, batch: int) -> None:
+        envs = DreamVectorEnv(batch, world, obs, horizon=args.horizon)
+        flops, rate = flops_per_step(envs, args.horizon), steps_per_second(envs, args.seconds)
+        facts = (world.config.dynamics.order, str(dtype).removeprefix("torch."), obs, batch)
+        numbers = f"{rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {flops * rate / rates[dtype]:.0%}"
+        print(f"| {' | '.join(map(str, facts))} | {numbers} |", flush=True)
+
     for obs in args.obs:
         for batch in args.batches:
-            envs = DreamVectorEnv(batch, world, obs, horizon=args.horizon)
-            flops, rate = flops_per_step(envs, args.horizon), steps_per_second(envs, args.seconds)
-            share = flops * rate / rates[dtype]
-            print(
-                f"| {obs} | {batch} | {rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {share:.0%} |",
-                flush=True,
-            )
+            row(world, fast, obs, batch)
+    if not args.other:
+        return
+    raster = in_raster_order(world)
+    for batch in args.batches[:3]:
+        row(raster, fast, "latent", batch)
+    if fast != torch.float32:
+        for batch in args.batches:
+            row(load().prepare(torch.float32), torch.float32, "latent", batch)
+    print(f"\nsteps 980 to 1,000 take {late_over_early(load()):.2f} of the time of steps 1 to 20 (latent, batch 64)")
+    env_id = world.config.env_id or "VideoGenReal-Doom"
+    print(f"the real game, {env_id}: {real_steps_per_second(env_id, args.seconds):.0f} env-steps/s in one process")
 
 
 if __name__ == "__main__":

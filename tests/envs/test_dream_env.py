@@ -24,7 +24,7 @@ def world_with_frames_of(size):
     return world.prepare(torch.float32)
 
 
-@pytest.mark.parametrize("obs", ["rgb", "latent", "codes"])
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m.*imum value is:UserWarning")  # a latent has no bounds
 def test_gymnasiums_checker_passes(obs):
     env = gym.make("VideoGenDream-Doom", model=tiny_world(), obs=obs, horizon=3, render_mode="rgb_array")
@@ -35,7 +35,7 @@ def test_stable_baselines3s_checker_passes_without_a_warning():
     sb3_check_env(DreamEnv(world_with_frames_of(48), horizon=3))
 
 
-@pytest.mark.parametrize("obs", ["latent", "codes"])
+@pytest.mark.parametrize("obs", ["latent", "codes", "features"])
 def test_stable_baselines3s_checker_passes_for_what_is_no_image(obs):
     sb3_check_env(DreamEnv(tiny_world(), obs=obs), warn=False)  # its warnings take every 3-D observation for an image
 
