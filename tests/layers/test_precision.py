@@ -53,6 +53,21 @@ def test_weights_in_the_processors_order_give_the_same_product(dtype, shape, bia
     torch.testing.assert_close(ours, F.linear(x.to(dtype), linear.weight, linear.bias).detach(), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("width", [8, 256])  # plain, and in the processor's order
+def test_gelu_on_the_way_out_is_gelu_of_the_output(dtype, tolerance, width):
+    torch.manual_seed(0)
+    linear = Linear(192, width).to(dtype)
+    x = torch.randn(3, 192)
+    with torch.no_grad():
+        ours = linear.gelu(x)
+    exact = F.gelu(F.linear(x.to(dtype), linear.weight, linear.bias).float())
+    assert ours.dtype == dtype and (ours < 0).any()
+    torch.testing.assert_close(ours.float(), exact.detach(), atol=tolerance, rtol=tolerance)
+    linear.gelu(x).sum().backward()
+    assert linear.weight.grad is not None
+
+
 @pytest.mark.parametrize("change", ["in place", "as data", "loaded"])
 def test_a_changed_weight_changes_the_product(change):
     torch.manual_seed(0)

@@ -35,8 +35,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
         """x (B, T, S, D) -> (B, T, S, D)."""
-        hidden = self.rise(x)
-        return self.fall(F.gelu(hidden if told is None else hidden + told))
+        return self.fall(self.rise.gelu(x) if told is None else F.gelu(self.rise(x) + told))
 
 
 class Told(NamedTuple):

@@ -54,11 +54,22 @@ class Linear(nn.Linear):
     _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        x = _follow(x, weight)
-        if not torch.is_grad_enabled() and x.dtype == weight.dtype and (blocks := self._in_blocks(weight)) is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, "none", [], "")
-        return F.linear(x, weight, bias)
+        x = _follow(x, self.weight)
+        made = self._made_in_blocks(x, "none", "")
+        return F.linear(x, self.weight, self.bias) if made is None else made
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """GELU of the layer's output, on the way out of the product where the processor's kernel can."""
+        x = _follow(x, self.weight)
+        made = self._made_in_blocks(x, "gelu", "none")
+        return F.gelu(F.linear(x, self.weight, self.bias)) if made is None else made
+
+    def _made_in_blocks(self, x: Tensor, then: str, how: str) -> Tensor | None:
+        """The product without gradients, by the processor's own kernel, and what comes after it; None: not here."""
+        if torch.is_grad_enabled() or x.dtype != self.weight.dtype:
+            return None
+        blocks = self._in_blocks(self.weight)
+        return None if blocks is None else torch.ops.mkldnn._linear_pointwise(x, blocks, self.bias, then, [], how)
 
     def _in_blocks(self, weight: Tensor) -> Tensor | None:
         """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
