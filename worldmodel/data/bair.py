@@ -1,0 +1,175 @@
+"""BAIR robot pushing: trajectories in TFRecord files, and the episodes they become.
+
+The archive `bair_robot_pushing_dataset_v0.tar` holds softmotion30_44k/{train,test}/traj_A_to_B.tfrecords, 256 of them a
+file: 30 frames of two cameras, 64 x 64 RGB, with an action (4) and the gripper's position (3) for each.
+
+Letters: F frames per step, H W C pixels, N steps, A numbers per frame's action.
+Source: Ebert et al., Self-Supervised Visual Planning with Temporal Skip Connections (arXiv:1710.05268) for the data;
+its keys and layout as public readers of it (TensorFlow Datasets, bair_robot_pushing_small) document them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
+from worldmodel.data.tfrecord import BrokenRecordError, Feature, Span, find_features, read_feature, read_records
+
+Camera = Literal["aux1", "main"]
+FRAMES, SIZE, CHANNELS = 30, 64, 3  # of a trajectory
+ACTION_SIZE, POSITION_SIZE = 4, 3
+POSITION_NAMES = ("GRIPPER_X", "GRIPPER_Y", "GRIPPER_Z")
+_ACTION_NAMES = ("dx", "dy", "lift", "grip")
+_LOW, _HIGH = (-0.5, -0.5, -4.0, -4.0), (0.5, 0.5, 4.0, 4.0)  # wide: seen were ±.07, ±.07, 0 to 3, 0 or 1
+_FILE = re.compile(r"traj_(\d+)_to_(\d+)\.tfrecords")
+_IMAGE_BYTES = SIZE * SIZE * CHANNELS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trajectory:
+    """One push as recorded."""
+
+    frames: NDArray[np.uint8]  # (30, 64, 64, 3)
+    actions: NDArray[np.float32]  # (30, 4); frame t + 1 follows actions[t]
+    positions: NDArray[np.float32]  # (30, 3) of the gripper
+
+
+class Place(NamedTuple):
+    """Where a trajectory was read."""
+
+    path: Path
+    index: int
+
+
+def find_files(folder: str | Path, split: str) -> list[Path]:
+    """The record files of "train" or "test" in numeric order, below the archive's folder or beside it."""
+    folder = Path(folder)
+    for root in (folder / "softmotion30_44k" / split, folder / split):
+        files = {int(match[1]): path for path in root.glob("*.tfrecords") if (match := _FILE.fullmatch(path.name))}
+        if files:
+            return [files[first] for first in sorted(files)]
+    raise FileNotFoundError(
+        f"no traj_A_to_B.tfrecords in {folder}/softmotion30_44k/{split} or {folder}/{split}; give the folder into "
+        "which bair_robot_pushing_dataset_v0.tar was unpacked"
+    )
+
+
+def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place, Trajectory | BrokenRecordError]]:
+    """The trajectories of a file as one camera saw them; a broken one comes as the error that tells what is wrong."""
+    layout = _Layout(camera)
+    path = Path(path)
+    for index, payload in enumerate(read_records(path)):
+        place = Place(path, index)
+        if isinstance(payload, BrokenRecordError):
+            yield place, payload
+            continue
+        try:
+            yield place, layout.read(payload)
+        except ValueError as error:
+            yield place, BrokenRecordError(path, index, str(error))
+
+
+class _Layout:
+    """Reads the trajectories of one file: where things lie in a record is looked up once and then only compared."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._images = [f"{t}/image_{camera}/encoded" for t in range(FRAMES)]
+        self._actions = [f"{t}/action" for t in range(FRAMES)]
+        self._positions = [f"{t}/endeffector_pos" for t in range(FRAMES)]
+        self._spans: dict[str, Span] = {}
+        self._between: NDArray[np.int64] = np.zeros(0, np.int64)  # places of all bytes that are no value
+        self._same: NDArray[np.uint8] = np.zeros(0, np.uint8)  # what lies there
+        self._size = -1
+
+    def read(self, payload: bytes) -> Trajectory:
+        raw = np.frombuffer(payload, np.uint8)
+        if len(raw) != self._size or not np.array_equal(raw[self._between], self._same):
+            self._look_up(payload, raw)
+        images = [payload[slice(*self._spans[key][1:])] for key in self._images]
+        return Trajectory(
+            frames=np.frombuffer(b"".join(images), np.uint8).reshape(FRAMES, SIZE, SIZE, CHANNELS),
+            actions=np.stack([read_feature(payload, self._spans[key]) for key in self._actions]),
+            positions=np.stack([read_feature(payload, self._spans[key]) for key in self._positions]),
+        )
+
+    def _look_up(self, payload: bytes, raw: NDArray[np.uint8]) -> None:
+        spans = find_features(payload)
+        wanted = [(self._images, _IMAGE_BYTES), (self._actions, 4 * ACTION_SIZE), (self._positions, 4 * POSITION_SIZE)]
+        for keys, size in wanted:
+            for key in keys:
+                if key not in spans:
+                    raise ValueError(f"the key {key!r} is missing")
+                found = spans[key].stop - spans[key].start
+                if found != size:
+                    raise ValueError(f"{key!r} must have {size} bytes, got {found}")
+        outside = np.ones(len(raw), bool)
+        for span in spans.values():
+            outside[span.start : span.stop] = False
+        self._between = np.flatnonzero(outside)
+        self._same, self._size, self._spans = raw[self._between], len(raw), spans
+
+
+def store_info(frames_per_step: int = 2) -> StoreInfo:
+    """What a store of these trajectories says of itself."""
+    spec = ActionSpec(
+        kind="box",
+        n=ACTION_SIZE * frames_per_step,
+        names=tuple(f"{name}_{k}" for k in range(frames_per_step) for name in _ACTION_NAMES),
+        low=_LOW * frames_per_step,
+        high=_HIGH * frames_per_step,
+    )
+    return StoreInfo(
+        env_id="BAIR",
+        frames_per_step=frames_per_step,
+        height=SIZE,
+        width=SIZE,
+        channels=CHANNELS,
+        action=spec,
+        signal_names=POSITION_NAMES,
+        reward="none",
+    )
+
+
+def to_episode(trajectory: Trajectory, frames_per_step: int = 2) -> Episode:
+    """An episode by the time rule: the first frame F times, then F frames a step with the F actions that led to them.
+
+    What is missing of the last step: its frames repeat the last one, its actions are zero. The action recorded with the
+    last frame led to nothing that was recorded and is left out.
+    """
+    rest = FRAMES - 1
+    steps = -(-rest // frames_per_step)
+    missing = steps * frames_per_step - rest
+    frames = trajectory.frames
+    tail = np.concatenate((frames[1:], np.repeat(frames[-1:], missing, axis=0)))
+    actions = np.pad(trajectory.actions[:rest], ((0, missing), (0, 0)))
+    # The state after a step is that of its last frame.
+    last = np.minimum(np.arange(steps + 1) * frames_per_step, rest)
+    return Episode(
+        frames=np.concatenate(
+            (
+                np.repeat(frames[:1], frames_per_step, axis=0)[None],
+                tail.reshape(steps, frames_per_step, *frames.shape[1:]),
+            )
+        ),
+        actions=actions.reshape(steps, -1).astype(np.float32),
+        rewards=np.zeros(steps, np.float32),
+        terminated=False,
+        truncated=True,
+        signals=trajectory.positions[last].astype(np.float32),
+    )
+
+
+def to_features(cameras: Mapping[str, NDArray[np.uint8]], actions: NDArray, positions: NDArray) -> dict[str, Feature]:
+    """The 30 frames of one or both cameras, with actions (30, 4) and positions (30, 3), as a record holds them."""
+    features: dict[str, Feature] = {}
+    for t in range(FRAMES):
+        for camera, frames in cameras.items():
+            features[f"{t}/image_{camera}/encoded"] = np.ascontiguousarray(frames[t]).tobytes()
+        features[f"{t}/action"] = np.asarray(actions[t], np.float32)
+        features[f"{t}/endeffector_pos"] = np.asarray(positions[t], np.float32)
+    return features
