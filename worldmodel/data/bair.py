@@ -43,7 +43,7 @@ class Place(NamedTuple):
     """Where a trajectory was read."""
 
     path: Path
-    index: int
+    record: int
 
 
 def find_files(folder: str | Path, split: str) -> list[Path]:
