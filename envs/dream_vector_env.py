@@ -145,7 +145,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         for row in rows:
             if (row_seed := seeds[row]) is not None:
                 self._keys[row], self._numbers[row] = key_of(row_seed), 0
-        self._begin(rows, source)
+        seeded = all(row_seed is not None for row_seed in seeds)
+        self._begin(rows, source, anew=seeded and len(rows) == self.num_envs)
         mask = np.zeros(self.num_envs, bool)
         mask[rows] = True
         return self._observations.copy(), masked(_host(self._dreams.signals()), mask)
@@ -256,15 +257,16 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _begin(self, rows: np.ndarray, source: Source) -> None:
+    def _begin(self, rows: np.ndarray, source: Source, anew: bool = False) -> None:
         """Begin new dreams in `rows`."""
-        self._observations[rows] = _numpy(self._begin_torch(rows, source))
+        self._observations[rows] = _numpy(self._begin_torch(rows, source, anew))
 
-    def _begin_torch(self, rows: np.ndarray, source: Source) -> Tensor:
+    def _begin_torch(self, rows: np.ndarray, source: Source, anew: bool = False) -> Tensor:
         chosen = torch.from_numpy(np.stack((self._keys[rows], self._numbers[rows]))).to(self.model.device)
         self._numbers[rows] += 1
         self._ended[rows] = False
-        return self._dreams.begin(rows.tolist() if len(rows) < self.num_envs else None, source.draw(*chosen))
+        some = rows.tolist() if len(rows) < self.num_envs else None
+        return self._dreams.begin(some, source.draw(*chosen), anew)
 
     def _final(self, infos: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
         """Gymnasium's final observations and infos of the rows that ended, taken before they begin anew."""

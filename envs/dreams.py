@@ -41,13 +41,19 @@ class Dreams:
         assert self.state is not None, "no dream has begun"
         return self.state
 
-    def begin(self, rows: list[int] | None, context: Context) -> Tensor:
-        """Begin new dreams in some rows (None: in all); returns their observations (n, …)."""
-        before = None if rows is None else self.running
-        fresh = self.model.start_codes(*context, clock=None if before is None else before.clock)
+    def begin(self, rows: list[int] | None, context: Context, anew: bool = False) -> Tensor:
+        """Begin new dreams in some rows (None: in all); returns their observations (n, …).
+
+        The clock goes on, by which sums are rounded: so a row that ends and begins is the same alone and in a batch.
+
+        Args:
+            anew: let the clock of all rows begin anew, as if nothing had been dreamt before.
+        """
+        clock = None if anew or self.state is None else self.state.clock
+        fresh = self.model.start_codes(*context, clock=clock)
         fresh.extras[_RETURN] = torch.zeros(len(fresh), device=self.model.device)
         observations = observe(self.model, fresh, self.obs)
-        self.state = fresh if before is None or rows is None else before.put(rows, fresh)
+        self.state = fresh if rows is None else self.running.put(rows, fresh)
         return observations
 
     @torch.inference_mode()

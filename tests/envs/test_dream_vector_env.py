@@ -172,6 +172,38 @@ def test_row_i_dreams_what_a_single_env_with_that_seed_dreams():
         np.testing.assert_array_equal([o[row] for o in observations], alone)
 
 
+def test_row_i_is_a_single_env_through_its_ends_and_new_beginnings():
+    envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=5, terminate_when="HEALTH <= 20")
+    begun = [envs.reset(seed=11)[0]]
+    steps = [envs.step(np.array([0, 1, 2])) for _ in range(23)]
+    for row in range(3):
+        env = DreamEnv(tiny_world(), obs="codes", horizon=5, terminate_when="HEALTH <= 20")
+        np.testing.assert_array_equal(env.reset(seed=11 + row)[0], begun[0][row])
+        ends = 0
+        for observations, rewards, terminations, truncations, infos in steps:
+            observation, reward, terminated, truncated, info = env.step(row)
+            assert (terminated, truncated) == (terminations[row], truncations[row])
+            assert reward == pytest.approx(rewards[row], rel=1e-4, abs=1e-4)
+            if terminated or truncated:
+                np.testing.assert_array_equal(observation, infos["final_obs"][row])
+                assert info["nll"] == pytest.approx(infos["final_info"]["nll"][row], rel=1e-4)
+                observation, _ = env.reset()
+                ends += 1
+            np.testing.assert_array_equal(observation, observations[row])
+        assert ends >= 4
+
+
+def test_the_shipped_world_dreams_a_row_as_it_does_alone_bit_for_bit():
+    """In the products' dtype of this machine, which rounds a thousand times as coarsely as float32."""
+    world = WorldModel.from_pretrained("doom-hg")
+    envs = DreamVectorEnv(4, world, "features", horizon=6)
+    played = [envs.reset(seed=0)[0]] + [envs.step(np.arange(4))[0] for _ in range(12)]
+    alone = DreamVectorEnv(1, world, "features", horizon=6)
+    again = [alone.reset(seed=2)[0]] + [alone.step(np.array([2]))[0] for _ in range(12)]
+    for together, single in zip(played, again, strict=True):
+        np.testing.assert_array_equal(together[2], single[0])
+
+
 def test_a_list_of_seeds_seeds_each_row():
     envs = make()
     np.testing.assert_array_equal(envs.reset(seed=[4, 5, 6])[0], envs.reset(seed=4)[0])

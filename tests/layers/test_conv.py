@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldmodel.layers.conv import AttentionResidualBlock, BatchNorm, SameConv3d, SameConvTranspose3d
+from worldmodel.layers.conv import AttentionResidualBlock, BatchNorm, GridConv, SameConv3d, SameConvTranspose3d
 from worldmodel.layers.streaming import Stream
 
 SHAPES = [((4, 4, 4), (2, 2, 2)), ((4, 4, 4), (1, 2, 1)), ((3, 3, 3), (1, 1, 1)), ((2, 4, 4), (2, 2, 2))]
@@ -74,3 +74,19 @@ def test_without_axes_a_block_is_two_convolutions():
     y = block.conv3(F.relu(block.norm_in(x)))
     assert torch.equal(block(x, None), x + block.conv1(F.relu(block.norm_mid(y))))
     assert not any("attention" in name for name, _ in block.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_grid_is_convolved_the_same_whatever_grids_are_beside_it(dtype):
+    torch.manual_seed(0)
+    conv = GridConv(64, 192).to(dtype)
+    for _ in range(20):
+        grids = torch.randn(16, 4, 4, 64)
+        together = conv(grids)
+        for rows in (1, 3, 8):
+            same = torch.equal if dtype == torch.bfloat16 else torch.allclose  # float32 has other kernels for one grid
+            assert same(conv(grids[:rows]), together[:rows])
+    alike = conv.weight.float()
+    expected = F.conv3d(grids.to(dtype).float().movedim(-1, 1).unsqueeze(2), alike, padding=(0, 1, 1))
+    torch.testing.assert_close(together.float(), expected.squeeze(2).movedim(1, -1), atol=2e-2, rtol=2e-2)

@@ -20,9 +20,10 @@ from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.refine import Hints
 from worldmodel.layers.attention import Angles
+from worldmodel.layers.conv import GridConv
 from worldmodel.layers.kernels import causal_mask
 from worldmodel.layers.position import BroadcastPosition, SinePosition, rotation
-from worldmodel.layers.precision import Conv3d, Linear
+from worldmodel.layers.precision import Linear
 
 
 def _position(config: GPTConfig, grid: tuple[int, int]) -> BroadcastPosition | SinePosition | None:
@@ -57,7 +58,7 @@ class CodeTransformer(nn.Module):
         self.token_in = Linear(code_dim, config.width, bias=False)
         # Block order knows a step as a whole: each token sees those around it, one of which will come into its place.
         whole = config.order == "block"
-        self.neighbours = Conv3d(code_dim, config.width, (1, 3, 3), padding=(0, 1, 1), bias=False) if whole else None
+        self.neighbours = GridConv(code_dim, config.width) if whole else None
         # Input of the very first token (raster), or of every token of the very first step (block with learn_start).
         self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
         self.position = _position(config, grid)
@@ -177,8 +178,8 @@ class CodeTransformer(nn.Module):
         """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""
         content = self.token_in(vectors).float()
         if self.neighbours is not None:
-            grid = vectors.movedim(-1, 1).unflatten(-1, self.grid)  # (B, E, T, h, w)
-            content = content + self.neighbours(grid).float().flatten(-2).movedim(1, -1)
+            around = self.neighbours(vectors.flatten(0, 1).unflatten(1, self.grid))  # (B*T, h, w, D)
+            content = content + around.float().reshape(content.shape)
         return content
 
     def _inputs(self, vectors: Tensor, known: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worldmodel.layers.attention import AxialAttention
 from worldmodel.layers.position import BroadcastPosition
-from worldmodel.layers.precision import Conv3d, ConvTranspose3d
+from worldmodel.layers.precision import Conv3d, ConvTranspose3d, follow
 from worldmodel.layers.streaming import Stream
 
 Triple = tuple[int, int, int]  # of t, h, w
@@ -93,6 +93,21 @@ class SameConvTranspose3d(ConvTranspose3d):
             if x.shape[axis] != size:
                 x = x.narrow(axis, start, size)
         return x
+
+
+class GridConv(Conv3d):
+    """A 3 x 3 convolution of single grids of tokens, features last: (N, h, w, E) -> (N, h, w, D).
+
+    Two-dimensional and with the features last in memory, since a processor's kernel then rounds a grid in the same way
+    however many others are beside it: a row of a batch is what it is alone.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(features, width, (1, 3, 3), padding=(0, 1, 1), bias=False)
+
+    def forward(self, grids: Tensor) -> Tensor:
+        x, weight = follow(grids, self.weight).permute(0, 3, 1, 2), self.weight.squeeze(2)
+        return F.conv2d(x, weight, padding=1).permute(0, 2, 3, 1)
 
 
 class AttentionResidualBlock(nn.Module):

@@ -40,7 +40,7 @@ def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> Ab
     return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
 
 
-def _follow(x: Tensor, weight: Tensor) -> Tensor:
+def follow(x: Tensor, weight: Tensor) -> Tensor:
     """`x` in the dtype of the weight, unless autocast casts both: going through float32 would copy x twice."""
     return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
 
@@ -54,13 +54,13 @@ class Linear(nn.Linear):
     _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _follow(x, self.weight)
+        x = follow(x, self.weight)
         made = self._made_in_blocks(x, "none", "")
         return F.linear(x, self.weight, self.bias) if made is None else made
 
     def gelu(self, x: Tensor) -> Tensor:
         """GELU of the layer's output, on the way out of the product where the processor's kernel can."""
-        x = _follow(x, self.weight)
+        x = follow(x, self.weight)
         made = self._made_in_blocks(x, "gelu", "none")
         return F.gelu(F.linear(x, self.weight, self.bias)) if made is None else made
 
@@ -92,14 +92,14 @@ class Conv3d(nn.Conv3d):
     """nn.Conv3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(_follow(x, self.weight))
+        return super().forward(follow(x, self.weight))
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
     """nn.ConvTranspose3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        return super().forward(_follow(x, self.weight), output_size)
+        return super().forward(follow(x, self.weight), output_size)
 
 
 class Embedding(nn.Embedding):
