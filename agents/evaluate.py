@@ -22,6 +22,7 @@ from worldmodel.progress import progress
 from worldmodel.statistics import mean_with_interval
 
 PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed), as RandomPolicy
+Watch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # (episodes, env rewards, terminations) of one step
 View = tuple[WorldModel | str | os.PathLike, str]  # model and obs of a DreamView
 
 
@@ -69,6 +70,7 @@ def evaluate(
     *,
     view: View | None = None,
     num_envs: int = 10,
+    watch: Watch | None = None,
     **env_kwargs: Any,
 ) -> Evaluation:
     """Play whole episodes and add up their rewards.
@@ -82,6 +84,7 @@ def evaluate(
         episodes: how many.
         view: (model, obs): show the real game as this model's dream would.
         num_envs: n at most; real games run in threads, a dream as one batch.
+        watch: called after every step with what happened in the episodes that took part in it, (n,) each.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
     """
     if episodes < 1 or num_envs < 1:
@@ -90,7 +93,7 @@ def evaluate(
     try:
         if view is not None:
             envs = DreamViewVector(envs, *view)
-        return _play(policy, envs, env_id, episodes, seed)
+        return _play(policy, envs, env_id, episodes, seed, watch)
     finally:
         envs.close()
 
@@ -132,7 +135,14 @@ def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv
     return envs
 
 
-def _play(policy: Policy | PolicyFactory, envs: VectorEnv, env_id: str, episodes: int, seed: int) -> Evaluation:
+def _play(
+    policy: Policy | PolicyFactory,
+    envs: VectorEnv,
+    env_id: str,
+    episodes: int,
+    seed: int,
+    watch: Watch | None,
+) -> Evaluation:
     count = envs.num_envs
     player = _OneEach(policy, envs) if callable(policy) else _Lasting(policy)
     returns, env_returns = np.zeros(episodes), np.zeros(episodes)
@@ -149,6 +159,8 @@ def _play(policy: Policy | PolicyFactory, envs: VectorEnv, env_id: str, episodes
             returns[ids] += infos.get("native_reward", rewards)[playing]
             env_returns[ids] += rewards[playing]
             lengths[ids] += 1
+            if watch is not None:
+                watch(ids, rewards[playing], terminations[playing])
             ended = np.flatnonzero(playing & (terminations | truncations))
             if not len(ended):
                 continue

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from worldmodel.statistics import mean_with_interval, t_quantile
+from worldmodel.statistics import difference_with_interval, mean_with_interval, share_interval, t_quantile
 
 # Two-sided Student-t quantiles as printed in statistics tables.
 TABLE = [
@@ -76,3 +76,34 @@ def test_impossible_arguments_are_refused():
         t_quantile(1.0, 3)
     with pytest.raises(ValueError, match="degrees_of_freedom"):
         t_quantile(0.95, 0)
+
+
+def test_the_difference_of_two_means_follows_welch():
+    # Means 3 and 1, variances 1 and 4 of 3 and 5 values: squared errors 1/3 and 4/5.
+    first, second = [2.0, 3.0, 4.0], [-1.0, -1.0, 1.0, 3.0, 3.0]
+    difference, half_width = difference_with_interval(first, second)
+    errors = 1 / 3, 4 / 5
+    degrees = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 4)  # 5.96, rounded down
+    assert difference == pytest.approx(2.0) and 5 < degrees < 6
+    assert half_width == pytest.approx(2.571 * sum(errors) ** 0.5, rel=1e-3)
+    assert difference_with_interval(second, first) == (-difference, half_width)
+
+
+def test_nothing_is_known_of_the_difference_to_a_single_value():
+    assert difference_with_interval([1.0, 2.0], [5.0]) == (-3.5, math.inf)
+    assert difference_with_interval([1.0, 1.0], [5.0, 5.0]) == (-4.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    # Printed by Newcombe 1998, table I.
+    ("hits", "trials", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_shares_have_wilsons_interval(hits, trials, low, high):
+    assert share_interval(hits, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_impossible_shares_are_refused(hits, trials):
+    with pytest.raises(ValueError, match="at least one trial"):
+        share_interval(hits, trials)

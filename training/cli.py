@@ -20,7 +20,7 @@ COMMANDS = {
     "sample": "make videos with a world model: from nothing, first frames, actions or both",
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "ablate": "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
-    "evaluate": "play a saved agent in a real game or a dream, beside random play on the same seeds",
+    "evaluate": "play a saved agent; with --dream and --real, report how far a dream can be trusted",
     "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",
 }
 

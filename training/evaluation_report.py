@@ -39,7 +39,7 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         f"{settings['horizon']} steps long ({settings['frames_per_step']} frames per step), temperature "
         f"{settings['temperature']:g}, seed {settings['seed']}. docs/evaluation.md says what each number means.",
         "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
-        "## By dreamt step\n\n" + _by_step(results),
+        "## By dreamt step\n\n" + by_step_table(_curves(results)),
         *(f"![{name} by dreamt step]({file})" for name, file in pictures.items()),
         f"Machine: {about['cpu']}, {about['cores']} cores"
         + (f", {about['gpu']}" if "gpu" in about else "")
@@ -56,7 +56,7 @@ def _given(settings: Mapping[str, Any]) -> str:
 
 def _rows(results: Mapping[str, Any]) -> list[list[str]]:
     tokenizer, prior, horizon = results["tokenizer"], results["prior"], results["horizon"]
-    shuffled = _absent(results["control"]) or _number(prior.get("shuffled_action_ratio"), 3)
+    shuffled = absent(results["control"]) or _number(prior.get("shuffled_action_ratio"), 3)
     rows = [
         ["tokenizer", "NMSE (squared error / pixel variance)", _number(tokenizer["nmse"])],
         ["", "PSNR", f"{tokenizer['psnr_db']:.2f} dB"],
@@ -76,13 +76,14 @@ def _rows(results: Mapping[str, Any]) -> list[list[str]]:
         ["", "codes stay as they were (copy last frame), bits per code", _number(prior.get("copy_bits_per_code"), 3)],
         ["", "the same per frame", _number(prior.get("copy_bits_per_frame"), 1)],
         ["", "loss with another segment's actions / the true ones", shuffled],
-        ["dreams", "usable horizon by PSNR", _horizon(horizon, "psnr_db")],
-        ["", "usable horizon by SSIM", _horizon(horizon, "ssim")],
+        ["dreams", "usable horizon by PSNR", horizon_cell(horizon, "psnr_db")],
+        ["", "usable horizon by SSIM", horizon_cell(horizon, "ssim")],
     ]
-    return [*rows, *_control_rows(results["control"]), *_distance_rows(results)]
+    return [*rows, *control_rows(results["control"]), *_distance_rows(results)]
 
 
-def _control_rows(control: Mapping[str, Any]) -> list[list[str]]:
+def control_rows(control: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of three cells for the section "control"."""
     measure = "action accuracy" if control["measure"] == "accuracy" else "R² of the actions"
     names = {
         "real": "real play",
@@ -91,7 +92,7 @@ def _control_rows(control: Mapping[str, Any]) -> list[list[str]]:
         "dream_swapped": "dreams with another start's actions",
         "blind": "without looking",
     }
-    unread = _absent(control)
+    unread = absent(control)
     rows = [
         ["", f"{measure}, {what}", unread if control[name] is None and unread else _number(control[name], 3)]
         for name, what in names.items()
@@ -107,9 +108,9 @@ def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
     rows = [["", f"{what} against real clips", _number(idm[name], 3)] for name, what in names.items()]
     rows[0][0] = f"IDM-FD ({idm['clips']} clips, {idm['transitions']:,} transitions, {idm['features']} features)"
     free = results["unconditional"]
-    rows.append(["", "dreams from nothing against real clips", _absent(free) or _number(free["idm_fd"], 3)])
+    rows.append(["", "dreams from nothing against real clips", absent(free) or _number(free["idm_fd"], 3)])
     if "absent" in fvd:
-        return [*rows, *(["I3D", name, _absent(fvd)] for name in ("FVD", "R-FVD", "FVD\\*"))]
+        return [*rows, *(["I3D", name, absent(fvd)] for name in ("FVD", "R-FVD", "FVD\\*"))]
     real, samples = fvd["clips"]
     part = f"I3D ({samples} against {real} clips, {fvd['given_frames']} of 16 frames given; {PROTOCOL})"
     if real != _PAPERS_CLIPS:
@@ -118,32 +119,36 @@ def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
         [part, "FVD", f"{fvd['fvd']:.1f}"],
         ["", "R-FVD", f"{fvd['r_fvd']:.1f}"],
         ["", "FVD\\*", f"{fvd['fvd_star']:.1f}"],
-        ["", "FVD of dreams from nothing", _absent(free) or _number(free["fvd"], 1)],
+        ["", "FVD of dreams from nothing", absent(free) or _number(free["fvd"], 1)],
     ]
     return rows
 
 
-def _by_step(results: Mapping[str, Any]) -> str:
+def _curves(results: Mapping[str, Any]) -> dict[str, Mapping[str, list[float]]]:
     horizon, control = results["horizon"], results["control"]
-    last = len(control["by_step"]["real"])
+    names = {"psnr_db": "PSNR in dB", "ssim": "SSIM"}
+    return {name: horizon[key] for key, name in names.items() if key in horizon} | {
+        control["measure"]: control["by_step"]
+    }
+
+
+def by_step_table(curves: Mapping[str, Mapping[str, list[float]]]) -> str:
+    """Some steps of curves of equal length: measure -> name -> its value at each step, from step 1."""
+    rows = [(f"{measure}, {name}", values) for measure, part in curves.items() for name, values in part.items()]
+    last = len(rows[0][1])
     steps = sorted({step for step in (1, 2, 4, 8, 16, 32, 64, 128, last) if step <= last})
-    rows = []
-    for key, measure in (("psnr_db", "PSNR in dB"), ("ssim", "SSIM")):
-        for name, values in horizon.get(key, {}).items():
-            rows.append([f"{measure}, {name}", *(_number(values[step - 1], 3) for step in steps)])
-    for name, values in control["by_step"].items():
-        rows.append([f"{control['measure']}, {name}", *(_number(values[step - 1], 3) for step in steps)])
-    return table(["step", *steps], rows)
+    return table(["step", *steps], [[name, *(_number(values[step - 1], 3) for step in steps)] for name, values in rows])
 
 
-def _absent(section: Mapping[str, Any]) -> str:
+def absent(section: Mapping[str, Any]) -> str:
     """The word for a section that does not apply, or nothing."""
     return f"absent: {section['absent']}" if "absent" in section else ""
 
 
-def _horizon(section: Mapping[str, Any], name: str) -> str:
+def horizon_cell(section: Mapping[str, Any], name: str) -> str:
+    """The usable horizon by the measure `name`."""
     if "absent" in section:
-        return _absent(section)
+        return absent(section)
     usable, measured = section[f"usable_horizon_{name}"], len(section[name]["dream"])
     return f"at least {usable} steps (all measured)" if usable == measured else f"{usable} of {measured} steps"
 

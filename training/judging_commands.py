@@ -1,7 +1,7 @@
 """Commands that show or judge what was made, built as those of making_commands.py are."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,26 +110,97 @@ def run_ablate(
     print(f"Everything is in {out}.")
 
 
-def run_evaluate(
-    agent: Annotated[Path, tyro.conf.Positional],
-    env: str,
-    episodes: int = 30,
-    seed: int = 10_000,
-    world: str | None = None,
-    horizon: int | None = None,
-    out: Path | None = None,
-) -> None:
-    """Mean return with its 95 % interval, beside random play on the same seeds.
+def make_evaluate(options: Sequence[str]) -> Function:
+    from worldmodel.data import EpisodeStorage
+    from worldmodel.model import WorldModel
+    from worldmodel.training.dream_report import DreamReport, dream_report, world_of
+    from worldmodel.training.dream_report_page import write_dream_report
+    from worldmodel.training.plots import check_matplotlib
 
-    Args:
-        agent: folder of a saved agent.
-        env: id of a real game, which the agent sees as it saw its training, through its world's tokenizer; or
-            of a dream, which it sees as it is.
-        world: name or folder of the agent's world, if that has moved since; of a dream, the world to dream of
-            in place of the one shipped for the id.
-        horizon: steps of a dream's episode; a dream needs it, a real game has its own end.
-        out: also write the numbers to this JSON file.
-    """
+    line = shlex.join(["videogen-dream", "evaluate", *options])
+
+    def run_evaluate(
+        agents: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+        env: str | None = None,
+        dream: str | None = None,
+        real: str | None = None,
+        data: Path | None = None,
+        episodes: int = 30,
+        horizon: int | None = None,
+        seed: int = 10_000,
+        world: str | None = None,
+        out: Path | None = None,
+        device: str = "auto",
+        plots: bool = True,
+        config: Annotated[DreamReport, Fields] = DreamReport(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Judge agents, in one of two ways.
+
+        evaluate AGENT --env ID: mean return of one agent with its 95 % interval, beside random play on the same seeds.
+
+        evaluate [AGENT ...] --dream WORLD --real ID --out FOLDER: how far a dream can be trusted. The agents, sticky
+        and random play, also with noise, play in the dream and in the real game; OUT gets report.md, report.json and
+        plots with both returns side by side.
+
+        Args:
+            agents: folders of saved agents.
+            env: id of a real game, which the agent sees as it saw its training, through its world's tokenizer; or
+                of a dream, which it sees as it is.
+            dream: the world to judge: a run folder, a checkpoint folder, a shipped name, a hub id or a dream's id.
+            real: id of the real game to judge it by.
+            data: store of play of that game: adds how well the dream predicts rewards and ends, obeys and drifts.
+            horizon: steps of a dream's episode. With --env a dream needs it and a real game has its own end; with
+                --dream it is 200 if not given, and real returns are summed up to there.
+            world: with --env, name or folder of the agent's world, if that has moved since; of a dream, the world to
+                dream of in place of the one shipped for the id.
+            out: with --env a JSON file for the numbers; with --dream the folder of the report.
+            device: with --dream, where the world runs; "auto" takes a GPU if there is one.
+            plots: with --dream, draw PNG files too, which needs matplotlib.
+        """
+        if env is not None:
+            only = {"dream": dream, "real": real, "data": data}
+            _check_plays_one(agents, only, config == DreamReport() and device == "auto" and plots)
+            _play_agent(agents[0], env, episodes, horizon, seed, world, out)
+            return
+        if dream is None or real is None:
+            raise ValueError(
+                "give --env ID to play one agent, or --dream WORLD and --real ID for a report on a dream, such as "
+                "--dream doom-hgs --real VideoGenReal-Doom --out runs/trust"
+            )
+        if out is None:
+            raise ValueError("a report needs a folder: give --out, such as --out runs/trust")
+        if world is not None:
+            raise ValueError("--world is for --env; in a report every agent sees through the world of --dream")
+        if plots:
+            check_matplotlib()
+        model = WorldModel.from_pretrained(world_of(dream), device=device)
+        store = None if data is None else EpisodeStorage.open(data)
+        steps = 200 if horizon is None else horizon
+        results = dream_report(model, real, agents, store, episodes=episodes, horizon=steps, seed=seed, config=config)
+        page = write_dream_report(out, {"run": {"command": line, "world": dream}} | results, plots)
+        print(page.read_text(encoding="utf-8"))
+        print(f"Everything is in {out}.")
+
+    return run_evaluate
+
+
+def _check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], others_untouched: bool) -> None:
+    """ValueError if `evaluate --env` is given what only a report on a dream heeds."""
+    for name, given in report_only.items():
+        if given is not None:
+            raise ValueError(
+                f"--{name} is for a report on a dream, --env for playing one agent: leave out --{name}, or give "
+                "--dream and --real without --env"
+            )
+    if not others_untouched:
+        raise ValueError("with --env only --episodes, --horizon, --seed, --world and --out count; leave out the others")
+    if len(agents) != 1:
+        raise ValueError(f"--env plays one agent, got {len(agents)}; to compare several give --dream and --real")
+
+
+def _play_agent(
+    agent: Path, env: str, episodes: int, horizon: int | None, seed: int, world: str | None, out: Path | None
+) -> None:
     from dataclasses import asdict
 
     from worldmodel.agents.evaluate import compare_with_random, is_dream
@@ -157,5 +228,5 @@ JUDGING: dict[str, Callable[[Sequence[str]], Function]] = {
     "sample": make_sample,
     "evaluate-model": make_evaluate_model,
     "ablate": lambda _: run_ablate,
-    "evaluate": lambda _: run_evaluate,
+    "evaluate": make_evaluate,
 }

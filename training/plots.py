@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.error import DependencyNotInstalled
 
 from worldmodel.files import atomic_write
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Okabe and Ito's colours, which colour-blind people can tell apart.
-_COLORS = {
+COLORS = {
     "real": "#000000",
     "reconstruction": "#009E73",
     "dream": "#E69F00",
@@ -56,13 +59,18 @@ def _draw(
     for axes, (curves, label, marks) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, values in curves.items():
             steps = range(1, len(values) + 1)
-            axes.plot(steps, values, color=_COLORS[name], marker=".", label=_LABELS.get(name, name))
+            axes.plot(steps, values, color=COLORS[name], marker=".", label=_LABELS.get(name, name))
         for name, step in marks.items():
             axes.axvline(step, color="#888888", linestyle=":", label=f"{name}: {step}")
         if level is not None:
             axes.axhline(level, color="#888888", linestyle="--", label="without looking")
         axes.set(xlabel="dreamt step", ylabel=label)
         axes.legend(fontsize="small")
+    return save(figure, path)
+
+
+def save(figure: "Figure", path: str | Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
     path = Path(path)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

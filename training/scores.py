@@ -97,11 +97,15 @@ def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) 
     The reward head's threshold for F1 is the best one on the validation segments; without those there is no F1. The
     termination head brings its own. A head whose event never happens in `batch`, or always, has no scores.
     """
-    reward, rewarded, probability, terminated = predictions(wm, batch)
+    reward, real, probability, terminated = predictions(wm, batch)
+    rewarded = real > 0
     scores: dict[str, Any] = {}
     if (area := auroc(reward, rewarded)) is not None:
         scores["positive_reward"] = {"events": int(rewarded.sum()), "steps": len(rewarded), "auroc": area}
-        threshold = None if validation is None else best_f1_threshold(*predictions(wm, validation)[:2])
+        threshold = None
+        if validation is not None:
+            told, came, _, _ = predictions(wm, validation)
+            threshold = best_f1_threshold(told, came > 0)
         if threshold is not None:
             scores["positive_reward"] |= {"threshold": threshold, "f1": f1(reward >= threshold, rewarded)}
     if (area := auroc(probability, terminated)) is not None:
@@ -117,11 +121,11 @@ def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) 
 
 
 def predictions(wm: WorldModel, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the batch's real steps, (N,) each: expected reward, whether it was above 0, probability of an end, the end."""
+    """Of the batch's real steps, (N,) each: expected and real reward, probability of an end, whether it came."""
     columns = []
     for part in chunks(batch, wm.device):
         reward, probability, _ = wm.predict(part)
-        values = (reward, part.rewards > 0, probability, part.terminated)
+        values = (reward, part.rewards, probability, part.terminated)
         columns.append([value[part.padding_mask].cpu() for value in values])
-    reward, rewarded, probability, terminated = (torch.cat(column) for column in zip(*columns, strict=True))
-    return reward, rewarded, probability, terminated
+    reward, real, probability, terminated = (torch.cat(column) for column in zip(*columns, strict=True))
+    return reward, real, probability, terminated

@@ -1,4 +1,4 @@
-"""Mean and 95 % interval of a few measured values: the one implementation behind every "±" in the project."""
+"""Means, differences and shares with their 95 % intervals: the one implementation behind every "±" in the project."""
 
 import math
 from collections.abc import Sequence
@@ -29,6 +29,38 @@ def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence:
         return float(array[0]), math.inf
     standard_error = array.std(ddof=1) / math.sqrt(array.size)
     return float(array.mean()), float(t_quantile(confidence, array.size - 1) * standard_error)
+
+
+def difference_with_interval(
+    first: Sequence[float] | NDArray[np.number], second: Sequence[float] | NDArray[np.number], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Mean of `first` less mean of `second`, measured independently, and the half width of Welch's t-interval.
+
+    Args:
+        first, second: as `values` of `mean_with_interval`; their numbers and spreads may differ.
+
+    Returns:
+        (difference, half_width); the half width is infinite if either has a single value.
+    """
+    difference = mean_with_interval(first)[0] - mean_with_interval(second)[0]
+    if min(len(first), len(second)) < 2:
+        return difference, math.inf
+    errors = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]  # squared standard errors
+    if not any(errors):
+        return difference, 0.0
+    parts = [error**2 / (len(values) - 1) for error, values in zip(errors, (first, second), strict=True)]
+    degrees = int(sum(errors) ** 2 / sum(parts))  # rounded down: rather too wide than too narrow
+    return difference, t_quantile(confidence, max(degrees, 1)) * math.sqrt(sum(errors))
+
+
+def share_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (low, high) of a share, which stays in [0, 1] and has a width even where nothing was hit."""
+    if not 0 <= hits <= trials or not trials:
+        raise ValueError(f"a share needs at least one trial and hits in [0, trials], got {hits} of {trials}")
+    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    middle = (hits + z * z / 2) / (trials + z * z)
+    reach = z / (trials + z * z) * math.sqrt(hits * (trials - hits) / trials + z * z / 4)
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
 def t_quantile(confidence: float, degrees_of_freedom: int) -> float:

@@ -66,6 +66,23 @@ def test_a_policy_is_told_which_rows_begin_anew():
     assert sum(map(len, policy.resets[2:])) == 3  # the remaining episodes, each in one row
 
 
+def test_who_watches_sees_every_step_of_every_episode_and_its_end():
+    rewards, ends = [[] for _ in range(7)], [0] * 7
+
+    def watch(episodes, step_rewards, terminations):
+        for episode, reward, terminated in zip(episodes, step_rewards, terminations, strict=True):
+            rewards[episode].append(float(reward))
+            ends[episode] += terminated
+
+    result = evaluate(BestPolicy(), GAME, episodes=7, seed=20, num_envs=3, watch=watch)
+    assert [len(episode) for episode in rewards] == list(result.lengths)
+    assert [sum(episode) for episode in rewards] == list(result.env_returns)
+    games = [ToyGame() for _ in range(7)]
+    for i, game in enumerate(games):
+        game.reset(seed=20 + i)
+    assert ends == [int(game.dies) for game in games] and 0 < sum(ends) < 7
+
+
 def test_every_game_is_closed_also_after_an_error():
     closed = []
 

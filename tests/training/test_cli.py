@@ -3,9 +3,11 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from tests.tiny import tiny_world
+from tests.toy_game import ToyGame
 from tests.training.counting_game import GAME_ID
 from tests.training.recorded import recorded_store
 from worldmodel import dynamics, tokenizer
@@ -113,6 +115,47 @@ def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
     assert max(json.loads(out.read_text())["agent"]["lengths"]) <= 5
     assert main(["evaluate", str(folder), "--env", "VideoGenReal-Doom", "--horizon", "5"]) == 2
     assert "--horizon is for dreams" in capsys.readouterr().err
+
+
+def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
+    gym.register("CliToy-v0", entry_point=ToyGame)
+    try:
+        world = str(tiny_world().save_pretrained(tmp_path / "world"))
+        data = str(recorded_store(tmp_path / "data", lengths=(20,) * 10).root)
+        usual = ["evaluate", "--dream", world, "--real", "CliToy-v0", "--episodes", "2", "--horizon", "3"]
+        small = ["--epsilons", "0.25", "0.5", "--samples", "2", "--context-steps", "2", "--drift-steps", "3"]
+        network = ["--inverse-dynamics.steps", "1", "--inverse-dynamics.channels", "4", "--no-plots", "--device", "cpu"]
+        command = [*usual, *small, *network, "--data", data, "--out", str(tmp_path / "out")]
+        assert main(command) == 0
+    finally:
+        del gym.registry["CliToy-v0"]
+    assert "## Returns side by side" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["run"]["command"] == shlex.join(["videogen-dream", *command])
+    assert [row["policy"] for row in report["policies"]][1:] == ["sticky, 25% random", "sticky, 50% random", "random"]
+    assert report["settings"]["horizon"] == 3 and report["settings"]["data"] == data
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "give --env ID to play one agent, or --dream WORLD and --real ID"),
+        (["agent"], "give --env ID to play one agent"),
+        (["--dream", "doom-hg", "--out", "x"], "--dream WORLD and --real ID"),
+        (["--dream", "doom-hg", "--real", "VideoGenReal-Doom"], "give --out"),
+        (["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--world", "w"], "--world is for --env"),
+        (["--dream", "VideoGenReal-Doom", "--real", "VideoGenReal-Doom", "--out", "x"], "is a real game"),
+        (["agent", "--env", "VideoGenReal-Doom", "--dream", "doom-hg"], "leave out --dream"),
+        (["agent", "--env", "VideoGenReal-Doom", "--data", "play"], "leave out --data"),
+        (["agent", "--env", "VideoGenReal-Doom", "--epsilons", "0.5"], "with --env only --episodes"),
+        (["agent", "--env", "VideoGenReal-Doom", "--no-plots"], "with --env only --episodes"),
+        (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
+        (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),
+    ],
+)
+def test_the_two_ways_of_evaluating_do_not_mix(words, reason, capsys):
+    assert main(["evaluate", *words]) == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+
+from tests.tiny import tiny_config, tiny_world
+from tests.toy_game import ToyGame
+from worldmodel.agents.evaluate import evaluate
+from worldmodel.agents.sb3_agent import load_agent
+from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.scripted import RandomPolicy
+from worldmodel.training.dream_policies import SeededNoise, make_players
+from worldmodel.training.train_agent import DreamTraining, train_agent
+
+DREAM = "VideoGenDream-Doom"
+ACTION = tiny_config().action
+
+
+@pytest.fixture(scope="module")
+def agent(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("agent")
+    config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8, features_dim=8, channels=4)
+    return train_agent(world.save_pretrained(folder / "world"), folder, DreamTraining(agent=config), device="cpu")
+
+
+class Still:
+    """Always action 0; remembers what it was told."""
+
+    def __init__(self):
+        self.seeds, self.resets = [], []
+
+    def act(self, observations):
+        return np.zeros(len(observations), np.int64)
+
+    def reset(self, rows=None):
+        self.resets.append(rows)
+
+    def seed_rows(self, rows, seeds):
+        self.seeds.append((list(rows), list(seeds)))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_noise_replaces_its_share_of_the_actions(epsilon):
+    policy = SeededNoise(Still(), epsilon, ACTION)
+    policy.seed_rows(range(50), range(50))
+    actions = np.concatenate([policy.act(np.zeros((50, 1))) for _ in range(60)])
+    assert (actions != 0).mean() == pytest.approx(epsilon * 2 / 3, abs=0.03)  # one of three random ones is 0 too
+
+
+def test_what_an_env_draws_depends_on_its_own_seed_alone():
+    alone, among = SeededNoise(Still(), 0.7, ACTION), SeededNoise(Still(), 0.7, ACTION)
+    alone.seed_rows([0], [5])
+    among.seed_rows([0, 1, 2], [4, 5, 6])
+    seen = [(alone.act(np.zeros((1, 1)))[0], among.act(np.zeros((3, 1)))) for _ in range(40)]
+    assert [one for one, _ in seen] == [three[1] for _, three in seen]
+    assert any(three[0] != three[1] for _, three in seen)
+
+
+def test_the_policy_under_the_noise_is_told_of_seeds_and_episodes():
+    policy = Still()
+    noisy = SeededNoise(policy, 0.5, ACTION)
+    noisy.reset(np.array([1]))
+    noisy.seed_rows([1], [9])
+    assert policy.seeds == [([1], [9])] and policy.resets[0].tolist() == [1]
+
+
+def test_agents_and_sticky_play_come_with_every_noise_and_random_play_once(world, agent):
+    players = make_players(world, [agent], (0.25, 0.5))
+    assert [player.name for player in players] == [
+        str(agent),
+        f"{agent}, 25% random",
+        f"{agent}, 50% random",
+        "sticky",
+        "sticky, 25% random",
+        "sticky, 50% random",
+        "random",
+    ]
+    assert {(player.obs, player.sees) for player in players[:3]} == {("rgb", "dream")}
+    assert {(player.obs, player.sees) for player in players[3:]} == {("codes", "nothing")}
+    assert players[0].view(world) == (world, "rgb") and players[-1].view(world) is None
+
+
+def test_every_players_episodes_do_not_depend_on_how_many_are_played_at_once(world, agent):
+    for player in make_players(world, [agent], (0.5,)):
+        few, many = (
+            evaluate(player.policy, DREAM, 5, seed=3, num_envs=n, model=world, obs=player.obs, horizon=6)
+            for n in (2, 5)
+        )
+        np.testing.assert_allclose(few.returns, many.returns, rtol=1e-4, err_msg=player.name)
+
+
+def test_noise_makes_a_difference(world, agent):
+    players = make_players(world, [agent], (0.5,))
+    options = {"episodes": 4, "model": world, "horizon": 8}
+    plain, noisy = (evaluate(p.policy, DREAM, obs=p.obs, **options).returns for p in players[2:4])
+    assert players[3].name == "sticky, 50% random" and plain != noisy
+    assert players[-1].policy is RandomPolicy
+
+
+@pytest.mark.parametrize("epsilons", [(0.0,), (1.0,), (-0.1,), (0.5, 0.5)])
+def test_noise_that_is_none_or_all_or_given_twice_is_refused(world, epsilons):
+    with pytest.raises(ValueError, match=r"epsilons must be between 0 and 1|epsilons are given twice"):
+        make_players(world, [], epsilons)
+
+
+def test_an_agent_given_twice_is_refused(world, agent):
+    with pytest.raises(ValueError, match="agents are given twice"):
+        make_players(world, [agent, agent], ())
+
+
+def test_an_agent_of_another_game_is_refused_before_anything_is_played(agent):
+    from dataclasses import replace
+
+    from worldmodel.data import ActionSpec
+    from worldmodel.model import WorldModel
+
+    other = WorldModel(replace(tiny_config(), action=ActionSpec(kind="discrete", n=4))).prepare()
+    with pytest.raises(ValueError, match=r"acts by .*n=3.*the dream by .*n=4"):
+        make_players(other, [agent], ())
+    larger = replace(tiny_config(), tokenizer=replace(tiny_config().tokenizer, height=32))
+    with pytest.raises(ValueError, match=r"sees rgb of shape \(16, 16, 3\), the dream shows \(32, 16, 3\)"):
+        make_players(WorldModel(larger).prepare(), [agent], ())
+
+
+def latent_agent(folder, world):
+    """An agent that reads the code vectors of `world`, or at least says so."""
+    from worldmodel.agents.sb3 import train_ppo
+    from worldmodel.agents.sb3_config import AgentMeta
+    from worldmodel.envs.dream_vector_env import DreamVectorEnv
+
+    home = world.save_pretrained(folder / "world")
+    config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, features_dim=8)
+    envs = DreamVectorEnv(2, world, obs="latent", horizon=4)
+    train_ppo(envs, config, folder, AgentMeta(view="latent", world_model=str(home)))
+    return folder / "agent"
+
+
+def test_an_agent_that_reads_the_codes_of_another_tokenizer_is_refused(tmp_path, world):
+    folder = latent_agent(tmp_path, tiny_world(seed=1))
+    with pytest.raises(ValueError, match="codes of another tokenizer"):
+        make_players(world, [folder], ())
+    assert make_players(tiny_world(seed=1), [folder], ())[0].obs == "latent"
+
+
+def test_an_agent_trained_on_the_games_own_frames_sees_these(tmp_path, world):
+    from worldmodel.agents.sb3 import train_ppo
+    from worldmodel.envs.wrappers import ThreadVectorEnv
+
+    config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, features_dim=8, channels=4)
+    train_ppo(ThreadVectorEnv(ToyGame, 2), config, tmp_path)
+    assert load_agent(tmp_path / "agent").meta.view == "real"
+    player = make_players(world, [tmp_path / "agent"], ())[0]
+    assert (player.obs, player.sees, player.view(world)) == ("rgb", "frames", None)

@@ -1,0 +1,221 @@
+"""The report on a tiny dream of a toy game, and its parts on episodes written out by hand."""
+
+import json
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from tests.toy_game import ToyGame
+from tests.training.telling_store import telling_store
+from worldmodel.agents.evaluate import Evaluation, evaluate
+from worldmodel.agents.scripted import RandomPolicy
+from worldmodel.training.dream_report import DreamReport, Trace, agreement, compare, dream_report, world_of
+from worldmodel.training.game_starts import begin_in_game, open_game
+from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
+from worldmodel.training.measure import encode_segments
+from worldmodel.training.scores import predictions
+
+GAME = "ReportToy-v0"
+SMALL = DreamReport(
+    epsilons=(0.5,),
+    samples=4,
+    context_steps=2,
+    drift_steps=4,
+    max_segments=6,
+    inverse_dynamics=InverseDynamicsConfig(steps=2, channels=4),
+)
+SIZES = {"episodes": 4, "horizon": 4, "seed": 20, "config": SMALL}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    gym.register(GAME, entry_point=ToyGame)
+    yield
+    del gym.registry[GAME]
+
+
+@pytest.fixture(scope="module")
+def results(world, store):
+    return dream_report(world, GAME, store=store, **SIZES)
+
+
+# --- parts whose numbers are known
+
+
+def trace(rewards, terminated):
+    """Episodes of given rewards, played side by side."""
+    seen = Trace(len(rewards))
+    for step in range(max(map(len, rewards))):
+        playing = np.array([i for i, episode in enumerate(rewards) if len(episode) > step])
+        last = np.array([len(rewards[i]) == step + 1 for i in playing])
+        now = np.array([rewards[i][step] for i in playing], np.float32)
+        seen(playing, now, last & np.array(terminated)[playing])
+    return seen
+
+
+PLAYED = Evaluation(env_id="G", seed=0, returns=(100.0, 300.0), env_returns=(10.0, 30.0), lengths=(1, 4))
+
+
+def test_a_trace_keeps_what_every_episode_got_and_how_it_ended():
+    seen = trace([[1.0], [2.0, 3.0, 4.0]], [True, False])
+    assert seen.rewards == [[1.0], [2.0, 3.0, 4.0]] and seen.terminated.tolist() == [True, False]
+
+
+def test_both_worlds_are_summed_up_over_the_same_steps():
+    dream = trace([[1.0, 1.0], [0.0, 3.0]], [True, False])
+    real = trace([[2.0], [1.0, 1.0, 50.0, 50.0]], [True, True])
+    row = compare(dream, real, PLAYED, horizon=2)
+    assert row["dream"]["returns"] == [2.0, 3.0] and row["real"]["returns"] == [2.0, 2.0]  # nothing after step 2
+    assert row["difference"]["mean"] == pytest.approx(0.5)
+    assert row["dream"]["reward_per_step"] == 5 / 4 and row["real"]["reward_per_step"] == pytest.approx(4 / 3)
+    assert row["whole"]["mean"] == 200.0 and row["whole"]["mean_steps"] == 2.5
+    # In the dream one of two dies at step 2; in the game one at step 1, and the other lives beyond step 2.
+    assert row["dream"]["survival"] == [1.0, 1.0, 0.5] and row["real"]["survival"] == [1.0, 0.5, 0.5]
+    assert row["survival_gap"] == 0.5 and row["real"]["cut_early"] == 0
+
+
+def test_episodes_that_the_games_clock_cut_are_counted_and_not_taken_for_dead():
+    row = compare(trace([[1.0] * 4] * 2, [False] * 2), trace([[1.0], [1.0] * 4], [False, False]), PLAYED, horizon=4)
+    assert row["real"]["cut_early"] == 1 and row["dream"]["cut_early"] == 0
+    assert row["real"]["survival"] == [1.0] * 5
+
+
+def rows(**returns):
+    """Policies with given (dream, real, whole) returns; who gets more lives longer."""
+    policies = []
+    for name, means in returns.items():
+        sides = zip(("dream", "real", "whole"), means, strict=True)
+        policies.append({"policy": name} | {world: {"mean": mean, "mean_steps": 9 * mean} for world, mean in sides})
+    return policies
+
+
+def test_agreement_tells_what_believing_the_dream_costs():
+    found = agreement(rows(a=(1.0, 10.0, 5.0), b=(2.0, 30.0, 6.0), c=(3.0, 20.0, 7.0)))
+    assert found["real"]["spearman"]["value"] == pytest.approx(0.5)
+    assert found["whole"]["spearman"]["value"] == found["whole"]["pearson"]["value"] == pytest.approx(1.0)
+    assert found["steps"]["spearman"]["value"] == found["real"]["spearman"]["value"]
+    assert found["mean_gap"] == pytest.approx(-18.0)
+    assert (found["picked"], found["picked_real"], found["best"], found["best_real"]) == ("c", 20.0, "b", 30.0)
+    assert found["rank_violation"] == pytest.approx(20 / 3)
+
+
+def test_two_policies_are_too_few_for_a_correlation():
+    assert "at least 3 policies" in agreement(rows(a=(1, 1, 1), b=(2, 2, 2)))["real"]["pearson"]["absent"]
+
+
+# --- the whole
+
+
+def test_a_report_has_every_section(results):
+    assert [*results] == ["settings", "policies", "agreement", "reward", "termination", "control", "drift"]
+    assert [row["policy"] for row in results["policies"]] == ["sticky", "sticky, 50% random", "random"]
+    assert results["agreement"]["real"]["spearman"]["policies"] == 3
+    assert len(results["drift"]["psnr_db"]["dream"]) == len(results["drift"]["psnr_db"]["copy"]) == 4
+    assert {"real", "reconstruction", "dream", "dream_swapped"} <= set(results["control"])
+    control = results["control"]
+    assert control["reliable"] is (control["real"] >= control["blind"] + 0.05)
+    assert results["settings"]["reward_unit"] == "health" and results["settings"]["learned_from"]
+
+
+def test_returns_are_those_of_the_game_and_of_dreams_that_begin_as_it_does(results, world):
+    random = results["policies"][-1]
+    played = evaluate(RandomPolicy, GAME, 4, seed=20)
+    assert random["whole"]["returns"] == list(played.returns)
+    assert random["real"]["steps"] == [min(length, 4) for length in played.lengths]
+    with open_game(world, GAME) as env:
+        dream = begin_in_game(world, env, 4, seed=20)
+    dreamt = evaluate(RandomPolicy, "VideoGenDream-Doom", 4, seed=20, model=dream, horizon=4, obs="codes")
+    np.testing.assert_allclose(random["dream"]["returns"], dreamt.returns, rtol=1e-5)
+
+
+def test_dreams_can_begin_with_recorded_play(results, world):
+    config = DreamReport(epsilons=(), starts="recorded")
+    found = dream_report(world, GAME, **SIZES | {"config": config})["policies"][-1]
+    dreamt = evaluate(RandomPolicy, "VideoGenDream-Doom", 4, seed=20, model=world, horizon=4, obs="codes")
+    np.testing.assert_allclose(found["dream"]["returns"], dreamt.returns, rtol=1e-5)
+    assert found["dream"]["returns"] != results["policies"][-1]["dream"]["returns"]
+    assert found["real"]["returns"] == results["policies"][-1]["real"]["returns"]
+
+
+def test_calibration_is_that_of_the_heads_on_held_out_play(results, world, store):
+    told, came, probability, ended = predictions(world, encode_segments(world, store, "test", 6, seed=20))
+    assert results["reward"]["steps"] == results["termination"]["steps"] == len(told)
+    assert results["reward"]["predicted_mean"] == pytest.approx(float(told.mean()), rel=1e-5)
+    assert results["reward"]["actual_mean"] == pytest.approx(float(came.mean()), rel=1e-5)
+    brier = float((probability.double() - ended.double()).square().mean())
+    assert results["termination"]["brier"] == pytest.approx(brier, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_report(results, world, store):
+    again = dream_report(world, GAME, store=store, **SIZES)
+    assert json.dumps(again) == json.dumps(results)
+
+
+def test_without_recorded_play_what_needs_it_is_absent(world):
+    found = dream_report(world, GAME, **SIZES)
+    for name in ("reward", "termination", "control", "drift"):
+        assert found[name] == {"absent": "no recorded play was given (--data STORE)"}
+
+
+def test_a_model_that_reads_no_actions_has_no_control(store):
+    from tests.tiny import tiny_world
+
+    found = dream_report(tiny_world(action_condition="none"), GAME, store=store, **SIZES)
+    assert found["control"] == {"absent": "the model reads no actions"}
+    assert "psnr_db" in found["drift"]
+
+
+def test_controllability_is_told_only_by_a_network_that_tells_real_actions(world, tmp_path):
+    store = telling_store(tmp_path)
+    networks = [InverseDynamicsConfig(steps=n, channels=8, learning_rate=5e-3) for n in (1, 150)]
+    configs = [replace(SMALL, inverse_dynamics=network) for network in networks]
+    untaught, taught = (dream_report(world, GAME, store=store, **SIZES | {"config": c})["control"] for c in configs)
+    assert not untaught["reliable"] and untaught["dream_over_real"] is None
+    assert taught["reliable"] and taught["real"] > 0.8
+    assert taught["dream_over_real"] == taught["dream"] / taught["real"]
+
+
+# --- refusals
+
+
+def test_a_dream_is_no_real_game(world):
+    with pytest.raises(ValueError, match="is a dream; give the real game"):
+        dream_report(world, "VideoGenDream-Doom")
+
+
+@pytest.mark.parametrize("sizes", [{"episodes": 1}, {"horizon": 0}])
+def test_sizes_that_measure_nothing_are_refused(world, sizes):
+    with pytest.raises(ValueError, match="at least 2 episodes and a horizon of 1 step"):
+        dream_report(world, GAME, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"starts": "gaem"}, "Did you mean 'game'"), ({"samples": 1}, "samples must be at least 2")],
+)
+def test_settings_that_mean_nothing_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        DreamReport(**changes)
+
+
+def test_a_tokenizer_that_cannot_dream_is_refused():
+    from tests.clips import clip_world
+
+    with pytest.raises(ValueError, match="cannot dream"):
+        dream_report(clip_world(), GAME)
+
+
+def test_play_too_short_for_the_drift_is_told_before_anything_is_played(world, store, monkeypatch):
+    monkeypatch.setattr("worldmodel.training.dream_report.evaluate", pytest.fail)
+    with pytest.raises(ValueError, match="no segment of 101 steps"):
+        dream_report(world, GAME, store=store, config=DreamReport(context_steps=2, drift_steps=100))
+
+
+def test_a_dreams_id_stands_for_its_world_and_a_games_id_for_none(tmp_path, world):
+    assert world_of("VideoGenDream-DoomHealthGathering") == "doom-hg" == world_of("doom-hg")
+    home = world.save_pretrained(tmp_path / "run" / "best")
+    assert world_of(str(tmp_path / "run")) == home
+    with pytest.raises(ValueError, match="VideoGenReal-Doom is a real game"):
+        world_of("VideoGenReal-Doom")

@@ -1,0 +1,139 @@
+"""The policies that a dream is judged with: agents, random play, and both with noise on top, good and bad ones.
+
+Letters: n envs.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from worldmodel import checkpoint
+from worldmodel.agents.evaluate import PolicyFactory, View
+from worldmodel.agents.sb3_agent import Agent, load_agent
+from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy
+from worldmodel.data import ActionSpec
+from worldmodel.envs.dream_vector_env import observation_space
+from worldmodel.model import WorldModel
+
+
+class Player(NamedTuple):
+    """A policy and what it looks at."""
+
+    name: str
+    policy: Policy | PolicyFactory
+    obs: str  # of the dream, as in DreamVectorEnv
+    sees: str  # of the real game: "dream" (as the dream would show it), "frames" (its own), "nothing"
+
+    def view(self, wm: WorldModel) -> View | None:
+        """The `view` of `evaluate` in the real game."""
+        return (wm, self.obs) if self.sees == "dream" else None
+
+
+class SeededNoise:
+    """Another policy's actions, each replaced by a random one with probability `epsilon`.
+
+    Every env draws from a seed of its own (`seed_rows`), so an episode does not depend on those played beside it.
+    """
+
+    def __init__(self, policy: Policy, epsilon: float, action_spec: ActionSpec) -> None:
+        self.policy, self.epsilon, self.action_spec = policy, epsilon, action_spec
+        self._rows: dict[int, tuple[np.random.Generator, RandomPolicy]] = {}
+
+    def reset(self, rows: np.ndarray | None = None) -> None:
+        self.policy.reset(rows)
+
+    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
+        """From now on what is drawn in env rows[i], by the other policy too, is decided by seeds[i]."""
+        if hasattr(self.policy, "seed_rows"):
+            self.policy.seed_rows(rows, seeds)
+        for row, seed in zip(rows, seeds, strict=True):
+            coin = np.random.default_rng((int(seed), 1))  # apart from the other policy's own draws
+            self._rows[int(row)] = coin, RandomPolicy(self.action_spec, 1, seed=int(coin.integers(2**62)))
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        actions = np.array(self.policy.act(observations))
+        for row in range(len(actions)):
+            coin, noise = self._rows[row]
+            if coin.random() < self.epsilon:
+                actions[row] = noise.act(observations[row : row + 1])[0]
+        return actions
+
+
+def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float]) -> list[Player]:
+    """The policies of a report: every agent, sticky play, each of these also with every share of noise, random play.
+
+    Args:
+        wm: the dream; every agent must be able to look at it and to act in it.
+        agents: folders of saved agents.
+        epsilons: shares of random actions, in (0, 1).
+    """
+    for epsilon in epsilons:
+        if not 0.0 < epsilon < 1.0:
+            raise ValueError(
+                f"epsilons must be between 0 and 1, got {epsilon}; every policy is played without noise, and random "
+                "play is among them, anyway"
+            )
+    for name, given in (("agents", [str(agent) for agent in agents]), ("epsilons", list(epsilons))):
+        if len(set(given)) < len(given):
+            raise ValueError(f"{name} are given twice: {', '.join(map(str, given))}; each policy counts once")
+    players = []
+    for folder in agents:
+        agent = load_agent(folder)
+        _check_fits(agent, str(folder), wm)
+        obs, sees = ("rgb", "frames") if agent.meta.view == "real" else (agent.meta.view, "dream")
+        players.append(Player(str(folder), agent, obs, sees))
+        players += [
+            Player(_noisy(str(folder), e), SeededNoise(agent, e, wm.config.action), obs, sees) for e in epsilons
+        ]
+    # Blind policies are given codes, which cost the dream nothing.
+    players.append(Player("sticky", _sticky(wm.config.action, 0.0), "codes", "nothing"))
+    players += [Player(_noisy("sticky", e), _sticky(wm.config.action, e), "codes", "nothing") for e in epsilons]
+    return [*players, Player("random", RandomPolicy, "codes", "nothing")]
+
+
+def _noisy(name: str, epsilon: float) -> str:
+    return f"{name}, {epsilon:.0%} random"
+
+
+def _sticky(action: ActionSpec, epsilon: float) -> PolicyFactory:
+    """Sticky play as `collect` does it: the model knows the names of the actions, the env's space does not."""
+
+    def make(_: ActionSpec, num_envs: int, seed: int) -> Policy:
+        policy = SeededNoise(StickyPolicy(action, num_envs, seed), epsilon, action)
+        policy.seed_rows(range(num_envs), [seed] * num_envs)
+        return policy
+
+    return make
+
+
+def _check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
+    """ValueError for an agent that cannot play this dream, before anything is played."""
+    mine, theirs = agent.action_spec, wm.config.action
+    if (mine.kind, mine.n, mine.low, mine.high) != (theirs.kind, theirs.n, theirs.low, theirs.high):
+        raise ValueError(f"the agent {name} acts by {mine}, the dream by {theirs}; give agents of the dream's game")
+    obs = "rgb" if agent.meta.view == "real" else agent.meta.view
+    shape = observation_space(wm, obs).shape
+    if agent.file.observation_shape != shape:
+        raise ValueError(
+            f"the agent {name} sees {obs} of shape {agent.file.observation_shape}, the dream shows {shape}; give "
+            "agents that were trained in this world or on another with the same tokenizer"
+        )
+    if obs != "rgb" and not _same_tokenizer(agent, wm):
+        raise ValueError(
+            f"the agent {name} reads the codes of another tokenizer, that of {agent.meta.world_model}, and these mean "
+            "something else here; give agents that were trained in this world"
+        )
+
+
+def _same_tokenizer(agent: Agent, wm: WorldModel) -> bool:
+    """Whether the agent's world has this codebook; a world that is not found any more is believed to have it."""
+    try:
+        home = checkpoint.resolve(agent.meta.world_model)
+    except FileNotFoundError:
+        return True
+    vectors = checkpoint.read_tensors(home / "model.safetensors")["tokenizer.codebook.vectors"].float()
+    ours = wm.tokenizer.codebook.vectors.cpu().float()
+    return vectors.shape == ours.shape and torch.allclose(vectors, ours, rtol=1e-2, atol=1e-3)

@@ -1,0 +1,258 @@
+"""How far a dream can be trusted: the same policies in the dream and in the real game, and the dream's own predictions.
+
+Letters: K dreams, T steps, H steps of the horizon.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from worldmodel.agents.evaluate import Evaluation, evaluate, is_dream
+from worldmodel.data import EpisodeStorage
+from worldmodel.dreaming import check_dreams
+from worldmodel.model import WorldModel
+from worldmodel.names import did_you_mean
+from worldmodel.statistics import difference_with_interval, mean_with_interval
+from worldmodel.training.agreement import correlation, rank_violation
+from worldmodel.training.calibration import reward_calibration, termination_calibration
+from worldmodel.training.dream_policies import Player, make_players
+from worldmodel.training.dreams import Dreams, dream_on, given_steps, open_loop, swapped_actions
+from worldmodel.training.evaluate_model import control_scores, find_world, horizon_scores
+from worldmodel.training.game_starts import begin_in_game, open_game
+from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
+from worldmodel.training.measure import check_measurable, encode_segments
+from worldmodel.training.scores import predictions
+from worldmodel.training.survival import survival_curve, survival_gap
+
+STARTS = ("game", "recorded")
+NEEDS_DATA = {"absent": "no recorded play was given (--data STORE)"}
+_TELLS = 0.05  # above the score without looking: from here on a network has learned to tell real actions
+_DREAM_ROWS = 64  # dreams side by side
+_DREAM_ID = "VideoGenDream-Doom"  # any dream's id: the model decides what is dreamt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DreamReport:
+    """What is measured besides the returns, and with which policies."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play are repeated
+    starts: Literal["game", "recorded"] = "game"  # dreams begin as the game does, or with the checkpoint's segments
+    temperature: float = 1.0  # of the dreams
+    split: str = "test"  # of the recorded play; the inverse dynamics learn from its train split
+    samples: int = 64  # dreams with recorded actions, for control and drift
+    context_steps: int = 8  # real steps that these are given
+    drift_steps: int = 32  # dreamt steps of these
+    max_segments: int = 512  # segments for the calibration
+    inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
+
+    def __post_init__(self) -> None:
+        if self.starts not in STARTS:
+            raise ValueError(f"unknown starts {self.starts!r}.{did_you_mean(self.starts, STARTS)}")
+        for name, least in (("samples", 2), ("context_steps", 1), ("drift_steps", 1), ("max_segments", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def world_of(dream: str) -> str | Path:
+    """The world that a command means: that of a dream's id, or what `find_world` finds."""
+    if dream not in gym.registry:
+        return find_world(dream)
+    if not is_dream(dream):
+        raise ValueError(f"{dream} is a real game; the dream to judge is a world's folder or name, or a dream's id")
+    return gym.spec(dream).kwargs["model"]
+
+
+class Trace:
+    """Rewards and ends of episodes step by step; the `watch` of an evaluation."""
+
+    def __init__(self, episodes: int) -> None:
+        self.rewards: list[list[float]] = [[] for _ in range(episodes)]
+        self.terminated = np.zeros(episodes, bool)
+
+    def __call__(self, episodes: np.ndarray, rewards: np.ndarray, terminations: np.ndarray) -> None:
+        for episode, reward in zip(episodes, rewards, strict=True):
+            self.rewards[episode].append(float(reward))
+        self.terminated[episodes] = terminations
+
+
+def dream_report(
+    wm: WorldModel,
+    env_id: str,
+    agents: Sequence[str | os.PathLike] = (),
+    store: EpisodeStorage | None = None,
+    *,
+    episodes: int = 30,
+    horizon: int = 200,
+    seed: int = 10_000,
+    config: DreamReport | None = None,
+) -> dict[str, Any]:
+    """Play agents, sticky and random play in the dream and in the real game, and compare.
+
+    Args:
+        wm: the dream, prepared (`from_pretrained`, or `wm.prepare()`).
+        env_id: of the real game.
+        agents: folders of saved agents.
+        store: recorded play of the game; without it the sections "reward", "termination", "control" and "drift" are
+            absent.
+        episodes: of each policy, in the dream and in the game; at least 2.
+        horizon: H; dreams are cut there, and real returns are summed up to there.
+        seed: episode i is reset with seed + i.
+
+    Returns: the sections "settings", "policies" (one entry for each), "agreement", "reward", "termination", "control"
+    and "drift"; one that cannot be measured is {"absent": why}.
+    """
+    config = config or DreamReport()
+    if episodes < 2 or horizon < 1:
+        raise ValueError(f"a report needs at least 2 episodes and a horizon of 1 step, got {episodes} and {horizon}")
+    if is_dream(env_id):
+        raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
+    check_dreams(wm)
+    players = make_players(wm, agents, config.epsilons)
+    with open_game(wm, env_id) as env:
+        dream = begin_in_game(wm, env, episodes, seed) if config.starts == "game" else wm
+    recorded = _recorded(wm, store, config, seed)  # before the long part: here most mistakes come to light
+    policies = [_play(player, wm, dream, env_id, episodes, horizon, seed, config.temperature) for player in players]
+    return {
+        "settings": {
+            "env_id": env_id,
+            "learned_from": wm.config.env_id,
+            "reward_unit": wm.config.reward,
+            "episodes": episodes,
+            "horizon": horizon,
+            "seed": seed,
+            "data": None if store is None else str(store.root),
+        }
+        | asdict(config),
+        "policies": policies,
+        "agreement": agreement(policies, seed),
+    } | recorded
+
+
+# --- returns ---------------------------------------------------------------------------------------------------------
+
+
+def _play(
+    player: Player,
+    wm: WorldModel,
+    dream: WorldModel,
+    env_id: str,
+    episodes: int,
+    horizon: int,
+    seed: int,
+    temperature: float,
+) -> dict[str, Any]:
+    """One policy in both worlds."""
+    traces = {"dream": Trace(episodes), "real": Trace(episodes)}
+    evaluate(
+        player.policy,
+        _DREAM_ID,
+        episodes,
+        seed,
+        num_envs=_DREAM_ROWS,
+        watch=traces["dream"],
+        model=dream,
+        obs=player.obs,
+        horizon=horizon,
+        temperature=temperature,
+    )
+    played = evaluate(player.policy, env_id, episodes, seed, view=player.view(wm), watch=traces["real"])
+    return {"policy": player.name, "sees": player.sees} | compare(traces["dream"], traces["real"], played, horizon)
+
+
+def compare(dream: Trace, real: Trace, played: Evaluation, horizon: int) -> dict[str, Any]:
+    """A policy's episodes in the dream and in the game, over the first `horizon` steps; and its whole real episodes."""
+    sides = {"dream": _side(dream, horizon), "real": _side(real, horizon)}
+    difference, half_width = difference_with_interval(sides["dream"]["returns"], sides["real"]["returns"])
+    curves = [np.array(side["survival"]) for side in sides.values()]
+    return sides | {
+        "difference": {"mean": difference, "half_width": half_width},
+        "survival_gap": survival_gap(*curves),
+        "whole": {
+            "mean": played.mean,
+            "half_width": played.half_width,
+            "mean_steps": float(np.mean(played.lengths)),
+            "returns": list(played.returns),
+        },
+    }
+
+
+def _side(trace: Trace, horizon: int) -> dict[str, Any]:
+    """Returns, pace and survival over the first `horizon` steps of each episode."""
+    lengths = np.array([len(rewards) for rewards in trace.rewards])
+    steps = np.minimum(lengths, horizon)
+    returns = [sum(rewards[:horizon]) for rewards in trace.rewards]
+    mean, half_width = mean_with_interval(returns)
+    ended = trace.terminated & (lengths <= horizon)
+    return {
+        "mean": mean,
+        "half_width": half_width,
+        "reward_per_step": sum(returns) / int(steps.sum()),
+        "mean_steps": float(steps.mean()),
+        "cut_early": int((~ended & (lengths < horizon)).sum()),  # by the clock of the game
+        "survival": survival_curve(steps, ended, horizon).tolist(),
+        "returns": returns,
+        "steps": steps.tolist(),
+    }
+
+
+def agreement(policies: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
+    """Whether the dream ranks the policies as the game does, by return and by steps; what it costs to believe it."""
+    dream, real, whole = (np.array([row[name]["mean"] for row in policies]) for name in ("dream", "real", "whole"))
+    dreamt_steps, real_steps = (np.array([row[name]["mean_steps"] for row in policies]) for name in ("dream", "real"))
+    best = int(dream.argmax())
+    pairs = {"real": (dream, real), "whole": (dream, whole), "steps": (dreamt_steps, real_steps)}
+    return {
+        name: {kind: correlation(kind, *pair, seed) for kind in ("spearman", "pearson")} for name, pair in pairs.items()
+    } | {
+        "mean_gap": float((dream - real).mean()),
+        "rank_violation": rank_violation(dream, real),
+        "picked": policies[best]["policy"],
+        "picked_real": float(real[best]),
+        "best": policies[int(real.argmax())]["policy"],
+        "best_real": float(real.max()),
+    }
+
+
+# --- recorded play ---------------------------------------------------------------------------------------------------
+
+
+def _recorded(wm: WorldModel, store: EpisodeStorage | None, config: DreamReport, seed: int) -> dict[str, Any]:
+    """The sections that need recorded play."""
+    if store is None:
+        return dict.fromkeys(("reward", "termination", "control", "drift"), NEEDS_DATA)
+    check_measurable(wm, store)
+    given = given_steps(wm, config.context_steps)
+    dreams = open_loop(wm, store, config.split, config.samples, given, config.temperature, seed, config.drift_steps)
+    held_out = encode_segments(wm, store, config.split, config.max_segments, seed)
+    told, came, probability, ended = predictions(wm, held_out)
+    return {
+        "reward": reward_calibration(told.numpy(), came.numpy()),
+        "termination": termination_calibration(probability.numpy(), ended.numpy(), float(wm.heads.threshold)),
+        "control": _control(wm, store, dreams, config, seed),
+        "drift": horizon_scores(dreams) | {"dreams": config.samples, "context_steps": given},
+    }
+
+
+def _control(wm: WorldModel, store: EpisodeStorage, dreams: Dreams, config: DreamReport, seed: int) -> dict[str, Any]:
+    """How well the actions are told from dreams, beside real play; see docs/evaluation.md."""
+    if wm.config.dynamics.action_condition == "none":
+        return {"absent": "the model reads no actions"}
+    judge = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
+    given, actions = dreams.context_steps, dreams.batch.actions
+    swapped = swapped_actions(dreams.batch, given)
+    videos = {
+        "real": (dreams.real, actions),
+        "reconstruction": (dreams.reconstruction, actions),
+        "dream": (dreams.dream, actions),
+        "dream_swapped": (dream_on(wm, dreams.batch, swapped, given, config.temperature, seed), swapped),
+    }
+    scores, _ = control_scores(judge, videos, given)
+    reliable = scores["real"] >= scores["blind"] + _TELLS
+    return scores | {"reliable": reliable} | ({} if reliable else {"dream_over_real": None})
