@@ -39,7 +39,10 @@ HEAVY = {
     "matplotlib": (),
     "minari": (),
     "moviepy": (),
-    "ray": ("worldmodel.agents.rllib", "worldmodel.training.launch_ray"),
+    "ray": (
+        *(f"worldmodel.agents.{name}" for name in ("rllib", "rllib_module", "rllib_policy", "rllib_runner")),
+        "worldmodel.training.launch_ray",
+    ),
     "stable_baselines3": tuple(f"worldmodel.agents.{name}" for name in ("sb3", "sb3_agent", "sb3_env", "sb3_policy")),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
