@@ -6,10 +6,12 @@ Letters: n envs side by side.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
@@ -114,7 +116,15 @@ def compare_with_random(
 
 def is_dream(env_id: str) -> bool:
     """Whether the id is that of a dream; an unknown one raises Gymnasium's error, which names the nearest."""
-    return gym.spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
+    return _spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
+
+
+def _spec(env_id: str) -> EnvSpec:
+    """What is registered under an id, also one that names its module, as in "my_games:MyGame-v0"."""
+    module, _, plain_id = env_id.rpartition(":")
+    if module:
+        import_module(module)  # registers it, as gym.make would
+    return gym.spec(plain_id)
 
 
 def action_spec_of(space: gym.Space) -> ActionSpec:
@@ -127,7 +137,7 @@ def action_spec_of(space: gym.Space) -> ActionSpec:
 
 
 def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
-    if gym.spec(env_id).vector_entry_point is None:
+    if _spec(env_id).vector_entry_point is None:
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
     if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:

@@ -35,6 +35,7 @@ def train_ppo(
     meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
     on_rollout: Callable[[PPO], bool | None] | None = None,
     about: Mapping[str, Any] | None = None,
+    start_from: str | os.PathLike | None = None,
 ) -> PPO:
     """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent. It is not resumed.
 
@@ -44,6 +45,7 @@ def train_ppo(
         meta: saved with the agent.
         on_rollout: called after each update; returning False ends the training.
         about: what else decides the agent, kept in run_dir/config.json.
+        start_from: folder of a saved agent, whose policy is trained further; None: a new one.
 
     Raises:
         ValueError: run_dir holds a run already; nothing is touched.
@@ -52,9 +54,13 @@ def train_ppo(
     settings = _settings(config, meta, about)
     if is_trained(run_dir, config, meta, about):
         raise ValueError(f"{run_dir} holds this agent already, finished; use another folder, or delete it")
+    if start_from is not None:
+        checkpoint.load_config(Path(start_from), "agent", AgentFile)  # refuses what is no agent
     write_json(run_dir / "config.json", settings | {"finished": False})
     with _restored_generators():
         model = _make_ppo(envs, config)
+        if start_from is not None:
+            checkpoint.load_tensors(Path(start_from), policy_parts(model.policy))
         outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
         model.set_logger(Logger(str(run_dir), outputs))
         total = -(-config.steps // config.rollout) * config.rollout

@@ -12,6 +12,7 @@ from worldmodel.names import did_you_mean
 # What each command is for; its options are the arguments of the function that `_load` gives.
 COMMANDS = {
     "demo": "the whole path on health_gathering: collect, learn the dream, train in it, judge in the real game",
+    "loop": "iterated imagination: collect, learn the dream, train in it, collect with that agent, and so on",
     "collect": "record play of a real game into a rollout store",
     "train-policy": "train an agent with PPO on the real game, to collect with it",
     "train-tokenizer": "train a VQ-VAE on a store",
@@ -47,11 +48,12 @@ _AFTER_STOP = dict.fromkeys(
 _AFTER_STOP |= dict.fromkeys(("evaluate", "fetch-battle2", "sample"), "nothing was written; run the same command again")
 
 # Options that the configs have and a command would not heed, and what to say.
+_WHOLE_RUN = dict.fromkeys(
+    ("--tokenizer.loop.seed", "--dynamics.loop.seed", "--agent.agent.seed"), "--seed sets that of every stage"
+) | dict.fromkeys(("--tokenizer.model.data-mean", "--tokenizer.model.data-variance"), "it is measured from the data")
 _UNHEEDED = {
-    "demo": dict.fromkeys(
-        ("--tokenizer.loop.seed", "--dynamics.loop.seed", "--agent.agent.seed"), "--seed sets that of every stage"
-    )
-    | dict.fromkeys(("--tokenizer.model.data-mean", "--tokenizer.model.data-variance"), "it is measured from the data"),
+    "demo": _WHOLE_RUN,
+    "loop": _WHOLE_RUN,
     "train-tokenizer": dict.fromkeys(("--model.data-mean", "--model.data-variance"), "it is measured from the data"),
 }
 

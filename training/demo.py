@@ -4,12 +4,8 @@ Every stage leaves its result in the run folder and is skipped when it is there.
 last complete state, but for the agent's, which starts anew: PPO is not resumed.
 """
 
-import json
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from worldmodel.files import read_json, write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import collect
 from worldmodel.training.report import return_row, world_report, write_dream_vs_real, write_report
+from worldmodel.training.stages import Stages
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
@@ -91,52 +88,6 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     return report
 
 
-class Stages:
-    """Which stages of a run folder are done, and how many minutes each took, all attempts together (stages.json)."""
-
-    def __init__(self, out: Path, config: DemoConfig, fresh: bool) -> None:
-        _check_ours(out)
-        if fresh and out.exists():
-            shutil.rmtree(out)
-        self._path = out / "stages.json"
-        settings = json.loads(json.dumps(asdict(config)))
-        if not (out / "config.json").exists():
-            write_json(out / "config.json", settings)
-            write_json(self._path, {"done": [], "minutes": {}})
-        elif read_json(out / "config.json") != settings:
-            raise ValueError(f"{out} holds a run with other settings; use another --out, or --fresh to start over")
-        found = read_json(self._path)
-        self._done: list[str] = found["done"]
-        self.minutes: dict[str, float] = found["minutes"]
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[bool]:
-        """Yields whether the stage is still to be done; when its body ends without an error, it is done."""
-        if name in self._done:
-            print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
-            yield False
-            return
-        print(f"{name} …", flush=True)
-        begin, before = time.monotonic(), self.minutes.get(name, 0.0)
-        try:
-            yield True
-            self._done.append(name)
-        finally:
-            self.minutes[name] = round(before + (time.monotonic() - begin) / 60, 2)
-            write_json(self._path, {"done": self._done, "minutes": self.minutes})
-
-
-def _check_ours(out: Path) -> None:
-    """ValueError if `out` holds anything but a demo's run: its stages would overwrite it, and --fresh delete it."""
-    if not out.exists() or not any(out.iterdir()):
-        return
-    files = [out / "config.json", out / "stages.json"]
-    config, stages = (read_json(file) if file.is_file() else None for file in files)
-    names = {field.name for field in fields(DemoConfig)}
-    if not isinstance(config, dict) or set(config) != names or not isinstance(stages, dict) or "done" not in stages:
-        raise ValueError(f"{out} holds something else than a demo's run; use another --out, or delete it yourself")
-
-
 def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str, Any]]:
     """Returns of the agent and of random play in the real game, and of the agent in its dream."""
     agent = load_agent(agent_folder, seed=config.seed)
@@ -175,4 +126,4 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
     write_report(out, facts | scores)
 
 
-__all__ = ["DemoConfig", "Stages", "demo"]
+__all__ = ["DemoConfig", "demo"]

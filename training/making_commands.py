@@ -29,6 +29,23 @@ def make_demo(_: Sequence[str]) -> Function:
     return run_demo
 
 
+def make_loop(_: Sequence[str]) -> Function:
+    from worldmodel.training.iterate import Iteration, iterate
+
+    def run_loop(
+        out: Path = Path("runs/loop"),
+        fresh: bool = False,
+        config: Annotated[Iteration, Fields] = Iteration(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Run rounds of play, training and judging; goes on where an earlier run stopped, or for more --rounds.
+
+        --fresh deletes the run folder first.
+        """
+        iterate(out, config, fresh=fresh)
+
+    return run_loop
+
+
 def run_collect(
     env: str,
     out: Path,
@@ -170,6 +187,7 @@ def run_fetch_battle2(target: Path | None = None) -> None:
 # Each gives a command's function when it is handed the options that were typed.
 MAKING: dict[str, Callable[[Sequence[str]], Function]] = {
     "demo": make_demo,
+    "loop": make_loop,
     "collect": lambda _: run_collect,
     "train-policy": make_train_policy,
     "train-tokenizer": make_train_tokenizer,

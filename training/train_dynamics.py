@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldmodel.checkpoint import load_tokenizer
+from worldmodel.checkpoint import load_tokenizer, weights_name
 from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
@@ -86,11 +86,12 @@ def _check_clips(model: GPTConfig, tokenizer: VQVAEConfig) -> None:
 
 
 def train_dynamics(
-    data: str | Path,
+    data: str | Path | EpisodeStorage,
     tokenizer: str | Path,
     out: str | Path,
     config: DynamicsTraining | None = None,
     *,
+    start_from: str | Path | None = None,
     device: str = "auto",
 ) -> dict[str, float]:
     """Train on the store `data`, encoded by `tokenizer`; `out/best` and `out/last` are world models.
@@ -98,18 +99,24 @@ def train_dynamics(
     With a tokenizer of clips every training segment is a clip, coded as a whole; such a model has no start segments,
     since it makes whole videos (`WorldModel.sample`) and cannot dream step by step.
 
-    Goes on after an interruption. `device` "auto" is a GPU if there is one.
+    Goes on after an interruption. `start_from` is the folder of a world model of the same configuration whose dynamics
+    and heads are trained further, on the codes of `tokenizer`. `device` "auto" is a GPU if there is one.
 
     Returns the validation scores: bits per code, heads, and the shuffled-action loss ratio.
     """
     config = config or DynamicsTraining()
-    store, out = EpisodeStorage.open(data), Path(out)
+    store, out = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data), Path(out)
     place = distributed.training_device(device)
     coder = load_tokenizer(tokenizer).to(place)
     check_matches(store, coder.config)
     segment = config.segment_steps(coder.config)
     config = replace(config, segment=segment)
-    model = _build(store, coder, config).to(place)
+    model = _build(store, coder, config)
+    settings = _settings(config) | {"data": str(store.root), "tokenizer": str(tokenizer)}
+    if start_from is not None:
+        _take_weights(model, start_from)
+        settings["start_from"] = weights_name(start_from)
+    model = model.to(place)
     cast_products(coder, fast_dtype(place))
     stride = config.clip_stride
     name = codes_name(store, coder, stride)
@@ -134,7 +141,7 @@ def train_dynamics(
         evaluate=lambda: score_dynamics(model, held_out),
         save=lambda folder: _save(model, folder, store, config),
         hidden=model.dynamics.hidden_matrices() if config.muon else (),
-        settings=_settings(config) | {"data": str(data), "tokenizer": str(tokenizer), "codes": name},
+        settings=settings | {"codes": name},
     )
     scores = fit(task, config.loop, out)
     # The end's threshold, from all the validation steps; written into both checkpoints.
@@ -168,6 +175,15 @@ def _build(store: EpisodeStorage, coder: VQVAE, config: DynamicsTraining) -> Wor
     model.tokenizer.load_state_dict(coder.state_dict())
     model.tokenizer.requires_grad_(False)
     return model
+
+
+def _take_weights(model: WorldModel, folder: str | Path) -> None:
+    """Copy the dynamics and heads of an earlier model; ValueError if it is built in another way."""
+    earlier = WorldModel.from_pretrained(folder, dtype=torch.float32)
+    if earlier.config != model.config:
+        raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {model.config}")
+    model.dynamics.load_state_dict(earlier.dynamics.state_dict())
+    model.heads.load_state_dict(earlier.heads.state_dict())
 
 
 def pick_starts(codes: CodeStore, count: int, steps: int, seed: int = 0) -> Starts:

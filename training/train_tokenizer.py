@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.checkpoint import load_tokenizer, save_tokenizer
+from worldmodel.checkpoint import load_tokenizer, save_tokenizer, weights_name
 from worldmodel.data import EpisodeStorage
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed, metrics
@@ -66,28 +66,40 @@ def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float,
 
 
 def train_tokenizer(
-    data: str | Path, out: str | Path, config: TokenizerTraining | None = None, *, device: str = "auto"
+    data: str | Path | EpisodeStorage,
+    out: str | Path,
+    config: TokenizerTraining | None = None,
+    *,
+    start_from: str | Path | None = None,
+    device: str = "auto",
 ) -> dict[str, float]:
     """Train on the store `data`; the run folder `out` ends with `best/` and `last/`. Goes on after an interruption.
 
-    `device` "auto" is a GPU if there is one.
+    `start_from` is the folder of a tokenizer of the same `config.model` to train further. It keeps its own mean and
+    variance of the pixels, by which its weights read them. `device` "auto" is a GPU if there is one.
 
     Returns the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead codes.
     """
     config = config or TokenizerTraining()
-    store, out = EpisodeStorage.open(data), Path(out)
+    store, out = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data), Path(out)
     check_matches(store, config.model)
     if is_done(out, config.loop):
         print(f"tokenizer: {out} has its {config.loop.steps} steps already")
-    mean, variance = pixel_statistics(store, config.loop.seed)
-    config = replace(config, model=replace(config.model, data_mean=mean, data_variance=variance))
-    with torch.random.fork_rng():
-        torch.manual_seed(config.loop.seed)
-        model = VQVAE(config.model).to(distributed.training_device(device))
+    settings = {"command": "train-tokenizer", "data": str(store.root), "data_fingerprint": store.fingerprint()}
+    if start_from is None:
+        mean, variance = pixel_statistics(store, config.loop.seed)
+        config = replace(config, model=replace(config.model, data_mean=mean, data_variance=variance))
+        with torch.random.fork_rng():
+            torch.manual_seed(config.loop.seed)
+            model = VQVAE(config.model)
+    else:
+        model = _earlier(start_from, config.model)
+        config = replace(config, model=model.config)
+        settings["start_from"] = weights_name(start_from)
+    model = model.to(distributed.training_device(device))
     length = config.model.piece_steps
     pieces = max(1, config.validation_steps // length)
     held_out = sample_frames(store, pieces, np.random.default_rng(1), "validation", length)
-    settings = {"command": "train-tokenizer", "data": str(data), "data_fingerprint": store.fingerprint()}
     task = Task(
         label="tokenizer",
         model=model,
@@ -99,6 +111,17 @@ def train_tokenizer(
         settings=settings | asdict(config),
     )
     return fit(task, config.loop, out)
+
+
+def _earlier(folder: str | Path, wanted: VQVAEConfig) -> VQVAE:
+    """The tokenizer to train further; ValueError if it is another model than `wanted`."""
+    model = load_tokenizer(folder)
+    found = replace(model.config, data_mean=wanted.data_mean, data_variance=wanted.data_variance)
+    if found != wanted:
+        raise ValueError(
+            f"the tokenizer to start from, in {folder}, is {found}, wanted {wanted}; set model to the former"
+        )
+    return model
 
 
 def score_tokenizer(model: VQVAE, frames: Tensor) -> dict[str, float]:

@@ -4,6 +4,7 @@ A tokenizer alone and a whole world model are saved the same way; `kind` in conf
 """
 
 import dataclasses
+import hashlib
 import os
 import re
 import shutil
@@ -101,6 +102,11 @@ def save(
             temporary / "config.json", {"format_version": FORMAT_VERSION, "kind": kind} | dataclasses.asdict(config)
         )
     return folder
+
+
+def weights_name(folder: str | os.PathLike) -> str:
+    """A name (SHA-256) of the weights that a checkpoint folder holds: other weights, other name."""
+    return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _check_replaceable(folder: Path, kind: str) -> None:

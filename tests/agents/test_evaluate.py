@@ -158,6 +158,11 @@ def test_bad_numbers_are_refused(numbers):
         evaluate(BestPolicy(), GAME, **numbers)
 
 
+def test_a_game_may_be_named_with_the_module_that_registers_it():
+    one = evaluate(RandomPolicy, "tests.training.counting_game:CountingGame-v0", episodes=2)
+    assert one.returns == evaluate(RandomPolicy, "CountingGame-v0", episodes=2).returns
+
+
 def test_an_unknown_game_is_told_by_gymnasium():
     with pytest.raises(gym.error.NameNotFound):
         evaluate(BestPolicy(), "VideoGenReal-Dooom", 1)

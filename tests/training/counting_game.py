@@ -1,6 +1,6 @@
 """A tiny game for collection tests: a step counter that is over after a random number of steps.
 
-Importing this module registers CountingGame-v0; worker processes import it on meeting GAME_ID.
+Importing this module registers the games; worker processes import it on meeting GAME_ID or LARGER_GAME_ID.
 """
 
 import time
@@ -11,6 +11,7 @@ import numpy as np
 from worldmodel.data import ActionSpec
 
 GAME_ID = "tests.training.counting_game:CountingGame-v0"
+LARGER_GAME_ID = "tests.training.counting_game:LargerCountingGame-v0"  # frames that an agent's network can see
 
 
 class CountingGame(gym.Env):
@@ -26,10 +27,11 @@ class CountingGame(gym.Env):
     signal_names = ("COUNT",)
     frames_per_step = 2
     reward_kind = "health"
+    size = 8  # pixels of a frame, high and wide
 
     def __init__(self, step_seconds: float = 0.0, fails: bool = False) -> None:
         self.action_space = self.action_spec.to_gym()
-        self.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, (self.size, self.size, 3), np.uint8)
         self.step_seconds = step_seconds
         self.fails = fails
         self.episodes = 0
@@ -51,9 +53,14 @@ class CountingGame(gym.Env):
         return observation, reward, over and self.length % 2 == 0, over and self.length % 2 == 1, info
 
     def _told(self, native_reward: float):
-        frames = self.np_random.integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+        frames = self.np_random.integers(0, 256, (2, *self.observation_space.shape)).astype(np.uint8)
         signals = np.array([self.count], np.float32)
         return frames[-1], {"frames": frames, "signals": signals, "native_reward": native_reward, "COUNT": self.count}
 
 
+class LargerCountingGame(CountingGame):
+    size = 16
+
+
 gym.register("CountingGame-v0", entry_point=CountingGame)
+gym.register("LargerCountingGame-v0", entry_point=LargerCountingGame)

@@ -69,6 +69,8 @@ def test_collect_hands_options_to_the_env(tmp_path, capsys):
         (["demo"], "--tokenizer.loop.seed=3", "--seed sets that of every stage"),
         (["demo"], "--agent.agent.seed", "--seed sets that of every stage"),
         (["demo"], "--tokenizer.model.data_variance", "measured from the data"),
+        (["loop"], "--agent.agent.seed", "--seed sets that of every stage"),
+        (["loop"], "--tokenizer.model.data-mean", "measured from the data"),
         (["train-tokenizer", "--data", "x"], "--model.data-mean", "measured from the data"),
         (["train-tokenizer", "--data", "x"], "--model.data-variance", "measured from the data"),
     ],

@@ -8,8 +8,9 @@ from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.dynamics import GPTConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training import demo as module
-from worldmodel.training.demo import DemoConfig, Stages, demo
+from worldmodel.training.demo import DemoConfig, demo
 from worldmodel.training.loop import LoopConfig
+from worldmodel.training.stages import Stages
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
@@ -29,31 +30,6 @@ SMALL = DemoConfig(
     agent=DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4),
     episodes=2,
 )
-
-
-def test_a_stage_that_failed_is_not_done(tmp_path):
-    stages = Stages(tmp_path, SMALL, fresh=False)
-    with stages("collect") as todo:
-        assert todo
-    with pytest.raises(KeyboardInterrupt), stages("tokenizer"):
-        raise KeyboardInterrupt
-    again = Stages(tmp_path, SMALL, fresh=False)
-    with again("collect") as todo:
-        assert not todo
-    with again("tokenizer") as todo:
-        assert todo
-
-
-def test_the_minutes_of_all_attempts_at_a_stage_count(tmp_path, monkeypatch):
-    clock = iter([0, 120, 1000, 1060])
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, SMALL, fresh=False)("tokenizer"):
-        raise KeyboardInterrupt
-    again = Stages(tmp_path, SMALL, fresh=False)
-    assert again.minutes == {"tokenizer": 2.0}
-    with again("tokenizer") as todo:
-        assert todo
-    assert Stages(tmp_path, SMALL, fresh=False).minutes == {"tokenizer": 3.0}
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -94,15 +70,6 @@ def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
         patch.setattr(module, "compare_with_random", lambda *_, **__: Comparison(real, real))
         rows = module._judge(agent, world, SMALL)
     assert rows[-1]["env_id"] == "its dream of VideoGenReal-DoomHealthGathering"
-
-
-def test_a_run_with_other_settings_is_not_continued(tmp_path):
-    from dataclasses import replace
-
-    Stages(tmp_path, SMALL, fresh=False)
-    with pytest.raises(ValueError, match="--fresh"):
-        Stages(tmp_path, replace(SMALL, seed=1), fresh=False)
-    Stages(tmp_path, replace(SMALL, seed=1), fresh=True)
 
 
 def test_the_seed_reaches_every_stage():

@@ -3,6 +3,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.tiny import tiny_world
 from worldmodel.agents.sb3_agent import load_agent
@@ -35,3 +36,20 @@ def test_an_agent_knows_its_world_from_any_working_folder(world, tmp_path, monke
     folder = train_agent(os.path.relpath(world), tmp_path / "run", CONFIG, device="cpu")
     assert load_agent(folder).meta.world_model == str(world.resolve())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["horizon"] == 4
+
+
+def test_an_agent_goes_on_from_another_and_is_then_another(world, tmp_path):
+    first = train_agent(world, tmp_path / "first", CONFIG, device="cpu")
+    still = replace(CONFIG, agent=replace(CONFIG.agent, learning_rate=1e-12, seed=1))
+    second = train_agent(world, tmp_path / "second", still, start_from=first, device="cpu")
+    weights = [load_agent(folder).policy.state_dict() for folder in (first, second)]
+    assert all(torch.allclose(weight, weights[1][name], atol=1e-6) for name, weight in weights[0].items())
+    assert train_agent(world, tmp_path / "second", still, start_from=first, device="cpu") == second
+    with pytest.raises(ValueError, match="other settings; use another --out"):
+        train_agent(world, tmp_path / "second", still, device="cpu")
+
+
+def test_a_world_is_no_agent_to_start_from(world, tmp_path):
+    with pytest.raises(ValueError, match="holds a 'world_model', wanted a 'agent'"):
+        train_agent(world, tmp_path / "run", CONFIG, start_from=world, device="cpu")
+    assert not (tmp_path / "run").exists()

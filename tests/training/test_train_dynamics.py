@@ -158,3 +158,29 @@ def test_training_that_does_not_suit_the_clips_is_refused(changes, message):
     config = replace(clip_training(), segment=changes.pop("segment", None))
     with pytest.raises(ValueError, match=message):
         replace(config, model=replace(config.model, **changes)).segment_steps(clip_tokenizer())
+
+
+def test_dynamics_and_heads_go_on_from_an_earlier_world_on_a_new_tokenizers_codes(tmp_path, store):
+    where = (tmp_path / "data", tmp_path / "tokenizer")
+    train_dynamics(*where, tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
+    other = tiny_world(seed=3).tokenizer
+    save_tokenizer(tmp_path / "other", other)
+    still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
+    start = tmp_path / "first" / "best"
+    train_dynamics(where[0], tmp_path / "other", tmp_path / "second", still, start_from=start)
+    folders = (start, tmp_path / "second" / "last")
+    first, second = (WorldModel.from_pretrained(folder, dtype=torch.float32) for folder in folders)
+    for part in ("dynamics", "heads"):
+        weights = dict(getattr(second, part).named_parameters())
+        assert weights
+        for name, weight in getattr(first, part).named_parameters():
+            assert torch.allclose(weight, weights[name], atol=1e-6), name
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in second.tokenizer.state_dict().items())
+    with pytest.raises(ValueError, match="other settings"):
+        train_dynamics(where[0], tmp_path / "other", tmp_path / "second", still)
+
+
+def test_a_world_built_in_another_way_is_no_start(tmp_path, store):
+    start = tiny_world(layers=1).save_pretrained(tmp_path / "start")
+    with pytest.raises(ValueError, match=r"the world model to start from.*layers=1.*wanted .*layers=2"):
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG, start_from=start)

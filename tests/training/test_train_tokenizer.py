@@ -111,3 +111,30 @@ def test_frames_of_another_size_are_refused_before_training(tmp_path, store):
     with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).*\(2, 32, 16, 3\)"):
         train_tokenizer(tmp_path / "data", tmp_path / "run", wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_training_goes_on_from_an_earlier_tokenizer_and_its_scale_of_pixels(tmp_path, store):
+    train_tokenizer(tmp_path / "data", tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
+    other = recorded_store(tmp_path / "other", lengths=(40,) * 30, pace=5)
+    still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
+    start = tmp_path / "first" / "best"
+    train_tokenizer(tmp_path / "other", tmp_path / "second", still, start_from=start)
+    first, second = load_tokenizer(start), load_tokenizer(tmp_path / "second" / "last")
+    assert second.config == first.config and first.config.data_mean != pixel_statistics(other)[0]
+    weights = dict(second.named_parameters())
+    assert all(torch.allclose(weight, weights[name], atol=1e-6) for name, weight in first.named_parameters())
+    assert second.codebook.started
+
+
+def test_a_tokenizer_of_another_start_is_not_continued_and_another_model_is_no_start(tmp_path, store):
+    short = replace(CONFIG, loop=replace(CONFIG.loop, steps=2))
+    train_tokenizer(tmp_path / "data", tmp_path / "first", short)
+    start = tmp_path / "first" / "best"
+    train_tokenizer(tmp_path / "data", tmp_path / "second", short, start_from=start)
+    train_tokenizer(tmp_path / "data", tmp_path / "second", short, start_from=start)
+    with pytest.raises(ValueError, match="other settings"):
+        train_tokenizer(tmp_path / "data", tmp_path / "second", short, start_from=tmp_path / "second" / "best")
+    smaller = replace(short, model=replace(short.model, residual_units=4))
+    with pytest.raises(ValueError, match=r"residual_units=8.*wanted .*residual_units=4"):
+        train_tokenizer(tmp_path / "data", tmp_path / "third", smaller, start_from=start)
+    assert not (tmp_path / "third").exists()

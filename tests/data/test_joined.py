@@ -1,0 +1,83 @@
+"""Tests for worldmodel/data/joined.py: several stores read as one."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.makers import INFO, assert_equal, files_of, make_episode, make_store
+from worldmodel.data import EpisodeStorage, JoinedStorage, SegmentId
+
+LENGTHS = ((6, 3, 8, 5), (4, 7, 2))
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """Two stores; the second has an episode that is not packed."""
+    first, second = (make_store(tmp_path / str(part), lengths) for part, lengths in enumerate(LENGTHS))
+    second.append(make_episode(9, seed=50))
+    return first, second
+
+
+def test_the_first_episodes_of_each_store_are_read_one_store_after_the_other(stores):
+    joined = JoinedStorage(stores, [3, 4])
+    assert joined.lengths == [6, 3, 8, 4, 7, 2, 9] and len(joined) == 7 and joined.num_steps == 39
+    assert joined.info == INFO
+    wanted = [make_episode(length, seed) for seed, length in enumerate(LENGTHS[0][:3])]
+    wanted += [make_episode(length, seed) for seed, length in enumerate(LENGTHS[1])] + [make_episode(9, seed=50)]
+    for place, episode in enumerate(wanted):
+        assert_equal(joined.episode(place), episode)
+
+
+def test_a_store_may_be_left_out(stores):
+    assert JoinedStorage(stores, [0, 2]).lengths == [4, 7]
+    assert JoinedStorage(stores).lengths == [6, 3, 8, 5, 4, 7, 2, 9]
+
+
+def test_segments_are_cut_as_from_the_stores_themselves(stores):
+    joined = JoinedStorage(stores, [2, 4])
+    cut = joined.batch([SegmentId(0, 1, 4), SegmentId(5, 6, 9)])
+    alone = (stores[0].batch([SegmentId(0, 1, 4)]), stores[1].batch([SegmentId(3, 6, 9)]))
+    for name in ("frames", "actions", "rewards", "terminated", "truncated", "signals"):
+        assert torch.equal(getattr(cut, name), torch.cat([getattr(batch, name) for batch in alone])), name
+
+
+def test_an_episode_keeps_the_split_it_has_in_its_own_store(tmp_path):
+    stores = [make_store(tmp_path / str(part), (2,) * 20) for part in range(2)]
+    joined = JoinedStorage(stores, [7, 20])
+    for name in ("train", "validation", "test"):
+        own = stores[0].split(name)
+        assert joined.split(name).tolist() == [*own[own < 7], *(own + 7)], name
+
+
+def test_another_choice_of_episodes_is_another_fingerprint(stores):
+    names = {JoinedStorage(stores, counts).fingerprint() for counts in ([4, 4], [3, 4], [4, 3], [0, 4])}
+    assert len(names) == 4
+    assert JoinedStorage(stores, [3, 4]).fingerprint() == JoinedStorage(stores, [3, 4]).fingerprint()
+
+
+def test_pickling_keeps_what_is_shown(stores):
+    again = pickle.loads(pickle.dumps(JoinedStorage(stores, [1, 4])))
+    assert again.lengths == [6, 4, 7, 2, 9]
+    np.testing.assert_array_equal(again.frames(4), stores[1].frames(3))
+
+
+def test_nothing_can_be_written(stores):
+    before = [files_of(store.root) for store in stores]
+    joined = JoinedStorage(stores)
+    for write in (lambda: joined.append(make_episode()), lambda: joined.discard([3]), joined.flush):
+        with pytest.raises(TypeError, match=r"cannot be written to; open one of them: .*0, .*1"):
+            write()
+    assert [files_of(store.root) for store in stores] == before
+
+
+def test_what_does_not_belong_together_is_refused(stores, tmp_path):
+    other = EpisodeStorage.create(tmp_path / "other", replace(INFO, env_id="Other"))
+    with pytest.raises(ValueError, match="stores of one game"):
+        JoinedStorage([stores[0], other])
+    with pytest.raises(ValueError, match="has 4 episodes, asked for the first 5"):
+        JoinedStorage(stores, [5, 1])
+    with pytest.raises(ValueError, match="at least one store"):
+        JoinedStorage([])

@@ -1,0 +1,326 @@
+"""Tests for training/iterate.py: whole loops on a tiny game, and each rule of the loop by itself."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_config
+from tests.training.counting_game import LARGER_GAME_ID
+from tests.training.recorded import recorded_store
+from worldmodel.agents import sb3
+from worldmodel.agents.evaluate import Evaluation
+from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.data import EpisodeStorage
+from worldmodel.training import collect as collecting
+from worldmodel.training import iterate as module
+from worldmodel.training import loop as fitting
+from worldmodel.training.codes import CodeStore
+from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
+from worldmodel.training.iterate import Iteration, iterate, kept_episodes, play_of
+from worldmodel.training.loop import LoopConfig
+from worldmodel.training.train_agent import DreamTraining
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
+
+LOOP = LoopConfig(steps=4, batch_size=4, evaluate_every=2, save_every=2)
+PPO = AgentConfig(
+    steps=32, num_envs=4, n_steps=4, batch_size=8, n_epochs=1, features_dim=16, channels=4, learning_rate=0.03
+)
+SMALL = Iteration(
+    env_id=LARGER_GAME_ID,
+    rounds=2,
+    collect_steps=90,
+    epsilon=0.25,
+    fade=0.5,
+    workers=1,
+    tokenizer=TokenizerTraining(model=tiny_config().tokenizer, loop=LOOP, validation_steps=16),
+    dynamics=DynamicsTraining(
+        model=tiny_config().dynamics,
+        heads=tiny_config().heads,
+        loop=LOOP,
+        segment=4,
+        num_starts=8,
+        start_steps=3,
+        validation_segments=8,
+    ),
+    agent=DreamTraining(agent=PPO, horizon=4),
+    episodes=3,
+)
+OPEN = SimpleNamespace(poll=lambda: False)  # a connection that nobody closes
+
+
+def play_here(job, plan, workers):
+    """Plays as a collection's worker would, without a new process."""
+    env, make_policy = make_player(job)
+    store = EpisodeStorage.open(job.out)
+    while not plan.reached:
+        episode_id = plan.next_id()
+        env_seed, policy_seed = seeds_of(job.seed, episode_id)
+        episode, native_return = play(env, make_policy(policy_seed), env_seed, OPEN)
+        store.write_pending(episode, episode_id)
+        plan.add(Played(episode_id, episode.num_steps, native_return))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_this_process():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collecting, "_play_all", play_here)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, in_this_process) -> Path:
+    """A loop of two rounds that nothing disturbed."""
+    out = tmp_path_factory.mktemp("done") / "loop"
+    iterate(out, SMALL)
+    return out
+
+
+def rows_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+
+
+def weights_of(out: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("model.safetensors")}
+
+
+# Whole loops
+
+
+def test_every_round_says_what_was_used_learned_and_reached(done):
+    rows, stores = rows_of(done), [EpisodeStorage.open(done / f"round-{number}" / "data") for number in range(2)]
+    assert [row["round"] for row in rows] == [0, 1]
+    assert [row["decisions_so_far"] for row in rows] == [
+        stores[0].num_steps,
+        stores[0].num_steps + stores[1].num_steps,
+    ]
+    train = [[store.lengths[e] for e in store.split("train")] for store in stores]
+    half = -(-len(stores[0]) // 2)  # of round 0's episodes, rounded up
+    aged = sum(stores[0].lengths[e] for e in stores[0].split("train") if e < half)
+    assert rows[0]["trained_on"] == [sum(train[0])] and rows[1]["trained_on"] == [aged, sum(train[1])]
+    assert 0 < aged < sum(train[0])
+    assert rows[0]["real"] != rows[1]["real"]
+    assert all(len(row["real"]["returns"]) == 3 and set(row["minutes"]) == set(module.STAGES) for row in rows)
+    report = (done / "report.md").read_text()
+    random = json.loads((done / "random.json").read_text())
+    for result in (random, rows[0]["real"], rows[1]["real"]):
+        assert f"{result['mean']:,.1f} ± {result['half_width']:,.1f}" in report
+    assert f"| 1 | {aged:,} | {sum(train[1]):,} | {aged + sum(train[1]):,} |" in report
+    assert f"| 1 | agent of round 0, 25% random actions | {rows[1]['decisions_so_far']:,} |" in report
+
+
+def test_round_0_plays_at_random_and_round_1_with_the_agent_of_round_0(done):
+    agent = str(done / "round-0" / "agent" / "agent")
+    for number, policy, epsilon in ((0, "sticky", 0.0), (1, agent, 0.25)):
+        store = EpisodeStorage.open(done / f"round-{number}" / "data")
+        seed = SMALL.of_round(number).seed
+        env, make_policy = make_player(Job(LARGER_GAME_ID, {}, store.root, policy, epsilon, seed))
+        for episode in range(5):
+            env_seed, policy_seed = seeds_of(seed, episode)
+            expected, _ = play(env, make_policy(policy_seed), env_seed, OPEN)
+            assert np.array_equal(store.actions(episode), expected.actions), (number, episode)
+
+
+def breaks_off(monkeypatch, place, name: str, key):
+    """The first time that `place.name` has done its work for something new, the loop is interrupted."""
+    whole, seen = getattr(place, name), set()
+
+    def call(*args, **options):
+        result = whole(*args, **options)
+        if key(*args) not in seen:
+            seen.add(key(*args))
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(place, name, call)
+
+
+def test_a_loop_broken_off_in_every_stage_and_then_made_longer_ends_as_an_unbroken_one(done, tmp_path, monkeypatch):
+    breaks_off(monkeypatch, EpisodeStorage, "write_pending", lambda store, _, number: (store.root, number == 2))
+    breaks_off(monkeypatch, fitting, "_save_state", lambda folder, *_: folder)  # tokenizer and dynamics, half-way
+    breaks_off(monkeypatch, sb3, "save_agent", lambda _, folder, *__: folder)  # after an update
+    breaks_off(monkeypatch, module, "facts_of", lambda _, play: len(play.parts))
+    breaks = 0
+    for rounds in (1, 2):
+        while True:
+            try:
+                iterate(tmp_path / "loop", replace(SMALL, rounds=rounds))
+                break
+            except KeyboardInterrupt:
+                breaks += 1
+    # Twice in each collection, once in each of the four other stages.
+    assert breaks == 2 * 6
+    assert weights_of(tmp_path / "loop") == weights_of(done)
+    without_minutes = [[row | {"minutes": None} for row in rows_of(out)] for out in (tmp_path / "loop", done)]
+    assert without_minutes[0] == without_minutes[1]
+
+
+def test_a_finished_loop_does_nothing_again(done, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("this was done already")
+
+    for stage in ("evaluate", "collect", "train_tokenizer", "train_dynamics", "train_agent"):
+        monkeypatch.setattr(module, stage, never)
+    before = (done / "rounds.jsonl").read_text()
+    assert iterate(done, SMALL) == done / "report.md"
+    assert iterate(done, replace(SMALL, rounds=1)) == done / "report.md"
+    assert (done / "rounds.jsonl").read_text() == before
+
+
+# What a round begins with
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Stand-ins for the stages: they note what they are given and leave what the next one opens."""
+    seen = {}
+
+    def note(name, args, options):
+        seen.setdefault(name, []).append((args, options))
+
+    def collect(env_id, out, **options):
+        recorded_store(out)
+        note("collect", (env_id, out), options)
+
+    monkeypatch.setattr(module, "collect", collect)
+    for name in ("train_tokenizer", "train_dynamics", "train_agent"):
+        monkeypatch.setattr(module, name, lambda *args, name=name, **options: note(name, args, options))
+    monkeypatch.setattr(module, "load_agent", lambda folder: SimpleNamespace(view=lambda: None))
+    played = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
+    monkeypatch.setattr(module, "evaluate", lambda *_, **__: played)
+    return seen
+
+
+@pytest.mark.parametrize("warm_model", [True, False])
+@pytest.mark.parametrize("warm_agent", [True, False])
+def test_a_round_goes_on_from_the_one_before_or_starts_anew(tmp_path, stages, warm_model, warm_agent):
+    iterate(tmp_path, replace(SMALL, warm_model=warm_model, warm_agent=warm_agent))
+    starts = {name: [options["start_from"] for _, options in stages[name]] for name in stages if name != "collect"}
+    before = tmp_path / "round-0"
+    assert starts["train_tokenizer"] == [None, before / "tokenizer" / "best" if warm_model else None]
+    assert starts["train_dynamics"] == [None, before / "dynamics" / "best" if warm_model else None]
+    assert starts["train_agent"] == [None, before / "agent" / "agent" if warm_agent else None]
+    assert [options["policy"] for _, options in stages["collect"]] == ["sticky", before / "agent" / "agent"]
+
+
+@pytest.mark.parametrize(("trained", "used"), [(None, [0, 1, 2]), (2, [0, 1, 1]), (1, [0, 0, 0])])
+def test_a_tokenizer_is_trained_in_the_first_rounds_and_then_kept(tmp_path, stages, trained, used):
+    iterate(tmp_path, replace(SMALL, rounds=3, tokenizer_rounds=trained))
+    assert [args[1] for args, _ in stages["train_dynamics"]] == [
+        tmp_path / f"round-{number}" / "tokenizer" / "best" for number in used
+    ]
+    assert [args[1] for args, _ in stages["train_tokenizer"]] == [
+        tmp_path / f"round-{number}" / "tokenizer" for number in sorted(set(used))
+    ]
+
+
+def test_every_round_has_its_own_seed_in_all_stages_and_later_ones_fewer_steps(tmp_path, stages):
+    iterate(tmp_path, replace(SMALL, later_steps=0.25))
+    tokenizer, dynamics, agent = (
+        [args[-1] for args, _ in stages[name]] for name in ("train_tokenizer", "train_dynamics", "train_agent")
+    )
+    for number in range(2):
+        seeds = {stages["collect"][number][1]["seed"], tokenizer[number].loop.seed, dynamics[number].loop.seed}
+        assert seeds == {agent[number].agent.seed} == {SMALL.of_round(number).seed}
+    assert tokenizer[0].loop.seed != tokenizer[1].loop.seed
+    assert SMALL.of_round(1).seed != replace(SMALL, seed=1).of_round(1).seed
+    assert [config.loop.steps for config in tokenizer] == [4, 1] == [config.loop.steps for config in dynamics]
+    assert [config.agent.steps for config in agent] == [32, 8]
+
+
+# Ageing
+
+
+@pytest.mark.parametrize(
+    ("episodes", "fade", "kept"),
+    [
+        ([10], 0.5, [10]),
+        ([10, 10, 10], 0.5, [3, 5, 10]),  # a quarter of ten, rounded up
+        ([8, 20, 30], 1.0, [8, 20, 30]),
+        ([8, 20, 30], 0.0, [0, 0, 30]),
+        ([30, 7], 0.1, [3, 7]),
+    ],
+)
+def test_play_that_is_a_rounds_old_counts_fade_to_the_power_of_a(episodes, fade, kept):
+    assert kept_episodes(episodes, fade) == kept
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory) -> Path:
+    """Three rounds of 20 episodes each."""
+    out = tmp_path_factory.mktemp("played")
+    for number in range(3):
+        recorded_store(out / f"round-{number}" / "data", lengths=(6,) * 20)
+    return out
+
+
+def drawn_from(out: Path, number: int, fade: float) -> Counter:
+    """How many of 4,000 training segments come from each (round, episode)."""
+    data = play_of(out, number, fade)
+    places = [(part, e) for part, (_, count) in enumerate(data.parts) for e in range(count)]
+    marks = [torch.full((n + 1, 1, 1, 1), place, dtype=torch.int16) for place, n in enumerate(data.lengths)]
+    batch = CodeStore(data, marks, "train").batch(4000, 3, np.random.default_rng(0))
+    return Counter(places[mark] for mark in batch.codes[:, 0, 0, 0, 0].tolist())
+
+
+@pytest.mark.parametrize(("fade", "kept"), [(1.0, (20, 20, 20)), (0.5, (5, 10, 20)), (0.0, (0, 0, 20))])
+def test_ageing_decides_which_episodes_are_drawn_and_how_often(played, fade, kept):
+    drawn = drawn_from(played, 2, fade)
+    own = EpisodeStorage.open(played / "round-0" / "data").split("train").tolist()
+    expected = [(number, e) for number, count in enumerate(kept) for e in own if e < count]
+    assert sorted(drawn) == expected
+    for count in drawn.values():  # all that is kept is drawn alike
+        assert count == pytest.approx(4000 / len(expected), rel=0.4)
+
+
+def test_what_is_held_out_once_is_never_trained_on(played):
+    trained, held_out = set(), set()
+    for number in range(3):
+        data = play_of(played, number, 0.5)
+        places = [(part, e) for part, (_, count) in enumerate(data.parts) for e in range(count)]
+        trained |= {places[place] for place in data.split("train")}
+        held_out |= {places[place] for name in ("validation", "test") for place in data.split(name)}
+    assert len(trained) == 48 and len(held_out) == 12 and not trained & held_out
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("change", [{"fade": 0.4}, {"seed": 1}, {"collect_steps": 91}, {"warm_agent": False}])
+def test_a_loop_with_other_settings_is_not_continued(done, change):
+    before = (done / "config.json").read_text()
+    with pytest.raises(ValueError, match="other settings; use another --out, or --fresh"):
+        iterate(done, replace(SMALL, **change))
+    assert (done / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh):
+    (tmp_path / "thesis.txt").write_text("precious")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="something else than a loop's run"):
+        iterate(tmp_path, SMALL, fresh=fresh)
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "config.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rounds": 0}, "rounds and collect_steps must be at least 1, got 0"),
+        ({"collect_steps": 0}, "at least 1, got 2 and 0"),
+        ({"episodes": 1}, "episodes must be at least 2"),
+        ({"tokenizer_rounds": 0}, "tokenizer_rounds must be at least 1"),
+        ({"epsilon": 1.5}, r"epsilon must be in \[0, 1\], got 1.5"),
+        ({"fade": -0.1}, r"fade must be in \[0, 1\], got -0.1"),
+        ({"later_steps": 0.0}, "later_steps must be above 0"),
+    ],
+)
+def test_settings_that_make_no_loop_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change)

@@ -1,0 +1,55 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from worldmodel.files import read_json
+from worldmodel.training import stages as module
+from worldmodel.training.stages import Stages
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: tuple[int, ...] = (3, 4)
+    seed: int = 0
+
+
+def test_a_stage_that_failed_is_not_done(tmp_path):
+    stages = Stages(tmp_path, Settings(), fresh=False)
+    with stages("collect") as todo:
+        assert todo
+    with pytest.raises(KeyboardInterrupt), stages("tokenizer"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, Settings(), fresh=False)
+    with again("collect") as todo:
+        assert not todo
+    with again("tokenizer") as todo:
+        assert todo
+
+
+def test_the_minutes_of_all_attempts_at_a_stage_count(tmp_path, monkeypatch):
+    clock = iter([0, 120, 1000, 1060])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, Settings(), fresh=False)("tokenizer"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, Settings(), fresh=False)
+    assert again.minutes == {"tokenizer": 2.0}
+    with again("tokenizer") as todo:
+        assert todo
+    assert Stages(tmp_path, Settings(), fresh=False).minutes == {"tokenizer": 3.0}
+
+
+def test_a_run_with_other_settings_is_not_continued(tmp_path):
+    Stages(tmp_path, Settings(), fresh=False)
+    with pytest.raises(ValueError, match="--fresh"):
+        Stages(tmp_path, replace(Settings(), seed=1), fresh=False)
+    Stages(tmp_path, replace(Settings(), seed=1), fresh=True)
+
+
+def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
+    with Stages(tmp_path, Settings(), fresh=False, free=("seed",))("collect"):
+        pass
+    with Stages(tmp_path, Settings(seed=1), fresh=False, free=("seed",))("collect") as todo:
+        assert not todo
+    assert read_json(tmp_path / "config.json") == {"steps": [3, 4], "seed": 1}
+    with pytest.raises(ValueError, match="other settings"):
+        Stages(tmp_path, Settings(steps=(5,)), fresh=False, free=("seed",))

@@ -1,0 +1,80 @@
+"""The stages of a run that has many: those that are done are skipped, an interrupted one is done again."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from worldmodel.files import read_json, write_json
+
+
+class Stages:
+    """Which stages of a run folder are done, and how many minutes each took, all attempts together (stages.json).
+
+    Args:
+        out: the run folder; new, empty, or of an earlier run of the same kind.
+        config: a dataclass, all that decides the run; kept in config.json.
+        fresh: delete the earlier run first.
+        free: names of settings in which a run may differ from its continuation.
+        kind: what a run is called in errors.
+
+    Raises:
+        ValueError: `out` holds something else, or a run of other settings and `fresh` is not set.
+    """
+
+    def __init__(
+        self, out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo's run"
+    ) -> None:
+        _check_ours(out, {field.name for field in fields(config)}, kind)
+        if fresh and out.exists():
+            shutil.rmtree(out)
+        self._path = out / "stages.json"
+        settings = json.loads(json.dumps(asdict(config)))
+        file = out / "config.json"
+        if not file.exists():
+            write_json(file, settings)
+            write_json(self._path, {"done": [], "minutes": {}})
+        elif _without(free, found := read_json(file)) != _without(free, settings):
+            raise ValueError(f"{out} holds a run with other settings; use another --out, or --fresh to start over")
+        elif found != settings:
+            write_json(file, settings)
+        state = read_json(self._path)
+        self._done: list[str] = state["done"]
+        self.minutes: dict[str, float] = state["minutes"]
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[bool]:
+        """Yields whether the stage is still to be done; when its body ends without an error, it is done."""
+        if name in self._done:
+            print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
+            yield False
+            return
+        print(f"{name} …", flush=True)
+        begin, before = time.monotonic(), self.minutes.get(name, 0.0)
+        try:
+            yield True
+            self._done.append(name)
+        finally:
+            self.minutes[name] = round(before + (time.monotonic() - begin) / 60, 2)
+            write_json(self._path, {"done": self._done, "minutes": self.minutes})
+
+
+def _without(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def _check_ours(out: Path, names: set[str], kind: str) -> None:
+    """ValueError if `out` holds anything but such a run: its stages would overwrite it, and --fresh delete it."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    files = [out / "config.json", out / "stages.json"]
+    config, stages = (read_json(file) if file.is_file() else None for file in files)
+    if not isinstance(config, dict) or set(config) != names or not isinstance(stages, dict) or "done" not in stages:
+        raise ValueError(f"{out} holds something else than {kind}; use another --out, or delete it yourself")
+
+
+__all__ = ["Stages"]

@@ -1,0 +1,71 @@
+"""Several stores of one game read as one, each from its beginning as far as wanted; nothing is copied or changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from numpy.typing import NDArray
+
+from worldmodel.data.episode import Episode
+from worldmodel.data.layout import Entry
+from worldmodel.data.storage import EpisodeStorage
+
+
+class JoinedStorage(EpisodeStorage):
+    """The first episodes of each of several stores, one store after the other.
+
+    An episode keeps the id of its own store, and with it its split: what is held out there is held out here, whatever
+    it is joined with. So ids are no longer unique or ascending; the places 0 to ``len(storage) - 1`` are.
+
+    Args:
+        stores: of the same game.
+        counts: how many episodes of each are shown, 0 or more; None: all.
+
+    Raises:
+        ValueError: the stores differ in what their episodes share, or a store has fewer episodes than its count.
+    """
+
+    def __init__(self, stores: Sequence[EpisodeStorage], counts: Sequence[int] | None = None) -> None:
+        if not stores:
+            raise ValueError("nothing to join: give at least one store")
+        counts = [len(store) for store in stores] if counts is None else list(counts)
+        for store, count in zip(stores, counts, strict=True):
+            if store.info != stores[0].info:
+                raise ValueError(
+                    f"stores of one game can be joined, but {stores[0].root} holds {stores[0].info} and {store.root} "
+                    f"holds {store.info}"
+                )
+            if not 0 <= count <= len(store):
+                raise ValueError(f"{store.root} has {len(store)} episodes, asked for the first {count}")
+        self.parts = list(zip(stores, counts, strict=True))
+        self.root = Path(os.path.commonpath([store.root.absolute() for store in stores]))
+        self.info, self._fields = stores[0].info, stores[0]._fields
+        shown = [(store, entry) for store, n in self.parts for entry in store._entries[:n]]
+        self._entries = [entry for _, entry in shown]
+        self._owners = {entry.path: store for store, entry in shown}
+
+    def _window(self, entry: Entry, place: int) -> NDArray:
+        return self._owners[entry.path]._window(entry, place)
+
+    def write_pending(self, episode: Episode, episode_id: int) -> NoReturn:
+        self._refuse()
+
+    def discard(self, episode_ids: Iterable[int]) -> NoReturn:
+        self._refuse()
+
+    def flush(self) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        roots = ", ".join(str(store.root) for store, _ in self.parts)
+        raise TypeError(f"stores read as one cannot be written to; open one of them: {roots}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"parts": self.parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        stores, counts = zip(*state["parts"], strict=True)
+        self.__init__(stores, counts)  # type: ignore[misc]
