@@ -2,16 +2,13 @@
 
 import json
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -19,6 +16,7 @@ from stable_baselines3.common.logger import JSONOutputFormat, Logger, TensorBoar
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor
 
 from worldmodel import checkpoint
+from worldmodel.agents.generators import restored_generators
 from worldmodel.agents.sb3_agent import save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
@@ -36,6 +34,7 @@ def train_ppo(
     on_rollout: Callable[[PPO], bool | None] | None = None,
     about: Mapping[str, Any] | None = None,
     start_from: str | os.PathLike | None = None,
+    callback: BaseCallback | None = None,
 ) -> PPO:
     """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent. It is not resumed.
 
@@ -46,6 +45,7 @@ def train_ppo(
         on_rollout: called after each update; returning False ends the training.
         about: what else decides the agent, kept in run_dir/config.json.
         start_from: folder of a saved agent, whose policy is trained further; None: a new one.
+        callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
 
     Raises:
         ValueError: run_dir holds a run already; nothing is touched.
@@ -57,7 +57,7 @@ def train_ppo(
     if start_from is not None:
         checkpoint.load_config(Path(start_from), "agent", AgentFile)  # refuses what is no agent
     write_json(run_dir / "config.json", settings | {"finished": False})
-    with _restored_generators():
+    with restored_generators():
         model = _make_ppo(envs, config)
         if start_from is not None:
             checkpoint.load_tensors(Path(start_from), policy_parts(model.policy))
@@ -71,7 +71,8 @@ def train_ppo(
 
         try:
             with progress(total, "step", "agent") as bar:
-                model.learn(total, callback=_Watch(bar, after_update))
+                watch = _Watch(bar, after_update)
+                model.learn(total, callback=watch if callback is None else [watch, callback])
             after_update(model)
         finally:
             model.logger.close()
@@ -121,7 +122,7 @@ def train_policy(
 def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None = None) -> PPO:
     """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`); its optimiser starts anew."""
     file = checkpoint.load_config(Path(folder), "agent", AgentFile)
-    with _restored_generators():
+    with restored_generators():
         model = _make_ppo(envs, config or file.training)
     checkpoint.load_tensors(Path(folder), policy_parts(model.policy))
     return model
@@ -149,25 +150,13 @@ class _Watch(BaseCallback):
             self._bar.note(f"episode reward {np.mean([episode['r'] for episode in self.model.ep_info_buffer]):.2f}")
 
 
-@contextmanager
-def _restored_generators() -> Iterator[None]:
-    """Stable-Baselines3 seeds and uses the global generators: give them back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-
-
 def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
     venv = SB3VecEnv(envs) if isinstance(envs, VectorEnv) else envs
     if venv.num_envs != config.num_envs:
         raise ValueError(f"the config is for num_envs={config.num_envs}, the env has {venv.num_envs}")
     _check_observations(venv.observation_space)
     stacked = VecFrameStack(VecMonitor(venv), config.frame_stack)
-    policy, policy_kwargs = policy_for(venv.observation_space.dtype == np.uint8, config)
+    policy, policy_kwargs = policy_for(venv.observation_space, config)
     return PPO(
         policy,
         stacked,
@@ -187,6 +176,6 @@ def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
 def _check_observations(space: gym.Space) -> None:
     if not isinstance(space, gym.spaces.Box) or space.dtype not in (np.uint8, np.float32):
         raise ValueError(
-            f'PPO learns from obs="rgb" (uint8 frames) or obs="latent" (float32 code vectors), got {space}. '
+            f'PPO learns from obs="rgb" (uint8 frames), "latent" or "features" (float32 vectors), got {space}. '
             "Codes are names, between which no distance means anything."
         )

@@ -36,8 +36,8 @@ def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     *grid, depth = file.observation_shape
     depth *= file.training.frame_stack
     shape = (depth, *grid) if file.pixels else (*grid, depth)  # Stable-Baselines3 puts channels first in images
-    policy_class, kwargs = policy_for(file.pixels, file.training)
     space = gym.spaces.Box(low, high, shape, dtype)
+    policy_class, kwargs = policy_for(space, file.training)
     with torch.random.fork_rng():
         policy = policy_class(space, file.action.to_gym(), lambda _: file.training.learning_rate, **kwargs)
     checkpoint.load_tensors(Path(folder), policy_parts(policy))
@@ -90,6 +90,11 @@ class Agent:
     @property
     def meta(self) -> AgentMeta:
         return self.file.meta
+
+    @property
+    def obs(self) -> str:
+        """The `obs` of a dream in which this agent can play."""
+        return "rgb" if self.meta.view == "real" else self.meta.view
 
     def view(self, world: str | os.PathLike | None = None) -> View | None:
         """The `view` with which `evaluate` shows a real game as this agent saw its training; None: raw frames.

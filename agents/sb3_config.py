@@ -71,7 +71,7 @@ class AgentMeta:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = ""  # of the real game
-    view: Literal["real", "rgb", "latent"] = "real"  # raw frames, or what a DreamView shows
+    view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or what a DreamView shows
     world_model: str = ""  # name or folder of the model behind the view; empty for "real"
 
 

@@ -1,4 +1,4 @@
-"""Our vector envs as Stable-Baselines3's VecEnv."""
+"""Our vector envs as Stable-Baselines3's VecEnv, for any of its algorithms and wrappers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 
 
 class SB3VecEnv(VecEnv):
-    """A Gymnasium vector env in same-step autoreset as Stable-Baselines3's VecEnv."""
+    """A Gymnasium vector env in same-step autoreset as Stable-Baselines3's VecEnv.
+
+    Attributes and methods are those of the rows' own envs where there are any (`ThreadVectorEnv`, `SyncVectorEnv`).
+    The rows of a batch (`DreamVectorEnv`) share theirs: they are read, set and called for all rows at once.
+    """
 
     def __init__(self, envs: VectorEnv) -> None:
         mode = envs.metadata.get("autoreset_mode")
@@ -20,7 +25,9 @@ class SB3VecEnv(VecEnv):
                 f"got {mode}"
             )
         self.envs = envs
+        self.spec = envs.spec
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+        self.metadata["render_fps"] = envs.metadata.get("render_fps", 30)
 
     def reset(self) -> np.ndarray:
         seeds = None if all(seed is None for seed in self._seeds) else list(self._seeds)
@@ -33,6 +40,9 @@ class SB3VecEnv(VecEnv):
         return observations
 
     def step_async(self, actions: np.ndarray) -> None:
+        if isinstance(self.action_space, gym.spaces.Box):
+            # Algorithms that scale their actions (SAC, TD3) land outside the bounds by a rounding.
+            actions = np.clip(actions, self.action_space.low, self.action_space.high)
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
@@ -57,25 +67,58 @@ class SB3VecEnv(VecEnv):
         return list(self.envs.render() or [None] * self.num_envs)
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [getattr(self.envs, attr_name)] * len(list(self._get_indices(indices)))
+        rows = self._get_indices(indices)
+        if (own := self._own_envs()) is not None:
+            return [own[row].get_wrapper_attr(attr_name) for row in rows]
+        return [getattr(self._owner(attr_name), attr_name) for _ in rows]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        raise NotImplementedError("the rows of a batched env share their attributes: set them on `.envs`")
+        if (own := self._own_envs()) is not None:
+            for row in self._get_indices(indices):
+                own[row].set_wrapper_attr(attr_name, value)
+            return
+        self._check_all_rows(indices)
+        setattr(self._owner(attr_name), attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        raise NotImplementedError("the rows of a batched env share their methods: call them on `.envs`")
+        if (own := self._own_envs()) is not None:
+            rows = self._get_indices(indices)
+            return [own[row].get_wrapper_attr(method_name)(*method_args, **method_kwargs) for row in rows]
+        self._check_all_rows(indices)
+        given = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
+        return [None] * self.num_envs if given is None else list(given)
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
-        return [False] * len(list(self._get_indices(indices)))
+        own = self._own_envs()
+        return [own is not None and is_wrapped(own[row], wrapper_class) for row in self._get_indices(indices)]
+
+    def _own_envs(self) -> Sequence[gym.Env] | None:
+        """The env of each row; None for a batch."""
+        return getattr(self.envs.unwrapped, "envs", None)
+
+    def _owner(self, name: str) -> VectorEnv:
+        """The outermost wrapper of a batch that has the attribute, else the batch itself."""
+        return self.envs if hasattr(self.envs, name) else self.envs.unwrapped
+
+    def _check_all_rows(self, indices: Any) -> None:
+        if len(set(self._get_indices(indices))) < self.num_envs:
+            raise NotImplementedError(
+                f"the {self.num_envs} rows of a batched env share attributes and methods, got indices={indices}; "
+                "leave indices out"
+            )
 
 
-def _rows(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    """Gymnasium's vector infos as one dict per row."""
+def _rows(infos: dict[str, Any], num_envs: int, mask: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Gymnasium's vector infos as one dict per row; `mask` is that of the group which `infos` is, if any."""
     rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
     for name, values in infos.items():
-        if not name.startswith("_"):
-            if isinstance(values, dict):
-                values = _rows(values, num_envs)
-            for row in np.flatnonzero(infos[f"_{name}"]):
-                rows[row][name] = values[row]
+        if name.startswith("_"):
+            continue
+        # Gymnasium's episode statistics have no masks inside their group.
+        present = mask if mask is not None and f"_{name}" not in infos else infos[f"_{name}"]
+        if isinstance(values, dict):
+            values = _rows(values, num_envs, present)
+        for row, value, there in zip(rows, values, present.tolist(), strict=True):
+            if there:
+                row[name] = value
     return rows

@@ -105,7 +105,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         self.model = load_model(model, device)
-        self.num_envs, self.obs, self.rules, self.render_mode = num_envs, obs, rules, render_mode
+        self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode
         self.single_observation_space = observation_space(self.model, obs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.single_action_space = self.model.config.action.to_gym()
@@ -196,6 +196,15 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(_numpy(show(self.model, self._dreams.running.codes, "rgb")))
 
     # --- beyond Gymnasium ----------------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> DreamRules:
+        """How dreams are drawn, paid and ended; set others to change them while dreams go on."""
+        return self._dreams.rules
+
+    @rules.setter
+    def rules(self, rules: DreamRules) -> None:
+        self._dreams.rules = rules
 
     def step_torch(self, actions: Tensor) -> TorchStep:
         """Dream one step with tensors on the model's device, without ever waiting for it.

@@ -32,9 +32,18 @@ class Dreams:
     """B dreams of one model under one set of rules."""
 
     def __init__(self, model: WorldModel, obs: str, rules: DreamRules) -> None:
-        self.model, self.obs, self.rules = model, obs, rules
+        self.model, self.obs = model, obs
         self.state: DreamState | None = None
-        self._end_condition = rules.end_condition(model.config.signal_names)
+        self.rules = rules
+
+    @property
+    def rules(self) -> DreamRules:
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: DreamRules) -> None:
+        self._end_condition = rules.end_condition(self.model.config.signal_names)
+        self._rules = rules
 
     @property
     def running(self) -> DreamState:

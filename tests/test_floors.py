@@ -43,7 +43,7 @@ HEAVY = {
         *(f"worldmodel.agents.{name}" for name in ("rllib", "rllib_module", "rllib_policy", "rllib_runner")),
         "worldmodel.training.launch_ray",
     ),
-    "stable_baselines3": tuple(f"worldmodel.agents.{name}" for name in ("sb3", "sb3_agent", "sb3_env", "sb3_policy")),
+    "stable_baselines3": tuple(f"worldmodel.agents.sb3{part}" for part in ("", "_agent", "_env", "_eval", "_policy")),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
     "vizdoom": (),

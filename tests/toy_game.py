@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.tiny import tiny_world
 from worldmodel.data import ActionSpec
@@ -47,6 +48,11 @@ class ToyGame(gym.Env):
 
     def render(self):
         return self.frames[-1]
+
+
+def toys(num_envs: int = 4) -> SyncVectorEnv:
+    """Several in same-step autoreset."""
+    return SyncVectorEnv([ToyGame] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
 def best_action(observation):

@@ -91,7 +91,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
 def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str, Any]]:
     """Returns of the agent and of random play in the real game, and of the agent in its dream."""
     agent = load_agent(agent_folder, seed=config.seed)
-    real = compare_with_random(agent, config.env_id, config.episodes, seed=10_000, view=(world, "rgb"))
+    real = compare_with_random(agent, config.env_id, config.episodes, seed=10_000, view=agent.view(world))
     print(f"the agent in the real game: {real.agent}\nrandom in the real game: {real.random}")
     model = WorldModel.from_pretrained(world)
     dream = evaluate(
@@ -101,6 +101,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         seed=10_000,
         num_envs=64,
         model=model,
+        obs=agent.obs,
         horizon=config.agent.horizon,
         temperature=config.agent.temperature,
     )

@@ -211,7 +211,7 @@ def _play_agent(
     if is_dream(env):
         if horizon is None:
             raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
-        options: dict[str, Any] = {"obs": "latent" if player.meta.view == "latent" else "rgb", "horizon": horizon}
+        options: dict[str, Any] = {"obs": player.obs, "horizon": horizon}
         options |= {} if world is None else {"model": world}
     elif horizon is not None:
         raise ValueError(f"--horizon is for dreams; {env} has an end of its own")

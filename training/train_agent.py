@@ -3,13 +3,16 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from worldmodel import checkpoint
 from worldmodel.agents.sb3 import is_trained, train_ppo
+from worldmodel.agents.sb3_agent import save_agent
 from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
+from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.loading import load_model
+from worldmodel.model import WorldModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,8 +22,18 @@ class DreamTraining:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     agent: AgentConfig = field(default_factory=AgentConfig)
+    obs: Literal["rgb", "latent", "features"] = "rgb"  # what it sees: frames, code vectors, or these and their history
     horizon: int = 32  # steps of a dream; its end is a truncation, so the agent still values what would follow
     temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
+    eval_every: int = 0  # env steps between two judgements in the real game; 0: none, the agent never meets it
+    eval_episodes: int = 10  # of each judgement
+
+    def __post_init__(self) -> None:
+        if self.eval_every < 0 or self.eval_episodes < 1:
+            raise ValueError(
+                "eval_every must be at least 0 and eval_episodes at least 1, got "
+                f"{self.eval_every} and {self.eval_episodes}"
+            )
 
 
 def train_agent(
@@ -33,25 +46,54 @@ def train_agent(
 ) -> Path:
     """Train in the dream of `world` (a shipped name, a folder, a hub id); returns the agent's folder `out/agent`.
 
-    The agent sees decoded frames, and the real game through the same tokenizer (`DreamView`). It begins as the agent in
-    the folder `start_from`, if one is given. An agent that `out` already holds, finished, is kept; any other there is
-    refused (see `train_ppo`).
+    The agent sees the dream as `config.obs` says, and the real game in the same way (`DreamView`). It begins as the
+    agent in the folder `start_from`, if one is given. With `eval_every` it is judged in the real game now and then,
+    which changes nothing in its training; `out/best` is the agent of the best judgement. An agent that `out` already
+    holds, finished, is kept; any other there is refused (see `train_ppo`).
     """
     config = config or DreamTraining()
     folder = checkpoint.resolve(world)
     model = load_model(folder, device)
     home = str(folder.resolve()) if folder == Path(world) else str(world)  # shipped names and hub ids work anywhere
-    meta = AgentMeta(env_id=model.config.env_id, view="rgb", world_model=home)
+    meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home)
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
     about["world_sha256"] = checkpoint.weights_name(folder)
     if start_from is not None:
         about["start_sha256"] = checkpoint.weights_name(start_from)
+    if config.eval_every:
+        about |= {"eval_every": config.eval_every, "eval_episodes": config.eval_episodes}
     if is_trained(out, config.agent, meta, about):
         print(f"agent: {out} has its {config.agent.steps:,} steps already")
         return Path(out) / "agent"
-    envs = DreamVectorEnv(config.agent.num_envs, model, horizon=config.horizon, temperature=config.temperature)
+    envs = DreamVectorEnv(
+        config.agent.num_envs, model, obs=config.obs, horizon=config.horizon, temperature=config.temperature
+    )
+    judge = None
     try:
-        train_ppo(envs, config.agent, out, meta, about=about, start_from=start_from)
+        judge = _judge(model, Path(out), config, meta) if config.eval_every else None
+        train_ppo(envs, config.agent, out, meta, about=about, start_from=start_from, callback=judge)
     finally:
         envs.close()
+        if judge is not None:
+            judge.eval_env.close()
+    if judge is not None:
+        mean, steps = judge.best_mean_reward, judge.best_timesteps
+        print(f"best agent: {Path(out) / 'best'}, {mean:.1f} in {meta.env_id} after {steps:,} steps")
     return Path(out) / "agent"
+
+
+def _judge(model: WorldModel, out: Path, config: DreamTraining, meta: AgentMeta) -> RealEvalCallback:
+    """Judges in the game from which the world was learned, and keeps the best agent in `out/best`."""
+    if not meta.env_id:
+        raise ValueError(
+            f"this world does not tell of which game it is, so eval_every must be 0, got {config.eval_every}"
+        )
+    games = real_games(
+        meta.env_id, min(config.eval_episodes, 10), view=(model, config.obs), frame_stack=config.agent.frame_stack
+    )
+    return RealEvalCallback(
+        games,
+        config.eval_every,
+        config.eval_episodes,
+        on_best=lambda ppo: save_agent(ppo, out / "best", config.agent, meta),
+    )

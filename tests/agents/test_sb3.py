@@ -5,16 +5,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from safetensors.torch import load_file, save_file
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecTransposeImage
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecTransposeImage
 
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, toys
 from worldmodel.agents.sb3 import is_trained, load_ppo, train_policy, train_ppo
 from worldmodel.agents.sb3_agent import Agent, load_agent, save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
+from worldmodel.agents.sb3_policy import GridFeatures, policy_for
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.wrappers import ThreadVectorEnv
 
@@ -34,77 +35,11 @@ def small(**changes):
     return AgentConfig(**sizes | changes)
 
 
-def toys(num_envs=4):
-    return SyncVectorEnv([ToyGame] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
-
-
 @pytest.fixture
 def trained(tmp_path):
     """A model, its config, and the folder it was saved to."""
     config = small(frame_stack=3)
     return train_ppo(toys(), config, tmp_path / "run", META), config, tmp_path / "run" / "agent"
-
-
-# --- the adapter -----------------------------------------------------------------------------------------------------
-
-
-def assert_same_infos(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
-
-
-def test_the_adapter_gives_what_stable_baselines3s_own_vec_env_gives():
-    ours, theirs = SB3VecEnv(toys(3)), DummyVecEnv([ToyGame] * 3)
-    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
-    ours.seed(5), theirs.seed(5)
-    np.testing.assert_array_equal(ours.reset(), theirs.reset())
-    ends = 0
-    for step in range(12):
-        mine, others = (env.step(np.array([0, 1, step % 3])) for env in (ours, theirs))
-        for one, other in zip(mine[:3], others[:3], strict=True):
-            np.testing.assert_array_equal(one, other)
-        for one, other in zip(mine[3], others[3], strict=True):
-            # Stable-Baselines3's env says it at every step, ours at the end, where it is read.
-            assert one.pop("TimeLimit.truncated", False) == other.pop("TimeLimit.truncated")
-            assert_same_infos(one, other)
-        for one, other in zip(ours.reset_infos, theirs.reset_infos, strict=True):
-            assert_same_infos(one, other)
-        ends += mine[2].sum()
-    assert ends > 4
-
-
-def test_a_dream_reports_its_last_observation_and_truncation():
-    envs = SB3VecEnv(DreamVectorEnv(3, tiny_world(), horizon=2))
-    envs.seed(0)
-    envs.reset()
-    envs.step(np.zeros(3, np.int64))
-    observations, rewards, dones, infos = envs.step(np.zeros(3, np.int64))
-    assert dones.tolist() == [True] * 3 and rewards.dtype == np.float32
-    for row in range(3):
-        assert infos[row]["TimeLimit.truncated"] is True
-        assert infos[row].keys() >= {"nll", "entropy", "HEALTH"}
-        assert not np.array_equal(infos[row]["terminal_observation"], observations[row])
-
-
-def test_frames_can_be_shown():
-    envs = SB3VecEnv(DreamVectorEnv(4, tiny_world(), render_mode="rgb_array"))
-    observations = envs.reset()
-    np.testing.assert_array_equal(envs.get_images(), observations)
-    assert envs.render().shape == (32, 32, 3)  # tiled
-
-
-def test_reset_options_reach_the_env():
-    envs = SB3VecEnv(DreamVectorEnv(2, tiny_world()))
-    envs.set_options({"nonsense": 1})
-    with pytest.raises(ValueError, match="unknown reset option 'nonsense'"):
-        envs.reset()
-
-
-@pytest.mark.parametrize("mode", ["next_step", "disabled"])
-def test_any_other_autoreset_is_refused(mode):
-    with pytest.raises(ValueError, match="needs autoreset_mode='same_step'"):
-        SB3VecEnv(DreamVectorEnv(2, tiny_world(), autoreset_mode=mode))
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -125,12 +60,60 @@ def test_ppo_learns_what_earns_reward(tmp_path):
     assert np.mean(earned) > 5.5  # random: 3.3; always right: 10
 
 
-@pytest.mark.parametrize("obs", ["rgb", "latent"])
+def dreams(obs, num_envs=4, horizon=3):
+    return DreamVectorEnv(num_envs, tiny_world(2), obs=obs, horizon=horizon)
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent", "features"])
 def test_an_agent_trains_in_a_dream(tmp_path, obs):
-    envs = DreamVectorEnv(4, tiny_world(), obs=obs, horizon=3)
-    train_ppo(envs, small(), tmp_path)
-    agent = load_agent(tmp_path / "agent")
-    assert agent.act(envs.reset(seed=0)[0]).shape == (4,)
+    config, meta = small(frame_stack=2), AgentMeta(view=obs, world_model="doom-hg")
+    model = train_ppo(dreams(obs), config, tmp_path, meta)
+    agent, saved = load_agent(tmp_path / "agent"), Agent.of(model, config, meta)
+    assert agent.obs == obs and agent.file.pixels == (obs == "rgb")
+    envs = dreams(obs)
+    observations = envs.reset(seed=0)[0]
+    for _ in range(3):
+        actions = agent.act(observations)
+        np.testing.assert_array_equal(actions, saved.act(observations))
+        observations = envs.step(actions)[0]
+
+
+@pytest.mark.parametrize("obs", ["latent", "features"])
+def test_ppo_improves_in_a_tiny_dream(tmp_path, obs):
+    """Random weights dream rewards that depend on the action and on what is seen: no one action is as good."""
+    sizes = {"num_envs": 64, "n_steps": 8, "batch_size": 128, "n_epochs": 4, "features_dim": 64, "channels": 16}
+    config = small(steps=4096, learning_rate=2e-3, gamma=0.5, **sizes)
+    train_ppo(dreams(obs, 64, horizon=8), config, tmp_path)
+
+    def mean_reward(act):
+        envs = dreams(obs, 64, horizon=8)
+        observations, earned = envs.reset(seed=100)[0], []
+        for _ in range(24):
+            observations, rewards, *_ = envs.step(act(observations))
+            earned.append(rewards)
+        return np.mean(earned)
+
+    agent, rng = load_agent(tmp_path / "agent"), np.random.default_rng(0)
+    learned = mean_reward(lambda observations: agent.act(observations, deterministic=True))
+    assert learned > mean_reward(lambda _: rng.integers(3, size=64)) + 0.15
+    assert learned > max(mean_reward(lambda _, held=action: np.full(64, held)) for action in range(3))
+
+
+def test_large_grids_are_seen_place_by_place():
+    for depth, extractor in ((256, FlattenExtractor), (257, GridFeatures)):
+        space = gym.spaces.Box(-np.inf, np.inf, (4, 4, depth), np.float32)
+        policy, options = policy_for(space, small())
+        built = policy(space, gym.spaces.Discrete(3), lambda _: 1e-3, **options)
+        assert type(built.features_extractor) is extractor
+
+
+def test_a_grids_policy_gives_every_place_the_same_first_layer():
+    space = gym.spaces.Box(-np.inf, np.inf, (2, 3, 5), np.float32)
+    extractor = GridFeatures(space, channels=4)
+    vectors = torch.randn(7, 2, 3, 5)
+    seen = extractor(vectors).unflatten(-1, (2, 3, 4))
+    torch.testing.assert_close(extractor(vectors.roll(1, 2)).unflatten(-1, (2, 3, 4)), seen.roll(1, 2))
+    assert extractor.features_dim == 24 and sum(p.numel() for p in extractor.parameters()) == 5 * 4 + 4
 
 
 def test_codes_are_refused_as_input(tmp_path):

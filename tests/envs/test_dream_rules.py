@@ -1,5 +1,7 @@
 """Rewards and ends by the user's rules, doubt, and episode statistics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
@@ -184,3 +186,19 @@ def test_gymnasiums_own_statistics_are_right_in_the_other_modes(mode):
             assert infos["episode"]["l"].tolist() == [3, 3, 3]
             told += 1
     assert told == 1
+
+
+def test_rules_can_change_while_dreams_go_on():
+    envs, other = (DreamVectorEnv(3, never_ending_world(), "codes") for _ in range(2))
+    for one in (envs, other):
+        one.reset(seed=3)
+        one.step(ACTIONS)
+    envs.rules = replace(envs.rules, horizon=3, reward_fn=lambda step: step.reward * 0 + 7)
+    other.step(ACTIONS)
+    assert (envs.step(ACTIONS)[1] == 7).all()
+    dreamt, straight = envs.step(ACTIONS), other.step(ACTIONS)
+    assert dreamt[3].all()  # the third step since the reset, not since the change
+    np.testing.assert_array_equal(np.stack(dreamt[4]["final_obs"]), straight[0])
+    with pytest.raises(ValueError, match="Did you mean 'HEALTH'"):
+        envs.rules = replace(envs.rules, terminate_when="HEALHT < 3")
+    assert envs.rules.horizon == 3

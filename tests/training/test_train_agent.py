@@ -2,12 +2,15 @@ import json
 import os
 from dataclasses import replace
 
+import gymnasium as gym
 import pytest
 import torch
 
 from tests.tiny import tiny_world
+from tests.toy_game import ToyGame
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.training.cli import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 CONFIG = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4)
@@ -36,6 +39,57 @@ def test_an_agent_knows_its_world_from_any_working_folder(world, tmp_path, monke
     folder = train_agent(os.path.relpath(world), tmp_path / "run", CONFIG, device="cpu")
     assert load_agent(folder).meta.world_model == str(world.resolve())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["horizon"] == 4
+
+
+@pytest.fixture
+def toy_world(tmp_path):
+    """A world of the toy game, which stands in for a real one."""
+    gym.register("TrainToy-v0", entry_point=ToyGame)
+    world = tiny_world()
+    world.config = replace(world.config, env_id="TrainToy-v0")
+    yield world.save_pretrained(tmp_path / "toy-world")
+    del gym.registry["TrainToy-v0"]
+
+
+def test_an_agent_of_latents_is_judged_in_the_real_game_while_it_trains(toy_world, tmp_path, capsys):
+    sizes = ["--agent.steps", "32", "--agent.num-envs", "4", "--agent.n-steps", "4", "--agent.batch-size", "8"]
+    options = ["--obs", "latent", "--eval-every", "16", "--eval-episodes", "3", "--device", "cpu", *sizes]
+    run = tmp_path / "run"
+    assert main(["train-agent", "--world", str(toy_world), "--out", str(run), *options]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["time/total_timesteps"] for line in lines if "eval/mean_reward" in line] == [16, 32]
+    assert f"best agent: {run / 'best'}, " in capsys.readouterr().out
+    for folder in (run / "agent", run / "best"):
+        agent = load_agent(folder)
+        assert agent.meta.view == "latent" and agent.meta.env_id == "TrainToy-v0"
+    judge = ["evaluate", str(run / "best"), "--episodes", "3"]
+    assert main([*judge, "--env", "TrainToy-v0"]) == 0
+    assert main([*judge, "--env", "VideoGenDream-Doom", "--world", str(toy_world), "--horizon", "4"]) == 0
+    assert main(["train-agent", "--world", str(toy_world), "--out", str(run), *options, "--eval-episodes", "4"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_judging_changes_nothing_in_the_training(toy_world, tmp_path):
+    weights = []
+    for name, every in (("a", 0), ("b", 16)):
+        folder = train_agent(
+            toy_world, tmp_path / name, replace(CONFIG, eval_every=every, eval_episodes=1), device="cpu"
+        )
+        weights.append((folder / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] and not (tmp_path / "a" / "best").exists()
+
+
+def test_a_world_of_no_game_cannot_judge(tmp_path):
+    world = tiny_world()
+    world.config = replace(world.config, env_id="")
+    with pytest.raises(ValueError, match="does not tell of which game it is"):
+        train_agent(world.save_pretrained(tmp_path / "world"), tmp_path / "run", replace(CONFIG, eval_every=1))
+    assert not (tmp_path / "run").exists()
+
+
+def test_impossible_numbers_are_refused():
+    with pytest.raises(ValueError, match="eval_every must be at least 0 and eval_episodes at least 1, got -1 and 10"):
+        DreamTraining(eval_every=-1)
 
 
 def test_an_agent_goes_on_from_another_and_is_then_another(world, tmp_path):
