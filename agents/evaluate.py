@@ -78,7 +78,8 @@ def evaluate(
     """Play whole episodes and add up their rewards.
 
     Episode i is reset with seed + i, however many envs play side by side, and draws what it draws from that seed too: a
-    factory makes each episode its own policy, an agent is reseeded (`seed_rows`). Other policies are only reset.
+    factory makes each episode its own policy, an agent is reseeded (`seed_rows`). Other policies are only reset. One with a
+    method `inform` is told the infos of every step before it acts (the `Planner` reads game variables there).
 
     Args:
         policy: a policy, or what makes one.
@@ -160,11 +161,13 @@ def _play(
     episode_of = np.arange(count)  # which episode each row plays
     playing = np.ones(count, bool)
     begun = count  # episodes begun so far
-    observations, _ = envs.reset(seed=[seed + i for i in range(count)])
+    observations, infos = envs.reset(seed=[seed + i for i in range(count)])
     player.begin(np.arange(count), seed + episode_of)
+    player.inform(infos)
     with progress(episodes, "episode", f"play {env_id}") as bar:
         while playing.any():
             observations, rewards, terminations, truncations, infos = envs.step(player.act(observations))
+            player.inform(infos)
             ids = episode_of[playing]
             returns[ids] += infos.get("native_reward", rewards)[playing]
             env_returns[ids] += rewards[playing]
@@ -184,8 +187,9 @@ def _play(
                 begun += len(again)
                 mask = np.isin(np.arange(count), again)
                 seeds = [seed + int(i) for i in episode_of]  # of the rows in the mask; the others go on
-                observations, _ = envs.reset(seed=seeds, options={"reset_mask": mask})
+                observations, infos = envs.reset(seed=seeds, options={"reset_mask": mask})
                 player.begin(again, seed + episode_of[again])
+                player.inform(infos)
     return Evaluation(
         env_id=env_id,
         seed=seed,
@@ -207,6 +211,10 @@ class _Lasting:
         if hasattr(self._policy, "seed_rows"):
             self._policy.seed_rows(rows, seeds)
 
+    def inform(self, infos: dict[str, Any]) -> None:
+        if hasattr(self._policy, "inform"):
+            self._policy.inform(infos)
+
     def act(self, observations: np.ndarray) -> np.ndarray:
         return self._policy.act(observations)
 
@@ -221,6 +229,9 @@ class _OneEach:
 
     def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
         self._policies |= {int(row): self._factory(self._spec, 1, int(s)) for row, s in zip(rows, seeds, strict=True)}
+
+    def inform(self, infos: dict[str, Any]) -> None:
+        """Policies for one episode are told nothing."""
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         return np.concatenate(

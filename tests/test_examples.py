@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
+from worldmodel.agents.planner_config import PlannerConfig
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import ActionSpec
 from worldmodel.model import Starts, WorldModel
@@ -40,6 +41,15 @@ def test_dream_ppo_trains_in_the_dream_and_plays_the_real_game(tmp_path, capsys)
     config = AgentConfig(steps=1, num_envs=2, n_steps=4, batch_size=4, n_epochs=1)
     result = load_example("dream_ppo").main(str(tmp_path / "model"), config, episodes=2, out=str(tmp_path / "run"))
     assert len(result.agent.returns) == len(result.random.returns) == 2
+    assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
+
+
+@pytest.mark.vizdoom
+def test_plan_plays_the_real_game_untrained(tmp_path, capsys):
+    save_doom_sized_world(tmp_path / "model")
+    config = PlannerConfig(horizon=2, candidates=2, iterations=1, elites=1)
+    result = load_example("plan").main(str(tmp_path / "model"), config, episodes=2, episode_timeout=40)
+    assert result.agent.lengths == result.random.lengths == (10, 10)
     assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
 
 
