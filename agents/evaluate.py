@@ -78,7 +78,7 @@ def evaluate(
     """Play whole episodes and add up their rewards.
 
     Episode i is reset with seed + i, however many envs play side by side, and draws what it draws from that seed too: a
-    factory makes each episode its own policy, an agent is reseeded (`seed_rows`). Other policies are only reset. One with a
+    factory makes each episode its own policy, an agent is reseeded (`seed_rows`). Others are only reset. One with a
     method `inform` is told the infos of every step before it acts (the `Planner` reads game variables there).
 
     Args:
