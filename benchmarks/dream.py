@@ -4,7 +4,8 @@
 
 `--model random` takes the default sizes with random weights. The share is the model's own products (counted by torch)
 over what the machine multiplies in the dtype used; the rest is memory traffic, small operations, Python, and the resets
-that a horizon brings.
+that a horizon brings. A row is the median of five slices of time, each beside a matrix product of its own: a shared
+machine is now faster, now slower.
 """
 
 import time
@@ -16,13 +17,16 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
-from machine import describe, flops_of
+from machine import describe, flops_of, matrix_rate
 
 import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import fast_dtype
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
+
+
+SLICES = 5  # of a measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,15 @@ def rate_of(step: Callable[[int], object], seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def steps_per_second(envs: DreamVectorEnv, seconds: float) -> float:
-    """Env-steps/s of all rows together, resets included."""
+def slices(envs: DreamVectorEnv, seconds: float, dtype: torch.dtype, device: str) -> tuple[list[float], list[float]]:
+    """Env-steps/s of all rows together, resets included, and FLOP/s of matrix products, in slices side by side."""
     actions = np.random.default_rng(0).integers(envs.single_action_space.n, size=(64, envs.num_envs))
     envs.reset(seed=0)
-    return envs.num_envs * rate_of(lambda number: envs.step(actions[number % 64]), seconds)
+    rates, products = [], []
+    for _ in range(SLICES):
+        products.append(matrix_rate(dtype, device, repeats=4))
+        rates.append(envs.num_envs * rate_of(lambda number: envs.step(actions[number % 64]), seconds / SLICES))
+    return rates, products
 
 
 def flops_per_step(envs: DreamVectorEnv, horizon: int) -> float:
@@ -110,16 +118,21 @@ def main(args: Args) -> None:
     random = args.model == "random"
     load = lambda: random_world(args.device) if random else WorldModel.from_pretrained(args.model, args.device)  # noqa: E731
     world, fast = load(), fast_dtype(args.device)
-    rates = describe(args.device)
+    describe(args.device)
     print(f"model {args.model}, horizon {args.horizon}\n")
     print("| order | products | obs | batch | env-steps/s | ms per step | MFLOP per env-step | share of matrix rate |")
     print("|---|---|---|---|---|---|---|---|")
 
     def row(world: WorldModel, dtype: torch.dtype, obs: str, batch: int) -> None:
         envs = DreamVectorEnv(batch, world, obs, horizon=args.horizon)
-        flops, rate = flops_per_step(envs, args.horizon), steps_per_second(envs, args.seconds)
+        flops = flops_per_step(envs, args.horizon)
+        steps, products = slices(envs, args.seconds, dtype, args.device)
+        rate, share = (
+            median(steps),
+            median(flops * step / product for step, product in zip(steps, products, strict=True)),
+        )
         facts = (world.config.dynamics.order, str(dtype).removeprefix("torch."), obs, batch)
-        numbers = f"{rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {flops * rate / rates[dtype]:.0%}"
+        numbers = f"{rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {share:.0%}"
         print(f"| {' | '.join(map(str, facts))} | {numbers} |", flush=True)
 
     for obs in args.obs:

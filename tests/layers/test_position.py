@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from worldmodel.layers.position import BroadcastPosition, rotate, rotation
+from worldmodel.layers.position import BroadcastPosition, rotation
 
 
 def test_tables_are_broadcast_and_concatenated():
@@ -22,13 +22,27 @@ def test_width_that_does_not_divide_is_refused():
         BroadcastPosition((4, 4), width=5)
 
 
-def test_products_of_rotated_vectors_depend_on_the_time_between_them():
+@pytest.mark.parametrize("products", [None, torch.float32])
+def test_products_of_rotated_vectors_depend_on_the_time_between_them(products):
     torch.manual_seed(0)
-    q, k = torch.randn(2, 8)
+    q, k = torch.randn(2, 1, 1, 1, 8)
 
     def product(query_time: int, key_time: int) -> float:
-        cos, sin = rotation(torch.tensor([query_time, key_time]), 8)
-        return float(rotate(q, cos[0], sin[0]) @ rotate(k, cos[1], sin[1]))
+        of_query, of_key = (rotation(torch.tensor([time]), 8, products=products) for time in (query_time, key_time))
+        return float((of_query.turn(q) * of_key.turn(k)).sum())
 
     assert product(3, 1) == pytest.approx(product(1_000_003, 1_000_001), abs=1e-4)
     assert product(3, 1) != pytest.approx(product(4, 1), abs=1e-3)
+
+
+@pytest.mark.parametrize("times", [[5], [3, 4, 5]])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 3e-2)])
+def test_turning_by_products_is_turning_number_by_number(times, dtype, tolerance):
+    torch.manual_seed(0)
+    x = torch.randn(2, 2 * len(times), 3, 8).to(dtype)  # two tokens of each time
+    one, other = rotation(torch.tensor(times), 8), rotation(torch.tensor(times), 8, products=dtype)
+    turned = other.turn(x)
+    assert turned.dtype == dtype and turned.shape == x.shape
+    torch.testing.assert_close(turned.float(), one.turn(x).float(), atol=tolerance, rtol=tolerance)
+    by_hand = rotation(torch.tensor(times[-1:]), 8, products=dtype).turn(x[:, -2:])
+    torch.testing.assert_close(turned[:, -2:].float(), by_hand.float(), atol=tolerance, rtol=tolerance)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.dynamics.conditioning import Condition, ConditionalNorm, Modulation
+from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.layers.attention import WindowAttention
 from worldmodel.layers.axial import AxialWindowAttention
@@ -66,14 +66,6 @@ class Block(nn.Module):
         features = config.frame_encoder.features if config.frame_condition else 0
         self.forward_part = FeedForward(config.width, features)
         self.dropout = Dropout(config.dropout)
-
-    def tell(self, condition: Condition) -> Told:
-        """What this block is told."""
-        return Told(
-            self.norm_attention.tell(condition.steps),
-            self.norm_forward.tell(condition.steps),
-            self.forward_part.tell(condition.frames),
-        )
 
     def forward(self, x: Tensor, told: Told, attend: Attend) -> Tensor:
         """x (B, T, S, D); `attend` runs the attention on (B, T*S, D)."""

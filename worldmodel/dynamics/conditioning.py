@@ -6,6 +6,7 @@ Source: VideoGen (arXiv:2104.10157) section 3, conditional norms. Differs: zero-
 with plain norms; "step" has one vector per step instead of one per clip.
 """
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import torch
@@ -103,3 +104,34 @@ class ConditionalNorm(nn.Module):
     def forward(self, x: Tensor, told: Modulation) -> Tensor:
         """x (B, T, S, D) -> (B, T, S, D)."""
         return torch.addcmul(told.bias, F.layer_norm(x, (self.width,)), told.gain)
+
+
+class JoinedNorms:
+    """The conditional norms of a net, told together: without gradients by one product in place of one for each."""
+
+    def __init__(self, norms: Iterable[ConditionalNorm]) -> None:
+        self._norms = list(norms)
+        self._joined: tuple[tuple, Linear] | None = None  # which weights, and the layer that holds them all
+
+    def tell(self, condition: Tensor) -> list[Modulation]:
+        """What each norm is told by conditions (B, T, C), in their order."""
+        if torch.is_grad_enabled():
+            return [norm.tell(condition) for norm in self._norms]
+        told = self._joint()(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
+        gains, biases = (1.0 + told[..., 0, :]).split(1, dim=2), told[..., 1, :].split(1, dim=2)
+        return [Modulation(gain, bias) for gain, bias in zip(gains, biases, strict=True)]
+
+    def _joint(self) -> Linear:
+        """All modulations side by side; made anew when a weight has changed."""
+        layers = [norm.modulation for norm in self._norms]
+        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+        state = tuple((t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors)
+        if self._joined is None or self._joined[0] != state:
+            joint = Linear(layers[0].in_features, 2 * sum(norm.width for norm in self._norms), device="meta")
+            joint.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), requires_grad=False)
+            joint.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]), requires_grad=False)
+            self._joined = state, joint
+        return self._joined[1]
+
+    def __getstate__(self) -> dict:
+        return {"_norms": self._norms, "_joined": None}

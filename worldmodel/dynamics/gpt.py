@@ -14,12 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import Block, Told, attention_parts
+from worldmodel.dynamics.blocks import Told, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.transformer import CodeTransformer
-from worldmodel.layers.attention import Angles, KVCache
+from worldmodel.layers.attention import KVCache
+from worldmodel.layers.position import Rotation
 
 
 class _StepInputs(NamedTuple):
@@ -28,7 +29,7 @@ class _StepInputs(NamedTuple):
     told: list[Told]  # per block
     last: Modulation  # of the last norm
     position: Tensor | None  # (B or 1, S, D)
-    angles: Angles | None
+    angles: Rotation | None
 
 
 class GPT(CodeTransformer):
@@ -75,9 +76,9 @@ class GPT(CodeTransformer):
             position = self._positions()[cache.lengths]
         elif self.position is not None:
             position = self._positions()
-        told = [block.tell(condition) for block in self.blocks if isinstance(block, Block)]
+        told, last = self._tell(condition)
         angles = self._angles(torch.tensor([cache.clock], device=condition.steps.device))
-        return _StepInputs(told, self.norm.tell(condition.steps), position, angles)
+        return _StepInputs(told, last, position, angles)
 
     def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
         """Some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""

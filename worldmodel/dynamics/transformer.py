@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics.blocks import Block
+from worldmodel.dynamics.blocks import Block, Told
 from worldmodel.dynamics.code_head import CodeHead
-from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm
+from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.refine import Hints
-from worldmodel.layers.attention import Angles
 from worldmodel.layers.conv import GridConv
 from worldmodel.layers.kernels import causal_mask
-from worldmodel.layers.position import BroadcastPosition, SinePosition, rotation
+from worldmodel.layers.position import BroadcastPosition, Rotation, SinePosition, rotation
 from worldmodel.layers.precision import Linear
 
 
@@ -65,6 +64,8 @@ class CodeTransformer(nn.Module):
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
         self.blocks = nn.ModuleList(Block(config, grid) for _ in range(config.layers))
         self.norm = ConditionalNorm(config.width, config.condition_width)
+        inner = [norm for block in self.blocks for norm in (block.norm_attention, block.norm_forward)]
+        self._norms = JoinedNorms([*inner, self.norm])
         self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes)
         self.frame_encoder = (
             FrameEncoder(config.frame_encoder, config.frame_condition * step_channels)
@@ -137,11 +138,20 @@ class CodeTransformer(nn.Module):
 
     # --- whole sequences: training and burn-in -------------------------------------------------------------------
 
-    def _angles(self, times: Tensor) -> Angles | None:
+    def _tell(self, condition: Condition) -> tuple[list[Told], Modulation]:
+        """What each block is told, and the last norm."""
+        *inner, last = self._norms.tell(condition.steps)
+        frames = [block.forward_part.tell(condition.frames) for block in self.blocks if isinstance(block, Block)]
+        return [Told(*parts) for parts in zip(inner[::2], inner[1::2], frames, strict=True)], last
+
+    def _angles(self, times: Tensor) -> Rotation | None:
         """The rotation of times (T,); None if positions in time do not come by rotation."""
         if self.config.position != "rotary-time":
             return None
-        return rotation(times, self.config.width // self.config.heads)
+        # Products pay on a processor without gradients; on others the numbers are turned in one kernel anyway.
+        weight = self.token_in.weight
+        fast = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and not torch.is_grad_enabled()
+        return rotation(times, self.config.width // self.config.heads, products=weight.dtype if fast else None)
 
     def _positions(self) -> Tensor:
         """The table added to the inputs, (max_steps or 1, S, D)."""
@@ -154,8 +164,7 @@ class CodeTransformer(nn.Module):
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Inputs (B, T, S, D) of times first, … -> outputs (B, T, S, D), keys and values of every layer if kept."""
         steps = tokens.shape[1]
-        times = torch.arange(first, first + steps, device=tokens.device).repeat_interleave(self.tokens_per_step)
-        angles = self._angles(times)
+        angles = self._angles(torch.arange(first, first + steps, device=tokens.device))
         whole_steps = self.config.order == "block"
         mask = causal_mask(steps, self.tokens_per_step, self.config.window, whole_steps, tokens.device)
         pairs: list[tuple[Tensor, Tensor]] = []
@@ -168,11 +177,10 @@ class CodeTransformer(nn.Module):
 
         x = tokens
         again = self.config.checkpointing and self.training and torch.is_grad_enabled()
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            told = block.tell(condition)
+        tells, last = self._tell(condition)
+        for block, told in zip(self.blocks, tells, strict=True):
             x = checkpoint(block, x, told, attend, use_reentrant=False) if again else block(x, told, attend)
-        return self.norm(x, self.norm.tell(condition.steps)), pairs
+        return self.norm(x, last), pairs
 
     def _content(self, vectors: Tensor) -> Tensor:
         """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.layers.kernels import Mask, attend, attend_few
-from worldmodel.layers.position import rotate
+from worldmodel.layers.position import Rotation
 from worldmodel.layers.precision import Linear
-
-Angles = tuple[Tensor, Tensor]  # the times' rotation, float32 (…, K) each
 
 
 class AxialAttention(nn.Module):
@@ -93,19 +91,18 @@ class WindowAttention(nn.Module):
         self.qkv = Linear(width, 3 * width, bias=False)
         self.out = Linear(width, width)
 
-    def _split(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _split(self, x: Tensor, angles: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) -> rotated queries, rotated keys, values, each (B, H, L, K)."""
         parts = self.qkv(x).unflatten(-1, (3 * self.heads, -1))  # (B, L, 3H, K)
         if angles is None:
             q, k, v = parts.chunk(3, dim=2)
         else:
-            cos, sin = angles
             turned, v = parts.split((2 * self.heads, self.heads), dim=2)
-            q, k = rotate(turned, cos.unsqueeze(-2), sin.unsqueeze(-2)).chunk(2, dim=2)
+            q, k = angles.turn(turned).chunk(2, dim=2)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
-    def forward(self, x: Tensor, angles: Angles | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Whole sequences: x (B, L, D), the times' angles (L, K), the mask of L tokens.
+    def forward(self, x: Tensor, angles: Rotation | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Whole sequences: x (B, L, D), the rotation of its times, the mask of L tokens.
 
         Returns the output (B, L, D) and the keys and values (B, H, L, K) that a cache keeps.
         """
@@ -116,7 +113,7 @@ class WindowAttention(nn.Module):
     def step(
         self,
         x: Tensor,
-        angles: Angles | None,
+        angles: Rotation | None,
         cache: KVCache,
         layer: int,
         tokens: slice,

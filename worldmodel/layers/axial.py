@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.layers.attention import Angles, KVCache, WindowAttention
+from worldmodel.layers.attention import KVCache, WindowAttention
 from worldmodel.layers.kernels import Mask
+from worldmodel.layers.position import Rotation
 
 
 class AxialWindowAttention(nn.Module):
@@ -25,7 +26,7 @@ class AxialWindowAttention(nn.Module):
         self.grid = grid
         self.axes = nn.ModuleList(WindowAttention(width, heads) for _ in range(self.parts))
 
-    def forward(self, x: Tensor, angles: Angles | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def forward(self, x: Tensor, angles: Rotation | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Whole sequences, as `WindowAttention.forward`; the mask of an axis is read off the mask of all tokens."""
         steps = x.shape[1] // (self.grid[0] * self.grid[1])
         shape = (steps, *self.grid)
@@ -41,7 +42,7 @@ class AxialWindowAttention(nn.Module):
             total = total + attention.out(mixed.transpose(1, 2).flatten(2))
         return total, pairs
 
-    def step(self, x: Tensor, angles: Angles | None, cache: KVCache, layer: int, tokens: slice) -> Tensor:
+    def step(self, x: Tensor, angles: Rotation | None, cache: KVCache, layer: int, tokens: slice) -> Tensor:
         """Some tokens of the step at the cache's clock, as `WindowAttention.step`."""
         size, width = self.grid[0] * self.grid[1], self.grid[1]
         place = torch.arange(size, device=x.device)

@@ -1,0 +1,66 @@
+"""The norms of a net told together."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from worldmodel.dynamics.conditioning import ConditionalNorm, JoinedNorms
+
+
+def make_norms(count=3, dtype=torch.float32):
+    torch.manual_seed(0)
+    norms = [ConditionalNorm(8, 4).to(dtype) for _ in range(count)]
+    for norm in norms:
+        torch.nn.init.normal_(norm.modulation.weight)
+        torch.nn.init.normal_(norm.modulation.bias)
+    return norms
+
+
+def assert_told_alike(told, norms, condition):
+    for together, norm in zip(told, norms, strict=True):
+        for one, other in zip(together, norm.tell(condition), strict=True):
+            assert one.shape == other.shape == (2, 5, 1, 8) and one.dtype == torch.float32
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_norms_are_told_together_what_they_are_told_alone(dtype, gradients):
+    norms, condition = make_norms(dtype=dtype), torch.randn(2, 5, 4)
+    with torch.set_grad_enabled(gradients):
+        assert_told_alike(JoinedNorms(norms).tell(condition), norms, condition)
+
+
+@torch.no_grad()
+def test_a_changed_weight_is_told():
+    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    joined = JoinedNorms(norms)
+    before = joined.tell(condition)
+    norms[1].modulation.bias.add_(1.0)
+    assert_told_alike(joined.tell(condition), norms, condition)
+    assert torch.equal(joined.tell(condition)[0].gain, before[0].gain)
+    norms[2].modulation.to(torch.bfloat16)
+    norms[0].modulation.to(torch.bfloat16), norms[1].modulation.to(torch.bfloat16)
+    assert_told_alike(joined.tell(condition), norms, condition)
+
+
+def test_training_after_sampling_still_has_gradients():
+    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    joined = JoinedNorms(norms)
+    with torch.inference_mode():
+        joined.tell(condition)
+    joined.tell(condition)[2].gain.sum().backward()
+    assert norms[2].modulation.weight.grad is not None
+
+
+@torch.no_grad()
+def test_a_copy_is_told_by_its_own_weights():
+    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    joined = JoinedNorms(norms)
+    joined.tell(condition)
+    for other in (copy.deepcopy(joined), pickle.loads(pickle.dumps(joined))):
+        other._norms[0].modulation.weight.mul_(2.0)
+        assert_told_alike(other.tell(condition), other._norms, condition)
+        assert_told_alike(joined.tell(condition), norms, condition)
