@@ -25,7 +25,6 @@ from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import fast_dtype
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
 
-
 SLICES = 5  # of a measurement
 
 
@@ -86,9 +85,8 @@ def flops_per_step(envs: DreamVectorEnv, horizon: int) -> float:
 
 
 def late_over_early(world: WorldModel, rows: int = 64) -> float:
-    """Median time of the steps 980 to 1,000 of a dream over that of its steps 1 to 20."""
+    """Median time of the steps 980 to 1,000 of an endless dream over that of its steps 1 to 20."""
     envs = DreamVectorEnv(rows, world, "latent")
-    envs.model.heads.threshold.fill_(2.0)  # no row ends, so that all have gone as far
     actions = np.zeros(rows, np.int64)
     envs.reset(seed=0)
     times = []
@@ -114,39 +112,47 @@ def real_steps_per_second(env_id: str, seconds: float) -> float:
     return rate
 
 
+def endless(world: WorldModel) -> WorldModel:
+    """The world, whose dreams the termination head never ends any more."""
+    world.heads.threshold.fill_(2.0)
+    return world
+
+
+def print_row(world: WorldModel, dtype: torch.dtype, obs: str, batch: int, args: Args, horizon: int | None) -> None:
+    envs = DreamVectorEnv(batch, world, obs, horizon=horizon)
+    flops = flops_per_step(envs, horizon or args.horizon)
+    steps, products = slices(envs, args.seconds, dtype, args.device)
+    share = median(flops * step / product for step, product in zip(steps, products, strict=True))
+    rate, resets = median(steps), "none" if horizon is None else f"every {horizon} steps, and at ends"
+    facts = (world.config.dynamics.order, str(dtype).removeprefix("torch."), obs, resets, batch)
+    numbers = f"{rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {share:.0%}"
+    print(f"| {' | '.join(map(str, facts))} | {numbers} |", flush=True)
+
+
 def main(args: Args) -> None:
     random = args.model == "random"
     load = lambda: random_world(args.device) if random else WorldModel.from_pretrained(args.model, args.device)  # noqa: E731
     world, fast = load(), fast_dtype(args.device)
     describe(args.device)
-    print(f"model {args.model}, horizon {args.horizon}\n")
-    print("| order | products | obs | batch | env-steps/s | ms per step | MFLOP per env-step | share of matrix rate |")
-    print("|---|---|---|---|---|---|---|---|")
-
-    def row(world: WorldModel, dtype: torch.dtype, obs: str, batch: int) -> None:
-        envs = DreamVectorEnv(batch, world, obs, horizon=args.horizon)
-        flops = flops_per_step(envs, args.horizon)
-        steps, products = slices(envs, args.seconds, dtype, args.device)
-        rate, share = (
-            median(steps),
-            median(flops * step / product for step, product in zip(steps, products, strict=True)),
-        )
-        facts = (world.config.dynamics.order, str(dtype).removeprefix("torch."), obs, batch)
-        numbers = f"{rate:.0f} | {1000 * batch / rate:.1f} | {flops / 1e6:.0f} | {share:.0%}"
-        print(f"| {' | '.join(map(str, facts))} | {numbers} |", flush=True)
-
+    print(f"model {args.model}\n")
+    columns = ("order", "products", "obs", "resets", "batch", "env-steps/s", "ms per step", "MFLOP per env-step")
+    print(f"| {' | '.join(columns)} | share of matrix rate |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for batch in args.batches:
+        print_row(endless(load()), fast, "latent", batch, args, None)
     for obs in args.obs:
         for batch in args.batches:
-            row(world, fast, obs, batch)
+            print_row(world, fast, obs, batch, args, args.horizon)
     if not args.other:
         return
     raster = in_raster_order(world)
     for batch in args.batches[:3]:
-        row(raster, fast, "latent", batch)
+        print_row(raster, fast, "latent", batch, args, args.horizon)
     if fast != torch.float32:
         for batch in args.batches:
-            row(load().prepare(torch.float32), torch.float32, "latent", batch)
-    print(f"\nsteps 980 to 1,000 take {late_over_early(load()):.2f} of the time of steps 1 to 20 (latent, batch 64)")
+            print_row(load().prepare(torch.float32), torch.float32, "latent", batch, args, args.horizon)
+    late = late_over_early(endless(load()))
+    print(f"\nsteps 980 to 1,000 take {late:.2f} of the time of steps 1 to 20 (latent, batch 64)")
     env_id = world.config.env_id or "VideoGenReal-Doom"
     print(f"the real game, {env_id}: {real_steps_per_second(env_id, args.seconds):.0f} env-steps/s in one process")
 
