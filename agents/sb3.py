@@ -156,7 +156,7 @@ def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
         raise ValueError(f"the config is for num_envs={config.num_envs}, the env has {venv.num_envs}")
     _check_observations(venv.observation_space)
     stacked = VecFrameStack(VecMonitor(venv), config.frame_stack)
-    policy, policy_kwargs = policy_for(venv.observation_space, config)
+    policy, policy_kwargs = policy_for(stacked.observation_space, config)
     return PPO(
         policy,
         stacked,

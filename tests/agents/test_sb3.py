@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecTrans
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame, toys
+from worldmodel.agents import sb3_policy
 from worldmodel.agents.sb3 import is_trained, load_ppo, train_policy, train_ppo
 from worldmodel.agents.sb3_agent import Agent, load_agent, save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentMeta
@@ -105,6 +106,14 @@ def test_large_grids_are_seen_place_by_place():
         policy, options = policy_for(space, small())
         built = policy(space, gym.spaces.Discrete(3), lambda _: 1e-3, **options)
         assert type(built.features_extractor) is extractor
+
+
+def test_the_size_that_counts_is_that_of_the_stack_in_training_and_in_loading(tmp_path, monkeypatch):
+    space = dreams("latent").single_observation_space
+    monkeypatch.setattr(sb3_policy, "PLAIN_LIMIT", int(np.prod(space.shape)))  # one step is within it, two are not
+    model = train_ppo(dreams("latent"), small(frame_stack=2), tmp_path, AgentMeta(view="latent", world_model="doom-hg"))
+    assert type(model.policy.features_extractor) is GridFeatures
+    assert type(load_agent(tmp_path / "agent").policy.features_extractor) is GridFeatures
 
 
 def test_a_grids_policy_gives_every_place_the_same_first_layer():
