@@ -20,7 +20,7 @@ from worldmodel.dynamics import DreamState
 from worldmodel.envs.dreams import Dreams, TorchStep
 from worldmodel.envs.loading import load_model
 from worldmodel.envs.rules import DreamRules, EndCondition
-from worldmodel.envs.spaces import check_observation_kind, observation_space, show, valid_actions
+from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
 from worldmodel.envs.start_states import GivenStarts, Source, make_source
 from worldmodel.envs.transition import RewardFunction
 from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
@@ -209,7 +209,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def step_torch(self, actions: Tensor) -> TorchStep:
         """Dream one step with tensors on the model's device, without ever waiting for it.
 
-        Nothing is checked, and no row is begun anew: after an end a row dreams on until `reset_torch`, or a `reset`.
+        Nothing is checked, and no row is begun anew: after an end a row dreams on until `reset_torch`, or a `reset`. (A
+        model whose context is limited, not a sliding window, asks the device at every step whether it is full.)
 
         Args:
             actions: (B,) int64 or (B, A) float32.
@@ -250,6 +251,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         extras = self._dreams.running.extras
         self._keys = _numpy(extras.pop("env.key", torch.from_numpy(self._keys))).copy()
         self._numbers = _numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
+        self._observations[:] = _numpy(observe(self.model, self._dreams.running, self.obs))
         self._ended[:] = False
 
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:

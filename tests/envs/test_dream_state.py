@@ -53,6 +53,18 @@ def test_a_state_is_a_copy_on_both_sides():
     assert_equal_plays(first, play(envs, 4))
 
 
+@pytest.mark.parametrize("obs", ["rgb", "latent", "features"])
+def test_rows_that_stay_show_the_restored_state(obs):
+    envs = DreamVectorEnv(3, tiny_world(), obs, autoreset_mode="disabled")
+    envs.reset(seed=2)
+    seen = envs.step(ACTIONS)[0]
+    state = envs.state
+    play(envs, 2)
+    envs.state = state
+    observations, _ = envs.reset(options={"reset_mask": np.array([False, True, False])})
+    np.testing.assert_array_equal(observations[[0, 2]], seen[[0, 2]])
+
+
 def test_the_return_of_a_restored_dream_counts_what_came_before():
     envs = DreamVectorEnv(3, tiny_world(), horizon=6)
     envs.model.heads.threshold.fill_(2.0)
