@@ -7,7 +7,11 @@ import pytest
 import worldmodel
 from worldmodel import WorldModel, checkpoint
 
-DREAMS = {"VideoGenDream-Doom": "doom-hgs", "VideoGenDream-DoomHealthGathering": "doom-hg"}
+DREAMS = {
+    "VideoGenDream-Doom": "doom-hgs",
+    "VideoGenDream-DoomHealthGathering": "doom-hg",
+    "VideoGenDream-DoomDefendTheCenter": "doom-defend-the-center",
+}
 
 
 def test_the_shipped_worlds_are_listed():

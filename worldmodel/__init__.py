@@ -31,7 +31,11 @@ _REAL_GAMES = {
     "DoomBattle2": {"scenario": "battle2"},
 }
 # The model shipped inside the package for each dream.
-_DREAMS = {"Doom": "doom-hgs", "DoomHealthGathering": "doom-hg"}
+_DREAMS = {
+    "Doom": "doom-hgs",
+    "DoomHealthGathering": "doom-hg",
+    "DoomDefendTheCenter": "doom-defend-the-center",
+}
 
 
 def _register() -> None:
