@@ -20,11 +20,11 @@ _here = Path(__file__).resolve().parent
 if not (_here / "envs").is_dir() and (_here.parent / "pyproject.toml").is_file():
     __path__.append(str(_here.parent))  # running from a checkout: envs/, agents/ and training/ lie beside this folder
 
-# Scenario of each real game, and the unit of its rewards. The two health games use the unit of their dreams.
+# Scenario of each real game, and the unit of its rewards, which is that of its dream.
 _REAL_GAMES = {
     "Doom": {"scenario": "health_gathering_supreme", "reward": "health"},
     "DoomHealthGathering": {"scenario": "health_gathering", "reward": "health"},
-    "DoomTakeCover": {"scenario": "take_cover"},
+    "DoomTakeCover": {"scenario": "take_cover", "reward": "health"},
     "DoomDefendTheCenter": {"scenario": "defend_the_center"},
     "DoomDeadlyCorridor": {"scenario": "deadly_corridor"},
     "DoomBasic": {"scenario": "basic"},
@@ -35,6 +35,7 @@ _DREAMS = {
     "Doom": "doom-hgs",
     "DoomHealthGathering": "doom-hg",
     "DoomDefendTheCenter": "doom-defend-the-center",
+    "DoomTakeCover": "doom-take-cover",
 }
 
 

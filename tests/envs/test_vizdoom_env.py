@@ -402,7 +402,7 @@ def test_the_real_ids_make_their_scenarios():
     made = {
         "Doom": ("health_gathering_supreme", "health"),
         "DoomHealthGathering": ("health_gathering", "health"),
-        "DoomTakeCover": ("take_cover", "native"),
+        "DoomTakeCover": ("take_cover", "health"),
         "DoomDefendTheCenter": ("defend_the_center", "native"),
         "DoomDeadlyCorridor": ("deadly_corridor", "native"),
         "DoomBasic": ("basic", "native"),
