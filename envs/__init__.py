@@ -1,6 +1,6 @@
-"""Environments: the real games (ViZDoom) and the dreams learned from them.
+"""Environments: the real games (ViZDoom, PyBullet) and the dreams learned from them.
 
-Names load when first used, so that importing this package starts neither torch nor ViZDoom.
+Names load when first used, so that importing this package starts neither torch nor a game.
 """
 
 from importlib import import_module
@@ -15,15 +15,17 @@ if __name__ == "envs":
 if TYPE_CHECKING:
     from worldmodel.envs.dream_env import DreamEnv
     from worldmodel.envs.dream_vector_env import DreamVectorEnv
+    from worldmodel.envs.push_env import PushEnv
     from worldmodel.envs.vizdoom_env import VizdoomEnv
     from worldmodel.envs.wrappers import DreamView
 
-__all__ = ["DreamEnv", "DreamVectorEnv", "DreamView", "VizdoomEnv"]
+__all__ = ["DreamEnv", "DreamVectorEnv", "DreamView", "PushEnv", "VizdoomEnv"]
 
 _MODULES = {
     "DreamEnv": "worldmodel.envs.dream_env",
     "DreamVectorEnv": "worldmodel.envs.dream_vector_env",
     "DreamView": "worldmodel.envs.wrappers",
+    "PushEnv": "worldmodel.envs.push_env",
     "VizdoomEnv": "worldmodel.envs.vizdoom_env",
 }
 

@@ -39,6 +39,8 @@ HEAVY = {
     "matplotlib": (),
     "minari": (),
     "moviepy": (),
+    "pybullet": (),
+    "pybullet_data": (),
     "ray": (
         *(f"worldmodel.agents.{name}" for name in ("rllib", "rllib_module", "rllib_policy", "rllib_runner")),
         "worldmodel.training.launch_ray",

@@ -40,7 +40,9 @@ sys.path.insert(0, sys.argv[1])
 import gymnasium, worldmodel
 print(*gymnasium.registry)
 """
-REGISTERED = {"VideoGenDream-Doom", "VideoGenDream/Doom-v0", "VideoGenReal-Doom", "VideoGenReal/Doom-v0"}
+REGISTERED = {"VideoGenDream-Doom", "VideoGenDream/Doom-v0", "VideoGenReal-Doom", "VideoGenReal/Doom-v0"} | {
+    f"VideoGenReal{mark}" for mark in ("-Push", "/Push-v0", "-PushGoal", "/PushGoal-v0")
+}
 
 
 def run_python(*arguments: str, cwd: Path) -> str:
@@ -78,7 +80,7 @@ def wheel_paths(checkout: Path, folder: str) -> set[str]:
 
 
 def test_importing_worldmodel_is_light(tmp_path):
-    heavy = ("torch", "ray", "vizdoom", "stable_baselines3", "moviepy", "minari", "pandas", "matplotlib")
+    heavy = ("torch", "ray", "vizdoom", "pybullet", "stable_baselines3", "moviepy", "minari", "pandas", "matplotlib")
     runs = [run_python("-c", TIME_IMPORT, *heavy, cwd=tmp_path).split() for _ in range(2)]
     assert [loaded for _, *loaded in runs] == [[], []]
     assert min(float(seconds) for seconds, *_ in runs) < 0.5

@@ -1,7 +1,8 @@
 """VideoGenDream: learned video world models that reinforcement-learning agents train in.
 
 Importing this package registers the Gymnasium ids of the dreams (``VideoGenDream-…``) and of the games they were
-learned from (``VideoGenReal-…``). It stays light: torch, ray, vizdoom and stable-baselines3 load when first used.
+learned from (``VideoGenReal-…``). It stays light: torch, ray, vizdoom, pybullet and stable-baselines3 load
+when first used.
 """
 
 from importlib import import_module
@@ -30,6 +31,8 @@ _REAL_GAMES = {
     "DoomBasic": {"scenario": "basic"},
     "DoomBattle2": {"scenario": "battle2"},
 }
+# Whether the simulated hand has something to achieve.
+_PUSHING: dict[str, dict[str, bool]] = {"Push": {}, "PushGoal": {"goal": True}}
 # The model shipped inside the package for each dream.
 _DREAMS = {
     "Doom": "doom-hgs",
@@ -40,10 +43,11 @@ _DREAMS = {
 
 
 def _register() -> None:
-    for name, kwargs in _REAL_GAMES.items():
-        for env_id in (f"VideoGenReal-{name}", f"VideoGenReal/{name}-v0"):
-            if env_id not in gym.registry:
-                gym.register(env_id, entry_point="worldmodel.envs:VizdoomEnv", kwargs=kwargs)
+    for env_class, variants in (("VizdoomEnv", _REAL_GAMES), ("PushEnv", _PUSHING)):
+        for name, kwargs in variants.items():
+            for env_id in (f"VideoGenReal-{name}", f"VideoGenReal/{name}-v0"):
+                if env_id not in gym.registry:
+                    gym.register(env_id, entry_point=f"worldmodel.envs:{env_class}", kwargs=kwargs)
     for name, model in _DREAMS.items():
         for env_id in (f"VideoGenDream-{name}", f"VideoGenDream/{name}-v0"):
             if env_id not in gym.registry:

@@ -64,7 +64,8 @@ class CodeTransformer(nn.Module):
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
         self.blocks = nn.ModuleList(Block(config, grid) for _ in range(config.layers))
         self.norm = ConditionalNorm(config.width, config.condition_width)
-        inner = [norm for block in self.blocks for norm in (block.norm_attention, block.norm_forward)]
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        inner = [norm for block in blocks for norm in (block.norm_attention, block.norm_forward)]
         self._norms = JoinedNorms([*inner, self.norm])
         self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes)
         self.frame_encoder = (
