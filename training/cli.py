@@ -1,6 +1,6 @@
 """The command line, `videogen-dream COMMAND`: what all commands share.
 
-The commands themselves are in making_commands.py and judging_commands.py.
+The commands themselves are in making_commands.py, data_commands.py and judging_commands.py.
 """
 
 import sys
@@ -14,6 +14,9 @@ COMMANDS = {
     "demo": "the whole path on health_gathering: collect, learn the dream, train in it, judge in the real game",
     "loop": "iterated imagination: collect, learn the dream, train in it, collect with that agent, and so on",
     "collect": "record play of a real game into a rollout store",
+    "import-bair": "turn the BAIR robot pushing archive into a store",
+    "import-video": "turn your own videos and their actions into a store",
+    "export-bair": "write a store of pushing as BAIR's TFRecord files",
     "train-policy": "train an agent with PPO on the real game, to collect with it",
     "train-tokenizer": "train a VQ-VAE on a store",
     "train-dynamics": "train dynamics and heads on a store's codes; the result is a world model",
@@ -28,10 +31,11 @@ COMMANDS = {
 
 def _load(command: str, options: Sequence[str]) -> Callable[..., Any]:
     """The command's function; imports what it needs only now. The options are those that it will be given."""
+    from worldmodel.training.data_commands import DATA
     from worldmodel.training.judging_commands import JUDGING
     from worldmodel.training.making_commands import MAKING
 
-    return (MAKING | JUDGING)[command](options)
+    return (MAKING | DATA | JUDGING)[command](options)
 
 
 def _help() -> str:
@@ -45,6 +49,7 @@ _AFTER_STOP = dict.fromkeys(
     ("train-agent", "train-policy"),
     "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update)",
 )
+_AFTER_STOP["export-bair"] = "it does not go on: delete what was written, or start again with another --out"
 _AFTER_STOP |= dict.fromkeys(("evaluate", "fetch-battle2", "sample"), "nothing was written; run the same command again")
 
 # Options that the configs have and a command would not heed, and what to say.

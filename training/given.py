@@ -4,11 +4,13 @@ Letters: n videos, R rows of a file, T steps, F frames of a step, H W C pixels, 
 Time: action t is taken after step t, so T steps have T - 1 actions between them.
 """
 
+import re
 import subprocess
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,13 +19,17 @@ from numpy.typing import NDArray
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
+from worldmodel.envs.resize import area_resize
 from worldmodel.model import WorldModelConfig
 from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
 
-_PICTURES = (".png", ".jpg", ".jpeg")
-_VIDEOS = (".mp4", ".gif")
-_ARRAYS = (".npy", ".npz")
+PICTURES = (".png", ".jpg", ".jpeg")
+VIDEOS = (".mp4", ".gif")
+ARRAYS = (".npy", ".npz")
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 # Whether first frames and actions are given. "auto" takes the first of these that the model was trained for.
 CONDITIONS = {"both": (True, True), "frames": (True, False), "actions": (False, True), "none": (False, False)}
@@ -110,7 +116,11 @@ def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n:
     """
     tokenizer = config.tokenizer
     per_step = tokenizer.frames_per_step
-    frames = source if isinstance(source, np.ndarray) else _read(Path(source), steps * per_step, tokenizer.channels)
+    frames = (
+        source
+        if isinstance(source, np.ndarray)
+        else read_images(Path(source), tokenizer.channels, count=steps * per_step)
+    )
     if frames.ndim not in (4, 5, 6):
         raise ValueError(
             f"frames must be (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C); got {frames.shape}"
@@ -134,36 +144,51 @@ def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n:
     return np.array(np.broadcast_to(frames[:n, :steps], (n, steps, *frames.shape[2:])))
 
 
-def _read(path: Path, count: int, channels: int) -> NDArray[np.uint8]:
-    """An array of a file as it is, or at most `count` images: (N, H, W, C) uint8."""
-    if path.suffix in _ARRAYS:
-        return _read_array(path)
+def read_images(
+    path: Path, channels: int, count: int | None = None, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """An array of a file as it is, or a video's images, at most `count`: (N, H, W, C) uint8.
+
+    Args:
+        size: height and width to which pictures and videos (no arrays) are shrunk as they are read.
+    """
+    if path.suffix in ARRAYS:
+        return read_array(path)
     if path.suffix == ".mp4":
-        return _read_mp4(path, count, channels)
+        return _read_mp4(path, channels, count, size)
     from PIL import Image, ImageSequence
 
     mode = "RGB" if channels == 3 else "L"
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _PICTURES)
+        files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=natural_order)
         if not files:
-            raise ValueError(f"{path} holds no pictures; wanted files with the endings {', '.join(_PICTURES)}")
+            raise ValueError(f"{path} holds no pictures; wanted files with the endings {', '.join(PICTURES)}")
         pictures = []
         for file in files[:count]:
             with Image.open(file) as picture:
-                pictures.append(np.asarray(picture.convert(mode)))
+                pictures.append(_pixels(picture.convert(mode), size))
         if len({picture.shape for picture in pictures}) != 1:
             raise ValueError(f"the pictures of {path} have different sizes; make them all alike")
-    elif path.suffix.lower() in (*_PICTURES, ".gif"):
+    elif path.suffix.lower() in (*PICTURES, ".gif"):
         with Image.open(path) as file:
-            pictures = [np.asarray(image.convert(mode)) for image in islice(ImageSequence.Iterator(file), count)]
+            pictures = [_pixels(image.convert(mode), size) for image in islice(ImageSequence.Iterator(file), count)]
     else:
-        known = ", ".join((*_ARRAYS, *_VIDEOS, *_PICTURES))
+        known = ", ".join((*ARRAYS, *VIDEOS, *PICTURES))
         raise ValueError(f"first frames come from a folder of pictures or a file with the ending {known}; got {path}")
-    images = np.stack(pictures)
-    return images if channels == 3 else images[..., None]
+    return np.stack(pictures)
 
 
-def _read_array(path: Path) -> NDArray:
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort by this for names in which numbers count by their size: frame_2 before frame_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _pixels(picture: "Picture", size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    pixels = np.atleast_3d(np.asarray(picture))
+    return pixels if size is None else area_resize(pixels[None], *size)[0]
+
+
+def read_array(path: Path) -> NDArray:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (EOFError, ValueError, BadZipFile) as error:
@@ -176,18 +201,20 @@ def _read_array(path: Path) -> NDArray:
         return loaded[loaded.files[0]]
 
 
-def _read_mp4(path: Path, count: int, channels: int) -> NDArray[np.uint8]:
+def _read_mp4(path: Path, channels: int, count: int | None, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     from imageio_ffmpeg import get_ffmpeg_exe
 
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
     with TemporaryDirectory() as folder:
         source = ["-v", "error", "-nostdin", "-i", str(path.resolve())]
-        command = [get_ffmpeg_exe(), *source, "-frames:v", str(count), f"{folder}/%06d.png"]
+        limit = [] if count is None else ["-frames:v", str(count)]
+        # Every image once, whatever the times between them: actions belong to images.
+        command = [get_ffmpeg_exe(), *source, *limit, "-fps_mode", "passthrough", f"{folder}/%08d.png"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ValueError(f"{path} cannot be read as a video: {done.stderr.strip()}")
-        return _read(Path(folder), count, channels)
+        return read_images(Path(folder), channels, count, size)
 
 
 def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec) -> NDArray:
@@ -198,8 +225,8 @@ def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec)
             behind it if it is to be repeated ("turn_left*4 move_forward 0").
     """
     given = [source] if isinstance(source, str | Path) else source
-    if len(given) == 1 and str(given[0]).endswith(_ARRAYS):
-        given = _read_array(Path(str(given[0])))
+    if len(given) == 1 and str(given[0]).endswith(ARRAYS):
+        given = read_array(Path(str(given[0])))
     if not isinstance(given, np.ndarray):
         return _from_words(" ".join(map(str, given)).split(), spec)
     actions, deep = given, 1 + len(spec.shape)

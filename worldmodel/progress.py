@@ -16,6 +16,11 @@ class Progress:
     def update(self, count: int = 1) -> None:
         self._bar.update(count)
 
+    @property
+    def rate(self) -> float:
+        """Units per second of this run."""
+        return (self._bar.n - self._bar.initial) / max(self._bar.format_dict["elapsed"], 1e-9)
+
     def note(self, text: str) -> None:
         self._bar.set_postfix_str(text, refresh=False)
 

@@ -191,3 +191,40 @@ def test_a_pending_file_must_hold_the_episode_it_is_named_after(tmp_path):
     (pending / "episode_000002.hdf5").rename(pending / "episode_000007.hdf5")
     with pytest.raises(ValueError, match=r"episode_000007\.hdf5 must hold the one episode.*got ids \[2\]"):
         EpisodeStorage.open(store.root)
+
+
+# Blocks
+
+
+def test_a_block_is_as_good_as_single_episodes(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    lengths = (6, 3, 8, 5, 4)
+    episodes = [make_episode(length, seed) for seed, length in enumerate(lengths)]
+    store.write_block(episodes[2:], 2)
+    assert files_of(store.root) == ["metadata.json", "pending/episode_000002_to_000004.hdf5"]
+    assert EpisodeStorage.open(store.root).missing_ids(5) == [0, 1]
+    store.flush()  # a gap: the block stays
+    store.write_block(episodes[:2], 0)
+    assert_holds(store, lengths)
+    assert_holds(EpisodeStorage.open(store.root), lengths)
+    store.flush()
+    assert_holds(EpisodeStorage.open(store.root), lengths)
+    assert files_of(store.root) == [".lock", "main_data.hdf5", "metadata.json"]
+
+
+def test_a_block_is_stored_whole_or_not_at_all(tmp_path):
+    store = make_store(tmp_path / "toy", (6, 3))
+    for episodes, first in (([make_episode(1), make_episode(1, actions=np.array([9]))], 2), ([make_episode(1)] * 3, 1)):
+        with pytest.raises(ValueError, match=r"action 9 at step 0|must be new and at least 0, got 1"):
+            store.write_block(episodes, first)
+    assert files_of(store.root) == [".lock", "main_data.hdf5", "metadata.json"] and len(store) == 2
+
+
+def test_a_block_is_discarded_as_a_whole(tmp_path):
+    store = make_store(tmp_path / "toy", (6, 3))
+    store.write_block([make_episode(length, seed) for seed, length in ((2, 8), (3, 5))], 2)
+    with pytest.raises(ValueError, match=r"discarded together; \['episode_000002_to_000003\.hdf5'\]"):
+        store.discard([3])
+    assert_holds(store, (6, 3, 8, 5))
+    store.discard([2, 3])
+    assert_holds(EpisodeStorage.open(store.root), (6, 3))

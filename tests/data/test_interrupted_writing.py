@@ -95,12 +95,12 @@ def test_an_error_in_the_with_block_keeps_what_was_appended(tmp_path):
 def test_a_killed_writer_loses_only_the_episode_in_flight(tmp_path):
     program = (
         "store = EpisodeStorage.create(root, INFO)\n"
-        "real = episode_files.write_episode\n"
-        "def write(path, episode, episode_id, info):\n"
-        "    real(path, episode, episode_id, info)\n"
-        "    if episode_id == 3:\n"
+        "real = episode_files.write_episodes\n"
+        "def write(path, episodes, first_id, info):\n"
+        "    real(path, episodes, first_id, info)\n"
+        "    if first_id == 3:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "episode_files.write_episode = write\n"
+        "episode_files.write_episodes = write\n"
         "for seed in range(9):\n"
         "    store.append(make_episode(seed + 1, seed))\n"
     )

@@ -1,8 +1,12 @@
 """Tests for worldmodel/data/splits.py, and the splits of a store."""
 
-import numpy as np
+from dataclasses import replace
 
-from tests.data.makers import make_episode, make_store
+import numpy as np
+import pytest
+
+from tests.data.makers import INFO, make_episode, make_store
+from worldmodel.data import EpisodeStorage
 from worldmodel.data.splits import split_of
 
 
@@ -32,3 +36,28 @@ def test_an_episode_keeps_its_split_for_ever(tmp_path):
 def test_three_episodes_are_enough_for_all_three_splits(tmp_path):
     store = make_store(tmp_path / "toy", (6, 3, 8))
     assert [len(store.split(name)) for name in ("train", "validation", "test")] == [1, 1, 1]
+
+
+def test_a_published_test_split_is_the_test_and_no_other(tmp_path):
+    info = replace(INFO, test_episodes=7)
+    store = make_store(tmp_path / "toy", [1] * 120, info)
+    train, validation, test = (store.split(name) for name in ("train", "validation", "test"))
+    assert test.tolist() == list(range(7))
+    by_hash = np.flatnonzero(split_of(np.arange(120)) == 1)
+    assert validation.tolist() == by_hash[by_hash >= 7].tolist()
+    assert sorted([*train, *validation, *test]) == list(range(120))
+    assert EpisodeStorage.open(store.root).split("test").tolist() == test.tolist()
+
+
+def test_all_views_of_a_play_are_in_one_split():
+    splits = split_of(np.arange(600), test_episodes=40, views=2)
+    assert (splits[::2] == splits[1::2]).all()
+    assert (splits[:40] == 2).all() and (splits[40:] != 2).all()
+    assert (splits[40:] == 1).sum() == 2 * 28
+    assert split_of(np.arange(40), views=2)[::2].tolist() == split_of(np.arange(20)).tolist()
+
+
+@pytest.mark.parametrize("changes", [{"test_episodes": -1}, {"test_episodes": 3, "views": 2}])
+def test_a_test_split_that_cannot_be_is_refused(changes):
+    with pytest.raises(ValueError, match="test_episodes must be a multiple of views"):
+        replace(INFO, **changes)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
+from worldmodel.data.steps import frames_to_steps, numbers_to_steps, state_frames
 from worldmodel.data.tfrecord import BrokenRecordError, Feature, Span, find_features, read_feature, read_records
 
 Camera = Literal["aux1", "main"]
@@ -25,7 +26,8 @@ FRAMES, SIZE, CHANNELS = 30, 64, 3  # of a trajectory
 ACTION_SIZE, POSITION_SIZE = 4, 3
 POSITION_NAMES = ("GRIPPER_X", "GRIPPER_Y", "GRIPPER_Z")
 _ACTION_NAMES = ("dx", "dy", "lift", "grip")
-_LOW, _HIGH = (-0.5, -0.5, -4.0, -4.0), (0.5, 0.5, 4.0, 4.0)  # wide: seen were ±.07, ±.07, 0 to 3, 0 or 1
+# Bounds of a frame's action, below and above 0. Guessed wide: one real clip has ±.07, ±.07, 0 to 3, 0 or 1.
+ACTION_LIMIT = (0.5, 0.5, 4.0, 4.0)
 _FILE = re.compile(r"traj_(\d+)_to_(\d+)\.tfrecords")
 _IMAGE_BYTES = SIZE * SIZE * CHANNELS
 
@@ -37,6 +39,31 @@ class Trajectory:
     frames: NDArray[np.uint8]  # (30, 64, 64, 3)
     actions: NDArray[np.float32]  # (30, 4); frame t + 1 follows actions[t]
     positions: NDArray[np.float32]  # (30, 3) of the gripper
+
+
+def check_numbers(trajectory: Trajectory, action_limit: tuple[float, ...] = ACTION_LIMIT) -> None:
+    """Refuse numbers that are none, and actions outside the limit.
+
+    Raises:
+        ValueError: names the key of a number that is not finite.
+        ActionLimitError: names the key of the action.
+    """
+    for name, numbers in (("action", trajectory.actions), ("endeffector_pos", trajectory.positions)):
+        wrong = np.flatnonzero(~np.isfinite(numbers).all(1))
+        if len(wrong):
+            raise ValueError(f"'{wrong[0]}/{name}' must be finite numbers, got {numbers[wrong[0]].tolist()}")
+    largest = np.abs(trajectory.actions[:-1]).max(0)
+    if (largest > np.array(action_limit, np.float32)).any():
+        t = int(np.argmax((np.abs(trajectory.actions) > np.array(action_limit, np.float32)).any(1)))
+        raise ActionLimitError(
+            f"'{t}/action' is {trajectory.actions[t]}, outside the bounds ±{list(action_limit)} that the store would "
+            f"state. This trajectory's actions reach ±{largest}: give wider bounds (--action-limit, four numbers) and "
+            "another --out"
+        )
+
+
+class ActionLimitError(ValueError):
+    """An action lies outside the bounds; the bounds are to blame rather than the record."""
 
 
 class Place(NamedTuple):
@@ -57,6 +84,12 @@ def find_files(folder: str | Path, split: str) -> list[Path]:
         f"no traj_A_to_B.tfrecords in {folder}/softmotion30_44k/{split} or {folder}/{split}; give the folder into "
         "which bair_robot_pushing_dataset_v0.tar was unpacked"
     )
+
+
+def num_named(path: Path) -> int:
+    """How many trajectories a file holds by its name; 0 if the name says nothing."""
+    match = _FILE.fullmatch(path.name)
+    return int(match[2]) - int(match[1]) + 1 if match else 0
 
 
 def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place, Trajectory | BrokenRecordError]]:
@@ -114,14 +147,16 @@ class _Layout:
         self._same, self._size, self._spans = raw[self._between], len(raw), spans
 
 
-def store_info(frames_per_step: int = 2) -> StoreInfo:
+def store_info(frames_per_step: int = 2, action_limit: tuple[float, ...] = ACTION_LIMIT) -> StoreInfo:
     """What a store of these trajectories says of itself."""
+    if len(action_limit) != ACTION_SIZE:
+        raise ValueError(f"action_limit must be {ACTION_SIZE} numbers, one for each of an action; got {action_limit}")
     spec = ActionSpec(
         kind="box",
         n=ACTION_SIZE * frames_per_step,
         names=tuple(f"{name}_{k}" for k in range(frames_per_step) for name in _ACTION_NAMES),
-        low=_LOW * frames_per_step,
-        high=_HIGH * frames_per_step,
+        low=tuple(-limit for limit in action_limit) * frames_per_step,
+        high=tuple(action_limit) * frames_per_step,
     )
     return StoreInfo(
         env_id="BAIR",
@@ -141,26 +176,14 @@ def to_episode(trajectory: Trajectory, frames_per_step: int = 2) -> Episode:
     What is missing of the last step: its frames repeat the last one, its actions are zero. The action recorded with the
     last frame led to nothing that was recorded and is left out.
     """
-    rest = FRAMES - 1
-    steps = -(-rest // frames_per_step)
-    missing = steps * frames_per_step - rest
-    frames = trajectory.frames
-    tail = np.concatenate((frames[1:], np.repeat(frames[-1:], missing, axis=0)))
-    actions = np.pad(trajectory.actions[:rest], ((0, missing), (0, 0)))
-    # The state after a step is that of its last frame.
-    last = np.minimum(np.arange(steps + 1) * frames_per_step, rest)
+    actions = numbers_to_steps(trajectory.actions[:-1], frames_per_step)
     return Episode(
-        frames=np.concatenate(
-            (
-                np.repeat(frames[:1], frames_per_step, axis=0)[None],
-                tail.reshape(steps, frames_per_step, *frames.shape[1:]),
-            )
-        ),
-        actions=actions.reshape(steps, -1).astype(np.float32),
-        rewards=np.zeros(steps, np.float32),
+        frames=frames_to_steps(trajectory.frames, frames_per_step),
+        actions=actions,
+        rewards=np.zeros(len(actions), np.float32),
         terminated=False,
         truncated=True,
-        signals=trajectory.positions[last].astype(np.float32),
+        signals=trajectory.positions[state_frames(FRAMES, frames_per_step)],
     )
 
 

@@ -98,11 +98,17 @@ class StoreInfo:
     action: ActionSpec
     signal_names: tuple[str, ...] = ()  # G names, in the order of the signals' last axis
     reward: str = "native"  # unit of the rewards
+    test_episodes: int = 0  # above 0: episodes 0 to this - 1 are the test split and no other, as their publisher chose
+    views: int = 1  # episodes in a row that show the same play, such as two cameras; they share a split
 
     def __post_init__(self) -> None:
-        for name in ("frames_per_step", "height", "width", "channels"):
+        for name in ("frames_per_step", "height", "width", "channels", "views"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.test_episodes < 0 or self.test_episodes % self.views:
+            raise ValueError(
+                f"test_episodes must be a multiple of views ({self.views}) and at least 0, got {self.test_episodes}"
+            )
         if len(set(self.signal_names)) < len(self.signal_names) or any(
             not name or "/" in name or name.startswith(".") for name in self.signal_names
         ):

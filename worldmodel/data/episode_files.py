@@ -4,12 +4,12 @@ A store is a folder::
 
     root/data/metadata.json                 what Minari wants to know, and our StoreInfo
     root/data/main_data.hdf5                episodes 0 to n - 1
-    root/data/pending/episode_XXXXXX.hdf5   episodes not yet packed into the main file
+    root/data/pending/episode_XXXXXX.hdf5   episodes not yet packed into the main file, one or a block in each
 
 Every file appears whole or not at all (written beside its place, then renamed), so a kill at any moment costs at most
-the episode in flight. To readers pending episodes are as good as packed ones. Packing (`flush`) is for Minari, which
-reads the main file only and wants its ids without a gap: an episode whose lower neighbours are still missing stays
-pending until they arrive.
+the episode or block in flight. To readers pending episodes are as good as packed ones. Packing (`flush`) is for
+Minari, which reads the main file only and wants its ids without a gap: an episode whose lower neighbours are still
+missing stays pending until they arrive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import mmap
 import os
 import shutil
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -37,8 +37,9 @@ from worldmodel.data.layout import (
     make_metadata,
     read_info,
     scan,
-    write_episode,
+    write_episodes,
 )
+from worldmodel.data.pending import PATTERN, ids_of, pending_name, scan_pending
 from worldmodel.files import atomic_write, read_json, write_json
 from worldmodel.shapes import check_frames
 
@@ -121,15 +122,21 @@ class EpisodeFiles:
 
     def write_pending(self, episode: Episode, episode_id: int) -> None:
         """Store an episode under a given id, in a file of its own; for workers that share out the ids."""
-        self._check(episode)
-        path = self._pending_path(episode_id)
-        place = bisect_left(self._entries, episode_id, key=lambda entry: entry.id)
-        taken = path.exists() or (place < len(self) and self._entries[place].id == episode_id)
-        if taken or episode_id < 0:
-            raise ValueError(f"episode id must be new and at least 0, got {episode_id}; see EpisodeStorage.missing_ids")
+        self.write_block([episode], episode_id)
+
+    def write_block(self, episodes: Sequence[Episode], first_id: int) -> None:
+        """Store episodes under the ids from `first_id` on, in one file: all or none of them, and faster than singly."""
+        for episode in episodes:
+            self._check(episode)
+        path = self._pending_dir / pending_name(first_id, len(episodes))
+        place, end = (
+            bisect_left(self._entries, i, key=lambda entry: entry.id) for i in (first_id, first_id + len(episodes))
+        )
+        if path.exists() or place < end or first_id < 0:
+            raise ValueError(f"episode id must be new and at least 0, got {first_id}; see EpisodeStorage.missing_ids")
         with atomic_write(path) as temporary:
-            write_episode(temporary, episode, episode_id, self.info)
-        self._entries.insert(place, self._scan_pending(path))
+            write_episodes(temporary, episodes, first_id, self.info)
+        self._entries[place:place] = scan_pending(path, self.info)
         self._forget()
 
     def discard(self, episode_ids: Iterable[int]) -> None:
@@ -142,8 +149,11 @@ class EpisodeFiles:
         pending = {entry.id for entry in self._entries if entry.path != self._main_path}
         if wrong := sorted(unwanted - pending):
             raise ValueError(f"only pending episodes can be discarded, got {wrong}; pending are {sorted(pending)}")
-        for episode_id in unwanted:
-            self._pending_path(episode_id).unlink(missing_ok=True)
+        paths = {entry.path for entry in self._entries if entry.id in unwanted}
+        if torn := [path.name for path in paths if not unwanted.issuperset(ids_of(path))]:
+            raise ValueError(f"episodes written as a block are discarded together; {torn} would be torn apart")
+        for path in paths:
+            path.unlink(missing_ok=True)
         self._entries = [entry for entry in self._entries if entry.id not in unwanted]
         self._forget()
 
@@ -158,6 +168,9 @@ class EpisodeFiles:
                     if num_packed:
                         shutil.copyfile(self._main_path, temporary)
                     append_episodes(temporary, ready)
+                # Now, so that they are not looked at again.
+                for path in {entry.path for entry in ready}:
+                    path.unlink(missing_ok=True)
                 self._find_episodes()
             self._update_metadata()
             self._remove_leftovers()
@@ -191,10 +204,9 @@ class EpisodeFiles:
         """Look at the files (again)."""
         # Pending first: an episode that another process packs meanwhile is then seen twice rather than not at all.
         found: dict[int, Entry] = {}
-        for path in self._pending_dir.glob("episode_*.hdf5"):
+        for path in self._pending_dir.glob(PATTERN):
             with suppress(FileNotFoundError):
-                entry = self._scan_pending(path)
-                found[entry.id] = entry
+                found |= {entry.id: entry for entry in scan_pending(path, self.info)}
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
         wanted = read_json(self._metadata_path).get("total_episodes", 0)
         if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
@@ -210,16 +222,6 @@ class EpisodeFiles:
     def _forget(self) -> None:
         """The episodes have changed: drop what was derived from them."""
         self.__dict__.pop("lengths", None)
-
-    def _pending_path(self, episode_id: int) -> Path:
-        return self._pending_dir / f"episode_{episode_id:06d}.hdf5"
-
-    def _scan_pending(self, path: Path) -> Entry:
-        entries = scan(path, self.info)
-        if [self._pending_path(entry.id) for entry in entries] != [path]:
-            held = [entry.id for entry in entries]
-            raise ValueError(f"{path} must hold the one episode it is named after, got ids {held}. Delete it.")
-        return entries[0]
 
     @cached_property
     def _main_bytes(self) -> NDArray[np.uint8]:
@@ -249,9 +251,10 @@ class EpisodeFiles:
 
     def _remove_leftovers(self) -> None:
         """Remove pending files that are packed, and half-written files of processes that are gone."""
-        for entry in self._entries:
-            if entry.path == self._main_path:
-                self._pending_path(entry.id).unlink(missing_ok=True)
+        num_packed = sum(entry.path == self._main_path for entry in self._entries)
+        for path in self._pending_dir.glob(PATTERN):
+            if ids_of(path).stop <= num_packed:
+                path.unlink(missing_ok=True)
         for folder in (self._main_path.parent, self._pending_dir):
             for path in folder.glob(".*.tmp"):  # .NAME.PROCESS.tmp, see worldmodel/files.py
                 process_id = path.name.split(".")[-2]

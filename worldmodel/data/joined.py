@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data.episode import Episode
+from worldmodel.data.episode import Episode, StoreInfo
 from worldmodel.data.layout import Entry
 from worldmodel.data.storage import EpisodeStorage
 
@@ -33,7 +35,7 @@ class JoinedStorage(EpisodeStorage):
             raise ValueError("nothing to join: give at least one store")
         counts = [len(store) for store in stores] if counts is None else list(counts)
         for store, count in zip(stores, counts, strict=True):
-            if store.info != stores[0].info:
+            if _game(store.info) != _game(stores[0].info):
                 raise ValueError(
                     f"stores of one game can be joined, but {stores[0].root} holds {stores[0].info} and {store.root} "
                     f"holds {store.info}"
@@ -42,7 +44,7 @@ class JoinedStorage(EpisodeStorage):
                 raise ValueError(f"{store.root} has {len(store)} episodes, asked for the first {count}")
         self.parts = list(zip(stores, counts, strict=True))
         self.root = Path(os.path.commonpath([store.root.absolute() for store in stores]))
-        self.info, self._fields = stores[0].info, stores[0]._fields
+        self.info, self._fields = _game(stores[0].info), stores[0]._fields
         shown = [(store, entry) for store, n in self.parts for entry in store._entries[:n]]
         self._entries = [entry for _, entry in shown]
         self._owners = {entry.path: store for store, entry in shown}
@@ -50,7 +52,13 @@ class JoinedStorage(EpisodeStorage):
     def _window(self, entry: Entry, place: int) -> NDArray:
         return self._owners[entry.path]._window(entry, place)
 
+    def _splits(self) -> NDArray[np.int64]:
+        return np.concatenate([store._splits()[:n] for store, n in self.parts])
+
     def write_pending(self, episode: Episode, episode_id: int) -> NoReturn:
+        self._refuse()
+
+    def write_block(self, episodes: Sequence[Episode], first_id: int) -> NoReturn:
         self._refuse()
 
     def discard(self, episode_ids: Iterable[int]) -> NoReturn:
@@ -69,3 +77,8 @@ class JoinedStorage(EpisodeStorage):
     def __setstate__(self, state: dict[str, Any]) -> None:
         stores, counts = zip(*state["parts"], strict=True)
         self.__init__(stores, counts)  # type: ignore[misc]
+
+
+def _game(info: StoreInfo) -> StoreInfo:
+    """What stores of one game share: all but which of its own episodes each holds out."""
+    return replace(info, test_episodes=0, views=1)

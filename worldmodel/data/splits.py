@@ -1,4 +1,7 @@
-"""Which episodes are for training, for validation and for the test: decided by a hash of the episode's id."""
+"""Which episodes are for training, for validation and for the test.
+
+A hash of the episode's id decides, but for data that come with a test split of their own.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,11 +9,20 @@ from numpy.typing import NDArray
 SPLITS = ("train", "validation", "test")
 
 
-def split_of(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(E,) places in SPLITS: of ten ids in a row, the largest hash is for the test, the next for validation."""
-    ten = ids[:, None] // 10 * 10 + np.arange(10)
-    larger = (_hash(ten) > _hash(ids)[:, None]).sum(1)
-    return np.where(larger == 0, 2, np.where(larger == 1, 1, 0))
+def split_of(ids: NDArray[np.int64], test_episodes: int = 0, views: int = 1) -> NDArray[np.int64]:
+    """(E,) places in SPLITS: of ten ids in a row, the largest hash is for the test, the next for validation.
+
+    Args:
+        test_episodes: above 0: the ids below it are the test and no other; one in ten of the rest is for validation.
+        views: so many ids in a row belong together and count as one.
+    """
+    plays = ids // views
+    ten = plays[:, None] // 10 * 10 + np.arange(10)
+    larger = (_hash(ten) > _hash(plays)[:, None]).sum(1)
+    by_hash = np.where(larger == 0, 2, np.where(larger == 1, 1, 0))
+    if not test_episodes:
+        return by_hash
+    return np.where(ids < test_episodes, 2, np.where(by_hash == 2, 0, by_hash))
 
 
 def _hash(ids: NDArray[np.int64]) -> NDArray[np.uint64]:

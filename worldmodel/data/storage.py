@@ -94,7 +94,8 @@ class EpisodeStorage(EpisodeFiles):
         """Episodes of "train", "validation", "test" or "all", ascending.
 
         Of every ten ids in a row eight are for training, one for validation and one for the test; which, is fixed by a
-        hash of the id, so an episode keeps its split however the store grows.
+        hash of the id, so an episode keeps its split however the store grows. Where the data come with a test split of
+        their own (`StoreInfo.test_episodes`), that is the test, and one of ten others is for validation.
         """
         if name == "all":
             return np.arange(len(self))
@@ -199,6 +200,10 @@ class EpisodeStorage(EpisodeFiles):
 
     # Tables
 
+    def _splits(self) -> NDArray[np.int64]:
+        """(E,) places in SPLITS."""
+        return split_of(self.ids, self.info.test_episodes, self.info.views)
+
     def _forget(self) -> None:
         super()._forget()
         self.__dict__.pop("_tables", None)
@@ -220,7 +225,7 @@ class EpisodeStorage(EpisodeFiles):
             ended[place] = columns[2][-1], columns[3][-1]
             for column, values in enumerate(columns[4:]):
                 signals[first_state[place] : first_state[place] + entry.num_steps + 1, column] = values
-        return _Tables(num_steps, first_step, first_state, split_of(self.ids), actions, rewards, ended, signals)
+        return _Tables(num_steps, first_step, first_state, self._splits(), actions, rewards, ended, signals)
 
     def _rows(self, table: NDArray, first: NDArray[np.int64], episode: int, extra: int) -> NDArray:
         entry = self._entry(episode)

@@ -1,0 +1,194 @@
+"""The user's own videos into a store: every source, the time rule, stops, and what is refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.envs.resize import area_resize
+from worldmodel.training import import_video as module
+from worldmodel.training.cli import main
+from worldmodel.training.import_video import import_video
+from worldmodel.training.video import write_video
+
+
+def make_video(num_frames=7, seed=0, height=16, width=24, channels=3):
+    return np.random.default_rng(seed).integers(256, size=(num_frames, height, width, channels), dtype=np.uint8)
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+    return path
+
+
+def save_pictures(folder, frames):
+    folder.mkdir(parents=True)
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"frame_{i}.png")  # frame_10 after frame_2: numbers, not letters
+    return folder
+
+
+def shown(store, episode=0):
+    """The frames of an episode in a row, the first one once."""
+    frames = store.frames(episode)
+    return np.concatenate((frames[0, -1:], frames[1:].reshape(-1, *frames.shape[2:])))
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pictures"])
+def test_frames_and_numbers_follow_the_time_rule(tmp_path, kind):
+    frames = make_video(12)
+    video = tmp_path / f"video.{kind}"
+    if kind == "npy":
+        save(video, frames)
+    elif kind == "npz":
+        np.savez(video, frames=frames)
+    else:
+        save_pictures(video, frames)
+    actions = np.random.default_rng(1).normal(size=(12, 3))
+    store = import_video([video], [save(tmp_path / "actions.npy", actions)], tmp_path / "store", frames_per_step=2)
+    assert store.lengths == [6] and store.ended(0) == (False, False)
+    np.testing.assert_array_equal(shown(store), frames[[*range(12), 11]])
+    np.testing.assert_array_equal(store.frames(0)[0], frames[[0, 0]])
+    in_a_row = store.actions(0).reshape(-1, 3)
+    np.testing.assert_array_equal(in_a_row[:11], actions[:11].astype(np.float32))
+    assert (in_a_row[11] == 0).all()  # nothing led to a twelfth further frame
+    assert not list((store.root / "data" / "pending").iterdir())
+
+
+def test_an_mp4_gives_all_its_images(tmp_path):
+    frames = np.repeat(np.arange(0, 240, 20, dtype=np.uint8)[:, None, None, None], 32, 1).repeat(32, 2).repeat(3, 3)
+    write_video(tmp_path / "clip.mp4", frames, fps=7)
+    store = import_video(
+        [tmp_path / "clip.mp4"], [save(tmp_path / "a.npy", np.arange(12) % 3)], tmp_path / "s", frames_per_step=1
+    )
+    assert store.lengths == [11] and store.info.action.n == 3
+    assert np.abs(shown(store).astype(int) - frames).max() < 6  # lossy
+    np.testing.assert_array_equal(store.actions(0), np.arange(11) % 3)
+
+
+def test_a_folder_of_videos_finds_its_actions_by_name(tmp_path):
+    videos = {f"clip{i}": make_video(5 + 2 * i, seed=i) for i in (1, 2, 10)}
+    for name, frames in videos.items():
+        save(tmp_path / "videos" / f"{name}.npy", frames)
+        (tmp_path / "actions").mkdir(exist_ok=True)
+        (tmp_path / "actions" / f"{name}.csv").write_text("\n".join(["1"] * len(frames)))
+    store = import_video([tmp_path / "videos"], [tmp_path / "actions"], tmp_path / "store")
+    assert store.lengths == [3, 4, 12]
+    for episode, frames in enumerate(videos.values()):
+        np.testing.assert_array_equal(shown(store, episode)[: len(frames)], frames)
+
+
+def test_frames_are_shrunk_by_area(tmp_path):
+    frames = make_video(4, height=32, width=48)
+    actions = save(tmp_path / "a.npy", np.zeros(4, int))
+    wanted = area_resize(frames, 8, 12)
+    for video in (save(tmp_path / "v.npy", frames), save_pictures(tmp_path / "v", frames)):
+        store = import_video([video], [actions], tmp_path / f"s{video.suffix}", size=(8, 12))
+        np.testing.assert_array_equal(shown(store)[:4], wanted)
+    with pytest.raises(ValueError, match=r"v\.npy: area_resize only shrinks: wanted 64 × 12"):
+        import_video([tmp_path / "v.npy"], [actions], tmp_path / "bigger", size=(64, 12))
+
+
+@pytest.mark.parametrize("tail", [(), (1,)])
+def test_gray_frames_may_lack_their_axis(tmp_path, tail):
+    frames = make_video(4, channels=1)
+    video = save(tmp_path / "v.npy", frames.reshape(4, 16, 24, *tail))
+    store = import_video([video], [save(tmp_path / "a.npy", np.zeros(4, int))], tmp_path / "s", channels=1)
+    np.testing.assert_array_equal(shown(store)[:4], frames)
+
+
+def test_rewards_signals_and_ends_are_kept(tmp_path):
+    (tmp_path / "a.csv").write_text("reward,act,score\n" + "\n".join(f"{t},{t // 2 % 2},{10 * t}" for t in range(5)))
+    store = import_video(
+        [save(tmp_path / "v.npy", make_video(5))],
+        [tmp_path / "a.csv"],
+        tmp_path / "s",
+        reward="reward",
+        signals=["score"],
+        ends="terminated",
+        action_names=["left", "right"],
+        name="Mine",
+    )
+    assert store.rewards(0).tolist() == [1, 5] and store.actions(0).tolist() == [0, 1]
+    assert store.signals(0)[:, 0].tolist() == [0, 20, 40] and store.ended(0) == (True, False)
+    assert (store.info.env_id, store.info.reward, store.info.signal_names) == ("Mine", "native", ("score",))
+    assert store.info.action.names == ("left", "right")
+
+
+def test_an_import_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    videos = [save(tmp_path / f"v{i}.npy", make_video(5, seed=i)) for i in range(3)]
+    actions = [save(tmp_path / f"a{i}.npy", np.zeros(5, int)) for i in range(3)]
+    real = EpisodeStorage.append
+
+    def append(store, episode):
+        if len(store) == 2:
+            raise KeyboardInterrupt
+        return real(store, episode)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(EpisodeStorage, "append", append)
+        import_video(videos, actions, tmp_path / "s")
+    assert len(EpisodeStorage.open(tmp_path / "s")) == 2
+    store = import_video(videos, actions, tmp_path / "s")
+    assert len(store) == 3
+    for i in range(3):
+        np.testing.assert_array_equal(shown(store, i), make_video(5, seed=i))
+    with pytest.raises(ValueError, match="was made with frames_per_step=2, not 1"):
+        import_video(videos, actions, tmp_path / "s", frames_per_step=1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "actions", "options", "message"),
+    [
+        (make_video(9), np.zeros(6, int), {}, r"a\.npy has 6 actions, its video 9 frames: wanted are 9 or 8"),
+        (make_video(1), np.zeros(1, int), {}, r"v\.npy: wanted at least 2 frames"),
+        (make_video(5) / 255, np.zeros(5, int), {}, r"v\.npy: wanted .* uint8, got \(5, 16, 24, 3\) float64"),
+        (make_video(5), np.zeros((5, 2, 2)), {}, r"a\.npy: actions must be numbers of shape \(K,\) or \(K, A\)"),
+        (make_video(5), np.full((5, 2), np.nan), {}, "actions must be finite"),
+        (make_video(5), np.array([0, 1, 1, 0, 0]), {}, "the action changes within a step, from 0 to 1 at row 1"),
+        (make_video(5), np.ones((5, 2)), {"action_limit": [0.5]}, r"from \[0\. 0\.\] to \[1\. 1\.\], beyond the limit"),
+        (make_video(5), np.zeros(5, int), {"frames_per_step": 0}, "frames_per_step must be at least 1"),
+        (make_video(5), np.zeros(5, int), {"reward": "prize"}, r"a\.npy has no column 'prize'; it has actions"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, frames, actions, options, message):
+    with pytest.raises(ValueError, match=message):
+        import_video([save(tmp_path / "v.npy", frames)], [save(tmp_path / "a.npy", actions)], tmp_path / "s", **options)
+
+
+def test_mistakes_are_found_before_anything_is_written(tmp_path):
+    videos = [save(tmp_path / f"v{i}.npy", make_video(5, height=16 + 4 * i)) for i in range(2)]
+    actions = [save(tmp_path / "a.npy", np.zeros(5, int))] * 2
+    with pytest.raises(ValueError, match=r"v1\.npy has frames of \(20, 24, 3\).* --size"):
+        import_video(videos, actions, tmp_path / "s")
+    with pytest.raises(ValueError, match="2 videos need as many files of actions, got 1"):
+        import_video(videos, actions[:1], tmp_path / "s")
+    with pytest.raises(ValueError, match=r"needs one file v0 .* there is none"):
+        (tmp_path / "empty").mkdir()
+        import_video(videos, [tmp_path / "empty"], tmp_path / "s")
+    with pytest.raises(ValueError, match="holds no videos"):
+        import_video([tmp_path / "empty"], actions, tmp_path / "s")
+    with pytest.raises(FileNotFoundError, match="nothing is missing"):
+        import_video([tmp_path / "nothing"], actions, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_command_imports(tmp_path, capsys):
+    save(tmp_path / "v.npy", make_video(6))
+    (tmp_path / "a.csv").write_text("\n".join("0.5,-1" for _ in range(5)))
+    command = [
+        "import-video",
+        str(tmp_path / "v.npy"),
+        "--actions",
+        str(tmp_path / "a.csv"),
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    assert main([*command, "--frames-per-step", "1", "--size", "8", "8", "--action-limit", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 episodes, 5 steps of 1 frames (8, 8, 3)" in printed
+    assert "box actions: 2 within (-1.0, -1.0) and (1.0, 1.0)" in printed
+    assert main([*command, "--frames-per-step", "2"]) == 2
+    assert "was made with" in capsys.readouterr().err
+    assert module.SETTINGS in [path.name for path in (tmp_path / "s").iterdir()]

@@ -1,0 +1,156 @@
+"""Tables of actions: what is read, what they are taken for, and how rows become steps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worldmodel.data import ActionSpec
+from worldmodel.training.video_actions import Table, action_spec, read_table, rows_per_step, to_steps
+
+
+def make_table(actions, rewards=None, signals=None):
+    actions = np.asarray(actions)
+    return Table(
+        path=Path("a.npy"),
+        actions=actions,
+        rewards=None if rewards is None else np.array(rewards, float),
+        signals=np.zeros((len(actions), 0)) if signals is None else np.array(signals, float)[:, None],
+    )
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+# Reading
+
+
+def test_a_csv_may_name_its_columns_or_not(tmp_path):
+    bare = read_table(write(tmp_path / "a.csv", "1, 0.5\n2, -3\n\n"), None, ())
+    assert bare.actions.tolist() == [[1, 0.5], [2, -3]] and bare.rewards is None and bare.signals.shape == (2, 0)
+    named = read_table(write(tmp_path / "b.csv", "dx,win,dy,hp\n1,0,2,9\n3,1,4,8\n"), "win", ["hp"])
+    assert named.actions.tolist() == [[1, 2], [3, 4]] and named.actions.dtype == np.int64
+    assert named.rewards.tolist() == [0, 1] and named.signals.tolist() == [[9], [8]]
+
+
+def test_words_are_looked_up_in_the_names(tmp_path):
+    path = write(tmp_path / "a.csv", "act\nleft\nright\nleft\n")
+    assert read_table(path, None, (), ("right", "left")).actions.tolist() == [[1], [0], [1]]
+    with pytest.raises(ValueError, match=r"a\.csv, line 3, 'act': 'right' is no number\. Did you mean 'bright'"):
+        read_table(path, None, (), ("bright", "left"))
+    with pytest.raises(ValueError, match=r"line 2, 'act': 'left' is no number\. Name actions .* --action-names"):
+        read_table(path, None, ())
+
+
+def test_an_npz_holds_actions_and_columns_by_name(tmp_path):
+    np.savez(tmp_path / "a.npz", actions=np.zeros((3, 2)), prize=np.arange(3), hp=np.ones(3), other=np.ones(99))
+    table = read_table(tmp_path / "a.npz", "prize", ["hp"])
+    assert table.rewards.tolist() == [0, 1, 2] and table.signals.tolist() == [[1]] * 3
+    np.savez(tmp_path / "one.npz", np.arange(4))
+    assert read_table(tmp_path / "one.npz", None, ()).actions.tolist() == [0, 1, 2, 3]
+    np.savez(tmp_path / "two.npz", a=np.zeros(3), b=np.zeros(3))
+    with pytest.raises(ValueError, match="must hold an array 'actions', it holds a, b"):
+        read_table(tmp_path / "two.npz", None, ())
+    with pytest.raises(ValueError, match=r"'other' must have one number for each of the 3 actions, got \(99,\)"):
+        read_table(tmp_path / "a.npz", None, ["other"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,2\n3\n", r"line 2: 1 cells where 2 are wanted"),
+        ("", "is empty"),
+        ("dx,dy\n", "holds no actions"),
+        ("1,2\n3,x\n", "line 2, 'column 2': 'x' is no number"),
+    ],
+)
+def test_a_damaged_csv_is_told_by_its_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_table(write(tmp_path / "a.csv", text), None, ())
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"ending \.csv, \.npy, \.npz"):
+        read_table(write(tmp_path / "a.txt", "1"), None, ())
+    with pytest.raises(FileNotFoundError, match=r"b\.csv is missing"):
+        read_table(tmp_path / "b.csv", None, ())
+
+
+# What they are
+
+
+def test_one_column_of_whole_numbers_is_discrete_and_all_else_numbers():
+    assert action_spec([make_table([0, 2, 1])], "auto", [2]) == ActionSpec(kind="discrete", n=3)
+    assert action_spec([make_table([[0], [1]])], "auto", [2], names=["a", "b", "c"]).n == 3
+    assert action_spec([make_table([0, -1])], "auto", [1]).kind == "box"
+    assert action_spec([make_table([0, 1])], "box", [1]).kind == "box"
+    with pytest.raises(ValueError, match="action 2 has no name: 2 are named"):
+        action_spec([make_table([0, 2])], "auto", [1], names=["a", "b"])
+    with pytest.raises(ValueError, match="discrete actions are one column of whole numbers"):
+        action_spec([make_table([0.5, 1.0])], "discrete", [1])
+
+
+def test_bounds_hold_all_actions_and_zero():
+    spec = action_spec([make_table([[0.5, 0.0], [1.0, 0.0]]), make_table([[0.25, 0.0], [2.0, -0.0]])], "auto", [2, 2])
+    assert spec.low == (0, 0) * 2 and spec.high == (2, 1) * 2
+    spec = action_spec([make_table([[0.5, -3.0]])], "auto", [1], names=["x", "y"], limit=[1, 4])
+    assert (spec.low, spec.high, spec.names) == ((-1, -4), (1, 4), ("x", "y"))
+    spec = action_spec([make_table([[0.5, -3.0]])], "auto", [2], names=["x", "y"])
+    assert spec.n == 4 and spec.names == ("x_0", "y_0", "x_1", "y_1") and spec.low == (0, -3, 0, -3)
+
+
+@pytest.mark.parametrize(
+    ("tables", "per_step", "changes", "message"),
+    [
+        ([[[0.5]], [[0.5, 1.0]]], [1, 1], {}, r"of one width, got \[1, 2\] columns"),
+        ([[[0.5]], [[0.5]]], [1, 2], {}, "some files of actions have a row for each frame, others for each step"),
+        ([[[0.5, 1.0]]], [1], {"names": ["x"]}, "one for each of the 2 columns"),
+        ([[[0.5, 1.0]]], [1], {"limit": [1, 2, 3]}, r"one for each of the 2 columns; got \[1, 2, 3\]"),
+        ([[0, 1]], [1], {"limit": [1]}, "--action-limit is for actions that are numbers"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tables, per_step, changes, message):
+    with pytest.raises(ValueError, match=message):
+        action_spec([make_table(actions) for actions in tables], "auto", per_step, **changes)
+
+
+# Steps
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(9, 2), (8, 2), (4, 1), (5, 1)])
+def test_a_table_has_a_row_for_each_frame_or_for_each_step(rows, wanted):
+    assert rows_per_step(make_table(np.zeros(rows)), num_frames=9, frames_per_step=2) == wanted
+    with pytest.raises(ValueError, match=r"has 6 actions, its video 9 frames: wanted are 9 or 8 .* or 4 or 5"):
+        rows_per_step(make_table(np.zeros(6)), num_frames=9, frames_per_step=2)
+
+
+def test_numbers_of_a_step_stand_side_by_side_and_rewards_add_up():
+    table = make_table([[1.0], [2.0], [3.0], [4.0]], rewards=[1, 2, 4, 100], signals=[5, 6, 7, 8])
+    spec = action_spec([table], "box", [2])
+    steps = to_steps(table, spec, num_frames=4, frames_per_step=2)
+    assert steps.actions.tolist() == [[1, 2], [3, 0]] and steps.actions.dtype == np.float32
+    assert steps.rewards.tolist() == [3, 4]
+    assert steps.signals[:, 0].tolist() == [5, 7, 8]
+
+
+def test_a_table_of_steps_is_taken_as_it_is():
+    table = make_table([3, 1, 2], rewards=[1, 2, 4], signals=[5, 6, 7])
+    steps = to_steps(table, action_spec([table], "auto", [1]), num_frames=9, frames_per_step=4)
+    assert steps.actions.tolist() == [3, 1] and steps.rewards.tolist() == [1, 2]
+    assert steps.signals[:, 0].tolist() == [5, 6, 7]
+
+
+def test_a_discrete_action_is_held_for_its_step():
+    spec = ActionSpec(kind="discrete", n=3)
+    assert to_steps(make_table([1, 1, 2, 2, 0]), spec, 5, 2).actions.tolist() == [1, 2]
+    assert to_steps(make_table([1, 1, 2]), spec, 4, 2).actions.tolist() == [1, 2]
+    with pytest.raises(ValueError, match=r"from 2 to 0 at row 3 .*hold each for 2 frames, or give --frames-per-step 1"):
+        to_steps(make_table([1, 1, 2, 0, 0]), spec, 5, 2)
+
+
+def test_signals_need_a_row_for_the_last_frame():
+    table = make_table([0, 0, 0, 0], signals=[1, 2, 3, 4])
+    with pytest.raises(ValueError, match="has 4 rows; with signals it needs 5"):
+        to_steps(table, ActionSpec(kind="discrete", n=1), num_frames=5, frames_per_step=2)

@@ -1,0 +1,112 @@
+"""Commands that bring play from elsewhere into a store, and back; see making_commands.py."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+Function = Callable[..., Any]
+
+
+def run_import_bair(
+    path: tyro.conf.Positional[Path],
+    out: Path,
+    camera: Literal["aux1", "main", "both"] = "aux1",
+    limit: int | None = None,
+    frames_per_step: int = 2,
+    action_limit: tuple[float, float, float, float] = (0.5, 0.5, 4.0, 4.0),
+    skip_bad: bool = False,
+    download: bool = False,
+) -> None:
+    """Turn the BAIR robot pushing archive into a store; goes on where an earlier import stopped.
+
+    Args:
+        path: the folder into which the archive was unpacked.
+        out: folder of the store.
+        camera: whose pictures; both: two episodes of each trajectory.
+        limit: so many training trajectories at most; those of the test are always all read.
+        action_limit: bounds of a frame's action, below and above 0. What lies outside is an error, never clipped.
+        skip_bad: leave out records that cannot be read, and list them.
+        download: fetch the archive (30 GiB, CC BY 4.0) into PATH first, if it is not there; see docs/bair.md.
+    """
+    from worldmodel.training.fetch_bair import fetch_bair
+    from worldmodel.training.import_bair import import_bair
+
+    if download:
+        fetch_bair(path)
+    import_bair(
+        path,
+        out,
+        camera=camera,
+        limit=limit,
+        frames_per_step=frames_per_step,
+        action_limit=action_limit,
+        skip_bad=skip_bad,
+    )
+
+
+def run_import_video(
+    videos: tyro.conf.Positional[tuple[Path, ...]],
+    actions: tuple[Path, ...],
+    out: Path,
+    frames_per_step: int = 2,
+    action_kind: Literal["auto", "discrete", "box"] = "auto",
+    action_names: tuple[str, ...] = (),
+    action_limit: tuple[float, ...] = (),
+    reward: str | None = None,
+    signals: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] = 3,
+    ends: Literal["stopped", "truncated", "terminated"] = "stopped",
+    name: str = "Video",
+) -> None:
+    """Turn your own videos and their actions into a store: one video, one episode. Goes on after a stop.
+
+    Args:
+        videos: files (mp4, gif, npy, npz), folders of pictures, or folders of these.
+        actions: a file (npy, npz, csv) for each video in the same order, or one folder with files of the same names.
+        out: folder of the store.
+        frames_per_step: frames that make a step.
+        action_kind: auto: discrete if each is one whole number, else box (numbers).
+        action_names: of discrete actions, or of the numbers.
+        action_limit: bounds of the numbers, below and above 0; without it, what the files hold.
+        reward: column or array with the rewards.
+        signals: columns or arrays with further numbers that the model shall predict.
+        size: height and width to shrink to.
+        channels: 1 for gray.
+        ends: what the end of a video means.
+        name: of the game.
+    """
+    from worldmodel.training.import_video import import_video
+
+    import_video(
+        videos,
+        actions,
+        out,
+        frames_per_step=frames_per_step,
+        action_kind=action_kind,
+        action_names=action_names,
+        action_limit=action_limit,
+        reward=reward,
+        signals=signals,
+        size=size,
+        channels=channels,
+        ends=ends,
+        name=name,
+    )
+
+
+def run_export_bair(store: tyro.conf.Positional[Path], out: Path) -> None:
+    """Write a store of pushing (64 x 64 x 3 frames, actions of 4 numbers a frame) as BAIR's TFRecord files."""
+    from worldmodel.training.export_bair import export_bair
+
+    export_bair(store, out)
+
+
+# Each gives a command's function when it is handed the options that were typed.
+DATA: dict[str, Callable[[Sequence[str]], Function]] = {
+    "import-bair": lambda _: run_import_bair,
+    "import-video": lambda _: run_import_video,
+    "export-bair": lambda _: run_export_bair,
+}

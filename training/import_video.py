@@ -1,0 +1,195 @@
+"""The user's own videos with their actions into a store: one video, one episode.
+
+Letters: V frames of a video, H W C pixels, F frames per step.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data import Episode, EpisodeStorage, StoreInfo
+from worldmodel.data.steps import frames_to_steps
+from worldmodel.envs.resize import area_resize
+from worldmodel.progress import progress
+from worldmodel.training.given import ARRAYS, PICTURES, VIDEOS, natural_order, read_images
+from worldmodel.training.made_with import open_made_with
+from worldmodel.training.video_actions import TABLES, Table, action_spec, read_table, rows_per_step, to_steps
+
+SETTINGS = "import_video.json"
+_FILES = (*VIDEOS, *ARRAYS)
+
+
+def import_video(
+    videos: Sequence[str | Path],
+    actions: Sequence[str | Path],
+    out: str | Path,
+    *,
+    frames_per_step: int = 2,
+    action_kind: Literal["auto", "discrete", "box"] = "auto",
+    action_names: Sequence[str] = (),
+    action_limit: Sequence[float] = (),
+    reward: str | None = None,
+    signals: Sequence[str] = (),
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    ends: Literal["stopped", "truncated", "terminated"] = "stopped",
+    name: str = "Video",
+) -> EpisodeStorage:
+    """Make a store of videos and their actions by the time rule; print and return it. Run it again to go on.
+
+    Args:
+        videos: files .mp4, .gif, .npy or .npz (of one array (V, H, W, C) uint8), folders of pictures (numbers in their
+            names count by size), or folders of these.
+        actions: a file .npy, .npz or .csv for each video in the same order, or one folder with files of the same names.
+        out: folder of the store; new, or left by an earlier import of the same files with the same settings.
+        frames_per_step: F, frames that make a step.
+        action_kind: see `action_spec`, also for `action_names` and `action_limit`.
+        reward: column (.csv) or array (.npz) with the rewards.
+        signals: columns or arrays with numbers to be predicted, such as a score.
+        size: height and width to shrink to; None: as the videos are.
+        channels: 3, or 1 for gray.
+        ends: what the end of a video means: the recording stopped, a time limit, or the end of the game.
+        name: of the game; models and stores of one game go together.
+
+    Raises:
+        FileNotFoundError, ValueError: names the file, and what was wanted of it.
+    """
+    if frames_per_step < 1 or channels not in (1, 3) or ends not in ("stopped", "truncated", "terminated"):
+        raise ValueError(
+            "frames_per_step must be at least 1, channels 1 or 3, ends 'stopped', 'truncated' or 'terminated'; got "
+            f"{frames_per_step}, {channels}, {ends!r}"
+        )
+    sources = _find_videos([Path(video) for video in videos])
+    tables = [
+        read_table(path, reward, signals, action_names)
+        for path in _find_tables(sources, [Path(path) for path in actions])
+    ]
+
+    def describe() -> StoreInfo:
+        per_step, shape = [], (0, 0, 0)
+        for source, table in zip(sources, tables, strict=True):
+            frames = _read(source, channels, size)
+            per_step.append(rows_per_step(table, len(frames), frames_per_step))
+            shape = shape if any(shape) else frames.shape[1:]
+            if frames.shape[1:] != shape:
+                raise ValueError(
+                    f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
+                    "--size"
+                )
+        return StoreInfo(
+            env_id=name,
+            frames_per_step=frames_per_step,
+            height=shape[0],
+            width=shape[1],
+            channels=shape[2],
+            action=action_spec(tables, action_kind, per_step, action_names, action_limit),
+            signal_names=tuple(signals),
+            reward="native" if reward else "none",
+        )
+
+    settings: dict[str, Any] = {
+        "videos": [str(source) for source in sources],
+        "actions": [str(table.path) for table in tables],
+        "frames_per_step": frames_per_step,
+        "action_kind": action_kind,
+        "action_names": list(action_names),
+        "action_limit": list(action_limit),
+        "reward": reward,
+        "signals": list(signals),
+        "size": None if size is None else list(size),
+        "channels": channels,
+        "ends": ends,
+        "name": name,
+    }
+    with (
+        open_made_with(Path(out), SETTINGS, settings, describe) as store,
+        progress(len(sources), "video", "import", initial=len(store)) as bar,
+    ):
+        for source, table in list(zip(sources, tables, strict=True))[len(store) :]:
+            store.append(_episode(_read(source, channels, size), table, store.info, ends))
+            bar.update()
+    spec = store.info.action
+    print(f"{len(store)} episodes, {store.num_steps} steps of {frames_per_step} frames {store.info.frame_shape[1:]}")
+    print(f"{spec.kind} actions: {spec.n}" + (f" within {spec.low} and {spec.high}" if spec.kind == "box" else ""))
+    return store
+
+
+def _episode(frames: NDArray[np.uint8], table: Table, info: StoreInfo, ends: str) -> Episode:
+    steps = to_steps(table, info.action, len(frames), info.frames_per_step)
+    try:
+        return Episode(
+            frames=frames_to_steps(frames, info.frames_per_step),
+            actions=steps.actions,
+            rewards=steps.rewards,
+            terminated=ends == "terminated",
+            truncated=ends == "truncated",
+            signals=steps.signals,
+        )
+    except ValueError as error:
+        raise ValueError(f"{table.path}: {error}") from error
+
+
+def _read(source: Path, channels: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """(V, H, W, C) uint8 with V at least 2."""
+    try:
+        frames = read_images(source, channels, size=size)
+        if frames.ndim == 3 and channels == 1:
+            frames = frames[..., None]
+        if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[-1] != channels or len(frames) < 2:
+            raise ValueError(f"wanted at least 2 frames (V, H, W, {channels}) uint8, got {frames.shape} {frames.dtype}")
+        if size is not None and frames.shape[1:3] != tuple(size):
+            frames = area_resize(frames, *size)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return frames
+
+
+def _find_videos(given: Sequence[Path]) -> list[Path]:
+    """The videos that are meant: folders of videos are replaced by what is in them."""
+    found: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: give a video, a folder of pictures, or a folder of these")
+        if not path.is_dir() or _has_pictures(path):
+            found.append(path)
+            continue
+        inside = sorted(
+            (p for p in path.iterdir() if p.suffix.lower() in _FILES or (p.is_dir() and _has_pictures(p))),
+            key=natural_order,
+        )
+        if not inside:
+            raise ValueError(f"{path} holds no videos ({', '.join(_FILES)}) and no pictures ({', '.join(PICTURES)})")
+        found += inside
+    if not found:
+        raise ValueError("at least one video is wanted")
+    return found
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in PICTURES for path in folder.iterdir())
+
+
+def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:
+    if len(given) == 1 and given[0].is_dir():
+        found = []
+        for video in videos:
+            stem = video.name if video.is_dir() else video.stem
+            fitting = [
+                path for ending in TABLES if (path := given[0] / f"{stem}{ending}") not in videos and path.exists()
+            ]
+            if len(fitting) != 1:
+                names = ", ".join(path.name for path in fitting) or "none"
+                raise ValueError(
+                    f"{video} needs one file {stem} with the ending {', '.join(TABLES)} in {given[0]}; there is {names}"
+                )
+            found += fitting
+        return found
+    if len(given) != len(videos):
+        raise ValueError(
+            f"{len(videos)} videos need as many files of actions, got {len(given)}; or give one folder with files of "
+            "the videos' names"
+        )
+    return list(given)

@@ -1,0 +1,36 @@
+"""The files of episodes that are not yet packed: each holds one episode, or a block of them with consecutive ids."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from worldmodel.data.episode import StoreInfo
+from worldmodel.data.layout import Entry, scan
+
+PATTERN = "episode_*.hdf5"
+_NAME = re.compile(r"episode_(\d{6,})(?:_to_(\d{6,}))?\.hdf5")
+
+
+def pending_name(first_id: int, count: int = 1) -> str:
+    """The file of `count` episodes from `first_id` on."""
+    return (
+        f"episode_{first_id:06d}.hdf5" if count == 1 else f"episode_{first_id:06d}_to_{first_id + count - 1:06d}.hdf5"
+    )
+
+
+def ids_of(path: Path) -> range:
+    """The ids that a file is named after; ValueError if its name is none of ours."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise ValueError(f"{path} is no name of a file of episodes, such as {pending_name(7)}. Move it elsewhere.")
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
+def scan_pending(path: Path, info: StoreInfo) -> list[Entry]:
+    """The episodes of a file; ValueError if they are not those that it is named after."""
+    entries, wanted = scan(path, info), ids_of(path)
+    if [entry.id for entry in entries] != list(wanted):
+        what = "the one episode it is" if len(wanted) == 1 else "the episodes it is"
+        raise ValueError(f"{path} must hold {what} named after, got ids {[e.id for e in entries]}. Delete it.")
+    return entries

@@ -1,0 +1,35 @@
+"""The time rule for recordings with an action for each frame: F frames a step, and the actions that led to them.
+
+Letters: V frames of a recording, F frames per step, N steps, H W C pixels, A numbers per frame.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def num_steps(num_frames: int, frames_per_step: int) -> int:
+    """N: the first frame is the reset's, the others make steps; the last step may lack some."""
+    return -(-(num_frames - 1) // frames_per_step)
+
+
+def frames_to_steps(frames: NDArray[np.uint8], frames_per_step: int) -> NDArray[np.uint8]:
+    """(V, H, W, C) -> (N + 1, F, H, W, C): the first frame F times, then F a step. What is missing repeats the last."""
+    steps = num_steps(len(frames), frames_per_step)
+    # Which frame is shown where, as places in the recording.
+    shown = np.minimum(np.arange(1, 1 + steps * frames_per_step), len(frames) - 1)
+    return frames[np.concatenate((np.zeros(frames_per_step, int), shown))].reshape(
+        steps + 1, frames_per_step, *frames.shape[1:]
+    )
+
+
+def numbers_to_steps(numbers: NDArray[np.float32], frames_per_step: int) -> NDArray[np.float32]:
+    """(V - 1, A), what led to each frame but the first, -> (N, F * A) side by side; what is missing is zero."""
+    steps = num_steps(len(numbers) + 1, frames_per_step)
+    missing = steps * frames_per_step - len(numbers)
+    return np.pad(numbers, ((0, missing), (0, 0))).reshape(steps, -1)
+
+
+def state_frames(num_frames: int, frames_per_step: int) -> NDArray[np.int64]:
+    """(N + 1,) the frame that shows the state before each step, and after the last."""
+    steps = num_steps(num_frames, frames_per_step)
+    return np.minimum(np.arange(steps + 1) * frames_per_step, num_frames - 1)
