@@ -14,6 +14,7 @@ from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
+from worldmodel.agents.networks import image_layers
 from worldmodel.layers.precision import autocast
 
 
@@ -74,20 +75,7 @@ class PixelPPOModule(_ActorCritic):
 
     def build_encoder(self, shape: tuple[int, ...], features: int) -> nn.Module:
         height, width, depth = shape
-        if height % 16 or width % 16:
-            raise ValueError(f"frames must have sides divisible by 16, got {height} x {width}")
-        channels = self.model_config["channels"]
-        return nn.Sequential(
-            nn.Conv2d(depth, channels, 4, stride=4),
-            nn.ReLU(),
-            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2 * channels, 2 * channels, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2 * channels * (height // 16) * (width // 16), features),
-            nn.ReLU(),
-        )
+        return image_layers(height, width, depth, self.model_config["channels"], features)
 
     def encode(self, observations: Tensor) -> Tensor:
         if observations.dtype != torch.uint8:

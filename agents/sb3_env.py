@@ -102,7 +102,7 @@ class SB3VecEnv(VecEnv):
 
     def _check_all_rows(self, indices: Any) -> None:
         if len(set(self._get_indices(indices))) < self.num_envs:
-            raise NotImplementedError(
+            raise ValueError(
                 f"the {self.num_envs} rows of a batched env share attributes and methods, got indices={indices}; "
                 "leave indices out"
             )

@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from worldmodel.agents.networks import image_layers
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.layers.precision import autocast, fast_dtype
 
@@ -28,17 +29,7 @@ class ImageFeatures(BaseFeaturesExtractor):
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int, channels: int) -> None:
         super().__init__(observation_space, features_dim)
         depth, height, width = observation_space.shape
-        self.convs = nn.Sequential(
-            nn.Conv2d(depth, channels, 4, stride=4),
-            nn.ReLU(),
-            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2 * channels, 2 * channels, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2 * channels * (height // 16) * (width // 16), features_dim),
-            nn.ReLU(),
-        )
+        self.convs = image_layers(height, width, depth, channels, features_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, C, H, W) in [0, 255] -> (n, features_dim) float32."""
