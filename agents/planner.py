@@ -63,7 +63,7 @@ class Planner:
         self.world = world
         self.config = config
         self.reward_fn = reward_fn
-        self._proposals = make_proposals(world.config.action, config.horizon)
+        self._proposals = make_proposals(self.action_spec, config.horizon)
         self._first_signals = _first_signals(world, signals or {})
         self._seed = seed
         self._seeds = np.zeros(0, np.int64)  # of the rows; there may be more than are playing
@@ -78,7 +78,7 @@ class Planner:
 
     @property
     def action_spec(self) -> ActionSpec:
-        return self.world.config.action
+        return self.world.config.action.held
 
     # --- the policy ----------------------------------------------------------------------------------------------
 
@@ -146,6 +146,10 @@ class Planner:
         self._seeds = np.append(self._seeds, np.array(seeds, np.int64))
         self._drawn = np.append(self._drawn, np.zeros(len(missing), np.int64))
 
+    def _whole(self, actions: Tensor) -> Tensor:
+        """Actions as the model reads them."""
+        return self.world.config.action.hold(actions)
+
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.world.device)
 
@@ -165,12 +169,12 @@ class Planner:
             plan = np.zeros((count, self.config.horizon, *self.action_spec.shape), self.action_spec.dtype)
             self._plans = self._on_device(plan)
         else:  # rows of new episodes move too, to no end: all rows share a clock
-            state, _ = self.world.observe(state, self._last, codes)
+            state, _ = self.world.observe(state, self._whole(self._last), codes)
         fresh = self._on_device(np.flatnonzero(self._fresh))
         if len(fresh):
             clock = None if state is None else state.clock
             first = self._first_signals.expand(len(fresh), -1)
-            begun = self.world.start_codes(codes[fresh, None], self._plans[fresh, :0], first, clock=clock)
+            begun = self.world.start_codes(codes[fresh, None], self._whole(self._plans[fresh, :0]), first, clock=clock)
             state = begun if state is None else state.put(fresh, begun)
             self._parameters[fresh] = self._proposals.start(len(fresh), codes.device)
             self._done[self._fresh] = self.config.replan_every
@@ -223,7 +227,9 @@ class Planner:
         returns = []
         for part in plans.split(max(1, self.config.batch // (len(plans) * futures)), dim=1):
             actions = part.repeat_interleave(futures, dim=1)
-            branches = self.world.branch(state, actions, self.config.temperature, seeds.repeat(1, part.shape[1]))
+            branches = self.world.branch(
+                state, self._whole(actions), self.config.temperature, seeds.repeat(1, part.shape[1])
+            )
             rewards = self._rewards(state, actions, branches)
             totals = plan_returns(rewards, branches.terminated, branches.termination_probability, self.config)
             returns.append(totals.unflatten(1, (-1, futures)).mean(-1))

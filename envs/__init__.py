@@ -15,16 +15,29 @@ if __name__ == "envs":
 if TYPE_CHECKING:
     from worldmodel.envs.dream_env import DreamEnv
     from worldmodel.envs.dream_vector_env import DreamVectorEnv
+    from worldmodel.envs.goals import GoalLatents, GoalObject, GoalPixels
     from worldmodel.envs.push_env import PushEnv
     from worldmodel.envs.vizdoom_env import VizdoomEnv
     from worldmodel.envs.wrappers import DreamView
 
-__all__ = ["DreamEnv", "DreamVectorEnv", "DreamView", "PushEnv", "VizdoomEnv"]
+__all__ = [
+    "DreamEnv",
+    "DreamVectorEnv",
+    "DreamView",
+    "GoalLatents",
+    "GoalObject",
+    "GoalPixels",
+    "PushEnv",
+    "VizdoomEnv",
+]
 
 _MODULES = {
     "DreamEnv": "worldmodel.envs.dream_env",
     "DreamVectorEnv": "worldmodel.envs.dream_vector_env",
     "DreamView": "worldmodel.envs.wrappers",
+    "GoalLatents": "worldmodel.envs.goals",
+    "GoalObject": "worldmodel.envs.goals",
+    "GoalPixels": "worldmodel.envs.goals",
     "PushEnv": "worldmodel.envs.push_env",
     "VizdoomEnv": "worldmodel.envs.vizdoom_env",
 }

@@ -108,7 +108,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode
         self.single_observation_space = observation_space(self.model, obs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.single_action_space = self.model.config.action.to_gym()
+        self.single_action_space = self.model.config.action.held.to_gym()
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._dreams = Dreams(self.model, obs, rules)
         self._split, self._source = split, make_source(self.model, seed_from, split)
@@ -129,7 +129,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             seed: s gives row i the seed s + i; a list gives each row its own (None: goes on drawing as before).
             options: any of "reset_mask" (B,) bool: only these rows begin anew; "from": a source as in `seed_from`, for
                 this reset alone; or in its place "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8 of the user's
-                own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them.
+                own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them. One picture,
+                (H, W, C) or (B, H, W, C), does too.
 
         Returns: observations of all rows, and infos of those that were reset.
         """
@@ -264,7 +265,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Returns: what the model says; the env's reward function and rules are not applied.
         """
         self._check_begun("imagine()")
-        return self.model.branch(self._dreams.running, actions, self.rules.temperature, seeds)
+        whole = self.model.config.action.hold(torch.as_tensor(actions))
+        return self.model.branch(self._dreams.running, whole, self.rules.temperature, seeds)
 
     # --- inside --------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,8 @@ class Dreams:
         """Dream one step in every row."""
         before, rules = self.running, self.rules
         signals_before = self._by_name(before.signals)
-        state, out = self.model.step(before, actions, rules.temperature)
+        whole = self.model.config.action.hold(actions)
+        state, out = self.model.step(before, whole, rules.temperature)
         rows, signals = len(actions), self._by_name(state.signals)
         transition = Transition(
             actions=actions,

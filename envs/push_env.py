@@ -18,7 +18,7 @@ from worldmodel.names import did_you_mean, refuse_unknown
 FRAMES_PER_SECOND = 10
 SIZE = 64  # height and width of a stored frame
 AT_TARGET = 0.04  # metres: the object counts as at its target
-_REWARDS = ("none", "dense", "sparse")
+_REWARDS = ("none", "motion", "dense", "sparse")
 _METRES_PER_REWARD = 0.1
 _PUSH = (0.10, 0.20)  # metres from an object to its target
 _BEHIND = 0.08  # metres from an object to where the hand begins to push it
@@ -43,7 +43,7 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
     - ``frames``: (F, 64, 64, 3) uint8, the frames of the step; at reset the first frame F times;
     - ``signals``: (G,) float32 in the order of `signal_names`, metres from the bin's centre and over its floor; all 0
       for slots without an object (an object's Z is above 0). Each signal stands once more under its own name;
-    - ``native_reward``: the dense reward of the step, 0.0 at reset and without a goal;
+    - ``native_reward``: the "dense" reward of the step with a goal, else the "motion" one; 0.0 at reset;
     - with a goal also ``goal_image``: (64, 64, 3) uint8, the first scene with object 0 at its target; ``target``: (2,)
       float32, its x and y; ``distance``: metres from object 0 to it; ``is_success``: whether that is below 4 cm.
 
@@ -51,8 +51,9 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
 
     Args:
         goal: object 0 is to be pushed to a target, 10 to 20 cm away; nearer where the others leave no room.
-        reward: "none" is always 0; "dense" is 1 for every 10 cm that object 0 came nearer to its target in this step;
-            "sparse" is 1 in each step that ends with it there, else 0. None: "dense" with a goal, "none" without.
+        reward: "none" is always 0; "motion" is 1 for every 10 cm that objects were pushed along the floor in this step,
+            all of them together; "dense" is 1 for every 10 cm that object 0 came nearer to its target in it; "sparse"
+            is 1 in each step that ends with it there, else 0. None: "dense" with a goal, "motion" without.
         frames_per_step: F.
         episode_frames: frames after the first one; a multiple of F. BAIR's recordings have 29.
         num_objects: 1 to 6; None: 3 to 6, drawn anew for every episode.
@@ -70,7 +71,7 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
         self,
         *,
         goal: bool = False,
-        reward: Literal["none", "dense", "sparse"] | None = None,
+        reward: Literal["none", "motion", "dense", "sparse"] | None = None,
         frames_per_step: int = 2,
         episode_frames: int = 30,
         num_objects: int | None = None,
@@ -79,10 +80,10 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
     ) -> None:
         refuse_unknown(unknown, PushEnv)
         if reward is None:
-            reward = "dense" if goal else "none"
+            reward = "dense" if goal else "motion"
         if reward not in _REWARDS:
             raise ValueError(f"unknown reward {reward!r}.{did_you_mean(str(reward), _REWARDS)}")
-        if reward != "none" and not goal:
+        if reward in ("dense", "sparse") and not goal:
             raise ValueError(
                 f"reward={reward!r} needs a target to push to; set goal=True, or make VideoGenReal-PushGoal"
             )
@@ -143,7 +144,7 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
             names = ", ".join(self.action_spec.names)
             raise InvalidAction(f"action must be 4 numbers ({names}), shape (4,), in [-1, 1]; got {action!r}")
 
-        before = self._distance()
+        before, places = self._distance(), self._scene.objects[:, :2]
         pictures = []
         for _ in range(self.frames_per_step):
             self._scene.move(*given.tolist())
@@ -153,9 +154,17 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
         frames = _shrink(pictures)
 
         dense = (before - self._distance()) / _METRES_PER_REWARD
-        rewards = {"none": 0.0, "dense": dense, "sparse": float(self.goal and self._distance() < AT_TARGET)}
+        motion = float(np.linalg.norm(self._scene.objects[:, :2] - places, axis=1).sum()) / _METRES_PER_REWARD
+        sparse = float(self.goal and self._distance() < AT_TARGET)
+        rewards = {"none": 0.0, "motion": motion, "dense": dense, "sparse": sparse}
         truncated = self._frames_left == 0
-        return frames[-1].copy(), rewards[self.reward_kind], False, truncated, self._info(frames, native_reward=dense)
+        return (
+            frames[-1].copy(),
+            rewards[self.reward_kind],
+            False,
+            truncated,
+            self._info(frames, native_reward=dense if self.goal else motion),
+        )
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The last picture as the camera took it, (96, 96, 3) uint8, or None without a render mode."""

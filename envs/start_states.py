@@ -117,12 +117,12 @@ class PriorStarts:
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
         spec = self._model.config.action
-        space = spec.to_gym()
+        space = spec.held.to_gym()
         actions = []
         for key, number in zip(keys.tolist(), numbers.tolist(), strict=True):
             space.seed(int(np.random.default_rng((key, number)).integers(2**31)))
             actions.append([space.sample() for _ in range(self._steps - 1)])
-        given = torch.from_numpy(np.asarray(actions, dtype=spec.dtype)).to(keys.device)
+        given = spec.hold(torch.from_numpy(np.asarray(actions, dtype=spec.dtype)).to(keys.device))
         reads = self._model.config.dynamics.action_condition != "none"
         _, seeds = _pick_and_seed(keys, numbers, 1)
         video = self._model.sample(len(keys), self._steps, actions=given if reads else None, seeds=seeds)
@@ -138,25 +138,32 @@ class GivenStarts:
 
     Args:
         rows: of the env.
-        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8; "actions" (T-1, …) or (B, T-1, …) between them, if
-            T is above 1; "signals", by name or (G,) or (B, G), at the last of them: zeros where they are not given.
+        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8, or one picture, (H, W, C) or (B, H, W, C), which is
+            shown F times as at a reset; "actions" (T-1, …) or (B, T-1, …) between them, if
+            T is above 1, as an agent gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the
+            last of them: zeros where they are not given.
     """
 
     def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:
         config, device = model.config, model.device
         frames = torch.as_tensor(np.asarray(given["frames"]), device=device)
+        if frames.ndim in (3, 4):
+            frames = frames[..., None, None, :, :, :].repeat_interleave(model.frames_per_step, dim=-4)
         check_frames(frames, model.height, model.width, config.tokenizer.channels, model.frames_per_step)
         each = torch.as_tensor(rows, device=device)
         frames = _for_rows(frames, 5, each, total, "frames")
         steps = frames.shape[1]
         if "actions" not in given and steps > 1:
             raise ValueError(f"{steps} given steps need options['actions'], the {steps - 1} between them")
-        empty = np.zeros((0, *config.action.shape), config.action.dtype)
-        actions = torch.as_tensor(np.asarray(given.get("actions", empty), config.action.dtype), device=device)
-        actions = _for_rows(actions, 1 + len(config.action.shape), each, total, "actions")
+        spec = config.action
+        empty = np.zeros((0, *spec.shape), spec.dtype)
+        actions = torch.as_tensor(np.asarray(given.get("actions", empty), spec.dtype), device=device)
+        if actions.shape[-1:] == spec.held.shape:
+            actions = spec.hold(actions)
+        actions = _for_rows(actions, 1 + len(spec.shape), each, total, "actions")
         if actions.shape[1] != steps - 1:
             raise ValueError(f"{steps} given steps have {steps - 1} actions between them, got {actions.shape[1]}")
-        config.action.check(actions.flatten(0, 1).cpu().numpy())
+        spec.check(actions.flatten(0, 1).cpu().numpy())
         signals = _signals(given.get("signals"), config.signal_names)
         self._signals = _for_rows(torch.as_tensor(signals, device=device), 1, each, total, "signals")
         self._actions = actions

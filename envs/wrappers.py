@@ -53,7 +53,8 @@ class _View:
         assert self._state is not None, "reset comes before step"
         came = self._state.codes.clone()  # rows at rest stay as they are
         came[rows] = codes
-        given = np.asarray(actions, self.model.config.action.dtype)
+        action = self.model.config.action
+        given = action.hold(torch.from_numpy(np.asarray(actions, action.dtype)))
         self._state, _ = self.model.observe(self._state, given, came)
         return _numpy(self.model.features(self._state)[rows])
 

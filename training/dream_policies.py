@@ -86,11 +86,11 @@ def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: 
         obs, sees = ("rgb", "frames") if agent.meta.view == "real" else (agent.meta.view, "dream")
         players.append(Player(str(folder), agent, obs, sees))
         players += [
-            Player(_noisy(str(folder), e), SeededNoise(agent, e, wm.config.action), obs, sees) for e in epsilons
+            Player(_noisy(str(folder), e), SeededNoise(agent, e, wm.config.action.held), obs, sees) for e in epsilons
         ]
     # Blind policies are given codes, which cost the dream nothing.
-    players.append(Player("sticky", _sticky(wm.config.action, 0.0), "codes", "nothing"))
-    players += [Player(_noisy("sticky", e), _sticky(wm.config.action, e), "codes", "nothing") for e in epsilons]
+    players.append(Player("sticky", _sticky(wm.config.action.held, 0.0), "codes", "nothing"))
+    players += [Player(_noisy("sticky", e), _sticky(wm.config.action.held, e), "codes", "nothing") for e in epsilons]
     return [*players, Player("random", RandomPolicy, "codes", "nothing")]
 
 
@@ -111,7 +111,7 @@ def _sticky(action: ActionSpec, epsilon: float) -> PolicyFactory:
 
 def _check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
     """ValueError for an agent that cannot play this dream, before anything is played."""
-    mine, theirs = agent.action_spec, wm.config.action
+    mine, theirs = agent.action_spec, wm.config.action.held
     if (mine.kind, mine.n, mine.low, mine.high) != (theirs.kind, theirs.n, theirs.low, theirs.high):
         raise ValueError(f"the agent {name} acts by {mine}, the dream by {theirs}; give agents of the dream's game")
     obs = "rgb" if agent.meta.view == "real" else agent.meta.view

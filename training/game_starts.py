@@ -24,9 +24,9 @@ def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
     """The real game, after checking that it is the dream's: same actions, same unit of reward."""
     env = gym.make(env_id)
     try:
-        if env.action_space != wm.config.action.to_gym():
+        if env.action_space != wm.config.action.held.to_gym():
             raise ValueError(
-                f"the dream's actions are {wm.config.action.to_gym()}, those of {env_id} are {env.action_space}; "
+                f"the dream's actions are {wm.config.action.held.to_gym()}, those of {env_id} are {env.action_space}; "
                 f"compare it with the game it was learned from{_home(wm)}"
             )
         unit = getattr(env.unwrapped, "reward_kind", wm.config.reward)

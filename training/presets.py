@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from worldmodel import dynamics, tokenizer
+from worldmodel.dynamics import HeadsConfig
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
+
+# What else suits the play that a preset is for. Pushing: episodes of 15 steps; metres and decimetres, not points.
+_SUITED: dict[str, dict[str, Any]] = {
+    "push-small": {"segment": 12, "start_steps": 4, "heads": HeadsConfig(limit=5.0, dropout=0.5)},
+}
 
 
 def asked_preset(options: Sequence[str]) -> str | None:
@@ -26,4 +33,6 @@ def tokenizer_training(preset: str | None = None) -> TokenizerTraining:
 def dynamics_training(preset: str | None = None) -> DynamicsTraining:
     """The usual training of those dynamics."""
     usual = DynamicsTraining()
-    return usual if preset is None else replace(usual, model=dynamics.preset(preset).model)
+    if preset is None:
+        return usual
+    return replace(usual, model=dynamics.preset(preset).model, **_SUITED.get(preset, {}))

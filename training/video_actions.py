@@ -199,6 +199,7 @@ def action_spec(
         names=tuple(f"{name}_{k}" if times > 1 else name for k in range(times) for name in names),
         low=tuple(low.tolist()) * times,
         high=tuple(high.tolist()) * times,
+        frames=times,
     )
 
 

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -50,8 +51,22 @@ def test_every_preset_learns_what_its_codes_look_like():
         assert chosen.model.max_steps >= chosen.latents[0] or not chosen.model.limited, name
 
 
-@pytest.mark.parametrize("name", ["doom-tiny", "doom-small"])
-def test_a_doom_preset_fits_the_tokenizer_of_its_name(name):
+def test_the_papers_robot_prior_is_told_one_step_of_frames_and_all_actions_or_less():
+    chosen = preset("bair-paper")
+    model = chosen.model
+    assert replace(model, action_condition="none", drop_actions=0.0, frame_condition=0, drop_frames=0.0) == (
+        preset("videogen-paper").model
+    )
+    with torch.device("meta"):
+        gpt = chosen.build(ActionSpec(kind="box", n=8, low=(-1.0,) * 8, high=(1.0,) * 8, frames=2))
+    assert gpt.action.linear.in_features == 7 * 8  # the flat vector: four numbers for each frame after the first step
+    assert gpt.blocks[0].forward_part.frame.in_features == 512
+    for frames, actions in itertools.product((False, True), repeat=2):
+        check_request(model, frames, actions, Sampling())
+
+
+@pytest.mark.parametrize("name", ["doom-tiny", "doom-small", "push-small", "bair-paper"])
+def test_a_preset_fits_the_tokenizer_of_its_name(name):
     tokenizer, chosen = tokenizer_preset(name), preset(name)
     assert chosen.latents[1:] == tokenizer.grid and chosen.num_codes == tokenizer.codebook.num_codes
     assert chosen.num_slices == tokenizer.num_slices
@@ -63,8 +78,9 @@ def test_the_tiny_doom_preset_is_the_default():
 
 
 @pytest.mark.parametrize(("frames", "actions"), [(False, False), (True, False), (False, True), (True, True)])
-def test_the_small_doom_preset_makes_video_on_every_path(frames, actions):
-    check_request(preset("doom-small").model, frames, actions, Sampling())
+@pytest.mark.parametrize("name", ["doom-small", "push-small"])
+def test_the_small_presets_make_video_on_every_path(name, frames, actions):
+    check_request(preset(name).model, frames, actions, Sampling())
 
 
 def test_a_wrong_name_is_answered_with_the_right_one():

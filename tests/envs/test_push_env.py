@@ -14,7 +14,7 @@ from gymnasium.error import DependencyNotInstalled, InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from worldmodel.envs import PushEnv
-from worldmodel.envs.push_scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, far_from
+from worldmodel.envs.push_scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, PushScene, far_from
 from worldmodel.envs.resize import area_resize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,6 @@ def test_an_episode_follows_the_time_rule(make):
     assert (told["frames"][1:, 0] != told["frames"][1:, 1]).any(axis=(1, 2, 3)).all()
     assert told["truncated"].tolist() == [False] * 15 + [True]
     assert not told["terminated"].any()
-    assert not told["rewards"].any()
 
 
 def test_a_step_is_its_action_held_for_each_of_its_frames(make):
@@ -230,6 +229,23 @@ def test_a_seed_gives_the_same_frames_in_another_process(make):
     assert (done.stdout.strip(), done.stderr) == (digest, "")
 
 
+def test_a_scene_that_pybullet_spoils_is_built_again(make, monkeypatch):
+    wanted = make().reset(seed=3)[1]
+    env, lost = make(), []
+    put = PushScene._add_object
+
+    def spoil(scene, rng, place):
+        body = put(scene, rng, place)
+        if not lost:
+            lost.append(body)
+            scene._call("resetBasePositionAndOrientation", body, (float("nan"),) * 3, (0.0, 0.0, 0.0, 1.0))
+        return body
+
+    monkeypatch.setattr(PushScene, "_add_object", spoil)
+    came = env.reset(seed=3)[1]
+    assert lost and (came["signals"] == wanted["signals"]).all() and (came["frames"] == wanted["frames"]).all()
+
+
 def test_unseeded_resets_go_on_from_the_seed(make):
     series = [[play(env, [REST], seed) for seed in (11, None, None)] for env in (make(), make())]
     assert all(same(a, b) for a, b in zip(*series, strict=True))
@@ -286,12 +302,23 @@ def test_a_scripted_push_reaches_the_target_and_is_paid_for_it(make):
     assert reached >= 2
 
 
-def test_dense_reward_is_the_default_with_a_goal_and_none_without(make):
+def test_without_a_goal_the_reward_is_how_far_objects_were_pushed(make):
+    env = make()
+    told = play(env, random_actions(20), seed=0)
+    objects = told["signals"].reshape(16, -1, 3)[:, 1:, :2]
+    metres = np.linalg.norm(np.diff(objects, axis=0), axis=-1).sum(-1)
+    assert env.reward_kind == "motion"
+    assert metres.sum() > 0.02
+    assert told["rewards"][0] == 0.0 and told["rewards"][1:] == pytest.approx(metres / 0.1, rel=1e-5, abs=1e-5)
+    assert (told["rewards"] == told["native_rewards"]).all()
+    assert not play(make(reward="none"), random_actions(4), seed=0)["rewards"].any()
+
+
+def test_dense_reward_is_the_default_with_a_goal(make):
     env = make(goal=True, episode_frames=12)
     told = play(env, random_actions(6, seed=2), seed=3)
     assert env.reward_kind == "dense"
     assert (told["rewards"] == told["native_rewards"]).all()
-    assert make().reward_kind == "none"
     unpaid = play(make(goal=True, reward="none", episode_frames=12), random_actions(6, seed=2), seed=3)
     assert not unpaid["rewards"].any()
     assert (unpaid["native_rewards"] == told["native_rewards"]).all()
@@ -368,7 +395,10 @@ def test_an_env_can_be_closed_twice_and_started_again(make):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"goal": True, "reward": "dens"}, "unknown reward 'dens'. Did you mean 'dense'? Valid: dense, none, sparse"),
+        (
+            {"goal": True, "reward": "dens"},
+            "unknown reward 'dens'. Did you mean 'dense'? Valid: dense, motion, none, sparse",
+        ),
         ({"reward": "sparse"}, "reward='sparse' needs a target to push to; set goal=True"),
         ({"episode_frames": 29}, "multiple of frames_per_step, both at least 1, got episode_frames=29"),
         ({"episode_frames": 0}, "got episode_frames=0 and frames_per_step=2"),

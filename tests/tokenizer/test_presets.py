@@ -31,7 +31,7 @@ def test_the_papers_grids():
     assert all(preset(name).clip_steps * preset(name).frames_per_step == 16 for name in PRESETS)
 
 
-@pytest.mark.parametrize("name", ["clip-small", "causal-small", "doom-tiny", "doom-small"])
+@pytest.mark.parametrize("name", ["clip-small", "causal-small", "doom-tiny", "doom-small", "push-small"])
 def test_small_presets_code_frames(name):
     torch.manual_seed(0)
     vqvae = VQVAE(preset(name)).eval()
@@ -40,13 +40,16 @@ def test_small_presets_code_frames(name):
         codes = vqvae.encode(frames)
         assert codes.shape == (1, 8, *vqvae.grid, vqvae.num_slices)
         assert vqvae.decode(codes).shape == frames.shape
-    assert vqvae.config.temporal == {"clip": "clip", "causal": "causal", "doom": "step"}[name.split("-")[0]]
+    assert (
+        vqvae.config.temporal
+        == {"clip": "clip", "causal": "causal", "doom": "step", "push": "step"}[name.split("-")[0]]
+    )
 
 
 def test_the_doom_presets_give_32_and_64_codes_a_step():
     assert preset("doom-tiny") == VQVAEConfig()
     codes = {name: preset(name).grid[0] * preset(name).grid[1] * preset(name).num_slices for name in PRESETS}
-    assert codes["doom-tiny"] == 32 and codes["doom-small"] == 64
+    assert codes["doom-tiny"] == 32 and codes["doom-small"] == codes["push-small"] == 64
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name():

@@ -157,6 +157,7 @@ def store_info(frames_per_step: int = 2, action_limit: tuple[float, ...] = ACTIO
         names=tuple(f"{name}_{k}" for k in range(frames_per_step) for name in _ACTION_NAMES),
         low=tuple(-limit for limit in action_limit) * frames_per_step,
         high=tuple(action_limit) * frames_per_step,
+        frames=frames_per_step,
     )
     return StoreInfo(
         env_id="BAIR",

@@ -29,6 +29,7 @@ class ActionSpec:
     names: tuple[str, ...] = ()  # one per action or number; empty: unnamed
     low: tuple[float, ...] = ()  # box only, one per number
     high: tuple[float, ...] = ()
+    frames: int = 1  # box: the n numbers are the actions of so many single frames side by side, as BAIR records them
 
     def __post_init__(self) -> None:
         if self.kind not in ("discrete", "box"):
@@ -45,6 +46,24 @@ class ActionSpec:
         for low, high in zip(self.low, self.high, strict=True):
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(f"every low must be finite and below its high, got low={self.low} high={self.high}")
+        if self.frames < 1 or self.n % self.frames or (self.frames > 1 and self.kind == "discrete"):
+            raise ValueError(
+                f"frames must be 1, or for a box a divisor of its n numbers, got frames={self.frames} with n={self.n} "
+                f"of a {self.kind} action"
+            )
+
+    @property
+    def held(self) -> ActionSpec:
+        """What an agent chooses: the action of one frame, which is then held for all frames of a step."""
+        if self.frames == 1:
+            return self
+        each = self.n // self.frames
+        names = tuple(name.removesuffix("_0") for name in self.names[:each])
+        return ActionSpec(kind=self.kind, n=each, names=names, low=self.low[:each], high=self.high[:each])
+
+    def hold(self, actions: Tensor) -> Tensor:
+        """What an agent chose, (...) or (..., A / frames), as actions of whole steps: (...) or (..., A)."""
+        return actions if self.frames == 1 else actions.repeat(*[1] * (actions.ndim - 1), self.frames)
 
     @property
     def num_features(self) -> int:

@@ -46,6 +46,13 @@ _PAPER = GPTConfig(
 )
 PRESETS = {
     "videogen-paper": Preset(model=_PAPER, latents=(8, 16, 16), num_codes=2048, code_dim=256),
+    # For BAIR: told the first step's frames and all actions of the clip, or one of the two, or nothing.
+    "bair-paper": Preset(
+        model=replace(_PAPER, action_condition="clip", drop_actions=0.1, frame_condition=1, drop_frames=0.1),
+        latents=(8, 16, 16),
+        num_codes=2048,
+        code_dim=256,
+    ),
     "videogen-2x2x2": Preset(
         model=replace(_PAPER, layers=16, width=576), latents=(8, 32, 32), num_codes=1024, code_dim=256
     ),
@@ -64,6 +71,14 @@ PRESETS = {
             frame_encoder=FrameEncoderConfig(width=16, depths=(1, 1, 1, 1)),
             drop_frames=0.5,
         ),
+        latents=(16, 4, 4),
+        num_codes=1024,
+        num_slices=4,
+        code_dim=128,
+    ),
+    # Robot pushing to dream in, on all four paths too: it sees given steps as codes. That of the shipped "push".
+    "push-small": Preset(
+        model=GPTConfig(learn_start=True, drop_actions=0.1),
         latents=(16, 4, 4),
         num_codes=1024,
         num_slices=4,

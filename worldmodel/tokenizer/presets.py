@@ -25,6 +25,8 @@ PRESETS: dict[str, VQVAEConfig] = {
     "videogen-2x4x4": _paper((240, 240), 2048),
     # 16 M weights, 8 x 32 x 32 codes.
     "videogen-2x2x2": _paper((240,), 1024),
+    # For BAIR's robot pushing: the first of these.
+    "bair-paper": _paper((240, 240), 2048),
     # 21 M weights, 4 x 32 x 32 codes of 16 frames of 128 x 128 pixels.
     "public-4x4x4": _paper(
         (240, 240),
@@ -45,6 +47,10 @@ PRESETS: dict[str, VQVAEConfig] = {
     "doom-tiny": VQVAEConfig(),
     # A finer net: 8 x 8 latents, of which four make a token; 4 x 4 tokens of four slices, 64 codes a step.
     "doom-small": VQVAEConfig(
+        stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
+    ),
+    # The same for robot pushing. That of the shipped "push".
+    "push-small": VQVAEConfig(
         stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
     ),
 }
