@@ -53,6 +53,19 @@ def test_plan_plays_the_real_game_untrained(tmp_path, capsys):
     assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
 
 
+def test_push_planner_compares_three_policies_on_the_same_scenes(tmp_path, capsys):
+    pytest.importorskip("pybullet")
+    config = tiny_config()
+    tokenizer = replace(config.tokenizer, height=64, width=64)
+    action = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
+    WorldModel(replace(config, tokenizer=tokenizer, action=action)).save_pretrained(tmp_path)
+    config = PlannerConfig(horizon=2, candidates=2, iterations=1, elites=1)
+    distances = load_example("push_planner").main(str(tmp_path), config, scenes=2, episode_frames=4)
+    assert list(distances) == ["planner", "random", "rest"]
+    assert all(len(values) == 2 and all(0 < value < 0.5 for value in values) for values in distances.values())
+    assert capsys.readouterr().out.count("cm from the target") == 3
+
+
 @pytest.mark.slow
 @pytest.mark.vizdoom
 @pytest.mark.timeout(1500)

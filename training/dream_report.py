@@ -255,4 +255,5 @@ def _control(wm: WorldModel, store: EpisodeStorage, dreams: Dreams, config: Drea
     }
     scores, _ = control_scores(judge, videos, given)
     reliable = scores["real"] >= scores["blind"] + _TELLS
-    return scores | {"reliable": reliable} | ({} if reliable else {"dream_over_real": None})
+    untold = {} if reliable else dict.fromkeys(("dream_over_real", "error_over_real"))
+    return scores | {"reliable": reliable} | untold

@@ -168,7 +168,7 @@ def _control(
         videos["dream_swapped"] = (dreamt, swapped)
     scores, features = control_scores(judge, videos, given)
     if not reads:
-        scores |= dict.fromkeys(("dream", "dream_swapped", "dream_over_real"))
+        scores |= dict.fromkeys(("dream", "dream_swapped", "dream_over_real", "error_over_real"))
         scores["by_step"].pop("dream")
         scores["absent"] = "the model reads no actions"
     rng = np.random.default_rng(config.seed + 1)
@@ -201,6 +201,8 @@ def control_scores(
     actions = videos["real"][1][:, first:].flatten(0, 1)
     scores["transitions"], scores["blind"] = len(actions), blind_score(action, actions)
     scores["dream_over_real"] = scores["dream"] / scores["real"] if scores["real"] > 0 else None
+    # Of wrong actions, or of squared distances to the right numbers: both are one less the score, up to a factor.
+    scores["error_over_real"] = (1 - scores["dream"]) / (1 - scores["real"]) if scores["real"] < 1 else None
     return scores | {"by_step": curves}, features
 
 

@@ -98,6 +98,7 @@ def control_rows(control: Mapping[str, Any]) -> list[list[str]]:
         for name, what in names.items()
     ]
     rows.append(["", "controllability: dreams / real play", unread or _number(control["dream_over_real"], 3)])
+    rows.append(["", "action error: dreams / real play", unread or _number(control["error_over_real"], 3)])
     rows[0][0] = f"control ({control['transitions']:,} transitions)"
     return rows
 

@@ -11,7 +11,7 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 
 # What else suits the play that a preset is for. Pushing: episodes of 15 steps; metres and decimetres, not points.
 _SUITED: dict[str, dict[str, Any]] = {
-    "push-small": {"segment": 12, "start_steps": 4, "heads": HeadsConfig(limit=5.0, dropout=0.5)},
+    "push-small": {"segment": 12, "start_steps": 4, "heads": HeadsConfig(limit=5.0, bins=41, dropout=0.5)},
 }
 
 

@@ -46,10 +46,10 @@ def test_small_presets_code_frames(name):
     )
 
 
-def test_the_doom_presets_give_32_and_64_codes_a_step():
+def test_the_small_presets_give_32_64_and_192_codes_a_step():
     assert preset("doom-tiny") == VQVAEConfig()
     codes = {name: preset(name).grid[0] * preset(name).grid[1] * preset(name).num_slices for name in PRESETS}
-    assert codes["doom-tiny"] == 32 and codes["doom-small"] == codes["push-small"] == 64
+    assert codes["doom-tiny"] == 32 and codes["doom-small"] == 64 and codes["push-small"] == 192
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name():

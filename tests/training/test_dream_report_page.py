@@ -94,6 +94,7 @@ def make_results(policies=None, settings=None, **changes):
             "blind": 0.4,
             "transitions": 96,
             "dream_over_real": 0.9,
+            "error_over_real": 1.2,
             "reliable": True,
             "by_step": {"real": [0.9] * 4, "dream": [0.81] * 4},
         },
@@ -180,7 +181,7 @@ def test_without_recorded_play_four_sections_are_absent(tmp_path):
 
 def test_a_network_that_has_learned_nothing_says_nothing(tmp_path):
     assert "say nothing" not in page_of(tmp_path)
-    control = make_results()["control"] | {"reliable": False, "dream_over_real": None}
+    control = make_results()["control"] | {"reliable": False, "dream_over_real": None, "error_over_real": None}
     page = page_of(tmp_path, plots=True, control=control)
     assert "these numbers say nothing" in page and "| controllability: dreams / real play | not measured |" in page
     assert not (tmp_path / "control.png").exists()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
 from tests.training.telling_store import telling_store
+from worldmodel.data import ActionSpec
 from worldmodel.training.cli import main
 from worldmodel.training.dreams import open_loop, swapped_actions
 from worldmodel.training.evaluate_model import (
@@ -75,6 +77,19 @@ def test_control_finds_the_actions_of_dreams_that_obey_and_not_of_those_that_are
     by_step = scores["by_step"]["dream"]
     assert len(by_step) == 8 and sum(by_step) / 8 == pytest.approx(scores["dream"])
     assert torch.equal(features["real"], features["dream"]) and features["real"].shape == (24 * 8, 16)
+
+
+def test_the_action_error_of_dreams_is_told_in_that_of_real_play(monkeypatch):
+    actions = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0))
+    off = torch.tensor([0.1, -0.2])
+    told = iter([actions + off, actions + 2 * off])  # as read from real play and from dreams
+    monkeypatch.setattr(
+        "worldmodel.training.evaluate_model.read", lambda *_: (next(told).flatten(0, 1), torch.zeros(12, 2))
+    )
+    judge = SimpleNamespace(action=ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(2.0, 2.0)))
+    frames = torch.zeros(4, 4, 2, 8, 8, 3, dtype=torch.uint8)
+    scores, _ = control_scores(judge, {"real": (frames, actions), "dream": (frames, actions)}, 0)
+    assert scores["error_over_real"] == pytest.approx(4.0, rel=1e-4)
 
 
 def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_file):

@@ -78,11 +78,11 @@ PRESETS = {
     ),
     # Robot pushing to dream in, on all four paths too: it sees given steps as codes. That of the shipped "push".
     "push-small": Preset(
-        model=GPTConfig(learn_start=True, drop_actions=0.1),
+        model=GPTConfig(learn_start=True, drop_actions=0.1, code_head_width=32),
         latents=(16, 4, 4),
-        num_codes=1024,
-        num_slices=4,
-        code_dim=128,
+        num_codes=512,
+        num_slices=12,
+        code_dim=192,
     ),
     "cpu-tiny": Preset(
         model=GPTConfig(
