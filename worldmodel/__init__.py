@@ -39,6 +39,7 @@ _DREAMS = {
     "DoomHealthGathering": "doom-hg",
     "DoomDefendTheCenter": "doom-defend-the-center",
     "DoomTakeCover": "doom-take-cover",
+    "BAIR": "push",
 }
 
 

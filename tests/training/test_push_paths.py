@@ -1,0 +1,65 @@
+"""Robot pushing, simulated and imported from BAIR's records: both presets' models make video on all four paths."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.training.test_export_bair import make_push
+from worldmodel import dynamics, tokenizer
+from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.dynamics import FrameEncoderConfig, HeadsConfig
+from worldmodel.training.cli import main
+from worldmodel.training.export_bair import export_bair
+from worldmodel.training.import_bair import import_bair
+from worldmodel.training.loop import LoopConfig
+from worldmodel.training.presets import dynamics_training, tokenizer_training
+from worldmodel.training.train_dynamics import train_dynamics
+from worldmodel.training.train_tokenizer import train_tokenizer
+
+ONCE = LoopConfig(steps=1, batch_size=2)
+HELD = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """One action held for each step, and the same play with an action for each frame."""
+    folder = tmp_path_factory.mktemp("push")
+    make_push(folder / "simulated", num_episodes=30, action=HELD)
+    export_bair(folder / "simulated", folder / "raw")
+    import_bair(folder / "raw", folder / "imported")
+    assert [EpisodeStorage.open(folder / name).info.action.n for name in ("simulated", "imported")] == [4, 8]
+    return folder
+
+
+def narrow(preset):
+    """The same model with the least of everything that is only size."""
+    coder = tokenizer.preset(preset)
+    book = replace(coder.codebook, num_codes=8, code_dim=4)
+    coder = replace(coder, residual_units=8, residual_layers=1, codebook=book)
+    widths = (12,) * (4 if coder.patch == 1 else 3)  # 4 x 4 tokens a step: drawing them takes the time
+    encoder = FrameEncoderConfig(width=8, depths=(1, 1))
+    gpt = replace(dynamics.preset(preset).model, layers=1, width=24, heads=2, frame_encoder=encoder)
+    return replace(coder, stage_widths=widths), gpt
+
+
+@pytest.mark.parametrize("preset", ["push-small", "bair-paper"])
+@pytest.mark.parametrize("store", ["simulated", "imported"])
+def test_pushing_is_sampled_on_every_path(stores, tmp_path, store, preset):
+    coder, gpt = narrow(preset)
+    data, world = stores / store, tmp_path / "world"
+    train_tokenizer(data, tmp_path / "coder", replace(tokenizer_training(preset), model=coder, loop=ONCE))
+    config = replace(
+        dynamics_training(preset),
+        model=gpt,
+        loop=ONCE,
+        num_starts=4,
+        validation_segments=8,
+        heads=HeadsConfig(token_width=2, width=8, bins=5),
+    )
+    train_dynamics(data, tmp_path / "coder" / "best", world, config)
+    for condition in ("none", "frames", "actions", "both"):
+        given = ["--data", str(data)] if condition != "none" else []
+        out = tmp_path / f"{condition}.gif"
+        options = ["--condition", condition, "--n", "2", "--steps", "8", "--out", str(out)]
+        assert main(["sample", str(world / "best"), *given, *options]) == 0
+        assert out.stat().st_size > 0
