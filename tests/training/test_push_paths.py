@@ -47,7 +47,9 @@ def narrow(preset):
 def test_pushing_is_sampled_on_every_path(stores, tmp_path, store, preset):
     coder, gpt = narrow(preset)
     data, world = stores / store, tmp_path / "world"
-    train_tokenizer(data, tmp_path / "coder", replace(tokenizer_training(preset), model=coder, loop=ONCE))
+    train_tokenizer(
+        data, tmp_path / "coder", replace(tokenizer_training(preset), model=coder, loop=ONCE, validation_steps=8)
+    )
     config = replace(
         dynamics_training(preset),
         model=gpt,
