@@ -33,6 +33,16 @@ def test_norms_are_told_together_what_they_are_told_alone(dtype, gradients):
         assert_told_alike(JoinedNorms(norms).tell(condition), norms, condition)
 
 
+def test_a_norm_without_gradients_is_the_same_and_leaves_its_input():
+    norm, x = make_norms(count=1)[0], torch.randn(2, 5, 3, 8)
+    told, before = norm.tell(torch.randn(2, 5, 4)), x.clone()
+    with torch.no_grad():
+        fast = norm(x, told)
+    assert torch.equal(fast, norm(x, told)) and torch.equal(x, before)
+    plain = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(fast, plain * told.gain + told.bias)
+
+
 @torch.no_grad()
 def test_a_changed_weight_is_told():
     norms, condition = make_norms(), torch.randn(2, 5, 4)

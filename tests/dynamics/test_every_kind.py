@@ -53,6 +53,20 @@ def test_cached_steps_equal_the_uncached_forward(kind):
 
 
 @every_kind
+@torch.inference_mode()
+def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
+    """Of its last layer it computes no more than these."""
+    world = make_world(**kind)
+    gpt, (codes, actions), frames = world.dynamics, make_sequence(), make_frames(B)
+    steps, lead = T - 1, gpt.config.lead
+    known = actions if gpt.config.action_condition == "clip" else actions[:, : steps - 1]
+    condition = gpt.condition(B, steps - 1 + lead, known, gpt.frame_vector(frames, B))
+    _, last = gpt.burn_in(world.tokenizer.code_vectors(codes[:, :steps]), condition)
+    expected = outputs(world, codes, actions, frames)[:, steps - 2 + lead]
+    torch.testing.assert_close(last, expected, atol=1e-4, rtol=1e-4)
+
+
+@every_kind
 def test_no_output_sees_what_it_predicts_or_what_comes_later(kind):
     world = make_world(**kind)
     lead = world.config.dynamics.lead

@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.tiny import tiny_config, tiny_world
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT, GPTConfig
+from worldmodel.dynamics.code_head import CodeHead
+from worldmodel.layers.precision import cast_products
 
 ORDERS = ("block", "raster")
 B, T = 2, 11
@@ -52,6 +55,24 @@ def test_codes_of_a_position_see_earlier_slices_only():
     last_changed = torch.stack((codes[:, 0], other[:, 1]), dim=-1)
     assert torch.equal(head.logits(outputs_BD, codes, 1), head.logits(outputs_BD, last_changed, 1))
     assert not torch.equal(head.logits(outputs_BD, codes, 1), head.logits(outputs_BD, other, 1))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
+def test_what_a_slice_is_told_of_the_earlier_ones_is_the_sum_of_their_entries(dtype, tolerance):
+    torch.manual_seed(0)
+    head, codes, outputs_BSD = (
+        CodeHead(16, 8, num_slices=3, num_codes=5),
+        torch.randint(5, (6, 4, 3)),
+        torch.ones(6, 4, 16),
+    )
+    for weight in head.parameters():
+        torch.nn.init.normal_(weight)
+    cast_products(head, dtype)
+    first, second = head.from_codes[1].weight.split(5)  # tables of the two slices before the last one
+    hidden = head.from_output[2](outputs_BSD) + (first[codes[..., 0]] + second[codes[..., 1]])
+    logits = head.logits(outputs_BSD, codes, 2)
+    torch.testing.assert_close(logits, head.to_logits[2](F.gelu(hidden)), atol=tolerance, rtol=tolerance)
+    assert torch.equal(head.logits(outputs_BSD[:1], codes[:1], 2), logits[:1])  # a row is what it is alone
 
 
 @pytest.mark.parametrize("hidden", [16, 0])

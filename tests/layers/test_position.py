@@ -39,10 +39,11 @@ def test_products_of_rotated_vectors_depend_on_the_time_between_them(products):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 3e-2)])
 def test_turning_by_products_is_turning_number_by_number(times, dtype, tolerance):
     torch.manual_seed(0)
-    x = torch.randn(2, 2 * len(times), 3, 8).to(dtype)  # two tokens of each time
+    x = torch.randn(2, 3, 2 * len(times), 8).to(dtype)  # two tokens of each time
     one, other = rotation(torch.tensor(times), 8), rotation(torch.tensor(times), 8, products=dtype)
     turned = other.turn(x)
+    assert torch.equal(other.turn(x.repeat(1, 2, 1, 1)[:, :3]), turned)  # a part of a larger tensor
     assert turned.dtype == dtype and turned.shape == x.shape
     torch.testing.assert_close(turned.float(), one.turn(x).float(), atol=tolerance, rtol=tolerance)
-    by_hand = rotation(torch.tensor(times[-1:]), 8, products=dtype).turn(x[:, -2:])
-    torch.testing.assert_close(turned[:, -2:].float(), by_hand.float(), atol=tolerance, rtol=tolerance)
+    by_hand = rotation(torch.tensor(times[-1:]), 8, products=dtype).turn(x[..., -2:, :])
+    torch.testing.assert_close(turned[..., -2:, :].float(), by_hand.float(), atol=tolerance, rtol=tolerance)

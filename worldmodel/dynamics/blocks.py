@@ -45,6 +45,10 @@ class Told(NamedTuple):
     forward: Modulation
     frames: Tensor | None  # (B, 1, 1, 4D)
 
+    def of_last(self) -> "Told":
+        """What the last step is told."""
+        return Told(self.attention.of_last(), self.forward.of_last(), self.frames)
+
 
 def attention_parts(config: GPTConfig) -> int:
     """Entries of one block in the cache."""
@@ -68,7 +72,12 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, told: Told, attend: Attend) -> Tensor:
-        """x (B, T, S, D); `attend` runs the attention on (B, T*S, D)."""
+        """x (B, T, S, D) -> the same shape, or the last step alone (B, 1, S, D) if `attend` gives no more.
+
+        `attend` runs the attention on (B, T*S, D).
+        """
         mixed = attend(self.attention, self.norm_attention(x, told.attention).flatten(1, 2))
+        if mixed.shape[1] != x.shape[1] * x.shape[2]:
+            x, told = x[:, -1:], told.of_last()
         x = x + self.dropout(mixed).view_as(x)
         return x + self.dropout(self.forward_part(self.norm_forward(x, told.forward), told.frames))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worldmodel.dynamics.sampling import Draw, Sampling, draw
 from worldmodel.layers.cross_entropy import cross_entropy
-from worldmodel.layers.precision import Embedding, Linear
+from worldmodel.layers.precision import EmbeddingSum, Linear
 
 
 class CodeHead(nn.Module):
@@ -25,7 +25,7 @@ class CodeHead(nn.Module):
         self.linear = not hidden
         self.from_output = nn.ModuleList(Linear(width, hidden) for _ in range(num_slices) if hidden)
         # Slice m > 0 has one table for each slice before it; stored as one, looked up with offsets.
-        self.from_codes = nn.ModuleList(Embedding(m * num_codes, hidden) for m in range(1, num_slices))
+        self.from_codes = nn.ModuleList(EmbeddingSum(m * num_codes, hidden) for m in range(1, num_slices))
         self.to_logits = nn.ModuleList(Linear(hidden or width, num_codes, bias=False) for _ in range(num_slices))
         for table in self.from_codes.parameters():
             nn.init.normal_(table, std=0.02)
@@ -39,7 +39,7 @@ class CodeHead(nn.Module):
         hidden = self.from_output[index](outputs)
         if index:
             offsets = torch.arange(index, device=codes.device) * self.num_codes
-            hidden = hidden + self.from_codes[index - 1](codes[..., :index] + offsets).sum(-2)
+            hidden = hidden + self.from_codes[index - 1](codes[..., :index] + offsets)
         return self.to_logits[index](F.gelu(hidden))
 
     def loss(self, outputs: Tensor, codes: Tensor) -> Tensor:

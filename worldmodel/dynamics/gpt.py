@@ -60,11 +60,15 @@ class GPT(CodeTransformer):
             outputs, pairs = self._run(self._inputs(vectors), condition, first=clock - steps, keep=True)
             last = outputs[:, -1]
         kept = min(steps, config.window)
-        slots = torch.arange(clock - kept, clock, device=vectors.device) % config.window
+        slot = (clock - kept) % config.window
+        ahead = min(kept, config.window - slot)  # steps before the ring comes round
 
         def ring(filled: Tensor) -> Tensor:
-            shape = (*filled.shape[:2], config.window, *filled.shape[3:])
-            return filled.new_zeros(shape).index_copy_(2, slots, filled[:, :, steps - kept :])
+            made = filled.new_zeros(*filled.shape[:2], config.window, *filled.shape[3:])
+            made[:, :, slot : slot + ahead], made[:, :, : kept - ahead] = filled[:, :, steps - kept :].tensor_split(
+                (ahead,), dim=2
+            )
+            return made
 
         lengths = torch.full((rows,), kept, dtype=torch.int64, device=vectors.device)
         return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, clock, kept), last

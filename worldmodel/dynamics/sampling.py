@@ -101,7 +101,7 @@ def draw(
     else:  # what came may be as good as impossible: its likelihood rounds to 0
         total = logits.logsumexp(-1)
         nll = total - chosen
-    return Draw(codes, nll, total - torch.linalg.vecdot(likelihoods, logits))
+    return Draw(codes, nll, total - likelihoods.mul_(logits).sum(-1))
 
 
 def _likeliest(weights: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

@@ -163,24 +163,33 @@ class CodeTransformer(nn.Module):
     def _run(
         self, tokens: Tensor, condition: Condition, first: int, keep: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Inputs (B, T, S, D) of times first, … -> outputs (B, T, S, D), keys and values of every layer if kept."""
+        """Inputs (B, T, S, D) of times first, … -> outputs (B, T, S, D).
+
+        With `keep`, to go on from the last step: its outputs alone (B, 1, S, D), and keys and values of every layer.
+        """
         steps = tokens.shape[1]
         angles = self._angles(torch.arange(first, first + steps, device=tokens.device))
         whole_steps = self.config.order == "block"
         mask = causal_mask(steps, self.tokens_per_step, self.config.window, whole_steps, tokens.device)
         pairs: list[tuple[Tensor, Tensor]] = []
 
-        def attend(attention, x: Tensor) -> Tensor:
-            out, new = attention(x, angles, mask)
+        def attend(attention, x: Tensor, last: int | None = None) -> Tensor:
+            out, new = attention(x, angles, mask, last)
             if keep:
                 pairs.extend((k.unflatten(2, (steps, -1)), v.unflatten(2, (steps, -1))) for k, v in new)
             return out
 
+        def attend_last(attention, x: Tensor) -> Tensor:
+            return attend(attention, x, self.tokens_per_step)
+
         x = tokens
         again = self.config.checkpointing and self.training and torch.is_grad_enabled()
         tells, last = self._tell(condition)
-        for block, told in zip(self.blocks, tells, strict=True):
-            x = checkpoint(block, x, told, attend, use_reentrant=False) if again else block(x, told, attend)
+        for layer, (block, told) in enumerate(zip(self.blocks, tells, strict=True), start=1):
+            if keep and layer == len(self.blocks):
+                x, last = block(x, told, attend_last), last.of_last()
+            else:
+                x = checkpoint(block, x, told, attend, use_reentrant=False) if again else block(x, told, attend)
         return self.norm(x, last), pairs
 
     def _content(self, vectors: Tensor) -> Tensor:

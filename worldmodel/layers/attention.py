@@ -93,21 +93,20 @@ class WindowAttention(nn.Module):
 
     def _split(self, x: Tensor, angles: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) -> rotated queries, rotated keys, values, each (B, H, L, K)."""
-        parts = self.qkv(x).unflatten(-1, (3 * self.heads, -1))  # (B, L, 3H, K)
-        if angles is None:
-            q, k, v = parts.chunk(3, dim=2)
-        else:
-            turned, v = parts.split((2 * self.heads, self.heads), dim=2)
-            q, k = angles.turn(turned).chunk(2, dim=2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        parts = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, L, K)
+        q, k = parts[:2] if angles is None else angles.turn(parts[:2])
+        return q, k, parts[2]
 
-    def forward(self, x: Tensor, angles: Rotation | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def forward(
+        self, x: Tensor, angles: Rotation | None, mask: Mask, last: int | None = None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Whole sequences: x (B, L, D), the rotation of its times, the mask of L tokens.
 
-        Returns the output (B, L, D) and the keys and values (B, H, L, K) that a cache keeps.
+        Returns the output (B, L, D), or without gradients that of the `last` tokens alone (B, last, D), and the keys
+        and values (B, H, L, K) that a cache keeps.
         """
         q, k, v = self._split(x, angles)
-        mixed = attend(q, k, v, mask)
+        mixed = attend(q, k, v, mask) if last is None else attend_few(q[:, :, -last:], k, v, mask.allowed[-last:])
         return self.out(mixed.transpose(1, 2).flatten(2)), [(k, v)]
 
     def step(

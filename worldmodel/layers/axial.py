@@ -26,7 +26,9 @@ class AxialWindowAttention(nn.Module):
         self.grid = grid
         self.axes = nn.ModuleList(WindowAttention(width, heads) for _ in range(self.parts))
 
-    def forward(self, x: Tensor, angles: Rotation | None, mask: Mask) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def forward(
+        self, x: Tensor, angles: Rotation | None, mask: Mask, last: int | None = None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Whole sequences, as `WindowAttention.forward`; the mask of an axis is read off the mask of all tokens."""
         steps = x.shape[1] // (self.grid[0] * self.grid[1])
         shape = (steps, *self.grid)
@@ -40,7 +42,7 @@ class AxialWindowAttention(nn.Module):
             q, k, v = (part.unflatten(2, shape).movedim(axis, -2) for part in (q, k, v))
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=line).movedim(-2, axis).flatten(2, 4)
             total = total + attention.out(mixed.transpose(1, 2).flatten(2))
-        return total, pairs
+        return total if last is None else total[:, -last:], pairs
 
     def step(self, x: Tensor, angles: Rotation | None, cache: KVCache, layer: int, tokens: slice) -> Tensor:
         """Some tokens of the step at the cache's clock, as `WindowAttention.step`."""

@@ -1,6 +1,6 @@
 """Positions: space-time tables, learned or of sines (broadcast and concatenated), and rotation in time.
 
-Letters: B batch, T times, L tokens, N vectors of a token, h w latent grid, D width, K features of one head.
+Letters: B batch, T times, L tokens, h w latent grid, D width, K features of one head.
 Source: VideoGen (arXiv:2104.10157) section 3, spatio-temporal embeddings; RoFormer (arXiv:2104.09864), rotation.
 """
 
@@ -70,17 +70,17 @@ class Rotation(NamedTuple):
     matrices: Tensor | None = None  # (T, K, K) the same as products, in their dtype
 
     def turn(self, x: Tensor) -> Tensor:
-        """x (B, L, N, K), L/T tokens of each time side by side -> the same shape and dtype."""
+        """x (…, L, K), L/T tokens of each time side by side -> the same shape and dtype."""
         if self.matrices is None:
-            each = x.shape[1] // len(self.cos)
-            cos, sin = (table.repeat_interleave(each, dim=0).unsqueeze(1) for table in (self.cos, self.sin))
+            each = x.shape[-2] // len(self.cos)
+            cos, sin = (table.repeat_interleave(each, dim=0) for table in (self.cos, self.sin))
             wide = x.float()
             # Both halves at once: the pair of a feature lies half a turn of the features away.
             return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
-        if len(self.matrices) == 1:
-            return x @ self.matrices[0]
-        by_time = x.unflatten(1, (len(self.matrices), -1)).flatten(2, 3)
-        return torch.einsum("btnk,tkj->btnj", by_time, self.matrices).reshape(x.shape)
+        if len(self.matrices) == 1:  # flat, since torch would copy the matrix for every token of a part of a tensor
+            return (x.reshape(-1, x.shape[-1]) @ self.matrices[0]).view(x.shape)
+        by_time = x.unflatten(-2, (len(self.matrices), -1))
+        return torch.einsum("...tnk,tkj->...tnj", by_time, self.matrices).reshape(x.shape)
 
 
 def rotation(times: Tensor, features: int, base: float = 100.0, products: torch.dtype | None = None) -> Rotation:
