@@ -79,6 +79,53 @@ def test_missing_extra_and_misshapen_tensors_are_named(folder):
         WorldModel.from_pretrained(folder)
 
 
+LATER = ("heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high")
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A checkpoint as it was written before heads read signals and had a calibration and a range."""
+    folder = blind_world().save_pretrained(tmp_path / "older")
+    data = json.loads((folder / "config.json").read_text())
+    del data["heads"]["read_signals"]
+    (folder / "config.json").write_text(json.dumps(data))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({n: t for n, t in tensors.items() if n not in LATER}, folder / "model.safetensors")
+    return folder
+
+
+def blind_world():
+    """A world whose reward and changes are told without the signals, and nothing is calibrated."""
+    return tiny_world(heads={"read_signals": False})
+
+
+def test_an_older_checkpoint_dreams_as_it_did(older):
+    worlds = WorldModel.from_pretrained(older, dtype=torch.float32), blind_world()
+    assert worlds[0].config == worlds[1].config
+    outs = []
+    for world in worlds:
+        starts = world.starts
+        state = world.start_codes(starts.codes, starts.actions, starts.signals[:, -1] + 1e4)  # beyond any range
+        outs.append([world.step(state.clone(), torch.full((5,), action))[1] for action in range(3)])
+    for ours, theirs in zip(*outs, strict=True):
+        for name in ("codes", "reward", "termination_probability", "terminated", "signals"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    assert ours.signals.min() > 5e3
+
+
+def test_a_saved_older_checkpoint_is_a_new_one(tmp_path, older):
+    again = WorldModel.from_pretrained(older).save_pretrained(tmp_path / "again")
+    assert json.loads((again / "config.json").read_text())["heads"]["read_signals"] is False
+    assert set(LATER) <= load_file(again / "model.safetensors").keys()
+
+
+def test_a_checkpoint_that_lost_some_of_what_older_ones_lack_is_refused(folder):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({n: t for n, t in tensors.items() if n != "heads.end_scale"}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"json: missing heads\.end_scale$"):
+        WorldModel.from_pretrained(folder)
+
+
 def test_a_truncated_file_is_refused_by_name(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

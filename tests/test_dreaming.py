@@ -129,3 +129,30 @@ def test_branches_need_a_seed_each():
     world = tiny_world()
     with pytest.raises(ValueError, match=r"seeds must be \(2, 3\)"):
         world.branch(start(world), torch.zeros(2, 3, 4, dtype=torch.int64), seeds=[[1, 2, 3]])
+
+
+def test_the_reward_of_a_dream_depends_on_its_running_signals():
+    world = tiny_world(heads={"read_signals": True})
+    low, high = start(world), start(world)
+    low.signals, high.signals = torch.full((2, 1), 5.0), torch.full((2, 1), 100.0)
+    (_, poor), (_, rich) = (world.step(state, torch.tensor([1, 2])) for state in (low, high))
+    assert torch.equal(poor.codes, rich.codes) and not torch.equal(poor.reward, rich.reward)
+
+
+def test_the_signals_of_a_dream_stay_in_the_range_of_play():
+    world = tiny_world()
+    free, bound = start(world, 5), start(world, 5)
+    limit = torch.tensor([40.0])
+    ranges = {}
+    for name, state in (("free", free), ("bound", bound)):
+        if name == "bound":
+            world.heads.signal_low.copy_(limit)
+            world.heads.signal_high.copy_(limit + 1)
+        seen = []
+        for action in actions_of(5, 6).T:
+            state, out = world.step(state, action)
+            assert torch.equal(state.signals, out.signals)
+            seen.append(out.signals)
+        ranges[name] = torch.stack(seen)
+    assert not ((ranges["free"] >= 40) & (ranges["free"] <= 41)).all()
+    assert ((ranges["bound"] >= 40) & (ranges["bound"] <= 41)).all()

@@ -61,15 +61,23 @@ def test_actions_change_the_dream():
     assert not torch.equal(outs[0].reward, outs[1].reward)
 
 
+def as_play(world, outs):
+    """A dream of row 0 after its start, four steps of `dream`, as if it had been recorded; rewards and ends unknown."""
+    starts = world.starts
+    codes, signals = (
+        torch.cat((getattr(starts, name)[:1], torch.stack([getattr(out, name) for out in outs], dim=1)), dim=1)
+        for name in ("codes", "signals")
+    )
+    actions = torch.cat((starts.actions[:1], torch.tensor([[0, 1, 2, 0]])), dim=1)
+    no = torch.zeros(actions.shape, dtype=torch.bool)
+    return CodeBatch(codes, actions, no.float(), no, signals, ~no)
+
+
 def test_signals_accumulate_from_the_start():
-    world = tiny_world()
+    world = tiny_world(heads={"read_signals": True})
     start = world.starts.signals[:1, -1]
     outs = dream(world, [0], steps=4)
-    codes = torch.cat((world.starts.codes[:1], torch.stack([out.codes for out in outs], dim=1)), dim=1)
-    actions = torch.cat((world.starts.actions[:1], torch.tensor([[0, 1, 2, 0]])), dim=1)
-    steps = actions.shape[1]
-    unknown = torch.zeros(1, steps), torch.zeros(1, steps, dtype=torch.bool), torch.zeros(1, steps + 1, 1)
-    _, _, changes = world.predict(CodeBatch(codes, actions, *unknown, torch.ones(1, steps, dtype=torch.bool)))
+    _, _, changes = world.predict(as_play(world, outs))
     expected = start + changes[:, -4:].cumsum(1)
     assert torch.allclose(torch.stack([out.signals for out in outs], dim=1), expected, atol=1e-4)
     assert changes[:, -4:].abs().min() > 1e-3  # each step has its say
@@ -163,14 +171,9 @@ def test_a_reward_is_told_from_the_step_that_came(order):
 
 @pytest.mark.parametrize("order", ["block", "raster"])
 def test_dreamt_rewards_are_those_told_of_the_same_steps(order):
-    world = tiny_world(order=order)
+    world = tiny_world(order=order, heads={"read_signals": True})
     outs = dream(world, [0], steps=4)
-    given = world.starts.codes[:1]
-    codes = torch.cat((given, torch.stack([out.codes for out in outs], dim=1)), dim=1)
-    actions = torch.cat((world.starts.actions[:1], torch.tensor([[0, 1, 2, 0]])), dim=1)
-    steps = actions.shape[1]
-    unknown = torch.zeros(1, steps), torch.zeros(1, steps, dtype=torch.bool), torch.zeros(1, steps + 1, 1)
-    rewards, _, _ = world.predict(CodeBatch(codes, actions, *unknown, torch.ones(1, steps, dtype=torch.bool)))
+    rewards, _, _ = world.predict(as_play(world, outs))
     assert torch.allclose(rewards[:, -4:], torch.stack([out.reward for out in outs], dim=1), atol=1e-4)
 
 

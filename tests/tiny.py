@@ -1,5 +1,8 @@
 """A world model of toy size with random weights, for tests on every floor."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from worldmodel.data import ActionSpec
@@ -8,7 +11,7 @@ from worldmodel.model import Starts, WorldModel, WorldModelConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 
 
-def tiny_config(**dynamics) -> WorldModelConfig:
+def tiny_config(heads: Mapping[str, Any] | None = None, **dynamics) -> WorldModelConfig:
     """Three actions, 16x16 frames coded as 2x2 positions of 2 slices, one signal."""
     return WorldModelConfig(
         action=ActionSpec(kind="discrete", n=3, names=("noop", "left", "right")),
@@ -21,18 +24,19 @@ def tiny_config(**dynamics) -> WorldModelConfig:
             codebook=CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
         ),
         dynamics=GPTConfig(**{"layers": 2, "width": 16, "heads": 2, "window": 4, "code_head_width": 16} | dynamics),
-        heads=HeadsConfig(width=16),
+        # Random weights on the signals would drown what actions earn: tests of reading them ask for it.
+        heads=HeadsConfig(**{"width": 16, "read_signals": False} | dict(heads or {})),
         signal_names=("HEALTH",),
         env_id="VideoGenReal-DoomHealthGathering",
         reward="health",
     )
 
 
-def tiny_world(seed: int = 0, starts: int = 5, **dynamics) -> WorldModel:
+def tiny_world(seed: int = 0, starts: int = 5, **config) -> WorldModel:
     """Random weights everywhere, also where training begins with zeros, so that outputs differ from each other."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        world = WorldModel(tiny_config(**dynamics))
+        world = WorldModel(tiny_config(**config))
         for parameter in world.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.3)

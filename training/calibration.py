@@ -1,14 +1,19 @@
 """Does a prediction mean what it says: predicted against real values by bins, for rewards and for ends of episodes.
 
+And what makes a probability mean it: a scale and a shift of its logit.
+
 Letters: N steps.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from worldmodel.statistics import mean_with_interval, share_interval
 from worldmodel.training.metrics import auroc
@@ -17,6 +22,41 @@ Floats = NDArray[np.floating]
 
 # Most steps end nothing and are told so with a probability near 0, so the bins are narrow there.
 _PROBABILITY_EDGES = (0.0, 0.001, 0.01, *np.arange(0.1, 1.01, 0.1).round(1).tolist())
+
+
+_SCALE_DOUBT = 0.5  # a scale of e**.5 or e**-.5 must be worth half a nat of likelihood: few events say little about it
+_LEAST = 1e-7  # float32 probabilities closer to 0 or 1 are told apart no more
+
+
+def platt_scaling(probability: Tensor, happened: Tensor) -> tuple[float, float]:
+    """The scale (above 0) and shift of the logit under which probabilities (N,) fit best what `happened` (N,) bool.
+
+    Likeliest under a prior that keeps the scale near 1; the shift is free. (1, 0) where all or none happened.
+    Source: Platt 1999, "Probabilistic outputs for support vector machines".
+    """
+    if probability.shape != happened.shape or probability.ndim != 1:
+        raise ValueError(
+            f"needs one (N,) probability for each of N events, got {tuple(probability.shape)} and "
+            f"{tuple(happened.shape)}"
+        )
+    if happened.all() or not happened.any():
+        return 1.0, 0.0
+    with torch.inference_mode(False), torch.enable_grad():
+        logits, labels = probability.double().logit(_LEAST), happened.double()
+        parameters = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # log of the scale, shift
+        optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            log_scale, shift = parameters
+            fit = F.binary_cross_entropy_with_logits(logits * log_scale.exp() + shift, labels, reduction="sum")
+            value = fit + 0.5 * (log_scale / _SCALE_DOUBT) ** 2
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+    log_scale, shift = parameters.tolist()
+    return math.exp(log_scale), shift
 
 
 def calibration_bins(

@@ -83,7 +83,10 @@ class Segments(ABC):
 
 
 class CodeStore(Segments):
-    """The steps of one split, each coded on its own: a step is h*w*M small numbers, and a segment begins anywhere."""
+    """The steps of one split, each coded on its own: a step is h*w*M small numbers, and a segment begins anywhere.
+
+    It may run over the end of its episode; what is missing is masked.
+    """
 
     def __init__(self, store: EpisodeStorage, codes: list[Tensor], split: str, frame_steps: int = 0) -> None:
         """`codes`: (N+1, h, w, M) int16 of every episode of the store."""
@@ -91,18 +94,19 @@ class CodeStore(Segments):
         self.codes = torch.cat([codes[e] for e in self.episodes])  # (sum of N+1, h, w, M)
 
     def batch(self, size: int, steps: int, rng: np.random.Generator, event_share: float = 0.0) -> CodeBatch:
-        choices = np.maximum(self.lengths - steps + 1, 1)  # starts of each episode
-        ends = np.cumsum(choices)
+        # A segment may begin at any step and run over its episode's end: cut at the end, it would hold the last step
+        # in one place only, steps before it in all, and ends would seem that much rarer than they are.
+        ends = np.cumsum(self.lengths)
         place = rng.integers(ends[-1], size=size)
         episode = np.searchsorted(ends, place, side="right")
-        start = place - (ends - choices)[episode]
+        start = place - (ends - self.lengths)[episode]
         if len(self.events):
             around = rng.random(size) < event_share
             event = rng.choice(self.events, size)
             its_episode = np.searchsorted(self.offsets, event, side="right") - 1
             its_start = event - self.offsets[its_episode] - rng.integers(steps, size=size)
             episode = np.where(around, its_episode, episode)
-            start = np.where(around, np.clip(its_start, 0, choices[its_episode] - 1), start)
+            start = np.where(around, np.maximum(its_start, 0), start)
         return self.cut(episode, start, steps)
 
     def every_step(self, steps: int) -> CodeBatch:

@@ -14,6 +14,7 @@ from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
+from worldmodel.training.calibration import platt_scaling
 from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes, usual_segment_steps
 from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.loop import LoopConfig, Task, fit
@@ -130,6 +131,8 @@ def train_dynamics(
     )
     if isinstance(train, CodeStore):  # only a model of single steps can dream on from given ones
         model.starts = pick_starts(train, config.num_starts, config.start_steps)
+    model.heads.signal_low.copy_(train.signals.amin(0))
+    model.heads.signal_high.copy_(train.signals.amax(0))
     if isinstance(train, ClipStore) and train.left_out:
         print(f"dynamics: {train.left_out} training episodes are shorter than a clip and are left out")
     held_out = validation.batch(config.validation_segments, segment, np.random.default_rng(1))
@@ -144,7 +147,7 @@ def train_dynamics(
         settings=settings | {"codes": name},
     )
     scores = fit(task, config.loop, out)
-    # The end's threshold, from all the validation steps; written into both checkpoints.
+    # The end's probability and threshold, from all the validation steps; written into both checkpoints.
     distributed.first(lambda: [_calibrate(out / name, validation, store, config) for name in ("best", "last")])
     return scores
 
@@ -210,13 +213,23 @@ def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:
 
 @torch.inference_mode()
 def _calibrate(folder: Path, codes: Segments, store: EpisodeStorage, config: DynamicsTraining) -> None:
-    """Set the probability at which a dream ends: the one with the best F1 on the validation episodes."""
+    """Make an end's probability mean what it says, and set the one at which a dream ends: that of the best F1.
+
+    Both on the validation episodes. If none of them ends, the probability stays as it is and the threshold is one half.
+    """
     model = WorldModel.from_pretrained(folder, dtype=torch.float32)
-    batch = codes.every_step(config.segment_steps(model.config.tokenizer))
+    heads, batch = model.heads, codes.every_step(config.segment_steps(model.config.tokenizer))
+    heads.end_scale.fill_(1.0)  # a training that is done may be called again
+    heads.end_shift.fill_(0.0)
     with autocast(model.device):
-        _, _, probability, terminated = predictions(model, batch)
+        _, _, raw, terminated = predictions(model, batch)
+    scale, shift = platt_scaling(raw, terminated)
+    heads.end_scale.fill_(scale)
+    heads.end_shift.fill_(shift)
+    with autocast(model.device):
+        _, _, probability, _ = predictions(model, batch)  # again, so that the threshold is one of those of a dream
     threshold = best_f1_threshold(probability, terminated)
-    model.heads.threshold.fill_(0.5 if threshold is None else threshold)
+    heads.threshold.fill_(0.5 if threshold is None else threshold)
     _save(model, folder, store, config)
 
 

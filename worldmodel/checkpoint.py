@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from worldmodel.tokenizer import VQVAE
 
 FORMAT_VERSION = 1
+# What older world models lack, the shipped ones among them. Their config.json leaves an option out, and it was as
+# here; their weights lack all of these tensors, which stay as a fresh module has them.
+_LATER_OPTIONS = {"heads": {"read_signals": False}}
+_LATER_TENSORS = {"heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high"}
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 _Config = TypeVar("_Config")
 
@@ -148,7 +152,10 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 
 def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
-    """Read config.json strictly: another version or kind, unknown keys and bad values are refused."""
+    """Read config.json strictly: another version or kind, unknown keys and bad values are refused.
+
+    An option that an older world model leaves out is what it was then, and not the default of today.
+    """
     import pydantic
 
     if not (folder / "config.json").is_file():
@@ -162,6 +169,10 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
         )
     if found != kind:
         raise ValueError(f"{folder} holds a {found!r}, wanted a {kind!r}")
+    if kind == "world_model":
+        for part, options in _LATER_OPTIONS.items():
+            if isinstance(data.get(part), dict):
+                data[part] = options | data[part]
     try:
         return pydantic.TypeAdapter(config_class).validate_python(data)
     except pydantic.ValidationError as error:
@@ -183,13 +194,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_tensors(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Fill `modules` from model.safetensors; missing, extra or misshapen tensors are refused by name."""
+    """Fill fresh `modules` from model.safetensors; missing, extra or misshapen tensors are refused by name."""
     tensors = read_tensors(folder / "model.safetensors")
-    wanted = {
-        f"{prefix}.{name}": tensor.shape
-        for prefix, module in modules.items()
-        for name, tensor in module.state_dict().items()
+    fresh = {
+        f"{prefix}.{name}": tensor for prefix, module in modules.items() for name, tensor in module.state_dict().items()
     }
+    if not _LATER_TENSORS & tensors.keys():
+        tensors |= {name: fresh[name] for name in _LATER_TENSORS & fresh.keys()}
+    wanted = {name: tensor.shape for name, tensor in fresh.items()}
     problems = [f"missing {name}" for name in sorted(wanted.keys() - tensors.keys())]
     problems += [f"unknown {name}" for name in sorted(tensors.keys() - wanted.keys())]
     problems += [

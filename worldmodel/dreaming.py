@@ -31,7 +31,7 @@ class StepOut:
     reward: Tensor  # (B,) float32, expectation in the unit of the data
     terminated: Tensor  # (B,) bool
     termination_probability: Tensor  # (B,) float32
-    signals: Tensor  # (B, G) float32, running values after the step
+    signals: Tensor  # (B, G) float32, running values after the step, within the range of the training play
     nll: Tensor  # (B,) nats per step: how unlikely the model found the step it drew
     entropy: Tensor  # (B,) nats per step: how unsure it was
     outputs: Tensor = field(repr=False)  # (B, S, D) of the dynamics, which predicted the step
@@ -210,7 +210,7 @@ def step(
     codes = drawn.codes.view_as(state.codes)
     heads = wm.heads(wm.head_inputs(outputs, codes), state.signals)
     probability = wm.heads.termination_probability(heads)
-    signals = state.signals + wm.heads.two_hot.mean(heads.signals)
+    signals = wm.heads.signals_after(heads, state.signals)
     out = StepOut(
         codes=codes,
         reward=wm.heads.two_hot.mean(heads.reward),

@@ -79,3 +79,67 @@ def test_dropout_is_for_training_only():
 def test_an_even_number_of_bins_is_refused():
     with pytest.raises(ValueError, match="odd"):
         HeadsConfig(bins=40)
+
+
+# --- what training sets beside the weights
+
+
+def trained_looking(**config) -> Heads:
+    """Heads whose outputs depend on all that they read."""
+    torch.manual_seed(0)
+    heads = Heads(HeadsConfig(width=16, **config), tokens=2, features=4, num_signals=2)
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return heads
+
+
+def test_without_calibration_and_range_every_bit_is_what_the_logits_say():
+    heads = trained_looking()
+    out, before = heads(torch.randn(50, 2, 4), torch.zeros(50, 2)), torch.rand(50, 2) * 100
+    assert torch.equal(heads.termination_probability(out), torch.sigmoid(out.termination - torch.tensor(10.0).log()))
+    assert torch.equal(heads.signals_after(out, before), before + heads.two_hot.mean(out.signals))
+
+
+def test_the_calibration_scales_and_shifts_the_logit():
+    heads = trained_looking()
+    out = heads(torch.randn(50, 2, 4), torch.zeros(50, 2))
+    raw = torch.logit(heads.termination_probability(out))
+    heads.end_scale.fill_(0.5)
+    heads.end_shift.fill_(2.0)
+    assert torch.allclose(torch.logit(heads.termination_probability(out)), 0.5 * raw + 2.0, atol=1e-4)
+
+
+def test_running_signals_stay_within_their_range():
+    heads = trained_looking()
+    out, before = heads(torch.randn(200, 2, 4), torch.zeros(200, 2)), torch.full((200, 2), 99.0)
+    free = heads.signals_after(out, before)
+    heads.signal_low.copy_(torch.tensor([98.0, -torch.inf]))
+    heads.signal_high.copy_(torch.tensor([100.0, torch.inf]))
+    assert free[:, 0].min() < 98 and free[:, 0].max() > 100  # else there would be nothing to hold back
+    bound = heads.signals_after(out, before)
+    assert torch.equal(bound[:, 0], free[:, 0].clamp(98, 100)) and torch.equal(bound[:, 1], free[:, 1])
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_reward_and_changes_depend_on_the_signals_if_they_are_read(reads):
+    heads = trained_looking(read_signals=reads)
+    tokens = torch.randn(1, 2, 4)
+    low, high = (heads(tokens, torch.tensor([[v, 0.0]])) for v in (1.0, 100.0))
+    assert torch.equal(low.reward, high.reward) is torch.equal(low.signals, high.signals) is (not reads)
+    assert not torch.equal(low.termination, high.termination)
+
+
+def test_the_end_of_a_signals_range_stands_out():
+    heads = trained_looking()
+    place = heads._place(torch.tensor([[100.0, 0.0], [92.0, 0.0]]))
+    assert place.isfinite().all()  # without a range too
+    heads.signal_low.copy_(torch.tensor([0.0, 0.0]))
+    heads.signal_high.copy_(torch.tensor([100.0, 5.0]))
+    bound = heads._place(torch.tensor([[100.0, 0.0], [92.0, 0.0]]))
+    assert (place[0] - place[1]).abs().max() < 0.1 and (bound[0] - bound[1]).abs().max() > 2
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_game_without_signals_has_none_to_read():
+    heads = Heads(HeadsConfig(width=16), tokens=2, features=4, num_signals=0)
+    assert heads(torch.randn(3, 2, 4), torch.zeros(3, 0)).reward.shape == (3, 81)

@@ -24,11 +24,12 @@ def game(action: ActionSpec = ACTIONS, channels: int = 3) -> StoreInfo:
 
 
 def recorded_store(
-    root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int = 2, channels: int = 3
+    root: Path, lengths: tuple[int, ...] = (40,) * 10, pace: int = 2, channels: int = 3, terminated: bool = True
 ) -> EpisodeStorage:
     """One episode per length: step t is a flat image of brightness `pace` * t and the action t % 3.
 
-    Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death.
+    Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death,
+    or is cut by a clock.
     """
     store = EpisodeStorage.create(root, game(channels=channels))
     for steps in lengths:
@@ -41,8 +42,8 @@ def recorded_store(
                 frames=frames,
                 actions=times % 3,
                 rewards=rewards,
-                terminated=True,
-                truncated=False,
+                terminated=terminated,
+                truncated=not terminated,
                 signals=np.linspace(100, 0, steps + 1, dtype=np.float32)[:, None],
             )
         )

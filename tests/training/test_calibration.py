@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from worldmodel.statistics import share_interval
 from worldmodel.training.calibration import (
     calibration_bins,
     calibration_error,
+    platt_scaling,
     reward_calibration,
     termination_calibration,
 )
@@ -98,3 +100,50 @@ def test_without_an_end_there_is_no_skill_to_show():
     assert found["skill"] is found["auroc"] is found["precision"] is found["recall"] is None
     assert found["brier"] == pytest.approx(1e-4)
     assert found["bins"][0]["interval"][1] > 0.1  # 20 steps without an end do not prove that there is none
+
+
+# --- a scale and a shift
+
+
+def test_scale_and_shift_of_the_logit_are_found():
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20_000, generator=generator) - 4
+    happened = torch.rand(20_000, generator=generator) < torch.sigmoid(0.6 * logits + 1)
+    with torch.inference_mode():  # as in a training's last part
+        found = platt_scaling(torch.sigmoid(logits), happened)
+    assert found == pytest.approx((0.6, 1.0), abs=0.06)
+
+
+def test_calibrated_probabilities_add_up_to_the_events():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3_000, generator=generator) - 9  # far too low
+    happened = torch.rand(3_000, generator=generator) < torch.sigmoid(logits + 5)
+    scale, shift = platt_scaling(torch.sigmoid(logits), happened)
+    assert happened.sum() > 20
+    assert torch.sigmoid(scale * logits + shift).sum().item() == pytest.approx(int(happened.sum()), rel=1e-3)
+
+
+def test_few_events_leave_the_scale_near_one():
+    probability = torch.tensor([0.1, 0.2, 0.3, 0.9])
+    alone, _ = platt_scaling(probability, probability > 0.5)  # any larger scale would fit them better
+    many, _ = platt_scaling(probability.repeat(1000), probability.repeat(1000) > 0.5)
+    assert 1 < alone < 1.5 < many
+
+
+def test_the_order_is_kept_even_where_it_is_wrong():
+    scale, _ = platt_scaling(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([False, False, True]))
+    assert 0 < scale < 1
+
+
+@pytest.mark.parametrize("happened", [False, True])
+def test_without_both_outcomes_nothing_is_changed(happened):
+    assert platt_scaling(torch.rand(9), torch.full((9,), happened)) == (1.0, 0.0)
+
+
+def test_certain_probabilities_do_no_harm():
+    assert np.isfinite(platt_scaling(torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 1, 1]).bool())).all()
+
+
+def test_probabilities_and_events_must_belong_together():
+    with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
+        platt_scaling(torch.rand(2), torch.ones(3).bool())

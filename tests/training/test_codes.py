@@ -23,6 +23,16 @@ def test_segments_stay_inside_their_episode_and_reach_its_end(codes, store):
     assert seen == {100 * e + t for e in codes.episodes for t in range(store.lengths[e] + 1)}
 
 
+def test_the_last_step_of_an_episode_is_drawn_as_often_as_those_before_it(codes, store):
+    batch = codes.batch(40_000, 6, np.random.default_rng(0))
+    drawn = batch.codes[:, :-1, 0, 0, 0][batch.padding_mask].bincount(minlength=3200)
+    for episode in codes.episodes:
+        last = store.lengths[episode] - 1
+        if last >= 16:  # behind the first five steps, which fewer segments hold
+            around = drawn[100 * episode + 5 : 100 * episode + last + 1].float()
+            assert drawn[100 * episode + last] == pytest.approx(around.mean().item(), rel=0.25)
+
+
 def test_what_belongs_to_a_step_stays_with_it(codes, store):
     batch = codes.batch(64, 6, np.random.default_rng(1))
     for row in range(64):
@@ -45,6 +55,16 @@ def test_rare_rewards_are_drawn_more_often(store):
         codes.batch(2000, 6, np.random.default_rng(0), share).rewards.sum(1).mean().item() for share in (0.0, 0.5)
     ]
     assert shares[0] < 0.05 and shares[1] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("step", [1, 39])
+def test_segments_around_a_rare_reward_at_the_edge_of_an_episode_stay_in_it(codes, store, step):
+    place = max(i for i, e in enumerate(codes.episodes) if store.lengths[e] == 40)
+    codes.events = np.array([int(codes.offsets[place]) + step])
+    batch = codes.batch(500, 6, np.random.default_rng(0), 1.0)
+    marks = batch.codes[:, :, 0, 0, 0]
+    assert (marks // 100 == codes.episodes[place]).all()
+    assert ((marks[:, :-1] % 100 == step) & batch.padding_mask).any(1).all()
 
 
 def test_first_frames_are_those_of_the_segment(store):

@@ -8,15 +8,20 @@ from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
 from worldmodel.training import loop
+from worldmodel.training.codes import split_codes
+from worldmodel.training.encoding import encode_store
 from worldmodel.training.loop import LoopConfig
+from worldmodel.training.metrics import best_f1_threshold
+from worldmodel.training.scores import predictions
 from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, train_dynamics
 
 CONFIG = DynamicsTraining(
     model=tiny_config().dynamics,
-    heads=tiny_config().heads,
+    heads=tiny_config({"read_signals": True}).heads,
     loop=LoopConfig(steps=12, batch_size=8, learning_rate=3e-3, warmup=2, evaluate_every=6, save_every=6),
     segment=6,
     num_starts=7,
@@ -64,6 +69,37 @@ def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
     assert 0 < world.heads.threshold < 1
     state = world.start_codes(world.starts.codes, world.starts.actions, world.starts.signals[:, -1])
     world.step(state, torch.zeros(7, dtype=torch.int64))
+
+
+def test_an_ends_probability_and_the_signals_range_are_those_of_the_recorded_play(tmp_path, store):
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
+    world = WorldModel.from_pretrained(tmp_path / "run" / "last", dtype=torch.float32)
+    codes = encode_store(store, world.tokenizer, tmp_path / "run" / "codes.safetensors")
+    train, validation = (split_codes(store, codes, split, world.config.tokenizer) for split in ("train", "validation"))
+    with autocast(world.device):
+        _, _, probability, ended = predictions(world, validation.every_step(6))
+    assert world.heads.end_shift != 0 and ended.any()
+    assert probability.sum().item() == pytest.approx(int(ended.sum()), rel=0.01)
+    assert world.heads.threshold.item() == pytest.approx(best_f1_threshold(probability, ended), rel=1e-5)
+    assert world.heads.signal_low.tolist() == train.signals.amin(0).tolist() == [0.0]
+    assert world.heads.signal_high.tolist() == train.signals.amax(0).tolist() == [100.0]
+
+
+def test_without_an_end_in_validation_its_probability_stays_as_it_is(tmp_path):
+    save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
+    recorded_store(tmp_path / "data", lengths=(9,) * 20, terminated=False)
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
+    heads = WorldModel.from_pretrained(tmp_path / "run" / "best").heads
+    assert (heads.end_scale, heads.end_shift, heads.threshold) == (1.0, 0.0, 0.5)
+
+
+def test_a_finished_training_called_again_calibrates_to_the_same(tmp_path, store):
+    paths = tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run"
+    weights = tmp_path / "run" / "best" / "model.safetensors"  # which the second call does not write anew
+    train_dynamics(*paths, CONFIG)
+    once = weights.read_bytes()
+    train_dynamics(*paths, CONFIG)
+    assert weights.read_bytes() == once
 
 
 def test_the_tokenizer_is_kept_bit_for_bit(tmp_path, store):

@@ -26,6 +26,7 @@ class HeadsConfig:
     limit: float = 150.0  # largest reward or signal change that is told apart
     dropout: float = 0.0  # of what is kept of the tokens, and of the hidden units; .5 for trainings of many epochs
     termination_weight: float = 10.0  # of a true end in the termination loss: ends are rare
+    read_signals: bool = True  # rewards and signal changes depend on the signals before the step (health 100: no gain)
 
     def __post_init__(self) -> None:
         if self.bins < 3 or self.bins % 2 == 0:
@@ -80,9 +81,18 @@ class HeadsLoss(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Reads what is known of a step, all S tokens, and for its end the signals before it (health 3: nearly dead)."""
+    """Reads what is known of a step, all S tokens, and the signals before it (health 3: nearly dead).
 
-    threshold: Tensor  # () probability at which an episode ends; calibrated on validation data by train-dynamics
+    What is learned from data but not by gradients lies in buffers, neutral until `train_dynamics` sets them: the
+    calibration of an end's probability and its threshold, from validation play; the range of the signals, from
+    training play, in which a dream's running signals stay.
+    """
+
+    threshold: Tensor  # () calibrated probability at which an episode ends
+    end_scale: Tensor  # () above 0, of the end's logit
+    end_shift: Tensor  # () added to the scaled logit
+    signal_low: Tensor  # (G,) least value of each signal, -inf: no bound
+    signal_high: Tensor  # (G,) largest value, inf: no bound
 
     def __init__(self, config: HeadsConfig, tokens: int, features: int, num_signals: int) -> None:
         super().__init__()
@@ -92,6 +102,8 @@ class Heads(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.squeeze = Linear(features, config.token_width)
         self.trunk = Linear(tokens * config.token_width, config.width)
+        reads = config.read_signals and num_signals
+        self.before = Linear(2 * num_signals, config.width, bias=False) if reads else None
         self.reward = Linear(config.width, config.bins)
         self.signals = Linear(config.width, num_signals * config.bins)
         self.end_in = Linear(config.width + num_signals, config.width)
@@ -100,15 +112,33 @@ class Heads(nn.Module):
         for layer in (self.reward, self.signals, self.end_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        if self.before is not None:
+            nn.init.zeros_(self.before.weight)
         self.register_buffer("threshold", torch.tensor(0.5))
+        self.register_buffer("end_scale", torch.tensor(1.0))
+        self.register_buffer("end_shift", torch.tensor(0.0))
+        self.register_buffer("signal_low", torch.full((num_signals,), -torch.inf))
+        self.register_buffer("signal_high", torch.full((num_signals,), torch.inf))
 
     def forward(self, tokens: Tensor, signals: Tensor) -> HeadsOut:
         """tokens (..., S, D) of a step, signals (..., G) before it."""
         kept = self.dropout(F.gelu(self.squeeze(tokens))).flatten(-2)
-        hidden = self.dropout(F.gelu(self.trunk(kept)))
+        hidden = self.trunk(kept)
+        if self.before is not None:
+            hidden = hidden + self.before(self._place(signals)).to(hidden.dtype)
+        hidden = self.dropout(F.gelu(hidden))
         end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
         changes = self.signals(hidden).unflatten(-1, (self.num_signals, self.config.bins))
         return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
+
+    def _place(self, signals: Tensor) -> Tensor:
+        """Signals (..., G) by their symlog distance from both ends of their range, (..., 2G); without one, from 0.
+
+        So 100 of at most 100 is told from 92, which the symlog of the values themselves hardly does.
+        """
+        low = torch.where(self.signal_low.isfinite(), self.signal_low, 0.0)
+        high = torch.where(self.signal_high.isfinite(), self.signal_high, 0.0)
+        return symlog(torch.cat((signals - low, high - signals), dim=-1))
 
     def loss(self, out: HeadsOut, rewards: Tensor, terminated: Tensor, changes: Tensor) -> HeadsLoss:
         """Losses per step (...), for rewards (...), terminated (...) bool and signal changes (..., G)."""
@@ -121,6 +151,14 @@ class Heads(nn.Module):
             self.two_hot.loss(out.signals, changes).sum(-1),
         )
 
+    def termination_logit(self, out: HeadsOut) -> Tensor:
+        """(...) with the weight of the loss taken out again, before the calibration."""
+        return out.termination - torch.log(torch.tensor(self.config.termination_weight))
+
     def termination_probability(self, out: HeadsOut) -> Tensor:
-        """(...) in (0, 1), with the weight of the loss taken out again."""
-        return torch.sigmoid(out.termination - torch.log(torch.tensor(self.config.termination_weight)))
+        """(...) in (0, 1), calibrated."""
+        return torch.sigmoid(self.termination_logit(out) * self.end_scale + self.end_shift)
+
+    def signals_after(self, out: HeadsOut, before: Tensor) -> Tensor:
+        """Running signals (..., G) after a step: those before it and the expected change, within their range."""
+        return (before + self.two_hot.mean(out.signals)).clamp(self.signal_low, self.signal_high)
