@@ -99,6 +99,25 @@ def test_both_frames_of_a_step_reach_its_latents():
         assert not torch.allclose(vqvae._latents(changed), vqvae._latents(x))
 
 
+@pytest.mark.parametrize(("layers", "local"), [(0, True), (1, False), (None, False)])
+def test_an_encoder_without_blocks_sees_only_what_is_near(layers, local):
+    vqvae = make_mode("step", encoder_layers=layers)
+    assert len(vqvae.decoder.blocks) == 1 and len(vqvae.encoder.blocks) == (0 if local else 1)
+    x = make_input(vqvae)
+    other = x.clone()
+    other[..., :2] = -other[..., :2]  # the columns on the left
+    with torch.inference_mode():
+        one, two = vqvae._latents(x), vqvae._latents(other)
+    assert not torch.equal(one[..., 0, :], two[..., 0, :])
+    assert torch.equal(one[..., 3, :], two[..., 3, :]) == local  # the places on the right
+
+
+@pytest.mark.parametrize("field", ["residual_layers", "encoder_layers"])
+def test_fewer_than_no_blocks_are_refused(field):
+    with pytest.raises(ValueError, match="residual_layers and encoder_layers must be at least 0"):
+        VQVAEConfig(**{field: -1})
+
+
 def test_encoding_is_the_same_twice():
     vqvae = make_vqvae()
     assert torch.equal(vqvae.encode(make_frames()), vqvae.encode(make_frames()))

@@ -27,6 +27,7 @@ class VQVAEConfig:
     patch: int = 1  # p: the codes of p x p latents are the slices of one token, so that the dynamics have fewer tokens
     residual_units: int = 64  # inner channels of a residual block
     residual_layers: int = 2  # attention residual blocks in the encoder, and again in the decoder
+    encoder_layers: int | None = None  # those of the encoder; 0: none, so that a code stays while nothing near it moves
     attention: bool = True  # False: more residual blocks instead, of about the same size together
     heads: int = 2
     norm: NormKind = "layer"
@@ -59,6 +60,11 @@ class VQVAEConfig:
         if self.frames_per_step < 1 or self.clip_steps < 1:
             raise ValueError(
                 f"frames_per_step and clip_steps must be at least 1, got {self.frames_per_step} and {self.clip_steps}"
+            )
+        if min(self.residual_layers, self.encoder_layers or 0) < 0:
+            raise ValueError(
+                "residual_layers and encoder_layers must be at least 0, "
+                f"got {self.residual_layers} and {self.encoder_layers}"
             )
         if self.data_mean and len(self.data_mean) != self.channels:
             raise ValueError(

@@ -49,9 +49,13 @@ PRESETS: dict[str, VQVAEConfig] = {
     "doom-small": VQVAEConfig(
         stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
     ),
-    # For robot pushing, where what is hard to draw lies in few places: three slices each. That of the shipped "push".
+    # For robot pushing, where what is hard to draw lies in few places: three slices each. The camera stands still, and
+    # so do the codes of what rests, since the encoder sees no farther than its convolutions. That of the shipped "push".
     "push-small": VQVAEConfig(
-        stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=512, num_slices=3, code_dim=16)
+        stage_widths=(32, 64, 128),
+        patch=2,
+        encoder_layers=0,
+        codebook=CodebookConfig(num_codes=512, num_slices=3, code_dim=16),
     ),
 }
 

@@ -41,12 +41,11 @@ class TokenizerLoss(NamedTuple):
 class _Stack(nn.Module):
     """Attention residual blocks and a closing norm; the position table belongs to the VQVAE."""
 
-    def __init__(self, config: VQVAEConfig) -> None:
+    def __init__(self, config: VQVAEConfig, count: int) -> None:
         super().__init__()
         width, units = config.stage_widths[-1], config.residual_units
         axes: tuple[int, ...] = (1, 2, 3) if config.temporal == "clip" else (2, 3)
         kernel = _kernel(config, 3)
-        count = config.residual_layers
         if not config.attention:
             count, axes = round(count * attention_share(width, units, len(axes), kernel)), ()
         causal = config.temporal == "causal"
@@ -88,11 +87,12 @@ class VQVAE(nn.Module):
         if config.attention:
             steps = config.clip_steps if config.temporal == "clip" else 1
             self.position = BroadcastPosition((steps, *config.latent_grid), width)
-        self.encoder = _Stack(config)
+        own = config.encoder_layers
+        self.encoder = _Stack(config, config.residual_layers if own is None else own)
         self.to_code = Conv3d(width, features, 1)
         self.codebook = SlicedCodebook(config.codebook)
         self.from_code = SameConv3d(features, width, _kernel(config, config.from_code_kernel), causal=causal)
-        self.decoder = _Stack(config)
+        self.decoder = _Stack(config, config.residual_layers)
         # The paper's decoder doubles each axis in its first stages, as its encoder halves it. The others mirror the
         # encoder: with the frames of a step unfolded last, the stages before have less to do.
         backwards = range(len(strides))[::-1]
