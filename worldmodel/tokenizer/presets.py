@@ -50,7 +50,7 @@ PRESETS: dict[str, VQVAEConfig] = {
         stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
     ),
     # For robot pushing, where what is hard to draw lies in few places: three slices each. The camera stands still, and
-    # so do the codes of what rests, since the encoder sees no farther than its convolutions. That of the shipped "push".
+    # so do the codes of what rests, as the encoder sees no farther than its convolutions. That of the shipped "push".
     "push-small": VQVAEConfig(
         stage_widths=(32, 64, 128),
         patch=2,
