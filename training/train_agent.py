@@ -22,7 +22,7 @@ class DreamTraining:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     agent: AgentConfig = field(default_factory=AgentConfig)
-    obs: Literal["rgb", "latent", "features"] = "rgb"  # what it sees: frames, code vectors, or these and their history
+    obs: Literal["rgb", "latent", "features"] = "latent"  # what it sees: frames, code vectors, or these and their past
     horizon: int = 32  # steps of a dream; its end is a truncation, so the agent still values what would follow
     temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
     eval_every: int = 0  # env steps between two judgements in the real game; 0: none, the agent never meets it
