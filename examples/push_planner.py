@@ -27,10 +27,13 @@ GAME = "VideoGenReal-PushGoal"
 CONFIG = PlannerConfig(horizon=6, candidates=128, iterations=3, elites=12, repeat=0.7, replan_every=2, discount=1.0)
 
 
-def final_distance(env: gym.Env, scene: int, begin: Callable[[dict[str, Any]], Callable[[Any], Any]]) -> float:
+Act = Callable[[Any], Any]
+
+
+def final_distance(env: gym.Env, scene: int, begin: Callable[[int, dict[str, Any]], Act]) -> float:
     """Metres from the object to its target after an episode; `begin` makes the scene's policy from the first info."""
     observation, info = env.reset(seed=scene)
-    act, ended = begin(info), False
+    act, ended = begin(scene, info), False
     while not ended:
         observation, _, _, ended, info = env.step(act(observation))
     return info["distance"]
@@ -42,19 +45,22 @@ def main(
     world = WorldModel.from_pretrained(model)
     env = DreamView(gym.make(GAME, **game), world, obs="codes")
 
-    def rest(_: dict[str, Any]) -> Callable[[Any], Any]:
+    def rest(scene: int, info: dict[str, Any]) -> Act:
         return lambda _: np.zeros(4, np.float32)
 
-    def plan(info: dict[str, Any]) -> Callable[[Any], Any]:
+    def act_randomly(scene: int, info: dict[str, Any]) -> Act:
+        rng = np.random.default_rng(scene)
+        return lambda _: rng.uniform(-1, 1, 4).astype(np.float32)
+
+    def plan(scene: int, info: dict[str, Any]) -> Act:
         try:
             goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(info["frames"][-1]))
         except ValueError:  # the arm hides the object in both pictures
-            return rest(info)
-        planner = Planner(world, config, goal, seed=first)
+            return rest(scene, info)
+        planner = Planner(world, config, goal, seed=scene)
         return lambda codes: planner.act(codes[None])[0]
 
-    rng = np.random.default_rng(first)
-    policies = {"planner": plan, "random": lambda _: lambda _: rng.uniform(-1, 1, 4).astype(np.float32), "rest": rest}
+    policies = {"planner": plan, "random": act_randomly, "rest": rest}
     distances: dict[str, list[float]] = {name: [] for name in policies}
     with progress(scenes, "scene", "push") as bar:
         for scene in range(first, first + scenes):
@@ -76,4 +82,5 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="push", help="shipped name or checkpoint folder")
     parser.add_argument("--scenes", type=int, default=50)
+    parser.add_argument("--first", type=int, default=1000, help="seed of the first scene; the others follow")
     main(**vars(parser.parse_args()))
