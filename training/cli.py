@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "record play of a real game into a rollout store",
     "import-bair": "turn the BAIR robot pushing archive into a store",
     "import-video": "turn your own videos and their actions into a store",
+    "mirror": "write a store of the same play twice, as it was and as in a mirror",
     "export-bair": "write a store of pushing as BAIR's TFRecord files",
     "train-policy": "train an agent with PPO on the real game, to collect with it",
     "train-tokenizer": "train a VQ-VAE on a store",
@@ -50,7 +51,9 @@ _AFTER_STOP = dict.fromkeys(
     "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update)",
 )
 _AFTER_STOP["export-bair"] = "it does not go on: delete what was written, or start again with another --out"
-_AFTER_STOP |= dict.fromkeys(("evaluate", "fetch-battle2", "sample"), "nothing was written; run the same command again")
+_AFTER_STOP |= dict.fromkeys(
+    ("evaluate", "fetch-battle2", "mirror", "sample"), "nothing was written; run the same command again"
+)
 
 # Options that the configs have and a command would not heed, and what to say.
 _WHOLE_RUN = dict.fromkeys(

@@ -97,6 +97,30 @@ def run_import_video(
     )
 
 
+def run_mirror(
+    store: tyro.conf.Positional[Path], out: Path, swap: tuple[str, ...] = (), negate: tuple[str, ...] = ()
+) -> None:
+    """Write a store of the same play twice, as it was and as in a mirror, for games that know no left and right.
+
+    Args:
+        store: the folder of the store; it is not changed.
+        out: folder of the new store.
+        swap: pairs of actions that a mirror exchanges, such as turn_left=turn_right.
+        negate: for actions of numbers: those that change their sign.
+    """
+    from worldmodel.data import EpisodeStorage
+    from worldmodel.training.mirror import mirror
+
+    pairs = []
+    for text in swap:
+        left, equals, right = text.partition("=")
+        if not equals:
+            raise ValueError(f"swap takes pairs such as turn_left=turn_right, got {text}")
+        pairs.append((left, right))
+    new = mirror(EpisodeStorage.open(store), out, swap=pairs, negate=negate)
+    print(f"{out}: {len(new)} episodes of {new.num_steps:,} steps, every second one in the mirror")
+
+
 def run_export_bair(store: tyro.conf.Positional[Path], out: Path) -> None:
     """Write a store of pushing (64 x 64 x 3 frames, actions of 4 numbers a frame) as BAIR's TFRecord files."""
     from worldmodel.training.export_bair import export_bair
@@ -108,5 +132,6 @@ def run_export_bair(store: tyro.conf.Positional[Path], out: Path) -> None:
 DATA: dict[str, Callable[[Sequence[str]], Function]] = {
     "import-bair": lambda _: run_import_bair,
     "import-video": lambda _: run_import_video,
+    "mirror": lambda _: run_mirror,
     "export-bair": lambda _: run_export_bair,
 }

@@ -1,0 +1,96 @@
+"""A store of the same play twice, as it was and as in a mirror: more to learn from where a game knows no side.
+
+Letters: N steps of an episode, F frames of a step, H W C pixels, A numbers of an action.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage
+from worldmodel.names import did_you_mean
+from worldmodel.progress import progress
+
+
+def mirror(
+    store: EpisodeStorage, root: str | Path, *, swap: Sequence[tuple[str, str]] = (), negate: Sequence[str] = ()
+) -> EpisodeStorage:
+    """Write every episode of `store` and its mirrored twin to `root`, as two views of one play: they share a split.
+
+    Args:
+        store: of a game that goes on in the mirror as it does in front of it.
+        root: the new store's folder; nothing is there yet.
+        swap: pairs of actions that a mirror exchanges, such as ("turn_left", "turn_right"); or of an action's numbers.
+        negate: an action's numbers that change their sign, such as a push to the right.
+
+    Returns: the new store. Episode e becomes 2 e and, mirrored, 2 e + 1.
+    """
+    action = store.info.action
+    order, sign = _order(action, swap), _sign(action, negate)
+    _check_bounds(action, order, sign)
+    root = Path(root)
+    if root.exists():
+        raise FileExistsError(f"{root} is already there: give another folder, or delete it first")
+    beside = root.with_name(f"{root.name}.unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    info = replace(store.info, views=2 * store.info.views, test_episodes=2 * store.info.test_episodes)
+    new = EpisodeStorage.create(beside, info)
+    with progress(len(store), "episode", "mirror") as bar:
+        for place, number in enumerate(store.ids.tolist()):
+            episode = store.episode(place)
+            new.write_block([episode, _mirrored(episode, action, order, sign)], 2 * number)
+            bar.update(1)
+    new.flush()
+    beside.rename(root)
+    return EpisodeStorage.open(root)
+
+
+def _mirrored(episode: Episode, action: ActionSpec, order: np.ndarray, sign: np.ndarray) -> Episode:
+    """Left and right exchanged; rewards, signals and ends stay as they are."""
+    discrete = action.kind == "discrete"
+    actions = order[episode.actions] if discrete else (episode.actions * sign)[:, order]
+    return replace(episode, frames=np.ascontiguousarray(episode.frames[..., ::-1, :]), actions=actions)
+
+
+def _order(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> np.ndarray:
+    """(n,) int64: the action, or the place of the number, that a mirror puts into the place of each."""
+    order = np.arange(action.n)
+    pairs = [(_place(action, left), _place(action, right)) for left, right in swap]
+    places = [place for pair in pairs for place in pair]
+    if len(set(places)) < len(places):
+        raise ValueError(f"swap must name each action once, got {list(swap)}")
+    for left, right in pairs:
+        order[left], order[right] = right, left
+    return order
+
+
+def _sign(action: ActionSpec, negate: Sequence[str]) -> np.ndarray:
+    """(n,) float32 of 1 and -1."""
+    if negate and action.kind == "discrete":
+        raise ValueError("negate is for actions of numbers, and this store's are discrete; use swap")
+    sign = np.ones(action.n, np.float32)
+    sign[[_place(action, name) for name in negate]] = -1.0
+    return sign
+
+
+def _check_bounds(action: ActionSpec, order: np.ndarray, sign: np.ndarray) -> None:
+    """Refuse a mirror behind which an action could lie outside the store's bounds."""
+    if action.kind == "discrete":
+        return
+    bounds = np.array([action.low, action.high])
+    if (np.sort(bounds * sign, axis=0)[:, order] != bounds).any():
+        raise ValueError(
+            "numbers that change sign must have bounds that differ by their sign alone, and those that are swapped "
+            f"the same ones; the store's are {action.low} and {action.high}"
+        )
+
+
+def _place(action: ActionSpec, name: str) -> int:
+    """Of an action or number by its name, or by its place from 0 where they have none."""
+    names = action.names or tuple(map(str, range(action.n)))
+    if name not in names:
+        raise ValueError(f"the store has no action {name!r}, it has {', '.join(names)}.{did_you_mean(name, names)}")
+    return names.index(name)
