@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel import checkpoint, dreaming, videos
@@ -125,10 +126,11 @@ class WorldModel(nn.Module):
 
     # --- training ------------------------------------------------------------------------------------------------
 
-    def _outputs(self, batch: CodeBatch, known: Tensor | None = None) -> Tensor:
+    def _outputs(self, batch: CodeBatch, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Outputs that predict steps 1..T, (B, T, S, D), after that of step 0 if the model learns how video begins.
 
-        With context noise in training.
+        Also the codes of the step before each, (B, T, S, M) as the model was given them, -1 before step 0: with context
+        noise in training.
         """
         if self.config.dynamics.frame_condition and batch.frames is None:
             raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
@@ -137,7 +139,9 @@ class WorldModel(nn.Module):
         if self.training and noise:
             wrong = torch.rand(codes.shape, device=codes.device) < noise
             codes = torch.where(wrong, torch.randint_like(codes, self.tokenizer.num_codes), codes)
-        return self.dynamics(self.tokenizer.code_vectors(codes), batch.actions, batch.frames, first=True, known=known)
+        vectors = self.tokenizer.code_vectors(codes)
+        outputs = self.dynamics(vectors, batch.actions, batch.frames, first=True, known=known)
+        return outputs, F.pad(codes[:, :-1], (0, 0, 0, 0, self.config.dynamics.lead, 0), value=-1)
 
     def head_inputs(self, outputs: Tensor, codes: Tensor) -> Tensor:
         """What the heads read: outputs (..., S, D) that predict a step, and its codes (..., h, w, M) -> (..., S, D+E).
@@ -155,11 +159,11 @@ class WorldModel(nn.Module):
         if self.training and refine:
             rows, count, tokens = known.shape
             known = random_known(rows, count, tokens, refine + 1, known.device)
-        outputs = self._outputs(batch, known)
+        outputs, before = self._outputs(batch, known)
         mask = batch.padding_mask
         out = self.heads(self.head_inputs(outputs[:, lead:], batch.codes[:, 1:]), batch.signals[:, :-1])
         heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-        codes = (self.dynamics.code_head.loss(outputs, targets) * ~known).sum(-1) / (~known).sum(-1)
+        codes = (self.dynamics.code_head.loss(outputs, targets, before) * ~known).sum(-1) / (~known).sum(-1)
         steps = mask.sum().clamp_min(1)
         reward, termination, signals = ((part * mask).sum() / steps for part in heads)
         predicted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
@@ -170,7 +174,7 @@ class WorldModel(nn.Module):
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
-        outputs = self._outputs(batch)[:, self.config.dynamics.lead :]
+        outputs = self._outputs(batch)[0][:, self.config.dynamics.lead :]
         out = self.heads(self.head_inputs(outputs, batch.codes[:, 1:]), batch.signals[:, :-1])
         two_hot = self.heads.two_hot
         return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)

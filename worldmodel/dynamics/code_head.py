@@ -17,7 +17,8 @@ from worldmodel.layers.precision import EmbeddingSum, Linear
 class CodeHead(nn.Module):
     """The M codes of a position one after the other, each given the output and the codes before it."""
 
-    def __init__(self, width: int, hidden: int, num_slices: int, num_codes: int) -> None:
+    def __init__(self, width: int, hidden: int, num_slices: int, num_codes: int, echo: bool = False) -> None:
+        """With `echo` every output tells how likely each of its slices' codes stays what it was in the step before."""
         super().__init__()
         if not hidden and num_slices > 1:
             raise ValueError(f"code_head_width 0 can tell one slice only, got {num_slices} slices; set it above 0")
@@ -26,14 +27,34 @@ class CodeHead(nn.Module):
         self.from_output = nn.ModuleList(Linear(width, hidden) for _ in range(num_slices) if hidden)
         # Slice m > 0 has one table for each slice before it; stored as one, looked up with offsets.
         self.from_codes = nn.ModuleList(EmbeddingSum(m * num_codes, hidden) for m in range(1, num_slices))
+        self.stay = Linear(width, num_slices) if echo else None
         self.to_logits = nn.ModuleList(Linear(hidden or width, num_codes, bias=False) for _ in range(num_slices))
         for table in self.from_codes.parameters():
             nn.init.normal_(table, std=0.02)
-        for weight in self.to_logits.parameters():
-            nn.init.zeros_(weight)  # the first loss is exactly ln V
+        for part in (self.to_logits, self.stay):
+            for weight in () if part is None else part.parameters():
+                nn.init.zeros_(weight)  # the first loss is exactly ln V
 
-    def logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
-        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are read."""
+    def _stays(self, outputs: Tensor, before: Tensor | None) -> Tensor | None:
+        """What the codes of the step before gain in their slices' logits, (..., M); nothing where there was no step."""
+        if self.stay is None or before is None:
+            return None
+        return self.stay(outputs).float() * (before >= 0)
+
+    def logits(
+        self, outputs: Tensor, codes: Tensor, index: int, before: Tensor | None = None, stays: Tensor | None = None
+    ) -> Tensor:
+        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are read.
+
+        `before` and `stays` (..., M) are the codes of the step before and what they gain.
+        """
+        logits = self._fresh_logits(outputs, codes, index)
+        if before is None or stays is None:
+            return logits
+        one = slice(index, index + 1)
+        return logits.float().scatter_add(-1, before[..., one].clamp_min(0), stays[..., one])
+
+    def _fresh_logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
         if self.linear:
             return self.to_logits[index](outputs)
         hidden = self.from_output[index](outputs)
@@ -42,28 +63,40 @@ class CodeHead(nn.Module):
             hidden = hidden + self.from_codes[index - 1](codes[..., :index] + offsets)
         return self.to_logits[index](F.gelu(hidden))
 
-    def loss(self, outputs: Tensor, codes: Tensor) -> Tensor:
-        """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M)."""
+    def loss(self, outputs: Tensor, codes: Tensor, before: Tensor | None = None) -> Tensor:
+        """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M).
+
+        `before` (..., M) are the codes of the step before, as the model was given them; -1 where there was none.
+        """
+        stays = self._stays(outputs, before)
         losses = [
-            cross_entropy(self.logits(outputs, codes, m).flatten(0, -2), codes[..., m].flatten())
+            cross_entropy(self.logits(outputs, codes, m, before, stays).flatten(0, -2), codes[..., m].flatten())
             for m in range(codes.shape[-1])
         ]
         return torch.stack(losses).mean(0).view(codes.shape[:-1])
 
-    def sample(self, outputs: Tensor, noise: Tensor, options: Sampling, given: Tensor | None = None) -> Draw:
+    def sample(
+        self,
+        outputs: Tensor,
+        noise: Tensor,
+        options: Sampling,
+        given: Tensor | None = None,
+        before: Tensor | None = None,
+    ) -> Draw:
         """Codes (B, ..., M), with nll and entropy (B, ...) summed over slices; noise (B, ..., M).
 
-        With guidance the outputs have 2B rows, those without conditions below those with them. Nothing is drawn if the
-        codes are given.
+        With guidance the outputs and `before` have 2B rows, those without conditions below those with them. Nothing is
+        drawn if the codes are given.
         """
         codes = torch.zeros(noise.shape, dtype=torch.int64, device=noise.device)
         nll, entropy = torch.zeros_like(noise[..., 0]), torch.zeros_like(noise[..., 0])
+        stays = self._stays(outputs, before)
         for m in range(noise.shape[-1]):
             if options.guided:
-                told, free = self.logits(outputs, torch.cat((codes, codes)), m).float().chunk(2)
+                told, free = self.logits(outputs, torch.cat((codes, codes)), m, before, stays).float().chunk(2)
                 logits = free + options.guidance * (told - free)
             else:
-                logits = self.logits(outputs, codes, m)
+                logits = self.logits(outputs, codes, m, before, stays)
             came = None if given is None else given[..., m]
             drawn = draw(logits, noise[..., m], options.temperature, options.top_k, options.top_p, came)
             codes[..., m] = drawn.codes

@@ -21,6 +21,7 @@ class GPTConfig:
     context_noise: float = 0.03  # share of the given codes replaced at random in training, against drift
     condition_width: int = 32  # of the vector through which an action reaches the norms
     code_head_width: int = 128  # hidden units of the code head; 0: one linear layer, as in the paper (one slice only)
+    echo: bool = False  # the code head is told each place's code of the step before: for cameras that stand still
     position: Literal["rotary-time", "learned", "space", "time", "sine", "none"] = "rotary-time"
     max_steps: int = 8  # longest context, where positions in time or clip actions limit it
     attention: Literal["full", "axial"] = "full"

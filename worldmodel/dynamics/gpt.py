@@ -126,8 +126,9 @@ class GPT(CodeTransformer):
             content = self._content(lookup(last)[:, None]).squeeze(1)
             return content if fresh is None else torch.where(fresh, self.start_token, content)
 
+        before = codes if fresh is None else torch.where(fresh, -1, codes)
         if self.config.order == "block":
-            drawn, outputs = self._draw_step(content_of(codes), shared, cache, noise, lookup, options, given)
+            drawn, outputs = self._draw_step(content_of(codes), before, shared, cache, noise, lookup, options, given)
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             previous, parts, all_outputs = codes[:, -1:], [], []
@@ -135,7 +136,7 @@ class GPT(CodeTransformer):
                 one = slice(place, place + 1)
                 output = self._advance(content_of(previous), shared, cache, one)
                 came = None if given is None else given[:, one]
-                part = self.code_head.sample(output, noise[:, one], options, came)
+                part = self.code_head.sample(output, noise[:, one], options, came, before[:, one])
                 previous, fresh = part.codes.repeat(2 if options.guided else 1, 1, 1), None
                 parts.append(part)
                 all_outputs.append(output)
@@ -147,6 +148,7 @@ class GPT(CodeTransformer):
     def _draw_step(
         self,
         content: Tensor,
+        before: Tensor,
         shared: _StepInputs,
         cache: KVCache,
         noise: Tensor,
@@ -160,14 +162,14 @@ class GPT(CodeTransformer):
         of_codes, of_groups = noise[:, :count].unflatten(1, (self.tokens_per_step, -1)), noise[:, count:]
         if self.hints is None:
             outputs = self._advance(content, shared, cache, everything)
-            return self.code_head.sample(outputs, of_codes, options, given), outputs
+            return self.code_head.sample(outputs, of_codes, options, given, before), outputs
         groups = draw_groups(of_groups, self.config.refine + 1)
         times = 2 if options.guided else 1
         drawn = Draw(torch.zeros_like(of_codes, dtype=torch.int64), *torch.zeros_like(of_groups).expand(2, -1, -1))
         for now in range(self.config.refine + 1):
             told = self.hints(lookup(drawn.codes), groups < now).repeat(times, 1, 1)
             outputs = self._advance(content + told, shared, cache, everything)
-            new = self.code_head.sample(outputs, of_codes, options, given)
+            new = self.code_head.sample(outputs, of_codes, options, given, before)
             mine = groups == now
             drawn = Draw(
                 torch.where(mine[..., None], new.codes, drawn.codes),

@@ -78,7 +78,7 @@ PRESETS = {
     ),
     # Robot pushing to dream in, on all four paths too: it sees given steps as codes. That of the shipped "push".
     "push-small": Preset(
-        model=GPTConfig(learn_start=True, drop_actions=0.1, code_head_width=32),
+        model=GPTConfig(learn_start=True, drop_actions=0.1, code_head_width=32, echo=True),
         latents=(16, 4, 4),
         num_codes=512,
         num_slices=12,

@@ -67,7 +67,7 @@ class CodeTransformer(nn.Module):
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         inner = [norm for block in blocks for norm in (block.norm_attention, block.norm_forward)]
         self._norms = JoinedNorms([*inner, self.norm])
-        self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes)
+        self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes, config.echo)
         self.frame_encoder = (
             FrameEncoder(config.frame_encoder, config.frame_condition * step_channels)
             if config.frame_condition
