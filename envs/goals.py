@@ -16,6 +16,7 @@ from worldmodel.model import WorldModel
 _DIFFERS = 30  # of 765: pixels of two pictures that differ more show that something moved
 _MISMATCH = 4000.0  # squared distance of two colours beyond which it does not matter how far they are apart
 _SHARPNESS = 20.0  # squared colour distance by which a better place for the object must win
+_LOST = 2800.0  # mismatch from which on an object counts as not seen: as far away as at the start
 _COLOURS = 4  # K
 _FEWEST = 3  # pixels that an object must have
 _PIXELS = 32  # of an object that are looked at, about: the time goes with their number
@@ -86,7 +87,7 @@ class GoalObject:
 
     The object is what looks unlike the floor where start and goal differ. In a step's last frame it is taken to be
     where its colours fit best, whatever else is in the picture: distances of whole pictures mostly measure where the
-    hand is.
+    hand is. Where they fit nowhere it counts as being where it was at the start, so that no plan gains by losing it.
 
     Args:
         goal, start: (H, W, C) uint8, two pictures that differ by the place of one object.
@@ -113,6 +114,8 @@ class GoalObject:
         self._reach = int(around.abs().max())
         self._goal = centre
         self._colours, self._pixels = _template(after[shows], around)
+        self._lost = 0.0  # distance of an object that is not seen
+        self._lost = self.distance(start[None]).item()
 
     def __call__(self, step: Transition) -> Tensor:
         return -self.distance(step.frames()[:, -1])
@@ -121,11 +124,13 @@ class GoalObject:
     def distance(self, pictures: Tensor) -> Tensor:
         """Of pictures (B, H, W, C) uint8: (B,) float32, pixels."""
         goal, device = self._goal.to(pictures.device), pictures.device
-        weight = (-self._mismatch(pictures) / _SHARPNESS).flatten(1).softmax(1).unflatten(1, pictures.shape[1:3])
         height, width = pictures.shape[1:3]
+        fits = F.pad(-self._mismatch(pictures).flatten(1), (0, 1), value=-_LOST) / _SHARPNESS
+        weight = fits.softmax(1)
+        places, lost = weight[:, :-1].unflatten(1, (height, width)), weight[:, -1]
         down, along = torch.arange(height, device=device), torch.arange(width, device=device)
         away = torch.hypot((down - goal[0])[:, None].expand(-1, width), (along - goal[1]).expand(height, -1))
-        return (weight * away).sum((1, 2))
+        return (places * away).sum((1, 2)) + lost * self._lost
 
     def _mismatch(self, pictures: Tensor) -> Tensor:
         """How badly the object fits at each place, (B, H, W): mean over its pixels of a bounded squared distance."""
