@@ -24,7 +24,9 @@ from worldmodel.progress import progress
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 
 GAME = "VideoGenReal-PushGoal"
-CONFIG = PlannerConfig(horizon=6, candidates=128, iterations=3, elites=12, repeat=0.7, replan_every=2, discount=1.0)
+CONFIG = PlannerConfig(
+    horizon=5, candidates=64, iterations=3, elites=8, repeat=0.7, replan_every=2, temperature=0.0, discount=1.0
+)
 
 
 Act = Callable[[Any], Any]

@@ -189,5 +189,6 @@ def usable_horizon(curves: dict[str, list[float]]) -> int:
 
 def open_loop_scores(dreams: Dreams) -> dict[str, Any]:
     """PSNR in dB at some steps after the context, of the dreams and of what `by_step` puts beside them."""
-    curves = by_step(dreams, psnr, OPEN_LOOP_STEPS)
-    return {"step": list(OPEN_LOOP_STEPS)} | {f"{name}_psnr_db": values for name, values in curves.items()}
+    steps = [step for step in OPEN_LOOP_STEPS if step <= dreams.real.shape[1] - dreams.context_steps]
+    curves = by_step(dreams, psnr, steps)
+    return {"step": steps} | {f"{name}_psnr_db": values for name, values in curves.items()}

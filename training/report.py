@@ -14,7 +14,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write, write_json
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
-from worldmodel.training.dreams import dream_along, eventful_segments, open_loop, open_loop_scores
+from worldmodel.training.dreams import OPEN_LOOP_STEPS, dream_along, eventful_segments, open_loop, open_loop_scores
 from worldmodel.training.measure import (
     check_measurable,
     dataset_facts,
@@ -49,7 +49,8 @@ def world_report(
         wm: prepared for dreaming (`from_pretrained`, or `wm.prepare()`).
         store: recorded play; thresholds are chosen on its validation episodes, everything else is measured on `split`.
         split: "test", "validation", "train" or "all".
-        context_steps: real steps that an open-loop dream is given before it goes on alone.
+        context_steps: real steps that an open-loop dream is given before it goes on alone. Where no episode is long
+            enough for these and 16 dreamt ones, a fourth of the longest one is given and the rest dreamt.
         num_starts: open-loop dreams.
         max_segments: held-out segments for the losses and the heads, drawn at random if there are more; and as many
             single steps for the tokenizer.
@@ -63,11 +64,16 @@ def world_report(
     validation = None
     if len(store.split("validation")):
         validation = encode_segments(wm, store, "validation", max_segments, seed)
+    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in store.split(split))
+    if context_steps + dreamt - 1 > longest:
+        context_steps = max(longest // 4, 1)
+        dreamt = longest + 1 - context_steps
+    dreams = open_loop(wm, store, split, num_starts, context_steps, temperature, seed, dreamt)
     return {
         "dataset": dataset_facts(store),
         "tokenizer": tokenizer_scores(wm, store, split, max_segments, seed)
         | code_use(real_codes(held_out), wm.tokenizer.num_codes),
-        "open_loop": open_loop_scores(open_loop(wm, store, split, num_starts, context_steps, temperature, seed))
+        "open_loop": open_loop_scores(dreams)
         | {"starts": num_starts, "context_steps": context_steps, "temperature": temperature},
         "dynamics": dynamics_scores(wm, held_out),
         "heads": head_scores(wm, held_out, validation),

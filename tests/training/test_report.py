@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
+from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.training import report
 from worldmodel.training.report import machine, return_row, world_report, write_dream_vs_real, write_report
@@ -43,6 +44,12 @@ def test_world_report_measures_every_part_on_held_out_play(measured, store):
     assert measured["open_loop"]["starts"] == 2 and measured["open_loop"]["context_steps"] == 8
     assert 0 < measured["tokenizer"]["nmse"] < math.inf
     assert measured["speed"]["env_steps_per_second"] > 0
+
+
+def test_short_episodes_are_dreamt_as_far_as_they_go(world, tmp_path):
+    told = world_report(world, telling_store(tmp_path, steps=12), num_starts=2, max_segments=4)["open_loop"]
+    assert told["context_steps"] == 3 and told["step"] == [1, 4, 8]
+    assert len(told["dream_psnr_db"]) == len(told["copy_psnr_db"]) == 3
 
 
 def test_world_report_is_repeatable(measured, store, world):
