@@ -1,9 +1,10 @@
-"""Push objects to where a picture shows them, by planning in the shipped dream of pushing: nothing is trained.
+"""Try to push objects to where a picture shows them, by planning in the shipped dream of pushing: nothing is trained.
 
     python examples/push_planner.py --scenes 50
 
 The planner sees pictures only: the scene before anything was done, the goal, and each step. The simulator tells how far
-the object was from its target in the end. Random actions and a hand at rest push in the same scenes.
+the object was from its target in the end. Random actions and a hand at rest act in the same scenes. How well it goes
+(not well enough yet): docs/results.md, pushing.
 
 Source: the task of Visual Foresight (arXiv:1812.00568), for which BAIR's recordings were made.
 """
