@@ -18,7 +18,9 @@ ACTION = tiny_config().action
 def agent(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("agent")
     config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8, features_dim=8, channels=4)
-    return train_agent(world.save_pretrained(folder / "world"), folder, DreamTraining(agent=config, obs="rgb"), device="cpu")
+    return train_agent(
+        world.save_pretrained(folder / "world"), folder, DreamTraining(agent=config, obs="rgb"), device="cpu"
+    )
 
 
 class Still:
