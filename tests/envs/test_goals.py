@@ -31,6 +31,15 @@ def test_an_object_is_as_far_as_its_place_is_from_the_goal():
     assert goal.distance(pictures) == pytest.approx([22, 14, 4, 0, 10], abs=0.2)
 
 
+def test_an_object_that_is_nowhere_is_as_far_as_at_the_start():
+    goal = GoalObject(GOAL, START)
+    empty = START.clone()
+    empty[28:33, 10:15] = torch.tensor(FLOOR, dtype=torch.uint8)
+    covered = START.clone()
+    covered[28:33, 10:15] = torch.tensor(HAND, dtype=torch.uint8)
+    assert goal.distance(torch.stack((START, empty, covered))) == pytest.approx([22] * 3, abs=0.3)
+
+
 def test_where_the_hand_is_changes_nothing_for_an_object():
     goal = GoalObject(GOAL, START)
     pictures = torch.stack([picture((30, 20), hand) for hand in ((2, 2), (5, 36), (34, 30), (2, 20))])
