@@ -139,9 +139,9 @@ class GivenStarts:
     Args:
         rows: of the env.
         given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8, or one picture, (H, W, C) or (B, H, W, C), which is
-            shown F times as at a reset; "actions" (T-1, …) or (B, T-1, …) between them, if
-            T is above 1, as an agent gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the
-            last of them: zeros where they are not given.
+            shown F times as at a reset; "actions" (T-1, …) or (B, T-1, …) between them, if T is above 1, as an agent
+            gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of them: zeros where
+            they are not given.
     """
 
     def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:

@@ -1,0 +1,73 @@
+"""Do distances to a goal picture tell how far the pushed object is from its target? Measured in the simulation.
+
+    python benchmarks/goals.py --scenes 40
+
+A script that knows all positions pushes object 0 about; a fourth of its actions are random. Of every episode in which the
+object moved: the rank correlation of each distance with the true one, and how much farther than at the best moment the
+object is at the moment which that distance would choose.
+"""
+
+from argparse import ArgumentParser
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import worldmodel  # noqa: F401 (registers the ids)
+from worldmodel.envs import GoalObject, GoalPixels
+from worldmodel.envs.push_scene import SPEED
+from worldmodel.training.agreement import spearman
+
+STEPS = 20
+_MOVED = 0.03  # metres between the least and the largest distance of an episode that counts
+
+
+def push(info: dict, rng: np.random.Generator) -> np.ndarray:
+    """Go behind the object with the hand raised, then down and towards the target; or anything."""
+    hand, thing, target = info["signals"][:2], info["signals"][3:5], info["target"]
+    way = (target - thing) / max(np.linalg.norm(target - thing), 1e-6)
+    behind = thing - 0.07 * way
+    if rng.random() < 0.25:
+        return rng.uniform(-1, 1, 4).astype(np.float32)
+    if np.linalg.norm(hand - behind) > 0.03 and (thing - hand) @ way < 0.03:
+        return np.float32([*np.clip((behind - hand) / (2 * SPEED), -1, 1), 1, -1])
+    return np.float32([*(0.5 * np.clip((target - hand) / (2 * SPEED), -1, 1)), -1, 1])
+
+
+def main(scenes: int = 40) -> dict[str, list[tuple[float, float]]]:
+    env = gym.make("VideoGenReal-PushGoal", episode_frames=2 * STEPS)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for scene in range(scenes):
+        picture, info = env.reset(seed=scene)
+        pictures, distances, goal_image = [picture], [info["distance"]], info["goal_image"]
+        for _ in range(STEPS):
+            picture, _, _, _, info = env.step(push(info, rng))
+            pictures.append(picture)
+            distances.append(info["distance"])
+        true, seen = np.array(distances), torch.from_numpy(np.stack(pictures))
+        if np.ptp(true) < _MOVED:
+            continue
+        goal, start = torch.from_numpy(goal_image), seen[0]
+        kinds = {
+            "GoalPixels, whole picture": GoalPixels(goal),
+            "GoalPixels, where start and goal differ": GoalPixels(goal, start),
+            "GoalObject": GoalObject(goal, start),
+        }
+        for name, kind in kinds.items():
+            told = kind.distance(seen).numpy()
+            rank = spearman(told, true)
+            chosen = float(true[told.argmin()] - true.min())
+            found.setdefault(name, []).append((np.nan if rank is None else rank, chosen))
+    env.close()
+    print("| distance | episodes | rank correlation | chosen moment, cm farther |\n|---|---|---|---|")
+    for name, values in found.items():
+        ranks, farther = np.nanmean(np.array(values), axis=0)
+        print(f"| {name} | {len(values)} | {ranks:.2f} | {100 * farther:.1f} |")
+    return found
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=40)
+    main(**vars(parser.parse_args()))
