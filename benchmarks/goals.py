@@ -2,9 +2,9 @@
 
     python benchmarks/goals.py --scenes 40
 
-A script that knows all positions pushes object 0 about; a fourth of its actions are random. Of every episode in which the
-object moved: the rank correlation of each distance with the true one, and how much farther than at the best moment the
-object is at the moment which that distance would choose.
+A script that knows all positions pushes object 0 about; a fourth of its actions are random. Of every episode in which
+the object moved: the rank correlation of each distance with the true one, and how much farther than at the best moment
+the object is at the moment which that distance would choose.
 """
 
 from argparse import ArgumentParser
