@@ -45,7 +45,7 @@ def make_sample(options: Sequence[str]) -> Function:
 def make_evaluate_model(_: Sequence[str]) -> Function:
     from dataclasses import asdict
 
-    from worldmodel.data import EpisodeStorage
+    from worldmodel.data import open_stores
     from worldmodel.model import WorldModel
     from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model, find_world
     from worldmodel.training.evaluation_report import write_evaluation
@@ -53,7 +53,7 @@ def make_evaluate_model(_: Sequence[str]) -> Function:
 
     def run_evaluate_model(
         run: Annotated[str, tyro.conf.Positional],
-        data: Path,
+        data: tuple[Path, ...],
         out: Path = Path("runs/evaluation"),
         i3d: Path | None = None,
         device: str = "auto",
@@ -64,7 +64,7 @@ def make_evaluate_model(_: Sequence[str]) -> Function:
 
         Args:
             run: a run folder, a checkpoint folder, a shipped name or a hub id.
-            data: store of play of the game that the model was learned from.
+            data: store, or stores, of play of the game that the model was learned from.
             i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
             device: where the models run; "auto" takes a GPU if there is one.
             plots: draw PNG files too, which needs matplotlib.
@@ -72,8 +72,10 @@ def make_evaluate_model(_: Sequence[str]) -> Function:
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(find_world(run), device=device)
-        results = evaluate_model(model, EpisodeStorage.open(data), config, i3d)
-        command = f"videogen-dream evaluate-model {run} --data {data}" + ("" if i3d is None else f" --i3d {i3d}")
+        results = evaluate_model(model, open_stores(data), config, i3d)
+        command = f"videogen-dream evaluate-model {run} --data {shlex.join(map(str, data))}" + (
+            "" if i3d is None else f" --i3d {i3d}"
+        )
         about = {"command": command, "config": asdict(config)}
         report = write_evaluation(out, {"run": about} | results, plots)
         print(report.read_text(encoding="utf-8"))

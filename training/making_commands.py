@@ -102,7 +102,7 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
     usual = tokenizer_training(asked_preset(options))
 
     def run_train_tokenizer(
-        data: Path,
+        data: tuple[Path, ...],
         out: Path = Path("runs/tokenizer"),
         launcher: Launcher = "local",
         num_workers: int = 1,
@@ -113,11 +113,12 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
         """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption.
 
         Args:
+            data: folder of a store, or folders of several stores of one game.
             launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
-        train = partial(train_tokenizer, data.resolve(), out.resolve(), config, device=device)
+        train = partial(train_tokenizer, _whole(data), out.resolve(), config, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
     return run_train_tokenizer
@@ -132,7 +133,7 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
     usual = dynamics_training(asked_preset(options))
 
     def run_train_dynamics(
-        data: Path,
+        data: tuple[Path, ...],
         tokenizer: Path,
         out: Path = Path("runs/dynamics"),
         launcher: Launcher = "local",
@@ -144,14 +145,20 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
         """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models.
 
         Args:
+            data: folder of a store, or folders of several stores of one game.
             launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
-        train = partial(train_dynamics, data.resolve(), tokenizer.resolve(), out.resolve(), config, device=device)
+        train = partial(train_dynamics, _whole(data), tokenizer.resolve(), out.resolve(), config, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
     return run_train_dynamics
+
+
+def _whole(folders: tuple[Path, ...]) -> list[Path]:
+    """Absolute paths, as the workers of a training need them."""
+    return [folder.resolve() for folder in folders]
 
 
 def _print_scores(scores: dict[str, float]) -> None:

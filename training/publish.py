@@ -5,15 +5,15 @@ python -m worldmodel.training.publish runs/dynamics/best runs/data worldmodel/pr
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import tyro
 
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.files import read_json
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
@@ -24,7 +24,7 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 _PLAY = {"random": "random play", "sticky": "sticky random play"}
 
 
-def publish(world: Path, data: Path, target: Path, /, notes: str = "") -> Path:
+def publish(world: Path, data: Path, target: Path, /, notes: str = "", also: tuple[Path, ...] = ()) -> Path:
     """Measure a world model on the test episodes of its data and save it with bfloat16 weights and a card.
 
     Args:
@@ -32,25 +32,49 @@ def publish(world: Path, data: Path, target: Path, /, notes: str = "") -> Path:
         data: the store it was trained on.
         target: folder to write.
         notes: a sentence for the card, such as what an agent reached in it.
+        also: further stores that it was trained on; the card measures on the test episodes of all.
     """
     model = WorldModel.from_pretrained(world)
-    store = EpisodeStorage.open(data)
-    report = world_report(model, store)
+    folders = (data, *also)
+    report = world_report(model, open_stores(folders))
     run = read_json(world.parent / "config.json")
-    collected = read_json(data / SETTINGS) if (data / SETTINGS).exists() else None
-    card = _card(target.name, model, report, run, collected, notes)
+    card = _card(target.name, world.name, model, report, run, [Play.of(folder) for folder in folders], notes)
     return WorldModel.from_pretrained(world, dtype=torch.bfloat16).save_pretrained(target, card)
 
 
-def _card(name: str, model: WorldModel, report: dict, run: dict, collected: dict | None, notes: str) -> str:
+class Play(NamedTuple):
+    """What a card tells of a store."""
+
+    root: str
+    episodes: int
+    collected: dict[str, Any] | None  # the settings of `collect`, if that made it
+
+    @classmethod
+    def of(cls, folder: Path) -> "Play":
+        settings = folder / SETTINGS
+        return cls(
+            str(folder.resolve()), len(EpisodeStorage.open(folder)), read_json(settings) if settings.exists() else None
+        )
+
+    def __str__(self) -> str:
+        if self.collected is None:
+            return "recorded play"
+        play = _PLAY.get(self.collected["policy"], f"play of a trained {self.collected['policy']}")
+        noise = self.collected["epsilon"]
+        return play + (f" with {noise:.0%} random actions" if noise else "")
+
+
+def _card(
+    name: str, checkpoint: str, model: WorldModel, report: dict, run: dict, stores: Sequence[Play], notes: str
+) -> str:
     config, about, facts = model.config, machine(), report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
     tokenizer_run = read_json(Path(run["tokenizer"]).parent / "config.json")
     env = config.env_id
-    play = "recorded play"
-    if collected is not None:
-        play = _PLAY.get(collected["policy"], f"play of a trained {collected['policy']}")
-        play += f" with {collected['epsilon']:.0%} random actions" if collected["epsilon"] else ""
+    play = " and ".join(str(each) for each in stores)
+    folders = ["runs/data", *(f"runs/data{k}" for k in range(2, len(stores) + 1))]
+    data = " ".join(folders)
+    shown = folders[0] if tokenizer_run["data"] == stores[0].root else data  # to the tokenizer
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),
@@ -83,10 +107,11 @@ def _card(name: str, model: WorldModel, report: dict, run: dict, collected: dict
             "How to repeat it:",
             "",
             "```sh",
-            _collect_command(env, facts["episodes"], collected),
-            _command("train-tokenizer --data runs/data", tokenizer_run, TokenizerTraining()),
-            _command("train-dynamics --data runs/data --tokenizer runs/tokenizer/best", run, DynamicsTraining()),
-            f"python -m worldmodel.training.publish runs/dynamics/best runs/data worldmodel/pretrained/{name}",
+            *(_collect_command(env, each, folder) for each, folder in zip(stores, folders, strict=True)),
+            _command(f"train-tokenizer --data {shown}", tokenizer_run, TokenizerTraining()),
+            _command(f"train-dynamics --data {data} --tokenizer runs/tokenizer/best", run, DynamicsTraining()),
+            f"python -m worldmodel.training.publish runs/dynamics/{checkpoint} runs/data worldmodel/pretrained/{name}"
+            + (f" --also {' '.join(folders[1:])}" if folders[1:] else ""),
             "```",
             "",
             f"Measured on {about['cpu']}, {about['cores']} cores, torch {about['torch']}, {about['date']}.",
@@ -95,11 +120,12 @@ def _card(name: str, model: WorldModel, report: dict, run: dict, collected: dict
     )
 
 
-def _collect_command(env: str, episodes: int, collected: dict | None) -> str:
+def _collect_command(env: str, play: Play, folder: str) -> str:
     """What records the same play: episode i depends on the seed, i and these settings alone."""
+    collected = play.collected
     if collected is None:
-        return "# put the recorded play into runs/data"
-    words = ["videogen-dream", "collect", "--env", env, "--out", "runs/data", "--episodes", str(episodes)]
+        return f"# put the recorded play into {folder}"
+    words = ["videogen-dream", "collect", "--env", env, "--out", folder, "--episodes", str(play.episodes)]
     scripted = collected["policy"] in _PLAY
     words += ["--policy", collected["policy"] if scripted else "AGENT", "--epsilon", str(collected["epsilon"])]
     words += ["--seed", str(collected["seed"])]

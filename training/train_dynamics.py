@@ -1,5 +1,6 @@
 """Train dynamics and heads on the codes of a store; the result is a whole world model with start states."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from worldmodel.checkpoint import load_tokenizer, weights_name
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
@@ -87,7 +88,7 @@ def _check_clips(model: GPTConfig, tokenizer: VQVAEConfig) -> None:
 
 
 def train_dynamics(
-    data: str | Path | EpisodeStorage,
+    data: str | Path | Sequence[str | Path] | EpisodeStorage,
     tokenizer: str | Path,
     out: str | Path,
     config: DynamicsTraining | None = None,
@@ -95,10 +96,11 @@ def train_dynamics(
     start_from: str | Path | None = None,
     device: str = "auto",
 ) -> dict[str, float]:
-    """Train on the store `data`, encoded by `tokenizer`; `out/best` and `out/last` are world models.
+    """Train on the store or stores `data` of one game; `out/best` and `out/last` are world models.
 
-    With a tokenizer of clips every training segment is a clip, coded as a whole; such a model has no start segments,
-    since it makes whole videos (`WorldModel.sample`) and cannot dream step by step.
+    `tokenizer` is the folder of the one that encodes them. With a tokenizer of clips every training segment is a clip,
+    coded as a whole; such a model has no start segments, since it makes whole videos (`WorldModel.sample`) and cannot
+    dream step by step.
 
     Goes on after an interruption. `start_from` is the folder of a world model of the same configuration whose dynamics
     and heads are trained further, on the codes of `tokenizer`. `device` "auto" is a GPU if there is one.
@@ -106,7 +108,7 @@ def train_dynamics(
     Returns the validation scores: bits per code, heads, and the shuffled-action loss ratio.
     """
     config = config or DynamicsTraining()
-    store, out = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data), Path(out)
+    store, out = open_stores(data), Path(out)
     place = distributed.training_device(device)
     coder = load_tokenizer(tokenizer).to(place)
     check_matches(store, coder.config)

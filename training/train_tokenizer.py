@@ -1,5 +1,6 @@
 """Train a VQVAE on the frames of a store."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer, save_tokenizer, weights_name
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed, metrics
 from worldmodel.training.loop import LoopConfig, Task, fit, is_done
@@ -66,22 +67,23 @@ def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float,
 
 
 def train_tokenizer(
-    data: str | Path | EpisodeStorage,
+    data: str | Path | Sequence[str | Path] | EpisodeStorage,
     out: str | Path,
     config: TokenizerTraining | None = None,
     *,
     start_from: str | Path | None = None,
     device: str = "auto",
 ) -> dict[str, float]:
-    """Train on the store `data`; the run folder `out` ends with `best/` and `last/`. Goes on after an interruption.
+    """Train on the store or stores `data` of one game; the run folder `out` ends with `best/` and `last/`.
 
-    `start_from` is the folder of a tokenizer of the same `config.model` to train further. It keeps its own mean and
-    variance of the pixels, by which its weights read them. `device` "auto" is a GPU if there is one.
+    Goes on after an interruption. `start_from` is the folder of a tokenizer of the same `config.model` to train
+    further. It keeps its own mean and variance of the pixels, by which its weights read them. `device` "auto" is a GPU
+    if there is one.
 
     Returns the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead codes.
     """
     config = config or TokenizerTraining()
-    store, out = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data), Path(out)
+    store, out = open_stores(data), Path(out)
     check_matches(store, config.model)
     if is_done(out, config.loop):
         print(f"tokenizer: {out} has its {config.loop.steps} steps already")

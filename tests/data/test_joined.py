@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.data.makers import INFO, assert_equal, files_of, make_episode, make_store
-from worldmodel.data import EpisodeStorage, JoinedStorage, SegmentId
+from worldmodel.data import EpisodeStorage, JoinedStorage, SegmentId, open_stores
 
 LENGTHS = ((6, 3, 8, 5), (4, 7, 2))
 
@@ -91,3 +91,11 @@ def test_what_does_not_belong_together_is_refused(stores, tmp_path):
         JoinedStorage(stores, [5, 1])
     with pytest.raises(ValueError, match="at least one store"):
         JoinedStorage([])
+
+
+def test_folders_are_opened_as_one_store(stores):
+    first, second = (store.root for store in stores)
+    assert open_stores([first, second]).lengths == JoinedStorage(stores).lengths
+    assert type(open_stores([second])) is EpisodeStorage
+    with pytest.raises(FileNotFoundError):
+        open_stores([first, first / "none"])

@@ -1,7 +1,6 @@
 import json
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -161,7 +160,8 @@ def test_the_two_ways_of_evaluating_do_not_mix(words, reason, capsys):
 
 
 def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
-    recorded_store(tmp_path / "data", lengths=(40,) * 20)
+    for name in ("data", "more"):
+        recorded_store(tmp_path / name, lengths=(40,) * 20)
     small = ["--model.height", "16", "--model.width", "16", "--model.stage-widths", "8", "16"]
     loop = ["--loop.steps", "4", "--loop.batch-size", "4", "--loop.evaluate-every", "2"]
     data = ["--data", str(tmp_path / "data")]
@@ -170,7 +170,9 @@ def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
     assert "psnr" in capsys.readouterr().out
     tokenizer = ["--tokenizer", str(tmp_path / "tok" / "best")]
     gpt = ["--model.layers", "1", "--model.width", "16", "--model.heads", "2"]
-    assert main(["train-dynamics", *data, *tokenizer, "--out", str(tmp_path / "dyn"), *gpt, *loop]) == 0
+    both = [*data, str(tmp_path / "more")]
+    assert main(["train-dynamics", *both, *tokenizer, "--out", str(tmp_path / "dyn"), *gpt, *loop]) == 0
+    assert "in 40 episodes" in (tmp_path / "dyn" / "last" / "README.md").read_text()
     assert "bits_per_code" in capsys.readouterr().out
     ppo = ["--agent.steps", "16", "--agent.num-envs", "4", "--agent.n-steps", "4", "--agent.batch-size", "8"]
     world = ["--world", str(tmp_path / "dyn" / "best")]
@@ -183,7 +185,7 @@ def configs_of(monkeypatch):
     seen = []
 
     def launch(train, *_):
-        seen.append(next(part for part in train.args if not isinstance(part, Path)))
+        seen.append(next(part for part in train.args if isinstance(part, TokenizerTraining | DynamicsTraining)))
         return {}
 
     monkeypatch.setattr("worldmodel.training.launch.launch", launch)

@@ -4,10 +4,11 @@ import tyro
 
 from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
+from worldmodel.data import open_stores
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.publish import _collect_command, publish
+from worldmodel.training.publish import Play, _collect_command, publish
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
@@ -45,7 +46,32 @@ def read_back(line: str, default):
     return tyro.cli(type(default), default=default, args=words[first:])
 
 
+def test_a_card_tells_of_all_stores_that_a_world_was_trained_on(tmp_path):
+    """The tokenizer saw the first alone."""
+    stores = [tmp_path / name for name in ("first", "second")]
+    for store, episodes, policy in zip(stores, (20, 10), ("random", "agent 0a1b"), strict=True):
+        recorded_store(store, lengths=(40,) * episodes)
+        write_json(store / "collect.json", {"policy": policy, "epsilon": 0.0, "seed": 0, "env_kwargs": {}})
+    config, loop = tiny_config(), LoopConfig(steps=2, batch_size=4, evaluate_every=2, save_every=2)
+    train_tokenizer(stores[0], tmp_path / "tokenizer", TokenizerTraining(model=config.tokenizer, loop=loop))
+    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, num_starts=4)
+    train_dynamics(open_stores(stores), tmp_path / "tokenizer" / "best", tmp_path / "run", parts)
+    folder = publish(tmp_path / "run" / "last", stores[0], tmp_path / "toy", also=(stores[1],))
+    card = (folder / "README.md").read_text()
+    assert "from random play and play of a trained agent 0a1b." in card and "1,200 decisions in 30 episodes" in card
+    commands = [line for line in card.splitlines() if line.startswith(("videogen-dream", "python"))]
+    wanted = (
+        "--out runs/data --episodes 20 --policy random",
+        "--out runs/data2 --episodes 10 --policy AGENT",
+        "train-tokenizer --data runs/data --",
+        "train-dynamics --data runs/data runs/data2 --tokenizer",
+        "runs/dynamics/last runs/data worldmodel/pretrained/toy --also runs/data2",
+    )
+    for command, words in zip(commands, wanted, strict=True):
+        assert words in command, (words, command)
+
+
 def test_a_card_tells_of_a_trained_agents_play_and_of_play_that_nobody_recorded_how():
-    assert _collect_command("Game", 3, None).startswith("#")
+    assert _collect_command("Game", Play("data", 3, None), "data").startswith("#")
     made = {"policy": "agent 0a1b", "epsilon": 0.0, "seed": 0, "env_kwargs": {}}
-    assert "--policy AGENT" in _collect_command("Game", 3, made)
+    assert "--policy AGENT" in _collect_command("Game", Play("data", 3, made), "data")

@@ -1,7 +1,17 @@
 """Floor 1: recorded play. Episodes, the segments cut from them, and the store that keeps them."""
 
 from worldmodel.data.episode import ActionSpec, Batch, Episode, Segment, SegmentId, StoreInfo
-from worldmodel.data.joined import JoinedStorage
+from worldmodel.data.joined import JoinedStorage, open_stores
 from worldmodel.data.storage import EpisodeStorage
 
-__all__ = ["ActionSpec", "Batch", "Episode", "EpisodeStorage", "JoinedStorage", "Segment", "SegmentId", "StoreInfo"]
+__all__ = [
+    "ActionSpec",
+    "Batch",
+    "Episode",
+    "EpisodeStorage",
+    "JoinedStorage",
+    "Segment",
+    "SegmentId",
+    "StoreInfo",
+    "open_stores",
+]

@@ -15,6 +15,8 @@ from worldmodel.data.episode import Episode, StoreInfo
 from worldmodel.data.layout import Entry
 from worldmodel.data.storage import EpisodeStorage
 
+Folder = str | Path
+
 
 class JoinedStorage(EpisodeStorage):
     """The first episodes of each of several stores, one store after the other.
@@ -77,6 +79,15 @@ class JoinedStorage(EpisodeStorage):
     def __setstate__(self, state: dict[str, Any]) -> None:
         stores, counts = zip(*state["parts"], strict=True)
         self.__init__(stores, counts)  # type: ignore[misc]
+
+
+def open_stores(data: Folder | Sequence[Folder] | EpisodeStorage) -> EpisodeStorage:
+    """The store in a folder; those in several folders read as one; a store itself."""
+    if isinstance(data, EpisodeStorage):
+        return data
+    folders = [data] if isinstance(data, str | Path) else data
+    stores = [EpisodeStorage.open(folder) for folder in folders]
+    return stores[0] if len(stores) == 1 else JoinedStorage(stores)
 
 
 def _game(info: StoreInfo) -> StoreInfo:
