@@ -110,7 +110,7 @@ def train_dynamics(
     config = config or DynamicsTraining()
     store, out = open_stores(data), Path(out)
     place = distributed.training_device(device)
-    coder = load_tokenizer(tokenizer).to(place)
+    coder = load_tokenizer(tokenizer).to(place).requires_grad_(False)
     check_matches(store, coder.config)
     segment = config.segment_steps(coder.config)
     config = replace(config, segment=segment)

@@ -9,12 +9,13 @@ import torch
 from worldmodel.dynamics.conditioning import ConditionalNorm, JoinedNorms
 
 
-def make_norms(count=3, dtype=torch.float32):
+def make_norms(count=3, dtype=torch.float32, frozen=False):
     torch.manual_seed(0)
     norms = [ConditionalNorm(8, 4).to(dtype) for _ in range(count)]
     for norm in norms:
         torch.nn.init.normal_(norm.modulation.weight)
         torch.nn.init.normal_(norm.modulation.bias)
+        norm.requires_grad_(not frozen)
     return norms
 
 
@@ -28,9 +29,21 @@ def assert_told_alike(told, norms, condition):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("gradients", [True, False])
 def test_norms_are_told_together_what_they_are_told_alone(dtype, gradients):
-    norms, condition = make_norms(dtype=dtype), torch.randn(2, 5, 4)
+    norms, condition = make_norms(dtype=dtype, frozen=not gradients), torch.randn(2, 5, 4)
     with torch.set_grad_enabled(gradients):
         assert_told_alike(JoinedNorms(norms).tell(condition), norms, condition)
+
+
+def test_norms_in_training_are_told_by_their_weights_of_now():
+    """Fused optimisers do not count a weight's version up."""
+    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    joined = JoinedNorms(norms)
+    optimizer = torch.optim.AdamW([p for norm in norms for p in norm.parameters()], lr=0.1, fused=True)
+    for _ in range(2):
+        with torch.no_grad():
+            assert_told_alike(joined.tell(condition), norms, condition)
+        sum(told.gain.sum() + told.bias.sum() for told in joined.tell(condition)).backward()
+        optimizer.step()
 
 
 def test_a_norm_without_gradients_is_the_same_and_leaves_its_input():
@@ -45,7 +58,7 @@ def test_a_norm_without_gradients_is_the_same_and_leaves_its_input():
 
 @torch.no_grad()
 def test_a_changed_weight_is_told():
-    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    norms, condition = make_norms(frozen=True), torch.randn(2, 5, 4)
     joined = JoinedNorms(norms)
     before = joined.tell(condition)
     norms[1].modulation.bias.add_(1.0)
@@ -57,17 +70,19 @@ def test_a_changed_weight_is_told():
 
 
 def test_training_after_sampling_still_has_gradients():
-    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    norms, condition = make_norms(frozen=True), torch.randn(2, 5, 4)
     joined = JoinedNorms(norms)
     with torch.inference_mode():
         joined.tell(condition)
+    for norm in norms:
+        norm.requires_grad_(True)
     joined.tell(condition)[2].gain.sum().backward()
     assert norms[2].modulation.weight.grad is not None
 
 
 @torch.no_grad()
 def test_a_copy_is_told_by_its_own_weights():
-    norms, condition = make_norms(), torch.randn(2, 5, 4)
+    norms, condition = make_norms(frozen=True), torch.randn(2, 5, 4)
     joined = JoinedNorms(norms)
     joined.tell(condition)
     for other in (copy.deepcopy(joined), pickle.loads(pickle.dumps(joined))):

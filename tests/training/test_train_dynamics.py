@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from worldmodel.training.encoding import encode_store
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.metrics import best_f1_threshold
 from worldmodel.training.scores import predictions
-from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, train_dynamics
+from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, score_dynamics, train_dynamics
 
 CONFIG = DynamicsTraining(
     model=tiny_config().dynamics,
@@ -69,6 +70,20 @@ def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
     assert 0 < world.heads.threshold < 1
     state = world.start_codes(world.starts.codes, world.starts.actions, world.starts.signals[:, -1])
     world.step(state, torch.zeros(7, dtype=torch.int64))
+
+
+def test_validation_judges_the_weights_that_are_saved(tmp_path, store):
+    """Also those large enough to be multiplied in an order of the processor's own, and changed since the last time."""
+    model = replace(CONFIG.model, width=128, code_head_width=128)
+    training = replace(CONFIG.loop, learning_rate=1e-2, evaluate_every=4)
+    config = replace(CONFIG, model=model, loop=training)
+    scores = train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", config)
+    world = WorldModel.from_pretrained(tmp_path / "run" / "last", dtype=torch.float32).requires_grad_(True)
+    codes = encode_store(store, world.tokenizer, tmp_path / "again.safetensors")
+    held_out = split_codes(store, codes, "validation", world.config.tokenizer).batch(16, 6, np.random.default_rng(1))
+    with torch.inference_mode(), autocast("cpu"):
+        again = score_dynamics(world, held_out)
+    assert again["codes"] == pytest.approx(scores["codes"], rel=0.02)  # the codes themselves are of another dtype
 
 
 def test_an_ends_probability_and_the_signals_range_are_those_of_the_recorded_play(tmp_path, store):

@@ -52,11 +52,14 @@ class ActionEmbedding(nn.Module):
             self.register_buffer("center", (low + high) / 2, persistent=False)
             self.register_buffer("radius", (high - low) / 2, persistent=False)
 
-    def forward(self, actions: Tensor) -> Tensor:
+    def features(self, actions: Tensor) -> Tensor:
+        """Actions (...) int64 or (..., A) float32 as numbers: one of n is 1, or from -1 to 1 in their bounds."""
         if self.spec.kind == "discrete":
-            features = F.one_hot(actions.long(), self.spec.num_features).float()
-        else:
-            features = (actions.float() - self.center) / self.radius
+            return F.one_hot(actions.long(), self.spec.num_features).float()
+        return (actions.float() - self.center) / self.radius
+
+    def forward(self, actions: Tensor) -> Tensor:
+        features = self.features(actions)
         if self.kind == "clip":
             missing = self.clip_actions - features.shape[1]
             if missing < 0:
@@ -113,7 +116,7 @@ class ConditionalNorm(nn.Module):
 
 
 class JoinedNorms:
-    """The conditional norms of a net, told together: without gradients by one product in place of one for each."""
+    """The conditional norms of a net, told together: where they are not trained by one product in place of many."""
 
     def __init__(self, norms: Iterable[ConditionalNorm]) -> None:
         self._norms = list(norms)
@@ -121,7 +124,8 @@ class JoinedNorms:
 
     def tell(self, condition: Tensor) -> list[Modulation]:
         """What each norm is told by conditions (B, T, C), in their order."""
-        if torch.is_grad_enabled():
+        trained = self._norms[0].modulation.weight.requires_grad  # by a fused optimiser, which leaves no trace
+        if torch.is_grad_enabled() or trained:
             return [norm.tell(condition) for norm in self._norms]
         told = self._joint()(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
         gains, biases = (1.0 + told[..., 0, :]).split(1, dim=2), told[..., 1, :].split(1, dim=2)

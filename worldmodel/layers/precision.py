@@ -48,7 +48,7 @@ def follow(x: Tensor, weight: Tensor) -> Tensor:
 class Linear(nn.Linear):
     """nn.Linear that casts its input to the weight's dtype: a model may hold bf16 products in a float32 body.
 
-    Without gradients a CPU multiplies the weight in an order of its own (`_in_blocks`).
+    A CPU multiplies a weight that is not in training in an order of its own (`_in_blocks`).
     """
 
     _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
@@ -74,10 +74,11 @@ class Linear(nn.Linear):
     def _in_blocks(self, weight: Tensor) -> Tensor | None:
         """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
 
-        Otherwise each product would bring the weight into that order first, which for few rows costs more than the
-        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
+        Without it each product would bring the weight into that order first, which for few rows costs more than the
+        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16. Only of a weight that is
+        not in training: fused optimisers change one without a trace.
         """
-        if weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
+        if weight.requires_grad or weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
             return None
         state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         if self._blocks is None or self._blocks[0] != state:
