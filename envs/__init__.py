@@ -15,7 +15,7 @@ if __name__ == "envs":
 if TYPE_CHECKING:
     from worldmodel.envs.dream_env import DreamEnv
     from worldmodel.envs.dream_vector_env import DreamVectorEnv
-    from worldmodel.envs.goals import GoalLatents, GoalObject, GoalPixels
+    from worldmodel.envs.goals import GoalLatents, GoalObject, GoalPixels, GoalSignals
     from worldmodel.envs.push_env import PushEnv
     from worldmodel.envs.vizdoom_env import VizdoomEnv
     from worldmodel.envs.wrappers import DreamView
@@ -27,6 +27,7 @@ __all__ = [
     "GoalLatents",
     "GoalObject",
     "GoalPixels",
+    "GoalSignals",
     "PushEnv",
     "VizdoomEnv",
 ]
@@ -38,6 +39,7 @@ _MODULES = {
     "GoalLatents": "worldmodel.envs.goals",
     "GoalObject": "worldmodel.envs.goals",
     "GoalPixels": "worldmodel.envs.goals",
+    "GoalSignals": "worldmodel.envs.goals",
     "PushEnv": "worldmodel.envs.push_env",
     "VizdoomEnv": "worldmodel.envs.vizdoom_env",
 }

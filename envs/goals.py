@@ -1,10 +1,12 @@
-"""Goals given as a picture: reward functions for dream envs and planners.
+"""Goals given as a picture, or as values of game variables: reward functions for dream envs and planners.
 
-Each is called with a `Transition` and returns minus a distance for each step, and measures real pictures too.
+Each is called with a `Transition` and returns minus a distance for each step; those of pictures measure real ones too.
 
 Letters: B steps or pictures, H W C pixels, h w latent grid, E features of a code vector, K colours, P pixels of an
 object, R how far they reach from its centre.
 """
+
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +14,12 @@ from torch import Tensor
 
 from worldmodel.envs.transition import Transition
 from worldmodel.model import WorldModel
+from worldmodel.names import did_you_mean
 
 _DIFFERS = 30  # of 765: pixels of two pictures that differ more show that something moved
 _MISMATCH = 4000.0  # squared distance of two colours beyond which it does not matter how far they are apart
 _SHARPNESS = 20.0  # squared colour distance by which a better place for the object must win
-_LOST = 2800.0  # mismatch from which on an object counts as not seen: as far away as at the start
+_LOST = 2200.0
 _COLOURS = 4  # K
 _FEWEST = 3  # pixels that an object must have
 _PIXELS = 32  # of an object that are looked at, about: the time goes with their number
@@ -82,55 +85,106 @@ class GoalLatents:
         return tokenizer.code_vectors(tokenizer.encode(frames[:, None])[:, 0])
 
 
+class GoalSignals:
+    """Minus the distance of some game variables from the values they shall have: nothing is decoded.
+
+    Args:
+        wanted: values by the signals' names, such as {"OBJECT0_X": 0.1, "OBJECT0_Y": -0.05}.
+    """
+
+    def __init__(self, wanted: Mapping[str, float]) -> None:
+        if not wanted:
+            raise ValueError("wanted must name at least one signal and its value")
+        self._wanted = dict(wanted)
+
+    def __call__(self, step: Transition) -> Tensor:
+        for name in self._wanted:
+            if name not in step.signals:
+                raise ValueError(f"this dream has no signal {name!r}.{did_you_mean(name, step.signals)}")
+        errors = [step.signals[name] - value for name, value in self._wanted.items()]
+        return -torch.stack(errors, dim=-1).norm(dim=-1)
+
+
 class GoalObject:
     """Minus the distance, in pixels, of one object from where the goal shows it.
 
     The object is what looks unlike the floor where start and goal differ. In a step's last frame it is taken to be
     where its colours fit best, whatever else is in the picture: distances of whole pictures mostly measure where the
-    hand is. Where they fit nowhere it counts as being where it was at the start, so that no plan gains by losing it.
+    hand is. It is not looked for where something like it lay in the last picture in which it was seen for certain, the
+    start or one given to `follow`. If it is seen nowhere, hidden by the hand or lost by the dream, it counts as being
+    where it was then: no plan gains by hiding it, and none loses.
 
     Args:
         goal, start: (H, W, C) uint8, two pictures that differ by the place of one object.
+        within: pixels, how far from where it was last seen the object is looked for; None: anywhere.
+
+    Attributes:
+        goal_place, place: (2,) float32, row and column of the object's centre in the goal, and in the last picture in
+            which it was seen; if the start does not show it, `place` is the goal's until it is seen.
 
     Source: a cost by registration to the goal image, Visual Foresight (arXiv:1812.00568). Differs: one object, found by
     its colours, instead of learned flow.
     """
 
-    def __init__(self, goal: Tensor, start: Tensor) -> None:
+    def __init__(self, goal: Tensor, start: Tensor, within: float | None = None) -> None:
+        if within is not None and not within > 0:
+            raise ValueError(f"within must be above 0 pixels, or None, got {within}")
         goal = _picture(goal, "goal")
         start = _picture(start, "start", goal)
         differs = _differing(start, goal)
         before, after = start.float(), goal.float()
         near = F.max_pool2d(differs[None].float(), 3, stride=1, padding=1)[0].bool()  # more floor than object
         floor = torch.cat((before[near], after[near])).median(0).values if near.any() else after[0, 0]
-        shows = differs & ((after - floor).square().sum(-1) > (before - floor).square().sum(-1))
+        later = (after - floor).square().sum(-1) > (before - floor).square().sum(-1)
+        shows, showed = differs & later, differs & ~later
         places = shows.nonzero()
         if len(places) < _FEWEST:
             raise ValueError(
                 f"start and goal must differ by the place of an object of at least {_FEWEST} pixels, got {len(places)}"
             )
-        centre = places.float().mean(0)
-        around = places - centre.round().long()
+        self.goal_place = places.float().mean(0)
+        around = places - self.goal_place.round().long()
         self._reach = int(around.abs().max())
-        self._goal = centre
         self._colours, self._pixels = _template(after[shows], around)
-        self._lost = 0.0  # distance of an object that is not seen
-        self._lost = self.distance(start[None]).item()
+        self._within = within
+        self.place = showed.nonzero().float().mean(0) if showed.any() else self.goal_place
+        self._taken = torch.zeros_like(differs)
+        self._taken = self._like_it(start)
 
     def __call__(self, step: Transition) -> Tensor:
         return -self.distance(step.frames()[:, -1])
 
+    def follow(self, picture: Tensor) -> bool:
+        """Take a real picture (H, W, C) uint8 as the last one, and tell whether the object is seen in it."""
+        places, lost = self._weights(_picture(picture, "picture")[None])
+        if lost >= 0.5:
+            return False
+        shares = places[0] / places.sum()
+        self.place = torch.stack([(shares.sum(1 - axis) * torch.arange(shares.shape[axis])).sum() for axis in (0, 1)])
+        self._taken = self._like_it(picture)
+        return True
+
     @torch.inference_mode()
     def distance(self, pictures: Tensor) -> Tensor:
         """Of pictures (B, H, W, C) uint8: (B,) float32, pixels."""
-        goal, device = self._goal.to(pictures.device), pictures.device
-        height, width = pictures.shape[1:3]
-        fits = F.pad(-self._mismatch(pictures).flatten(1), (0, 1), value=-_LOST) / _SHARPNESS
-        weight = fits.softmax(1)
-        places, lost = weight[:, :-1].unflatten(1, (height, width)), weight[:, -1]
-        down, along = torch.arange(height, device=device), torch.arange(width, device=device)
-        away = torch.hypot((down - goal[0])[:, None].expand(-1, width), (along - goal[1]).expand(height, -1))
-        return (places * away).sum((1, 2)) + lost * self._lost
+        places, lost = self._weights(pictures)
+        away = _away(places.shape[1:], self.goal_place).to(pictures.device)
+        return (places * away).sum((1, 2)) + lost * torch.dist(self.place, self.goal_place)
+
+    def _weights(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the object is in pictures (B, H, W, C): weights of the places (B, H, W), and of its being lost (B,)."""
+        fits = -self._mismatch(pictures)
+        sought = ~self._taken
+        if self._within is not None:
+            sought &= _away(fits.shape[1:], self.place) <= self._within
+        fits.masked_fill_(~sought.to(fits.device), -torch.inf)
+        weights = (F.pad(fits.flatten(1), (0, 1), value=-_LOST) / _SHARPNESS).softmax(1)
+        return weights[:, :-1].view_as(fits), weights[:, -1]
+
+    def _like_it(self, picture: Tensor) -> Tensor:
+        """Places where something like the object lies that is not it, (H, W) bool."""
+        alike = self._mismatch(picture[None])[0] < _LOST
+        return alike & (_away(alike.shape, self.place) > self._reach + 1)
 
     def _mismatch(self, pictures: Tensor) -> Tensor:
         """How badly the object fits at each place, (B, H, W): mean over its pixels of a bounded squared distance."""
@@ -165,6 +219,12 @@ def _picture(given: Tensor, name: str, like: Tensor | None = None) -> Tensor:
 def _differing(start: Tensor, goal: Tensor) -> Tensor:
     """Pixels that show that something moved, (H, W) bool."""
     return (start.int() - goal.int()).abs().sum(-1) > _DIFFERS
+
+
+def _away(size: Sequence[int], place: Tensor) -> Tensor:
+    """Distance of every place of a picture from one of them, (H, W)."""
+    down, along = (torch.arange(length) - at for length, at in zip(size, place, strict=True))
+    return torch.hypot(down[:, None].expand(*size), along.expand(*size))
 
 
 def _mean_where(error: Tensor, counts: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ _OPEN, _CLOSED = 0.032, 0.009  # a finger's distance from the hand's centre
 _MAX_LAG = 0.02  # metres that the hand's order may run ahead of a hand that is held up
 _FORCES = (25.0, 25.0, 15.0, 6.0, 6.0)  # newton, of the three slides and the two fingers
 
+_EYE, _LOOKED_AT = (0.0, -0.66, 0.76), (0.0, -0.02, 0.0)  # of the camera
+_ANGLE = 38.0  # degrees that the picture is high and wide
+
 _WOOD, _BLACK, _RED = (0.80, 0.66, 0.47), (0.11, 0.10, 0.10), (0.56, 0.10, 0.17)
 _PLANKS = (1.0, 0.96, 1.03, 0.98, 0.94, 1.02, 0.97, 1.0)  # brightness of each
 # Half sizes, centre and colour of the boxes around the floor.
@@ -79,8 +82,8 @@ class PushScene:
         self._hand = -1
         self._joints: list[int] = []
         self._order = np.zeros(5)  # where the slides and fingers are told to be
-        view = self._bullet.computeViewMatrix((0.0, -0.66, 0.76), (0.0, -0.02, 0.0), (0.0, 0.0, 1.0))
-        lens = self._bullet.computeProjectionMatrixFOV(38.0, 1.0, 0.1, 4.0)
+        view = self._bullet.computeViewMatrix(_EYE, _LOOKED_AT, (0.0, 0.0, 1.0))
+        lens = self._bullet.computeProjectionMatrixFOV(_ANGLE, 1.0, 0.1, 4.0)
         self._camera = {"viewMatrix": view, "projectionMatrix": lens}
 
     def build(self, seed: int, num_objects: int | None = None) -> None:
@@ -281,6 +284,19 @@ class PushScene:
             angularDamping=0.5,
         )
         return body
+
+
+def floor_at(row: float, column: float, size: int, height: float = 0.02) -> NDArray[np.float32]:
+    """The place (x, y), metres, that the camera shows at a pixel of a square frame, `height` above the floor."""
+    eye = np.array(_EYE)
+    ahead = np.array(_LOOKED_AT) - eye
+    ahead /= np.linalg.norm(ahead)
+    right = np.cross(ahead, (0.0, 0.0, 1.0))
+    right /= np.linalg.norm(right)
+    half = np.tan(np.radians(_ANGLE) / 2)
+    across, up = (half * (2 * (pixel + 0.5) / size - 1) for pixel in (column, size - 1 - row))
+    ray = ahead + across * right + up * np.cross(right, ahead)
+    return (eye + ray * (height - eye[2]) / ray[2])[:2].astype(np.float32)
 
 
 def far_from(others: Sequence[NDArray], draw, distance: float, tries: int = 60) -> NDArray[np.float64]:

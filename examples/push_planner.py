@@ -1,10 +1,14 @@
-"""Try to push objects to where a picture shows them, by planning in the shipped dream of pushing: nothing is trained.
+"""Push objects to where a picture shows them, by planning in the shipped dream of pushing: nothing is trained.
 
     python examples/push_planner.py --scenes 50
 
-The planner sees pictures only: the scene before anything was done, the goal, and each step. The simulator tells how far
-the object was from its target in the end. Random actions and a hand at rest act in the same scenes. How well it goes
-(not well enough yet): docs/results.md, pushing.
+The planner is given the picture of the goal, and at each step a frame and where its own hand is. It finds the object by
+its colours in the frame and the goal, turns both places into metres by the camera's geometry, and dreams where its
+actions would push the object: the dream keeps the positions as game variables. Where the hand hides the object, it
+goes on from where the dream believes it to be. `--by frames` judges plans by the dreamt frames alone instead.
+
+The simulator tells how far the object was from its target in the end. Random actions and a hand at rest act in the same
+scenes. How well it goes: docs/results.md, pushing.
 
 Source: the task of Visual Foresight (arXiv:1812.00568), for which BAIR's recordings were made.
 """
@@ -20,17 +24,36 @@ import torch
 from worldmodel import WorldModel
 from worldmodel.agents.planner import Planner
 from worldmodel.agents.planner_config import PlannerConfig
-from worldmodel.envs import DreamView, GoalObject
+from worldmodel.envs import DreamView, GoalObject, GoalSignals
+from worldmodel.envs.push_scene import floor_at
 from worldmodel.progress import progress
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 
 GAME = "VideoGenReal-PushGoal"
-CONFIG = PlannerConfig(
-    horizon=5, candidates=64, iterations=3, elites=8, repeat=0.7, replan_every=2, temperature=0.0, discount=1.0
-)
+CONFIG = PlannerConfig(horizon=5, candidates=64, iterations=3, elites=8, repeat=0.7, temperature=0.0, discount=1.0)
+NEAR = 16.0  # pixels around its last place in which the object is looked for
+
+Act = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # from the codes and the info of a step
 
 
-Act = Callable[[Any], Any]
+def planning(world: WorldModel, config: PlannerConfig, scene: int, info: dict[str, Any], by: str) -> Act:
+    """A planner for one scene; ValueError if the goal picture does not show where the object shall go."""
+    goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(info["frames"][-1]), within=NEAR)
+    size = len(info["goal_image"])
+    x, y = floor_at(*goal.goal_place.tolist(), size)
+    reward = GoalSignals({"OBJECT0_X": x, "OBJECT0_Y": y}) if by == "signals" else goal
+    planner = Planner(world, config, reward, seed=scene)
+    begun = False
+
+    def act(codes: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        nonlocal begun
+        seen = goal.follow(torch.from_numpy(info["frames"][-1]))
+        hand, others = info["signals"][:3], np.zeros(len(info["signals"]) - 6)  # as if there were no other objects
+        thing = (*floor_at(*goal.place.tolist(), size), 0.02) if seen or not begun else (np.nan,) * 3
+        begun = True
+        return planner.act(codes[None], np.concatenate((hand, thing, others))[None])[0]
+
+    return act
 
 
 def final_distance(env: gym.Env, scene: int, begin: Callable[[int, dict[str, Any]], Act]) -> float:
@@ -38,30 +61,33 @@ def final_distance(env: gym.Env, scene: int, begin: Callable[[int, dict[str, Any
     observation, info = env.reset(seed=scene)
     act, ended = begin(scene, info), False
     while not ended:
-        observation, _, _, ended, info = env.step(act(observation))
+        observation, _, _, ended, info = env.step(act(observation, info))
     return info["distance"]
 
 
 def main(
-    model: str = "push", config: PlannerConfig = CONFIG, scenes: int = 50, first: int = 1000, **game: Any
+    model: str = "push",
+    config: PlannerConfig = CONFIG,
+    scenes: int = 50,
+    first: int = 1000,
+    by: str = "signals",
+    **game: Any,
 ) -> dict[str, list[float]]:
     world = WorldModel.from_pretrained(model)
     env = DreamView(gym.make(GAME, **game), world, obs="codes")
 
     def rest(scene: int, info: dict[str, Any]) -> Act:
-        return lambda _: np.zeros(4, np.float32)
+        return lambda *_: np.zeros(4, np.float32)
 
     def act_randomly(scene: int, info: dict[str, Any]) -> Act:
         rng = np.random.default_rng(scene)
-        return lambda _: rng.uniform(-1, 1, 4).astype(np.float32)
+        return lambda *_: rng.uniform(-1, 1, 4).astype(np.float32)
 
     def plan(scene: int, info: dict[str, Any]) -> Act:
         try:
-            goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(info["frames"][-1]))
+            return planning(world, config, scene, info, by)
         except ValueError:  # the arm hides the object in both pictures
             return rest(scene, info)
-        planner = Planner(world, config, goal, seed=scene)
-        return lambda codes: planner.act(codes[None])[0]
 
     policies = {"planner": plan, "random": act_randomly, "rest": rest}
     distances: dict[str, list[float]] = {name: [] for name in policies}
@@ -86,4 +112,5 @@ if __name__ == "__main__":
     parser.add_argument("--model", default="push", help="shipped name or checkpoint folder")
     parser.add_argument("--scenes", type=int, default=50)
     parser.add_argument("--first", type=int, default=1000, help="seed of the first scene; the others follow")
+    parser.add_argument("--by", choices=("signals", "frames"), default="signals", help="what plans are judged by")
     main(**vars(parser.parse_args()))

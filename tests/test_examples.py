@@ -12,6 +12,7 @@ from tests.tiny import tiny_config
 from worldmodel.agents.planner_config import PlannerConfig
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import ActionSpec
+from worldmodel.envs import PushEnv
 from worldmodel.model import Starts, WorldModel
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -53,14 +54,17 @@ def test_plan_plays_the_real_game_untrained(tmp_path, capsys):
     assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
 
 
-def test_push_planner_compares_three_policies_on_the_same_scenes(tmp_path, capsys):
+@pytest.mark.parametrize("by", ["signals", "frames"])
+def test_push_planner_compares_three_policies_on_the_same_scenes(tmp_path, capsys, by):
     pytest.importorskip("pybullet")
     config = tiny_config()
     tokenizer = replace(config.tokenizer, height=64, width=64)
     action = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
-    WorldModel(replace(config, tokenizer=tokenizer, action=action)).save_pretrained(tmp_path)
+    signals = PushEnv().signal_names
+    world = replace(config, tokenizer=tokenizer, action=action, signal_names=signals)
+    WorldModel(world).save_pretrained(tmp_path)
     config = PlannerConfig(horizon=2, candidates=2, iterations=1, elites=1)
-    distances = load_example("push_planner").main(str(tmp_path), config, scenes=2, episode_frames=4)
+    distances = load_example("push_planner").main(str(tmp_path), config, scenes=2, by=by, episode_frames=4)
     assert list(distances) == ["planner", "random", "rest"]
     assert all(len(values) == 2 and all(0 < value < 0.5 for value in values) for values in distances.values())
     assert capsys.readouterr().out.count("cm from the target") == 3

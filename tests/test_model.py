@@ -73,8 +73,10 @@ def as_play(world, outs):
     return CodeBatch(codes, actions, no.float(), no, signals, ~no)
 
 
-def test_signals_accumulate_from_the_start():
-    world = tiny_world(heads={"read_signals": True})
+@pytest.mark.parametrize("heads", [{"read_signals": True}, {"signal_layers": 2}])
+def test_signals_accumulate_from_the_start(heads):
+    """What a dream counts is what the heads tell of the same play, by its actions too."""
+    world = tiny_world(heads=heads)
     start = world.starts.signals[:1, -1]
     outs = dream(world, [0], steps=4)
     _, _, changes = world.predict(as_play(world, outs))

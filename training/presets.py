@@ -10,12 +10,12 @@ from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
 # What else suits the play that a preset is for. Pushing: episodes of 15 steps; metres and decimetres, not points; and
-# dreams from a picture, of which nobody knows the signals.
+# dreams from a picture, of which nobody knows the signals; where they are known, hand and objects act on each other.
 _SUITED: dict[str, dict[str, Any]] = {
     "push-small": {
         "segment": 12,
         "start_steps": 4,
-        "heads": HeadsConfig(limit=5.0, bins=41, dropout=0.5, read_signals=False),
+        "heads": HeadsConfig(limit=2.0, bins=41, dropout=0.5, read_signals=False, signal_layers=2),
     },
 }
 

@@ -20,6 +20,7 @@ from worldmodel.batches import CodeBatch, DynamicsLoss, Starts
 from worldmodel.data import ActionSpec
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
+from worldmodel.dynamics.heads import HeadsOut
 from worldmodel.dynamics.refine import random_known
 from worldmodel.layers.precision import cast_products, fast_dtype
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
@@ -60,7 +61,7 @@ class WorldModel(nn.Module):
         tokens = tokenizer.grid[0] * tokenizer.grid[1]
         # The heads read a step twice: as it was predicted, and as it came.
         features = config.dynamics.width + tokenizer.code_dim
-        self.heads = Heads(config.heads, tokens, features, len(config.signal_names))
+        self.heads = Heads(config.heads, tokens, features, len(config.signal_names), config.action.num_features)
         self.starts: Starts | None = None
 
     @property
@@ -151,6 +152,11 @@ class WorldModel(nn.Module):
         vectors = self.tokenizer.code_vectors(codes.flatten(-3, -2))
         return torch.cat((outputs, vectors.to(outputs.dtype)), dim=-1)
 
+    def _read(self, outputs: Tensor, batch: CodeBatch) -> HeadsOut:
+        """What the heads read of the steps after the first, from the outputs (B, T, S, D) that predict them."""
+        told = self.dynamics.action.features(batch.actions)
+        return self.heads(self.head_inputs(outputs, batch.codes[:, 1:]), batch.signals[:, :-1], told)
+
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
         """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""
         lead = self.config.dynamics.lead
@@ -161,7 +167,7 @@ class WorldModel(nn.Module):
             known = random_known(rows, count, tokens, refine + 1, known.device)
         outputs, before = self._outputs(batch, known)
         mask = batch.padding_mask
-        out = self.heads(self.head_inputs(outputs[:, lead:], batch.codes[:, 1:]), batch.signals[:, :-1])
+        out = self._read(outputs[:, lead:], batch)
         heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
         codes = (self.dynamics.code_head.loss(outputs, targets, before) * ~known).sum(-1) / (~known).sum(-1)
         steps = mask.sum().clamp_min(1)
@@ -174,8 +180,7 @@ class WorldModel(nn.Module):
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
-        outputs = self._outputs(batch)[0][:, self.config.dynamics.lead :]
-        out = self.heads(self.head_inputs(outputs, batch.codes[:, 1:]), batch.signals[:, :-1])
+        out = self._read(self._outputs(batch)[0][:, self.config.dynamics.lead :], batch)
         two_hot = self.heads.two_hot
         return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
 

@@ -143,3 +143,61 @@ def test_the_end_of_a_signals_range_stands_out():
 def test_a_game_without_signals_has_none_to_read():
     heads = Heads(HeadsConfig(width=16), tokens=2, features=4, num_signals=0)
     assert heads(torch.randn(3, 2, 4), torch.zeros(3, 0)).reward.shape == (3, 81)
+
+
+# --- signals that act on each other
+
+
+def pushed(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A hand and a thing on a line: signals before (N, 2), actions (N, 1), changes (N, 2)."""
+    hand, thing, action = torch.rand(count), torch.rand(count), torch.rand(count) * 2 - 1
+    ahead = (thing - hand).sign() == action.sign()
+    touched = ((action / 2).abs() - (thing - hand).abs()).clamp_min(0) * ahead
+    return torch.stack((hand, thing), 1), action[:, None], torch.stack((action / 2, touched * action.sign()), 1)
+
+
+def error_of(layers: int) -> float:
+    """Of the thing's change as heads learn it that see nothing, over the error of expecting none."""
+    torch.manual_seed(0)
+    config = HeadsConfig(width=64, bins=21, limit=1.0, signal_layers=layers)
+    heads = Heads(config, tokens=2, features=4, num_signals=2, action_features=1)
+    heads.signal_low.copy_(torch.zeros(2))
+    heads.signal_high.copy_(torch.ones(2))
+    optimizer = torch.optim.Adam(heads.parameters(), lr=5e-3)
+    for _ in range(400):
+        before, action, change = pushed(256)
+        out = heads(torch.zeros(256, 2, 4), before, action)
+        optimizer.zero_grad()
+        heads.loss(out, torch.zeros(256), torch.zeros(256, dtype=torch.bool), change).signals.mean().backward()
+        optimizer.step()
+    before, action, change = pushed(2000)
+    with torch.no_grad():
+        after = heads.signals_after(heads(torch.zeros(2000, 2, 4), before, action), before)
+    pushes = (before + change).clamp(0, 1)[:, 1] - before[:, 1]
+    return ((after[:, 1] - before[:, 1] - pushes).square().mean() / pushes.square().mean()).item()
+
+
+def test_what_a_hand_pushes_is_learned_from_signals_and_action():
+    assert error_of(layers=2) < 0.15
+    assert error_of(layers=0) > 0.5  # what is seen tells nothing here, and the signals alone no more than the mean
+
+
+def test_signals_are_read_by_their_range():
+    """Metres and millimetres alike; a signal that never changed, or has no range, does no harm."""
+    heads = Heads(HeadsConfig(width=16, signal_layers=1), tokens=2, features=4, num_signals=2, action_features=1)
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    signals, action, tokens = torch.rand(5, 2), torch.rand(5, 1), torch.randn(5, 2, 4)
+    assert heads(tokens, signals, action).signals.isfinite().all()
+    results = []
+    for unit in (1.0, 1000.0):
+        heads.signal_low.copy_(torch.tensor([0.0, 3.0]))
+        heads.signal_high.copy_(torch.tensor([unit, 3.0]))
+        results.append(heads._lawful_changes(signals * torch.tensor([unit, 1.0]), action))
+    assert torch.allclose(*results, atol=1e-4) and results[0].isfinite().all()
+    assert not torch.equal(heads._lawful_changes(signals, -action), heads._lawful_changes(signals, action))
+
+
+def test_a_negative_number_of_layers_is_refused():
+    with pytest.raises(ValueError, match="signal_layers"):
+        HeadsConfig(signal_layers=-1)

@@ -1,12 +1,14 @@
 """Distances to a goal picture: what they see, what they do not see, and what they refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.envs.test_transition import make_step
 from tests.tiny import tiny_world
-from worldmodel.envs import DreamEnv, GoalLatents, GoalObject, GoalPixels
+from worldmodel.envs import DreamEnv, GoalLatents, GoalObject, GoalPixels, GoalSignals
 
 FLOOR, THING, HAND = (200, 170, 120), (40, 90, 200), (20, 20, 20)
 
@@ -38,6 +40,62 @@ def test_an_object_that_is_nowhere_is_as_far_as_at_the_start():
     covered = START.clone()
     covered[28:33, 10:15] = torch.tensor(HAND, dtype=torch.uint8)
     assert goal.distance(torch.stack((START, empty, covered))) == pytest.approx([22] * 3, abs=0.3)
+
+
+def test_a_hidden_object_counts_as_being_where_it_was_last_seen():
+    goal = GoalObject(GOAL, START)
+    hidden = picture((30, 26))
+    hidden[24:36, 20:32] = torch.tensor(HAND, dtype=torch.uint8)
+    assert goal.distance(hidden[None]).item() == pytest.approx(22, abs=0.3)
+    assert goal.follow(picture((30, 26))) and goal.place.tolist() == pytest.approx([30, 26], abs=0.2)
+    assert not goal.follow(hidden) and goal.place.tolist() == pytest.approx([30, 26], abs=0.2)
+    assert goal.distance(hidden[None]).item() == pytest.approx(8, abs=0.3)
+
+
+def with_twin(thing, twin):
+    """A second thing of the same kind."""
+    image, other = picture(thing), picture(twin)
+    down, along = twin
+    around = slice(down - 2, down + 3), slice(along - 2, along + 3)
+    image[around] = other[around]
+    return image
+
+
+def test_something_like_the_object_that_lies_elsewhere_is_not_taken_for_it():
+    twin = (40, 34)
+    goal = GoalObject(with_twin((30, 34), twin), with_twin((30, 12), twin))
+    hidden = with_twin((30, 12), twin)
+    hidden[26:35, 8:17] = torch.tensor(HAND, dtype=torch.uint8)
+    pictures = torch.stack((with_twin((30, 12), twin), with_twin((30, 20), twin), hidden))
+    assert goal.distance(pictures) == pytest.approx([22, 14, 22], abs=0.3)
+    assert not goal.follow(hidden)
+
+
+def test_an_object_is_looked_for_within_a_distance_of_its_last_place():
+    goal, far = GoalObject(GOAL, START, within=10.0), picture((30, 30))
+    assert goal.distance(torch.stack((picture((30, 20)), far))) == pytest.approx([14, 22], abs=0.3)
+    assert goal.follow(picture((30, 21))) and goal.distance(far[None]).item() == pytest.approx(4, abs=0.3)
+    with pytest.raises(ValueError, match="within must be above 0"):
+        GoalObject(GOAL, START, within=0.0)
+
+
+def test_an_object_that_the_start_does_not_show_has_no_place_but_the_goals():
+    empty = picture((30, 12))
+    empty[28:33, 10:15] = torch.tensor(FLOOR, dtype=torch.uint8)
+    goal = GoalObject(GOAL, empty)
+    assert goal.place.tolist() == goal.goal_place.tolist() == pytest.approx([30, 34], abs=0.2)
+    assert goal.follow(START) and goal.place.tolist() == pytest.approx([30, 12], abs=0.2)
+
+
+def test_signals_are_as_far_as_they_are_from_the_values_they_shall_have():
+    signals = {"X": torch.arange(5.0), "Y": torch.full((5,), 4.0), "HEALTH": torch.full((5,), 70.0)}
+    step = replace(make_step(tiny_world()), signals=signals)
+    assert GoalSignals({"HEALTH": 100.0})(step).tolist() == [-30.0] * 5
+    assert GoalSignals({"X": 0.0, "Y": 0.0})(step) == pytest.approx([-4, -(17**0.5), -(20**0.5), -5, -(32**0.5)])
+    with pytest.raises(ValueError, match=r"no signal 'HEALHT'.*HEALTH"):
+        GoalSignals({"HEALHT": 30.0})(step)
+    with pytest.raises(ValueError, match="at least one signal"):
+        GoalSignals({})
 
 
 def test_where_the_hand_is_changes_nothing_for_an_object():

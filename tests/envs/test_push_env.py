@@ -10,11 +10,12 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.error import DependencyNotInstalled, InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from worldmodel.envs import PushEnv
-from worldmodel.envs.push_scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, PushScene, far_from
+from worldmodel.envs import GoalObject, PushEnv
+from worldmodel.envs.push_scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, PushScene, far_from, floor_at
 from worldmodel.envs.resize import area_resize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -422,3 +423,18 @@ def test_without_pybullet_the_env_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pybullet", None)
     with pytest.raises(DependencyNotInstalled, match=r"pip install 'videogen-dream\[push\]'.*Python 3.11"):
         gym.make("VideoGenReal-Push")
+
+
+def test_the_camera_looks_at_the_middle_of_the_bin():
+    assert floor_at(31.5, 31.5, 64, height=0.0) == pytest.approx((0.0, -0.02), abs=1e-6)
+    assert floor_at(31.5, 40, 64)[0] > 0.05 and floor_at(20, 31.5, 64)[1] > 0.05  # right, and away from the camera
+
+
+def test_a_pixel_of_a_picture_is_a_place_on_the_floor(make):
+    """Where the goal picture shows the object, and where the simulation has put it."""
+    env, errors = make(goal=True), []
+    for seed in range(8):
+        frame, info = env.reset(seed=seed)
+        goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(frame))
+        errors.append(np.linalg.norm(floor_at(*goal.goal_place.tolist(), len(frame)) - info["target"]))
+    assert np.median(errors) < 0.012 and max(errors) < 0.04

@@ -1,6 +1,6 @@
 """Heads: reward, termination and changes of the game's signals, read off a step as predicted and as it came.
 
-Letters: B batch, T steps, S tokens per step, D features of a token, G signals, K bins.
+Letters: B batch, T steps, S tokens per step, D features of a token, G signals, A numbers that tell an action, K bins.
 Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
 """
 
@@ -27,10 +27,15 @@ class HeadsConfig:
     dropout: float = 0.0  # of what is kept of the tokens, and of the hidden units; .5 for trainings of many epochs
     termination_weight: float = 10.0  # of a true end in the termination loss: ends are rare
     read_signals: bool = True  # rewards and signal changes depend on the signals before the step (health 100: no gain)
+    # Hidden layers of a net from signals and action to the signals' changes, beside what is seen: for signals that act
+    # on each other, such as positions of a hand and of what it pushes. 0: no such net.
+    signal_layers: int = 0
 
     def __post_init__(self) -> None:
         if self.bins < 3 or self.bins % 2 == 0:
             raise ValueError(f"bins must be odd and at least 3, got {self.bins}")
+        if self.signal_layers < 0:
+            raise ValueError(f"signal_layers must be at least 0, got {self.signal_layers}")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -94,7 +99,9 @@ class Heads(nn.Module):
     signal_low: Tensor  # (G,) least value of each signal, -inf: no bound
     signal_high: Tensor  # (G,) largest value, inf: no bound
 
-    def __init__(self, config: HeadsConfig, tokens: int, features: int, num_signals: int) -> None:
+    def __init__(
+        self, config: HeadsConfig, tokens: int, features: int, num_signals: int, action_features: int = 0
+    ) -> None:
         super().__init__()
         self.config = config
         self.num_signals = num_signals
@@ -104,6 +111,9 @@ class Heads(nn.Module):
         self.trunk = Linear(tokens * config.token_width, config.width)
         reads = config.read_signals and num_signals
         self.before = Linear(2 * num_signals, config.width, bias=False) if reads else None
+        told, layers = num_signals + action_features, config.signal_layers if num_signals else 0
+        self.laws = nn.ModuleList(Linear(config.width if layer else told, config.width) for layer in range(layers))
+        self.lawful = Linear(config.width, num_signals * config.bins, bias=False) if layers else None
         self.reward = Linear(config.width, config.bins)
         self.signals = Linear(config.width, num_signals * config.bins)
         self.end_in = Linear(config.width + num_signals, config.width)
@@ -112,24 +122,44 @@ class Heads(nn.Module):
         for layer in (self.reward, self.signals, self.end_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        if self.before is not None:
-            nn.init.zeros_(self.before.weight)
+        for layer in (self.before, self.lawful):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
         self.register_buffer("threshold", torch.tensor(0.5))
         self.register_buffer("end_scale", torch.tensor(1.0))
         self.register_buffer("end_shift", torch.tensor(0.0))
         self.register_buffer("signal_low", torch.full((num_signals,), -torch.inf))
         self.register_buffer("signal_high", torch.full((num_signals,), torch.inf))
 
-    def forward(self, tokens: Tensor, signals: Tensor) -> HeadsOut:
-        """tokens (..., S, D) of a step, signals (..., G) before it."""
+    def forward(self, tokens: Tensor, signals: Tensor, action: Tensor | None = None) -> HeadsOut:
+        """tokens (..., S, D) of a step, signals (..., G) before it, the action (..., A) that led to it.
+
+        The action may be left out where there is none to read (`action_features` of 0, or no `signal_layers`).
+        """
         kept = self.dropout(F.gelu(self.squeeze(tokens))).flatten(-2)
         hidden = self.trunk(kept)
         if self.before is not None:
             hidden = hidden + self.before(self._place(signals)).to(hidden.dtype)
         hidden = self.dropout(F.gelu(hidden))
         end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
-        changes = self.signals(hidden).unflatten(-1, (self.num_signals, self.config.bins))
+        changes = self.signals(hidden)
+        if self.lawful is not None:
+            changes = changes + self._lawful_changes(signals, action)
+        changes = changes.unflatten(-1, (self.num_signals, self.config.bins))
         return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
+
+    def _lawful_changes(self, signals: Tensor, action: Tensor | None) -> Tensor:
+        """What signals (..., G) and action (..., A) alone tell of the changes, (..., G*K) logits."""
+        span = self.signal_high - self.signal_low
+        known = span.isfinite() & (span > 0)
+        middle = (self.signal_high + self.signal_low) / 2
+        # From -1 to 1 over their range; a signal without one as its symlog.
+        scaled = torch.where(known, 2 * (signals - middle) / span, symlog(signals))
+        hidden = scaled if action is None else torch.cat((scaled, action), dim=-1)
+        for layer in self.laws:
+            hidden = F.gelu(layer(hidden))
+        assert self.lawful is not None
+        return self.lawful(hidden)
 
     def _place(self, signals: Tensor) -> Tensor:
         """Signals (..., G) by their symlog distance from both ends of their range, (..., 2G); without one, from 0.
