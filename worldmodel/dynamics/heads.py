@@ -122,9 +122,9 @@ class Heads(nn.Module):
         for layer in (self.reward, self.signals, self.end_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        for layer in (self.before, self.lawful):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)
+        for added in (self.before, self.lawful):
+            if added is not None:
+                nn.init.zeros_(added.weight)
         self.register_buffer("threshold", torch.tensor(0.5))
         self.register_buffer("end_scale", torch.tensor(1.0))
         self.register_buffer("end_shift", torch.tensor(0.0))
