@@ -209,7 +209,7 @@ def test_pushing_has_shorter_episodes_and_smaller_rewards_than_games(monkeypatch
     seen = configs_of(monkeypatch)
     usual = ["train-dynamics", "--data", "x", "--tokenizer", "y", "--preset", "push-small"]
     assert main(usual) == main([*usual, "--segment", "6", "--heads.limit", "9"]) == 0
-    assert seen[0].segment + 1 <= 15 and seen[0].start_steps < 15 and seen[0].heads.limit == 5.0
+    assert seen[0].segment + 1 <= 15 and seen[0].start_steps < 15 and seen[0].heads.limit == 2.0
     assert (seen[1].segment, seen[1].heads) == (6, replace(seen[0].heads, limit=9.0))
 
 
