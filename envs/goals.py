@@ -19,7 +19,7 @@ from worldmodel.names import did_you_mean
 _DIFFERS = 30  # of 765: pixels of two pictures that differ more show that something moved
 _MISMATCH = 4000.0  # squared distance of two colours beyond which it does not matter how far they are apart
 _SHARPNESS = 20.0  # squared colour distance by which a better place for the object must win
-_LOST = 2200.0
+_LOST = 2200.0  # mismatch from which on an object counts as not seen
 _COLOURS = 4  # K
 _FEWEST = 3  # pixels that an object must have
 _PIXELS = 32  # of an object that are looked at, about: the time goes with their number
@@ -120,7 +120,9 @@ class GoalObject:
 
     Attributes:
         goal_place, place: (2,) float32, row and column of the object's centre in the goal, and in the last picture in
-            which it was seen; if the start does not show it, `place` is the goal's until it is seen.
+            which it was seen.
+        seen: whether it has been seen, in the start or later. Until then `place` is NaN, and it counts as being as far
+            away as the picture allows.
 
     Source: a cost by registration to the goal image, Visual Foresight (arXiv:1812.00568). Differs: one object, found by
     its colours, instead of learned flow.
@@ -147,7 +149,9 @@ class GoalObject:
         self._reach = int(around.abs().max())
         self._colours, self._pixels = _template(after[shows], around)
         self._within = within
-        self.place = showed.nonzero().float().mean(0) if showed.any() else self.goal_place
+        self.seen = int(showed.sum()) >= _FEWEST
+        self.place = showed.nonzero().float().mean(0) if self.seen else torch.full((2,), torch.nan)
+        self._like = goal
         self._taken = torch.zeros_like(differs)
         self._taken = self._like_it(start)
 
@@ -156,9 +160,11 @@ class GoalObject:
 
     def follow(self, picture: Tensor) -> bool:
         """Take a real picture (H, W, C) uint8 as the last one, and tell whether the object is seen in it."""
-        places, lost = self._weights(_picture(picture, "picture")[None])
+        picture = _picture(picture, "picture", self._like)
+        places, lost = self._weights(picture[None])
         if lost >= 0.5:
             return False
+        self.seen = True
         shares = places[0] / places.sum()
         self.place = torch.stack([(shares.sum(1 - axis) * torch.arange(shares.shape[axis])).sum() for axis in (0, 1)])
         self._taken = self._like_it(picture)
@@ -169,13 +175,14 @@ class GoalObject:
         """Of pictures (B, H, W, C) uint8: (B,) float32, pixels."""
         places, lost = self._weights(pictures)
         away = _away(places.shape[1:], self.goal_place).to(pictures.device)
-        return (places * away).sum((1, 2)) + lost * torch.dist(self.place, self.goal_place)
+        unseen = torch.dist(self.place, self.goal_place) if self.seen else away.max()
+        return (places * away).sum((1, 2)) + lost * unseen.to(lost.device)
 
     def _weights(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Where the object is in pictures (B, H, W, C): weights of the places (B, H, W), and of its being lost (B,)."""
         fits = -self._mismatch(pictures)
         sought = ~self._taken
-        if self._within is not None:
+        if self._within is not None and self.seen:
             sought &= _away(fits.shape[1:], self.place) <= self._within
         fits.masked_fill_(~sought.to(fits.device), -torch.inf)
         weights = (F.pad(fits.flatten(1), (0, 1), value=-_LOST) / _SHARPNESS).softmax(1)
@@ -213,7 +220,7 @@ def _picture(given: Tensor, name: str, like: Tensor | None = None) -> Tensor:
         )
     if like is not None and picture.shape != like.shape:
         raise ValueError(f"{name} must be as large as the goal, {tuple(like.shape)}, got {tuple(picture.shape)}")
-    return picture
+    return picture.cpu()
 
 
 def _differing(start: Tensor, goal: Tensor) -> Tensor:

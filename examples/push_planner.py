@@ -47,9 +47,9 @@ def planning(world: WorldModel, config: PlannerConfig, scene: int, info: dict[st
 
     def act(codes: np.ndarray, info: dict[str, Any]) -> np.ndarray:
         nonlocal begun
-        seen = goal.follow(torch.from_numpy(info["frames"][-1]))
+        seen = goal.follow(torch.from_numpy(info["frames"][-1])) or (goal.seen and not begun)
         hand, others = info["signals"][:3], np.zeros(len(info["signals"]) - 6)  # as if there were no other objects
-        thing = (*floor_at(*goal.place.tolist(), size), 0.02) if seen or not begun else (np.nan,) * 3
+        thing = (*floor_at(*goal.place.tolist(), size), 0.02) if seen else (np.nan,) * 3
         begun = True
         return planner.act(codes[None], np.concatenate((hand, thing, others))[None])[0]
 

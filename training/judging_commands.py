@@ -63,7 +63,7 @@ def make_evaluate_model(_: Sequence[str]) -> Function:
         """Measure a world model on the test episodes of a store; OUT gets report.md, report.json and plots.
 
         Args:
-            run: a run folder, a checkpoint folder, a shipped name or a hub id.
+            run: a run folder, a checkpoint folder, a shipped name or a hub id; before --data.
             data: store, or stores, of play of the game that the model was learned from.
             i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
             device: where the models run; "auto" takes a GPU if there is one.

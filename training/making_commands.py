@@ -110,7 +110,7 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
         preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS))] = None,
         config: Annotated[TokenizerTraining, Fields] = usual,
     ) -> None:
-        """Train on the store `data`; OUT/best and OUT/last are tokenizers. Goes on after an interruption.
+        """Train on recorded play; OUT/best and OUT/last are tokenizers. Goes on after an interruption.
 
         Args:
             data: folder of a store, or folders of several stores of one game.
@@ -118,7 +118,7 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
-        train = partial(train_tokenizer, _whole(data), out.resolve(), config, device=device)
+        train = partial(train_tokenizer, _absolute(data), out.resolve(), config, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
     return run_train_tokenizer
@@ -142,7 +142,7 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
         preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS))] = None,
         config: Annotated[DynamicsTraining, Fields] = usual,
     ) -> None:
-        """Train on the store `data` coded by `tokenizer`; OUT/best and OUT/last are world models.
+        """Train on recorded play coded by `tokenizer`; OUT/best and OUT/last are world models.
 
         Args:
             data: folder of a store, or folders of several stores of one game.
@@ -150,13 +150,13 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
-        train = partial(train_dynamics, _whole(data), tokenizer.resolve(), out.resolve(), config, device=device)
+        train = partial(train_dynamics, _absolute(data), tokenizer.resolve(), out.resolve(), config, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
     return run_train_dynamics
 
 
-def _whole(folders: tuple[Path, ...]) -> list[Path]:
+def _absolute(folders: tuple[Path, ...]) -> list[Path]:
     """Absolute paths, as the workers of a training need them."""
     return [folder.resolve() for folder in folders]
 

@@ -45,16 +45,14 @@ def publish(world: Path, data: Path, target: Path, /, notes: str = "", also: tup
 class Play(NamedTuple):
     """What a card tells of a store."""
 
-    root: str
+    fingerprint: str
     episodes: int
     collected: dict[str, Any] | None  # the settings of `collect`, if that made it
 
     @classmethod
     def of(cls, folder: Path) -> "Play":
-        settings = folder / SETTINGS
-        return cls(
-            str(folder.resolve()), len(EpisodeStorage.open(folder)), read_json(settings) if settings.exists() else None
-        )
+        settings, store = folder / SETTINGS, EpisodeStorage.open(folder)
+        return cls(store.fingerprint(), len(store), read_json(settings) if settings.exists() else None)
 
     def __str__(self) -> str:
         if self.collected is None:
@@ -70,11 +68,13 @@ def _card(
     config, about, facts = model.config, machine(), report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
     tokenizer_run = read_json(Path(run["tokenizer"]).parent / "config.json")
+    seen_by_tokenizer = tokenizer_run["data_fingerprint"]  # of a store, or of all as one
     env = config.env_id
     play = " and ".join(str(each) for each in stores)
     folders = ["runs/data", *(f"runs/data{k}" for k in range(2, len(stores) + 1))]
     data = " ".join(folders)
-    shown = folders[0] if tokenizer_run["data"] == stores[0].root else data  # to the tokenizer
+    seen = [folder for folder, store in zip(folders, stores, strict=True) if store.fingerprint == seen_by_tokenizer]
+    shown = " ".join(seen or folders)
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),

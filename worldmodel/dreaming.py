@@ -208,8 +208,7 @@ def step(
         state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.code_vectors, options, given
     )
     codes = drawn.codes.view_as(state.codes)
-    told = wm.dynamics.action.features(action)
-    heads = wm.heads(wm.head_inputs(outputs, codes), state.signals, told)
+    heads = wm.heads(wm.head_inputs(outputs, codes), state.signals, wm.head_action(action))
     probability = wm.heads.termination_probability(heads)
     signals = wm.heads.signals_after(heads, state.signals)
     out = StepOut(

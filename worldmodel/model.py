@@ -152,10 +152,14 @@ class WorldModel(nn.Module):
         vectors = self.tokenizer.code_vectors(codes.flatten(-3, -2))
         return torch.cat((outputs, vectors.to(outputs.dtype)), dim=-1)
 
+    def head_action(self, actions: Tensor) -> Tensor | None:
+        """Actions (...) or (..., A) as the heads read them, if they do."""
+        return self.dynamics.action.features(actions) if self.heads.law_out is not None else None
+
     def _read(self, outputs: Tensor, batch: CodeBatch) -> HeadsOut:
         """What the heads read of the steps after the first, from the outputs (B, T, S, D) that predict them."""
-        told = self.dynamics.action.features(batch.actions)
-        return self.heads(self.head_inputs(outputs, batch.codes[:, 1:]), batch.signals[:, :-1], told)
+        tokens, told = self.head_inputs(outputs, batch.codes[:, 1:]), self.head_action(batch.actions)
+        return self.heads(tokens, batch.signals[:, :-1], told)
 
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
         """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""

@@ -46,6 +46,21 @@ def test_norms_in_training_are_told_by_their_weights_of_now():
         optimizer.step()
 
 
+def test_norms_that_were_trained_between_two_dreams_are_told_by_their_weights_of_now():
+    norms, condition = make_norms(frozen=True), torch.randn(2, 5, 4)
+    joined = JoinedNorms(norms)
+    weights = [p for norm in norms for p in norm.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=0.1, fused=True)
+    with torch.no_grad():
+        joined.tell(condition)
+    weights[-1].requires_grad_(True)  # of a net that is trained in part
+    sum(told.gain.sum() + told.bias.sum() for told in joined.tell(condition)).backward()
+    optimizer.step()
+    weights[-1].requires_grad_(False)
+    with torch.no_grad():
+        assert_told_alike(joined.tell(condition), norms, condition)
+
+
 def test_a_norm_without_gradients_is_the_same_and_leaves_its_input():
     norm, x = make_norms(count=1)[0], torch.randn(2, 5, 3, 8)
     told, before = norm.tell(torch.randn(2, 5, 4)), x.clone()

@@ -193,9 +193,9 @@ def test_signals_are_read_by_their_range():
     for unit in (1.0, 1000.0):
         heads.signal_low.copy_(torch.tensor([0.0, 3.0]))
         heads.signal_high.copy_(torch.tensor([unit, 3.0]))
-        results.append(heads._lawful_changes(signals * torch.tensor([unit, 1.0]), action))
+        results.append(heads._changes_by_law(signals * torch.tensor([unit, 1.0]), action))
     assert torch.allclose(*results, atol=1e-4) and results[0].isfinite().all()
-    assert not torch.equal(heads._lawful_changes(signals, -action), heads._lawful_changes(signals, action))
+    assert not torch.equal(heads._changes_by_law(signals, -action), heads._changes_by_law(signals, action))
 
 
 def test_a_negative_number_of_layers_is_refused():

@@ -79,12 +79,20 @@ def test_an_object_is_looked_for_within_a_distance_of_its_last_place():
         GoalObject(GOAL, START, within=0.0)
 
 
-def test_an_object_that_the_start_does_not_show_has_no_place_but_the_goals():
+def test_an_object_that_the_start_does_not_show_is_far_away_until_it_is_seen():
     empty = picture((30, 12))
     empty[28:33, 10:15] = torch.tensor(FLOOR, dtype=torch.uint8)
-    goal = GoalObject(GOAL, empty)
-    assert goal.place.tolist() == goal.goal_place.tolist() == pytest.approx([30, 34], abs=0.2)
-    assert goal.follow(START) and goal.place.tolist() == pytest.approx([30, 12], abs=0.2)
+    goal = GoalObject(GOAL, empty, within=4.0)
+    assert not goal.seen and goal.place.isnan().all() and not goal.follow(empty)
+    far, near = goal.distance(torch.stack((empty, START)))
+    assert far == pytest.approx(45.3, abs=0.3) and near == pytest.approx(22, abs=0.3)  # the corner farthest from it
+    assert goal.follow(START) and goal.seen and goal.place.tolist() == pytest.approx([30, 12], abs=0.2)
+    assert goal.distance(empty[None]).item() == pytest.approx(22, abs=0.3)
+
+
+def test_a_picture_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"picture must be as large as the goal, \(48, 48, 3\), got \(20, 48, 3\)"):
+        GoalObject(GOAL, START).follow(START[:20])
 
 
 def test_signals_are_as_far_as_they_are_from_the_values_they_shall_have():

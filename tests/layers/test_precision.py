@@ -96,6 +96,19 @@ def test_a_layer_in_training_multiplies_by_its_weight_of_now(fused):
         optimizer.step()
 
 
+def test_a_layer_that_was_trained_between_two_dreams_multiplies_by_its_weight_of_now():
+    torch.manual_seed(0)
+    linear, x = Linear(192, 256).requires_grad_(False), torch.randn(3, 192)
+    optimizer = torch.optim.AdamW(linear.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        linear(x)
+    linear.requires_grad_(True)(x).square().sum().backward()
+    optimizer.step()
+    linear.requires_grad_(False)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(x), F.linear(x, linear.weight, linear.bias), atol=1e-4, rtol=1e-4)
+
+
 def test_training_after_sampling_still_has_gradients():
     linear, x = Linear(192, 256).requires_grad_(False), torch.ones(2, 192)
     with torch.inference_mode():

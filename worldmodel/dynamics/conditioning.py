@@ -124,9 +124,13 @@ class JoinedNorms:
 
     def tell(self, condition: Tensor) -> list[Modulation]:
         """What each norm is told by conditions (B, T, C), in their order."""
-        trained = self._norms[0].modulation.weight.requires_grad  # by a fused optimiser, which leaves no trace
-        if torch.is_grad_enabled() or trained:
-            return [norm.tell(condition) for norm in self._norms]
+        if any(weight.requires_grad for norm in self._norms for weight in norm.modulation.parameters()):
+            self._joined = None  # fused optimisers change a weight without counting its version up
+        elif not torch.is_grad_enabled():
+            return self._tell_jointly(condition)
+        return [norm.tell(condition) for norm in self._norms]
+
+    def _tell_jointly(self, condition: Tensor) -> list[Modulation]:
         told = self._joint()(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
         gains, biases = (1.0 + told[..., 0, :]).split(1, dim=2), told[..., 1, :].split(1, dim=2)
         return [Modulation(gain, bias) for gain, bias in zip(gains, biases, strict=True)]

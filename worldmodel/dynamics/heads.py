@@ -90,7 +90,7 @@ class Heads(nn.Module):
 
     What is learned from data but not by gradients lies in buffers, neutral until `train_dynamics` sets them: the
     calibration of an end's probability and its threshold, from validation play; the range of the signals, from
-    training play, in which a dream's running signals stay.
+    training play, in which a dream's running signals stay, and by which the laws between signals read them.
     """
 
     threshold: Tensor  # () calibrated probability at which an episode ends
@@ -113,7 +113,7 @@ class Heads(nn.Module):
         self.before = Linear(2 * num_signals, config.width, bias=False) if reads else None
         told, layers = num_signals + action_features, config.signal_layers if num_signals else 0
         self.laws = nn.ModuleList(Linear(config.width if layer else told, config.width) for layer in range(layers))
-        self.lawful = Linear(config.width, num_signals * config.bins, bias=False) if layers else None
+        self.law_out = Linear(config.width, num_signals * config.bins, bias=False) if layers else None
         self.reward = Linear(config.width, config.bins)
         self.signals = Linear(config.width, num_signals * config.bins)
         self.end_in = Linear(config.width + num_signals, config.width)
@@ -122,7 +122,7 @@ class Heads(nn.Module):
         for layer in (self.reward, self.signals, self.end_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        for added in (self.before, self.lawful):
+        for added in (self.before, self.law_out):
             if added is not None:
                 nn.init.zeros_(added.weight)
         self.register_buffer("threshold", torch.tensor(0.5))
@@ -143,12 +143,12 @@ class Heads(nn.Module):
         hidden = self.dropout(F.gelu(hidden))
         end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
         changes = self.signals(hidden)
-        if self.lawful is not None:
-            changes = changes + self._lawful_changes(signals, action)
+        if self.law_out is not None:
+            changes = changes + self._changes_by_law(signals, action)
         changes = changes.unflatten(-1, (self.num_signals, self.config.bins))
         return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
 
-    def _lawful_changes(self, signals: Tensor, action: Tensor | None) -> Tensor:
+    def _changes_by_law(self, signals: Tensor, action: Tensor | None) -> Tensor:
         """What signals (..., G) and action (..., A) alone tell of the changes, (..., G*K) logits."""
         span = self.signal_high - self.signal_low
         known = span.isfinite() & (span > 0)
@@ -158,8 +158,8 @@ class Heads(nn.Module):
         hidden = scaled if action is None else torch.cat((scaled, action), dim=-1)
         for layer in self.laws:
             hidden = F.gelu(layer(hidden))
-        assert self.lawful is not None
-        return self.lawful(hidden)
+        assert self.law_out is not None
+        return self.law_out(hidden)
 
     def _place(self, signals: Tensor) -> Tensor:
         """Signals (..., G) by their symlog distance from both ends of their range, (..., 2G); without one, from 0.

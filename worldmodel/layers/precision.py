@@ -65,7 +65,13 @@ class Linear(nn.Linear):
         return F.gelu(F.linear(x, self.weight, self.bias)) if made is None else made
 
     def _made_in_blocks(self, x: Tensor, then: str, how: str) -> Tensor | None:
-        """The product without gradients, by the processor's own kernel, and what comes after it; None: not here."""
+        """The product by the processor's own kernel, and what comes after it; None: not here.
+
+        Not of a weight in training: fused optimisers change one without counting its version up.
+        """
+        if self.weight.requires_grad:
+            self._blocks = None
+            return None
         if torch.is_grad_enabled() or x.dtype != self.weight.dtype:
             return None
         blocks = self._in_blocks(self.weight)
@@ -75,10 +81,9 @@ class Linear(nn.Linear):
         """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
 
         Without it each product would bring the weight into that order first, which for few rows costs more than the
-        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16. Only of a weight that is
-        not in training: fused optimisers change one without a trace.
+        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
         """
-        if weight.requires_grad or weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
+        if weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
             return None
         state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         if self._blocks is None or self._blocks[0] != state:
