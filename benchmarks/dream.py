@@ -21,6 +21,7 @@ from machine import describe, flops_of, matrix_rate
 
 import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.data import ActionSpec
+from worldmodel.dynamics import GPTConfig
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import fast_dtype
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
@@ -39,9 +40,10 @@ class Args:
     other: bool = True  # also: raster order, float32, the thousandth step, the real game
 
 
-def random_world(device: str) -> WorldModel:
+def random_world(device: str, dynamics: GPTConfig | None = None) -> WorldModel:
     """The default sizes, random weights, four actions, 8 steps of context."""
-    world = WorldModel(WorldModelConfig(action=ActionSpec(kind="discrete", n=4), signal_names=("HEALTH",)))
+    action = ActionSpec(kind="discrete", n=4)
+    world = WorldModel(WorldModelConfig(action=action, dynamics=dynamics or GPTConfig(), signal_names=("HEALTH",)))
     tokenizer = world.tokenizer
     codes = torch.randint(tokenizer.num_codes, (32, 8, *tokenizer.grid, tokenizer.num_slices))
     world.starts = Starts(codes, torch.randint(4, (32, 7)), torch.zeros(32, 8, 1))

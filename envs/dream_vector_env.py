@@ -17,6 +17,7 @@ from torch import Tensor
 
 from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
+from worldmodel.envs.beginnings import Beginnings
 from worldmodel.envs.dreams import Dreams, TorchStep
 from worldmodel.envs.loading import load_model
 from worldmodel.envs.rules import DreamRules, EndCondition
@@ -112,6 +113,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._dreams = Dreams(self.model, obs, rules)
         self._split, self._source = split, make_source(self.model, seed_from, split)
+        self._beginnings = Beginnings(self.model, self._source, num_envs)
         # What decides the rows' dreams: a key, drawn from the row's seed, and the number of its next dream.
         self._keys = np.array([key_of(None) for _ in range(num_envs)], np.int64)
         self._numbers = np.zeros(num_envs, np.int64)
@@ -146,6 +148,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         for row in rows:
             if (row_seed := seeds[row]) is not None:
                 self._keys[row], self._numbers[row] = key_of(row_seed), 0
+                self._beginnings.forget(row)
         seeded = all(row_seed is not None for row_seed in seeds)
         self._begin(rows, source, anew=seeded and len(rows) == self.num_envs)
         mask = np.zeros(self.num_envs, bool)
@@ -236,6 +239,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         (`env.model.start`) can be set too.
         """
         self._check_begun("state")
+        self._beginnings.forget(slice(None))  # as in an env that goes on from the copy, to the last bit
         copy = self._dreams.running.clone()
         own = {"env.key": self._keys, "env.number": self._numbers}
         copy.extras |= {name: torch.from_numpy(values).to(self.model.device) for name, values in own.items()}
@@ -254,6 +258,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._numbers = _numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
         self._observations[:] = _numpy(observe(self.model, self._dreams.running, self.obs))
         self._ended[:] = False
+        self._beginnings.forget(slice(None))
 
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:
         """Dream N futures of H steps of every row in one batch; the env stays where it is.
@@ -275,11 +280,16 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._observations[rows] = _numpy(self._begin_torch(rows, source, anew))
 
     def _begin_torch(self, rows: np.ndarray, source: Source, anew: bool = False) -> Tensor:
-        chosen = torch.from_numpy(np.stack((self._keys[rows], self._numbers[rows]))).to(self.model.device)
+        if source is self._source:
+            fresh = self._beginnings.take(rows, self._keys, self._numbers)
+        else:
+            chosen = torch.from_numpy(np.stack((self._keys[rows], self._numbers[rows]))).to(self.model.device)
+            fresh = self.model.start_codes(*source.draw(*chosen))
+            self._beginnings.forget(rows)
         self._numbers[rows] += 1
         self._ended[rows] = False
         some = rows.tolist() if len(rows) < self.num_envs else None
-        return self._dreams.begin(some, source.draw(*chosen), anew)
+        return self._dreams.begin(some, fresh, anew)
 
     def _final(self, infos: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
         """Gymnasium's final observations and infos of the rows that ended, taken before they begin anew."""

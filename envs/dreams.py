@@ -11,7 +11,6 @@ from torch import Tensor
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.rules import DreamRules, one_per_row
 from worldmodel.envs.spaces import observe
-from worldmodel.envs.start_states import Context
 from worldmodel.envs.transition import Transition
 from worldmodel.model import WorldModel
 
@@ -50,16 +49,16 @@ class Dreams:
         assert self.state is not None, "no dream has begun"
         return self.state
 
-    def begin(self, rows: list[int] | None, context: Context, anew: bool = False) -> Tensor:
-        """Begin new dreams in some rows (None: in all); returns their observations (n, …).
+    def begin(self, rows: list[int] | None, fresh: DreamState, anew: bool = False) -> Tensor:
+        """Let some rows (None: all) go on with fresh dreams, n of them; returns their observations (n, …).
 
         The clock goes on, by which sums are rounded: so a row that ends and begins is the same alone and in a batch.
 
         Args:
             anew: let the clock of all rows begin anew, as if nothing had been dreamt before.
         """
-        clock = None if anew or self.state is None else self.state.clock
-        fresh = self.model.start_codes(*context, clock=clock)
+        if not anew and self.state is not None:
+            fresh = self.model.at_clock(fresh, self.state.clock)
         fresh.extras[_RETURN] = torch.zeros(len(fresh), device=self.model.device)
         observations = observe(self.model, fresh, self.obs)
         self.state = fresh if rows is None else self.running.put(rows, fresh)

@@ -138,14 +138,21 @@ def start(
     if signals.shape != (rows, num_signals):
         raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
     seeds = check_seeds(seeds, rows, wm.device)
-    cache, outputs, extras = _burn_in(wm, codes, actions, clock, frames)
+    cache, outputs, extras = _burn_in(wm, codes, actions, frames)
     counter = torch.zeros(rows, dtype=torch.int64, device=wm.device)
     last = codes[:, -1].clone()
-    return DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras)
+    state = DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras)
+    return state if clock is None else at_clock(wm, state, clock)
+
+
+def at_clock(wm: "WorldModel", state: DreamState, clock: int) -> DreamState:
+    """The same dreams at another time, in memory of their own."""
+    state.check_fresh()
+    return state.with_cache(wm.dynamics.move(state.cache, clock))
 
 
 def _burn_in(
-    wm: "WorldModel", codes: Tensor, actions: Tensor, clock: int | None, frames: Tensor | None = None
+    wm: "WorldModel", codes: Tensor, actions: Tensor, frames: Tensor | None = None
 ) -> tuple[KVCache, Tensor, dict[str, Tensor]]:
     """Cache, outputs and extras of a dream that goes on from codes (B, T, h, w, M) with actions (B, T-1, …)."""
     dynamics, config = wm.dynamics, wm.config.dynamics
@@ -167,7 +174,7 @@ def _burn_in(
         assert vector is not None
         extras["frames"] = vector
     condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
-    cache, outputs = dynamics.burn_in(wm.tokenizer.code_vectors(codes.flatten(2, 3)), condition, clock)
+    cache, outputs = dynamics.burn_in(wm.tokenizer.code_vectors(codes.flatten(2, 3)), condition)
     return cache, outputs.to(wm.dynamics.start_token.dtype), extras
 
 
@@ -176,7 +183,8 @@ def _renew(wm: "WorldModel", state: DreamState) -> None:
     rows = (state.cache.lengths >= wm.config.dynamics.max_steps).nonzero().flatten()
     if len(rows):
         full = state.select(rows)
-        full.cache, _, extras = _burn_in(wm, full.extras["codes"], full.extras["actions"], state.clock)
+        cache, _, extras = _burn_in(wm, full.extras["codes"], full.extras["actions"])
+        full.cache = wm.dynamics.move(cache, state.clock)
         full.extras |= extras
         state.put(rows, full)
 

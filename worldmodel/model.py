@@ -22,6 +22,7 @@ from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.dynamics.heads import HeadsOut
 from worldmodel.dynamics.refine import random_known
+from worldmodel.layers.memory import keep_freed_memory
 from worldmodel.layers.precision import cast_products, fast_dtype
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 
@@ -122,6 +123,7 @@ class WorldModel(nn.Module):
             if dtype != "auto":
                 raise ValueError(f"dtype must be 'auto' or a torch.dtype, got {dtype!r}")
             dtype = fast_dtype(self.device)
+        keep_freed_memory()
         cast_products(self, dtype)
         return self.eval().requires_grad_(False)
 
@@ -227,6 +229,14 @@ class WorldModel(nn.Module):
         frame_condition see `frames`, or what the codes decode to.
         """
         return dreaming.start(self, codes, actions, signals, seeds, clock, frames)
+
+    @torch.inference_mode()
+    def at_clock(self, state: DreamState, clock: int) -> DreamState:
+        """The same dreams at another time, so that they can join a batch with this clock (`batch.put(rows, moved)`).
+
+        Moved are the keys, turned by the time between; what the dreams draw stays the same.
+        """
+        return dreaming.at_clock(self, state, clock)
 
     @torch.inference_mode()
     def step(

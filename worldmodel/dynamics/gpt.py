@@ -35,13 +35,12 @@ class _StepInputs(NamedTuple):
 class GPT(CodeTransformer):
     """The dynamics: `forward` for whole sequences, `burn_in` and `step` for dreams."""
 
-    def burn_in(self, vectors: Tensor, condition: Condition, clock: int | None = None) -> tuple[KVCache, Tensor]:
+    def burn_in(self, vectors: Tensor, condition: Condition) -> tuple[KVCache, Tensor]:
         """Fill a cache from given steps, so that `step` can go on from the last of them.
 
         Args:
             vectors: (B, T, S, E) code vectors of T steps; none of them with a learned start only.
             condition: of the T-1+lead inputs that these steps make.
-            clock: time of the next step to be processed; rows of one batch must share it. Default: as if from step 0.
 
         Returns the cache, and the outputs (B, S, D) that predict the last given step: zeros if nothing came before it.
         """
@@ -50,17 +49,16 @@ class GPT(CodeTransformer):
         steps = vectors.shape[1] - 1 + config.lead  # inputs
         if steps < 0:
             raise ValueError("a model without a learned start needs a given step; train it with learn_start=True")
-        clock = steps if clock is None else clock
         if not steps:
             shape = (rows, config.heads, 0, self.tokens_per_step, config.width // config.heads)
             empty = vectors.new_zeros(shape, dtype=self.token_in.weight.dtype)
             pairs = [(empty, empty)] * (config.layers * attention_parts(config))
             last = vectors.new_zeros(rows, self.tokens_per_step, config.width)
         else:
-            outputs, pairs = self._run(self._inputs(vectors), condition, first=clock - steps, keep=True)
+            outputs, pairs = self._run(self._inputs(vectors), condition, keep=True)
             last = outputs[:, -1]
         kept = min(steps, config.window)
-        slot = (clock - kept) % config.window
+        slot = (steps - kept) % config.window
         ahead = min(kept, config.window - slot)  # steps before the ring comes round
 
         def ring(filled: Tensor) -> Tensor:
@@ -71,7 +69,12 @@ class GPT(CodeTransformer):
             return made
 
         lengths = torch.full((rows,), kept, dtype=torch.int64, device=vectors.device)
-        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, clock, kept), last
+        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept), last
+
+    def move(self, cache: KVCache, clock: int) -> KVCache:
+        """A cache of the same steps at other times, so that its rows can join those of a cache with this clock."""
+        turns = self._angles(torch.tensor([clock - cache.clock], device=cache.lengths.device))
+        return cache.at(clock, turns)
 
     def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
         """What all tokens of the step at the cache's clock share."""

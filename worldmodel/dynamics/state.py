@@ -58,6 +58,12 @@ class DreamState:
         """An independent copy."""
         return self._map(torch.clone)
 
+    def with_cache(self, cache: KVCache) -> "DreamState":
+        """A copy of these rows with that cache in place of their own."""
+        own = (getattr(self, name).clone() for name in _FIELDS)
+        extras = {name: tensor.clone() for name, tensor in self.extras.items()}
+        return DreamState(cache, *own, cache.clock, extras)  # type: ignore[call-arg]
+
     def select(self, rows: Tensor | list[int]) -> "DreamState":
         """A new state with these rows, in this order."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)

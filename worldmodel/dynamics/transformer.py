@@ -161,14 +161,14 @@ class CodeTransformer(nn.Module):
         return self.position().flatten(1, 2)
 
     def _run(
-        self, tokens: Tensor, condition: Condition, first: int, keep: bool = False
+        self, tokens: Tensor, condition: Condition, keep: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Inputs (B, T, S, D) of times first, … -> outputs (B, T, S, D).
+        """Inputs (B, T, S, D) of times 0, 1, … -> outputs (B, T, S, D).
 
         With `keep`, to go on from the last step: its outputs alone (B, 1, S, D), and keys and values of every layer.
         """
         steps = tokens.shape[1]
-        angles = self._angles(torch.arange(first, first + steps, device=tokens.device))
+        angles = self._angles(torch.arange(steps, device=tokens.device))
         whole_steps = self.config.order == "block"
         mask = causal_mask(steps, self.tokens_per_step, self.config.window, whole_steps, tokens.device)
         pairs: list[tuple[Tensor, Tensor]] = []
@@ -249,5 +249,5 @@ class CodeTransformer(nn.Module):
         condition = self.condition(rows, inputs.shape[1], actions, self.frame_vector(frames, rows))
         if self.training:
             condition = self._hide(condition)
-        outputs, _ = self._run(inputs, condition, first=0)
+        outputs, _ = self._run(inputs, condition)
         return outputs if first else outputs[:, lead:]

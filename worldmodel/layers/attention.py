@@ -74,6 +74,18 @@ class KVCache:
         self.lengths = (self.lengths + 1).clamp_(max=self.window)
         self.shortest = min(self.shortest + 1, self.window)
 
+    def at(self, clock: int, turns: Rotation | None) -> "KVCache":
+        """The same steps at other times, the next one at `clock`; `turns` is the rotation by the time between."""
+        away = (clock - self.clock) % self.window
+
+        def move(tensor: Tensor, turned: bool) -> Tensor:
+            if turned and turns is not None:
+                tensor = turns.turn(tensor.flatten(2, 3)).view_as(tensor)
+            return tensor.roll(away, dims=2)
+
+        keys, values = [move(k, True) for k in self.keys], [move(v, False) for v in self.values]
+        return KVCache(keys, values, self.lengths.clone(), clock, self.shortest)
+
     def map(self, change) -> "KVCache":
         """A new cache with `change` applied to every tensor (rows are its first axis)."""
         keys, values = [change(k) for k in self.keys], [change(v) for v in self.values]

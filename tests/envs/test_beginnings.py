@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.envs.beginnings import Beginnings
+from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.start_states import RecordedStarts
+
+KEYS = np.array([11, 22, 33, 44], np.int64)
+NUMBERS = np.array([0, 3, 1, 2], np.int64)
+
+
+class Counting(RecordedStarts):
+    """Remembers which dreams were asked for together."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.asked = []
+
+    def draw(self, keys, numbers):
+        self.asked.append(list(zip(keys.tolist(), numbers.tolist(), strict=True)))
+        return super().draw(keys, numbers)
+
+
+def make(rows=4):
+    world = tiny_world()
+    source = Counting(world)
+    return world, source, Beginnings(world, source, rows)
+
+
+def assert_equal_states(one, other):
+    """Equal but for the last bit of sums, which float32 products of few numbers round by the number of rows."""
+    for name in ("codes", "signals", "seeds", "counter"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    ours, theirs = ((state.outputs, *state.cache.keys, *state.cache.values) for state in (one, other))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_one_ending_row_has_the_next_dreams_of_all_made_and_the_others_find_theirs():
+    world, source, beginnings = make()
+    first = beginnings.take(np.array([2]), KEYS, NUMBERS)
+    assert source.asked == [[(11, 0), (22, 3), (33, 1), (44, 2)]]
+    found = beginnings.take(np.array([3, 0]), KEYS, NUMBERS)
+    assert len(source.asked) == 1  # nothing was made anew
+    for state, rows in ((first, [2]), (found, [3, 0])):
+        chosen = torch.from_numpy(np.stack((KEYS[rows], NUMBERS[rows])))
+        assert_equal_states(state, world.start_codes(*RecordedStarts(world).draw(*chosen)))
+
+
+def test_a_row_that_was_taken_has_its_following_dream_made():
+    _, source, beginnings = make()
+    beginnings.take(np.array([2]), KEYS, NUMBERS)
+    beginnings.take(np.array([2]), KEYS, NUMBERS + 1)
+    assert source.asked[1:] == [[(33, 2)]]
+
+
+def test_forgotten_rows_are_made_anew_with_their_new_keys():
+    _, source, beginnings = make()
+    beginnings.take(np.array([2]), KEYS, NUMBERS)
+    beginnings.forget(1)
+    beginnings.take(np.array([1]), KEYS + 5, NUMBERS)
+    assert source.asked[1:] == [[(27, 3), (38, 1)]]  # and row 2, whose dream was taken
+
+
+def test_rows_that_all_end_together_are_made_without_others():
+    _, source, beginnings = make()
+    beginnings.take(np.arange(4), KEYS, NUMBERS)
+    beginnings.take(np.arange(4), KEYS, NUMBERS + 1)
+    assert [len(asked) for asked in source.asked] == [4, 4]
+
+
+@pytest.mark.parametrize(("rows", "made"), [(1, 1), (50, 32), (128, 32), (129, 2)])
+def test_as_many_are_made_at_once_as_pay(rows, made):
+    _, source, beginnings = make(rows)
+    beginnings.take(np.arange(min(rows, 2)), np.arange(rows), np.zeros(rows, np.int64))
+    assert len(source.asked[0]) == made
+
+
+def test_a_taken_dream_does_not_change_with_what_is_made_later():
+    world, _, beginnings = make()
+    state = beginnings.take(np.array([0]), KEYS, NUMBERS)
+    before = state.clone()
+    beginnings.take(np.array([0]), KEYS, NUMBERS + 1)
+    assert_equal_states(state, before)
+    world.step(state, torch.zeros(1, dtype=torch.int64))
+
+
+def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypatch):
+    """Also after resets by which rows begin elsewhere than they would have."""
+    only = np.eye(5, dtype=bool)
+    picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    resets = {
+        2: {"options": {"reset_mask": only[0]}},
+        3: {"options": {"reset_mask": only[1]}, "seed": [None, 8, None, None, None]},
+        4: {"options": {"reset_mask": only[2], "frames": picture}},
+        5: {"options": {"reset_mask": only[2]}},
+    }
+
+    def play():
+        envs = DreamVectorEnv(5, tiny_world(), "codes", horizon=9, terminate_when="HEALTH <= 40")
+        seen = [envs.reset(seed=3)[0]]
+        for step in range(24):
+            if step in resets:
+                seen.append(envs.reset(**resets[step])[0])
+            seen.append(envs.step(np.arange(5) % 3)[0])
+        return np.stack(seen)
+
+    ahead = play()
+    monkeypatch.setattr("worldmodel.envs.beginnings._MOST_ROWS", 0)
+    np.testing.assert_array_equal(play(), ahead)
+
+
+def test_an_env_that_gave_its_state_begins_next_as_one_that_goes_on_from_it():
+    """Beside the same rows, since float32 products may round by their number."""
+
+    def asked_by_the_next_reset(envs):
+        envs._beginnings._source.asked.clear()
+        envs.reset(options={"reset_mask": np.eye(4, dtype=bool)[1]})
+        return envs._beginnings._source.asked
+
+    one, other = (DreamVectorEnv(4, tiny_world(), "codes") for _ in range(2))
+    for envs in (one, other):
+        envs._beginnings._source = Counting(envs.model)
+        envs.reset(seed=1)
+        envs.reset(options={"reset_mask": np.eye(4, dtype=bool)[0]})  # makes the next dreams of all rows
+    other.state = one.state
+    one_asked, other_asked = asked_by_the_next_reset(one), asked_by_the_next_reset(other)
+    assert len(one_asked[0]) == 4
+    assert one_asked == other_asked
