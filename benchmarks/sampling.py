@@ -90,7 +90,7 @@ class Sampler:
     def anew(self, codes: Tensor) -> Tensor:
         """Raster order without a cache: the logits of one token after given steps."""
         inputs = self.gpt._inputs(self.lookup(codes))
-        outputs, _ = self.gpt._run(inputs, self.gpt.condition(self.rows, codes.shape[1]), first=0)
+        outputs, _ = self.gpt._run(inputs, self.gpt.condition(self.rows, codes.shape[1]))
         return self.gpt.code_head.logits(outputs[:, -1, -1], codes[:, -1, -1], 0)
 
 

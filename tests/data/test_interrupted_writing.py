@@ -44,6 +44,28 @@ def test_workers_write_different_ids_at_the_same_time(tmp_path):
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
 
 
+def test_what_another_process_packs_meanwhile_can_still_be_read(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    for episode_id, length in enumerate((6, 3)):
+        store.write_pending(make_episode(length, episode_id), episode_id)
+    other = EpisodeStorage.open(tmp_path / "toy")
+    read = EpisodeStorage.open(tmp_path / "toy")
+    assert_holds(read, (6, 3))  # its tables are in memory, its frames are not
+    store.write_pending(make_episode(8, 2), 2)
+    store.flush()
+    for early in (other, read):
+        assert_holds(early, (6, 3))  # and not the one that came later
+
+
+def test_what_another_process_discards_meanwhile_is_named(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    store.write_pending(make_episode(6, 0), 0)
+    other = EpisodeStorage.open(tmp_path / "toy")
+    store.discard([0])
+    with pytest.raises(FileNotFoundError, match=r"episode 0 .* deleted by another process"):
+        other.frames(0)
+
+
 def test_one_process_packs_at_a_time(tmp_path, monkeypatch):
     store = make_store(tmp_path / "toy", (6, 3))
     store.append(make_episode(8, seed=2))

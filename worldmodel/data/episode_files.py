@@ -230,9 +230,22 @@ class EpisodeFiles:
     def _window(self, entry: Entry, place: int) -> NDArray:
         """The field at this place of the layout, as a window on the episode's file."""
         # Pending files are mapped anew each time: a lasting map of each would use up the process's file handles.
-        data = self._main_bytes if entry.path == self._main_path else _map(entry.path)
+        try:
+            data = self._main_bytes if entry.path == self._main_path else _map(entry.path)
+        except FileNotFoundError:
+            entry, data = self._packed_meanwhile(entry), self._main_bytes
         field = self._fields[place]
         return np.ndarray((entry.num_steps + field.extra, *field.tail), field.dtype, data, entry.offsets[place])
+
+    def _packed_meanwhile(self, entry: Entry) -> Entry:
+        """Where an episode lies since another process has packed it; FileNotFoundError if it was discarded."""
+        shown = {each.id for each in self._entries}
+        self._find_episodes()
+        self._entries = [each for each in self._entries if each.id in shown]
+        now = {each.id: each for each in self._entries}
+        if entry.id not in now:
+            raise FileNotFoundError(f"episode {entry.id} of {self.root} was deleted by another process; open it again")
+        return now[entry.id]
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

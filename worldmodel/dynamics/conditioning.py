@@ -124,26 +124,26 @@ class JoinedNorms:
 
     def tell(self, condition: Tensor) -> list[Modulation]:
         """What each norm is told by conditions (B, T, C), in their order."""
-        if any(weight.requires_grad for norm in self._norms for weight in norm.modulation.parameters()):
+        layers = [norm.modulation for norm in self._norms]
+        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+        if any(tensor.requires_grad for tensor in tensors):
             self._joined = None  # fused optimisers change a weight without counting its version up
         elif not torch.is_grad_enabled():
-            return self._tell_jointly(condition)
+            return self._tell_jointly(condition, tensors)
         return [norm.tell(condition) for norm in self._norms]
 
-    def _tell_jointly(self, condition: Tensor) -> list[Modulation]:
-        told = self._joint()(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
+    def _tell_jointly(self, condition: Tensor, tensors: list[Tensor]) -> list[Modulation]:
+        told = self._joint(tensors)(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
         gains, biases = (1.0 + told[..., 0, :]).split(1, dim=2), told[..., 1, :].split(1, dim=2)
         return [Modulation(gain, bias) for gain, bias in zip(gains, biases, strict=True)]
 
-    def _joint(self) -> Linear:
-        """All modulations side by side; made anew when a weight has changed."""
-        layers = [norm.modulation for norm in self._norms]
-        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+    def _joint(self, tensors: list[Tensor]) -> Linear:
+        """All modulations, given as weight, bias, weight, …, side by side; made anew when one has changed."""
         state = tuple((t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors)
         if self._joined is None or self._joined[0] != state:
-            joint = Linear(layers[0].in_features, 2 * sum(norm.width for norm in self._norms), device="meta")
-            joint.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), requires_grad=False)
-            joint.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]), requires_grad=False)
+            weight, bias = torch.cat(tensors[::2]), torch.cat(tensors[1::2])
+            joint = Linear(weight.shape[1], len(weight), device="meta")
+            joint.weight, joint.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (weight, bias))
             self._joined = state, joint
         return self._joined[1]
 

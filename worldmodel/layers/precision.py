@@ -51,31 +51,29 @@ class Linear(nn.Linear):
     A CPU multiplies a weight that is not in training in an order of its own (`_in_blocks`).
     """
 
-    _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
+    _blocks: tuple[tuple[int, int], Tensor | None] | None = None  # which weight, and that in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
-        x = follow(x, self.weight)
-        made = self._made_in_blocks(x, "none", "")
-        return F.linear(x, self.weight, self.bias) if made is None else made
+        return self._product(x, "none", "")
 
     def gelu(self, x: Tensor) -> Tensor:
         """GELU of the layer's output, on the way out of the product where the processor's kernel can."""
-        x = follow(x, self.weight)
-        made = self._made_in_blocks(x, "gelu", "none")
-        return F.gelu(F.linear(x, self.weight, self.bias)) if made is None else made
+        return self._product(x, "gelu", "none")
 
-    def _made_in_blocks(self, x: Tensor, then: str, how: str) -> Tensor | None:
-        """The product by the processor's own kernel, and what comes after it; None: not here.
-
-        Not of a weight in training: fused optimisers change one without counting its version up.
-        """
-        if self.weight.requires_grad:
-            self._blocks = None
-            return None
-        if torch.is_grad_enabled() or x.dtype != self.weight.dtype:
-            return None
-        blocks = self._in_blocks(self.weight)
-        return None if blocks is None else torch.ops.mkldnn._linear_pointwise(x, blocks, self.bias, then, [], how)
+    def _product(self, x: Tensor, then: str, how: str) -> Tensor:
+        """The product, and what the processor's kernel calls by these names after it."""
+        weight, bias = self.weight, self.bias  # once: a module takes longer to find them than to ask them
+        x = follow(x, weight)
+        blocks = None
+        if weight.requires_grad:  # in training: fused optimisers change a weight without counting its version up
+            if self._blocks is not None:
+                self._blocks = None
+        elif x.dtype == weight.dtype and not torch.is_grad_enabled():
+            blocks = self._in_blocks(weight)
+        if blocks is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, then, [], how)
+        made = F.linear(x, weight, bias)
+        return F.gelu(made) if then == "gelu" else made
 
     def _in_blocks(self, weight: Tensor) -> Tensor | None:
         """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
@@ -83,11 +81,11 @@ class Linear(nn.Linear):
         Without it each product would bring the weight into that order first, which for few rows costs more than the
         product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
         """
-        if weight.device.type != "cpu" or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
-            return None
         state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         if self._blocks is None or self._blocks[0] != state:
-            self._blocks = (state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
+            worth = weight.device.type == "cpu" and weight.numel() >= _WORTH_BLOCKS and _has_blocks()
+            blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None) if worth else None
+            self._blocks = (state, blocks)
         return self._blocks[1]
 
     def __getstate__(self) -> dict:
