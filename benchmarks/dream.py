@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +22,6 @@ from machine import describe, flops_of, matrix_rate
 
 import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import GPTConfig
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import fast_dtype
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
@@ -40,10 +40,9 @@ class Args:
     other: bool = True  # also: raster order, float32, the thousandth step, the real game
 
 
-def random_world(device: str, dynamics: GPTConfig | None = None) -> WorldModel:
-    """The default sizes, random weights, four actions, 8 steps of context."""
-    action = ActionSpec(kind="discrete", n=4)
-    world = WorldModel(WorldModelConfig(action=action, dynamics=dynamics or GPTConfig(), signal_names=("HEALTH",)))
+def random_world(device: str, **sizes: Any) -> WorldModel:
+    """Random weights, four actions, 8 steps of context; the default sizes, or others for parts of the config."""
+    world = WorldModel(WorldModelConfig(action=ActionSpec(kind="discrete", n=4), signal_names=("HEALTH",), **sizes))
     tokenizer = world.tokenizer
     codes = torch.randint(tokenizer.num_codes, (32, 8, *tokenizer.grid, tokenizer.num_slices))
     world.starts = Starts(codes, torch.randint(4, (32, 7)), torch.zeros(32, 8, 1))

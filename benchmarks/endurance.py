@@ -2,8 +2,8 @@
 
     python benchmarks/endurance.py --model doom-hg --steps 200000 --batch 64
 
-`--model narrow` is a world of one narrow layer with random weights, whose 200,000 calls take minutes and not hours; its
-dreams end by chance.
+`--model narrow` is a world of four tokens and one narrow layer with random weights, whose 200,000 calls take minutes
+and not hours; its dreams end by chance.
 `--steps` counts calls of `step`, each of all rows. The rows end and begin anew all the time, as in training. Prints a
 line per tenth, and fails if the resident memory after the first tenth grows by more than 5 %, if a number is not
 finite, or if the last tenth is slower than the second by more than 10 % of the median step.
@@ -21,8 +21,12 @@ from dream import random_world
 
 from worldmodel.dynamics import GPTConfig
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 
-NARROW_ENDS = 5  # of 512 codes of a place, with which a dream of the narrow world ends
+SMALL = VQVAEConfig(
+    height=16, width=16, stage_widths=(8, 8, 16), codebook=CodebookConfig(num_codes=128, num_slices=1, code_dim=8)
+)
+NARROW = GPTConfig(layers=1, width=32, heads=2, code_head_width=32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,8 @@ def resident_mib() -> float:
 
 def main(args: Args) -> int:
     narrow = args.model == "narrow"
-    model = random_world("cpu", GPTConfig(layers=1, width=32, heads=2, code_head_width=32)) if narrow else args.model
-    ends_by = (lambda step: step.codes[:, 0, 0, 0] < NARROW_ENDS) if narrow else None
+    model = random_world("cpu", tokenizer=SMALL, dynamics=NARROW) if narrow else args.model
+    ends_by = (lambda step: step.codes[:, 0, 0, 0] == 0) if narrow else None  # one of 128 codes
     envs = DreamVectorEnv(args.batch, model, args.obs, horizon=args.horizon, terminate_when=ends_by)
     rng = np.random.default_rng(0)
     envs.reset(seed=0)

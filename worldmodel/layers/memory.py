@@ -1,7 +1,7 @@
 """Memory that tensors give back stays with the process, for the next ones.
 
 glibc returns large blocks to the system and takes new ones page by page; in a virtual machine that can take as long
-as the work on them (docs/performance.md § Memory).
+as the work on them (docs/performance.md § Beginnings of dreams).
 """
 
 import ctypes
