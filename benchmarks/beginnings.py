@@ -1,7 +1,7 @@
 """What the beginning of a dream costs by how many begin together, and how often the system is asked for memory.
 
-    python benchmarks/beginnings.py --model doom-hg
-    GLIBC_TUNABLES=glibc.malloc.perturb=0 python benchmarks/beginnings.py --model doom-hg
+    python benchmarks/beginnings.py --rows 32
+    GLIBC_TUNABLES=glibc.malloc.perturb=0 python benchmarks/beginnings.py --rows 32
 
 The second line leaves glibc as it is (`worldmodel.layers.memory`); the tunable itself changes nothing.
 """
@@ -27,7 +27,6 @@ class Args:
 
 
 def main(args: Args) -> None:
-    describe("cpu")
     world = WorldModel.from_pretrained(args.model, "cpu")
     starts = world.starts
     assert starts is not None
@@ -43,6 +42,7 @@ def main(args: Args) -> None:
             times.append(1000 * (time.perf_counter() - start))
             faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         print(f"| {rows} | {median(times):.1f} | {median(times) / rows:.2f} | {median(faults):.0f} |", flush=True)
+    describe("cpu")  # last: its large products would change what glibc keeps by itself
 
 
 if __name__ == "__main__":

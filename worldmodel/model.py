@@ -118,12 +118,16 @@ class WorldModel(nn.Module):
         return {"tokenizer": self.tokenizer, "dynamics": self.dynamics, "heads": self.heads}
 
     def prepare(self, dtype: torch.dtype | str = "auto") -> "WorldModel":
-        """Make ready for dreaming: evaluation mode, matrix products in `dtype`; returns self."""
+        """Make ready for dreaming: evaluation mode, matrix products in `dtype`; returns self.
+
+        On a processor also lets the process keep memory that is freed (`worldmodel.layers.memory`).
+        """
         if isinstance(dtype, str):
             if dtype != "auto":
                 raise ValueError(f"dtype must be 'auto' or a torch.dtype, got {dtype!r}")
             dtype = fast_dtype(self.device)
-        keep_freed_memory()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         cast_products(self, dtype)
         return self.eval().requires_grad_(False)
 

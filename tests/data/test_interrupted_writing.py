@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.data.makers import INFO, assert_holds, files_of, make_episode, make_store
@@ -57,13 +58,29 @@ def test_what_another_process_packs_meanwhile_can_still_be_read(tmp_path):
         assert_holds(early, (6, 3))  # and not the one that came later
 
 
-def test_what_another_process_discards_meanwhile_is_named(tmp_path):
+def test_the_files_are_looked_at_once_more_for_all_that_was_packed(tmp_path, monkeypatch):
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
-    store.write_pending(make_episode(6, 0), 0)
+    for episode_id in range(5):
+        store.write_pending(make_episode(4, episode_id), episode_id)
     other = EpisodeStorage.open(tmp_path / "toy")
-    store.discard([0])
-    with pytest.raises(FileNotFoundError, match=r"episode 0 .* deleted by another process"):
-        other.frames(0)
+    store.flush()
+    looks, look = [], EpisodeStorage._find_episodes
+    monkeypatch.setattr(EpisodeStorage, "_find_episodes", lambda self: (looks.append(self), look(self)))
+    assert_holds(other, (4, 4, 4, 4, 4))
+    assert len(looks) == 1
+
+
+def test_what_another_process_discards_meanwhile_is_named_and_the_others_stay_in_their_places(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    for episode_id, length in enumerate((6, 3, 8, 5)):
+        store.write_pending(make_episode(length, episode_id), episode_id)
+    other = EpisodeStorage.open(tmp_path / "toy")
+    store.discard([1])
+    store.flush()  # packs episode 0
+    for episode in (0, 2, 3):
+        np.testing.assert_array_equal(other.frames(episode), make_episode((6, 3, 8, 5)[episode], episode).frames)
+    with pytest.raises(FileNotFoundError, match=r"episode 1 .* deleted by another process"):
+        other.frames(1)
 
 
 def test_one_process_packs_at_a_time(tmp_path, monkeypatch):

@@ -112,6 +112,36 @@ def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypat
     np.testing.assert_array_equal(play(), ahead)
 
 
+def test_a_row_begins_as_it_does_alone_beside_rows_that_began_with_one_picture():
+    """The others hold fewer steps than it does."""
+    picture = np.zeros((16, 16, 3), np.uint8)
+
+    def play(rows, **options):
+        envs = DreamVectorEnv(rows, tiny_world(), "features")
+        envs.reset(seed=1, **options)
+        begun = envs.reset(options={"reset_mask": np.arange(rows) == 0})[0]
+        return np.stack([begun[0], *(envs.step(np.full(rows, 1))[0][0] for _ in range(6))])
+
+    np.testing.assert_allclose(play(3, options={"frames": picture}), play(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["weights", "dtype"])
+def test_what_was_made_with_other_weights_is_not_used(change):
+    world, first, second = tiny_world(), *({"reset_mask": np.arange(3) == row} for row in (0, 1))
+    envs = DreamVectorEnv(3, world, "features")
+    envs.reset(seed=4)
+    envs.reset(options=first)  # makes the next dreams of all rows
+    if change == "weights":
+        world.load_state_dict(tiny_world(seed=1).state_dict())
+    else:
+        world.prepare(torch.bfloat16)
+        envs.reset(seed=4)  # what runs cannot go on in another dtype
+    seen = envs.reset(options=second)[0][1]
+    other = DreamVectorEnv(3, world, "features")
+    other.reset(seed=4)
+    np.testing.assert_allclose(seen, other.reset(options=second)[0][1], atol=1e-4)
+
+
 def test_an_env_that_gave_its_state_begins_next_as_one_that_goes_on_from_it():
     """Beside the same rows, since float32 products may round by their number."""
 

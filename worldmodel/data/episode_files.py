@@ -233,19 +233,21 @@ class EpisodeFiles:
         try:
             data = self._main_bytes if entry.path == self._main_path else _map(entry.path)
         except FileNotFoundError:
-            entry, data = self._packed_meanwhile(entry), self._main_bytes
+            return self._window(self._packed_meanwhile(entry), place)
         field = self._fields[place]
         return np.ndarray((entry.num_steps + field.extra, *field.tail), field.dtype, data, entry.offsets[place])
 
     def _packed_meanwhile(self, entry: Entry) -> Entry:
         """Where an episode lies since another process has packed it; FileNotFoundError if it was discarded."""
-        shown = {each.id for each in self._entries}
-        self._find_episodes()
-        self._entries = [each for each in self._entries if each.id in shown]
-        now = {each.id: each for each in self._entries}
-        if entry.id not in now:
+        place = bisect_left(self._entries, entry.id, key=lambda each: each.id)
+        if self._entries[place].path == entry.path:  # else the others were found with the first one
+            shown = self._entries
+            self._find_episodes()
+            now = {each.id: each for each in self._entries}
+            self._entries = [now.get(each.id, each) for each in shown]  # each stays in its place
+        if self._entries[place].path == entry.path:
             raise FileNotFoundError(f"episode {entry.id} of {self.root} was deleted by another process; open it again")
-        return now[entry.id]
+        return self._entries[place]
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

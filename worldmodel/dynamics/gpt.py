@@ -123,7 +123,7 @@ class GPT(CodeTransformer):
         """
         options = options or Sampling()
         shared = self._begin(condition, cache)
-        fresh = (cache.lengths == 0)[:, None, None] if self.config.lead and not cache.shortest else None
+        fresh = (cache.lengths == 0)[:, None, None] if self.config.lead and cache.shortest <= 0 else None
 
         def content_of(last: Tensor) -> Tensor:
             content = self._content(lookup(last)[:, None]).squeeze(1)

@@ -58,8 +58,10 @@ class DreamState:
         """An independent copy."""
         return self._map(torch.clone)
 
+    @torch.inference_mode()
     def with_cache(self, cache: KVCache) -> "DreamState":
         """A copy of these rows with that cache in place of their own."""
+        self.check_fresh()
         own = (getattr(self, name).clone() for name in _FIELDS)
         extras = {name: tensor.clone() for name, tensor in self.extras.items()}
         return DreamState(cache, *own, cache.clock, extras)  # type: ignore[call-arg]
@@ -91,7 +93,10 @@ class DreamState:
         self.check_fresh()
         other.check_fresh()
         if other.clock != self.clock:
-            raise ValueError(f"rows must share one clock, got {other.clock} for {self.clock}; pass clock=state.clock")
+            raise ValueError(
+                f"rows must share one clock, got {other.clock} for {self.clock}; move them by "
+                "world.at_clock(rows, state.clock)"
+            )
         index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
         pairs = [(getattr(self, name), getattr(other, name)) for name in _FIELDS]
         pairs += [(self.cache.lengths, other.cache.lengths)]

@@ -50,7 +50,7 @@ class KVCache:
     values: list[Tensor]  # per layer (B, H, W, S, K)
     lengths: Tensor  # (B,) int64, valid steps before the clock, at most W
     clock: int  # time of the step that is written next
-    shortest: int  # min of lengths, kept on the host so that no step has to ask the device
+    shortest: int  # at most the min of lengths, kept on the host so that no step has to ask the device
 
     @property
     def window(self) -> int:
@@ -84,7 +84,9 @@ class KVCache:
             return tensor.roll(away, dims=2)
 
         keys, values = [move(k, True) for k in self.keys], [move(v, False) for v in self.values]
-        return KVCache(keys, values, self.lengths.clone(), clock, self.shortest)
+        # Steps of times below 0 lie in the ring as if it had come round, so it must not count as unbroken.
+        shortest = self.shortest if clock >= self.window else min(self.shortest, clock - 1)
+        return KVCache(keys, values, self.lengths.clone(), clock, shortest)
 
     def map(self, change) -> "KVCache":
         """A new cache with `change` applied to every tensor (rows are its first axis)."""

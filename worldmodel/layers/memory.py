@@ -16,7 +16,7 @@ _KEPT = 2**30  # bytes of free memory at the heap's end
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let the process's heap keep what is freed, up to 1 GiB at its end; True if it does.
+    """Let the process's main heap keep what is freed, up to 1 GiB at its end; True if it does.
 
     Only glibc is told, and not where the user told it otherwise: by its variables MALLOC_TRIM_THRESHOLD_,
     MALLOC_MMAP_THRESHOLD_ or GLIBC_TUNABLES.

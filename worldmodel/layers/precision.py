@@ -51,7 +51,7 @@ class Linear(nn.Linear):
     A CPU multiplies a weight that is not in training in an order of its own (`_in_blocks`).
     """
 
-    _blocks: tuple[tuple[int, int], Tensor | None] | None = None  # which weight, and that in the processor's order
+    _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
         return self._product(x, "none", "")
@@ -68,24 +68,22 @@ class Linear(nn.Linear):
         if weight.requires_grad:  # in training: fused optimisers change a weight without counting its version up
             if self._blocks is not None:
                 self._blocks = None
-        elif x.dtype == weight.dtype and not torch.is_grad_enabled():
-            blocks = self._in_blocks(weight)
+        elif weight.is_cpu and weight.numel() >= _WORTH_BLOCKS and x.dtype == weight.dtype and _has_blocks():
+            blocks = None if torch.is_grad_enabled() else self._in_blocks(weight)
         if blocks is not None:
             return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, then, [], how)
         made = F.linear(x, weight, bias)
         return F.gelu(made) if then == "gelu" else made
 
-    def _in_blocks(self, weight: Tensor) -> Tensor | None:
-        """The weight as the processor's kernel wants it, made anew when the weight has changed; None: not worth it.
+    def _in_blocks(self, weight: Tensor) -> Tensor:
+        """The weight as the processor's kernel wants it, made anew when the weight has changed.
 
         Without it each product would bring the weight into that order first, which for few rows costs more than the
         product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
         """
         state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         if self._blocks is None or self._blocks[0] != state:
-            worth = weight.device.type == "cpu" and weight.numel() >= _WORTH_BLOCKS and _has_blocks()
-            blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None) if worth else None
-            self._blocks = (state, blocks)
+            self._blocks = (state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
         return self._blocks[1]
 
     def __getstate__(self) -> dict:
