@@ -20,12 +20,14 @@ GAME = "VideoGenReal-DoomHealthGathering"
 
 
 def main(
-    model: str = "doom-hg", iterations: int = 25, episodes: int = 20, out: str = "runs/dream_rllib", **settings: Any
+    model: str = "doom-hg", iterations: int = 60, episodes: int = 20, out: str = "runs/dream_rllib", **settings: Any
 ) -> Comparison:
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     folder = str(Path(out).resolve())  # RLlib takes no relative ones
-    settings = {"evaluation_interval": 5, "evaluation_episodes": 3} | settings
-    algo = dream_ppo(DREAM, env_config={"model": model}, real_env_id=GAME, **settings).build_algo()
+    settings = {"evaluation_interval": 20, "evaluation_episodes": 3} | settings
+    # Code vectors, not pictures: nothing is decoded, and one of them tells more than one picture without those before.
+    dream = {"model": model, "obs": "latent"}
+    algo = dream_ppo(DREAM, env_config=dream, real_env_id=GAME, **settings).build_algo()
     for iteration in range(1, iterations + 1):
         result = algo.train()
         dreamt = result["env_runners"].get("episode_return_mean", float("nan"))  # nan: no dream has ended yet
@@ -36,7 +38,7 @@ def main(
     algo.save_to_path(folder)
     algo.stop()
 
-    # The real frames go through the tokenizer and back, so that they look as they do in the dream.
+    # The real frames go through the tokenizer, so that the agent is shown what the dream would show it.
     agent = load_policy(folder)
     comparison = compare_with_random(agent, GAME, episodes, view=agent.view())
     print(f"agent  {comparison.agent}\nrandom {comparison.random}")
