@@ -1,7 +1,7 @@
 """Memory that tensors give back stays with the process, for the next ones.
 
-glibc returns large blocks to the system and takes new ones page by page; in a virtual machine that can take as long
-as the work on them (docs/performance.md § Beginnings of dreams).
+glibc may return large blocks to the system and take new ones page by page; in a virtual machine that took a tenth to
+all of the time of the work on them (docs/performance.md § Beginnings of dreams).
 """
 
 import ctypes
