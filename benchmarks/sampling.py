@@ -68,7 +68,7 @@ class Sampler:
     def begin(self, codes: Tensor) -> KVCache:
         """The cache after given steps."""
         inputs = codes.shape[1] - 1 + self.gpt.config.lead
-        return self.gpt.burn_in(self.lookup(codes), self.gpt.condition(self.rows, inputs))[0]
+        return self.gpt.burn_in(codes, self.gpt.condition(self.rows, inputs), self.lookup)[0]
 
     def clip(self) -> None:
         """Block order: a whole clip from nothing."""
@@ -83,13 +83,13 @@ class Sampler:
         noise = noise.expand(-1, -1, self.chosen.num_slices).to(self.device)
         last = self.given(1)[:, 0, :1]
         for place in range(count):
-            content = self.gpt._content(self.lookup(last)[:, None]).squeeze(1)
+            content = self.gpt._content_of_codes(last[:, None], self.lookup).squeeze(1)
             output = self.gpt._advance(content, shared, cache, slice(place, place + 1))
             last = self.gpt.code_head.sample(output, noise[:, place : place + 1], Sampling()).codes
 
     def anew(self, codes: Tensor) -> Tensor:
         """Raster order without a cache: the logits of one token after given steps."""
-        inputs = self.gpt._inputs(self.lookup(codes))
+        inputs = self.gpt._inputs(codes, lambda part: self.gpt._content_of_codes(part, self.lookup))
         outputs, _ = self.gpt._run(inputs, self.gpt.condition(self.rows, codes.shape[1]))
         return self.gpt.code_head.logits(outputs[:, -1, -1], codes[:, -1, -1], 0)
 

@@ -174,7 +174,7 @@ def _burn_in(
         assert vector is not None
         extras["frames"] = vector
     condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
-    cache, outputs = dynamics.burn_in(wm.tokenizer.code_vectors(codes.flatten(2, 3)), condition)
+    cache, outputs = dynamics.burn_in(codes.flatten(2, 3), condition, wm.tokenizer.codebook.lookup)
     return cache, outputs.to(wm.dynamics.start_token.dtype), extras
 
 
@@ -213,7 +213,7 @@ def step(
     condition = wm.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
     options = Sampling(temperature=temperature)
     drawn, outputs = wm.dynamics.step(
-        state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.code_vectors, options, given
+        state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.codebook.lookup, options, given
     )
     codes = drawn.codes.view_as(state.codes)
     heads = wm.heads(wm.head_inputs(outputs, codes), state.signals, wm.head_action(action))

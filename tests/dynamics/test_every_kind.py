@@ -28,12 +28,12 @@ def test_cached_steps_equal_the_uncached_forward(kind):
     codes, actions = make_sequence()
     frames = make_frames(B)
     expected = outputs(world, codes, actions, frames)
-    gpt, lookup = world.dynamics, world.tokenizer.code_vectors
+    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
     lead, vector = gpt.config.lead, gpt.frame_vector(frames, B)
     clip = gpt.config.action_condition == "clip"
     for given in (0, 5) if lead else (1, 5):
         known = actions if clip else actions[:, : max(given - 1, 0)]
-        cache, _ = gpt.burn_in(lookup(codes[:, :given]), gpt.condition(B, given - 1 + lead, known, vector))
+        cache, _ = gpt.burn_in(codes[:, :given], gpt.condition(B, given - 1 + lead, known, vector), lookup)
         for step in range(given, T + 1):
             led = actions if clip else actions[:, max(step - 1, 0) : step]
             condition = gpt.condition(B, 1, led, vector)
@@ -61,7 +61,7 @@ def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
     steps, lead = T - 1, gpt.config.lead
     known = actions if gpt.config.action_condition == "clip" else actions[:, : steps - 1]
     condition = gpt.condition(B, steps - 1 + lead, known, gpt.frame_vector(frames, B))
-    _, last = gpt.burn_in(world.tokenizer.code_vectors(codes[:, :steps]), condition)
+    _, last = gpt.burn_in(codes[:, :steps], condition, world.tokenizer.codebook.lookup)
     expected = outputs(world, codes, actions, frames)[:, steps - 2 + lead]
     torch.testing.assert_close(last, expected, atol=1e-4, rtol=1e-4)
 

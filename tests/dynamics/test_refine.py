@@ -46,7 +46,7 @@ def test_outputs_are_told_the_known_tokens_and_no_others():
 @pytest.mark.parametrize("position", ["rotary-time", "learned"])
 def test_refined_videos_are_those_of_the_uncached_model(position):
     world = make_world("block", position, "frames-and-step", refine=2)
-    gpt, lookup = world.dynamics, world.tokenizer.code_vectors
+    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
     frames, actions = make_frames(B), make_sequence()[1][:, :8]
     video = world.sample(B, 9, frames, actions).codes.flatten(2, 3)
     codes, known = video[:, :2], torch.zeros(B, 2, S, dtype=torch.bool)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec
+from worldmodel.layers.derived import Derived
 from worldmodel.layers.precision import Linear
 
 
@@ -96,9 +97,14 @@ class Modulation(NamedTuple):
 class ConditionalNorm(nn.Module):
     """LayerNorm whose gain and bias are linear in the step's condition."""
 
+    ones: Tensor  # (D,) a processor's kernel takes half the time if it is given a gain and a bias, even these
+    zeros: Tensor
+
     def __init__(self, width: int, condition_width: int) -> None:
         super().__init__()
         self.width = width
+        self.register_buffer("ones", torch.ones(width), persistent=False)
+        self.register_buffer("zeros", torch.zeros(width), persistent=False)
         self.modulation = Linear(condition_width, 2 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -110,7 +116,7 @@ class ConditionalNorm(nn.Module):
 
     def forward(self, x: Tensor, told: Modulation) -> Tensor:
         """x (B, T, S, D) -> (B, T, S, D)."""
-        normed = F.layer_norm(x, (self.width,))
+        normed = F.layer_norm(x, (self.width,), self.ones, self.zeros)
         # Without gradients in the memory at hand: to take new memory costs a quarter of the norm.
         return torch.addcmul(told.bias, normed, told.gain, out=None if torch.is_grad_enabled() else normed)
 
@@ -120,32 +126,23 @@ class JoinedNorms:
 
     def __init__(self, norms: Iterable[ConditionalNorm]) -> None:
         self._norms = list(norms)
-        self._joined: tuple[tuple, Linear] | None = None  # which weights, and the layer that holds them all
+        self._joint: Derived[Linear] = Derived()  # one layer that holds all weights
 
     def tell(self, condition: Tensor) -> list[Modulation]:
         """What each norm is told by conditions (B, T, C), in their order."""
         layers = [norm.modulation for norm in self._norms]
         tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
-        if any(tensor.requires_grad for tensor in tensors):
-            self._joined = None  # fused optimisers change a weight without counting its version up
-        elif not torch.is_grad_enabled():
-            return self._tell_jointly(condition, tensors)
-        return [norm.tell(condition) for norm in self._norms]
-
-    def _tell_jointly(self, condition: Tensor, tensors: list[Tensor]) -> list[Modulation]:
-        told = self._joint(tensors)(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
+        joint = self._joint.of(tensors, lambda: _side_by_side(tensors))
+        if joint is None:
+            return [norm.tell(condition) for norm in self._norms]
+        told = joint(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
         gains, biases = (1.0 + told[..., 0, :]).split(1, dim=2), told[..., 1, :].split(1, dim=2)
         return [Modulation(gain, bias) for gain, bias in zip(gains, biases, strict=True)]
 
-    def _joint(self, tensors: list[Tensor]) -> Linear:
-        """All modulations, given as weight, bias, weight, …, side by side; made anew when one has changed."""
-        state = tuple((t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors)
-        if self._joined is None or self._joined[0] != state:
-            weight, bias = torch.cat(tensors[::2]), torch.cat(tensors[1::2])
-            joint = Linear(weight.shape[1], len(weight), device="meta")
-            joint.weight, joint.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (weight, bias))
-            self._joined = state, joint
-        return self._joined[1]
 
-    def __getstate__(self) -> dict:
-        return {"_norms": self._norms, "_joined": None}
+def _side_by_side(tensors: list[Tensor]) -> Linear:
+    """One layer of the weights and biases of several, given as weight, bias, weight, …"""
+    weight, bias = torch.cat(tensors[::2]), torch.cat(tensors[1::2])
+    joint = Linear(weight.shape[1], len(weight), device="meta")
+    joint.weight, joint.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (weight, bias))
+    return joint

@@ -97,6 +97,7 @@ def generate(
     rows, _, tokens, slices = codes.shape
     times = 2 if options.guided else 1
     teller = _Teller(gpt, actions, gpt.frame_vector(first_frames, rows), rows, options.guided)
+    lookup = tokenizer.codebook.lookup
     cache, begin = None, 0
     for now in range(given, steps):
         full = config.limited and now - begin - 1 + config.lead >= config.max_steps
@@ -108,11 +109,10 @@ def generate(
                 teller.vector = gpt.frame_vector(seen[:, begin - since :], rows)
         if cache is None or full:
             condition = teller.tell(now - begin - 1 + config.lead, begin, begin, now - 1)
-            vectors = tokenizer.code_vectors(codes[:, begin:])
-            cache, _ = gpt.burn_in(vectors.repeat(times, 1, 1, 1), condition)
+            cache, _ = gpt.burn_in(codes[:, begin:].repeat(times, 1, 1, 1), condition, lookup)
         last = codes[:, -1] if now else codes.new_zeros(rows, tokens, slices)
         noise = uniforms(seeds, torch.full_like(seeds, counter + now - given), gpt.noise_per_step)
         condition = teller.tell(1, begin, now - 1, now)
-        drawn, _ = gpt.step(last.repeat(times, 1, 1), condition, cache, noise, tokenizer.code_vectors, options)
+        drawn, _ = gpt.step(last.repeat(times, 1, 1), condition, cache, noise, lookup, options)
         codes = torch.cat((codes, drawn.codes[:, None]), dim=1)
     return codes.unflatten(2, shape[2:4])

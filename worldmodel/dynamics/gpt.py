@@ -8,7 +8,6 @@ Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher fo
 of step t predict those of step t+1 at the same place.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.transformer import CodeTransformer
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.position import Rotation
+from worldmodel.tokenizer import CodeLookup
 
 
 class _StepInputs(NamedTuple):
@@ -35,27 +35,30 @@ class _StepInputs(NamedTuple):
 class GPT(CodeTransformer):
     """The dynamics: `forward` for whole sequences, `burn_in` and `step` for dreams."""
 
-    def burn_in(self, vectors: Tensor, condition: Condition) -> tuple[KVCache, Tensor]:
+    def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
         """Fill a cache from given steps, so that `step` can go on from the last of them.
 
         Args:
-            vectors: (B, T, S, E) code vectors of T steps; none of them with a learned start only.
+            codes: (B, T, S, M) of T steps; none of them with a learned start only.
             condition: of the T-1+lead inputs that these steps make.
+            lookup: the codebook's, of code vectors.
 
         Returns the cache, and the outputs (B, S, D) that predict the last given step: zeros if nothing came before it.
         """
         config = self.config
-        rows = len(vectors)
-        steps = vectors.shape[1] - 1 + config.lead  # inputs
+        rows, weight = len(codes), self.token_in.weight
+        steps = codes.shape[1] - 1 + config.lead  # inputs
         if steps < 0:
             raise ValueError("a model without a learned start needs a given step; train it with learn_start=True")
         if not steps:
             shape = (rows, config.heads, 0, self.tokens_per_step, config.width // config.heads)
-            empty = vectors.new_zeros(shape, dtype=self.token_in.weight.dtype)
+            empty = weight.new_zeros(shape)
             pairs = [(empty, empty)] * (config.layers * attention_parts(config))
-            last = vectors.new_zeros(rows, self.tokens_per_step, config.width)
+            last = weight.new_zeros(rows, self.tokens_per_step, config.width, dtype=torch.float32)
         else:
-            outputs, pairs = self._run(self._inputs(vectors), condition, keep=True)
+            outputs, pairs = self._run(
+                self._inputs(codes, lambda part: self._content_of_codes(part, lookup)), condition, keep=True
+            )
             last = outputs[:, -1]
         kept = min(steps, config.window)
         slot = (steps - kept) % config.window
@@ -68,7 +71,7 @@ class GPT(CodeTransformer):
             )
             return made
 
-        lengths = torch.full((rows,), kept, dtype=torch.int64, device=vectors.device)
+        lengths = torch.full((rows,), kept, dtype=torch.int64, device=codes.device)
         return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept), last
 
     def move(self, cache: KVCache, clock: int) -> KVCache:
@@ -105,7 +108,7 @@ class GPT(CodeTransformer):
         condition: Condition,
         cache: KVCache,
         noise: Tensor,
-        lookup: Callable[[Tensor], Tensor],
+        lookup: CodeLookup,
         options: Sampling | None = None,
         given: Tensor | None = None,
     ) -> tuple[Draw, Tensor]:
@@ -115,7 +118,7 @@ class GPT(CodeTransformer):
             codes: (B, S, M) the last step; not read in rows whose cache is empty: they begin with the learned start.
             condition: of the one input.
             noise: (B, noise_per_step) float32 in [0, 1).
-            lookup: code vectors (…, E) of codes (…, M).
+            lookup: the codebook's, of code vectors.
             options: with guidance, codes, condition and cache have 2B rows: those without conditions come second.
             given: (B, S, M) the step that came, if nothing is to be drawn; the draw then tells how likely it was.
 
@@ -126,7 +129,7 @@ class GPT(CodeTransformer):
         fresh = (cache.lengths == 0)[:, None, None] if self.config.lead and cache.shortest <= 0 else None
 
         def content_of(last: Tensor) -> Tensor:
-            content = self._content(lookup(last)[:, None]).squeeze(1)
+            content = self._content_of_codes(last[:, None], lookup).squeeze(1)
             return content if fresh is None else torch.where(fresh, self.start_token, content)
 
         before = codes if fresh is None else torch.where(fresh, -1, codes)
@@ -155,7 +158,7 @@ class GPT(CodeTransformer):
         shared: _StepInputs,
         cache: KVCache,
         noise: Tensor,
-        lookup: Callable[[Tensor], Tensor],
+        lookup: CodeLookup,
         options: Sampling,
         given: Tensor | None,
     ) -> tuple[Draw, Tensor]:

@@ -8,6 +8,8 @@ Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher fo
 of step t predict those of step t+1 at the same place.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -17,12 +19,14 @@ from worldmodel.dynamics.blocks import Block, Told
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
 from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.content import ContentTable
 from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.refine import Hints
 from worldmodel.layers.conv import GridConv
 from worldmodel.layers.kernels import causal_mask
 from worldmodel.layers.position import BroadcastPosition, Rotation, SinePosition, rotation
 from worldmodel.layers.precision import Linear
+from worldmodel.tokenizer import CodeLookup
 
 
 def _position(config: GPTConfig, grid: tuple[int, int]) -> BroadcastPosition | SinePosition | None:
@@ -58,6 +62,7 @@ class CodeTransformer(nn.Module):
         # Block order knows a step as a whole: each token sees those around it, one of which will come into its place.
         whole = config.order == "block"
         self.neighbours = GridConv(code_dim, config.width) if whole else None
+        self._contents = ContentTable(self.token_in, self.neighbours, grid)
         # Input of the very first token (raster), or of every token of the very first step (block with learn_start).
         self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
         self.position = _position(config, grid)
@@ -200,29 +205,35 @@ class CodeTransformer(nn.Module):
             content = content + around.float().reshape(content.shape)
         return content
 
-    def _inputs(self, vectors: Tensor, known: Tensor | None = None) -> Tensor:
-        """Code vectors (B, T, S, E) of T steps -> the inputs (B, T-1+lead, S, D) that predict them."""
+    def _content_of_codes(self, codes: Tensor, lookup: CodeLookup) -> Tensor:
+        """The same of codes (B, T, S, M)."""
+        looked_up = self._contents(codes, lookup)
+        return self._content(lookup(codes)) if looked_up is None else looked_up.float()
+
+    def _inputs(self, steps: Tensor, read: Callable[[Tensor], Tensor], known: Tensor | None = None) -> Tensor:
+        """T steps (B, T, S, …) -> the inputs (B, T-1+lead, S, D) that predict them; `read` makes content of steps.
+
+        The steps are code vectors; with nothing `known` they may be codes.
+        """
         if self.config.order == "raster":
-            content = self._content(vectors)
+            content = read(steps)
             flat = content.flatten(1, 2)
             start = self.start_token.expand(len(flat), 1, -1)
             content = torch.cat((start, flat[:, :-1]), dim=1).view_as(content)
         else:
-            start = self.start_token.expand(len(vectors), self.config.lead, self.tokens_per_step, -1)
-            content = start
-            if vectors.shape[1] > 1:
-                content = torch.cat((start, self._content(vectors[:, :-1])), dim=1)
+            start = self.start_token.expand(len(steps), self.config.lead, self.tokens_per_step, -1)
+            content = torch.cat((start, read(steps[:, :-1])), dim=1) if steps.shape[1] > 1 else start
         if self.hints is not None:
-            content = content + self.hints(vectors[:, 1 - self.config.lead :], known)
+            content = content + self.hints(steps[:, 1 - self.config.lead :], known)
         table = self._positions()
         if self.config.timed:
-            steps = content.shape[1]
-            if steps > len(table):
+            count = content.shape[1]
+            if count > len(table):
                 raise ValueError(
-                    f"position {self.config.position!r} knows {len(table)} steps, the sequence has {steps}; raise "
+                    f"position {self.config.position!r} knows {len(table)} steps, the sequence has {count}; raise "
                     "max_steps, or train on shorter segments"
                 )
-            table = table[:steps]
+            table = table[:count]
         return content + table
 
     def forward(
@@ -245,7 +256,7 @@ class CodeTransformer(nn.Module):
             known: with refine, the tokens that the outputs are told of the steps they predict (B, T+lead, S) bool.
         """
         rows, lead = len(vectors), self.config.lead
-        inputs = self._inputs(vectors, known)
+        inputs = self._inputs(vectors, self._content, known)
         condition = self.condition(rows, inputs.shape[1], actions, self.frame_vector(frames, rows))
         if self.training:
             condition = self._hide(condition)

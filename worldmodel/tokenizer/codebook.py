@@ -47,6 +47,21 @@ class Quantized(NamedTuple):
     commitment: Tensor  # () mean squared distance from latent to code, unweighted
 
 
+class CodeLookup(NamedTuple):
+    """Codes to code vectors; called like a function."""
+
+    vectors: Tensor  # (slices, V, E) of a codebook
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Codes (..., M) int64 in [0, V) -> the vectors of all slices, side by side, (..., M*E) float32.
+
+        M is the codebook's number of slices, or a multiple of it: tokens that hold several places of the grid.
+        """
+        slices, num_codes, _ = self.vectors.shape
+        offsets = torch.arange(slices, device=codes.device) * num_codes
+        return F.embedding(codes.unflatten(-1, (-1, slices)) + offsets, self.vectors.flatten(0, 1)).flatten(-3)
+
+
 class SlicedCodebook(nn.Module):
     """M independent codebooks, each quantising its own slice of the channels; everything in float32."""
 
@@ -100,10 +115,10 @@ class SlicedCodebook(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             return self._nearest(self._split(latents)).T.reshape(*latents.shape[:-1], self.config.num_slices)
 
-    def lookup(self, codes: Tensor) -> Tensor:
-        """Code vectors, slices concatenated: (..., M) int64 in [0, V) -> (..., M*E) float32."""
-        offsets = torch.arange(self.config.num_slices, device=codes.device) * self.config.num_codes
-        return F.embedding(codes + offsets, self.vectors.flatten(0, 1)).flatten(-2)
+    @property
+    def lookup(self) -> CodeLookup:
+        """Code vectors, slices concatenated: `lookup(codes)` with (..., M) int64 in [0, V) -> (..., M*E) float32."""
+        return CodeLookup(self.vectors)
 
     def _pick(self, latents_MNE: Tensor) -> Tensor:
         """V latents of the batch for each slice, at random, none twice: (M, V, E).

@@ -244,8 +244,7 @@ class VQVAE(nn.Module):
 
     def code_vectors(self, codes: Tensor) -> Tensor:
         """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32."""
-        latents = codes.unflatten(-1, (-1, self.config.codebook.num_slices))  # (…, p*p, slices of the codebook)
-        return self.codebook.lookup(latents).flatten(-2)
+        return self.codebook.lookup(codes)
 
     def loss(self, frames: Tensor) -> TokenizerLoss:
         """Normalised reconstruction error plus commitment, for frames (B, T, F, H, W, C) uint8."""

@@ -1,0 +1,117 @@
+"""Letters: B batch, T steps, S tokens per step, M slices, V codes, E features of a token's code vectors, D width."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from worldmodel.dynamics import content
+from worldmodel.dynamics.content import ContentTable
+from worldmodel.layers.conv import GridConv
+from worldmodel.layers.precision import Linear
+from worldmodel.tokenizer import CodebookConfig, CodeLookup, SlicedCodebook
+
+B, T, GRID, V, D = 3, 2, (3, 5), 7, 16
+S = GRID[0] * GRID[1]
+
+
+def make_parts(slices: int = 2, block: bool = True, dtype: torch.dtype = torch.float32):
+    """Random weights that are not in training, and a codebook's lookup."""
+    torch.manual_seed(0)
+    book = SlicedCodebook(CodebookConfig(num_codes=V, num_slices=slices, code_dim=4))
+    token_in = Linear(4 * slices, D, bias=False).to(dtype).requires_grad_(False)
+    neighbours = GridConv(4 * slices, D).to(dtype).requires_grad_(False) if block else None
+    return token_in, neighbours, book.lookup
+
+
+def by_products(codes, token_in, neighbours, lookup):
+    vectors = lookup(codes)
+    told = token_in(vectors).float()
+    if neighbours is not None:
+        told = told + neighbours(vectors.flatten(0, 1).unflatten(1, GRID)).float().reshape(told.shape)
+    return told
+
+
+def assert_alike(table, codes, parts, **tolerance):
+    made = table(codes, parts[2])
+    assert made.shape == (*codes.shape[:-1], D) and made.dtype == parts[0].weight.dtype
+    torch.testing.assert_close(made.float(), by_products(codes, *parts), **tolerance)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("slices", [1, 3])
+@pytest.mark.parametrize(("block", "tokens"), [(True, S), (False, S), (False, 1)])
+def test_content_looked_up_equals_the_products(slices, block, tokens):
+    parts = make_parts(slices, block)
+    assert_alike(ContentTable(*parts[:2], GRID), torch.randint(V, (B, T, tokens, slices)), parts)
+
+
+@torch.no_grad()
+def test_in_bfloat16_it_is_as_close_as_the_products_are():
+    parts, exact = make_parts(dtype=torch.bfloat16), make_parts()
+    codes = torch.randint(V, (B, T, S, 2))
+    truth = by_products(codes, *exact)
+    looked_up = (ContentTable(*parts[:2], GRID)(codes, parts[2]).float() - truth).abs().mean()
+    multiplied = (by_products(codes, *parts) - truth).abs().mean()
+    assert 0 < looked_up < 1.2 * multiplied
+
+
+@torch.no_grad()
+def test_tokens_that_hold_several_places_look_each_of_them_up():
+    token_in, neighbours, _ = make_parts(slices=8)
+    book = SlicedCodebook(CodebookConfig(num_codes=V, num_slices=2, code_dim=4))  # four places of two slices each
+    parts = token_in, neighbours, book.lookup
+    assert_alike(ContentTable(token_in, neighbours, GRID), torch.randint(V, (B, T, S, 8)), parts)
+
+
+@torch.no_grad()
+def test_a_row_of_a_batch_is_what_it_is_alone():
+    token_in, neighbours, lookup = make_parts(dtype=torch.bfloat16)
+    table, codes = ContentTable(token_in, neighbours, GRID), torch.randint(V, (64, 1, S, 2))
+    together = table(codes, lookup)
+    assert all(torch.equal(table(codes[row : row + 1], lookup)[0], together[row]) for row in (0, 31, 63))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changed", [0, 1, 2])
+def test_a_change_of_weights_or_codebook_is_seen(changed):
+    parts, codes = make_parts(), torch.randint(V, (B, T, S, 2))
+    table = ContentTable(*parts[:2], GRID)
+    table(codes, parts[2])
+    (parts[2].vectors if changed == 2 else parts[changed].weight).mul_(2.0)
+    assert_alike(table, codes, parts)
+
+
+def test_a_table_is_made_once_and_never_of_weights_in_training(monkeypatch):
+    token_in, neighbours, lookup = make_parts()
+    table, codes, made = ContentTable(token_in, neighbours, GRID), torch.randint(V, (B, T, S, 2)), []
+    make = ContentTable._made
+    monkeypatch.setattr(ContentTable, "_made", lambda *given: made.append(1) or make(*given))
+    assert table(codes, lookup) is None  # gradients may be wanted
+    with torch.no_grad():
+        neighbours.requires_grad_(True)
+        assert table(codes, lookup) is None
+        neighbours.requires_grad_(False)
+        assert torch.equal(table(codes, lookup), table(codes, lookup)) and len(made) == 1
+
+
+@torch.no_grad()
+def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
+    token_in, neighbours, lookup = make_parts()
+    codes, size = torch.randint(V, (B, T, S, 2)), 9 * 2 * (V + 1) * D
+    monkeypatch.setattr(content, "_LARGEST", size)
+    assert ContentTable(token_in, neighbours, GRID)(codes, lookup) is not None
+    monkeypatch.setattr(content, "_LARGEST", size - 1)
+    assert ContentTable(token_in, neighbours, GRID)(codes, lookup) is None
+
+
+@torch.no_grad()
+def test_copies_look_up_in_tables_of_their_own():
+    parts, codes = make_parts(), torch.randint(V, (B, T, S, 2))
+    table = ContentTable(*parts[:2], GRID)
+    table(codes, parts[2])
+    for other in (copy.deepcopy(table), pickle.loads(pickle.dumps(table))):
+        other._token_in.weight.mul_(2.0)
+        assert_alike(other, codes, (other._token_in, other._neighbours, CodeLookup(parts[2].vectors)))
+        assert_alike(table, codes, parts)

@@ -1,0 +1,38 @@
+"""What is made of weights and kept until one of them changes."""
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Derived(Generic[T]):
+    """Something made of weights that are not in training, and made anew when one of them has changed.
+
+    Nothing is kept of weights in training: fused optimisers change them without counting their version up.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple, T] | None = None  # which weights, and what was made of them
+
+    def of(self, weights: Sequence[Tensor], make: Callable[[], T]) -> T | None:
+        """What `make` makes of them, or made of them before; None where gradients or a training may need the weights.
+
+        It is made without gradients, and outside of inference mode, so that it serves in and out of it.
+        """
+        if any(weight.requires_grad for weight in weights):
+            self._kept = None
+            return None
+        if torch.is_grad_enabled():
+            return None
+        state = tuple((w.data_ptr(), w.dtype, 0 if w.is_inference() else w._version) for w in weights)
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = state, make()
+        return self._kept[1]
+
+    def __getstate__(self) -> dict:
+        return {"_kept": None}  # neither copied nor sent
