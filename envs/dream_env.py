@@ -42,6 +42,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
         terminate_when: EndCondition | str | None = None,
         max_uncertainty: float | None = None,
         uncertainty_penalty: float = 0.0,
+        graphs: bool = False,
         **unknown: object,
     ) -> None:
         refuse_unknown(unknown, DreamEnv)
@@ -60,6 +61,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
             terminate_when=terminate_when,
             max_uncertainty=max_uncertainty,
             uncertainty_penalty=uncertainty_penalty,
+            graphs=graphs,
         )
         self.model = self._dreams.model
         self.render_mode = render_mode

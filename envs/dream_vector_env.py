@@ -62,6 +62,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             or a comparison of a game variable such as "HEALTH <= 0".
         max_uncertainty: nats; a step of more entropy truncates its dream.
         uncertainty_penalty: what each nat of a step's entropy takes off its reward.
+        graphs: on a GPU, launch steps as CUDA graphs (`worldmodel.graphs`).
 
     Raises:
         ValueError: an option's value is not valid.
@@ -87,6 +88,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         terminate_when: EndCondition | str | None = None,
         max_uncertainty: float | None = None,
         uncertainty_penalty: float = 0.0,
+        graphs: bool = False,
         **unknown: object,
     ) -> None:
         refuse_unknown(unknown, DreamVectorEnv)
@@ -106,12 +108,14 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         self.model = load_model(model, device)
+        if graphs and self.model.device.type != "cuda":
+            raise ValueError(f"graphs=True needs a GPU, the model is on {self.model.device}; leave graphs out")
         self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode
         self.single_observation_space = observation_space(self.model, obs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.single_action_space = self.model.config.action.held.to_gym()
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._dreams = Dreams(self.model, obs, rules)
+        self._dreams = Dreams(self.model, obs, rules, graphs)
         self._split, self._source = split, make_source(self.model, seed_from, split)
         self._beginnings = Beginnings(self.model, self._source, num_envs)
         # What decides the rows' dreams: a key, drawn from the row's seed, and the number of its next dream.

@@ -12,6 +12,7 @@ from worldmodel.dynamics import DreamState
 from worldmodel.envs.rules import DreamRules, one_per_row
 from worldmodel.envs.spaces import observe
 from worldmodel.envs.transition import Transition
+from worldmodel.graphs import GraphedSteps
 from worldmodel.model import WorldModel
 
 _RETURN = "env.return"  # travels with each row of the state, (B,) float32: the rewards of its dream so far
@@ -30,8 +31,9 @@ class TorchStep(NamedTuple):
 class Dreams:
     """B dreams of one model under one set of rules."""
 
-    def __init__(self, model: WorldModel, obs: str, rules: DreamRules) -> None:
+    def __init__(self, model: WorldModel, obs: str, rules: DreamRules, graphs: bool = False) -> None:
         self.model, self.obs = model, obs
+        self.model_step = GraphedSteps(model).step if graphs else model.step
         self.state: DreamState | None = None
         self.rules = rules
 
@@ -70,7 +72,7 @@ class Dreams:
         before, rules = self.running, self.rules
         signals_before = self._by_name(before.signals)
         whole = self.model.config.action.hold(actions)
-        state, out = self.model.step(before, whole, rules.temperature)
+        state, out = self.model_step(before, whole, rules.temperature)
         rows, signals = len(actions), self._by_name(state.signals)
         transition = Transition(
             actions=actions,

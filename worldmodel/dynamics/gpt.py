@@ -76,7 +76,7 @@ class GPT(CodeTransformer):
 
     def move(self, cache: KVCache, clock: int) -> KVCache:
         """A cache of the same steps at other times, so that its rows can join those of a cache with this clock."""
-        turns = self._angles(torch.tensor([clock - cache.clock], device=cache.lengths.device))
+        turns = self._angles(torch.full((1,), clock - cache.clock, device=cache.lengths.device))
         return cache.at(clock, turns)
 
     def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
@@ -87,7 +87,7 @@ class GPT(CodeTransformer):
         elif self.position is not None:
             position = self._positions()
         told, last = self._tell(condition)
-        angles = self._angles(torch.tensor([cache.clock], device=condition.steps.device))
+        angles = self._angles(cache.now)
         return _StepInputs(told, last, position, angles)
 
     def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:

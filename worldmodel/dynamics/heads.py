@@ -4,6 +4,7 @@ Letters: B batch, T steps, S tokens per step, D features of a token, G signals, 
 Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -183,7 +184,7 @@ class Heads(nn.Module):
 
     def termination_logit(self, out: HeadsOut) -> Tensor:
         """(...) with the weight of the loss taken out again, before the calibration."""
-        return out.termination - torch.log(torch.tensor(self.config.termination_weight))
+        return out.termination - math.log(self.config.termination_weight)
 
     def termination_probability(self, out: HeadsOut) -> Tensor:
         """(...) in (0, 1), calibrated."""

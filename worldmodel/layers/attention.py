@@ -5,7 +5,7 @@ steps.
 Source: VideoGen (arXiv:2104.10157) section 3; axial sums, arXiv:1912.12180.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,10 @@ class KVCache:
     lengths: Tensor  # (B,) int64, valid steps before the clock, at most W
     clock: int  # time of the step that is written next
     shortest: int  # at most the min of lengths, kept on the host so that no step has to ask the device
+    now: Tensor = field(init=False)  # (1,) int64, the clock on the device, so that no step has to send it there
+
+    def __post_init__(self) -> None:
+        self.now = torch.full((1,), self.clock, device=self.lengths.device)
 
     @property
     def window(self) -> int:
@@ -70,8 +74,14 @@ class KVCache:
         return (age <= self.lengths[:, None])[:, None, None]
 
     def advance(self) -> None:
+        """The step at the clock is written: go on to the next one."""
+        self.now.add_(1)
+        self.lengths.add_(1).clamp_(max=self.window)
+        self.tick()
+
+    def tick(self) -> None:
+        """What the host knows of `advance`."""
         self.clock += 1
-        self.lengths = (self.lengths + 1).clamp_(max=self.window)
         self.shortest = min(self.shortest + 1, self.window)
 
     def at(self, clock: int, turns: Rotation | None) -> "KVCache":
@@ -87,6 +97,15 @@ class KVCache:
         # Steps of times below 0 lie in the ring as if it had come round, so it must not count as unbroken.
         shortest = self.shortest if clock >= self.window else min(self.shortest, clock - 1)
         return KVCache(keys, values, self.lengths.clone(), clock, shortest)
+
+    def overwritten(self, other: "KVCache") -> "KVCache":
+        """The steps of another cache of the same sizes, in this one's memory; this one is spent."""
+        for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
+            mine.copy_(theirs)
+        taken = KVCache(self.keys, self.values, self.lengths.copy_(other.lengths), other.clock, other.shortest)
+        taken.now = self.now.fill_(other.clock)
+        self.clock = -1  # no state of this one is fresh any more
+        return taken
 
     def map(self, change) -> "KVCache":
         """A new cache with `change` applied to every tensor (rows are its first axis)."""

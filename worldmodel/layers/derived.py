@@ -1,12 +1,17 @@
 """What is made of weights and kept until one of them changes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+def state_of(weights: Iterable[Tensor]) -> tuple:
+    """What tells that one of them has changed, in place or for another; fused optimisers' changes it does not tell."""
+    return tuple((w.data_ptr(), w.dtype, 0 if w.is_inference() else w._version) for w in weights)
 
 
 class Derived(Generic[T]):
@@ -28,7 +33,7 @@ class Derived(Generic[T]):
             return None
         if torch.is_grad_enabled():
             return None
-        state = tuple((w.data_ptr(), w.dtype, 0 if w.is_inference() else w._version) for w in weights)
+        state = state_of(weights)
         if self._kept is None or self._kept[0] != state:
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = state, make()

@@ -1,0 +1,30 @@
+"""What a step asks of its device, on one that has no numbers to give (`benchmarks/launches.py`)."""
+
+import pytest
+import torch
+
+from benchmarks.launches import META, Launches, launches_of, on_meta
+from tests.tiny import tiny_world
+from worldmodel.model import WorldModel
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("kind", [{}, {"order": "raster"}, {"attention": "axial"}, {"refine": 2}])
+def test_a_step_carries_nothing_between_host_and_device(obs, full, kind):
+    launches = launches_of(on_meta(tiny_world(**kind), obs, 3, full))
+    assert launches.count.total() > 100 and not launches.carried
+
+
+def test_what_is_carried_would_be_seen():
+    with Launches() as launches:
+        torch.zeros(3).to(META)
+    assert launches.carried and not Launches().carried
+    for asks in (lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0]):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            asks(torch.zeros(3, device=META))
+
+
+def test_a_step_of_the_shipped_doom_preset_launches_at_most_600_kernels():
+    launches = launches_of(on_meta(WorldModel.from_pretrained("doom-hg", dtype=torch.bfloat16), "latent", 4096))
+    assert 200 < launches.count.total() <= 600
