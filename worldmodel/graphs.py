@@ -7,7 +7,7 @@ Letters: B rows, W window in steps.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class CudaGraphs:
     """Records what a step launches, without running it. The recordings share the memory of what they do not return."""
 
     def __init__(self) -> None:
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None  # torch has no public name for its type
 
     def __call__(self, step: Callable[[], StepOut]) -> Recorded:
         self._pool = self._pool or torch.cuda.graph_pool_handle()
@@ -68,8 +68,7 @@ class GraphedSteps:
         self._model, self._record = model, record or CudaGraphs()
         self._weights = [*model.parameters(), *model.buffers()]
         self._made_with: tuple | None = None  # which weights
-        self._held: DreamState | None = None  # in whose memory recordings read and write
-        self._action: Tensor | None = None
+        self._held: tuple[DreamState, Tensor] | None = None  # the state and action that recordings read and write
         self._recorded: dict[tuple, Recorded] = {}
 
     @torch.inference_mode()
@@ -79,11 +78,11 @@ class GraphedSteps:
         """Dream one step of every row, as `WorldModel.step`."""
         state.check_fresh()
         action = dreaming.check_actions(self._model, action, (len(state),))
-        held = self._hold(state, action)
+        held, held_action = self._hold(state, action)
         cache = held.cache
         key = (cache.clock % cache.window, cache.unbroken, cache.shortest, temperature)
         if key not in self._recorded:
-            self._recorded[key] = self._recording(held, temperature)
+            self._recorded[key] = self._recording(held, held_action, temperature)
         repeat, out = self._recorded[key]
         repeat()
         cache.tick()
@@ -92,32 +91,30 @@ class GraphedSteps:
             cache, out.codes, out.outputs, out.signals, state.seeds, state.counter + 1, cache.clock, dict(state.extras)
         ), out
 
-    def _hold(self, state: DreamState, action: Tensor) -> DreamState:
-        """The state's values in the memory that recordings know."""
+    def _hold(self, state: DreamState, action: Tensor) -> tuple[DreamState, Tensor]:
+        """The values of both in the memory that recordings know."""
         weights = state_of(self._weights)
-        held = self._held
-        if held is None or len(held) != len(state) or self._made_with != weights:
+        if self._held is None or len(self._held[1]) != len(action) or self._made_with != weights:
             self._recorded.clear()  # before their memory is taken anew
-            self._made_with, self._action = weights, action.clone()
-            held = self._held = state.clone()
+            self._made_with, self._held = weights, (state.clone(), action.clone())
+            held = self._held[0]
         else:
+            held = self._held[0]
             if state.cache is not held.cache:
                 held.cache = held.cache.overwritten(state.cache)
             for name in _READ:
                 getattr(held, name).copy_(getattr(state, name))
-            for name in held.extras.keys() & {"frames"}:
-                held.extras[name].copy_(state.extras[name])
-            assert self._action is not None
-            self._action.copy_(action)
+            if "frames" in held.extras:
+                held.extras["frames"].copy_(state.extras["frames"])
+            self._held[1].copy_(action)
         held.clock = held.cache.clock
-        return held
+        return self._held
 
-    def _recording(self, held: DreamState, temperature: float) -> Recorded:
+    def _recording(self, held: DreamState, action: Tensor, temperature: float) -> Recorded:
         def step() -> StepOut:
-            assert self._action is not None
-            return self._model.step(replace(held), self._action, temperature)[1]
+            return self._model.step(replace(held), action, temperature)[1]
 
-        self._model.step(held.clone(), self._action, temperature)  # once as usual: libraries prepare what they need
+        self._model.step(held.clone(), action, temperature)  # once as usual: libraries prepare what they need
         clock, shortest = held.cache.clock, held.cache.shortest
         recorded = self._record(step)
         held.cache.clock, held.cache.shortest = clock, shortest  # it has only been recorded
