@@ -51,7 +51,7 @@ class Linear(nn.Linear):
     A CPU multiplies a weight that is not in training in an order of its own (`_in_blocks`).
     """
 
-    _blocks: tuple[tuple[int, int], Tensor] | None = None  # which weight, and that weight in the processor's order
+    _blocks: tuple[int, int, Tensor] | None = None  # which weight, and that weight in the processor's order
 
     def forward(self, x: Tensor) -> Tensor:
         return self._product(x, "none", "")
@@ -62,29 +62,37 @@ class Linear(nn.Linear):
 
     def _product(self, x: Tensor, then: str, how: str) -> Tensor:
         """The product, and what the processor's kernel calls by these names after it."""
-        weight, bias = self.weight, self.bias  # once: a module takes longer to find them than to ask them
-        x = follow(x, weight)
-        blocks = None
+        # With few rows Python takes as long as the product: every line here counts.
+        parameters = self._parameters  # where a module finds them, but later
+        weight, bias = parameters["weight"], parameters["bias"]
+        assert weight is not None
+        if x.dtype != weight.dtype:
+            x = follow(x, weight)
         if weight.requires_grad:  # in training: fused optimisers change a weight without counting its version up
             if self._blocks is not None:
                 self._blocks = None
-        elif weight.is_cpu and weight.numel() >= _WORTH_BLOCKS and x.dtype == weight.dtype and _has_blocks():
-            blocks = None if torch.is_grad_enabled() else self._in_blocks(weight)
-        if blocks is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, blocks, bias, then, [], how)
+        elif not torch.is_grad_enabled() and x.dtype == weight.dtype:
+            blocks = self._in_blocks(weight)
+            if blocks is not None:
+                return torch.ops.mkldnn._linear_pointwise.default(x, blocks, bias, then, [], how)
         made = F.linear(x, weight, bias)
         return F.gelu(made) if then == "gelu" else made
 
-    def _in_blocks(self, weight: Tensor) -> Tensor:
-        """The weight as the processor's kernel wants it, made anew when the weight has changed.
+    def _in_blocks(self, weight: Tensor) -> Tensor | None:
+        """The weight as the processor's kernel wants it, made anew when the weight has changed; None if not worth it.
 
         Without it each product would bring the weight into that order first, which for few rows costs more than the
         product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
         """
-        state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        if self._blocks is None or self._blocks[0] != state:
-            self._blocks = (state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None))
-        return self._blocks[1]
+        place, version = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        kept = self._blocks
+        if kept is not None and kept[0] == place and kept[1] == version:
+            return kept[2]
+        if not weight.is_cpu or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
+            return None
+        blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+        self._blocks = place, version, blocks
+        return blocks
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_blocks": None}  # the processor's order is neither copied nor sent
