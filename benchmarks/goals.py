@@ -34,13 +34,6 @@ def push(info: dict, rng: np.random.Generator) -> np.ndarray:
     return np.float32([*(0.5 * np.clip((target - hand) / (2 * SPEED), -1, 1)), -1, 1])
 
 
-def distance_of(kind: GoalObject | GoalPixels, picture: torch.Tensor) -> float:
-    """Of one picture of an episode, after those before it."""
-    if isinstance(kind, GoalObject):
-        kind.follow(picture)
-    return kind.distance(picture[None]).item()
-
-
 def main(scenes: int = 40) -> dict[str, list[tuple[float, float]]]:
     env = gym.make("VideoGenReal-PushGoal", episode_frames=2 * STEPS)
     rng = np.random.default_rng(0)
@@ -64,12 +57,13 @@ def main(scenes: int = 40) -> dict[str, list[tuple[float, float]]]:
             "GoalPixels, where start and goal differ": GoalPixels(goal, start),
             "GoalObject": GoalObject(goal, start, within=16.0),
         }
-        tracker = GoalObject(goal, start, within=16.0)
-        for frame, place in zip(seen, places, strict=True):
-            if tracker.follow(frame):
-                errors.append(float(np.linalg.norm(floor_at(*tracker.place.tolist(), len(frame)) - place)))
         for name, kind in kinds.items():
-            told = np.array([distance_of(kind, picture) for picture in seen])
+            distances_told: list[float] = []
+            for picture, place in zip(seen, places, strict=True):
+                if isinstance(kind, GoalObject) and kind.follow(picture):
+                    errors.append(float(np.linalg.norm(floor_at(*kind.place.tolist(), len(picture)) - place)))
+                distances_told.append(kind.distance(picture[None]).item())
+            told = np.array(distances_told)
             rank = spearman(told, true)
             chosen = float(true[told.argmin()] - true.min())
             found.setdefault(name, []).append((np.nan if rank is None else rank, chosen))

@@ -19,6 +19,12 @@ _AT_ONCE = 32  # rows that one burn-in fills up to
 _MOST_ROWS = 128  # of an env that makes beginnings ahead; of more rows enough end together, and memory grows with them
 
 
+def begin(model: WorldModel, source: Source, keys: np.ndarray, numbers: np.ndarray) -> DreamState:
+    """Dreams of rows with these keys (n,), each the one of its number (n,), from a burn-in of their own."""
+    chosen: Tensor = torch.from_numpy(np.stack((keys, numbers))).to(model.device)
+    return model.start_codes(*source.draw(*chosen))
+
+
 class Beginnings:
     """The next dreams of B rows, made when one of them is needed and not there yet.
 
@@ -61,8 +67,7 @@ class Beginnings:
         return np.union1d(rows, others[: max(_AT_ONCE - len(rows), 0)])
 
     def _begin(self, rows: np.ndarray, keys: np.ndarray, numbers: np.ndarray) -> DreamState:
-        chosen: Tensor = torch.from_numpy(np.stack((keys[rows], numbers[rows]))).to(self._model.device)
-        return self._model.start_codes(*self._source.draw(*chosen))
+        return begin(self._model, self._source, keys[rows], numbers[rows])
 
     def _keep(self, rows: np.ndarray, made: DreamState) -> None:
         if self._made is None:  # rows not made yet hold a copy of the first one until they are

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.beginnings import Beginnings
+from worldmodel.envs.beginnings import Beginnings, begin
 from worldmodel.envs.dreams import Dreams, TorchStep
 from worldmodel.envs.loading import load_model
 from worldmodel.envs.rules import DreamRules, EndCondition
@@ -287,8 +287,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if source is self._source:
             fresh = self._beginnings.take(rows, self._keys, self._numbers)
         else:
-            chosen = torch.from_numpy(np.stack((self._keys[rows], self._numbers[rows]))).to(self.model.device)
-            fresh = self.model.start_codes(*source.draw(*chosen))
+            fresh = begin(self.model, source, self._keys[rows], self._numbers[rows])
             self._beginnings.forget(rows)
         self._numbers[rows] += 1
         self._ended[rows] = False

@@ -127,7 +127,7 @@ def dream_report(
             "episodes": episodes,
             "horizon": horizon,
             "seed": seed,
-            "data": None if store is None else str(store.root),
+            "data": None if store is None else store.folders,
         }
         | asdict(config),
         "policies": policies,

@@ -176,7 +176,7 @@ def sample_videos(
         "steps": steps,
         "seeds": list(range(config.seed, config.seed + config.n)),
         "options": asdict(config),
-        "data": None if data is None else str(store.root),
+        "data": None if data is None else store.folders,
         "segments": [segment._asdict() for segment in segments],
         "frames": _describe(frames),
         "actions": None if taken is None else taken.tolist(),

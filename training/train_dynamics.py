@@ -115,7 +115,7 @@ def train_dynamics(
     segment = config.segment_steps(coder.config)
     config = replace(config, segment=segment)
     model = _build(store, coder, config)
-    settings = _settings(config) | {"data": str(store.root), "tokenizer": str(tokenizer)}
+    settings = _settings(config) | {"data": store.folders, "tokenizer": str(tokenizer)}
     if start_from is not None:
         _take_weights(model, start_from)
         settings["start_from"] = weights_name(start_from)

@@ -87,7 +87,7 @@ def train_tokenizer(
     check_matches(store, config.model)
     if is_done(out, config.loop):
         print(f"tokenizer: {out} has its {config.loop.steps} steps already")
-    settings = {"command": "train-tokenizer", "data": str(store.root), "data_fingerprint": store.fingerprint()}
+    settings = {"command": "train-tokenizer", "data": store.folders, "data_fingerprint": store.fingerprint()}
     if start_from is None:
         mean, variance = pixel_statistics(store, config.loop.seed)
         config = replace(config, model=replace(config.model, data_mean=mean, data_variance=variance))

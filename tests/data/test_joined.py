@@ -74,6 +74,12 @@ def test_pickling_keeps_what_is_shown(stores):
     np.testing.assert_array_equal(again.frames(4), stores[1].frames(3))
 
 
+def test_it_names_every_folder_it_is_read_from(stores):
+    folders = [str(store.root) for store in stores]
+    assert JoinedStorage(stores).folders == folders and stores[1].folders == folders[1:]
+    assert JoinedStorage([JoinedStorage(stores), stores[0]]).folders == [*folders, folders[0]]
+
+
 def test_nothing_can_be_written(stores):
     before = [files_of(store.root) for store in stores]
     joined = JoinedStorage(stores)

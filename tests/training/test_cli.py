@@ -134,7 +134,7 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["run"]["command"] == shlex.join(["videogen-dream", *command])
     assert [row["policy"] for row in report["policies"]][1:] == ["sticky, 25% random", "sticky, 50% random", "random"]
-    assert report["settings"]["horizon"] == 3 and report["settings"]["data"] == data
+    assert report["settings"]["horizon"] == 3 and report["settings"]["data"] == [data]
 
 
 @pytest.mark.parametrize(

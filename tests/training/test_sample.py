@@ -90,7 +90,7 @@ def test_the_file_beside_it_says_how_to_make_it_again(tmp_path, world, store):
     about = json.loads((tmp_path / "a.json").read_text())
     assert about["command"] == "the command" and about["model"] == str(folder) and about["condition"] == "both"
     assert about["seeds"] == [5, 6, 7] and about["options"] == asdict(config) and about["given_steps"] == 1
-    assert about["data"] == str(store.root) and about["actions"] == samples.actions.tolist()
+    assert about["data"] == store.folders and about["actions"] == samples.actions.tolist()
     assert [list(s.values()) for s in about["segments"]] == [list(s) for s in samples.segments]
 
 

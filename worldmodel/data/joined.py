@@ -51,6 +51,10 @@ class JoinedStorage(EpisodeStorage):
         self._entries = [entry for _, entry in shown]
         self._owners = {entry.path: store for store, entry in shown}
 
+    @property
+    def folders(self) -> list[str]:
+        return [folder for store, _ in self.parts for folder in store.folders]
+
     def _window(self, entry: Entry, place: int) -> NDArray:
         return self._owners[entry.path]._window(entry, place)
 
@@ -70,8 +74,7 @@ class JoinedStorage(EpisodeStorage):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        roots = ", ".join(str(store.root) for store, _ in self.parts)
-        raise TypeError(f"stores read as one cannot be written to; open one of them: {roots}")
+        raise TypeError(f"stores read as one cannot be written to; open one of them: {', '.join(self.folders)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"parts": self.parts}

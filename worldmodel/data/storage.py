@@ -79,6 +79,11 @@ class EpisodeStorage(EpisodeFiles):
             seed=read_seed(self._entries[episode]),
         )
 
+    @property
+    def folders(self) -> list[str]:
+        """Where it lies; of several stores read as one, each."""
+        return [str(self.root)]
+
     def fingerprint(self) -> str:
         """Short name of what is stored: another one if an episode, an action, a reward or a looked-at frame differs."""
         digest = hashlib.sha256(repr((self.info.env_id, self.lengths)).encode())
