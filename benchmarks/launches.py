@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import tyro
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -47,13 +48,35 @@ class Launches(TorchDispatchMode):
         given, made = _tensors((args, kwargs)), _tensors(out)
         if META not in {tensor.device for tensor in given + made}:
             return out
-        # A number of the host, without dimensions, travels with the launch.
-        if len({tensor.device for tensor in [*made, *(t for t in given if t.ndim)]}) > 1:
+        copies = any(name in str(func) for name in ("copy", "aten.to."))
+        # A number of the host, without dimensions, travels with the launch, but not in a copy.
+        if len({tensor.device for tensor in [*made, *(t for t in given if t.ndim or copies)]}) > 1:
             self.carried.append(str(func))
         fresh = any(not _memory([tensor]) & _memory(given) for tensor in made)
         if (fresh or func._schema.is_mutable) and "empty" not in str(func):
             self.count[str(func)] += 1
         return out
+
+
+class Builds(TorchFunctionMode):
+    """Sees tensors for "meta" that are built of numbers of the host, which happens before operations are seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carried: list[str] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        builds = name in ("tensor", "as_tensor", "new_tensor", "asarray") and out is not (args or (None,))[0]
+        picks = name == "__getitem__" and any(isinstance(part, list) for part in [args[1], *_parts(args[1])])
+        if (builds or picks) and out.device == META:
+            self.carried.append(name)
+        return out
+
+
+def _parts(index: Any) -> tuple:
+    return index if isinstance(index, tuple) else ()
 
 
 def on_meta(model: WorldModel, obs: str, rows: int, full: bool = True) -> Dreams:
@@ -87,8 +110,9 @@ def launches_of(dreams: Dreams) -> Launches:
     try:
         actions = torch.zeros((len(dreams.running), *dreams.model.config.action.shape), dtype=torch.int64, device=META)
         dreams.step(actions)
-        with Launches() as launches:
+        with Launches() as launches, Builds() as builds:
             dreams.step(actions)
+        launches.carried += builds.carried
     finally:
         torch.is_autocast_enabled = asks
     return launches

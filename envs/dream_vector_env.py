@@ -108,8 +108,6 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         self.model = load_model(model, device)
-        if graphs and self.model.device.type != "cuda":
-            raise ValueError(f"graphs=True needs a GPU, the model is on {self.model.device}; leave graphs out")
         self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode
         self.single_observation_space = observation_space(self.model, obs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -57,10 +57,16 @@ class Tape(TorchDispatchMode):
                 mine.copy_(new)
 
 
-def taped(step: Callable[[], StepOut]) -> Recorded:
+class Tapes:
     """Takes the place of `worldmodel.graphs.CudaGraphs`."""
-    tape = Tape()
-    with tape:
-        out = step()
-    tape.rewind()
-    return Recorded(tape.repeat, out)
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def __call__(self, once: Callable[[], object], step: Callable[[], StepOut]) -> Recorded:
+        once()
+        tape = Tape()
+        with tape:
+            out = step()
+        tape.rewind()
+        return Recorded(tape.repeat, out)

@@ -1,16 +1,17 @@
 """Recorded steps on a processor: `tests.tape` stands in for the GPU's recorder."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tape import taped
+from tests.tape import Tapes
 from tests.tiny import tiny_world
 from worldmodel.dreaming import StepOut
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.graphs import GraphedSteps
+from worldmodel.model import WorldModel
 
 ROWS, STEPS = 3, 11  # the tiny world's window is 4 steps
 KINDS = {
@@ -24,7 +25,7 @@ KINDS = {
 
 
 def begin(world, rows=ROWS, seed=0, clock=None, steps=3):
-    codes, actions, _ = world.starts.codes, world.starts.actions, None
+    codes, actions = world.starts.codes, world.starts.actions
     picks = torch.arange(rows) % len(codes)
     seeds = range(seed, seed + rows)
     return world.start_codes(codes[picks, :steps], actions[picks, : steps - 1], seeds=seeds, clock=clock)
@@ -53,7 +54,7 @@ def dream(step, state, actions=range(STEPS), **options):
 @pytest.mark.parametrize("given", [1, 3])
 def test_recorded_steps_are_the_steps(kind, given):
     world = tiny_world(**KINDS[kind])
-    graphed = GraphedSteps(world, taped)
+    graphed = GraphedSteps(world, Tapes)
     state, outs = dream(graphed.step, begin(world, steps=given))
     same, wanted = dream(world.step, begin(world, steps=given))
     for one, other in zip(outs, wanted, strict=True):
@@ -61,20 +62,67 @@ def test_recorded_steps_are_the_steps(kind, given):
     assert state.clock == same.clock and torch.equal(world.features(state), world.features(same))
 
 
-def test_a_recording_serves_every_time_the_ring_comes_round():
-    world, made = tiny_world(), []
-    graphed = GraphedSteps(world, lambda step: made.append(1) or taped(step))
+class Counting(Tapes):
+    """Tapes that are counted; `fails` breaks off after a recording was begun."""
+
+    made = 0
+    fails = False
+
+    def __call__(self, once, step):
+        Counting.made += 1
+        recorded = super().__call__(once, step)
+        if Counting.fails:
+            raise MemoryError
+        return recorded
+
+
+def test_a_recording_serves_every_time_the_ring_comes_round(monkeypatch):
+    monkeypatch.setattr(Counting, "made", 0)
+    world = tiny_world()
+    graphed, window = GraphedSteps(world, Counting), world.config.dynamics.window
     state, _ = dream(graphed.step, begin(world))
-    so_far = len(made)
+    so_far = Counting.made
+    assert window <= so_far <= 2 * window
     state, _ = dream(graphed.step, state)
-    assert len(made) == so_far <= 2 * world.config.dynamics.window
+    assert Counting.made == so_far
+    for row in range(ROWS):  # rows that see less, whatever they see, ask for one kind of recording more
+        state.put([row], begin(world, 1, 9 + row, state.clock, 1 + row % 2))
+        state, _ = dream(graphed.step, state, range(2 * window))
+    assert Counting.made <= so_far + window
     dream(graphed.step, state, range(1), temperature=0.5)
-    assert len(made) == so_far + 1
+    dream(graphed.step, begin(world), range(1))
+    assert Counting.made <= so_far + window + 2
+
+
+def test_a_recording_that_fails_costs_no_step(monkeypatch):
+    world = tiny_world()
+    graphed, state = GraphedSteps(world, Counting), begin(world)
+    monkeypatch.setattr(Counting, "fails", True)
+    with pytest.raises(MemoryError):
+        graphed.step(state, actions_of(0))
+    monkeypatch.setattr(Counting, "fails", False)
+    _, outs = dream(graphed.step, state)
+    _, wanted = dream(world.step, begin(world))
+    for one, other in zip(outs, wanted, strict=True):
+        assert_same(one, other)
+
+
+def test_tables_dropped_in_between_are_recorded_anew(monkeypatch):
+    """A graph would read what was freed."""
+    monkeypatch.setattr(Counting, "made", 0)
+    world = tiny_world()
+    graphed, vectors = GraphedSteps(world, Counting), torch.randn(1, 2, 4, 8)
+    state, _ = dream(graphed.step, begin(world), range(9))
+    so_far = Counting.made
+    with torch.enable_grad():
+        world.dynamics(vectors, torch.zeros(1, 1, dtype=torch.int64))  # may be the first of a training
+    dream(graphed.step, state, range(1))
+    assert Counting.made == so_far + 1
 
 
 def test_rows_may_begin_anew_between_recorded_steps():
     world = tiny_world()
-    graphed = GraphedSteps(world, taped)
+    graphed = GraphedSteps(world, Tapes)
     ends = {2: ([1], 3), 6: ([0, 2], 1)}  # after which step, which rows, with how many given steps
     runs = []
     for step in (graphed.step, world.step):
@@ -92,7 +140,7 @@ def test_rows_may_begin_anew_between_recorded_steps():
 
 def test_results_stay_when_the_dream_goes_on():
     world = tiny_world()
-    graphed = GraphedSteps(world, taped)
+    graphed = GraphedSteps(world, Tapes)
     state, out = graphed.step(begin(world), actions_of(0))
     kept = {name: getattr(out, name).clone() for name in ("codes", "reward", "outputs")}
     signals, counter = state.signals.clone(), state.counter.clone()
@@ -103,7 +151,7 @@ def test_results_stay_when_the_dream_goes_on():
 
 def test_a_copy_goes_on_as_the_dream_did_and_what_it_wrote_over_is_refused():
     world = tiny_world()
-    graphed = GraphedSteps(world, taped)
+    graphed = GraphedSteps(world, Tapes)
     state, _ = dream(graphed.step, begin(world), range(5))
     copy = state.clone()
     spent = state
@@ -112,13 +160,13 @@ def test_a_copy_goes_on_as_the_dream_did_and_what_it_wrote_over_is_refused():
     for one, other in zip(outs, wanted, strict=True):
         assert_same(one, other)
     for old in (spent, left):
-        with pytest.raises(ValueError, match="has been stepped"):
+        with pytest.raises(ValueError, match="another dream went on in the memory"):
             graphed.step(old, actions_of(0))
 
 
 def test_other_rows_and_changed_weights_are_recorded_anew():
     world = tiny_world()
-    graphed = GraphedSteps(world, taped)
+    graphed = GraphedSteps(world, Tapes)
     dream(graphed.step, begin(world), range(2))
     for rows in (1, ROWS):
         _, outs = dream(graphed.step, begin(world, rows), range(3))
@@ -133,9 +181,30 @@ def test_other_rows_and_changed_weights_are_recorded_anew():
     assert not torch.equal(changed[-1].outputs, wanted[-1].outputs)
 
 
+def test_weights_and_temperatures_may_change_while_a_dream_goes_on():
+    runs = []
+    for graphed in (False, True):
+        world = tiny_world()
+        step = GraphedSteps(world, Tapes).step if graphed else world.step
+        state, first = dream(step, begin(world))
+        with torch.no_grad():
+            world.dynamics.token_in.weight.mul_(2.0)  # looked up in a table
+        state, second = dream(step, state)
+        state, third = dream(step, state, temperature=0.5)
+        runs.append((*first, *second, *third))
+    for one, other in zip(*runs, strict=True):
+        assert_same(one, other)
+
+
+def test_without_rows_nothing_is_begun():
+    envs = DreamVectorEnv(3, tiny_world(), "codes")
+    envs.reset(seed=0)
+    assert len(envs.reset_torch(torch.zeros(3, dtype=torch.bool))) == 0
+
+
 def test_first_frames_are_read_from_the_state():
     world = tiny_world(frame_condition=1)
-    graphed = GraphedSteps(world, taped)
+    graphed = GraphedSteps(world, Tapes)
     runs = []
     for step in (graphed.step, world.step):
         first = dream(step, begin(world, seed=0), range(4))[1]
@@ -148,11 +217,11 @@ def test_first_frames_are_read_from_the_state():
 
 def test_a_limited_context_is_refused():
     with pytest.raises(ValueError, match="context is limited"):
-        GraphedSteps(tiny_world(position="time", max_steps=4), taped)
+        GraphedSteps(tiny_world(position="time", max_steps=4), Tapes)
 
 
 def test_an_env_on_a_processor_has_no_graphs():
-    with pytest.raises(ValueError, match="graphs=True needs a GPU"):
+    with pytest.raises(ValueError, match="graphs need a GPU"):
         DreamVectorEnv(2, tiny_world(), graphs=True)
 
 
@@ -160,7 +229,7 @@ def test_an_env_on_a_processor_has_no_graphs():
 def test_an_env_dreams_the_same_from_recorded_steps(mode):
     world = tiny_world()
     envs, graphed = (DreamVectorEnv(4, world, "latent", horizon=5, autoreset_mode=mode) for _ in range(2))
-    graphed._dreams.model_step = GraphedSteps(world, taped).step
+    graphed._dreams.model_step = GraphedSteps(world, Tapes).step
     rng = np.random.default_rng(0)
     plays = []
     actions = rng.integers(3, size=(17, 4))
@@ -180,11 +249,27 @@ def test_an_env_dreams_the_same_from_recorded_steps(mode):
 
 
 @pytest.mark.gpu
-def test_a_graph_on_a_gpu_dreams_what_steps_dream():
-    plays = []
-    for graphs in (False, True):
-        envs = DreamVectorEnv(64, "doom-hg", "codes", device="cuda", horizon=32, graphs=graphs)
+def test_graphs_on_a_gpu_dream_what_steps_dream():
+    """Two envs with recordings of their own, rows that begin anew, rules that change, and one env that is gone."""
+    model = WorldModel.from_pretrained("doom-hg", device="cuda")
+    plain = DreamVectorEnv(64, model, "codes", horizon=32)
+    graphed, other = (DreamVectorEnv(64, model, "codes", horizon=32, graphs=True) for _ in range(2))
+    actions = torch.zeros(64, dtype=torch.int64, device="cuda")
+    for envs in (plain, graphed, other):
         envs.reset(seed=0)
-        actions = torch.zeros(64, dtype=torch.int64, device="cuda")
-        plays.append([envs.step_torch(actions).observations.cpu() for _ in range(20)])
-    assert torch.equal(torch.stack(plays[0]), torch.stack(plays[1]))
+    for step in range(60):
+        if step == 20:
+            model.heads.threshold.add_(0.0)  # a weight that counts as changed
+        if step == 30:
+            del other
+            other = None
+        if step == 40:
+            for envs in (plain, graphed):
+                envs.rules = replace(envs.rules, temperature=0.7)
+        dreamt = [envs.step_torch(actions) for envs in (plain, graphed, other) if envs is not None]
+        assert all(torch.equal(dreamt[0].observations, one.observations) for one in dreamt[1:])
+        ended = dreamt[0].terminations | dreamt[0].truncations
+        if ended.any():
+            for envs in (plain, graphed, other):
+                if envs is not None:
+                    envs.reset_torch(ended)

@@ -7,7 +7,7 @@ Letters: B rows, W window in steps.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,45 +30,65 @@ class Recorded(NamedTuple):
     out: StepOut  # its tensors are written over by every repetition
 
 
-Recorder = Callable[[Callable[[], StepOut]], Recorded]
+class Recorder(Protocol):
+    """Makes recordings of steps; one of its own for all that belong together."""
+
+    def __init__(self, device: torch.device) -> None: ...
+
+    def __call__(self, once: Callable[[], object], step: Callable[[], StepOut]) -> Recorded:
+        """Run `once`, by which libraries prepare what they need, and record what `step` launches without running it."""
 
 
 class CudaGraphs:
-    """Records what a step launches, without running it. The recordings share the memory of what they do not return."""
+    """Recordings as CUDA graphs, which share the memory of what they do not return."""
 
-    def __init__(self) -> None:
-        self._pool: Any = None  # torch has no public name for its type
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        with torch.cuda.device(device):
+            # Of their own, both: libraries keep working memory for each stream, and a pool ends with its last graph.
+            self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
-    def __call__(self, step: Callable[[], StepOut]) -> Recorded:
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+    def __call__(self, once: Callable[[], object], step: Callable[[], StepOut]) -> Recorded:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            out = step()
+        with torch.cuda.device(self._device):
+            callers = torch.cuda.current_stream()
+            self._stream.wait_stream(callers)
+            with torch.cuda.stream(self._stream):
+                once()
+            callers.wait_stream(self._stream)
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                out = step()
         return Recorded(graph.replay, out)
 
 
 class GraphedSteps:
     """`WorldModel.step` with the same arguments and results, repeated from recordings.
 
-    It dreams in memory of its own: a state that another step made is copied there first. One recording is made for each
-    place in the cache's ring, temperature, and number of steps that the youngest row holds (at most W): so W of them
-    for dreams that go on for long. They are made anew when the number of rows or a weight changes.
+    One dream at a time: it goes on in memory of its own, to which a state that another step made is copied. States of a
+    dream that was stepped here before are spent then; the one that was copied is not.
+
+    One recording is made for each place in the cache's ring, and others while it fills and while rows see less than it
+    holds. All are made anew when the temperature, the number of rows or a weight changes. (A tensor of the model that
+    is replaced by another one, as `load_state_dict(assign=True)` does, is not seen.)
 
     Raises:
-        ValueError: the model's context is limited. A full one begins again, which only the host can decide.
+        ValueError: the model is not on a GPU. Or its context is limited: a full one begins again, which only the host
+            can decide.
     """
 
-    def __init__(self, model: WorldModel, record: Recorder | None = None) -> None:
-        """`record` makes a recording of a step; None: a CUDA graph."""
+    def __init__(self, model: WorldModel, recorder: type[Recorder] = CudaGraphs) -> None:
+        if recorder is CudaGraphs and model.device.type != "cuda":
+            raise ValueError(f"graphs need a GPU, the model is on {model.device}; leave graphs out")
         if model.config.dynamics.limited:
             raise ValueError(
                 "steps of a model whose context is limited cannot be recorded: whether one is full has to be asked at "
                 "every step. Train with position='rotary-time', or leave graphs out"
             )
-        self._model, self._record = model, record or CudaGraphs()
+        self._model, self._recorder = model, recorder
         self._weights = [*model.parameters(), *model.buffers()]
-        self._made_with: tuple | None = None  # which weights
+        self._made_for: tuple = ()
         self._held: tuple[DreamState, Tensor] | None = None  # the state and action that recordings read and write
+        self._record: Recorder
         self._recorded: dict[tuple, Recorded] = {}
 
     @torch.inference_mode()
@@ -78,11 +98,13 @@ class GraphedSteps:
         """Dream one step of every row, as `WorldModel.step`."""
         state.check_fresh()
         action = dreaming.check_actions(self._model, action, (len(state),))
-        held, held_action = self._hold(state, action)
+        held, held_action = self._hold(state, action, temperature)
         cache = held.cache
-        key = (cache.clock % cache.window, cache.unbroken, cache.shortest, temperature)
+        # All that the host decides in a step.
+        key = (cache.clock % cache.window, cache.unbroken, cache.shortest >= cache.window - 1, cache.shortest <= 0)
         if key not in self._recorded:
             self._recorded[key] = self._recording(held, held_action, temperature)
+            self._made_for = self._now(temperature)  # what is kept of weights may have been made just now
         repeat, out = self._recorded[key]
         repeat()
         cache.tick()
@@ -91,12 +113,13 @@ class GraphedSteps:
             cache, out.codes, out.outputs, out.signals, state.seeds, state.counter + 1, cache.clock, dict(state.extras)
         ), out
 
-    def _hold(self, state: DreamState, action: Tensor) -> tuple[DreamState, Tensor]:
+    def _hold(self, state: DreamState, action: Tensor, temperature: float) -> tuple[DreamState, Tensor]:
         """The values of both in the memory that recordings know."""
-        weights = state_of(self._weights)
-        if self._held is None or len(self._held[1]) != len(action) or self._made_with != weights:
+        now = self._now(temperature)
+        if self._held is None or len(self._held[1]) != len(action) or self._made_for != now:
             self._recorded.clear()  # before their memory is taken anew
-            self._made_with, self._held = weights, (state.clone(), action.clone())
+            self._record = self._recorder(self._model.device)
+            self._made_for, self._held = now, (state.clone(), action.clone())
             held = self._held[0]
         else:
             held = self._held[0]
@@ -110,12 +133,18 @@ class GraphedSteps:
         held.clock = held.cache.clock
         return self._held
 
-    def _recording(self, held: DreamState, action: Tensor, temperature: float) -> Recorded:
-        def step() -> StepOut:
-            return self._model.step(replace(held), action, temperature)[1]
+    def _now(self, temperature: float) -> tuple:
+        """What recordings are made for: the temperature, what is kept of weights, and these."""
+        kept = (derived.changes for derived in self._model.dynamics.derived)
+        return temperature, *kept, *state_of(self._weights)
 
-        self._model.step(held.clone(), action, temperature)  # once as usual: libraries prepare what they need
-        clock, shortest = held.cache.clock, held.cache.shortest
-        recorded = self._record(step)
-        held.cache.clock, held.cache.shortest = clock, shortest  # it has only been recorded
-        return recorded
+    def _recording(self, held: DreamState, action: Tensor, temperature: float) -> Recorded:
+        copy, cache = held.clone(), held.cache
+        clock, shortest = cache.clock, cache.shortest
+        try:
+            return self._record(
+                lambda: self._model.step(copy, action, temperature),
+                lambda: self._model.step(replace(held), action, temperature)[1],
+            )
+        finally:
+            cache.clock, cache.shortest = clock, shortest  # it has only been recorded

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from tests.tiny import tiny_world
 from worldmodel.dynamics import content
 from worldmodel.dynamics.content import ContentTable
 from worldmodel.layers.conv import GridConv
@@ -86,8 +87,8 @@ def test_a_change_of_weights_or_codebook_is_seen(changed):
 def test_a_table_is_made_once_and_never_of_weights_in_training(monkeypatch):
     token_in, neighbours, lookup = make_parts()
     table, codes, made = ContentTable(token_in, neighbours, GRID), torch.randint(V, (B, T, S, 2)), []
-    make = ContentTable._made
-    monkeypatch.setattr(ContentTable, "_made", lambda *given: made.append(1) or make(*given))
+    make = ContentTable._make
+    monkeypatch.setattr(ContentTable, "_make", lambda *given: made.append(1) or make(*given))
     assert table(codes, lookup) is None  # gradients may be wanted
     with torch.no_grad():
         neighbours.requires_grad_(True)
@@ -104,6 +105,35 @@ def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
     assert ContentTable(token_in, neighbours, GRID)(codes, lookup) is not None
     monkeypatch.setattr(content, "_LARGEST", size - 1)
     assert ContentTable(token_in, neighbours, GRID)(codes, lookup) is None
+
+
+@torch.no_grad()
+def test_no_rows_have_no_content():
+    token_in, neighbours, lookup = make_parts()
+    assert ContentTable(token_in, neighbours, GRID)(torch.zeros(0, T, S, 2, dtype=torch.int64), lookup).shape == (
+        0,
+        T,
+        S,
+        D,
+    )
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_a_world_that_was_trained_between_two_dreams_dreams_by_its_weights_of_now(order):
+    """Fused optimisers do not count a weight's version up."""
+    world = tiny_world(order=order)
+    given = world.starts.codes[:2], world.starts.actions[:2]
+    dream = lambda one: one.step(one.start_codes(*given), torch.tensor([0, 1]))[1].outputs  # noqa: E731
+    before = dream(world)
+    world.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(world.dynamics.parameters(), lr=0.01, fused=True)
+    vectors = world.tokenizer.code_vectors(given[0].flatten(2, 3)).detach()
+    for _ in range(3):
+        world.dynamics(vectors, given[1]).square().mean().backward()
+        optimizer.step()
+    world.prepare(torch.float32)
+    now = dream(world)
+    assert not torch.equal(now, before) and torch.equal(now, dream(copy.deepcopy(world)))
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.launches import META, Launches, launches_of, on_meta
+from benchmarks.launches import META, Builds, Launches, launches_of, on_meta
 from tests.tiny import tiny_world
 from worldmodel.model import WorldModel
 
@@ -16,13 +16,28 @@ def test_a_step_carries_nothing_between_host_and_device(obs, full, kind):
     assert launches.count.total() > 100 and not launches.carried
 
 
-def test_what_is_carried_would_be_seen():
-    with Launches() as launches:
-        torch.zeros(3).to(META)
-    assert launches.carried and not Launches().carried
-    for asks in (lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0]):
-        with pytest.raises((RuntimeError, NotImplementedError)):
-            asks(torch.zeros(3, device=META))
+@pytest.mark.parametrize(
+    "carry",
+    [
+        lambda: torch.zeros(3).to(META),
+        lambda: torch.tensor(5.0).to(META),
+        lambda: torch.tensor([5], device=META),
+        lambda: torch.as_tensor([5], device=META),
+        lambda: torch.zeros(3, device=META).new_tensor([5]),
+        lambda: torch.zeros(3, device=META)[[0, 1]],
+        lambda: torch.zeros(3, device=META).copy_(torch.zeros(3)),
+    ],
+)
+def test_what_is_carried_is_seen(carry):
+    with Launches() as launches, Builds() as builds:
+        carry()
+    assert launches.carried or builds.carried
+
+
+@pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
+def test_a_device_without_numbers_cannot_be_asked(ask):
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        ask(torch.zeros(1, device=META))
 
 
 def test_a_step_of_the_shipped_doom_preset_launches_at_most_600_kernels():

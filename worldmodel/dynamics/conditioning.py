@@ -127,13 +127,13 @@ class JoinedNorms:
 
     def __init__(self, norms: Iterable[ConditionalNorm]) -> None:
         self._norms = list(norms)
-        self._joint: Derived[Linear] = Derived()  # one layer that holds all weights
+        self.joint: Derived[Linear] = Derived()  # one layer that holds all weights
 
     def tell(self, condition: Tensor) -> list[Modulation]:
         """What each norm is told by conditions (B, T, C), in their order."""
         layers = [norm.modulation for norm in self._norms]
         tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
-        joint = self._joint.of(tensors, lambda: _side_by_side(tensors))
+        joint = self.joint.of(tensors, lambda: _side_by_side(tensors))
         if joint is None:
             return [norm.tell(condition) for norm in self._norms]
         told = joint(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)

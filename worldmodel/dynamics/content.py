@@ -26,7 +26,7 @@ class ContentTable:
     def __init__(self, token_in: Linear, neighbours: GridConv | None, grid: tuple[int, int]) -> None:
         self._token_in, self._neighbours = token_in, neighbours
         self._around = None if neighbours is None else _around(*grid)
-        self._table: Derived[Tensor] = Derived()
+        self.made: Derived[tuple[Tensor, Tensor | None]] = Derived()  # the table, and `_around` on its device
 
     def __call__(self, codes: Tensor, lookup: CodeLookup) -> Tensor | None:
         """Codes (B, T, S, M), with neighbours of whole steps -> (B, T, S, D) in the products' dtype.
@@ -39,19 +39,19 @@ class ContentTable:
         if places * slices * (num_codes + 1) * token_in.out_features > _LARGEST:
             return None
         weights = [token_in.weight, lookup.vectors] + ([] if neighbours is None else [neighbours.weight])
-        table = self._table.of(weights, lambda: self._made(lookup, slices))
-        if table is None:
+        made = self.made.of(weights, lambda: self._make(lookup, slices))
+        if made is None:
             return None
+        table, around = made
         entries = codes.flatten(0, 1).unsqueeze(2)  # (B*T, S, 1, M)
-        if self._around is not None:
+        if around is not None:
             outside = F.pad(entries, (0, 0, 0, 0, 0, 1), value=num_codes)  # one more token, which tells nothing
-            around = self._around = self._around.to(codes.device)
             entries = outside.squeeze(2).index_select(1, around).unflatten(1, (-1, places))
         first = torch.arange(places * slices, device=codes.device).view(places, slices) * (num_codes + 1)
         content = F.embedding_bag((entries + first).flatten(2).flatten(0, 1), table, mode="sum")
-        return content.view(*codes.shape[:-1], -1)
+        return content.view(*codes.shape[:-1], token_in.out_features)
 
-    def _made(self, lookup: CodeLookup, slices: int) -> Tensor:
+    def _make(self, lookup: CodeLookup, slices: int) -> tuple[Tensor, Tensor | None]:
         """(K*M*(V+1), D) in the products' dtype; the last code of every slice is none, and tells nothing."""
         num_codes = lookup.vectors.shape[1]
         codes = torch.arange(num_codes, device=lookup.vectors.device)
@@ -61,7 +61,8 @@ class ContentTable:
             around = self._neighbours.weight.float().flatten(2).permute(2, 0, 1)  # (9, D, E), row by row
             told = around.index_add(0, torch.tensor([len(around) // 2], device=told.device), told)
         entries = torch.einsum("vme,kdme->kmvd", vectors.float(), told.unflatten(-1, (slices, -1)))
-        return F.pad(entries, (0, 0, 0, 1)).flatten(0, 2).to(self._token_in.weight.dtype)
+        table = F.pad(entries, (0, 0, 0, 1)).flatten(0, 2).to(self._token_in.weight.dtype)
+        return table, None if self._around is None else self._around.to(table.device)
 
 
 def _around(height: int, width: int) -> Tensor:

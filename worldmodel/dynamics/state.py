@@ -48,6 +48,11 @@ class DreamState:
 
     def check_fresh(self) -> None:
         """Raise if a later state already lives in this state's memory."""
+        if self.cache.clock < 0:
+            raise ValueError(
+                "another dream went on in the memory of this state; clone() it before another one is stepped in its "
+                "place"
+            )
         if self.clock != self.cache.clock:
             raise ValueError(
                 f"this dream state (clock {self.clock}) has been stepped to clock {self.cache.clock}; "

@@ -23,6 +23,7 @@ from worldmodel.dynamics.content import ContentTable
 from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.refine import Hints
 from worldmodel.layers.conv import GridConv
+from worldmodel.layers.derived import Derived
 from worldmodel.layers.kernels import causal_mask
 from worldmodel.layers.position import BroadcastPosition, Rotation, SinePosition, rotation
 from worldmodel.layers.precision import Linear
@@ -95,6 +96,11 @@ class CodeTransformer(nn.Module):
     def noise_per_step(self) -> int:
         """Random numbers that one step takes: one per code, and one per token if they are drawn in groups."""
         return self.tokens_per_step * (self.num_slices + bool(self.config.refine))
+
+    @property
+    def derived(self) -> list[Derived]:
+        """What is kept of weights that are not in training."""
+        return [self._contents.made, self._norms.joint]
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The weights that lead from hidden layer to hidden layer: those of attention and feed-forward."""
@@ -199,6 +205,8 @@ class CodeTransformer(nn.Module):
 
     def _content(self, vectors: Tensor) -> Tensor:
         """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""
+        if torch.is_grad_enabled():  # a training may follow, of which the table would not know
+            self._contents.made.forget()
         content = self.token_in(vectors).float()
         if self.neighbours is not None:
             around = self.neighbours(vectors.flatten(0, 1).unflatten(1, self.grid))  # (B*T, h, w, D)

@@ -17,11 +17,13 @@ def state_of(weights: Iterable[Tensor]) -> tuple:
 class Derived(Generic[T]):
     """Something made of weights that are not in training, and made anew when one of them has changed.
 
-    Nothing is kept of weights in training: fused optimisers change them without counting their version up.
+    Nothing is kept of weights in training: fused optimisers change them without counting their version up. (Weights
+    that were made in inference mode count nothing either.) Who trains them without asking for it has to `forget`.
     """
 
     def __init__(self) -> None:
         self._kept: tuple[tuple, T] | None = None  # which weights, and what was made of them
+        self.changes = 0  # how often something was made or dropped
 
     def of(self, weights: Sequence[Tensor], make: Callable[[], T]) -> T | None:
         """What `make` makes of them, or made of them before; None where gradients or a training may need the weights.
@@ -29,7 +31,7 @@ class Derived(Generic[T]):
         It is made without gradients, and outside of inference mode, so that it serves in and out of it.
         """
         if any(weight.requires_grad for weight in weights):
-            self._kept = None
+            self.forget()
             return None
         if torch.is_grad_enabled():
             return None
@@ -37,7 +39,14 @@ class Derived(Generic[T]):
         if self._kept is None or self._kept[0] != state:
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = state, make()
+            self.changes += 1
         return self._kept[1]
 
+    def forget(self) -> None:
+        """Make it anew when it is asked for next."""
+        if self._kept is not None:
+            self._kept = None
+            self.changes += 1
+
     def __getstate__(self) -> dict:
-        return {"_kept": None}  # neither copied nor sent
+        return {"_kept": None, "changes": 0}  # neither copied nor sent
