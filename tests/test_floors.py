@@ -26,6 +26,7 @@ FLOORS = {
     "worldmodel.model": 3,
     "worldmodel.batches": 3,
     "worldmodel.dreaming": 3,
+    "worldmodel.graphs": 3,
     "worldmodel.videos": 3,
     "worldmodel.checkpoint": 3,
     "worldmodel.pretrained": 3,
