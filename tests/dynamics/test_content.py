@@ -110,12 +110,8 @@ def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
 @torch.no_grad()
 def test_no_rows_have_no_content():
     token_in, neighbours, lookup = make_parts()
-    assert ContentTable(token_in, neighbours, GRID)(torch.zeros(0, T, S, 2, dtype=torch.int64), lookup).shape == (
-        0,
-        T,
-        S,
-        D,
-    )
+    codes = torch.zeros(0, T, S, 2, dtype=torch.int64)
+    assert ContentTable(token_in, neighbours, GRID)(codes, lookup).shape == (0, T, S, D)
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])

@@ -36,7 +36,7 @@ def test_what_is_carried_is_seen(carry):
 
 @pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
 def test_a_device_without_numbers_cannot_be_asked(ask):
-    with pytest.raises((RuntimeError, NotImplementedError)):
+    with pytest.raises(RuntimeError, match="meta"):
         ask(torch.zeros(1, device=META))
 
 
