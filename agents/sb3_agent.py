@@ -6,6 +6,7 @@ Letters: n envs, H W C one observation, K frames stacked on the channels.
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import gymnasium as gym
 import numpy as np
@@ -92,7 +93,7 @@ class Agent:
         return self.file.meta
 
     @property
-    def obs(self) -> str:
+    def obs(self) -> Literal["rgb", "latent", "features"]:
         """The `obs` of a dream in which this agent can play."""
         return "rgb" if self.meta.view == "real" else self.meta.view
 

@@ -26,6 +26,8 @@ COMMANDS = {
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "ablate": "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
     "evaluate": "play a saved agent; with --dream and --real, report how far a dream can be trusted",
+    "watch": "write a video of an agent, or of scripted play, in a real game or in a dream",
+    "play": "play dreams and real games yourself, in a browser",
     "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",
 }
 
@@ -50,9 +52,10 @@ _AFTER_STOP = dict.fromkeys(
     ("train-agent", "train-policy"),
     "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update)",
 )
+_AFTER_STOP["play"] = "saved clips stay"
 _AFTER_STOP["export-bair"] = "it does not go on: delete what was written, or start again with another --out"
 _AFTER_STOP |= dict.fromkeys(
-    ("evaluate", "fetch-battle2", "mirror", "sample"), "nothing was written; run the same command again"
+    ("evaluate", "fetch-battle2", "mirror", "sample", "watch"), "nothing was written; run the same command again"
 )
 
 # Options that the configs have and a command would not heed, and what to say.

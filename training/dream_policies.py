@@ -82,7 +82,7 @@ def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: 
     players = []
     for folder in agents:
         agent = load_agent(folder)
-        _check_fits(agent, str(folder), wm)
+        check_fits(agent, str(folder), wm)
         obs, sees = ("rgb", "frames") if agent.meta.view == "real" else (agent.meta.view, "dream")
         players.append(Player(str(folder), agent, obs, sees))
         players += [
@@ -109,7 +109,7 @@ def _sticky(action: ActionSpec, epsilon: float) -> PolicyFactory:
     return make
 
 
-def _check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
+def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
     """ValueError for an agent that cannot play this dream, before anything is played."""
     mine, theirs = agent.action_spec, wm.config.action.held
     if (mine.kind, mine.n, mine.low, mine.high) != (theirs.kind, theirs.n, theirs.low, theirs.high):

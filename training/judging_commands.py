@@ -84,6 +84,90 @@ def make_evaluate_model(_: Sequence[str]) -> Function:
     return run_evaluate_model
 
 
+def run_watch(
+    player: Annotated[str, tyro.conf.Positional],
+    env: str,
+    out: Path,
+    episodes: int = 4,
+    steps: int = 200,
+    seed: int = 10_000,
+    world: str | None = None,
+    temperature: float = 1.0,
+    columns: int = 2,
+    scale: int = 4,
+    device: str = "auto",
+) -> None:
+    """Write a video of an agent, or of scripted play, in a real game or in a dream: the first episodes of `evaluate`.
+
+    Args:
+        player: the folder of a saved agent, "sticky" or "random".
+        env: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
+            name or a hub id.
+        out: .mp4 or .gif, or without an ending for both.
+        steps: of an episode at most.
+        seed: of the first episode; the next ones have the next numbers.
+        world: name or folder of the agent's world, if that has moved since; of a dream, the world to dream of in
+            place of the one shipped for the id.
+        temperature: of a dream.
+        columns: of the grid.
+        scale: screen pixels per pixel.
+    """
+    from contextlib import closing
+
+    from worldmodel.training.scenes import open_scene
+    from worldmodel.training.watch import watch
+
+    with closing(open_scene(env, player, world=world, temperature=temperature, seed=seed, device=device)) as scene:
+        for watched in watch(scene, out, episodes, steps, columns, scale):
+            print(watched)
+
+
+def run_play(
+    envs: Annotated[tuple[str, ...], tyro.conf.Positional] = ("VideoGenDream-Doom",),
+    agent: Path | None = None,
+    world: str | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    out: Path = Path("runs/play"),
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    device: str = "auto",
+) -> None:
+    """Play dreams and real games yourself, in a browser, until Ctrl-C.
+
+    Args:
+        envs: ids of real games or of dreams, or worlds to dream of; the page goes from one to the next. A dream that
+            follows a real game of its kind goes on from where that stands.
+        agent: folder of a saved agent, which can take over.
+        world: name or folder of the agent's world, if that has moved since; of dreams, the world to dream of in place
+            of the one shipped for the id.
+        temperature: of dreams.
+        seed: of the first episodes.
+        out: folder for saved clips.
+        host: address to listen on; the default is reached from this machine alone.
+        port: 0 takes a free one.
+    """
+    import asyncio
+    from contextlib import closing
+    from functools import partial
+
+    from worldmodel.training.play import check_websockets, serve
+    from worldmodel.training.scenes import open_scene
+
+    check_websockets()
+    player = "" if agent is None else str(agent)
+    if len(set(envs)) < len(envs):
+        raise ValueError(f"each of the envs counts once, got {', '.join(envs)}")
+    scenes = {
+        name: partial(open_scene, name, player, world=world, temperature=temperature, seed=seed, device=device)
+        for name in envs
+    }
+    for opened in scenes.values():  # what cannot be opened says so now
+        with closing(opened()):
+            pass
+    asyncio.run(serve(scenes, out, host, port, lambda address: print(f"Open {address} in a browser. Ctrl-C stops.")))
+
+
 def run_ablate(
     table: Annotated[str, tyro.conf.Positional],
     data: Path,
@@ -229,6 +313,8 @@ def _play_agent(
 JUDGING: dict[str, Callable[[Sequence[str]], Function]] = {
     "sample": make_sample,
     "evaluate-model": make_evaluate_model,
+    "watch": lambda _: run_watch,
+    "play": lambda _: run_play,
     "ablate": lambda _: run_ablate,
     "evaluate": make_evaluate,
 }

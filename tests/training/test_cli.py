@@ -1,5 +1,7 @@
+import asyncio
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 
 import gymnasium as gym
@@ -251,6 +253,50 @@ def test_sample_makes_videos_from_options(tmp_path, capsys):
         about = json.loads((tmp_path / "a.json").read_text())
         assert about["condition"] == condition and about["command"] == shlex.join(["videogen-dream", *command])
     assert about["actions"] == [[1, 1, 2, 1]] * 2 and about["options"]["top_k"] == 3
+
+
+def test_watch_writes_a_video_and_tells_the_returns(tmp_path, capsys):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    video = tmp_path / "play.gif"
+    usual = ["watch", "sticky", "--env", str(world), "--out", str(video), "--device", "cpu"]
+    assert main([*usual, "--episodes", "2", "--steps", "3", "--seed", "5"]) == 0
+    assert video.stat().st_size and "episode of seed 6: return" in capsys.readouterr().out
+    assert main([*usual, "--episodes", "0"]) == 2
+    assert "episodes must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("envs", "words"),
+    [(["VideoGenReal-Dom"], "VideoGenReal-Doom"), (["no/world"], "no/world"), (["a", "a"], "counts once")],
+)
+def test_play_refuses_what_it_cannot_open_before_it_serves(envs, words, tmp_path, capsys):
+    assert main(["play", *envs, "--out", str(tmp_path)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_play_serves_until_it_is_stopped(tmp_path, capsys, monkeypatch):
+    def answered(serving):
+        """Run the server until it tells its address."""
+
+        async def until_ready():
+            task = asyncio.get_running_loop().create_task(serving)
+            while "Open http://" not in (told := capsys.readouterr().out):
+                await asyncio.sleep(0.01)
+                assert not task.done()
+            told_addresses.append(told)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+        with asyncio.Runner() as runner:
+            runner.run(until_ready())
+        raise KeyboardInterrupt
+
+    told_addresses: list[str] = []
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    monkeypatch.setattr("asyncio.run", answered)
+    assert main(["play", str(world), "--port", "0", "--out", str(tmp_path)]) == 130
+    assert "http://127.0.0.1:" in told_addresses[0] and "saved clips stay" in capsys.readouterr().err
 
 
 def test_sample_tells_what_the_model_was_not_trained_for(tmp_path, capsys):

@@ -1,0 +1,219 @@
+"""Somebody plays games and dreams: what keys mean, and what the messages of the page do. Knows nothing of sockets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel.data import ActionSpec
+from worldmodel.training.scenes import DreamScene, Frames, GameScene, Scene, Shown
+from worldmodel.training.video import write_video
+
+_TAKEN_BACK = 9  # steps of one press of "back": about a second of Doom
+_CLIP_STEPS = 1000  # of the episode that is on the screen, kept for saving
+
+# Keys by what an action is called; names are the browser's `KeyboardEvent.code`.
+_KEYS_OF = {
+    "turn_left": ("ArrowLeft", "KeyA"),
+    "turn_right": ("ArrowRight", "KeyD"),
+    "move_forward": ("ArrowUp", "KeyW"),
+    "move_backward": ("ArrowDown", "KeyS"),
+    "move_left": ("KeyQ",),
+    "move_right": ("KeyE",),
+    "attack": ("Space",),
+}
+# Keys of the numbers of an action, two each: for its lowest and for its highest value.
+_KEY_PAIRS = (
+    ("ArrowLeft", "ArrowRight"),
+    ("ArrowDown", "ArrowUp"),
+    ("KeyQ", "KeyE"),
+    ("KeyA", "KeyD"),
+    ("KeyS", "KeyW"),
+)
+
+
+class Keys:
+    """What keys mean in a game: for named actions one each, for numbers a pair each."""
+
+    def __init__(self, action: ActionSpec) -> None:
+        self._action = action
+        self.bindings = _numbers(action) if action.kind == "box" else _choices(action)  # (keys, label)
+
+    def action(self, held: Sequence[str]) -> Any:
+        """The action for the keys held, in the order in which they were pressed: the last one counts."""
+        spec = self._action
+        if spec.kind == "discrete":
+            for key in reversed(held):
+                for number, (keys, _) in enumerate(self.bindings):
+                    if key in keys:
+                        return number
+            return spec.names.index("noop") if "noop" in spec.names else 0
+        low, high = np.array(spec.low), np.array(spec.high)
+        numbers = np.clip(0.0, low, high)
+        for key in held:
+            for place, (keys, _) in enumerate(self.bindings):
+                if key in keys:
+                    numbers[place // 2] = (low, high)[place % 2][place // 2]
+        return numbers.astype(np.float32)
+
+
+def _choices(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
+    names = action.names or tuple(f"action {number}" for number in range(action.n))
+    digits = [(f"Digit{number}",) if number < 10 else () for number in range(action.n)]
+    return [(_KEYS_OF.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
+
+
+def _numbers(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
+    if action.n > len(_KEY_PAIRS):
+        raise ValueError(f"there are keys for {len(_KEY_PAIRS)} numbers of an action at most, got {action.n}")
+    names = action.names or tuple(f"number {place}" for place in range(action.n))
+    pairs = zip(names, _KEY_PAIRS[: action.n], strict=True)
+    return [((key,), f"{name} {sign}") for name, pair in pairs for key, sign in zip(pair, "-+", strict=True)]
+
+
+class Session:
+    """One player's games and dreams, and which of them is on the screen.
+
+    Args:
+        scenes: names, and what opens each; a scene is opened when it is first looked at.
+        out: folder for saved clips.
+    """
+
+    def __init__(self, scenes: Mapping[str, Callable[[], Scene]], out: Path) -> None:
+        self._open, self._names, self._out = scenes, list(scenes), out
+        self._opened: dict[str, Scene] = {}
+        self._name = self._names[0]
+        self._clip: list[Frames] = []
+        self._agent_plays = False
+
+    def close(self) -> None:
+        for scene in self._opened.values():
+            scene.close()
+
+    def answer(self, message: Mapping[str, Any]) -> tuple[dict[str, Any], Frames]:
+        """What a message leads to: words for the page, and the frames to show, (F, H, W, 3) uint8.
+
+        Messages: {"do": "step", "keys": […]}; "show" says what is on the screen, "begin" begins an episode, "back"
+        takes a second back, "agent" lets it play or stops it, "next" goes to the next scene, "save" writes a clip.
+
+        Raises:
+            ValueError: no such message.
+        """
+        what = message.get("do")
+        if not isinstance(what, str) or what not in _ANSWERS:
+            raise ValueError(f"a message must do one of {', '.join(_ANSWERS)}, got {what!r}")
+        scene = self._scene()
+        if scene.shown is None:
+            self._begin(scene)
+        note = _ANSWERS[what](self, message)
+        return self._words(note), self._shown.frames
+
+    @property
+    def _shown(self) -> Shown:
+        shown = self._scene().shown
+        assert shown is not None, "the scene has begun"
+        return shown
+
+    def _scene(self) -> Scene:
+        if self._name not in self._opened:
+            self._opened[self._name] = self._open[self._name]()
+        return self._opened[self._name]
+
+    def _begin(self, scene: Scene, options: Mapping[str, Any] | None = None) -> None:
+        self._clip = [scene.begin(options).frames]
+
+    def _step(self, message: Mapping[str, Any]) -> str:
+        scene = self._scene()
+        if self._shown.ended:
+            return ""
+        held = message.get("keys", [])
+        if not isinstance(held, list) or not all(isinstance(key, str) for key in held):
+            raise ValueError(f'"keys" must be a list of names of keys, got {held!r}')
+        alone = self._agent_plays and scene.has_policy and not held
+        shown = scene.step(None if alone else Keys(scene.action).action(held))
+        self._clip = [*self._clip[-_CLIP_STEPS:], shown.frames]
+        return ""
+
+    def _begin_again(self, _: Mapping[str, Any]) -> str:
+        self._begin(self._scene())
+        return ""
+
+    def _back(self, _: Mapping[str, Any]) -> str:
+        scene = self._scene()
+        if not isinstance(scene, DreamScene):
+            return "a real game does not go back"
+        before = self._shown.step
+        went = before - scene.take_back(_TAKEN_BACK).step
+        self._clip = self._clip[: max(1, len(self._clip) - went)]
+        return f"{went} steps back"
+
+    def _agent(self, _: Mapping[str, Any]) -> str:
+        if not self._scene().has_policy:
+            return "there is no agent: start with --agent FOLDER"
+        self._agent_plays = not self._agent_plays
+        return "the agent plays; hold a key to take over" if self._agent_plays else "you play"
+
+    def _next(self, _: Mapping[str, Any]) -> str:
+        """The next scene. A dream of the game that was on the screen goes on from where that stands."""
+        before = self._scene()
+        self._name = self._names[(self._names.index(self._name) + 1) % len(self._names)]
+        scene = self._scene()
+        if isinstance(before, GameScene) and isinstance(scene, DreamScene) and _same_game(before, scene):
+            self._begin(scene, before.recent())
+            return "the dream goes on from the game"
+        self._begin(scene)
+        return ""
+
+    def _save(self, _: Mapping[str, Any]) -> str:
+        number = 1
+        while (path := self._out / f"clip-{number:03}.mp4").exists():
+            number += 1
+        self._out.mkdir(parents=True, exist_ok=True)
+        frames = np.concatenate(self._clip)
+        write_video(path, frames, self._scene().fps * len(self._shown.frames), scale=4)
+        return f"saved {path}"
+
+    def _show(self, _: Mapping[str, Any]) -> str:
+        return ""
+
+    def _words(self, note: str) -> dict[str, Any]:
+        scene, shown = self._scene(), self._shown
+        numbers = {"step": shown.step, "reward": shown.reward, "return": shown.total}
+        if shown.native is not None:
+            numbers["native return"] = shown.native
+        if shown.nll is not None:
+            numbers["surprise, nats"] = shown.nll
+        return {
+            "name": self._name,
+            "dream": scene.is_dream,
+            "fps": scene.fps,
+            "shape": shown.frames.shape,
+            "numbers": numbers | shown.signals,
+            "ended": shown.ended,
+            "has_agent": scene.has_policy,
+            "agent": self._agent_plays and scene.has_policy,
+            "bindings": Keys(scene.action).bindings,
+            "more": len(self._names) > 1,
+            "note": note,
+        }
+
+
+_ANSWERS: dict[str, Callable[[Session, Mapping[str, Any]], str]] = {
+    "show": Session._show,
+    "step": Session._step,
+    "begin": Session._begin_again,
+    "back": Session._back,
+    "agent": Session._agent,
+    "next": Session._next,
+    "save": Session._save,
+}
+
+
+def _same_game(game: GameScene, dream: DreamScene) -> bool:
+    """Whether a dream can go on from a game: alike in actions, signals and frames."""
+    assert game.shown is not None, "the game has begun"
+    ours, theirs, model = game.action, dream.action, dream.dream.model
+    alike = (ours.kind, ours.n, game.signal_names) == (theirs.kind, theirs.n, dream.signal_names)
+    frames = (model.frames_per_step, model.height, model.width)
+    return alike and game.shown.frames.shape[:3] == frames

@@ -1,0 +1,279 @@
+"""A game or a dream shown step by step, with every frame of a step: what `play` and `watch` look at.
+
+Letters: T steps, F frames of a step, H W pixels, C channels.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worldmodel.agents.evaluate import action_spec_of, is_dream
+from worldmodel.agents.sb3_agent import Agent, load_agent
+from worldmodel.agents.scripted import Policy
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics import DreamState
+from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.envs.loading import load_model
+from worldmodel.envs.wrappers import DreamView
+from worldmodel.model import WorldModel
+from worldmodel.training.collect_workers import SCRIPTED
+from worldmodel.training.dream_policies import check_fits
+from worldmodel.training.dream_report import world_of
+from worldmodel.training.evaluate_model import find_world
+
+_USUAL_FPS = 8.75  # steps a second of an env that does not tell; Doom's
+_HANDED_OVER = 8  # steps of a game with which a dream of it goes on
+_KEPT = 256  # steps of a dream that can be taken back
+
+Frames = NDArray[np.uint8]
+PolicyMaker = Callable[[int], Policy]  # the policy of the episode with this seed
+
+
+class Shown(NamedTuple):
+    """One step, as it is looked at."""
+
+    frames: Frames  # (F, H, W, 3) RGB; at the beginning the first frame F times, or a dream's last given step
+    step: int  # of the episode; 0 at its beginning
+    reward: float
+    total: float  # the episode's rewards so far
+    native: float | None  # the same in the game's own reward; None where the env does not tell it, as in dreams
+    signals: dict[str, float]
+    nll: float | None  # how unlikely this step was, in nats; dreams only
+    ended: str  # "terminated", "truncated", or "" while the episode goes on
+
+
+class Scene:
+    """One env, played episode by episode: number i begins with seed + i, as in `worldmodel.agents.evaluate`.
+
+    Args:
+        env: what is played; closed by `close`.
+        action: what can be done, with names.
+        signal_names: of the values in `info` that are shown.
+        make_policy: gives each episode its policy; None: every action must be given.
+        seed: of the first episode.
+    """
+
+    is_dream = False
+    world: WorldModel | None = None  # what dreams, or what a policy sees the game through
+
+    def __init__(
+        self,
+        env: gym.Env,
+        action: ActionSpec,
+        signal_names: tuple[str, ...] = (),
+        make_policy: PolicyMaker | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.env, self.action, self.signal_names = env, action, signal_names
+        self.fps = float(env.metadata.get("render_fps") or _USUAL_FPS)
+        self.seed = seed - 1  # of the episode that is shown
+        self.shown: Shown | None = None
+        self._make_policy = make_policy
+        self._policy: Policy | None = None
+        self._observation: np.ndarray = np.zeros(0)
+
+    @property
+    def has_policy(self) -> bool:
+        return self._make_policy is not None
+
+    def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
+        """The next episode; `options` are those of the env's reset."""
+        self.seed += 1
+        self._observation, info = self.env.reset(seed=self.seed, options=None if options is None else dict(options))
+        if self._make_policy is not None:
+            self._policy = self._make_policy(self.seed)
+        native = 0.0 if "native_reward" in info else None
+        self.shown = Shown(self._frames(info), 0, 0.0, 0.0, native, self._signals(info), None, "")
+        return self.shown
+
+    def step(self, action: Any = None) -> Shown:
+        """One step, by this action, or by what the policy chooses.
+
+        The policy looks at every step, whoever acts, so that it can take over at any time.
+        """
+        before = self.shown
+        if before is None or before.ended:
+            raise ValueError("no episode is running: begin() one")
+        chosen = None if self._policy is None else self._policy.act(self._observation[None])[0]
+        if action is None and chosen is None:
+            raise ValueError("nobody plays: give an action, or open the scene with a policy")
+        done = chosen if action is None else np.asarray(action, self.action.dtype)[()]
+        self._observation, reward, terminated, truncated, info = self.env.step(done)
+        self._note(done, info)
+        native = None if before.native is None else before.native + float(info["native_reward"])
+        ended = "terminated" if terminated else "truncated" if truncated else ""
+        step, total, nll = before.step + 1, before.total + float(reward), info.get("nll")
+        self.shown = Shown(self._frames(info), step, float(reward), total, native, self._signals(info), nll, ended)
+        return self.shown
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _frames(self, info: Mapping[str, Any]) -> Frames:
+        """All frames of the step that has just been done, (F, H, W, 3)."""
+        raise NotImplementedError
+
+    def _note(self, action: Any, info: Mapping[str, Any]) -> None:
+        """Remember the step that has just been done."""
+
+    def _signals(self, info: Mapping[str, Any]) -> dict[str, float]:
+        return {name: float(info[name]) for name in self.signal_names}
+
+
+class GameScene(Scene):
+    """A real game, whose `info` holds the frames of each step, as those of `VideoGenReal-…` do.
+
+    Args:
+        view: (model, obs) through which the policy sees the game; None: it sees the game's own observations.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env,
+        action: ActionSpec,
+        make_policy: PolicyMaker | None = None,
+        view: tuple[WorldModel, str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        signal_names = getattr(env.unwrapped, "signal_names", ())
+        super().__init__(env if view is None else DreamView(env, *view), action, signal_names, make_policy, seed)
+        self.world = None if view is None else view[0]
+        self._past: deque[tuple[Any, Frames]] = deque(maxlen=_HANDED_OVER)  # (the action that led there, frames)
+
+    def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
+        self._past.clear()
+        return super().begin(options)
+
+    def recent(self) -> dict[str, Any]:
+        """The episode's last steps as the reset options of a dream that goes on from here."""
+        assert self.shown is not None, "no episode has begun"
+        actions = [action for action, _ in self._past][1:]
+        return {
+            "frames": np.stack([frames for _, frames in self._past]),
+            "actions": np.array(actions, self.action.dtype).reshape(len(actions), *self.action.shape),
+            "signals": self.shown.signals,
+        }
+
+    def _frames(self, info: Mapping[str, Any]) -> Frames:
+        if "frames" not in info:
+            raise ValueError(
+                'a game is shown by the frames of its steps, in info["frames"] (F, H, W, C) uint8, as VideoGenReal-… '
+                f"envs give them; this env's info holds {', '.join(info) or 'nothing'}"
+            )
+        if not self._past:  # of an episode's beginning
+            self._past.append((None, info["frames"]))
+        return _rgb(info["frames"])
+
+    def _note(self, action: Any, info: Mapping[str, Any]) -> None:
+        self._past.append((action, info["frames"]))
+
+
+class DreamScene(Scene):
+    """A dream; steps can be taken back, and a new dream begins where a game stands (`begin(game.recent())`)."""
+
+    is_dream = True
+
+    def __init__(self, dream: DreamEnv, make_policy: PolicyMaker | None = None, seed: int = 0) -> None:
+        config = dream.model.config
+        super().__init__(dream, config.action.held, config.signal_names, make_policy, seed)
+        self.dream, self.world = dream, dream.model
+        self._past: deque[tuple[DreamState, np.ndarray, Shown]] = deque(maxlen=_KEPT)  # the steps before this one
+
+    def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
+        self._past.clear()
+        return super().begin(options)
+
+    def step(self, action: Any = None) -> Shown:
+        if self.shown is not None and not self.shown.ended:
+            self._past.append((self.dream.state, self._observation, self.shown))
+        return super().step(action)
+
+    def take_back(self, steps: int) -> Shown:
+        """Go back by so many steps, or as far as is known. What was drawn will be drawn again under equal actions."""
+        if self.shown is None:
+            raise ValueError("no dream is running: begin() one")
+        for _ in range(min(steps, len(self._past))):
+            state, self._observation, self.shown = self._past.pop()
+            self.dream.state = state
+        return self.shown
+
+    @torch.inference_mode()
+    def _frames(self, info: Mapping[str, Any]) -> Frames:
+        codes = self.dream.state.codes
+        return _rgb(self.dream.model.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
+
+
+def open_scene(
+    name: str,
+    player: str | os.PathLike = "",
+    *,
+    world: str | os.PathLike | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
+) -> Scene:
+    """The scene of a game or a dream.
+
+    Args:
+        name: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
+            name or a hub id.
+        player: "random", "sticky", the folder of a saved agent, or "" for nobody.
+        world: the world to dream of in place of the one shipped for an id; of an agent in a real game, the world
+            through which it sees, if that has moved since its training.
+        temperature: of a dream.
+        seed: of the first episode.
+    """
+    agent = None if str(player) in ("", *SCRIPTED) else _saved_agent(player)
+    elsewhere = None if world is None else find_world(str(world))
+    if _is_id(name) and not is_dream(name):
+        if agent is None and world is not None:
+            raise ValueError(f"{name} is a real game, and nobody looks at it through a world: leave out {world}")
+        env = gym.make(name)
+        game: Any = env.unwrapped
+        action = getattr(game, "action_spec", None) or action_spec_of(env.action_space)
+        if agent is not None and (agent.action_spec.kind, agent.action_spec.n) != (action.kind, action.n):
+            raise ValueError(f"the agent {player} acts by {agent.action_spec}, {name} by {action}")
+        view = None if agent is None else agent.view(elsewhere)
+        seen = None if view is None else (load_model(view[0], device), view[1])
+        return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
+    model = load_model(world_of(name) if elsewhere is None else elsewhere, device)
+    if agent is not None:
+        check_fits(agent, str(player), model)
+    dream = DreamEnv(model, "codes" if agent is None else agent.obs, temperature)
+    return DreamScene(dream, _policy_maker(player, agent, model.config.action.held), seed)
+
+
+def _is_id(name: str) -> bool:
+    """Whether a name is that of an env, if only a mistyped one, and not that of a world."""
+    return name in gym.registry or ":" in name or name.startswith("VideoGen")
+
+
+def _saved_agent(player: str | os.PathLike) -> Agent:
+    if not Path(player).is_dir():
+        raise ValueError(f"a player is 'random', 'sticky' or the folder of a saved agent, got {str(player)!r}")
+    return load_agent(player)
+
+
+def _policy_maker(player: str | os.PathLike, agent: Agent | None, action: ActionSpec) -> PolicyMaker | None:
+    if agent is None:
+        return (lambda seed: SCRIPTED[str(player)](action, 1, seed)) if player else None
+    played = agent
+
+    def begin(seed: int) -> Policy:
+        played.reset()
+        played.seed_rows([0], [seed])
+        return played
+
+    return begin
+
+
+def _rgb(frames: Frames) -> Frames:
+    """Frames with one channel in gray."""
+    return frames if frames.shape[-1] == 3 else frames.repeat(3, axis=-1)
