@@ -105,8 +105,9 @@ class EpsilonPolicy:
             raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
         self.policy = policy
         self.epsilon = epsilon
-        self._noise = RandomPolicy(action_spec, num_envs, seed)
-        self._rng = np.random.default_rng((seed, 1))  # apart from the noise's own draws
+        # Apart from each other's draws and from those of a policy with the same seed.
+        self._rng = np.random.default_rng((seed, 1))
+        self._noise = RandomPolicy(action_spec, num_envs, int(self._rng.integers(2**62)))
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         actions = np.array(self.policy.act(observations))

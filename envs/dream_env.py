@@ -64,6 +64,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
             graphs=graphs,
         )
         self.model = self._dreams.model
+        self.metadata = self.metadata | {"render_fps": self._dreams.metadata["render_fps"]}
         self.render_mode = render_mode
         self.observation_space = self._dreams.single_observation_space
         self.action_space = self._dreams.single_action_space
@@ -98,6 +99,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     @state.setter
     def state(self, state: DreamState) -> None:
         self._dreams.state = state
+        self._seeded |= "env.key" in state.extras  # which decides the dreams after the next resets too
 
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:
         """Dream N futures of H steps in one batch; the env stays where it is.

@@ -19,7 +19,7 @@ from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.beginnings import Beginnings, begin
 from worldmodel.envs.dreams import Dreams, TorchStep
-from worldmodel.envs.loading import load_model
+from worldmodel.envs.loading import load_model, steps_per_second
 from worldmodel.envs.rules import DreamRules, EndCondition
 from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
 from worldmodel.envs.start_states import GivenStarts, Source, make_source
@@ -106,8 +106,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             uncertainty_penalty=uncertainty_penalty,
         )
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
-        self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         self.model = load_model(model, device)
+        speed = steps_per_second(self.model.config.env_id, self.metadata["render_fps"])
+        self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode, "render_fps": speed}
         self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode
         self.single_observation_space = observation_space(self.model, obs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -244,7 +245,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._beginnings.forget(slice(None))  # as in an env that goes on from the copy, to the last bit
         copy = self._dreams.running.clone()
         own = {"env.key": self._keys, "env.number": self._numbers}
-        copy.extras |= {name: torch.from_numpy(values).to(self.model.device) for name, values in own.items()}
+        copy.extras |= {name: torch.tensor(values, device=self.model.device) for name, values in own.items()}
         return copy
 
     @state.setter

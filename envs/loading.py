@@ -1,25 +1,22 @@
-"""From a name to a world model on a device."""
+"""From a name to a world model on a device, and what is known of the game it dreams of."""
 
 import os
 
+import gymnasium as gym
 import torch
+from gymnasium.envs.registration import load_env_creator
 
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 
 
 def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
     """The model itself, or the one of this shipped name or folder."""
-    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, usable_device(device))
+    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device)
 
 
-def usable_device(device: str | torch.device) -> torch.device:
-    """A device of this machine; "auto" is a GPU if there is one. ValueError with the valid ones for any other."""
-    valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        valid.append("mps")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if str(device) not in valid and not (str(device) == "cuda" and torch.cuda.is_available()):
-        raise ValueError(f"no device {str(device)!r} here.{did_you_mean(str(device), valid)}")
-    return torch.device(device)
+def steps_per_second(env_id: str, usual: float) -> float:
+    """The ``render_fps`` of a registered game with its usual settings; of any other id the usual one."""
+    spec = gym.registry.get(env_id)
+    if spec is None or not isinstance(spec.entry_point, str):
+        return usual
+    return float(getattr(load_env_creator(spec.entry_point), "metadata", {}).get("render_fps", usual))

@@ -52,6 +52,17 @@ def test_another_format_version_is_refused(folder):
         WorldModel.from_pretrained(folder)
 
 
+def test_a_run_folder_names_the_checkpoints_inside(folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text('{"steps": 3}')
+    with pytest.raises(ValueError, match=r"no checkpoint folder of VideoGenDream \(its config.json names no format\)$"):
+        WorldModel.from_pretrained(run)
+    tiny_world().save_pretrained(run / "best")
+    with pytest.raises(ValueError, match=f"a run that holds some: give {run / 'best'}"):
+        WorldModel.from_pretrained(run)
+
+
 def test_unknown_keys_are_refused_by_name(folder):
     change(folder, colour="blue")
     with pytest.raises(ValueError, match="colour"):

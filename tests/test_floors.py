@@ -13,6 +13,7 @@ TOP_FOLDERS = ("worldmodel", "envs", "agents", "training")
 # A module has the floor of its longest prefix here.
 FLOORS = {
     "worldmodel": 3,  # the public names
+    "worldmodel.devices": 1,
     "worldmodel.errors": 1,
     "worldmodel.names": 1,
     "worldmodel.files": 1,

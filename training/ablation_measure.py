@@ -110,8 +110,7 @@ def measure_prior(folder: str | Path, tokenizer: str | Path, measuring: Measurin
     frames, actions = real_clips(measuring, store)
     clips = _steps_of(frames, per_step)
     steps = clips.shape[1]
-    if per_step != store.info.frames_per_step:  # a model of regrouped play, which reads no actions
-        actions = torch.zeros(len(clips), steps - 1, *actions.shape[2:], dtype=actions.dtype)
+    actions = _actions_of(actions, store.info.frames_per_step, per_step)
     codes, _ = encode_decode(wm.tokenizer, clips, wm.device)
     empty = torch.zeros(len(clips), steps - 1)
     batch = CodeBatch(
@@ -158,6 +157,20 @@ def floor_of(measuring: Measuring) -> dict[str, float]:
 def _steps_of(frames: Tensor, frames_per_step: int) -> Tensor:
     """Clips (K, T, F, H, W, C) with other steps."""
     return frames.flatten(1, 2).unflatten(1, (-1, frames_per_step))
+
+
+def _actions_of(actions: Tensor, old: int, new: int) -> Tensor:
+    """The actions (K, T-1, …) of clips with steps of `old` frames, for the same clips with steps of `new` frames.
+
+    As `regroup_episode` has it, merged steps have the last one's action. A split step's parts all have its own, that of
+    the first one is not in the clip: no table asks a model that reads actions for it (`variants`), zeros stand there.
+    """
+    if new >= old:
+        merged = new // old
+        return actions[:, 2 * merged - 2 :: merged]
+    parts = old // new
+    first = torch.zeros_like(actions[:, :1]).repeat_interleave(parts - 1, dim=1)
+    return torch.cat((first, actions.repeat_interleave(parts, dim=1)), dim=1)
 
 
 def _features(measuring: Measuring, store: EpisodeStorage, clips: Tensor) -> dict[str, Tensor]:

@@ -211,6 +211,12 @@ def variants(table: str, scale: Scale, info: StoreInfo) -> list[Variant]:
             row(name, latents=name.rpartition("x")[0], slices=int(name.rpartition("x")[2]))
             for name in PAPER["codebooks"]
         ]
+    if (frames := CLIP_FRAMES // _BASE[0]) < info.frames_per_step:
+        raise ValueError(
+            f"table {table!r} needs the action of every step of {frames} frames, and this play has steps of "
+            f"{info.frames_per_step}, whose first parts in a clip have an action before it; collect play with "
+            f"frames_per_step {frames} or less"
+        )
     return [
         row("none"),
         row("first frame", prior={"frame_condition": 1}),

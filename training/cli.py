@@ -58,6 +58,9 @@ _AFTER_STOP |= dict.fromkeys(
     ("evaluate", "fetch-battle2", "mirror", "sample", "watch"), "nothing was written; run the same command again"
 )
 
+# What a user's mistake ends in: also a module that is not there, of an env's id such as my_games:MyGame-v0.
+_MISTAKES = (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError)
+
 # Options that the configs have and a command would not heed, and what to say.
 _WHOLE_RUN = dict.fromkeys(
     ("--tokenizer.loop.seed", "--dynamics.loop.seed", "--agent.agent.seed"), "--seed sets that of every stage"
@@ -100,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_heeded(command, options)
         tyro.cli(_load(command, options), prog=f"videogen-dream {command}", args=options)
-    except (ValueError, TypeError, OSError, FloatingPointError, OutsideError, gymnasium.error.Error) as error:
+    except (*_MISTAKES, OutsideError, gymnasium.error.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 
-from worldmodel.data import EpisodeStorage, StoreInfo
+from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import progress
 from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
@@ -68,14 +68,13 @@ def collect(
     check_options(env_id, env_kwargs or {})
     job = Job(env_id, env_kwargs or {}, Path(out), str(policy), epsilon, seed)
     store = _open_store(job)
-    known = dict(zip(store.ids.tolist(), store.lengths, strict=True))
-    plan = _Plan(dict(known), episodes, steps)
+    plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
         _play_all(job, plan, workers)
-        # With a goal in steps, later episodes were under way when the last one needed was finished.
         store = EpisodeStorage.open(job.out)
-        store.discard(set(store.ids.tolist()) - known.keys() - set(range(plan.wanted)))
+    # With a goal in steps, later episodes were under way when the last one needed was finished, or this was killed.
+    store.discard(store.pending_ids - set(range(plan.wanted)))
     store.flush()
     stats = statistics(store, steps_before, time.perf_counter() - began)
     print(stats)
@@ -160,6 +159,8 @@ def _open_store(job: Job) -> EpisodeStorage:
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     info = _store_info(job.env_id, env)
     env.close()
+    if job.policy not in SCRIPTED:
+        _check_agent(job, info.action)
     if not (job.out / "data" / "metadata.json").exists():
         write_json(path, settings)
         return EpisodeStorage.create(job.out, info)
@@ -175,6 +176,16 @@ def _open_store(job: Job) -> EpisodeStorage:
                 "choose another out."
             )
     return EpisodeStorage.open(job.out)
+
+
+def _check_agent(job: Job, action: ActionSpec) -> None:
+    """ValueError or FileNotFoundError, before anything is written, for an agent that cannot play this env."""
+    from worldmodel.agents.sb3_agent import load_agent
+
+    agent = load_agent(job.policy)
+    if (agent.action_spec.kind, agent.action_spec.n) != (action.kind, action.n):
+        raise ValueError(f"the agent in {job.policy} acts by {agent.action_spec}, {job.env_id} by {action}")
+    agent.view()
 
 
 def _policy_identity(policy: str) -> str:

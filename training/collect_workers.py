@@ -150,8 +150,6 @@ def make_player(job: Job) -> tuple[gym.Env, Callable[[int], Policy]]:
 
         torch.set_num_threads(1)  # the workers share the cores
         agent = load_agent(job.policy)
-        if agent.action_spec.shape != spec.shape or agent.action_spec.n != spec.n:
-            raise ValueError(f"the agent in {job.policy} has {agent.action_spec}, but {job.env_id} has {spec}")
         if (view := agent.view()) is not None:
             from worldmodel.envs.wrappers import DreamView
 

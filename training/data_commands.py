@@ -98,7 +98,11 @@ def run_import_video(
 
 
 def run_mirror(
-    store: tyro.conf.Positional[Path], out: Path, swap: tuple[str, ...] = (), negate: tuple[str, ...] = ()
+    store: tyro.conf.Positional[Path],
+    out: Path,
+    swap: tuple[str, ...] = (),
+    negate: tuple[str, ...] = (),
+    negate_signals: tuple[str, ...] = (),
 ) -> None:
     """Write a store of the same play twice, as it was and as in a mirror, for games that know no left and right.
 
@@ -107,6 +111,7 @@ def run_mirror(
         out: folder of the new store.
         swap: pairs of actions that a mirror exchanges, such as turn_left=turn_right.
         negate: for actions of numbers: those that change their sign.
+        negate_signals: game variables that change their sign, such as a position to the right; others stay.
     """
     from worldmodel.data import EpisodeStorage
     from worldmodel.training.mirror import mirror
@@ -117,7 +122,7 @@ def run_mirror(
         if not equals:
             raise ValueError(f"swap takes pairs such as turn_left=turn_right, got {text}")
         pairs.append((left, right))
-    new = mirror(EpisodeStorage.open(store), out, swap=pairs, negate=negate)
+    new = mirror(EpisodeStorage.open(store), out, swap=pairs, negate=negate, negate_signals=negate_signals)
     print(f"{out}: {len(new)} episodes of {new.num_steps:,} steps, every second one in the mirror")
 
 

@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from worldmodel.devices import usable_device
+
 Batch = TypeVar("Batch")
 
 _PATIENCE = timedelta(hours=2)  # how long the others wait while one process encodes a store or evaluates
@@ -33,7 +35,7 @@ def size() -> int:
 def training_device(device: str) -> torch.device:
     """Where this process trains; "auto" is its own GPU if there is one."""
     if device != "auto":
-        return torch.device(device)
+        return usable_device(device)
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

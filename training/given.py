@@ -152,9 +152,9 @@ def read_images(
     Args:
         size: height and width to which pictures and videos (no arrays) are shrunk as they are read.
     """
-    if path.suffix in ARRAYS:
+    if path.suffix.lower() in ARRAYS:
         return read_array(path)
-    if path.suffix == ".mp4":
+    if path.suffix.lower() == ".mp4":
         return _read_mp4(path, channels, count, size)
     from PIL import Image, ImageSequence
 
@@ -174,7 +174,7 @@ def read_images(
             pictures = [_pixels(image.convert(mode), size) for image in islice(ImageSequence.Iterator(file), count)]
     else:
         known = ", ".join((*ARRAYS, *VIDEOS, *PICTURES))
-        raise ValueError(f"first frames come from a folder of pictures or a file with the ending {known}; got {path}")
+        raise ValueError(f"frames come from a folder of pictures or a file with the ending {known}; got {path}")
     return np.stack(pictures)
 
 

@@ -291,18 +291,29 @@ def _play_agent(
 
     from worldmodel.agents.evaluate import compare_with_random, is_dream
     from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.envs.loading import load_model
     from worldmodel.files import write_json
+    from worldmodel.training.dream_policies import check_fits
+    from worldmodel.training.dream_report import world_of
+    from worldmodel.training.evaluate_model import find_world
 
     player = load_agent(agent)
+    elsewhere = None if world is None else find_world(world)
     if is_dream(env):
         if horizon is None:
             raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
-        options: dict[str, Any] = {"obs": player.obs, "horizon": horizon}
-        options |= {} if world is None else {"model": world}
+        dream = load_model(world_of(env) if elsewhere is None else elsewhere)
+        check_fits(player, str(agent), dream)
+        options: dict[str, Any] = {"obs": player.obs, "horizon": horizon, "model": dream}
     elif horizon is not None:
         raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
     else:
-        options = {"view": player.view(world)}
+        view = player.view(elsewhere)
+        if view is not None and elsewhere is not None:
+            seen = load_model(view[0])
+            check_fits(player, str(agent), seen)
+            view = seen, view[1]
+        options = {"view": view}
     result = compare_with_random(player, env, episodes, seed, **options)
     gain, half_width = result.gain
     print(f"agent:  {result.agent}\nrandom: {result.random}\ngain:   {gain:.1f} ± {half_width:.1f}")

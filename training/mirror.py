@@ -16,7 +16,12 @@ from worldmodel.progress import progress
 
 
 def mirror(
-    store: EpisodeStorage, root: str | Path, *, swap: Sequence[tuple[str, str]] = (), negate: Sequence[str] = ()
+    store: EpisodeStorage,
+    root: str | Path,
+    *,
+    swap: Sequence[tuple[str, str]] = (),
+    negate: Sequence[str] = (),
+    negate_signals: Sequence[str] = (),
 ) -> EpisodeStorage:
     """Write every episode of `store` and its mirrored twin to `root`, as two views of one play: they share a split.
 
@@ -25,12 +30,14 @@ def mirror(
         root: the new store's folder; nothing is there yet.
         swap: pairs of actions that a mirror exchanges, such as ("turn_left", "turn_right"); or of an action's numbers.
         negate: an action's numbers that change their sign, such as a push to the right.
+        negate_signals: signals that do, such as a position to the right of the middle. All others stay as they are.
 
     Returns: the new store. Episode e becomes 2 e and, mirrored, 2 e + 1.
     """
     action = store.info.action
     order, sign = _order(action, swap), _sign(action, negate)
     _check_bounds(action, order, sign)
+    signal_sign = _signs(store.info.signal_names, negate_signals, "signal")
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} is already there: give another folder, or delete it first")
@@ -41,24 +48,28 @@ def mirror(
     with progress(len(store), "episode", "mirror") as bar:
         for place, number in enumerate(store.ids.tolist()):
             episode = store.episode(place)
-            new.write_block([episode, _mirrored(episode, action, order, sign)], 2 * number)
+            new.write_block([episode, _mirrored(episode, action, order, sign, signal_sign)], 2 * number)
             bar.update(1)
     new.flush()
     beside.rename(root)
     return EpisodeStorage.open(root)
 
 
-def _mirrored(episode: Episode, action: ActionSpec, order: np.ndarray, sign: np.ndarray) -> Episode:
-    """Left and right exchanged; rewards, signals and ends stay as they are."""
+def _mirrored(
+    episode: Episode, action: ActionSpec, order: np.ndarray, sign: np.ndarray, signal_sign: np.ndarray
+) -> Episode:
+    """Left and right exchanged; rewards and ends stay as they are."""
     discrete = action.kind == "discrete"
     actions = order[episode.actions] if discrete else (episode.actions * sign)[:, order]
-    return replace(episode, frames=np.ascontiguousarray(episode.frames[..., ::-1, :]), actions=actions)
+    frames = np.ascontiguousarray(episode.frames[..., ::-1, :])
+    return replace(episode, frames=frames, actions=actions, signals=episode.signals * signal_sign)
 
 
 def _order(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> np.ndarray:
     """(n,) int64: the action, or the place of the number, that a mirror puts into the place of each."""
     order = np.arange(action.n)
-    pairs = [(_place(action, left), _place(action, right)) for left, right in swap]
+    names = _names(action)
+    pairs = [(_place(names, left, "action"), _place(names, right, "action")) for left, right in swap]
     places = [place for pair in pairs for place in pair]
     if len(set(places)) < len(places):
         raise ValueError(f"swap must name each action once, got {list(swap)}")
@@ -71,8 +82,13 @@ def _sign(action: ActionSpec, negate: Sequence[str]) -> np.ndarray:
     """(n,) float32 of 1 and -1."""
     if negate and action.kind == "discrete":
         raise ValueError("negate is for actions of numbers, and this store's are discrete; use swap")
-    sign = np.ones(action.n, np.float32)
-    sign[[_place(action, name) for name in negate]] = -1.0
+    return _signs(_names(action), negate, "action")
+
+
+def _signs(names: Sequence[str], negated: Sequence[str], what: str) -> np.ndarray:
+    """(len(names),) float32 of 1 and -1."""
+    sign = np.ones(len(names), np.float32)
+    sign[[_place(names, name, what) for name in negated]] = -1.0
     return sign
 
 
@@ -88,9 +104,13 @@ def _check_bounds(action: ActionSpec, order: np.ndarray, sign: np.ndarray) -> No
         )
 
 
-def _place(action: ActionSpec, name: str) -> int:
-    """Of an action or number by its name, or by its place from 0 where they have none."""
-    names = action.names or tuple(map(str, range(action.n)))
+def _names(action: ActionSpec) -> tuple[str, ...]:
+    """Of the actions or numbers: their places from 0 where they have none."""
+    return action.names or tuple(map(str, range(action.n)))
+
+
+def _place(names: Sequence[str], name: str, what: str) -> int:
     if name not in names:
-        raise ValueError(f"the store has no action {name!r}, it has {', '.join(names)}.{did_you_mean(name, names)}")
-    return names.index(name)
+        has = ", ".join(names) or "none"
+        raise ValueError(f"the store has no {what} {name!r}, it has {has}.{did_you_mean(name, names)}")
+    return list(names).index(name)

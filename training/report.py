@@ -64,10 +64,7 @@ def world_report(
     validation = None
     if len(store.split("validation")):
         validation = encode_segments(wm, store, "validation", max_segments, seed)
-    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in store.split(split))
-    if context_steps + dreamt - 1 > longest:
-        context_steps = max(longest // 4, 1)
-        dreamt = longest + 1 - context_steps
+    context_steps, dreamt = _steps_that_fit(store, split, context_steps)
     dreams = open_loop(wm, store, split, num_starts, context_steps, temperature, seed, dreamt)
     return {
         "dataset": dataset_facts(store),
@@ -79,6 +76,15 @@ def world_report(
         "heads": head_scores(wm, held_out, validation),
         "speed": dream_speed(wm, held_out),
     }
+
+
+def _steps_that_fit(store: EpisodeStorage, split: str, context_steps: int) -> tuple[int, int]:
+    """Given and dreamt steps of an open-loop dream; fewer than wanted where no episode is long enough."""
+    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in store.split(split))
+    if context_steps + dreamt - 1 > longest:
+        context_steps = max(longest // 4, 1)
+        dreamt = longest + 1 - context_steps
+    return context_steps, dreamt
 
 
 def machine() -> dict[str, Any]:
@@ -113,7 +119,8 @@ def write_dream_vs_real(
     The starts are drawn where a rare positive reward follows in the recorded play (`eventful_segments`), so that there
     is something to see; how the dream looks plays no part. The measured open-loop numbers come from all starts alike.
     """
-    segments = eventful_segments(store, split, episodes, context_steps, seed=seed)
+    context_steps, dreamt = _steps_that_fit(store, split, context_steps)
+    segments = eventful_segments(store, split, episodes, context_steps, dreamt, seed)
     dreams = dream_along(wm, store, segments, context_steps, temperature, seed)
     return dream_vs_real(dreams.real.numpy(), dreams.dream.numpy(), context_steps, path)
 

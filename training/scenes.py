@@ -242,6 +242,8 @@ def open_scene(
             raise ValueError(f"the agent {player} acts by {agent.action_spec}, {name} by {action}")
         view = None if agent is None else agent.view(elsewhere)
         seen = None if view is None else (load_model(view[0], device), view[1])
+        if agent is not None and seen is not None:
+            check_fits(agent, str(player), seen[0])
         return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
     model = load_model(world_of(name) if elsewhere is None else elsewhere, device)
     if agent is not None:

@@ -44,6 +44,9 @@ class DynamicsTraining:
     def __post_init__(self) -> None:
         if self.segment is not None and self.segment < 2:
             raise ValueError(f"segment must be at least 2 steps, got {self.segment}")
+        for name in ("num_starts", "start_steps", "validation_segments"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if self.clip_stride < 1:
             raise ValueError(f"clip_stride must be at least 1, got {self.clip_stride}")
         longest = self.model.max_steps - self.model.lead  # a full context, where that is limited

@@ -96,7 +96,7 @@ def _read_csv(
         rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(csv.reader(file), 1) if row]
     if not rows:
         raise ValueError(f"{path} is empty")
-    named = not all(_is_number(cell) for cell in rows[0][1])
+    named = _is_header([row for _, row in rows], action_names)
     header = rows[0][1] if named else [f"column {i + 1}" for i in range(len(rows[0][1]))]
     body = rows[1:] if named else rows
     for line, row in body:
@@ -115,6 +115,15 @@ def _read_csv(
     return {"actions": actions.astype(np.int64) if whole else actions} | {
         name: np.array(lists[name], float) for name in header if name in special
     }
+
+
+def _is_header(rows: Sequence[Sequence[str]], action_names: Sequence[str]) -> bool:
+    """Whether the first row names the columns: it has words, and these are no action, as those below them may be."""
+    words = [place for place, cell in enumerate(rows[0]) if not _is_number(cell)]
+    if len(words) != 1 or rows[0][words[0]] not in action_names:
+        return bool(words)
+    below = [row[words[0]] for row in rows[1:] if len(row) > words[0]]
+    return bool(below) and all(_is_number(cell) for cell in below)
 
 
 def _is_number(cell: str) -> bool:

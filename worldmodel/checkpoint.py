@@ -162,6 +162,12 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
         raise FileNotFoundError(f"{folder} holds no config.json, so it is no checkpoint folder of VideoGenDream")
     data = dict(read_json(folder / "config.json"))
     version, found = data.pop("format_version", None), data.pop("kind", None)
+    if version is None:
+        inside = [str(folder / name) for name in ("best", "last", "agent") if (folder / name / "config.json").is_file()]
+        raise ValueError(
+            f"{folder} is no checkpoint folder of VideoGenDream (its config.json names no format)"
+            + (f", but a run that holds some: give {' or '.join(inside)}" if inside else "")
+        )
     if version != FORMAT_VERSION:
         raise ValueError(
             f"{folder} has checkpoint format version {version!r}; this release reads {FORMAT_VERSION}. "

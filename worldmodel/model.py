@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from worldmodel import checkpoint, dreaming, videos
 from worldmodel.batches import CodeBatch, DynamicsLoss, Starts
 from worldmodel.data import ActionSpec
+from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.dynamics.heads import HeadsOut
@@ -94,6 +95,7 @@ class WorldModel(nn.Module):
             device: "auto" takes a GPU if there is one.
             dtype: of the matrix products; "auto" takes bfloat16 where the device multiplies it fast.
         """
+        device = usable_device(device)
         folder = checkpoint.resolve(name)
         model = cls(checkpoint.load_config(folder, "world_model", WorldModelConfig))
         checkpoint.load_tensors(folder, model._parts())
@@ -105,8 +107,6 @@ class WorldModel(nn.Module):
                 raise ValueError(
                     f"{folder / 'starts.safetensors'} does not fit its model: {error}. Fetch or train it again"
                 ) from error
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device).prepare(dtype)
 
     def save_pretrained(self, folder: str | os.PathLike, card: str = "") -> Path:

@@ -53,6 +53,26 @@ def test_a_state_is_a_copy_on_both_sides():
     assert_equal_plays(first, play(envs, 4))
 
 
+def test_resets_after_a_state_was_taken_come_again_when_it_is_set():
+    envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=2)
+    envs.reset(seed=2)
+    state = envs.state
+    first = play(envs, 7)
+    envs.reset(seed=9)  # other keys
+    envs.state = state
+    assert_equal_plays(play(envs, 7), first)
+
+
+def test_a_state_that_is_set_decides_the_resets_of_an_env_that_never_had_one():
+    dream = DreamEnv(tiny_world(), "codes")
+    dream.reset(seed=2)
+    state = dream.state
+    wanted = [dream.reset()[0] for _ in range(2)]
+    other = DreamEnv(tiny_world(), "codes")
+    other.state = state
+    np.testing.assert_array_equal([other.reset()[0] for _ in range(2)], wanted)
+
+
 @pytest.mark.parametrize("obs", ["rgb", "latent", "features"])
 def test_rows_that_stay_show_the_restored_state(obs):
     envs = DreamVectorEnv(3, tiny_world(), obs, autoreset_mode="disabled")
@@ -271,6 +291,17 @@ def test_steps_in_torch_are_the_steps_in_numpy(obs):
             begun = on_device.reset_torch(ended)
             observations, _ = envs.reset(options={"reset_mask": ended.numpy()})
             np.testing.assert_array_equal(observations[ended.numpy()], begun)
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
+def test_what_a_step_in_torch_gave_outlives_the_reset_of_its_row(obs):
+    envs = DreamVectorEnv(3, tiny_world(), obs, horizon=5)
+    envs.reset(seed=4)
+    step = envs.step_torch(torch.tensor(ACTIONS))
+    seen, health = step.observations.clone(), step.infos["HEALTH"].clone()
+    envs.reset_torch(torch.tensor([True, False, True]))
+    assert torch.equal(step.observations, seen) and torch.equal(step.infos["HEALTH"], health)
+    assert not torch.equal(step.infos["HEALTH"], envs.state.signals[:, 0])  # the rows did begin anew
 
 
 @pytest.mark.gpu

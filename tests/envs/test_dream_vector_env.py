@@ -335,6 +335,12 @@ def test_a_device_that_is_not_here_gives_those_that_are(tmp_path, device):
         DreamVectorEnv(2, folder, device=device)
 
 
+def test_a_dream_is_shown_as_fast_as_its_game():
+    dreams = [DreamVectorEnv(2, "doom-hg"), DreamVectorEnv(2, "push"), DreamVectorEnv(2, tiny_world())]
+    assert [dream.metadata["render_fps"] for dream in dreams] == [8.75, 5.0, 8.75]
+    assert DreamEnv("push").metadata["render_fps"] == 5.0 != DreamEnv.metadata["render_fps"]
+
+
 def test_an_unknown_model_is_named():
     with pytest.raises(FileNotFoundError, match="doom-hgss"):
         DreamVectorEnv(2, "doom-hgss")

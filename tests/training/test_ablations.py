@@ -3,17 +3,23 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from tests.test_examples import load_example
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
 from tests.training.telling_store import telling_store
+from worldmodel.data import Episode
 from worldmodel.errors import OutsideError
+from worldmodel.model import WorldModel
 from worldmodel.training import ablations
+from worldmodel.training.ablation_measure import _actions_of
 from worldmodel.training.ablation_tables import PRESETS, TABLES, variants
 from worldmodel.training.ablations import ablate
 from worldmodel.training.cli import main
+from worldmodel.training.regroup import regroup, regroup_episode
 
 SMOKE = PRESETS["smoke"]
 QUICK = replace(
@@ -136,3 +142,40 @@ def test_the_command_names_the_nearest_table(tmp_path, store, capsys):
 def test_the_example_prints_a_table(tmp_path, store, capsys):
     load_example("ablations").main(str(store.root), "attention", "smoke", str(tmp_path))
     assert "VideoGPT table 3" in capsys.readouterr().out and (tmp_path / "attention.json").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 2), (4, 2), (1, 4)])
+def test_actions_of_clips_are_those_of_regrouped_play(old, new):
+    steps = 16 // old + 1
+    episode = Episode(
+        frames=np.zeros((steps + 1, old, 2, 2, 3), np.uint8),
+        actions=np.arange(1, steps + 1),
+        rewards=np.zeros(steps, np.float32),
+        terminated=True,
+        truncated=False,
+        signals=np.zeros((steps + 1, 0), np.float32),
+    )
+    wanted = regroup_episode(episode, new).actions
+    parts = max(1, old // new)  # of the clip's first step, which is the second one of the play
+    clip = torch.from_numpy(episode.actions)[None, 1 : 16 // old]
+    given = _actions_of(clip, old, new)[0].tolist()
+    assert given == [0] * (parts - 1) + wanted[parts : 16 // new].tolist()
+
+
+def test_models_of_longer_steps_are_measured_under_the_actions_of_the_play(tmp_path, store, monkeypatch):
+    sample, given = WorldModel.sample, []
+
+    def noting(self, *args, actions=None, **options):
+        given.append(actions)
+        return sample(self, *args, actions=actions, **options)
+
+    monkeypatch.setattr(WorldModel, "sample", noting)
+    ablate("conditions", regroup(store, tmp_path / "single frames", 1), tmp_path / "out", QUICK)
+    assert [None if actions is None else bool(actions.any()) for actions in given] == [None, None, True, True]
+
+
+def test_play_of_long_steps_has_no_row_that_reads_actions(store):
+    info = replace(store.info, frames_per_step=4)
+    with pytest.raises(ValueError, match="frames_per_step 2 or less"):
+        variants("conditions", SMOKE, info)
+    assert variants("depth", SMOKE, info)

@@ -9,9 +9,9 @@ import pytest
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
-from tests.training.counting_game import GAME_ID
+from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
 from tests.training.recorded import recorded_store
-from worldmodel import dynamics, tokenizer
+from worldmodel import checkpoint, dynamics, tokenizer
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.training import cli
@@ -94,6 +94,39 @@ def test_a_device_that_is_not_here_is_told(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
     assert main(["train-agent", "--world", str(world), "--out", str(tmp_path / "agent"), "--device", "gpu"]) == 2
     assert "no device 'gpu' here" in capsys.readouterr().err and not (tmp_path / "agent").exists()
+
+
+@pytest.mark.parametrize("command", ["train-tokenizer", "train-dynamics", "sample", "evaluate-model", "watch"])
+def test_every_command_tells_a_device_that_is_not_here(command, tmp_path, capsys):
+    world = str(tiny_world().save_pretrained(tmp_path / "world"))
+    data = ["--data", str(recorded_store(tmp_path / "data").root), "--out", str(tmp_path / "out.gif")]
+    given = {
+        "train-tokenizer": [*data, "--model.height", "16", "--model.width", "16"],
+        "train-dynamics": [*data, "--tokenizer", str(tmp_path / "tokenizer")],
+        "sample": [world, *data],
+        "evaluate-model": [world, *data],
+        "watch": ["sticky", "--env", world, "--out", str(tmp_path / "out.gif")],
+    }
+    checkpoint.save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
+    assert main([command, *given[command], "--device", "gpu"]) == 2
+    assert "no device 'gpu' here" in capsys.readouterr().err
+
+
+def test_a_module_that_is_not_there_is_told(tmp_path, capsys):
+    assert main(["collect", "--env", "no_such:Game-v0", "--out", str(tmp_path / "data"), "--steps", "9"]) == 2
+    assert "error: " in (told := capsys.readouterr().err) and "no_such" in told
+
+
+def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, capsys):
+    own, other = (tiny_world(seed=seed).save_pretrained(tmp_path / f"world{seed}") for seed in (0, 1))
+    config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
+    folder = train_agent(own, tmp_path / "agent", DreamTraining(agent=config), device="cpu")
+    dream = ["evaluate", str(folder), "--env", "VideoGenDream-Doom", "--horizon", "5", "--episodes", "2"]
+    real = ["evaluate", str(folder), "--env", LARGER_GAME_ID, "--episodes", "2"]
+    for command in ([*dream, "--world", str(other)], [*real, "--world", str(other)]):
+        assert main(command) == 2
+        assert f"another tokenizer, that of {own}" in capsys.readouterr().err
+    assert main([*dream, "--world", str(own)]) == main(real) == main([*real, "--world", str(own)]) == 0
 
 
 @pytest.mark.parametrize(("command", "advice"), [("train-agent", "another --out"), ("collect", "to go on")])

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.training.counting_game import GAME_ID
-from worldmodel.data import EpisodeStorage
+from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
+from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.training.collect import _Plan, _policy_identity, collect
 from worldmodel.training.collect_stats import read_returns
@@ -224,10 +225,45 @@ def test_epsilon_adds_noise_to_an_agent(fake_agent):
     assert (actions == 1).mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.08)
 
 
-def test_an_agent_with_other_actions_is_refused(fake_agent):
-    fake_agent.action_spec = SimpleNamespace(shape=(), n=7)
-    with pytest.raises(ValueError, match="the agent in folder has"):
-        make_player(job(policy="folder"))
+def test_an_agent_that_cannot_play_is_refused_before_anything_is_written(fake_agent, tmp_path):
+    agent = tmp_path / "agent"
+    agent.mkdir()
+    fake_agent.action_spec = SimpleNamespace(kind="discrete", n=7)
+    with pytest.raises(ValueError, match="acts by"):
+        collect(GAME_ID, tmp_path / "out", episodes=1, policy=agent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_folder_is_not_taken_for_an_agent(tmp_path):
+    run = tmp_path / "run"
+    (run / "agent").mkdir(parents=True)
+    for folder in (run, run / "agent"):
+        (folder / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"give {run / 'agent'}"):
+        collect(GAME_ID, tmp_path / "out", episodes=1, policy=run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():
+    action = ActionSpec(kind="box", n=1, low=(0.0,), high=(1.0,))
+    looks = np.zeros((1, 1))
+    pairs = []
+    for seed in range(50):
+        noisy = EpsilonPolicy(StickyPolicy(action, 1, seed), 1.0, action, 1, seed)
+        pairs.append((noisy.act(looks)[0, 0], StickyPolicy(action, 1, seed).act(looks)[0, 0]))
+    assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.4
+
+
+def test_an_episode_beyond_the_goal_that_a_kill_left_is_not_kept(tmp_path):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    collect(GAME_ID, unbroken, steps=20, workers=1)
+    collect(GAME_ID, killed, episodes=1, workers=1)
+    store = EpisodeStorage.open(killed)
+    wanted = len(EpisodeStorage.open(unbroken))
+    store.write_pending(store.episode(0), wanted + 1)  # a faster worker was ahead
+    collect(GAME_ID, killed, steps=20, workers=1)
+    assert EpisodeStorage.open(killed).ids.tolist() == list(range(wanted))
+    assert content(killed) == content(unbroken)
 
 
 def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatch):

@@ -137,6 +137,14 @@ def test_videos_give_their_first_images(tmp_path, ending):
     assert frames[0].mean(axis=(2, 3, 4)) == pytest.approx(np.array([[40, 80], [120, 160]]), abs=3)
 
 
+def test_endings_may_be_in_capitals(tmp_path):
+    np.save(tmp_path / "rows.npy", IMAGES)
+    (path,) = write_video(tmp_path / "clip.mp4", IMAGES, fps=10)
+    for file in (tmp_path / "rows.npy", path):
+        loud = file.rename(file.with_suffix(file.suffix.upper()))
+        assert read_first_frames(loud, CONFIG, 1, 2).shape == (1, 2, 2, 16, 16, 3)
+
+
 def test_gray_models_are_given_gray_frames(tmp_path):
     gray = replace(CONFIG, tokenizer=replace(CONFIG.tokenizer, channels=1))
     red = np.broadcast_to(np.uint8([255, 0, 0]), (4, 16, 16, 3))

@@ -42,12 +42,20 @@ def test_numbers_change_sign_and_place(tmp_path):
     np.testing.assert_array_equal(new.actions(1), np.stack((-x, far, near), axis=1))
 
 
+def test_signals_change_sign_where_they_are_named(tmp_path):
+    old = make_store(tmp_path / "old", info=replace(INFO, signal_names=("X", "HEALTH")))
+    new = mirror(old, tmp_path / "new", negate_signals=["X"])
+    np.testing.assert_array_equal(new.episode(1).signals, old.episode(0).signals * [-1, 1])
+    np.testing.assert_array_equal(new.episode(0).signals, old.episode(0).signals)
+
+
 @pytest.mark.parametrize(
     ("action", "options", "message"),
     [
         (TURNS, {"swap": [("left", "rigt")]}, "Did you mean 'right'"),
         (TURNS, {"swap": [("left", "right"), ("left", "ahead")]}, "name each action once"),
         (TURNS, {"negate": ["left"]}, "use swap"),
+        (TURNS, {"negate_signals": ["Y"]}, "no signal 'Y'"),
         (PUSHES, {"negate": ["1"]}, "bounds that differ by their sign alone"),  # 0 to 2
         (PUSHES, {"swap": [("0", "1")]}, "those that are swapped the same ones"),
     ],

@@ -137,3 +137,8 @@ def test_dream_vs_real_writes_both_videos_of_held_out_play(store, world, tmp_pat
     files = write_dream_vs_real(world, store, tmp_path / "dream_vs_real", episodes=1)
     assert [file.name for file in files] == ["dream_vs_real.mp4", "dream_vs_real.gif"]
     assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_dream_vs_real_shows_what_fits_into_short_episodes(world, tmp_path):
+    short = telling_store(tmp_path / "data", steps=9)
+    assert write_dream_vs_real(world, short, tmp_path / "dream_vs_real", episodes=1)

@@ -197,6 +197,8 @@ def test_an_agent_of_another_tokenizer_is_refused(agent_folder, tmp_path):
     other = tiny_world(seed=5).save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match="another tokenizer"):
         open_scene(str(other), agent_folder)
+    with pytest.raises(ValueError, match="another tokenizer"):
+        open_scene(COUNTING, agent_folder, world=other)
 
 
 def test_an_agent_of_other_actions_is_refused(agent_folder):

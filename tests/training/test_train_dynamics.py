@@ -42,6 +42,12 @@ def test_segments_longer_than_the_context_are_refused():
         DynamicsTraining(model=replace(CONFIG.model, order="raster", position="learned", window=8), segment=16)
 
 
+@pytest.mark.parametrize("name", ["num_starts", "start_steps", "validation_segments"])
+def test_numbers_that_would_fail_at_the_end_are_refused_at_the_start(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        replace(CONFIG, **{name: 0})
+
+
 def test_a_frame_conditioned_model_trains_and_makes_video_without_frames(tmp_path, store):
     encoder = FrameEncoderConfig(width=4, depths=(1, 1))
     model = replace(CONFIG.model, frame_condition=1, frame_encoder=encoder, drop_frames=0.5, learn_start=True)

@@ -44,6 +44,21 @@ def test_words_are_looked_up_in_the_names(tmp_path):
         read_table(path, None, ())
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "actions"),
+    [
+        ("left\nleft\nright\n", ("right", "left"), [1, 1, 0]),  # a name of an action is no header,
+        ("left,0.5\nright,1\n", ("right", "left"), [1, 0]),
+        ("left\n0\n1\n", ("right", "left"), [0, 1]),  # but of a column of numbers
+        ("left,right\n0,1\n", ("left", "right"), [[0, 1]]),  # or of several columns
+    ],
+)
+def test_a_first_row_of_actions_is_no_header(tmp_path, text, names, actions):
+    signals = ["column 2"] if "0.5" in text else []
+    table = read_table(write(tmp_path / "a.csv", text), None, signals, names)
+    assert table.actions.squeeze(1 if table.actions.shape[1] == 1 else ()).tolist() == actions
+
+
 def test_an_npz_holds_actions_and_columns_by_name(tmp_path):
     np.savez(tmp_path / "a.npz", actions=np.zeros((3, 2)), prize=np.arange(3), hp=np.ones(3), other=np.ones(99))
     table = read_table(tmp_path / "a.npz", "prize", ["hp"])

@@ -139,14 +139,18 @@ class EpisodeFiles:
         self._entries[place:place] = scan_pending(path, self.info)
         self._forget()
 
+    @property
+    def pending_ids(self) -> set[int]:
+        """Episodes that are stored but not yet packed into the main file."""
+        return {entry.id for entry in self._entries if entry.path != self._main_path}
+
     def discard(self, episode_ids: Iterable[int]) -> None:
         """Delete pending episodes for good, such as those that a collection played beyond its goal.
 
         Raises:
             ValueError: an id is not stored, or is packed already; then nothing is deleted.
         """
-        unwanted = set(episode_ids)
-        pending = {entry.id for entry in self._entries if entry.path != self._main_path}
+        unwanted, pending = set(episode_ids), self.pending_ids
         if wrong := sorted(unwanted - pending):
             raise ValueError(f"only pending episodes can be discarded, got {wrong}; pending are {sorted(pending)}")
         paths = {entry.path for entry in self._entries if entry.id in unwanted}

@@ -1,0 +1,18 @@
+"""Devices of this machine by name."""
+
+import torch
+
+from worldmodel.names import did_you_mean
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device of this machine; "auto" is a GPU if there is one. ValueError with the valid ones for any other."""
+    valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        valid.append("mps")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known = (*valid, "meta", *(["cuda"] if torch.cuda.is_available() else []))
+    if str(device) not in known:
+        raise ValueError(f"no device {str(device)!r} here.{did_you_mean(str(device), valid)}")
+    return torch.device(device)
