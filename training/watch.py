@@ -84,7 +84,7 @@ def _cell(scene: Scene, seed: int, seen: list[Shown], scale: int) -> Frames:
     notes = [_note(shown) for shown in seen for _ in shown.frames]
     panels = [(f"seed {seed}", frames, PREDICTION_COLOR if scene.is_dream else UNSEEN_COLOR)]
     if scene.world is not None and not scene.is_dream:
-        panels.append(("as the agent sees it", _through(scene.world, frames), CONTEXT_COLOR))
+        panels.append(("agent's view", _through(scene.world, frames), CONTEXT_COLOR))
     shown = [border(upscale(video.reshape(-1, *video.shape[2:]), scale), color, scale) for _, video, color in panels]
     return side_by_side(shown, [label for label, _, _ in panels], notes)
 
