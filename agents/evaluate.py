@@ -18,6 +18,7 @@ import worldmodel  # noqa: F401 (registers the env ids)
 from worldmodel.agents.scripted import Policy, RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.spaces import action_spec_of
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
@@ -126,15 +127,6 @@ def _spec(env_id: str) -> EnvSpec:
     if module:
         import_module(module)  # registers it, as gym.make would
     return gym.spec(plain_id)
-
-
-def action_spec_of(space: gym.Space) -> ActionSpec:
-    """A Gymnasium action space as an ActionSpec without names."""
-    if isinstance(space, gym.spaces.Discrete) and space.start == 0:
-        return ActionSpec(kind="discrete", n=int(space.n))
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
-        return ActionSpec(kind="box", n=space.shape[0], low=tuple(space.low.tolist()), high=tuple(space.high.tolist()))
-    raise ValueError(f"actions must be Discrete from 0 or a Box of one dimension, got {space}")
 
 
 def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:

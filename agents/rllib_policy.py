@@ -15,9 +15,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from worldmodel import checkpoint
-from worldmodel.agents.evaluate import View, action_spec_of
+from worldmodel.agents.evaluate import View
 from worldmodel.agents.sb3_config import AgentMeta
 from worldmodel.data import ActionSpec
+from worldmodel.envs.spaces import action_spec_of
 
 _IN_ALGORITHM = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
 

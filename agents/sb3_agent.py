@@ -16,10 +16,11 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from worldmodel import checkpoint
-from worldmodel.agents.evaluate import View, action_spec_of
+from worldmodel.agents.evaluate import View
 from worldmodel.agents.sb3_config import AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.data import ActionSpec
+from worldmodel.envs.spaces import action_spec_of
 
 
 def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta: AgentMeta) -> Path:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from worldmodel.envs.dream_env import DreamEnv
     from worldmodel.envs.dream_vector_env import DreamVectorEnv
     from worldmodel.envs.goals import GoalLatents, GoalObject, GoalPixels, GoalSignals
+    from worldmodel.envs.pixel_game import PixelGame
     from worldmodel.envs.push_env import PushEnv
     from worldmodel.envs.vizdoom_env import VizdoomEnv
     from worldmodel.envs.wrappers import DreamView
@@ -28,6 +29,7 @@ __all__ = [
     "GoalObject",
     "GoalPixels",
     "GoalSignals",
+    "PixelGame",
     "PushEnv",
     "VizdoomEnv",
 ]
@@ -40,6 +42,7 @@ _MODULES = {
     "GoalObject": "worldmodel.envs.goals",
     "GoalPixels": "worldmodel.envs.goals",
     "GoalSignals": "worldmodel.envs.goals",
+    "PixelGame": "worldmodel.envs.pixel_game",
     "PushEnv": "worldmodel.envs.push_env",
     "VizdoomEnv": "worldmodel.envs.vizdoom_env",
 }

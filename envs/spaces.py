@@ -4,6 +4,7 @@ Letters: n steps, H W C pixels, h w latent grid, M slices, E features of a code 
 codes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ import torch
 from gymnasium.error import InvalidAction
 from torch import Tensor
 
+from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
@@ -51,6 +53,16 @@ def show(model: WorldModel, codes: Tensor, obs: str) -> Tensor:
     if obs == "rgb":
         return model.tokenizer.decode(codes[:, None])[:, 0, -1]
     return model.tokenizer.code_vectors(codes) if obs == "latent" else codes
+
+
+def action_spec_of(space: gym.Space, names: Sequence[str] = ()) -> ActionSpec:
+    """A Gymnasium action space as an ActionSpec."""
+    if isinstance(space, gym.spaces.Discrete) and space.start == 0:
+        return ActionSpec(kind="discrete", n=int(space.n), names=tuple(names))
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
+        low, high = tuple(space.low.tolist()), tuple(space.high.tolist())
+        return ActionSpec(kind="box", n=space.shape[0], names=tuple(names), low=low, high=high)
+    raise ValueError(f"actions must be Discrete from 0 or a Box of one dimension, got {space}")
 
 
 def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.ndarray:

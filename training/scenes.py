@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.agents.evaluate import action_spec_of, is_dream
+from worldmodel.agents.evaluate import is_dream
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.agents.scripted import Policy
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.envs.loading import load_model
+from worldmodel.envs.spaces import action_spec_of
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.model import WorldModel
 from worldmodel.training.collect_workers import SCRIPTED

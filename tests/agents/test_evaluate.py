@@ -4,13 +4,14 @@ import pytest
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame, best_action, seeing_world
-from worldmodel.agents.evaluate import Evaluation, action_spec_of, compare_with_random, evaluate
+from worldmodel.agents.evaluate import Evaluation, compare_with_random, evaluate
 from worldmodel.agents.sb3 import train_ppo
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.envs.spaces import action_spec_of
 from worldmodel.envs.wrappers import ThreadVectorEnv
 
 GAME = "EvaluateToy-v0"

@@ -1,0 +1,144 @@
+"""Any Gymnasium env as a game: its pictures, its rewards, its ends."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.envs import PixelGame
+from worldmodel.envs.resize import area_resize
+from worldmodel.training.collect import collect
+from worldmodel.training.collect_stats import RETURNS, read_returns
+
+GAME_ID = "tests.envs.test_pixel_game:Counting-v0"
+
+
+class Counting(gym.Env):
+    """Pictures of its number of steps; pays that number; ends after `length` steps."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012
+
+    def __init__(self, length=5, channels=3, truncates=False, shows=True, action_space=None, render_mode=None):
+        self.length, self.truncates, self.render_mode = length, truncates, render_mode
+        picture = gym.spaces.Box(0, 255, (24, 32, channels), np.uint8)
+        self.observation_space = picture if shows else gym.spaces.Discrete(99)
+        self.action_space = action_space or gym.spaces.Discrete(3)
+        self.shows, self.channels = shows, channels
+
+    def render(self):
+        return np.full((24, 32, self.channels), 10 * self.count + self.shade, np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count, self.shade = 0, int(self.np_random.integers(5))
+        return self.render() if self.shows else 0, {"score": -1.0}
+
+    def step(self, action):
+        self.count += 1
+        over = self.count == self.length
+        observation = self.render() if self.shows else self.count
+        info = {"score": 2.0 * self.count}
+        return observation, float(self.count), over and not self.truncates, over and self.truncates, info
+
+
+gym.register("Counting-v0", entry_point=lambda: PixelGame(Counting(), size=(12, 16), signals=["score"]))
+
+
+def game(options=None, **of_env) -> PixelGame:
+    return PixelGame(Counting(**of_env), **{"size": (12, 16)} | (options or {}))
+
+
+def counts(frames, shade):
+    return ((frames[:, 0, 0, 0].astype(int) - shade) // 10).tolist()
+
+
+def test_it_keeps_what_gymnasium_asks_for():
+    check_env(game(), skip_render_check=True)
+
+
+def test_a_step_repeats_its_action_and_keeps_evenly_spaced_pictures():
+    played = game({"frame_skip": 4}, length=99)
+    first, info = played.reset(seed=1)
+    shade = played.game.shade
+    assert info["frames"].shape == (2, 12, 16, 3) and counts(info["frames"], shade) == [0, 0]
+    observation, reward, *_, info = played.step(0)
+    assert counts(info["frames"], shade) == [2, 4] and reward == info["native_reward"] == 1 + 2 + 3 + 4
+    assert np.array_equal(observation, info["frames"][-1]) and not np.array_equal(observation, first)
+    assert played.metadata["render_fps"] == 3
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_an_episode_that_ends_within_a_step_pays_until_there_and_stands_still(truncates):
+    played = game({"frame_skip": 4}, length=5, truncates=truncates)
+    played.reset(seed=1)
+    played.step(0)
+    _, reward, terminated, truncated, info = played.step(0)
+    assert counts(info["frames"], played.game.shade) == [5, 5] and reward == 5
+    assert (terminated, truncated) == (not truncates, truncates)
+    with pytest.raises(ResetNeeded):
+        played.step(0)
+
+
+def test_equal_seeds_give_equal_episodes():
+    played = game()
+    looks = [played.reset(seed=seed)[0] for seed in (3, 3, 4)]
+    assert np.array_equal(looks[0], looks[1]) and not np.array_equal(looks[0], looks[2])
+
+
+def test_pictures_come_from_render_where_observations_are_none():
+    drawn = game({"size": None}, shows=False, render_mode="rgb_array")
+    drawn.reset(seed=1)
+    _, _, _, _, info = drawn.step(0)
+    assert info["frames"].shape == (2, 24, 32, 3) and counts(info["frames"], drawn.game.shade) == [1, 2]
+
+
+def test_pictures_are_shrunk_by_area():
+    played = game()
+    _, info = played.reset(seed=2)
+    assert np.array_equal(info["frames"], area_resize(np.stack([played.game.render()] * 2), 12, 16))
+    assert np.array_equal(played.render(), played.game.render())
+
+
+def test_gray_pictures_stay_gray():
+    played = game(channels=1)
+    assert played.reset(seed=0)[0].shape == (12, 16, 1)
+
+
+def test_signals_come_from_info_or_from_functions():
+    played = game({"signals": {"count": lambda env, info: env.count, "twice": lambda env, info: info["score"]}})
+    _, info = played.reset(seed=0)
+    assert info["signals"].tolist() == [0, -1] and info["signals"].dtype == np.float32
+    _, _, _, _, info = played.step(0)
+    assert info["signals"].tolist() == [2, 4] and info["twice"] == 4 and played.signal_names == ("count", "twice")
+
+
+@pytest.mark.parametrize(
+    ("options", "of_env", "message"),
+    [
+        ({"frame_skip": 3}, {}, "multiple of frames_per_step"),
+        ({"size": (64, 64)}, {}, "can be shrunk, not enlarged"),
+        ({"size": (0, 5)}, {}, "can be shrunk"),
+        ({}, {"channels": 4}, "1 or 3 channels"),
+        ({}, {"shows": False}, 'render_mode="rgb_array"'),
+        ({}, {"action_space": gym.spaces.MultiDiscrete([2, 2])}, "Discrete from 0 or a Box"),
+        ({"action_names": ["left"]}, {}, "one for each of the 3 actions"),
+    ],
+)
+def test_envs_and_options_that_do_not_fit_are_refused(options, of_env, message):
+    with pytest.raises(ValueError, match=message):
+        game(options, **of_env)
+
+
+def test_a_signal_that_the_env_does_not_tell_is_named():
+    with pytest.raises(ValueError, match="info has no 'lives', it holds score"):
+        game({"signals": ["lives"]}).reset(seed=0)
+
+
+def test_its_play_is_recorded_as_that_of_any_game(tmp_path):
+    collect(GAME_ID, tmp_path, episodes=3, policy="random", workers=1)
+    store = EpisodeStorage.open(tmp_path)
+    assert store.info.signal_names == ("score",) and store.info.frames_per_step == 2 and store.lengths == [3, 3, 3]
+    assert store.episode(0).signals[:, 0].tolist() == [-1, 4, 8, 10] and store.episode(0).rewards.tolist() == [3, 7, 5]
+    assert read_returns(tmp_path / RETURNS) == dict.fromkeys(range(3), 15.0)
