@@ -99,10 +99,8 @@ class Dreams:
             truncations |= out.entropy > rules.max_uncertainty
         state.extras[_RETURN] = state.extras[_RETURN] + rewards
         self.state = state
-        # What is handed out stays as it is: a reset writes into the running state's own memory.
         seen = transition.frames()[:, -1] if self.obs == "rgb" else observe(self.model, state, self.obs)
-        seen = seen.clone() if self.obs == "codes" else seen
-        infos = {"nll": out.nll, "entropy": out.entropy} | self._by_name(state.signals.clone())
+        infos = {"nll": out.nll, "entropy": out.entropy} | signals
         return TorchStep(seen, rewards, terminations, truncations & ~terminations, infos)
 
     def signals(self) -> dict[str, Tensor]:

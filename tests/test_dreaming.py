@@ -156,3 +156,30 @@ def test_the_signals_of_a_dream_stay_in_the_range_of_play():
         ranges[name] = torch.stack(seen)
     assert not ((ranges["free"] >= 40) & (ranges["free"] <= 41)).all()
     assert ((ranges["bound"] >= 40) & (ranges["bound"] <= 41)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda codes: codes.float(), "whole numbers"),
+        (lambda codes: codes[..., :1], r"\(…, \(2, 2, 2\)\)"),
+        (lambda codes: codes.clone().fill_(16), r"in \[0, 16\), got 16 to 16"),
+        (lambda codes: codes - 99, r"in \[0, 16\)"),
+    ],
+)
+def test_codes_of_another_tokenizer_are_refused(change, message):
+    world = tiny_world()
+    starts = world.starts
+    with pytest.raises(ValueError, match=message):
+        world.start_codes(change(starts.codes[:2]), starts.actions[:2])
+    with pytest.raises(ValueError, match=r"whole numbers|in \["):
+        world.observe(start(world), torch.tensor([0, 0]), change(starts.codes[:2, 0]))
+
+
+@pytest.mark.parametrize("max_steps", [2, 3])
+def test_the_shortest_limited_contexts_dream(max_steps):
+    world = tiny_world(position="sine", max_steps=max_steps, window=max_steps, learn_start=True)
+    state = world.start_codes(world.starts.codes[:2], world.starts.actions[:2])  # three given steps
+    for _ in range(5):
+        state, out = world.step(state, torch.tensor([1, 2]))
+    assert out.codes.shape == (2, 2, 2, 2)

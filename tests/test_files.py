@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -76,3 +77,20 @@ def test_broken_json_is_refused_with_the_files_name(tmp_path, content):
     (tmp_path / "data.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"data\.json is not valid JSON"):
         read_json(tmp_path / "data.json")
+
+
+def test_threads_that_write_one_file_do_not_mix(tmp_path):
+    path, both = tmp_path / "file.txt", threading.Barrier(2, timeout=20)
+
+    def write(text):
+        with atomic_write(path) as temporary:
+            both.wait()
+            temporary.write_text(text)
+            both.wait()
+
+    threads = [threading.Thread(target=write, args=(letter * 1000,)) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in ("a" * 1000, "b" * 1000) and os.listdir(tmp_path) == ["file.txt"]

@@ -155,11 +155,14 @@ def run_play(
     from worldmodel.training.scenes import open_scene
 
     check_websockets()
-    player = "" if agent is None else str(agent)
+    player = "" if agent is None else str(agent.absolute())
+    # Absolute, since a game that starts moves the process to another folder for a moment.
+    places = {name: str(Path(name).absolute()) if Path(name).is_dir() else name for name in envs}
+    world = str(Path(world).absolute()) if world is not None and Path(world).is_dir() else world
     if len(set(envs)) < len(envs):
         raise ValueError(f"each of the envs counts once, got {', '.join(envs)}")
     scenes = {
-        name: partial(open_scene, name, player, world=world, temperature=temperature, seed=seed, device=device)
+        name: partial(open_scene, places[name], player, world=world, temperature=temperature, seed=seed, device=device)
         for name in envs
     }
     for opened in scenes.values():  # what cannot be opened says so now

@@ -6,6 +6,7 @@ and the raw pixels of the step's frames. Needs the extra `play` (websockets).
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request, Response
 
+_logger = logging.getLogger(__name__)
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _MOST_PLAYERS = 4  # each has models and games of its own
 _TRY_AGAIN_LATER = 1013  # a WebSocket's code of closing
 _LONGEST_MESSAGE = 4096  # bytes
@@ -64,8 +68,9 @@ async def serve(
             return response
         if path != "/play":
             return connection.respond(HTTPStatus.NOT_FOUND, "There is only one page: /\n")
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+        origin, own = request.headers.get("Origin"), request.headers.get("Host", "")
+        rebound = host in _THIS_MACHINE and urlsplit(f"//{own}").hostname not in _THIS_MACHINE
+        if rebound or (origin is not None and urlsplit(origin).netloc != own):
             return connection.respond(HTTPStatus.FORBIDDEN, "Pages of other sites may not play here.\n")
         return None
 
@@ -118,5 +123,6 @@ def _answer(session: Session, message: str | bytes) -> tuple[dict[str, Any], Fra
         if not isinstance(read, dict):
             raise ValueError(f"a message is a JSON object, got {read!r}")
         return session.answer(read)
-    except (ValueError, TypeError, OSError) as error:
-        return {"error": str(error)}, None
+    except Exception as error:  # whatever a game or a model raises: the player reads it, and can go on
+        _logger.exception("a message of a player failed: %s", message)
+        return {"error": f"{type(error).__name__}: {error}"}, None

@@ -1,10 +1,14 @@
 """Somebody plays games and dreams: what keys mean, and what the messages of the page do. Knows nothing of sockets."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.error import Error
 
 from worldmodel.data import ActionSpec
 from worldmodel.training.scenes import DreamScene, Frames, GameScene, Scene, Shown
@@ -60,7 +64,8 @@ class Keys:
 
 def _choices(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
     names = action.names or tuple(f"action {number}" for number in range(action.n))
-    digits = [(f"Digit{number}",) if number < 10 else () for number in range(action.n)]
+    # Beyond the digits there is no key, only the page's button: it sends a name of its own.
+    digits = [(f"Digit{number}",) if number < 10 else (f"Action{number}",) for number in range(action.n)]
     return [(_KEYS_OF.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
 
 
@@ -81,7 +86,8 @@ class Session:
     """
 
     def __init__(self, scenes: Mapping[str, Callable[[], Scene]], out: Path) -> None:
-        self._open, self._names, self._out = scenes, list(scenes), out
+        self._open, self._names = scenes, list(scenes)
+        self._out = out.absolute()  # a game that starts moves the process to another folder for a moment
         self._opened: dict[str, Scene] = {}
         self._name = self._names[0]
         self._clip: list[Frames] = []
@@ -103,9 +109,10 @@ class Session:
         what = message.get("do")
         if not isinstance(what, str) or what not in _ANSWERS:
             raise ValueError(f"a message must do one of {', '.join(_ANSWERS)}, got {what!r}")
-        scene = self._scene()
-        if scene.shown is None:
-            self._begin(scene)
+        if what != "next":
+            scene = self._scene()
+            if scene.shown is None:
+                self._begin(scene)
         note = _ANSWERS[what](self, message)
         return self._words(note), self._shown.frames
 
@@ -115,10 +122,12 @@ class Session:
         assert shown is not None, "the scene has begun"
         return shown
 
-    def _scene(self) -> Scene:
-        if self._name not in self._opened:
-            self._opened[self._name] = self._open[self._name]()
-        return self._opened[self._name]
+    def _scene(self, name: str | None = None) -> Scene:
+        """The scene of this name, or the one on the screen."""
+        name = self._name if name is None else name
+        if name not in self._opened:
+            self._opened[name] = self._open[name]()
+        return self._opened[name]
 
     def _begin(self, scene: Scene, options: Mapping[str, Any] | None = None) -> None:
         self._clip = [scene.begin(options).frames]
@@ -155,24 +164,50 @@ class Session:
         return "the agent plays; hold a key to take over" if self._agent_plays else "you play"
 
     def _next(self, _: Mapping[str, Any]) -> str:
-        """The next scene. A dream of the game that was on the screen goes on from where that stands."""
-        before = self._scene()
-        self._name = self._names[(self._names.index(self._name) + 1) % len(self._names)]
-        scene = self._scene()
-        if isinstance(before, GameScene) and isinstance(scene, DreamScene) and _same_game(before, scene):
+        """The next scene that opens. A dream of the game that was on the screen goes on from where that stands."""
+        before, place, failures = self._opened.get(self._name), self._names.index(self._name), []
+        for name in self._names[place + 1 :] + self._names[: place + 1]:
+            try:
+                scene = self._scene(name)
+                break
+            except (ValueError, TypeError, OSError, RuntimeError, Error) as error:
+                failures.append(f"{name} cannot be opened: {error}")
+        else:
+            raise ValueError("; ".join(failures))
+        self._name = name
+        return "; ".join(filter(None, [*failures, self._enter(before, scene)]))
+
+    def _enter(self, before: Scene | None, scene: Scene) -> str:
+        if (
+            isinstance(before, GameScene)
+            and before.shown is not None
+            and isinstance(scene, DreamScene)
+            and _same_game(before, scene)
+        ):
             self._begin(scene, before.recent())
             return "the dream goes on from the game"
         self._begin(scene)
         return ""
 
     def _save(self, _: Mapping[str, Any]) -> str:
-        number = 1
-        while (path := self._out / f"clip-{number:03}.mp4").exists():
-            number += 1
-        self._out.mkdir(parents=True, exist_ok=True)
+        path = self._new_file()
         frames = np.concatenate(self._clip)
-        write_video(path, frames, self._scene().fps * len(self._shown.frames), scale=4)
+        try:
+            write_video(path, frames, self._scene().fps * len(self._shown.frames), scale=4)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return f"saved {path}"
+
+    def _new_file(self) -> Path:
+        """An empty file for the next clip, which no other player takes."""
+        self._out.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = self._out / f"clip-{number:03}.mp4"
+            with suppress(FileExistsError):
+                path.touch(exist_ok=False)
+                return path
+        raise AssertionError("count() has no end")
 
     def _show(self, _: Mapping[str, Any]) -> str:
         return ""
@@ -184,12 +219,13 @@ class Session:
             numbers["native return"] = shown.native
         if shown.nll is not None:
             numbers["surprise, nats"] = shown.nll
+        numbers |= shown.signals
         return {
             "name": self._name,
             "dream": scene.is_dream,
             "fps": scene.fps,
             "shape": shown.frames.shape,
-            "numbers": numbers | shown.signals,
+            "numbers": {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()},
             "ended": shown.ended,
             "has_agent": scene.has_policy,
             "agent": self._agent_plays and scene.has_policy,

@@ -203,6 +203,10 @@ class DreamScene(Scene):
         for _ in range(min(steps, len(self._past))):
             state, self._observation, self.shown = self._past.pop()
             self.dream.state = state
+        if self._policy is not None:  # it looks again at what led here
+            self._policy.reset()
+            for _, seen, _ in list(self._past)[-_HANDED_OVER:]:
+                self._policy.act(seen[None])
         return self.shown
 
     @torch.inference_mode()
@@ -236,15 +240,16 @@ def open_scene(
     if _is_id(name) and not is_dream(name):
         if agent is None and world is not None:
             raise ValueError(f"{name} is a real game, and nobody looks at it through a world: leave out {world}")
-        env = gym.make(name)
-        game: Any = env.unwrapped
-        action = getattr(game, "action_spec", None) or action_spec_of(env.action_space)
-        if agent is not None and (agent.action_spec.kind, agent.action_spec.n) != (action.kind, action.n):
-            raise ValueError(f"the agent {player} acts by {agent.action_spec}, {name} by {action}")
         view = None if agent is None else agent.view(elsewhere)
         seen = None if view is None else (load_model(view[0], device), view[1])
         if agent is not None and seen is not None:
             check_fits(agent, str(player), seen[0])
+        env = gym.make(name)
+        game: Any = env.unwrapped
+        action = getattr(game, "action_spec", None) or action_spec_of(env.action_space)
+        if agent is not None and (agent.action_spec.kind, agent.action_spec.n) != (action.kind, action.n):
+            env.close()
+            raise ValueError(f"the agent {player} acts by {agent.action_spec}, {name} by {action}")
         return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
     model = load_model(world_of(name) if elsewhere is None else elsewhere, device)
     if agent is not None:

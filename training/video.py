@@ -175,10 +175,12 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
     path = check_ending(path)
     if len(frames) == 0 or fps <= 0:
         raise ValueError(f"a video needs at least one frame and fps above 0, got {len(frames)} frames and fps {fps}")
-    frames = upscale(frames, scale)
     files = [path] if path.suffix else [path.with_suffix(".mp4"), path.with_suffix(".gif")]
     for file in files:
-        (_write_mp4 if file.suffix == ".mp4" else _write_gif)(file, frames, fps)
+        if file.suffix == ".mp4":
+            _write_mp4(file, _checked(frames), fps, scale)
+        else:
+            _write_gif(file, upscale(frames, scale), fps)
     return files
 
 
@@ -198,15 +200,19 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image).save(temporary, "PNG")
 
 
-def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
+def _write_mp4(path: Path, frames: Frames, fps: float, scale: int) -> None:
     from moviepy import VideoClip
 
     # Players want the halved colour planes of yuv420p, and those want even sides.
-    height, width = frames.shape[1:3]
-    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    height, width = frames.shape[1] * scale, frames.shape[2] * scale
+
+    def even(number: int) -> NDArray[np.uint8]:
+        (image,) = upscale(frames[number : number + 1], scale)  # one by one: a long video is large
+        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
     # Not moviepy's ImageSequenceClip, which looks images up by float32 times: from 2 s on it repeats some and skips
     # others. Half an image longer, because the number of images is the duration times fps rounded down.
-    clip = VideoClip(lambda time: even[round(time * fps)], duration=(len(even) + 0.5) / fps)
+    clip = VideoClip(lambda time: even(round(time * fps)), duration=(len(frames) + 0.5) / fps)
     # The temporary name has no ending that ffmpeg knows, so the container is named.
     options = ["-f", "mp4", "-crf", "18", "-movflags", "+faststart"]
     with atomic_write(path) as temporary:

@@ -89,6 +89,18 @@ def check_dreams(wm: "WorldModel") -> None:
         )
 
 
+def _check_codes(wm: "WorldModel", codes: Tensor) -> None:
+    """ValueError for codes (…, h, w, M) that are not this tokenizer's."""
+    tokenizer = wm.tokenizer
+    wanted = (*tokenizer.grid, tokenizer.num_slices)
+    if codes.is_floating_point() or codes.shape[-3:] != wanted:
+        raise ValueError(f"codes must be whole numbers (…, {wanted}), got {codes.dtype} {tuple(codes.shape)}")
+    if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would make the host wait
+        low, high = (int(end) for end in codes.aminmax())
+        if low < 0 or high >= tokenizer.num_codes:
+            raise ValueError(f"codes must be in [0, {tokenizer.num_codes}), got {low} to {high}")
+
+
 def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.device) -> Tensor:
     """One seed per row, (B,) int64; 0, 1, … if None."""
     seeds = torch.as_tensor(range(rows) if seeds is None else seeds, dtype=torch.int64, device=device)
@@ -130,6 +142,7 @@ def start(
     codes = torch.as_tensor(codes, device=wm.device)
     if codes.ndim != 5 or not codes.shape[1]:
         raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
+    _check_codes(wm, codes)
     actions = check_actions(wm, actions, codes.shape[:1], codes.shape[1] - 1)
     rows, num_signals = len(codes), len(wm.config.signal_names)
     if signals is None:
@@ -162,7 +175,8 @@ def _burn_in(
     if config.limited:
         inputs = codes.shape[1] - 1 + config.lead
         if inputs >= config.max_steps:
-            codes, actions, frames = codes[:, -config.half :], actions[:, 1 - config.half :], None
+            kept = config.half
+            codes, actions, frames = codes[:, -kept:], actions[:, actions.shape[1] - (kept - 1) :], None
         extras["codes"] = _last(codes, config.half)
         extras["actions"] = _last(actions, config.half - 1)
     if config.frame_condition:
@@ -205,6 +219,7 @@ def step(
                 f"codes must be whole numbers of shape {tuple(state.codes.shape)}, got {given.dtype} "
                 f"{tuple(given.shape)}"
             )
+        _check_codes(wm, given)
         given = given.flatten(1, 2)
     action = check_actions(wm, action, (len(state),))
     if wm.config.dynamics.limited:

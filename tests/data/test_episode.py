@@ -124,6 +124,7 @@ def test_actions_within_the_space_pass_at_its_very_bounds():
         (TURNS, np.array([0, 3, 1]), "action 3 at step 1"),
         (TURNS, np.array([0, 1, -1]), "action -1 at step 2"),
         (BOX, np.array([[0, 1], [0, -0.5]], np.float32), r"action \[ 0.  -0.5\] at step 1"),
+        (BOX, np.array([[0, np.nan]], np.float32), "at step 0 lies outside"),
         (TURNS, np.zeros((3, 2), np.float32), r"must be \(N,\) int64 .* got \(3, 2\) float32"),
         (BOX, np.zeros((3, 3), np.float32), r"must be \(N, 2\) float32 .* got \(3, 3\) float32"),
     ],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.data.makers import INFO, assert_holds, files_of, make_episode, make_store
-from worldmodel.data import EpisodeStorage, episode_files
+from worldmodel.data import EpisodeStorage, episode_files, layout
 
 
 def start_python(program: str, root: Path) -> subprocess.Popen:
@@ -233,3 +233,77 @@ def test_a_full_disk_leaves_the_last_complete_state(tmp_path):
     with EpisodeStorage.open(tmp_path / "toy") as store:
         assert_holds(store, [40] * 4)
     assert files_of(tmp_path / "toy") == [".lock", "main_data.hdf5", "metadata.json"]
+
+
+# Several handles
+
+
+def test_a_handle_that_is_behind_gives_no_id_twice(tmp_path):
+    info = INFO
+    first = EpisodeStorage.create(tmp_path / "toy", info)
+    second = EpisodeStorage.open(tmp_path / "toy")
+    with first:
+        first.append(make_episode(4, 0, info))  # and packed
+    with second:
+        assert second.append(make_episode(5, 1, info)) == 1
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (4, 5))
+
+
+def test_play_under_an_id_that_is_packed_is_never_deleted(tmp_path):
+    store = make_store(tmp_path / "toy", (4, 5))
+    other = make_store(tmp_path / "other", (6,))
+    late = tmp_path / "toy" / "data" / "pending" / "episode_000001.hdf5"
+    late.parent.mkdir(exist_ok=True)
+    episode_files.write_episodes(late, [other.episode(0)], 1, INFO)  # past all checks, as in a race
+    with pytest.raises(ValueError, match="other play than the episodes of its ids"):
+        store.flush()
+    assert late.exists()
+    late.unlink()
+    episode_files.write_episodes(late, [store.episode(1)], 1, INFO)  # as a kill between packing and deleting leaves it
+    store.flush()
+    assert not late.exists()
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (4, 5))
+
+
+def test_a_store_is_opened_while_another_process_packs(tmp_path, monkeypatch):
+    with EpisodeStorage.create(tmp_path / "toy", INFO) as writer:
+        writer.append(make_episode(4, 0, INFO))
+    real, packed = episode_files.scan, []
+
+    def packing_meanwhile(path, info):
+        """The main file is read, and then another one takes its place."""
+        found = real(path, info)
+        if not packed:
+            packed.append(True)
+            writer.append(make_episode(5, 1, INFO))
+            writer.flush()
+        return found
+
+    monkeypatch.setattr(episode_files, "scan", packing_meanwhile)
+    EpisodeStorage.open(tmp_path / "toy")
+    assert_holds(EpisodeStorage.open(tmp_path / "toy"), (4, 5))
+
+
+def test_a_pending_file_that_goes_while_it_is_opened_is_not_called_damaged(tmp_path, monkeypatch):
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    store.append(make_episode(4, 0, INFO))
+    real = layout.h5py.File
+
+    def gone(path, mode):
+        if Path(path).parent.name == "pending":
+            Path(path).unlink(missing_ok=True)
+        return real(path, mode)
+
+    monkeypatch.setattr(layout.h5py, "File", gone)
+    assert len(EpisodeStorage.open(tmp_path / "toy")) == 0
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    make_store(tmp_path / "toy")
+
+    def forbidden(path, mode):
+        raise PermissionError(13, "no rights")
+
+    monkeypatch.setattr(layout.h5py, "File", forbidden)
+    with pytest.raises(PermissionError, match=r"main_data\.hdf5"):
+        EpisodeStorage.open(tmp_path / "toy")

@@ -97,7 +97,7 @@ def test_a_file_shorter_than_its_offsets_say_is_refused(tmp_path, monkeypatch):
 
     class Short:
         st_size = real(tmp_path / "toy" / "data" / "main_data.hdf5").st_size - 5000
-        st_mode = 0o100644
+        st_mode, st_ino, st_mtime_ns = 0o100644, 1, 1
 
     monkeypatch.setattr(Path, "stat", lambda self, **k: Short() if self.name == "main_data.hdf5" else real(self, **k))
     with pytest.raises(ValueError, match=r"main_data\.hdf5 is truncated: episode_\d/\w+ ends beyond its \d+ bytes"):

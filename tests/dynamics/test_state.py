@@ -125,3 +125,33 @@ def test_reseeded_copies_have_futures_of_their_own():
     assert not torch.equal(own[0], own[1])
     with pytest.raises(ValueError, match="each of the 3 rows"):
         copies.reseed([1])
+
+
+@pytest.mark.parametrize("mask", [torch.tensor([False, True, True]), [False, True, True]])
+def test_a_mask_selects_and_replaces_its_rows(mask):
+    world = tiny_world()
+    state = make_state(world)
+    assert state.select(mask).seeds.tolist() == [1, 2]
+    fresh = make_state(world).select([0, 0]).reseed([7, 8])
+    assert state.put(mask, fresh).seeds.tolist() == [0, 7, 8]
+    with pytest.raises(ValueError, match="one bool for each of the 3 rows"):
+        state.select([True, False])
+    assert len(state.select([])) == 0
+
+
+def test_what_a_step_told_outlives_a_row_that_is_replaced():
+    world = tiny_world()
+    fresh = make_state(world, steps=4)
+    state, out = world.step(make_state(world, steps=3), torch.tensor([0, 1, 2]))
+    told = [out.codes.clone(), out.signals.clone(), out.outputs.clone()]
+    state.put([0, 2], fresh.select([2, 1]))
+    assert all(torch.equal(a, b) for a, b in zip(told, (out.codes, out.signals, out.outputs), strict=True))
+    assert not torch.equal(state.signals, out.signals)
+
+
+def test_rows_without_what_the_others_carry_are_refused():
+    world = tiny_world()
+    state, fresh = make_state(world), make_state(world)
+    state.extras["env.return"] = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"carry env\.return, which the new ones lack"):
+        state.put([0], fresh.select([0]))

@@ -202,3 +202,9 @@ def test_the_moving_averages_are_those_of_vector_quantize_pytorch():
         assert torch.allclose(quantized.latents, vectors[0], atol=1e-4)
     assert torch.allclose(ours.vectors, theirs._codebook.embed, atol=1e-4)
     assert torch.allclose(ours.counts, theirs._codebook.cluster_size, atol=1e-4)
+
+
+def test_more_codes_than_a_file_can_tell_are_refused():
+    CodebookConfig(num_codes=2**15)
+    with pytest.raises(ValueError, match="at most 32768"):
+        CodebookConfig(num_codes=2**15 + 1)

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import socket
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import urlsplit
 
 import pytest
 from gymnasium.error import DependencyNotInstalled
@@ -49,10 +51,10 @@ def served(tmp_path, scenes=None):
         assert not thread.is_alive()
 
 
-def ask(socket, **message):
-    socket.send(json.dumps(message))
-    words = json.loads(socket.recv(20))
-    return words, None if "error" in words else socket.recv(20)
+def ask(line, **message):
+    line.send(json.dumps(message))
+    words = json.loads(line.recv(20))
+    return words, None if "error" in words else line.recv(20)
 
 
 def play_address(address):
@@ -71,8 +73,8 @@ def test_the_page_is_served_and_nothing_else(tmp_path):
 
 
 def test_a_step_comes_as_words_and_pixels(tmp_path):
-    with served(tmp_path) as address, connect(play_address(address)) as socket:
-        words, pixels = ask(socket, do="step", keys=["Digit1"])
+    with served(tmp_path) as address, connect(play_address(address)) as line:
+        words, pixels = ask(line, do="step", keys=["Digit1"])
         assert words["numbers"]["step"] == 1 and words["shape"] == [2, 16, 16, 3]
         assert len(pixels) == 2 * 16 * 16 * 3
 
@@ -87,18 +89,52 @@ def test_each_connection_plays_its_own_dream(tmp_path):
 
 @pytest.mark.parametrize("message", ["no json", "[]", '{"do": "nonsense"}', b"\xff"])
 def test_bad_messages_are_answered_and_the_game_goes_on(message, tmp_path):
-    with served(tmp_path) as address, connect(play_address(address)) as socket:
-        socket.send(message)
-        assert json.loads(socket.recv(20))["error"]
-        assert ask(socket, do="step", keys=[])[0]["numbers"]["step"] == 1
+    with served(tmp_path) as address, connect(play_address(address)) as line:
+        line.send(message)
+        assert json.loads(line.recv(20))["error"]
+        assert ask(line, do="step", keys=[])[0]["numbers"]["step"] == 1
 
 
 def test_pages_of_other_sites_may_not_play(tmp_path):
     with served(tmp_path) as address:
         with pytest.raises(InvalidStatus, match="403"):
             connect(play_address(address), origin="http://elsewhere.example")
-        with connect(play_address(address), origin=address.rstrip("/")) as socket:
-            assert ask(socket, do="show")[1]
+        with connect(play_address(address), origin=address.rstrip("/")) as line:
+            assert ask(line, do="show")[1]
+
+
+def test_a_game_that_breaks_does_not_end_the_connection(tmp_path):
+    class BrokenError(Exception):
+        """As ViZDoom's own, which derive from nothing else."""
+
+    class Breaking(DreamScene):
+        def step(self, action=None):
+            if self.shown.step == 1:
+                raise BrokenError("the game has gone")
+            return super().step(action)
+
+    world = tiny_world()
+    scenes = {"dream": lambda: Breaking(DreamEnv(world, "codes"))}
+    with served(tmp_path, scenes) as address, connect(play_address(address)) as line:
+        ask(line, do="step", keys=[])
+        assert "BrokenError: the game has gone" in ask(line, do="step", keys=[])[0]["error"]
+        assert ask(line, do="begin")[0]["numbers"]["step"] == 0
+
+
+@pytest.mark.parametrize(("name", "answer"), [("localhost", b"101"), ("127.0.0.1", b"101"), ("evil.example", b"403")])
+def test_only_names_of_this_machine_may_play(name, answer, tmp_path):
+    with served(tmp_path) as address, socket.create_connection(("127.0.0.1", urlsplit(address).port), 20) as line:
+        lines = [
+            "GET /play HTTP/1.1",
+            f"Host: {name}:9000",
+            f"Origin: http://{name}:9000",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            "Sec-WebSocket-Version: 13",
+        ]
+        line.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert line.recv(100).split()[1] == answer
 
 
 def test_a_fifth_player_is_sent_away_until_one_leaves(tmp_path):

@@ -1,5 +1,9 @@
 """What keys and messages do in a game or a dream."""
 
+import json
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,7 @@ from tests.toy_game import ToyGame
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs import DreamEnv
+from worldmodel.training import play_session
 from worldmodel.training.play_session import Keys, Session
 from worldmodel.training.scenes import DreamScene, GameScene
 
@@ -48,6 +53,11 @@ def do(player: Session, what: str, *keys: str):
 )
 def test_the_last_key_pressed_chooses_a_named_action(held, action):
     assert Keys(DOOM).action(held) == action
+
+
+def test_actions_beyond_the_digits_have_a_button():
+    keys = Keys(ActionSpec(kind="discrete", n=18))
+    assert keys.bindings[17] == (("Action17",), "action 17") and keys.action(["Action17"]) == 17
 
 
 def test_unnamed_actions_have_digits():
@@ -140,6 +150,55 @@ def test_a_dream_of_another_game_begins_in_its_own_starts(tmp_path):
 
     player = session(tmp_path, game=lambda: GameScene(Other(), Other().action_spec), dream=dream_scene)
     assert do(player, "next")[0]["note"] == ""
+
+
+def test_a_scene_that_cannot_be_opened_is_passed_over(tmp_path):
+    def broken():
+        raise FileNotFoundError("it is gone")
+
+    player = session(tmp_path, bad=broken, game=game_scene, worse=broken, dream=dream_scene)
+    with pytest.raises(FileNotFoundError):
+        do(player, "show")
+    words, _ = do(player, "next")
+    assert words["name"] == "game"
+    words, _ = do(player, "next")
+    assert words["name"] == "dream" and "worse cannot be opened: it is gone; the dream goes on" in words["note"]
+    assert do(player, "next")[0]["name"] == "game"
+
+
+def test_numbers_that_json_cannot_tell_are_told_in_words(tmp_path):
+    class Endless(LongGame):
+        def step(self, action):
+            observation, _, *ends, info = super().step(action)
+            return observation, math.inf, *ends, info
+
+    player = session(tmp_path, game=lambda: GameScene(Endless(), Endless().action_spec))
+    words, _ = do(player, "step")
+    assert words["numbers"]["reward"] == "inf" and json.dumps(words, allow_nan=False)
+
+
+def test_clips_of_two_players_do_not_meet(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(play_session, "write_video", lambda path, *_, **__: written.append(path))
+    players = [session(tmp_path, dream=dream_scene) for _ in range(2)]
+    assert [do(player, "save")[0]["note"] for player in players] == [f"saved {path}" for path in written]
+    assert [path.name for path in written] == ["clip-001.mp4", "clip-002.mp4"]
+
+    def failing(*_, **__):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(play_session, "write_video", failing)
+    with pytest.raises(OSError, match="full"):
+        do(players[0], "save")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_clips_are_saved_where_the_server_was_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    player = Session({"dream": dream_scene}, Path("clips"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as while a game starts
+    assert str(tmp_path / "clips") in do(player, "save")[0]["note"]
 
 
 def test_a_clip_holds_the_episode_without_what_was_taken_back(tmp_path):

@@ -88,6 +88,26 @@ def test_a_dream_taken_back_goes_on_as_it_did():
     assert scene.take_back(1).step == 0
 
 
+def test_a_policy_forgets_what_was_taken_back():
+    looked = []
+
+    class Looking(Counting):
+        def act(self, observations):
+            looked.append(observations[0].tobytes())
+            return super().act(observations)
+
+        def reset(self, rows=None):
+            looked.clear()
+
+    scene = DreamScene(DreamEnv(tiny_world(), "codes"), lambda seed: Looking())
+    scene.begin()
+    for _ in range(3):
+        scene.step()
+    before = looked[:1]
+    scene.take_back(2)
+    assert looked == before
+
+
 def test_a_dream_that_has_ended_can_be_taken_back_and_goes_on():
     scene = DreamScene(DreamEnv(tiny_world(), "codes", horizon=2))
     scene.begin()

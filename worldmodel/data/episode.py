@@ -97,7 +97,7 @@ class ActionSpec:
             )
         low = np.array(self.low or 0, self.dtype)
         high = np.array(self.high or self.n - 1, self.dtype)
-        outside = (actions < low) | (actions > high)
+        outside = ~((actions >= low) & (actions <= high))  # also what is no number
         if outside.any():
             step = int(np.argmax(outside.reshape(len(actions), -1).any(1)))
             raise ValueError(f"action {actions[step]} at step {step} lies outside [{low}, {high}]")

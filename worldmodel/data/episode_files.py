@@ -36,6 +36,7 @@ from worldmodel.data.layout import (
     layout,
     make_metadata,
     read_info,
+    same_episode,
     scan,
     write_episodes,
 )
@@ -116,6 +117,7 @@ class EpisodeFiles:
 
     def append(self, episode: Episode) -> int:
         """Store an episode under the next id and return that id. For a single writing process."""
+        self._look_again()
         episode_id = self._entries[-1].id + 1 if self._entries else 0
         self.write_pending(episode, episode_id)
         return episode_id
@@ -128,6 +130,7 @@ class EpisodeFiles:
         """Store episodes under the ids from `first_id` on, in one file: all or none of them, and faster than singly."""
         for episode in episodes:
             self._check(episode)
+        self._look_again()
         path = self._pending_dir / pending_name(first_id, len(episodes))
         place, end = (
             bisect_left(self._entries, i, key=lambda entry: entry.id) for i in (first_id, first_id + len(episodes))
@@ -211,8 +214,9 @@ class EpisodeFiles:
         for path in self._pending_dir.glob(PATTERN):
             with suppress(FileNotFoundError):
                 found |= {entry.id: entry for entry in scan_pending(path, self.info)}
+        wanted = read_json(self._metadata_path).get("total_episodes", 0)  # before what it counts, which only grows
+        self._main_stamp = _stamp(self._main_path)
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
-        wanted = read_json(self._metadata_path).get("total_episodes", 0)
         if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
             raise ValueError(
                 f"{self._main_path} holds {len(packed)} episodes where metadata.json beside it says {wanted}, numbered "
@@ -222,6 +226,11 @@ class EpisodeFiles:
         self._entries = [found[episode_id] for episode_id in sorted(found)]
         self.__dict__.pop("_main_bytes", None)
         self._forget()
+
+    def _look_again(self) -> None:
+        """Find the episodes anew if another handle has packed some since, so that no id is given twice."""
+        if _stamp(self._main_path) != self._main_stamp:
+            self._find_episodes()
 
     def _forget(self) -> None:
         """The episodes have changed: drop what was derived from them."""
@@ -270,13 +279,18 @@ class EpisodeFiles:
 
     def _remove_leftovers(self) -> None:
         """Remove pending files that are packed, and half-written files of processes that are gone."""
-        num_packed = sum(entry.path == self._main_path for entry in self._entries)
+        packed = {entry.id: entry for entry in self._entries if entry.path == self._main_path}
         for path in self._pending_dir.glob(PATTERN):
-            if ids_of(path).stop <= num_packed:
+            if ids_of(path).stop <= len(packed):
+                if any(not same_episode(entry, packed[entry.id]) for entry in scan_pending(path, self.info)):
+                    raise ValueError(
+                        f"{path} holds other play than the episodes of its ids that are packed already: somebody wrote "
+                        "it at the same time. Nothing is lost; move it elsewhere"
+                    )
                 path.unlink(missing_ok=True)
         for folder in (self._main_path.parent, self._pending_dir):
-            for path in folder.glob(".*.tmp"):  # .NAME.PROCESS.tmp, see worldmodel/files.py
-                process_id = path.name.split(".")[-2]
+            for path in folder.glob(".*.tmp"):  # .NAME.PROCESS-THREAD.tmp, see worldmodel/files.py
+                process_id = path.name.split(".")[-2].partition("-")[0]
                 if process_id.isdigit() and not _is_running(int(process_id)):
                     path.unlink(missing_ok=True)
 
@@ -288,6 +302,15 @@ class EpisodeFiles:
         self._open(state["root"])
         shown = set(state["ids"].tolist())
         self._entries = [entry for entry in self._entries if entry.id in shown]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Tells a file from the one that has taken its place; None: there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _map(path: Path) -> NDArray[np.uint8]:

@@ -61,6 +61,9 @@ class JoinedStorage(EpisodeStorage):
     def _splits(self) -> NDArray[np.int64]:
         return np.concatenate([store._splits()[:n] for store, n in self.parts])
 
+    def append(self, episode: Episode) -> NoReturn:
+        self._refuse()
+
     def write_pending(self, episode: Episode, episode_id: int) -> NoReturn:
         self._refuse()
 

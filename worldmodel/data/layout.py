@@ -8,6 +8,7 @@ Letters: see worldmodel/shapes.py.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,6 +99,21 @@ def _writing(path: Path, mode: str) -> Iterator[h5py.File]:
         ) from error
 
 
+def same_episode(one: Entry, other: Entry) -> bool:
+    """Whether two files hold the same episode."""
+    with h5py.File(one.path, "r") as mine, h5py.File(other.path, "r") as theirs:
+        a, b = mine[f"episode_{one.id}"], theirs[f"episode_{other.id}"]
+        names = _datasets(a)
+        return names == _datasets(b) and all(np.array_equal(a[name], b[name]) for name in names)
+
+
+def _datasets(group: h5py.Group) -> set[str]:
+    """Names of all datasets within a group."""
+    names: set[str] = set()
+    group.visititems(lambda name, found: names.add(name) if isinstance(found, h5py.Dataset) else None)
+    return names
+
+
 def read_seed(entry: Entry) -> int | None:
     """What the env of this episode was reset with."""
     with h5py.File(entry.path, "r") as file:
@@ -122,6 +138,10 @@ def scan(path: Path, info: StoreInfo) -> list[Entry]:
     except KeyError as error:
         raise _refusal(path, f"lacks a dataset ({error.args[0]})") from error
     except (OSError, RuntimeError) as error:
+        if not path.exists():  # packed by another process meanwhile
+            raise FileNotFoundError(f"{path} is not there any more") from error
+        if number := getattr(error, "errno", None):  # no rights, held by another program, too many open files
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise _refusal(path, f"is truncated, damaged or no HDF5 file ({error})") from error
     return sorted(entries)
 

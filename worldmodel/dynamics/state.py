@@ -72,8 +72,8 @@ class DreamState:
         return DreamState(cache, *own, cache.clock, extras)  # type: ignore[call-arg]
 
     def select(self, rows: Tensor | list[int]) -> "DreamState":
-        """A new state with these rows, in this order."""
-        index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
+        """A new state with these rows, in this order, or with those of a mask (B,) bool."""
+        index = self._index(rows)
         return self._map(lambda t: t[index])
 
     def repeat(self, n: int) -> "DreamState":
@@ -94,7 +94,10 @@ class DreamState:
 
     @torch.inference_mode()
     def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":
-        """This state with `rows` replaced by the rows of `other`, of the same clock; in this state's memory."""
+        """This state with `rows`, or those of a mask (B,) bool, replaced by the rows of `other`, of the same clock.
+
+        In this state's memory, but for what a step hands out: that stays as it is.
+        """
         self.check_fresh()
         other.check_fresh()
         if other.clock != self.clock:
@@ -102,16 +105,32 @@ class DreamState:
                 f"rows must share one clock, got {other.clock} for {self.clock}; move them by "
                 "world.at_clock(rows, state.clock)"
             )
-        index = torch.as_tensor(rows, dtype=torch.int64, device=self.codes.device)
-        pairs = [(getattr(self, name), getattr(other, name)) for name in _FIELDS]
-        pairs += [(self.cache.lengths, other.cache.lengths)]
-        pairs += [(tensor, other.extras[name]) for name, tensor in self.extras.items()]
+        index = self._index(rows)
+        if missing := self.extras.keys() - other.extras.keys():
+            raise ValueError(
+                f"these rows carry {', '.join(sorted(missing))}, which the new ones lack: give them other.extras[name] "
+                "with a row for each"
+            )
+        for name in _FIELDS:
+            setattr(self, name, getattr(self, name).index_copy(0, index, getattr(other, name)))
+        for name, tensor in self.extras.items():
+            self.extras[name] = tensor.index_copy(0, index, other.extras[name])
+        pairs = [(self.cache.lengths, other.cache.lengths)]
         pairs += zip(self.cache.keys, other.cache.keys, strict=True)
         pairs += zip(self.cache.values, other.cache.values, strict=True)
         for mine, theirs in pairs:
             mine.index_copy_(0, index, theirs)
         self.cache.shortest = min(self.cache.shortest, other.cache.shortest)
         return self
+
+    def _index(self, rows: Tensor | list[int]) -> Tensor:
+        """Numbers of rows, of such numbers or of a mask."""
+        given = torch.as_tensor(rows, device=self.codes.device)
+        if given.dtype != torch.bool:
+            return given.to(torch.int64)
+        if given.shape != (len(self),):
+            raise ValueError(f"a mask of rows must have one bool for each of the {len(self)} rows, got {given.shape}")
+        return given.nonzero().flatten()
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically."""

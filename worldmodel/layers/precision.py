@@ -82,7 +82,8 @@ class Linear(nn.Linear):
         """The weight as the processor's kernel wants it, made anew when the weight has changed; None if not worth it.
 
         Without it each product would bring the weight into that order first, which for few rows costs more than the
-        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16.
+        product (docs/performance.md). Equal to the plain product, bit for bit in bfloat16. What is written through
+        `weight.data` is not seen: torch does not count it. Write under `torch.no_grad()`.
         """
         place, version = weight.data_ptr(), 0 if weight.is_inference() else weight._version
         kept = self._blocks

@@ -39,6 +39,10 @@ class CodebookConfig:
         for name in ("decay", "restart_below"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.num_codes > 2**15:
+            raise ValueError(
+                f"num_codes must be at most {2**15}, since codes are stored in 16 bits; got {self.num_codes}"
+            )
 
 
 class Quantized(NamedTuple):
