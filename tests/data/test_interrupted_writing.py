@@ -291,7 +291,8 @@ def test_a_pending_file_that_goes_while_it_is_opened_is_not_called_damaged(tmp_p
 
     def gone(path, mode):
         if Path(path).parent.name == "pending":
-            Path(path).unlink(missing_ok=True)
+            Path(path).unlink()
+            raise OSError("can't read")  # as HDF5 says it
         return real(path, mode)
 
     monkeypatch.setattr(layout.h5py, "File", gone)
