@@ -267,10 +267,7 @@ def _first_signals(world: WorldModel, given: Mapping[str, float]) -> Tensor:
     for name in given:
         if name not in names:
             raise ValueError(f"this world has no signal {name!r}.{did_you_mean(name, names)}")
-    if world.starts is None:
-        values = torch.zeros(len(names))
-    else:
-        values = world.starts.signals[:, -1].float().median(0).values.cpu()
+    values = world.usual_signals.cpu().clone()
     for index, name in enumerate(names):
         values[index] = given.get(name, values[index])
     return values.to(world.device)

@@ -31,8 +31,11 @@ def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta:
 
 
 def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
-    """Load a saved agent for play; `seed` decides what it draws."""
-    file = checkpoint.load_config(Path(folder), "agent", AgentFile)
+    """Load a saved agent for play, from its folder or that of its training's run; `seed` decides what it draws."""
+    folder = Path(folder)
+    if not (folder / "model.safetensors").is_file() and (folder / "agent" / "model.safetensors").is_file():
+        folder = folder / "agent"  # of a training's run
+    file = checkpoint.load_config(folder, "agent", AgentFile)
     dtype = np.uint8 if file.pixels else np.float32
     low, high = (0, 255) if file.pixels else (-np.inf, np.inf)
     *grid, depth = file.observation_shape
@@ -42,7 +45,7 @@ def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     policy_class, kwargs = policy_for(space, file.training)
     with torch.random.fork_rng():
         policy = policy_class(space, file.action.to_gym(), lambda _: file.training.learning_rate, **kwargs)
-    checkpoint.load_tensors(Path(folder), policy_parts(policy))
+    checkpoint.load_tensors(folder, policy_parts(policy))
     return Agent(policy, file, seed)
 
 

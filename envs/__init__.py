@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from worldmodel.envs.pixel_game import PixelGame
     from worldmodel.envs.push_env import PushEnv
     from worldmodel.envs.vizdoom_env import VizdoomEnv
-    from worldmodel.envs.wrappers import DreamView
+    from worldmodel.envs.wrappers import DreamView, DreamViewVector, ThreadVectorEnv
 
 __all__ = [
     "DreamEnv",
     "DreamVectorEnv",
     "DreamView",
+    "DreamViewVector",
     "GoalLatents",
     "GoalObject",
     "GoalPixels",
     "GoalSignals",
     "PixelGame",
     "PushEnv",
+    "ThreadVectorEnv",
     "VizdoomEnv",
 ]
 
@@ -45,6 +47,8 @@ _MODULES = {
     "PixelGame": "worldmodel.envs.pixel_game",
     "PushEnv": "worldmodel.envs.push_env",
     "VizdoomEnv": "worldmodel.envs.vizdoom_env",
+    "DreamViewVector": "worldmodel.envs.wrappers",
+    "ThreadVectorEnv": "worldmodel.envs.wrappers",
 }
 
 

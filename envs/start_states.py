@@ -140,8 +140,8 @@ class GivenStarts:
         rows: of the env.
         given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8, or one picture, (H, W, C) or (B, H, W, C), which is
             shown F times as at a reset; "actions" (T-1, …) or (B, T-1, …) between them, if T is above 1, as an agent
-            gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of them: zeros where
-            they are not given.
+            gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of them: the usual
+            ones (`WorldModel.usual_signals`) where they are not given.
     """
 
     def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:
@@ -164,7 +164,7 @@ class GivenStarts:
         if actions.shape[1] != steps - 1:
             raise ValueError(f"{steps} given steps have {steps - 1} actions between them, got {actions.shape[1]}")
         spec.check(actions.flatten(0, 1).cpu().numpy())
-        signals = _signals(given.get("signals"), config.signal_names)
+        signals = _signals(given.get("signals"), config.signal_names, model.usual_signals.cpu().numpy())
         self._signals = _for_rows(torch.as_tensor(signals, device=device), 1, each, total, "signals")
         self._actions = actions
         with torch.inference_mode():
@@ -186,14 +186,14 @@ def _for_rows(given: Tensor, ndim: int, rows: Tensor, total: int, name: str) -> 
     return given[rows]
 
 
-def _signals(given: Any, names: tuple[str, ...]) -> np.ndarray:
+def _signals(given: Any, names: tuple[str, ...], usual: np.ndarray) -> np.ndarray:
     if given is None:
-        return np.zeros(len(names), np.float32)
+        return usual
     if isinstance(given, Mapping):
         for name in given:
             if name not in names:
                 raise ValueError(f"unknown game variable {name!r}.{did_you_mean(name, names)}")
-        return np.array([given.get(name, 0.0) for name in names], np.float32)
+        return np.array([given.get(name, value) for name, value in zip(names, usual, strict=True)], np.float32)
     values = np.asarray(given, np.float32)
     if values.shape[-1:] != (len(names),):
         raise ValueError(f"options['signals'] must name or list {', '.join(names) or 'none'}, got shape {values.shape}")

@@ -52,14 +52,24 @@ def test_another_format_version_is_refused(folder):
         WorldModel.from_pretrained(folder)
 
 
-def test_a_run_folder_names_the_checkpoints_inside(folder, tmp_path):
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path):
+    wanted = tiny_world().save_pretrained(tmp_path / "run" / "dynamics" / "best")
+    for given in (tmp_path / "run", tmp_path / "run" / "dynamics", wanted):
+        assert checkpoint.resolve(given) == wanted
+        WorldModel.from_pretrained(given)
+    checkpoint.save_tokenizer(tmp_path / "tokenizer" / "best", tiny_world().tokenizer)
+    checkpoint.load_tokenizer(tmp_path / "tokenizer")
+
+
+def test_a_run_folder_without_a_best_names_the_checkpoints_inside(folder, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text('{"steps": 3}')
     with pytest.raises(ValueError, match=r"no checkpoint folder of VideoGenDream \(its config.json names no format\)$"):
         WorldModel.from_pretrained(run)
-    tiny_world().save_pretrained(run / "best")
-    with pytest.raises(ValueError, match=f"a run that holds some: give {run / 'best'}"):
+    tiny_world().save_pretrained(run / "last")
+    checkpoint.save_tokenizer(run / "agent", tiny_world().tokenizer)  # another kind
+    with pytest.raises(ValueError, match=rf"a run that holds some: give {run / 'last'}\)?$"):
         WorldModel.from_pretrained(run)
 
 

@@ -47,7 +47,7 @@ def collect(
         out: folder of the store; new, or left by an earlier call with the same settings.
         episodes: how many episodes the store shall hold; or
         steps: how many steps at least: as many episodes as it takes, in their order.
-        policy: "random", "sticky", or the folder of a trained agent.
+        policy: "random", "sticky", or the folder of a trained agent or of its training's run.
         epsilon: share of the policy's actions replaced by random ones, in [0, 1].
         workers: processes that play at the same time.
         seed: of the whole collection.
@@ -66,7 +66,7 @@ def collect(
     if not 0.0 <= epsilon <= 1.0:
         raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
     check_options(env_id, env_kwargs or {})
-    job = Job(env_id, env_kwargs or {}, Path(out), str(policy), epsilon, seed)
+    job = Job(env_id, env_kwargs or {}, Path(out), _player(policy), epsilon, seed)
     store = _open_store(job)
     plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
     began, steps_before = time.perf_counter(), store.num_steps
@@ -176,6 +176,13 @@ def _open_store(job: Job) -> EpisodeStorage:
                 "choose another out."
             )
     return EpisodeStorage.open(job.out)
+
+
+def _player(policy: str | Path) -> str:
+    """The name of a scripted policy, or the folder of an agent, for which the folder of its run stands too."""
+    inside = Path(policy) / "agent"
+    whole = Path(policy) / "model.safetensors"
+    return str(inside if (inside / whole.name).is_file() and not whole.is_file() else policy)
 
 
 def _check_agent(job: Job, action: ActionSpec) -> None:

@@ -22,7 +22,7 @@ from worldmodel.training.agreement import correlation, rank_violation
 from worldmodel.training.calibration import reward_calibration, termination_calibration
 from worldmodel.training.dream_policies import Player, make_players
 from worldmodel.training.dreams import Dreams, dream_on, given_steps, open_loop, swapped_actions
-from worldmodel.training.evaluate_model import control_scores, find_world, horizon_scores
+from worldmodel.training.evaluate_model import control_scores, horizon_scores
 from worldmodel.training.game_starts import begin_in_game, open_game
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
 from worldmodel.training.measure import check_measurable, encode_segments
@@ -61,9 +61,9 @@ class DreamReport:
 
 
 def world_of(dream: str) -> str | Path:
-    """The world that a command means: that of a dream's id, or what `find_world` finds."""
+    """The world that a command means: that of a dream's id, or one by its folder or name."""
     if dream not in gym.registry:
-        return find_world(dream)
+        return dream
     if not is_dream(dream):
         raise ValueError(f"{dream} is a real game; the dream to judge is a world's folder or name, or a dream's id")
     return gym.spec(dream).kwargs["model"]

@@ -68,14 +68,6 @@ class ModelEvaluation:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
-def find_world(run: str | Path) -> str | Path:
-    """The checkpoint of a run folder; a checkpoint folder, a shipped name or a hub id as it is."""
-    for folder in (Path(run), Path(run) / "best", Path(run) / "dynamics" / "best"):
-        if (folder / "model.safetensors").is_file():
-            return folder
-    return run
-
-
 def evaluate_model(
     wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation | None = None, i3d: str | Path | None = None
 ) -> dict[str, Any]:

@@ -42,14 +42,16 @@ def make_sample(options: Sequence[str]) -> Function:
     return run_sample
 
 
-def make_evaluate_model(_: Sequence[str]) -> Function:
+def make_evaluate_model(options: Sequence[str]) -> Function:
     from dataclasses import asdict
 
     from worldmodel.data import open_stores
     from worldmodel.model import WorldModel
-    from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model, find_world
+    from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model
     from worldmodel.training.evaluation_report import write_evaluation
     from worldmodel.training.plots import check_matplotlib
+
+    line = shlex.join(["videogen-dream", "evaluate-model", *options])
 
     def run_evaluate_model(
         run: Annotated[str, tyro.conf.Positional],
@@ -71,12 +73,9 @@ def make_evaluate_model(_: Sequence[str]) -> Function:
         """
         if plots:
             check_matplotlib()
-        model = WorldModel.from_pretrained(find_world(run), device=device)
+        model = WorldModel.from_pretrained(run, device=device)
         results = evaluate_model(model, open_stores(data), config, i3d)
-        command = f"videogen-dream evaluate-model {run} --data {shlex.join(map(str, data))}" + (
-            "" if i3d is None else f" --i3d {i3d}"
-        )
-        about = {"command": command, "config": asdict(config)}
+        about = {"command": line, "config": asdict(config)}
         report = write_evaluation(out, {"run": about} | results, plots)
         print(report.read_text(encoding="utf-8"))
         print(f"Everything is in {out}.")
@@ -298,21 +297,19 @@ def _play_agent(
     from worldmodel.files import write_json
     from worldmodel.training.dream_policies import check_fits
     from worldmodel.training.dream_report import world_of
-    from worldmodel.training.evaluate_model import find_world
 
     player = load_agent(agent)
-    elsewhere = None if world is None else find_world(world)
     if is_dream(env):
         if horizon is None:
             raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
-        dream = load_model(world_of(env) if elsewhere is None else elsewhere)
+        dream = load_model(world_of(env) if world is None else world)
         check_fits(player, str(agent), dream)
         options: dict[str, Any] = {"obs": player.obs, "horizon": horizon, "model": dream}
     elif horizon is not None:
         raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
     else:
-        view = player.view(elsewhere)
-        if view is not None and elsewhere is not None:
+        view = player.view(world)
+        if view is not None and world is not None:
             seen = load_model(view[0])
             check_fits(player, str(agent), seen)
             view = seen, view[1]

@@ -41,6 +41,7 @@ def mirror(
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} is already there: give another folder, or delete it first")
+    _check_sides(action, swap)
     beside = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(beside, ignore_errors=True)
     info = replace(store.info, views=2 * store.info.views, test_episodes=2 * store.info.test_episodes)
@@ -63,6 +64,15 @@ def _mirrored(
     actions = order[episode.actions] if discrete else (episode.actions * sign)[:, order]
     frames = np.ascontiguousarray(episode.frames[..., ::-1, :])
     return replace(episode, frames=frames, actions=actions, signals=episode.signals * signal_sign)
+
+
+def _check_sides(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> None:
+    """Refuse a mirror in which "turn_left" would still be called so."""
+    given = {frozenset(pair) for pair in swap}
+    for name in action.names:
+        other = name.replace("left", "right")
+        if other != name and other in action.names and frozenset((name, other)) not in given:
+            raise ValueError(f"a mirror exchanges {name} and {other}: give swap {name}={other}")
 
 
 def _order(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> np.ndarray:

@@ -16,7 +16,6 @@ from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
-from worldmodel.training.evaluate_model import find_world
 from worldmodel.training.given import (
     CONDITIONS,
     action_text,
@@ -130,7 +129,7 @@ def sample_videos(
     Raises: ValueError if the model was not trained for the condition or what is given does not fit.
     """
     config, out = config or SampleConfig(), check_ending(out)
-    wm = model if isinstance(model, WorldModel) else WorldModel.from_pretrained(find_world(model), device=device)
+    wm = model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device=device)
     spec = wm.config.action
     if wm.config.tokenizer.channels not in (1, 3):
         raise ValueError(f"only gray and RGB frames can be shown, these have {wm.config.tokenizer.channels} channels")

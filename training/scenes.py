@@ -27,7 +27,6 @@ from worldmodel.model import WorldModel
 from worldmodel.training.collect_workers import SCRIPTED
 from worldmodel.training.dream_policies import check_fits
 from worldmodel.training.dream_report import world_of
-from worldmodel.training.evaluate_model import find_world
 
 _USUAL_FPS = 8.75  # steps a second of an env that does not tell; Doom's
 _HANDED_OVER = 8  # steps of a game with which a dream of it goes on
@@ -236,11 +235,10 @@ def open_scene(
         seed: of the first episode.
     """
     agent = None if str(player) in ("", *SCRIPTED) else _saved_agent(player)
-    elsewhere = None if world is None else find_world(str(world))
     if _is_id(name) and not is_dream(name):
         if agent is None and world is not None:
             raise ValueError(f"{name} is a real game, and nobody looks at it through a world: leave out {world}")
-        view = None if agent is None else agent.view(elsewhere)
+        view = None if agent is None else agent.view(world)
         seen = None if view is None else (load_model(view[0], device), view[1])
         if agent is not None and seen is not None:
             check_fits(agent, str(player), seen[0])
@@ -251,7 +249,7 @@ def open_scene(
             env.close()
             raise ValueError(f"the agent {player} acts by {agent.action_spec}, {name} by {action}")
         return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
-    model = load_model(world_of(name) if elsewhere is None else elsewhere, device)
+    model = load_model(world_of(name) if world is None else world, device)
     if agent is not None:
         check_fits(agent, str(player), model)
     dream = DreamEnv(model, "codes" if agent is None else agent.obs, temperature)

@@ -54,7 +54,8 @@ def train_agent(
     config = config or DreamTraining()
     folder = checkpoint.resolve(world)
     model = load_model(folder, device)
-    home = str(folder.resolve()) if folder == Path(world) else str(world)  # shipped names and hub ids work anywhere
+    local = str(world) not in checkpoint.shipped() and Path(world).is_dir()
+    home = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
     meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home)
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
     about["world_sha256"] = checkpoint.weights_name(folder)

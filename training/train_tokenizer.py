@@ -35,7 +35,8 @@ def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
     if frames != wanted:
         raise ValueError(
             f"the store's steps are {frames} (frames, height, width, channels), the model's {wanted}; "
-            "set the model's sizes to the data's or collect again"
+            f"train a tokenizer of these sizes: --model.frames-per-step {frames[0]} --model.height {frames[1]} "
+            f"--model.width {frames[2]} --model.channels {frames[3]}"
         )
 
 

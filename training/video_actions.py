@@ -108,6 +108,11 @@ def _read_csv(
     for place, name in enumerate(header):
         names = action_names if of_actions == [name] else ()
         lists[name] = [_number(row[place], names, f"{path}, line {line}, {name!r}") for line, row in body]
+    for name in of_actions if len(of_actions) > 1 else ():
+        if name.lower() in ("reward", "rewards"):
+            raise ValueError(
+                f"{path}: is the column {name!r} part of the action? If not, give --reward {name}; else rename it"
+            )
     if not of_actions or not body:
         raise ValueError(f"{path} holds no actions: its columns are {', '.join(header)}, its rows {len(body)}")
     actions = np.stack([np.array(lists[name]) for name in of_actions], axis=1)

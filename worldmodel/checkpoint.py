@@ -38,12 +38,16 @@ def shipped() -> list[str]:
 
 
 def resolve(name: str | os.PathLike) -> Path:
-    """Folder of a checkpoint given by a shipped name, a path, or a Hugging Face id ("owner/name", downloaded once)."""
+    """Folder of a checkpoint given by a shipped name, a path, or a Hugging Face id ("owner/name", downloaded once).
+
+    The folder of a training's run, or of a demo's or a loop's round, stands for the best checkpoint in it.
+    """
     if str(name) in shipped():
         return _PRETRAINED / str(name)
     path = Path(name)
     if path.is_dir():
-        return path
+        inside = (path, path / "best", path / "dynamics" / "best")
+        return next((folder for folder in inside if (folder / "model.safetensors").is_file()), path)
     looks_local = path.is_absolute() or str(name).startswith((".", "~")) or path.parts[0] in ("runs", "checkpoints")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not looks_local and not path.parent.exists():
         from huggingface_hub import snapshot_download
@@ -151,6 +155,12 @@ def _replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(work, ignore_errors=True)
 
 
+def _kind_in(folder: Path) -> str | None:
+    """What a folder holds a checkpoint of."""
+    about = read_json(folder / "config.json") if (folder / "config.json").is_file() else None
+    return about.get("kind") if isinstance(about, dict) else None
+
+
 def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
     """Read config.json strictly: another version or kind, unknown keys and bad values are refused.
 
@@ -163,7 +173,8 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
     data = dict(read_json(folder / "config.json"))
     version, found = data.pop("format_version", None), data.pop("kind", None)
     if version is None:
-        inside = [str(folder / name) for name in ("best", "last", "agent") if (folder / name / "config.json").is_file()]
+        places = [folder / name for name in ("best", "last", "agent", "agent/agent", "dynamics/best")]
+        inside = [str(place) for place in places if _kind_in(place) == kind]
         raise ValueError(
             f"{folder} is no checkpoint folder of VideoGenDream (its config.json names no format)"
             + (f", but a run that holds some: give {' or '.join(inside)}" if inside else "")

@@ -146,7 +146,7 @@ def start(
     actions = check_actions(wm, actions, codes.shape[:1], codes.shape[1] - 1)
     rows, num_signals = len(codes), len(wm.config.signal_names)
     if signals is None:
-        signals = torch.zeros(rows, num_signals)
+        signals = wm.usual_signals.expand(rows, -1)
     signals = torch.as_tensor(signals, dtype=torch.float32, device=wm.device)
     if signals.shape != (rows, num_signals):
         raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")

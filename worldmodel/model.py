@@ -82,6 +82,16 @@ class WorldModel(nn.Module):
     def device(self) -> torch.device:
         return self.tokenizer.codebook.vectors.device
 
+    @property
+    def usual_signals(self) -> Tensor:
+        """(G,) float32: each game variable's median over the start segments, for who does not know better; else zeros.
+
+        Zeros may be the end: with health 0 a dream of Doom is over.
+        """
+        if self.starts is None or not len(self.starts.signals):
+            return torch.zeros(len(self.config.signal_names), device=self.device)
+        return self.starts.signals[:, -1].float().median(0).values.to(self.device)
+
     # --- files ---------------------------------------------------------------------------------------------------
 
     @classmethod
@@ -208,7 +218,7 @@ class WorldModel(nn.Module):
         Args:
             frames: (B, T, F, H, W, C) uint8, T given steps.
             actions: (B, T-1) or (B, T-1, A), the actions between them.
-            signals: (B, G) game variables at the last given step; zeros if None.
+            signals: (B, G) game variables at the last given step; None: the usual ones (`usual_signals`).
             seeds: one per row; 0, 1, … if None.
         """
         dreaming.check_dreams(self)

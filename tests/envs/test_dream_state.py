@@ -198,6 +198,17 @@ def test_dreams_begin_with_the_users_frames():
     assert not np.array_equal(one[0], other[0])  # the actions between the given steps count
 
 
+def test_frames_without_signals_begin_with_the_usual_ones():
+    world = tiny_world()
+    usual = world.starts.signals[:, -1].median(0).values
+    dream = DreamEnv(world, "codes")
+    _, info = dream.reset(options={"frames": own_frames()[0, 0, 0]})
+    assert info["HEALTH"] == usual.item() > 0
+    assert world.start(own_frames(), np.zeros((3, 2), np.int64)).signals.tolist() == [usual.tolist()] * 3
+    world.starts = None
+    assert world.usual_signals.tolist() == [0.0]
+
+
 def test_the_same_frames_for_all_rows_give_each_row_a_future_of_its_own():
     envs = DreamVectorEnv(3, tiny_world(), "codes")
     observations, _ = envs.reset(seed=1, options={"frames": own_frames()[0, :1]})

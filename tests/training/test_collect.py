@@ -16,7 +16,7 @@ from tests.training.counting_game import GAME_ID
 from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
-from worldmodel.training.collect import _Plan, _policy_identity, collect
+from worldmodel.training.collect import _Plan, _player, _policy_identity, collect
 from worldmodel.training.collect_stats import read_returns
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
 
@@ -234,14 +234,12 @@ def test_an_agent_that_cannot_play_is_refused_before_anything_is_written(fake_ag
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_folder_is_not_taken_for_an_agent(tmp_path):
-    run = tmp_path / "run"
-    (run / "agent").mkdir(parents=True)
-    for folder in (run, run / "agent"):
-        (folder / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=f"give {run / 'agent'}"):
-        collect(GAME_ID, tmp_path / "out", episodes=1, policy=run)
-    assert not (tmp_path / "out").exists()
+def test_a_run_folder_stands_for_its_agent(tmp_path):
+    (tmp_path / "run" / "agent").mkdir(parents=True)
+    (tmp_path / "run" / "agent" / "model.safetensors").touch()
+    wanted = str(tmp_path / "run" / "agent")
+    assert _player(tmp_path / "run") == _player(tmp_path / "run" / "agent") == wanted
+    assert _player("sticky") == "sticky"
 
 
 def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():

@@ -17,7 +17,6 @@ from worldmodel.training.evaluate_model import (
     ModelEvaluation,
     control_scores,
     evaluate_model,
-    find_world,
     fvd_section,
     horizon_scores,
 )
@@ -195,14 +194,6 @@ def test_a_horizon_too_short_for_fvd_is_refused_before_anything_is_measured(worl
 def test_sizes_that_measure_nothing_are_refused(changes):
     with pytest.raises(ValueError, match=f"{next(iter(changes))} must be at least"):
         ModelEvaluation(**changes)
-
-
-def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path, world):
-    world.save_pretrained(tmp_path / "run" / "dynamics" / "best")
-    wanted = tmp_path / "run" / "dynamics" / "best"
-    for given in (tmp_path / "run", tmp_path / "run" / "dynamics", wanted):
-        assert find_world(given) == wanted
-    assert find_world("doom-hg") == "doom-hg"
 
 
 # --- the report

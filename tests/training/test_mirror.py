@@ -30,7 +30,7 @@ def test_twins_share_the_split_that_their_play_had(tmp_path):
 
 def test_a_published_test_split_and_views_stay_together(tmp_path):
     info = replace(INFO, test_episodes=2, views=2)
-    new = mirror(make_store(tmp_path / "old", lengths=(3,) * 8, info=info), tmp_path / "new")
+    new = mirror(make_store(tmp_path / "old", lengths=(3,) * 8, info=info), tmp_path / "new", swap=[("left", "right")])
     assert new.split("test").tolist() == [0, 1, 2, 3] and new.info.views == 4
 
 
@@ -44,7 +44,7 @@ def test_numbers_change_sign_and_place(tmp_path):
 
 def test_signals_change_sign_where_they_are_named(tmp_path):
     old = make_store(tmp_path / "old", info=replace(INFO, signal_names=("X", "HEALTH")))
-    new = mirror(old, tmp_path / "new", negate_signals=["X"])
+    new = mirror(old, tmp_path / "new", swap=[("right", "left")], negate_signals=["X"])
     np.testing.assert_array_equal(new.episode(1).signals, old.episode(0).signals * [-1, 1])
     np.testing.assert_array_equal(new.episode(0).signals, old.episode(0).signals)
 
@@ -55,6 +55,7 @@ def test_signals_change_sign_where_they_are_named(tmp_path):
         (TURNS, {"swap": [("left", "rigt")]}, "Did you mean 'right'"),
         (TURNS, {"swap": [("left", "right"), ("left", "ahead")]}, "name each action once"),
         (TURNS, {"negate": ["left"]}, "use swap"),
+        (TURNS, {}, "exchanges left and right: give swap left=right"),
         (TURNS, {"negate_signals": ["Y"]}, "no signal 'Y'"),
         (PUSHES, {"negate": ["1"]}, "bounds that differ by their sign alone"),  # 0 to 2
         (PUSHES, {"swap": [("0", "1")]}, "those that are swapped the same ones"),
