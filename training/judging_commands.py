@@ -74,7 +74,10 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(run, device=device)
-        results = evaluate_model(model, open_stores(data), config, i3d)
+        store = open_stores(data)
+        if store.info.env_id and model.config.env_id and store.info.env_id != model.config.env_id:
+            print(f"note: this is play of {store.info.env_id}, the model was learned from {model.config.env_id}")
+        results = evaluate_model(model, store, config, i3d)
         about = {"command": line, "config": asdict(config)}
         report = write_evaluation(out, {"run": about} | results, plots)
         print(report.read_text(encoding="utf-8"))
@@ -293,11 +296,16 @@ def _play_agent(
 
     from worldmodel.agents.evaluate import compare_with_random, is_dream
     from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.checkpoint import shipped
     from worldmodel.envs.loading import load_model
     from worldmodel.files import write_json
     from worldmodel.training.dream_policies import check_fits
     from worldmodel.training.dream_report import world_of
 
+    if env in shipped() or Path(env).is_dir():
+        raise ValueError(
+            f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
+        )
     player = load_agent(agent)
     if is_dream(env):
         if horizon is None:

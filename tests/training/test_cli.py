@@ -151,6 +151,9 @@ def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
     assert max(json.loads(out.read_text())["agent"]["lengths"]) <= 5
     assert main(["evaluate", str(folder), "--env", "VideoGenReal-Doom", "--horizon", "5"]) == 2
     assert "--horizon is for dreams" in capsys.readouterr().err
+    for place in ("doom-hg", str(world)):
+        assert main(["evaluate", str(folder), "--env", place]) == 2
+        assert f"--env VideoGenDream-… --world {place}" in capsys.readouterr().err
 
 
 def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):

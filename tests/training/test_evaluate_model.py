@@ -235,8 +235,10 @@ def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):
     network = ["--inverse-dynamics.steps", "2", "--inverse-dynamics.channels", "4"]
     out = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, *network]) == 0
-    assert "bits per code" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "bits per code" in told
+    assert ("note: this is play of" in told) == (store.info.env_id != world.config.env_id)
     data = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert data["run"]["config"]["samples"] == 4 and data["run"]["command"].startswith("videogen-dream evaluate-model")
+    assert data["run"]["config"]["samples"] == 4 and "--samples 4 --context-steps 2" in data["run"]["command"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, "--i3d", str(tmp_path / "no.pt")]) == 2
     assert "no I3D file" in capsys.readouterr().err
