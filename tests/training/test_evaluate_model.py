@@ -9,6 +9,7 @@ import torch
 
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
+from tests.tiny import tiny_world
 from tests.training.telling_store import telling_store
 from worldmodel.data import ActionSpec
 from worldmodel.training.cli import main
@@ -236,9 +237,17 @@ def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):
     out = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, *network]) == 0
     told = capsys.readouterr().out
-    assert "bits per code" in told
-    assert ("note: this is play of" in told) == (store.info.env_id != world.config.env_id)
+    assert "bits per code" in told and "note:" not in told
     data = json.loads((tmp_path / "out" / "report.json").read_text())
     assert data["run"]["config"]["samples"] == 4 and "--samples 4 --context-steps 2" in data["run"]["command"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, "--i3d", str(tmp_path / "no.pt")]) == 2
     assert "no I3D file" in capsys.readouterr().err
+
+
+def test_play_of_another_game_is_told(tmp_path, store, capsys):
+    other = tiny_world()
+    other.config = replace(other.config, env_id="Other-v0")
+    other.save_pretrained(tmp_path / "world")
+    given = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--i3d", str(tmp_path / "none")]
+    assert main(["evaluate-model", str(tmp_path / "world"), *given]) == 2  # told before anything is measured
+    assert f"note: this is play of {store.info.env_id}, the model was learned from Other-v0" in capsys.readouterr().out
