@@ -4,6 +4,7 @@ Letters: T steps, F frames of a step, H W pixels, C channels.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ class Shown(NamedTuple):
     ended: str  # "terminated", "truncated", or "" while the episode goes on
 
 
-class Scene:
+class Scene(ABC):
     """One env, played episode by episode: number i begins with seed + i, as in `worldmodel.agents.evaluate`.
 
     Args:
@@ -116,9 +117,9 @@ class Scene:
     def close(self) -> None:
         self.env.close()
 
+    @abstractmethod
     def _frames(self, info: Mapping[str, Any]) -> Frames:
         """All frames of the step that has just been done, (F, H, W, 3)."""
-        raise NotImplementedError
 
     def _note(self, action: Any, info: Mapping[str, Any]) -> None:
         """Remember the step that has just been done."""
