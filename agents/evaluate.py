@@ -118,10 +118,10 @@ def compare_with_random(
 
 def is_dream(env_id: str) -> bool:
     """Whether the id is that of a dream; an unknown one raises Gymnasium's error, which names the nearest."""
-    return _spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
+    return env_spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
 
 
-def _spec(env_id: str) -> EnvSpec:
+def env_spec(env_id: str) -> EnvSpec:
     """What is registered under an id, also one that names its module, as in "my_games:MyGame-v0"."""
     module, _, plain_id = env_id.rpartition(":")
     if module:
@@ -130,7 +130,7 @@ def _spec(env_id: str) -> EnvSpec:
 
 
 def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
-    if _spec(env_id).vector_entry_point is None:
+    if env_spec(env_id).vector_entry_point is None:
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
     if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:

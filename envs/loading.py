@@ -19,4 +19,8 @@ def steps_per_second(env_id: str, usual: float) -> float:
     spec = gym.registry.get(env_id)
     if spec is None or not isinstance(spec.entry_point, str):
         return usual
-    return float(getattr(load_env_creator(spec.entry_point), "metadata", {}).get("render_fps", usual))
+    try:
+        made = load_env_creator(spec.entry_point)
+    except ImportError:  # a dream needs no game
+        return usual
+    return float(getattr(made, "metadata", {}).get("render_fps", usual))

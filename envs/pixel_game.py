@@ -71,7 +71,7 @@ class PixelGame(gym.Env[np.ndarray, Any]):
                 f"the env shows no pictures: its observations are {seen}, its render mode is {env.render_mode!r}; make "
                 'it with render_mode="rgb_array"'
             )
-        height, width, channels = self._look(env.reset(seed=0)[0]).shape
+        height, width, channels = self._look(env.reset()[0]).shape
         new_height, new_width = size or (height, width)
         if channels not in (1, 3) or not 0 < new_height <= height or not 0 < new_width <= width:
             raise ValueError(

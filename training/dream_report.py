@@ -3,6 +3,7 @@
 Letters: K dreams, T steps, H steps of the horizon.
 """
 
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,9 +13,10 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.agents.evaluate import Evaluation, evaluate, is_dream
+from worldmodel.agents.evaluate import Evaluation, env_spec, evaluate, is_dream
 from worldmodel.data import EpisodeStorage
 from worldmodel.dreaming import check_dreams
+from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
 from worldmodel.statistics import difference_with_interval, mean_with_interval
@@ -62,11 +64,17 @@ class DreamReport:
 
 def world_of(dream: str) -> str | Path:
     """The world that a command means: that of a dream's id, or one by its folder or name."""
-    if dream not in gym.registry:
+    if not is_env_id(dream):
         return dream
     if not is_dream(dream):
         raise ValueError(f"{dream} is a real game; the dream to judge is a world's folder or name, or a dream's id")
-    return gym.spec(dream).kwargs["model"]
+    usual = inspect.signature(DreamEnv).parameters["model"].default
+    return env_spec(dream).kwargs.get("model", usual)
+
+
+def is_env_id(name: str) -> bool:
+    """Whether a name is that of an env, if only a mistyped one, and not that of a world."""
+    return not Path(name).is_dir() and (name in gym.registry or ":" in name or name.startswith("VideoGen"))
 
 
 class Trace:

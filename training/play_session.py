@@ -174,8 +174,9 @@ class Session:
                 failures.append(f"{name} cannot be opened: {error}")
         else:
             raise ValueError("; ".join(failures))
+        note = self._enter(before, scene)
         self._name = name
-        return "; ".join(filter(None, [*failures, self._enter(before, scene)]))
+        return "; ".join(filter(None, [*failures, note]))
 
     def _enter(self, before: Scene | None, scene: Scene) -> str:
         if (
@@ -184,6 +185,7 @@ class Session:
             and isinstance(scene, DreamScene)
             and _same_game(before, scene)
         ):
+            scene.fps = before.fps
             self._begin(scene, before.recent())
             return "the dream goes on from the game"
         self._begin(scene)
@@ -250,6 +252,6 @@ def _same_game(game: GameScene, dream: DreamScene) -> bool:
     """Whether a dream can go on from a game: alike in actions, signals and frames."""
     assert game.shown is not None, "the game has begun"
     ours, theirs, model = game.action, dream.action, dream.dream.model
-    alike = (ours.kind, ours.n, game.signal_names) == (theirs.kind, theirs.n, dream.signal_names)
-    frames = (model.frames_per_step, model.height, model.width)
-    return alike and game.shown.frames.shape[:3] == frames
+    alike = (ours.kind, ours.n, ours.low, ours.high) == (theirs.kind, theirs.n, theirs.low, theirs.high)
+    frames = (model.frames_per_step, model.height, model.width, model.config.tokenizer.channels)
+    return alike and game.signal_names == dream.signal_names and game.recent()["frames"].shape[1:] == frames

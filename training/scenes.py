@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.agents.evaluate import is_dream
+from worldmodel.agents.evaluate import env_spec, is_dream
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.agents.scripted import Policy
 from worldmodel.data import ActionSpec
@@ -27,7 +27,7 @@ from worldmodel.envs.wrappers import DreamView
 from worldmodel.model import WorldModel
 from worldmodel.training.collect_workers import SCRIPTED
 from worldmodel.training.dream_policies import check_fits
-from worldmodel.training.dream_report import world_of
+from worldmodel.training.dream_report import is_env_id, world_of
 
 _USUAL_FPS = 8.75  # steps a second of an env that does not tell; Doom's
 _HANDED_OVER = 8  # steps of a game with which a dream of it goes on
@@ -121,7 +121,7 @@ class Scene(ABC):
     def _frames(self, info: Mapping[str, Any]) -> Frames:
         """All frames of the step that has just been done, (F, H, W, 3)."""
 
-    def _note(self, action: Any, info: Mapping[str, Any]) -> None:
+    def _note(self, action: Any, info: Mapping[str, Any]) -> None:  # noqa: B027 (who need not, does not)
         """Remember the step that has just been done."""
 
     def _signals(self, info: Mapping[str, Any]) -> dict[str, float]:
@@ -192,9 +192,12 @@ class DreamScene(Scene):
         return super().begin(options)
 
     def step(self, action: Any = None) -> Shown:
-        if self.shown is not None and not self.shown.ended:
-            self._past.append((self.dream.state, self._observation, self.shown))
-        return super().step(action)
+        if self.shown is None or self.shown.ended:
+            return super().step(action)  # which says what is wrong
+        before = self.dream.state, self._observation, self.shown
+        shown = super().step(action)
+        self._past.append(before)
+        return shown
 
     def take_back(self, steps: int) -> Shown:
         """Go back by so many steps, or as far as is known. What was drawn will be drawn again under equal actions."""
@@ -236,7 +239,7 @@ def open_scene(
         seed: of the first episode.
     """
     agent = None if str(player) in ("", *SCRIPTED) else _saved_agent(player)
-    if _is_id(name) and not is_dream(name):
+    if is_env_id(name) and not is_dream(name):
         if agent is None and world is not None:
             raise ValueError(f"{name} is a real game, and nobody looks at it through a world: leave out {world}")
         view = None if agent is None else agent.view(world)
@@ -253,13 +256,10 @@ def open_scene(
     model = load_model(world_of(name) if world is None else world, device)
     if agent is not None:
         check_fits(agent, str(player), model)
-    dream = DreamEnv(model, "codes" if agent is None else agent.obs, temperature)
+    usual = env_spec(name).kwargs if is_env_id(name) else {}  # such as a horizon, of a dream that a user registered
+    asked = {"model": model, "obs": "codes" if agent is None else agent.obs, "temperature": temperature}
+    dream = DreamEnv(**usual | asked)
     return DreamScene(dream, _policy_maker(player, agent, model.config.action.held), seed)
-
-
-def _is_id(name: str) -> bool:
-    """Whether a name is that of an env, if only a mistyped one, and not that of a world."""
-    return name in gym.registry or ":" in name or name.startswith("VideoGen")
 
 
 def _saved_agent(player: str | os.PathLike) -> Agent:

@@ -12,7 +12,11 @@ def usable_device(device: str | torch.device) -> torch.device:
         valid.append("mps")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    known = (*valid, "meta", *(["cuda"] if torch.cuda.is_available() else []))
-    if str(device) not in known:
+    try:
+        found = torch.device(device)
+    except RuntimeError:  # no name of a device at all
+        found = None
+    here = {"cpu": 1, "meta": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if found is None or (found.index or 0) >= here.get(found.type, 0):
         raise ValueError(f"no device {str(device)!r} here.{did_you_mean(str(device), valid)}")
-    return torch.device(device)
+    return found

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -247,6 +248,26 @@ def test_a_handle_that_is_behind_gives_no_id_twice(tmp_path):
     with second:
         assert second.append(make_episode(5, 1, info)) == 1
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), (4, 5))
+
+
+@pytest.mark.parametrize("behind", ["read", "pickled"])
+def test_a_handle_that_shows_less_than_there_is_gives_no_id_twice(tmp_path, behind):
+    first = make_store(tmp_path / "toy", (4,))
+    if behind == "read":
+        first = EpisodeStorage.create(tmp_path / "new", INFO)
+        first.append(make_episode(4, 0, INFO))
+    other = EpisodeStorage.open(first.root)
+    told = pickle.dumps(first)
+    with other:
+        other.append(make_episode(5, 1, INFO))
+    if behind == "read":
+        first.episode(0)  # which has been packed meanwhile
+    else:
+        first = pickle.loads(told)
+    assert len(first) == 1
+    with first:
+        assert first.append(make_episode(6, 2, INFO)) == 2
+    assert_holds(EpisodeStorage.open(first.root), (4, 5, 6))
 
 
 def test_play_under_an_id_that_is_packed_is_never_deleted(tmp_path):

@@ -11,6 +11,7 @@ import worldmodel  # noqa: F401 (registers the ids)
 from tests.tiny import tiny_config, tiny_world
 from tests.vector_contract import check_vector_env
 from worldmodel.data import ActionSpec
+from worldmodel.devices import usable_device
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.model import Starts, WorldModel
@@ -339,6 +340,18 @@ def test_a_dream_is_shown_as_fast_as_its_game():
     dreams = [DreamVectorEnv(2, "doom-hg"), DreamVectorEnv(2, "push"), DreamVectorEnv(2, tiny_world())]
     assert [dream.metadata["render_fps"] for dream in dreams] == [8.75, 5.0, 8.75]
     assert DreamEnv("push").metadata["render_fps"] == 5.0 != DreamEnv.metadata["render_fps"]
+
+
+def test_a_dream_needs_no_game():
+    gym.register("GoneGame-v0", entry_point="no_such_module:Game")
+    world = tiny_world()
+    world.config = dataclasses.replace(world.config, env_id="GoneGame-v0")
+    assert DreamVectorEnv(1, world).metadata["render_fps"] == 8.75
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu")])
+def test_names_of_the_processor_are_devices(device):
+    assert usable_device(device).type == "cpu"
 
 
 def test_an_unknown_model_is_named():

@@ -87,6 +87,11 @@ def test_equal_seeds_give_equal_episodes():
     assert np.array_equal(looks[0], looks[1]) and not np.array_equal(looks[0], looks[2])
 
 
+def test_games_without_a_seed_differ():
+    looks = {game().reset()[0].tobytes() for _ in range(30)}
+    assert len(looks) > 1
+
+
 def test_pictures_come_from_render_where_observations_are_none():
     drawn = game({"size": None}, shows=False, render_mode="rgb_array")
     drawn.reset(seed=1)

@@ -16,7 +16,8 @@ from tests.training.counting_game import GAME_ID
 from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
-from worldmodel.training.collect import _Plan, _player, _policy_identity, collect
+from worldmodel.files import write_json
+from worldmodel.training.collect import UNDER_WAY, _Plan, _player, _policy_identity, collect
 from worldmodel.training.collect_stats import read_returns
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
 
@@ -252,16 +253,20 @@ def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.4
 
 
-def test_an_episode_beyond_the_goal_that_a_kill_left_is_not_kept(tmp_path):
+@pytest.mark.parametrize("same", [True, False])
+def test_what_a_kill_left_beyond_its_goal_is_not_kept_and_play_of_other_goals_is(tmp_path, same):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     collect(GAME_ID, unbroken, steps=20, workers=1)
     collect(GAME_ID, killed, episodes=1, workers=1)
+    assert not (killed / UNDER_WAY).exists()
     store = EpisodeStorage.open(killed)
     wanted = len(EpisodeStorage.open(unbroken))
     store.write_pending(store.episode(0), wanted + 1)  # a faster worker was ahead
+    write_json(killed / UNDER_WAY, {"episodes": None, "steps": 20 if same else 2000})
     collect(GAME_ID, killed, steps=20, workers=1)
-    assert EpisodeStorage.open(killed).ids.tolist() == list(range(wanted))
-    assert content(killed) == content(unbroken)
+    assert EpisodeStorage.open(killed).ids.tolist() == [*range(wanted), *([] if same else [wanted + 1])]
+    if same:
+        assert content(killed) == content(unbroken)
 
 
 def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatch):

@@ -140,6 +140,17 @@ def test_a_dream_after_its_game_goes_on_from_there(tmp_path):
     assert words["numbers"]["HEALTH"] == health
 
 
+def test_a_dream_in_color_begins_in_its_own_starts_after_a_gray_game(tmp_path):
+    class Gray(LongGame):
+        def _look(self, native_reward):
+            observation, info = super()._look(native_reward)
+            return observation, info | {"frames": info["frames"][..., :1]}
+
+    player = session(tmp_path, game=lambda: GameScene(Gray(), Gray().action_spec), dream=dream_scene)
+    words, _ = do(player, "next")
+    assert words["dream"] and words["note"] == ""
+
+
 def test_a_dream_of_another_game_begins_in_its_own_starts(tmp_path):
     class Other(LongGame):
         signal_names = ("AMMO",)

@@ -1,5 +1,8 @@
 """What is shown of games and dreams is what is played and judged there."""
 
+import shutil
+
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -86,6 +89,31 @@ def test_a_dream_taken_back_goes_on_as_it_did():
         assert np.array_equal(again.frames, before.frames) and again[1:] == before[1:]
     assert scene.take_back(100).step == 0
     assert scene.take_back(1).step == 0
+
+
+def test_a_step_that_fails_is_nothing_to_take_back():
+    scene = DreamScene(DreamEnv(tiny_world(), "codes"))
+    scene.begin()
+    scene.step(1)
+    with pytest.raises(gymnasium.error.InvalidAction):
+        scene.step(99)
+    assert scene.take_back(1).step == 0
+
+
+def test_a_dream_that_a_user_registered_keeps_its_settings(world_folder):
+    settings = {"model": str(world_folder), "horizon": 2}
+    gymnasium.register("ShortDream-v0", entry_point="worldmodel.envs:DreamEnv", kwargs=settings)
+    scene = open_scene("ShortDream-v0", "random")
+    scene.begin()
+    assert [scene.step().ended for _ in range(2)] == ["", "truncated"]
+    scene = open_scene("ShortDream-v0", "random", world=world_folder)
+    assert scene.dream._dreams.rules.horizon == 2
+
+
+def test_a_folder_may_be_called_as_envs_are(world_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(world_folder, "VideoGenRuns")
+    assert open_scene("VideoGenRuns").is_dream
 
 
 def test_a_policy_forgets_what_was_taken_back():
@@ -207,8 +235,6 @@ def test_scripted_play_of_a_dream_is_seeded_and_knows_the_actions(world_folder):
     ],
 )
 def test_what_cannot_be_opened_says_so(name, player, world, words):
-    import gymnasium
-
     with pytest.raises((ValueError, gymnasium.error.Error), match=words):
         open_scene(name, player, world=world)
 

@@ -215,7 +215,7 @@ class EpisodeFiles:
             with suppress(FileNotFoundError):
                 found |= {entry.id: entry for entry in scan_pending(path, self.info)}
         wanted = read_json(self._metadata_path).get("total_episodes", 0)  # before what it counts, which only grows
-        self._main_stamp = _stamp(self._main_path)
+        self._main_stamp: tuple[int, int] | None = _stamp(self._main_path)
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
         if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
             raise ValueError(
@@ -229,7 +229,7 @@ class EpisodeFiles:
 
     def _look_again(self) -> None:
         """Find the episodes anew if another handle has packed some since, so that no id is given twice."""
-        if _stamp(self._main_path) != self._main_stamp:
+        if self._main_stamp is None or _stamp(self._main_path) != self._main_stamp:
             self._find_episodes()
 
     def _forget(self) -> None:
@@ -258,6 +258,7 @@ class EpisodeFiles:
             self._find_episodes()
             now = {each.id: each for each in self._entries}
             self._entries = [now.get(each.id, each) for each in shown]  # each stays in its place
+            self._main_stamp = None  # there may be more: look again before anything is written
         if self._entries[place].path == entry.path:
             raise FileNotFoundError(f"episode {entry.id} of {self.root} was deleted by another process; open it again")
         return self._entries[place]
@@ -302,6 +303,7 @@ class EpisodeFiles:
         self._open(state["root"])
         shown = set(state["ids"].tolist())
         self._entries = [entry for entry in self._entries if entry.id in shown]
+        self._main_stamp = None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
