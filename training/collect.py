@@ -22,7 +22,7 @@ from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
 from worldmodel.training.collect_workers import SCRIPTED, Job, Played, receive, started
 from worldmodel.training.env_options import check_options
 
-UNDER_WAY = "collecting.json"  # the goal of a collection that is not finished
+UNDER_WAY = "collecting.json"  # of a collection that is not finished: its goal, and the episodes there before it
 SETTINGS = "collect.json"  # how the store was made; a store made in another way is not continued
 
 
@@ -69,18 +69,18 @@ def collect(
     check_options(env_id, env_kwargs or {})
     job = Job(env_id, env_kwargs or {}, Path(out), _player(policy), epsilon, seed)
     store = _open_store(job)
-    known = dict(zip(store.ids.tolist(), store.lengths, strict=True))
-    plan = _Plan(dict(known), episodes, steps)
-    # What an earlier call left stays, unless that was this one, broken off: its surplus is no more wanted than ours.
-    under_way, mine = Path(out) / UNDER_WAY, {"episodes": episodes, "steps": steps}
-    left = set() if under_way.exists() and read_json(under_way) == mine else set(known)
-    write_json(under_way, mine)
+    plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
+    # Play that was there before a collection stays, also if that is broken off and goes on: only its own surplus goes.
+    under_way, goal_now = Path(out) / UNDER_WAY, {"episodes": episodes, "steps": steps}
+    broken_off = read_json(under_way) if under_way.exists() else {}
+    before = broken_off["before"] if broken_off.get("goal") == goal_now else store.ids.tolist()
+    write_json(under_way, {"goal": goal_now, "before": before})
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
         _play_all(job, plan, workers)
         store = EpisodeStorage.open(job.out)
     # With a goal in steps, later episodes were under way when the last one needed was finished.
-    store.discard(store.pending_ids - left - set(range(plan.wanted)))
+    store.discard(store.pending_ids - set(before) - set(range(plan.wanted)))
     store.flush()
     under_way.unlink()
     stats = statistics(store, steps_before, time.perf_counter() - began)

@@ -262,11 +262,13 @@ def test_what_a_kill_left_beyond_its_goal_is_not_kept_and_play_of_other_goals_is
     store = EpisodeStorage.open(killed)
     wanted = len(EpisodeStorage.open(unbroken))
     store.write_pending(store.episode(0), wanted + 1)  # a faster worker was ahead
-    write_json(killed / UNDER_WAY, {"episodes": None, "steps": 20 if same else 2000})
+    store.write_pending(store.episode(0), wanted + 3)  # of a collection before that, towards another goal
+    goal = {"episodes": None, "steps": 20 if same else 2000}
+    write_json(killed / UNDER_WAY, {"goal": goal, "before": [0, wanted + 3]})
     collect(GAME_ID, killed, steps=20, workers=1)
-    assert EpisodeStorage.open(killed).ids.tolist() == [*range(wanted), *([] if same else [wanted + 1])]
-    if same:
-        assert content(killed) == content(unbroken)
+    beyond = [wanted + 3] if same else [wanted + 1, wanted + 3]
+    assert EpisodeStorage.open(killed).ids.tolist() == [*range(wanted), *beyond]
+    assert content(killed)[:wanted] == content(unbroken)
 
 
 def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatch):
