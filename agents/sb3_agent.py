@@ -32,9 +32,7 @@ def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta:
 
 def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     """Load a saved agent for play, from its folder or that of its training's run; `seed` decides what it draws."""
-    folder = Path(folder)
-    if not (folder / "model.safetensors").is_file() and (folder / "agent" / "model.safetensors").is_file():
-        folder = folder / "agent"  # of a training's run
+    folder = checkpoint.agent_folder(folder)
     file = checkpoint.load_config(folder, "agent", AgentFile)
     dtype = np.uint8 if file.pixels else np.float32
     low, high = (0, 255) if file.pixels else (-np.inf, np.inf)

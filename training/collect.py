@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 
+from worldmodel.checkpoint import agent_folder
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import progress
@@ -186,10 +187,8 @@ def _open_store(job: Job) -> EpisodeStorage:
 
 
 def _player(policy: str | Path) -> str:
-    """The name of a scripted policy, or the folder of an agent, for which the folder of its run stands too."""
-    inside = Path(policy) / "agent"
-    whole = Path(policy) / "model.safetensors"
-    return str(inside if (inside / whole.name).is_file() and not whole.is_file() else policy)
+    """The name of a scripted policy, or the folder of an agent."""
+    return str(policy) if policy in SCRIPTED else str(agent_folder(policy))
 
 
 def _check_agent(job: Job, action: ActionSpec) -> None:

@@ -65,6 +65,13 @@ def resolve(name: str | os.PathLike) -> Path:
     )
 
 
+def agent_folder(folder: str | os.PathLike) -> Path:
+    """Folder of a saved agent, for which that of its training's run stands too."""
+    path = Path(folder)
+    inside = (path, path / "agent")
+    return next((place for place in inside if (place / "model.safetensors").is_file()), path)
+
+
 def save(
     folder: str | os.PathLike,
     kind: str,
