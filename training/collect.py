@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import gymnasium as gym
 
-from worldmodel.checkpoint import agent_folder
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import progress
@@ -188,7 +187,11 @@ def _open_store(job: Job) -> EpisodeStorage:
 
 def _player(policy: str | Path) -> str:
     """The name of a scripted policy, or the folder of an agent."""
-    return str(policy) if policy in SCRIPTED else str(agent_folder(policy))
+    if policy in SCRIPTED:
+        return str(policy)
+    from worldmodel.checkpoint import agent_folder  # starts torch, which scripted play does without
+
+    return str(agent_folder(policy))
 
 
 def _check_agent(job: Job, action: ActionSpec) -> None:
