@@ -2,10 +2,10 @@
 
     python benchmarks/dream.py --model doom-hg --batches 1 8 64 512
 
-`--model random` takes the default sizes with random weights. The share is the model's own products (counted by torch)
-over what the machine multiplies in the dtype used; the rest is memory traffic, small operations, Python, and the resets
-that a horizon brings. A row is the median of five slices of time, each beside a matrix product of its own: a shared
-machine is now faster, now slower.
+`--model random` takes the sizes of `--preset` with random weights. The share is the model's own products (counted by
+torch) over what the machine multiplies in the dtype used; the rest is memory traffic, small operations, Python, and the
+resets that a horizon brings. A row is the median of five slices of time, each beside a matrix product of its own: a
+shared machine is now faster, now slower.
 """
 
 import time
@@ -21,6 +21,7 @@ import tyro
 from machine import describe, flops_of, matrix_rate
 
 import worldmodel  # noqa: F401 (registers the ids)
+from worldmodel import dynamics, tokenizer
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import fast_dtype
@@ -32,6 +33,7 @@ SLICES = 5  # of a measurement
 @dataclass(frozen=True, kw_only=True)
 class Args:
     model: str = "random"  # shipped name, folder, or "random"
+    preset: str = "doom-tiny"  # sizes of "random"
     device: str = "cpu"
     batches: tuple[int, ...] = (1, 8, 64, 512)
     obs: tuple[str, ...] = ("latent", "codes", "features", "rgb")
@@ -132,10 +134,13 @@ def print_row(world: WorldModel, dtype: torch.dtype, obs: str, batch: int, args:
 
 def main(args: Args) -> None:
     random = args.model == "random"
-    load = lambda: random_world(args.device) if random else WorldModel.from_pretrained(args.model, args.device)  # noqa: E731
+    sizes: dict[str, Any] = {"tokenizer": tokenizer.preset(args.preset), "dynamics": dynamics.preset(args.preset).model}
+    load = lambda: (  # noqa: E731
+        random_world(args.device, **sizes) if random else WorldModel.from_pretrained(args.model, args.device)
+    )
     world, fast = load(), fast_dtype(args.device)
     describe(args.device)
-    print(f"model {args.model}\n")
+    print(f"model {args.model}{f', {args.preset}' if random else ''}\n")
     columns = ("order", "products", "obs", "resets", "batch", "env-steps/s", "ms per step", "MFLOP per env-step")
     print(f"| {' | '.join(columns)} | share of matrix rate |")
     print("|---|---|---|---|---|---|---|---|---|")

@@ -53,6 +53,7 @@ def run_import_video(
     frames_per_step: int = 2,
     action_kind: Literal["auto", "discrete", "box"] = "auto",
     action_names: tuple[str, ...] = (),
+    action_columns: tuple[str, ...] = (),
     action_limit: tuple[float, ...] = (),
     reward: str | None = None,
     signals: tuple[str, ...] = (),
@@ -64,12 +65,13 @@ def run_import_video(
     """Turn your own videos and their actions into a store: one video, one episode. Goes on after a stop.
 
     Args:
-        videos: files (mp4, gif, npy, npz), folders of pictures, or folders of these.
+        videos: files (mp4, mov, mkv, webm, avi, gif, npy, npz, …), folders of pictures, or folders of these.
         actions: a file (npy, npz, csv) for each video in the same order, or one folder with files of the same names.
         out: folder of the store.
         frames_per_step: frames that make a step.
         action_kind: auto: discrete if each is one whole number, else box (numbers).
         action_names: of discrete actions, or of the numbers.
+        action_columns: of csv files, if not all columns are actions but those of reward and signals.
         action_limit: bounds of the numbers, below and above 0; without it, what the files hold.
         reward: column or array with the rewards.
         signals: columns or arrays with further numbers that the model shall predict.
@@ -87,6 +89,7 @@ def run_import_video(
         frames_per_step=frames_per_step,
         action_kind=action_kind,
         action_names=action_names,
+        action_columns=action_columns,
         action_limit=action_limit,
         reward=reward,
         signals=signals,

@@ -25,7 +25,8 @@ from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
 
 PICTURES = (".png", ".jpg", ".jpeg")
-VIDEOS = (".mp4", ".gif")
+_FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")  # what ffmpeg reads
+VIDEOS = (*_FILMS, ".gif")
 ARRAYS = (".npy", ".npz")
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n:
     """The first `steps` steps of the user's own frames, for each of n videos: (n, steps, F, H, W, C) uint8.
 
     Args:
-        source: an array, or a file .npy, .npz (of one array), .mp4, .gif, .png or .jpg, or a folder of pictures in the
-            order of their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which
+        source: an array, or a file .npy, .npz (of one array), a video, a picture, or a folder of pictures in the order
+            of their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which
             make a step. A single picture stands still for a step. One row serves all videos; else R is at least n.
     """
     tokenizer = config.tokenizer
@@ -154,8 +155,8 @@ def read_images(
     """
     if path.suffix.lower() in ARRAYS:
         return read_array(path)
-    if path.suffix.lower() == ".mp4":
-        return _read_mp4(path, channels, count, size)
+    if path.suffix.lower() in _FILMS:
+        return _read_film(path, channels, count, size)
     from PIL import Image, ImageSequence
 
     mode = "RGB" if channels == 3 else "L"
@@ -188,20 +189,28 @@ def _pixels(picture: "Picture", size: tuple[int, int] | None) -> NDArray[np.uint
     return pixels if size is None else area_resize(pixels[None], *size)[0]
 
 
-def read_array(path: Path) -> NDArray:
+def read_arrays(path: Path) -> NDArray | dict[str, NDArray]:
+    """What a file of numpy holds: one array, or arrays by name. ValueError if it holds neither, or Python's objects."""
     try:
-        loaded = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:  # numpy itself would leave a broken one open
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (EOFError, ValueError, BadZipFile) as error:
-        raise ValueError(f"{path} holds no array that numpy can read ({error})") from error
+        why = "no file of numpy's, or one of objects" if "pickle" in str(error) else str(error)
+        raise ValueError(f"{path} holds no array that can be read ({why})") from error
+
+
+def read_array(path: Path) -> NDArray:
+    """The one array of a file."""
+    loaded = read_arrays(path)
     if isinstance(loaded, np.ndarray):
         return loaded
-    with loaded:
-        if len(loaded.files) != 1:
-            raise ValueError(f"{path} must hold one array, it holds {len(loaded.files)}: {', '.join(loaded.files)}")
-        return loaded[loaded.files[0]]
+    if len(loaded) != 1:
+        raise ValueError(f"{path} must hold one array, it holds {len(loaded)}: {', '.join(loaded)}")
+    return next(iter(loaded.values()))
 
 
-def _read_mp4(path: Path, channels: int, count: int | None, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _read_film(path: Path, channels: int, count: int | None, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     from imageio_ffmpeg import get_ffmpeg_exe
 
     if not path.is_file():

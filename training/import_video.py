@@ -3,6 +3,7 @@
 Letters: V frames of a video, H W C pixels, F frames per step.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ from worldmodel.data import Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.steps import frames_to_steps
 from worldmodel.envs.resize import area_resize
 from worldmodel.progress import progress
+from worldmodel.training.action_tables import TABLES, Table, read_table
 from worldmodel.training.given import ARRAYS, PICTURES, VIDEOS, natural_order, read_images
 from worldmodel.training.made_with import open_made_with
-from worldmodel.training.video_actions import TABLES, Table, action_spec, read_table, rows_per_step, to_steps
+from worldmodel.training.video_actions import action_spec, rows_per_step, to_steps
 
 SETTINGS = "import_video.json"
 _FILES = (*VIDEOS, *ARRAYS)
@@ -30,6 +32,7 @@ def import_video(
     frames_per_step: int = 2,
     action_kind: Literal["auto", "discrete", "box"] = "auto",
     action_names: Sequence[str] = (),
+    action_columns: Sequence[str] = (),
     action_limit: Sequence[float] = (),
     reward: str | None = None,
     signals: Sequence[str] = (),
@@ -41,12 +44,13 @@ def import_video(
     """Make a store of videos and their actions by the time rule; print and return it. Run it again to go on.
 
     Args:
-        videos: files .mp4, .gif, .npy or .npz (of one array (V, H, W, C) uint8), folders of pictures (numbers in their
-            names count by size), or folders of these.
+        videos: files of video (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (of one array (V, H, W, C) uint8),
+            folders of pictures (numbers in their names count by size), or folders of these.
         actions: a file .npy, .npz or .csv for each video in the same order, or one folder with files of the same names.
         out: folder of the store; new, or left by an earlier import of the same files with the same settings.
         frames_per_step: F, frames that make a step.
         action_kind: see `action_spec`, also for `action_names` and `action_limit`.
+        action_columns: of .csv files, if not all columns are actions but those of reward and signals.
         reward: column (.csv) or array (.npz) with the rewards.
         signals: columns or arrays with numbers to be predicted, such as a score.
         size: height and width to shrink to; None: as the videos are.
@@ -64,14 +68,15 @@ def import_video(
         )
     sources = _find_videos([Path(video) for video in videos])
     tables = [
-        read_table(path, reward, signals, action_names)
+        read_table(path, reward, signals, action_names, action_columns)
         for path in _find_tables(sources, [Path(path) for path in actions])
     ]
 
     def describe() -> StoreInfo:
-        per_step, shape = [], (0, 0, 0)
+        per_step, lengths, shape = [], [], (0, 0, 0)
         for source, table in zip(sources, tables, strict=True):
             frames = _read(source, channels, size)
+            lengths.append(len(frames))
             per_step.append(rows_per_step(table, len(frames), frames_per_step))
             shape = shape if any(shape) else frames.shape[1:]
             if frames.shape[1:] != shape:
@@ -79,13 +84,16 @@ def import_video(
                     f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
                     "--size"
                 )
+        spec = action_spec(tables, action_kind, per_step, action_names, action_limit)
+        for table, length in zip(tables, lengths, strict=True):  # what cannot be brought into steps is refused here
+            to_steps(table, spec, length, frames_per_step)
         return StoreInfo(
             env_id=name,
             frames_per_step=frames_per_step,
             height=shape[0],
             width=shape[1],
             channels=shape[2],
-            action=action_spec(tables, action_kind, per_step, action_names, action_limit),
+            action=spec,
             signal_names=tuple(signals),
             reward="native" if reward else "none",
         )
@@ -96,6 +104,7 @@ def import_video(
         "frames_per_step": frames_per_step,
         "action_kind": action_kind,
         "action_names": list(action_names),
+        "action_columns": list(action_columns),
         "action_limit": list(action_limit),
         "reward": reward,
         "signals": list(signals),
@@ -103,7 +112,7 @@ def import_video(
         "channels": channels,
         "ends": ends,
         "name": name,
-    }
+    } | {f"content of {path}": _digest(path) for path in (*sources, *(table.path for table in tables))}
     with (
         open_made_with(Path(out), SETTINGS, settings, describe) as store,
         progress(len(sources), "video", "import", initial=len(store)) as bar,
@@ -147,6 +156,15 @@ def _read(source: Path, channels: int, size: tuple[int, int] | None) -> NDArray[
     return frames
 
 
+def _digest(path: Path) -> str:
+    """Of a file's content, or of all pictures in a folder and their names."""
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+    return hashlib.sha256("".join(f"{file.name} {_digest(file)}\n" for file in pictures).encode()).hexdigest()[:16]
+
+
 def _find_videos(given: Sequence[Path]) -> list[Path]:
     """The videos that are meant: folders of videos are replaced by what is in them."""
     found: list[Path] = []
@@ -178,7 +196,9 @@ def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:
         for video in videos:
             stem = video.name if video.is_dir() else video.stem
             fitting = [
-                path for ending in TABLES if (path := given[0] / f"{stem}{ending}") not in videos and path.exists()
+                path
+                for path in sorted(given[0].iterdir())
+                if path.stem == stem and path.suffix.lower() in TABLES and path not in videos
             ]
             if len(fitting) != 1:
                 names = ", ".join(path.name for path in fitting) or "none"

@@ -1,11 +1,10 @@
-"""The actions, rewards and signals that belong to a user's video: read from a table, brought into steps.
+"""The actions, rewards and signals of a user's video: rows of a table, brought into steps.
 
 Letters: K rows of a table, V frames of a video, F frames per step, N steps, A numbers per row, G signals.
 Time: row t belongs to frame t. Its action leads from it to the next frame, its reward is for that; its signals are as
 the frame shows them. A table of steps instead of frames has a row for each step.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,19 +14,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec
 from worldmodel.data.steps import num_steps, numbers_to_steps, state_frames
-from worldmodel.names import did_you_mean
-from worldmodel.training.given import ARRAYS, read_array
-
-TABLES = (".csv", *ARRAYS)
-
-
-class Table(NamedTuple):
-    """What a file says of one video."""
-
-    path: Path
-    actions: NDArray  # (K,) or (K, A), int64 or float64
-    rewards: NDArray[np.float64] | None  # (K,)
-    signals: NDArray[np.float64]  # (K, G)
+from worldmodel.training.action_tables import Table
 
 
 class Steps(NamedTuple):
@@ -36,122 +23,6 @@ class Steps(NamedTuple):
     actions: NDArray  # (N,) int64 or (N, A) float32
     rewards: NDArray[np.float32]  # (N,)
     signals: NDArray[np.float32]  # (N + 1, G)
-
-
-def read_table(path: Path, reward: str | None, signals: Sequence[str], action_names: Sequence[str] = ()) -> Table:
-    """Read .npy (actions alone), .npz (arrays by name, "actions" among them, or one array) or .csv.
-
-    In a .csv, a first row that is not all numbers names the columns; those that are neither reward nor signals are
-    actions. The words of a single column of actions are looked up in `action_names`.
-
-    Raises:
-        FileNotFoundError, ValueError: names the file, and the line and column of what cannot be read.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: give the file with the video's actions")
-    if path.suffix == ".csv":
-        columns = _read_csv(path, reward, signals, action_names)
-    elif path.suffix in ARRAYS:
-        columns = _read_arrays(path)
-    else:
-        raise ValueError(f"actions come from a file with the ending {', '.join(TABLES)}; got {path}")
-    wanted = [*([reward] if reward else []), *signals]
-    for name in wanted:
-        if name not in columns:
-            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(columns)}")
-    actions = columns["actions"]
-    if actions.ndim not in (1, 2) or actions.dtype.kind not in "iuf" or 0 in actions.shape:
-        raise ValueError(
-            f"{path}: actions must be numbers of shape (K,) or (K, A), got {actions.dtype} {actions.shape}"
-        )
-    for name in wanted:
-        if columns[name].shape != (len(actions),):
-            raise ValueError(
-                f"{path}: {name!r} must have one number for each of the {len(actions)} actions, got "
-                f"{columns[name].shape}"
-            )
-    numbers = [np.asarray(columns[name], float) for name in signals]
-    return Table(
-        path=path,
-        actions=actions,
-        rewards=np.asarray(columns[reward], float) if reward else None,
-        signals=np.stack(numbers, axis=1) if numbers else np.zeros((len(actions), 0)),
-    )
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray]:
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            if "actions" in arrays.files:
-                return {name: arrays[name] for name in arrays.files}
-            if len(arrays.files) != 1:
-                raise ValueError(f"{path} must hold an array 'actions', it holds {', '.join(arrays.files)}")
-    return {"actions": read_array(path)}
-
-
-def _read_csv(
-    path: Path, reward: str | None, signals: Sequence[str], action_names: Sequence[str]
-) -> dict[str, NDArray]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(csv.reader(file), 1) if row]
-    if not rows:
-        raise ValueError(f"{path} is empty")
-    named = _is_header([row for _, row in rows], action_names)
-    header = rows[0][1] if named else [f"column {i + 1}" for i in range(len(rows[0][1]))]
-    body = rows[1:] if named else rows
-    for line, row in body:
-        if len(row) != len(header):
-            raise ValueError(f"{path}, line {line}: {len(row)} cells where {len(header)} are wanted")
-    special = {reward, *signals}
-    of_actions = [name for name in header if name not in special]
-    lists: dict[str, list[float]] = {}
-    for place, name in enumerate(header):
-        names = action_names if of_actions == [name] else ()
-        lists[name] = [_number(row[place], names, f"{path}, line {line}, {name!r}") for line, row in body]
-    for name in of_actions if len(of_actions) > 1 else ():
-        if name.lower() in ("reward", "rewards"):
-            raise ValueError(
-                f"{path}: is the column {name!r} part of the action? If not, give --reward {name}; else rename it"
-            )
-    if not of_actions or not body:
-        raise ValueError(f"{path} holds no actions: its columns are {', '.join(header)}, its rows {len(body)}")
-    actions = np.stack([np.array(lists[name]) for name in of_actions], axis=1)
-    whole = all(isinstance(number, int) for name in of_actions for number in lists[name])
-    return {"actions": actions.astype(np.int64) if whole else actions} | {
-        name: np.array(lists[name], float) for name in header if name in special
-    }
-
-
-def _is_header(rows: Sequence[Sequence[str]], action_names: Sequence[str]) -> bool:
-    """Whether the first row names the columns: it has words, and these are no action, as those below them may be."""
-    words = [place for place, cell in enumerate(rows[0]) if not _is_number(cell)]
-    if len(words) != 1 or rows[0][words[0]] not in action_names:
-        return bool(words)
-    below = [row[words[0]] for row in rows[1:] if len(row) > words[0]]
-    return bool(below) and all(_is_number(cell) for cell in below)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(cell: str, names: Sequence[str], where: str) -> float:
-    """A number of a cell (an int if it is whole), or the place of a name."""
-    if cell in names:
-        return names.index(cell)
-    try:
-        return int(cell)
-    except ValueError:
-        pass
-    try:
-        return float(cell)
-    except ValueError:
-        hint = did_you_mean(cell, names) if names else " Name actions that are words with --action-names."
-        raise ValueError(f"{where}: {cell!r} is no number.{hint}") from None
 
 
 def action_spec(
@@ -253,6 +124,9 @@ def to_steps(table: Table, spec: ActionSpec, num_frames: int, frames_per_step: i
             "frame too"
         )
     signals = table.signals[states] if table.signals.shape[1] else np.zeros((steps + 1, 0))
+    for what, numbers in (("rewards", rewards), ("signals", signals)):
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{table.path}: {what} must be finite numbers; among these are some that are not")
     return Steps(
         actions=actions,
         rewards=numbers_to_steps(rewards.astype(np.float32), per_step).sum(1),

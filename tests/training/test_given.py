@@ -1,10 +1,12 @@
 """What a video is given: the condition, first frames and actions out of files and words."""
 
 import re
+import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from tests.dynamics.worlds import make_frames
@@ -18,6 +20,7 @@ from worldmodel.training.given import (
     choose_condition,
     read_actions,
     read_first_frames,
+    read_images,
     real_clips,
 )
 from worldmodel.training.video import write_video
@@ -137,6 +140,15 @@ def test_videos_give_their_first_images(tmp_path, ending):
     assert frames[0].mean(axis=(2, 3, 4)) == pytest.approx(np.array([[40, 80], [120, 160]]), abs=3)
 
 
+@pytest.mark.parametrize("ending", [".mov", ".mkv", ".avi"])
+def test_videos_of_other_kinds_are_read_too(tmp_path, ending):
+    images = np.repeat(np.uint8([40, 80, 120, 160]), 16 * 16 * 3).reshape(4, 16, 16, 3)
+    (path,) = write_video(tmp_path / "clip.mp4", images, fps=10)
+    other = tmp_path / f"clip{ending}"
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", "-i", path, "-c", "copy", other], check=True)
+    assert (read_images(other, 3) == read_images(path, 3)).all()
+
+
 def test_endings_may_be_in_capitals(tmp_path):
     np.save(tmp_path / "rows.npy", IMAGES)
     (path,) = write_video(tmp_path / "clip.mp4", IMAGES, fps=10)
@@ -180,7 +192,7 @@ def test_files_that_hold_no_frames_are_refused(tmp_path):
         ("two.npz", "must hold one array, it holds 2: a, b"),
         ("folder", "holds no pictures"),
         ("broken.mp4", "cannot be read as a video"),
-        ("clip.avi", "ending .npy, .npz, .mp4"),
+        ("clip.txt", "ending .npy, .npz, .mp4"),
     ):
         with pytest.raises(ValueError, match=message):
             read_first_frames(tmp_path / name, CONFIG, 1, 1)

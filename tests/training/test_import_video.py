@@ -138,6 +138,29 @@ def test_an_import_that_was_stopped_goes_on(tmp_path, monkeypatch):
         import_video(videos, actions, tmp_path / "s", frames_per_step=1)
 
 
+def test_an_import_goes_on_with_the_same_content_only(tmp_path):
+    """Else episodes of the files as they were stay in the store beside new ones."""
+    pictures = save_pictures(tmp_path / "v", make_video(5))
+    actions = save(tmp_path / "a.npy", np.zeros(5, int))
+    import_video([pictures], [actions], tmp_path / "s")
+    save(actions, np.ones(5, int))
+    with pytest.raises(ValueError, match=r"was made with content of .*a\.npy"):
+        import_video([pictures], [actions], tmp_path / "s")
+    save(actions, np.zeros(5, int))
+    (pictures / "frame_4.png").rename(pictures / "frame_5.png")
+    with pytest.raises(ValueError, match=r"was made with content of .*v="):
+        import_video([pictures], [actions], tmp_path / "s")
+
+
+def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
+    videos = [save(tmp_path / f"v{i}.npy", make_video(5)) for i in range(2)]
+    good, bad = save(tmp_path / "a0.npy", np.zeros(5, int)), save(tmp_path / "a1.npy", np.array([0, 1, 1, 0, 0]))
+    with pytest.raises(ValueError, match=r"a1\.npy: the action changes within a step"):
+        import_video(videos, [good, bad], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    assert import_video(videos, [good, bad], tmp_path / "s", frames_per_step=1).lengths == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("frames", "actions", "options", "message"),
     [

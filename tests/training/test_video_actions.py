@@ -1,4 +1,4 @@
-"""Tables of actions: what is read, what they are taken for, and how rows become steps."""
+"""Actions of videos: what they are taken for, and how rows become steps."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from worldmodel.data import ActionSpec
-from worldmodel.training.video_actions import Table, action_spec, read_table, rows_per_step, to_steps
+from worldmodel.training.action_tables import Table
+from worldmodel.training.video_actions import action_spec, rows_per_step, to_steps
 
 
 def make_table(actions, rewards=None, signals=None):
@@ -17,80 +18,6 @@ def make_table(actions, rewards=None, signals=None):
         rewards=None if rewards is None else np.array(rewards, float),
         signals=np.zeros((len(actions), 0)) if signals is None else np.array(signals, float)[:, None],
     )
-
-
-def write(path, text):
-    path.write_text(text)
-    return path
-
-
-# Reading
-
-
-def test_a_csv_may_name_its_columns_or_not(tmp_path):
-    bare = read_table(write(tmp_path / "a.csv", "1, 0.5\n2, -3\n\n"), None, ())
-    assert bare.actions.tolist() == [[1, 0.5], [2, -3]] and bare.rewards is None and bare.signals.shape == (2, 0)
-    named = read_table(write(tmp_path / "b.csv", "dx,win,dy,hp\n1,0,2,9\n3,1,4,8\n"), "win", ["hp"])
-    assert named.actions.tolist() == [[1, 2], [3, 4]] and named.actions.dtype == np.int64
-    assert named.rewards.tolist() == [0, 1] and named.signals.tolist() == [[9], [8]]
-
-
-def test_words_are_looked_up_in_the_names(tmp_path):
-    path = write(tmp_path / "a.csv", "act\nleft\nright\nleft\n")
-    assert read_table(path, None, (), ("right", "left")).actions.tolist() == [[1], [0], [1]]
-    with pytest.raises(ValueError, match=r"a\.csv, line 3, 'act': 'right' is no number\. Did you mean 'bright'"):
-        read_table(path, None, (), ("bright", "left"))
-    with pytest.raises(ValueError, match=r"line 2, 'act': 'left' is no number\. Name actions .* --action-names"):
-        read_table(path, None, ())
-
-
-@pytest.mark.parametrize(
-    ("text", "names", "actions"),
-    [
-        ("left\nleft\nright\n", ("right", "left"), [1, 1, 0]),  # a name of an action is no header,
-        ("left,0.5\nright,1\n", ("right", "left"), [1, 0]),
-        ("left\n0\n1\n", ("right", "left"), [0, 1]),  # but of a column of numbers
-        ("left,right\n0,1\n", ("left", "right"), [[0, 1]]),  # or of several columns
-    ],
-)
-def test_a_first_row_of_actions_is_no_header(tmp_path, text, names, actions):
-    signals = ["column 2"] if "0.5" in text else []
-    table = read_table(write(tmp_path / "a.csv", text), None, signals, names)
-    assert table.actions.squeeze(1 if table.actions.shape[1] == 1 else ()).tolist() == actions
-
-
-def test_an_npz_holds_actions_and_columns_by_name(tmp_path):
-    np.savez(tmp_path / "a.npz", actions=np.zeros((3, 2)), prize=np.arange(3), hp=np.ones(3), other=np.ones(99))
-    table = read_table(tmp_path / "a.npz", "prize", ["hp"])
-    assert table.rewards.tolist() == [0, 1, 2] and table.signals.tolist() == [[1]] * 3
-    np.savez(tmp_path / "one.npz", np.arange(4))
-    assert read_table(tmp_path / "one.npz", None, ()).actions.tolist() == [0, 1, 2, 3]
-    np.savez(tmp_path / "two.npz", a=np.zeros(3), b=np.zeros(3))
-    with pytest.raises(ValueError, match="must hold an array 'actions', it holds a, b"):
-        read_table(tmp_path / "two.npz", None, ())
-    with pytest.raises(ValueError, match=r"'other' must have one number for each of the 3 actions, got \(99,\)"):
-        read_table(tmp_path / "a.npz", None, ["other"])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("1,2\n3\n", r"line 2: 1 cells where 2 are wanted"),
-        ("", "is empty"),
-        ("dx,dy\n", "holds no actions"),
-        ("1,2\n3,x\n", "line 2, 'column 2': 'x' is no number"),
-    ],
-)
-def test_a_damaged_csv_is_told_by_its_line(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        read_table(write(tmp_path / "a.csv", text), None, ())
-
-
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"ending \.csv, \.npy, \.npz"):
-        read_table(write(tmp_path / "a.txt", "1"), None, ())
-    with pytest.raises(FileNotFoundError, match=r"b\.csv is missing"):
-        read_table(tmp_path / "b.csv", None, ())
 
 
 # What they are
@@ -169,3 +96,11 @@ def test_signals_need_a_row_for_the_last_frame():
     table = make_table([0, 0, 0, 0], signals=[1, 2, 3, 4])
     with pytest.raises(ValueError, match="has 4 rows; with signals it needs 5"):
         to_steps(table, ActionSpec(kind="discrete", n=1), num_frames=5, frames_per_step=2)
+
+
+@pytest.mark.parametrize("what", ["rewards", "signals"])
+def test_rewards_and_signals_are_finite_where_they_are_read(what):
+    spec = ActionSpec(kind="discrete", n=1)
+    with pytest.raises(ValueError, match=f"a.npy: {what} must be finite numbers"):
+        to_steps(make_table([0, 0, 0], **{what: [1, np.nan, 1]}), spec, 3, 1)
+    to_steps(make_table([0, 0, 0], rewards=[1, 1, np.nan]), spec, 3, 1)  # the last row leads nowhere
