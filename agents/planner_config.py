@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from worldmodel.names import did_you_mean
+from worldmodel.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,25 +35,19 @@ class PlannerConfig:
     batch: int = 512  # dreams side by side at most, for all rows together: bounds the memory
 
     def __post_init__(self) -> None:
-        for name, valid in (("method", ("cem", "shooting")), ("ends", ("expected", "hard", "ignore"))):
-            if getattr(self, name) not in valid:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}.{did_you_mean(getattr(self, name), valid)}")
-        for name in ("horizon", "candidates", "iterations", "futures", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_settings(
+            self,
+            least=dict.fromkeys(("horizon", "candidates", "iterations", "futures", "batch"), 1) | {"temperature": 0},
+            share=("smoothing", "repeat"),
+        )
         if not 1 <= self.elites <= self.candidates:
             raise ValueError(f"elites must be from 1 to candidates = {self.candidates}, got {self.elites}")
         if self.batch < self.futures:
             raise ValueError(f"batch must hold the futures of a plan, at least {self.futures}, got {self.batch}")
         if not 1 <= self.replan_every <= self.horizon:
             raise ValueError(f"replan_every must be from 1 to horizon = {self.horizon}, got {self.replan_every}")
-        for name in ("smoothing", "repeat"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if not 0.0 < self.discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {self.discount}")
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
         if self.futures > 1 and self.temperature == 0:
             raise ValueError(f"at temperature 0 a plan has one future, got futures={self.futures}; use futures=1")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worldmodel.data import ActionSpec
+from worldmodel.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,20 +29,17 @@ class AgentConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "num_envs", "n_steps", "n_epochs", "frame_stack", "features_dim", "channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        sizes = ("steps", "num_envs", "n_steps", "n_epochs", "frame_stack", "features_dim", "channels")
+        check_settings(
+            self,
+            least=dict.fromkeys(sizes, 1),
+            above={"learning_rate": 0, "clip_range": 0},
+            at_most_one=("gamma", "gae_lambda"),
+        )
         if self.batch_size < 2 or self.rollout % self.batch_size:
             raise ValueError(
                 f"batch_size must divide a rollout, n_steps x num_envs = {self.rollout}, and be at least 2; "
                 f"got {self.batch_size}"
-            )
-        for name in ("gamma", "gae_lambda"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.learning_rate <= 0 or self.clip_range <= 0:
-            raise ValueError(
-                f"learning_rate and clip_range must be above 0, got {self.learning_rate}, {self.clip_range}"
             )
 
     @property

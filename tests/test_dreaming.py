@@ -109,7 +109,7 @@ def test_nothing_came_before_a_first_step_so_its_outputs_are_zero():
 @pytest.mark.parametrize(
     ("codes", "message"),
     [
-        (torch.zeros(2, 2, 2, 1, dtype=torch.int64), r"codes must be whole numbers of shape \(2, 2, 2, 2\)"),
+        (torch.zeros(2, 2, 2, 1, dtype=torch.int64), r"codes must be of shape \(2, 2, 2, 2\)"),
         (torch.zeros(2, 2, 2, 2), "got torch.float32"),
     ],
 )
@@ -162,7 +162,7 @@ def test_the_signals_of_a_dream_stay_in_the_range_of_play():
     ("change", "message"),
     [
         (lambda codes: codes.float(), "whole numbers"),
-        (lambda codes: codes[..., :1], r"\(…, \(2, 2, 2\)\)"),
+        (lambda codes: codes[..., :1], r"\(h, w, M\) = \(2, 2, 2\)"),
         (lambda codes: codes.clone().fill_(16), r"in \[0, 16\), got 16 to 16"),
         (lambda codes: codes - 99, r"in \[0, 16\)"),
     ],
@@ -172,7 +172,7 @@ def test_codes_of_another_tokenizer_are_refused(change, message):
     starts = world.starts
     with pytest.raises(ValueError, match=message):
         world.start_codes(change(starts.codes[:2]), starts.actions[:2])
-    with pytest.raises(ValueError, match=r"whole numbers|in \["):
+    with pytest.raises(ValueError, match=r"of shape|whole numbers|in \["):
         world.observe(start(world), torch.tensor([0, 0]), change(starts.codes[:2, 0]))
 
 

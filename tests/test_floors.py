@@ -18,6 +18,7 @@ FLOORS = {
     "worldmodel.names": 1,
     "worldmodel.files": 1,
     "worldmodel.progress": 1,
+    "worldmodel.settings": 1,
     "worldmodel.shapes": 1,
     "worldmodel.statistics": 1,
     "worldmodel.data": 1,

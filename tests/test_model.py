@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.tiny import tiny_config, tiny_world
 from worldmodel.model import CodeBatch, WorldModel
@@ -154,10 +155,14 @@ def test_nothing_given_and_nothing_asked_are_refused():
 )
 def test_starts_that_do_not_fit_the_model_are_refused(tmp_path, name, change, message):
     world = tiny_world()
+    folder = world.save_pretrained(tmp_path / "world")
     world.starts = world.starts._replace(**{name: change(getattr(world.starts, name)).contiguous()})
-    world.save_pretrained(tmp_path / "world")
+    with pytest.raises(ValueError, match=message):
+        world.save_pretrained(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    save_file(world.starts.packed(), folder / "starts.safetensors")
     with pytest.raises(ValueError, match=message) as caught:
-        WorldModel.from_pretrained(tmp_path / "world")
+        WorldModel.from_pretrained(folder)
     assert "starts.safetensors" in str(caught.value)
 
 
@@ -230,3 +235,65 @@ def test_a_tokenizer_that_cannot_dream_is_refused_with_the_reason(temporal, reas
         world.start(make_frames(), torch.zeros(2, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match=f'temporal="{temporal}" cannot dream'):
         world.start_codes(torch.zeros(2, 3, 2, 2, 2, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64))
+
+
+# What is kept of weights
+
+
+def surprise(world: WorldModel) -> torch.Tensor:
+    starts = world.starts
+    state = world.start_codes(starts.codes[:2], starts.actions[:2])
+    return world.observe(state, torch.tensor([0, 2]), starts.codes[2:4, 0])[1].nll
+
+
+@pytest.mark.parametrize("change", ["load", "load in inference mode", "data", "tokenizer"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_change_after_a_dream_are_those_of_the_next(tmp_path, change, dtype):
+    first, second = (tiny_world(seed=seed, width=64) for seed in (0, 1))  # wide enough for oneDNN's order
+    with torch.inference_mode(change == "load in inference mode"):
+        world = WorldModel.from_pretrained(first.save_pretrained(tmp_path / "first"), dtype=dtype)
+        second.starts = world.starts
+        before = surprise(world)
+        if change == "tokenizer":
+            second.dynamics.load_state_dict(first.dynamics.state_dict())
+            world.tokenizer.load_state_dict(second.tokenizer.state_dict())
+        elif change == "data":
+            for mine, other in zip(world.parameters(), second.parameters(), strict=True):
+                mine.data.copy_(other)
+            world.tokenizer.load_state_dict(second.tokenizer.state_dict())
+            world.prepare(dtype)
+        else:
+            world.load_state_dict(second.state_dict())
+    assert torch.equal(surprise(world), surprise(second.prepare(dtype))) and not torch.equal(surprise(world), before)
+
+
+def test_products_are_taken_in_floats_that_models_have():
+    with pytest.raises(ValueError, match=r"dtype must be 'auto', torch.float32, .* got torch.float64"):
+        tiny_world().prepare(torch.float64)
+
+
+def test_codes_of_any_whole_numbers_are_read():
+    world = tiny_world()
+    starts, action = world.starts, torch.tensor([0, 2])
+    wide = world.start_codes(starts.codes[:2], starts.actions[:2])
+    narrow = world.start_codes(starts.codes[:2].short(), starts.actions[:2])
+    came = starts.codes[2:4, 0]
+    assert torch.equal(world.observe(narrow, action, came.byte())[1].nll, world.observe(wide, action, came)[1].nll)
+    for bad, message in ((came > 0, "whole numbers .* got torch.bool"), (came + 16, r"codes must be in \[0, 16\)")):
+        with pytest.raises(ValueError, match=message):
+            world.tokenizer.decode(bad[:, None])
+
+
+@pytest.mark.parametrize("actions", [3, 6])
+def test_actions_are_as_many_as_the_steps_between(actions):
+    world = tiny_world()
+    vectors = world.tokenizer.code_vectors(make_batch(steps=5).codes.flatten(2, 3))
+    with pytest.raises(ValueError, match=f"5 inputs want as many actions, or one fewer, got {actions}"):
+        world.dynamics(vectors, torch.zeros(2, actions, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("seeds", [[0.5, 1.0], [1, 2, 3]])
+def test_seeds_are_whole_numbers_for_each_row(seeds):
+    world = tiny_world()
+    with pytest.raises(ValueError, match="seeds must be one whole number for each of the 2 rows"):
+        world.start_codes(world.starts.codes[:2], world.starts.actions[:2], seeds=seeds)

@@ -18,7 +18,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.dreaming import check_dreams
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
+from worldmodel.settings import check_settings
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.agreement import correlation, rank_violation
 from worldmodel.training.calibration import reward_calibration, termination_calibration
@@ -55,11 +55,7 @@ class DreamReport:
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
 
     def __post_init__(self) -> None:
-        if self.starts not in STARTS:
-            raise ValueError(f"unknown starts {self.starts!r}.{did_you_mean(self.starts, STARTS)}")
-        for name, least in (("samples", 2), ("context_steps", 1), ("drift_steps", 1), ("max_segments", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_settings(self, least={"samples": 2, "context_steps": 1, "drift_steps": 1, "max_segments": 2})
 
 
 def world_of(dream: str) -> str | Path:

@@ -15,6 +15,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.model import WorldModel
+from worldmodel.settings import check_settings
 from worldmodel.training.dreams import (
     Dreams,
     by_step,
@@ -63,9 +64,7 @@ class ModelEvaluation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 2), ("context_steps", 1), ("horizon", 1), ("max_segments", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_settings(self, least={"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2})
 
 
 def evaluate_model(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.progress import progress
+from worldmodel.settings import check_settings
 from worldmodel.shapes import frames_to_model
 from worldmodel.training.metrics import r_squared
 from worldmodel.training.train_tokenizer import pixel_statistics
@@ -35,9 +36,7 @@ class InverseDynamicsConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "channels", "features"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_settings(self, least=dict.fromkeys(("steps", "batch_size", "channels", "features"), 1))
 
 
 class InverseDynamics(nn.Module):

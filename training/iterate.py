@@ -20,6 +20,7 @@ from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import EpisodeStorage, JoinedStorage
 from worldmodel.files import write_json
+from worldmodel.settings import check_settings
 from worldmodel.training.collect import collect
 from worldmodel.training.iterate_report import FACTS, STAGES, facts_of, returns_of, stage_name, write_rounds
 from worldmodel.training.loop import LoopConfig
@@ -58,17 +59,12 @@ class Iteration:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.collect_steps < 1:
-            raise ValueError(f"rounds and collect_steps must be at least 1, got {self.rounds} and {self.collect_steps}")
-        if self.episodes < 2:
-            raise ValueError(f"episodes must be at least 2, so that there is an interval, got {self.episodes}")
-        if self.tokenizer_rounds is not None and self.tokenizer_rounds < 1:
-            raise ValueError(f"tokenizer_rounds must be at least 1, or None, got {self.tokenizer_rounds}")
-        for name in ("epsilon", "fade"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.later_steps <= 0.0:
-            raise ValueError(f"later_steps must be above 0, got {self.later_steps}")
+        check_settings(
+            self,
+            least={"rounds": 1, "collect_steps": 1, "episodes": 2, "tokenizer_rounds": 1},  # 2, for an interval
+            above={"later_steps": 0},
+            at_most_one=("epsilon", "fade"),
+        )
 
     def of_round(self, number: int) -> "Iteration":
         """This config with one round's own seed in every stage, and the steps that its stages train for."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
+from worldmodel.settings import check_settings
 from worldmodel.training import distributed
 from worldmodel.training.optimizers import make_optimizers
 
@@ -38,16 +39,20 @@ class LoopConfig:
     warmup: int = 50  # steps of linear rise
     weight_decay: float = 0.01
     beta2: float = 0.98  # of AdamW; beta1 is 0.9; Muon's momentum is 0.95
-    clip_norm: float = 1.0  # of all gradients together
+    clip_norm: float = 1.0  # of all gradients together; 0: they are left as they are
     evaluate_every: int = 500
     save_every: int = 500
     seed: int = 0
     compile: bool = False  # the loss by torch.compile: for GPUs; gained nothing on two CPU cores (docs/performance.md)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        ones = dict.fromkeys(("steps", "batch_size", "evaluate_every", "save_every"), 1)
+        zeros = dict.fromkeys(("warmup", "weight_decay", "clip_norm", "seed"), 0)
+        check_settings(
+            self, least=ones | zeros, above={"learning_rate": 0}, share=("beta2",), at_most_one=("final_share",)
+        )
+        if self.seed >= 2**31:
+            raise ValueError(f"seed must be below {2**31}, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Metrics:
         kept = [line for line in lines if _step_of(line) <= step]
         with atomic_write(self._path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
-        self._events = SummaryWriter(str(folder / "events"), purge_step=step)
+        self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def log(self, step: int, group: str, values: dict[str, float]) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
@@ -146,7 +151,8 @@ def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
 
             # One step.
             task.model.train()
-            torch.manual_seed((config.seed << 32) + step)  # inside fork_rng: the caller's generator is not touched
+            # Inside fork_rng: the caller's generator is not touched. Each process hides and drops in its own rows.
+            torch.manual_seed((config.seed << 32) + (distributed.rank() << 24) + step)
             batch = distributed.share(task.batch(np.random.default_rng((config.seed, step))), device)
             for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
                 group["lr"] = learning_rate(config, step)
@@ -154,7 +160,7 @@ def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
                 losses = loss_of(batch)
             task.model.zero_grad(set_to_none=True)
             losses.total.backward()
-            norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
+            norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm or math.inf)
             try:  # on the mean of all processes, so that they stop together
                 _check_finite("loss", distributed.mean(losses.total.detach()), step, task, config, folder)
                 _check_finite("gradient", norm, step, task, config, folder)

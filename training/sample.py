@@ -16,6 +16,7 @@ from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
+from worldmodel.settings import check_settings
 from worldmodel.training.given import (
     CONDITIONS,
     action_text,
@@ -65,14 +66,9 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         least = {"n": 1, "steps": 2, "given_steps": 1, "scale": 1, "columns": 1}
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise ValueError(f"{name} must be at least {minimum}, got {value}")
+        check_settings(self, least=least, above={"fps": 0})
         if self.condition != "auto" and self.condition not in CONDITIONS:
             raise ValueError(f"condition must be auto, {', '.join(CONDITIONS)}, got {self.condition!r}")
-        if self.fps <= 0:
-            raise ValueError(f"fps must be above 0, got {self.fps}")
 
     @property
     def sampling(self) -> Sampling:

@@ -13,6 +13,7 @@ from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.loading import load_model
 from worldmodel.model import WorldModel
+from worldmodel.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +30,7 @@ class DreamTraining:
     eval_episodes: int = 10  # of each judgement
 
     def __post_init__(self) -> None:
-        if self.eval_every < 0 or self.eval_episodes < 1:
-            raise ValueError(
-                "eval_every must be at least 0 and eval_episodes at least 1, got "
-                f"{self.eval_every} and {self.eval_episodes}"
-            )
+        check_settings(self, least={"eval_every": 0, "eval_episodes": 1})
 
 
 def train_agent(

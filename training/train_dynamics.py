@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldmodel.checkpoint import load_tokenizer, weights_name
+from worldmodel.checkpoint import load_tokenizer, resolve, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
+from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
 from worldmodel.training.calibration import platt_scaling
@@ -42,21 +43,14 @@ class DynamicsTraining:
     validation_segments: int = 384
 
     def __post_init__(self) -> None:
-        if self.segment is not None and self.segment < 2:
-            raise ValueError(f"segment must be at least 2 steps, got {self.segment}")
-        for name in ("num_starts", "start_steps", "validation_segments"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.clip_stride < 1:
-            raise ValueError(f"clip_stride must be at least 1, got {self.clip_stride}")
+        ones = dict.fromkeys(("num_starts", "start_steps", "validation_segments", "clip_stride"), 1)
+        check_settings(self, least=ones | {"segment": 2}, at_most_one=("event_share",))
         longest = self.model.max_steps - self.model.lead  # a full context, where that is limited
         if self.segment is not None and self.model.limited and self.segment > longest:
             raise ValueError(
                 f"segment must be at most {longest} steps with a context of max_steps {self.model.max_steps}, "
                 f"got {self.segment}"
             )
-        if not 0.0 <= self.event_share <= 1.0:
-            raise ValueError(f"event_share must be in [0, 1], got {self.event_share}")
 
     def segment_steps(self, tokenizer: VQVAEConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
@@ -115,13 +109,14 @@ def train_dynamics(
     place = distributed.training_device(device)
     coder = load_tokenizer(tokenizer).to(place).requires_grad_(False)
     check_matches(store, coder.config)
+    check_limit(store, config.heads.limit)
     segment = config.segment_steps(coder.config)
     config = replace(config, segment=segment)
     model = _build(store, coder, config)
     settings = _settings(config) | {"data": store.folders, "tokenizer": str(tokenizer)}
     if start_from is not None:
         _take_weights(model, start_from)
-        settings["start_from"] = weights_name(start_from)
+        settings["start_from"] = weights_name(resolve(start_from))
     model = model.to(place)
     cast_products(coder, fast_dtype(place))
     stride = config.clip_stride
@@ -155,6 +150,25 @@ def train_dynamics(
     # The end's probability and threshold, from all the validation steps; written into both checkpoints.
     distributed.first(lambda: [_calibrate(out / name, validation, store, config) for name in ("best", "last")])
     return scores
+
+
+def check_limit(store: EpisodeStorage, limit: float) -> None:
+    """Refuse rewards of the train split that the reward head could not tell from `limit`; say which signals jump so."""
+    episodes = store.split("train")
+    largest = max((float(np.abs(store.rewards(e)).max()) for e in episodes), default=0.0)
+    if largest > limit:
+        raise ValueError(
+            f"rewards reach {largest:g} in this play, and what is beyond heads.limit = {limit:g} would be learned as "
+            f"{limit:g}: give --heads.limit {largest:g}"
+        )
+    jumps = (
+        np.max([np.abs(np.diff(store.signals(e), axis=0)).max(0) for e in episodes], axis=0) if len(episodes) else ()
+    )
+    for name, jump in zip(store.info.signal_names, jumps, strict=False):
+        if jump > limit:
+            print(
+                f"dynamics: {name} changes by up to {jump:g} in a step, told apart is up to {limit:g} (--heads.limit)"
+            )
 
 
 def _settings(config: DynamicsTraining) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.checkpoint import load_tokenizer, save_tokenizer, weights_name
+from worldmodel.checkpoint import load_tokenizer, resolve, save_tokenizer, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed, metrics
 from worldmodel.training.loop import LoopConfig, Task, fit, is_done
@@ -26,6 +27,9 @@ class TokenizerTraining:
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
     muon: bool = True  # for the weights between hidden layers; else AdamW for everything
     validation_steps: int = 512  # env steps of the validation split that are scored, at least one clip
+
+    def __post_init__(self) -> None:
+        check_settings(self, least={"validation_steps": 1})
 
 
 def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
@@ -98,7 +102,7 @@ def train_tokenizer(
     else:
         model = _earlier(start_from, config.model)
         config = replace(config, model=model.config)
-        settings["start_from"] = weights_name(start_from)
+        settings["start_from"] = weights_name(resolve(start_from))
     model = model.to(distributed.training_device(device))
     length = config.model.piece_steps
     pieces = max(1, config.validation_steps // length)

@@ -89,24 +89,30 @@ def check_dreams(wm: "WorldModel") -> None:
         )
 
 
-def _check_codes(wm: "WorldModel", codes: Tensor) -> None:
-    """ValueError for codes (…, h, w, M) that are not this tokenizer's."""
-    tokenizer = wm.tokenizer
-    wanted = (*tokenizer.grid, tokenizer.num_slices)
-    if codes.is_floating_point() or codes.shape[-3:] != wanted:
-        raise ValueError(f"codes must be whole numbers (…, {wanted}), got {codes.dtype} {tuple(codes.shape)}")
-    if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would make the host wait
-        low, high = (int(end) for end in codes.aminmax())
-        if low < 0 or high >= tokenizer.num_codes:
-            raise ValueError(f"codes must be in [0, {tokenizer.num_codes}), got {low} to {high}")
-
-
 def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.device) -> Tensor:
     """One seed per row, (B,) int64; 0, 1, … if None."""
-    seeds = torch.as_tensor(range(rows) if seeds is None else seeds, dtype=torch.int64, device=device)
-    if seeds.shape != (rows,):
-        raise ValueError(f"seeds must be one whole number for each of the {rows} rows, got {tuple(seeds.shape)}")
-    return seeds
+    given = torch.as_tensor(range(rows) if seeds is None else seeds, device=device)
+    if given.shape != (rows,) or given.is_floating_point():
+        raise ValueError(
+            f"seeds must be one whole number for each of the {rows} rows, got {given.dtype} {tuple(given.shape)}"
+        )
+    return given.to(torch.int64)
+
+
+def _check_state(wm: "WorldModel", state: DreamState) -> DreamState:
+    """A state of this model, its cache in the dtype of the model's products; ValueError for another model's."""
+    state.check_fresh()
+    cache, (count, shape) = state.cache, wm.dynamics.cache_shape
+    found = len(cache.keys), tuple(cache.keys[0].shape[1:])
+    if found != (count, shape):
+        raise ValueError(
+            f"this state is another model's: it has {found[0]} layers of keys {found[1]} (heads, window, tokens, "
+            f"features), this model has {count} of {shape}"
+        )
+    dtype = wm.dynamics.token_in.weight.dtype
+    if cache.keys[0].dtype == dtype:
+        return state
+    return state.with_cache(cache.map(lambda t: t.to(dtype) if t.is_floating_point() else t.clone()))
 
 
 def check_actions(
@@ -142,7 +148,7 @@ def start(
     codes = torch.as_tensor(codes, device=wm.device)
     if codes.ndim != 5 or not codes.shape[1]:
         raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
-    _check_codes(wm, codes)
+    codes = wm.tokenizer.check_codes(codes)
     actions = check_actions(wm, actions, codes.shape[:1], codes.shape[1] - 1)
     rows, num_signals = len(codes), len(wm.config.signal_names)
     if signals is None:
@@ -160,7 +166,9 @@ def start(
 
 def at_clock(wm: "WorldModel", state: DreamState, clock: int) -> DreamState:
     """The same dreams at another time, in memory of their own."""
-    state.check_fresh()
+    if not isinstance(clock, int) or clock < 0:
+        raise ValueError(f"clock must be a whole number from 0 on, got {clock!r}")
+    state = _check_state(wm, state)
     return state.with_cache(wm.dynamics.move(state.cache, clock))
 
 
@@ -211,16 +219,12 @@ def step(
     given: Tensor | np.ndarray | None = None,
 ) -> tuple[DreamState, StepOut]:
     """One more step of every row, in the memory of `state`; with `given` codes, the one that came."""
-    state.check_fresh()
+    state = _check_state(wm, state)
     if given is not None:
         given = torch.as_tensor(given, device=wm.device)
-        if given.shape != state.codes.shape or given.is_floating_point():
-            raise ValueError(
-                f"codes must be whole numbers of shape {tuple(state.codes.shape)}, got {given.dtype} "
-                f"{tuple(given.shape)}"
-            )
-        _check_codes(wm, given)
-        given = given.flatten(1, 2)
+        if given.shape != state.codes.shape:
+            raise ValueError(f"codes must be of shape {tuple(state.codes.shape)}, got {tuple(given.shape)}")
+        given = wm.tokenizer.check_codes(given).flatten(1, 2)
     action = check_actions(wm, action, (len(state),))
     if wm.config.dynamics.limited:
         _renew(wm, state)
@@ -304,6 +308,8 @@ def imagine(
 ) -> Rollout:
     """A dream along given actions, the first one taken after the last given step."""
     frames = torch.as_tensor(frames, device=wm.device)
+    if torch.as_tensor(actions).ndim < 2:
+        raise ValueError(f"actions must be (B, N, …), N of each row, got shape {tuple(torch.as_tensor(actions).shape)}")
     if not torch.as_tensor(actions).shape[1]:
         raise ValueError("imagine needs at least one action; each one makes a step")
     if context_actions is None:

@@ -22,7 +22,7 @@ from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.dynamics.heads import HeadsOut
-from worldmodel.dynamics.refine import random_known
+from worldmodel.dynamics.refine import known_in_passes
 from worldmodel.layers.memory import keep_freed_memory
 from worldmodel.layers.precision import cast_products, fast_dtype
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
@@ -95,6 +95,7 @@ class WorldModel(nn.Module):
     # --- files ---------------------------------------------------------------------------------------------------
 
     @classmethod
+    @torch.inference_mode(False)  # weights that were made in it count no changes
     def from_pretrained(
         cls, name: str | os.PathLike, device: str | torch.device = "cpu", dtype: torch.dtype | str = "auto"
     ) -> "WorldModel":
@@ -121,6 +122,8 @@ class WorldModel(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike, card: str = "") -> Path:
         """Save the checkpoint folder, weights in their present dtype (`prepare(torch.bfloat16)` halves the file)."""
+        if self.starts is not None:
+            Starts(*(tensor.cpu() for tensor in self.starts)).check(self)
         starts = None if self.starts is None else self.starts.packed()
         return checkpoint.save(folder, "world_model", self.config, self._parts(), starts=starts, card=card)
 
@@ -130,15 +133,19 @@ class WorldModel(nn.Module):
     def prepare(self, dtype: torch.dtype | str = "auto") -> "WorldModel":
         """Make ready for dreaming: evaluation mode, matrix products in `dtype`; returns self.
 
-        On a processor also lets the process keep memory that is freed (`worldmodel.layers.memory`).
+        Weights that were changed through `.data` are seen from here on: what is kept of them is made anew. On a
+        processor also lets the process keep memory that is freed (`worldmodel.layers.memory`).
         """
         if isinstance(dtype, str):
             if dtype != "auto":
                 raise ValueError(f"dtype must be 'auto' or a torch.dtype, got {dtype!r}")
             dtype = fast_dtype(self.device)
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"dtype must be 'auto', torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
         if self.device.type == "cpu":
             keep_freed_memory()
         cast_products(self, dtype)
+        self.dynamics.forget_derived()
         return self.eval().requires_grad_(False)
 
     # --- training ------------------------------------------------------------------------------------------------
@@ -159,6 +166,12 @@ class WorldModel(nn.Module):
         vectors = self.tokenizer.code_vectors(codes)
         outputs = self.dynamics(vectors, batch.actions, batch.frames, first=True, known=known)
         return outputs, F.pad(codes[:, :-1], (0, 0, 0, 0, self.config.dynamics.lead, 0), value=-1)
+
+    def _known(self, batch: CodeBatch) -> list[Tensor]:
+        """Which tokens of the predicted steps the dynamics are told in each pass, (B, T or T+1, S) bool."""
+        config, (rows, steps) = self.config.dynamics, batch.codes.shape[:2]
+        shape = rows, steps - 1 + config.lead, self.dynamics.tokens_per_step
+        return known_in_passes(shape, config.refine + 1, self.training, batch.codes.device)
 
     def head_inputs(self, outputs: Tensor, codes: Tensor) -> Tensor:
         """What the heads read: outputs (..., S, D) that predict a step, and its codes (..., h, w, M) -> (..., S, D+E).
@@ -181,26 +194,28 @@ class WorldModel(nn.Module):
         """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""
         lead = self.config.dynamics.lead
         targets = batch.codes[:, 1 - lead :].flatten(2, 3)
-        known, refine = torch.zeros_like(targets[..., 0], dtype=torch.bool), self.config.dynamics.refine
-        if self.training and refine:
-            rows, count, tokens = known.shape
-            known = random_known(rows, count, tokens, refine + 1, known.device)
-        outputs, before = self._outputs(batch, known)
+        told = self._known(batch)
+        codes = asked = torch.zeros((), device=targets.device)
+        for known, then in zip(told, (*told[1:], torch.ones_like(told[0])), strict=True):
+            outputs, before = self._outputs(batch, known)
+            new = then & ~known  # in training all that is not known: there is one pass
+            codes = codes + (self.dynamics.code_head.loss(outputs, targets, before) * new).sum(-1)
+            asked = asked + new.sum(-1)
         mask = batch.padding_mask
         out = self._read(outputs[:, lead:], batch)
         heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-        codes = (self.dynamics.code_head.loss(outputs, targets, before) * ~known).sum(-1) / (~known).sum(-1)
         steps = mask.sum().clamp_min(1)
         reward, termination, signals = ((part * mask).sum() / steps for part in heads)
         predicted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
-        nats = (codes * predicted).sum() / predicted.sum().clamp_min(1)
+        nats = (codes / asked * predicted).sum() / predicted.sum().clamp_min(1)
         total = nats + 0.5 * reward + 0.5 * termination + 0.1 * signals
         return DynamicsLoss(total, nats, reward, termination, signals)
 
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
-        out = self._read(self._outputs(batch)[0][:, self.config.dynamics.lead :], batch)
+        outputs, _ = self._outputs(batch, self._known(batch)[-1])
+        out = self._read(outputs[:, self.config.dynamics.lead :], batch)
         two_hot = self.heads.two_hot
         return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
 

@@ -389,7 +389,7 @@ def test_numbers_as_actions_stay_within_their_bounds_and_are_saved(tmp_path):
         ({"batch_size": 7}, "batch_size must divide a rollout"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"gamma": 1.1}, "gamma must be in"),
-        ({"learning_rate": 0.0}, "learning_rate and clip_range must be above 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],
 )
 def test_bad_settings_are_refused(changes, message):

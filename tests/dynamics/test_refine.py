@@ -1,12 +1,15 @@
 """Letters: B batch, T steps, S tokens per step, M slices."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.dynamics.test_every_kind import B, T, make_sequence
 from tests.dynamics.worlds import make_frames, make_world
 from worldmodel.dynamics import GPTConfig
-from worldmodel.dynamics.refine import draw_groups, random_known
+from worldmodel.dynamics.refine import draw_groups, known_in_passes
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.model import CodeBatch
 
@@ -21,8 +24,16 @@ def test_groups_are_of_equal_shares_and_random():
 
 def test_training_knows_every_share_but_all():
     torch.manual_seed(0)
-    known = random_known(200, 3, 4, passes=4, device=torch.device("cpu")).sum(-1)
-    assert set(known.flatten().tolist()) == {0, 1, 2, 3}
+    [known] = known_in_passes((200, 3, 4), passes=4, training=True, device=torch.device("cpu"))
+    assert set(known.sum(-1).flatten().tolist()) == {0, 1, 2, 3}
+
+
+def test_judging_takes_all_passes_and_always_the_same_groups():
+    torch.manual_seed(0)
+    first, second = (known_in_passes((5, 3, 4), 2, False, torch.device("cpu")) for _ in range(2))
+    assert [known.sum(-1).unique().tolist() for known in first] == [[0], [2]]
+    assert torch.equal(first[1], second[1]) and len(first[1].flatten(0, 1).unique(dim=0)) > 1
+    assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(0))  # drawn from none of the others
 
 
 @torch.inference_mode()
@@ -67,7 +78,7 @@ def test_refined_videos_are_those_of_the_uncached_model(position):
 
 def test_tokens_that_belong_together_come_together():
     """All codes of a step are the same one of two: a single pass, which draws the tokens apart, rarely gets that."""
-    shares = []
+    shares, losses = [], []
     for refine in (0, 3):
         world = make_world("block", layers=1, refine=refine, condition="none").train().requires_grad_(True)
         optimizer = torch.optim.Adam(world.dynamics.parameters(), lr=2e-2)
@@ -79,9 +90,28 @@ def test_tokens_that_belong_together_come_together():
             optimizer.zero_grad()
             world.loss(batch).codes.backward()
             optimizer.step()
-        codes = world.prepare(torch.float32).sample(64, 3).codes.flatten(2)
+        world.prepare(torch.float32)
+        losses.append(world.loss(batch).codes)
+        codes = world.sample(64, 3).codes.flatten(2)
         shares.append((codes == codes[..., :1]).all(-1).float().mean())
     assert shares[0] < 0.4 and shares[1] > 0.75
+    assert losses[0] == pytest.approx(math.log(2) / 2, rel=0.1)  # a second slice is told the first
+    assert losses[1] < losses[0] / 2  # judged is what is drawn: all passes
+
+
+@torch.inference_mode()
+def test_rewards_are_told_of_steps_as_the_last_pass_sees_them():
+    world = make_world("block", refine=3)
+    codes, actions = make_sequence()
+    world.heads.squeeze.weight[:, -world.tokenizer.code_dim :] = 0  # nothing is read of the step itself
+    unread = torch.zeros(B, T), torch.zeros(B, T, dtype=torch.bool), torch.zeros(B, T + 1, 1)
+    batch = CodeBatch(codes.unflatten(2, (2, 2)), actions, *unread, torch.ones(B, T, dtype=torch.bool))
+    told = world.predict(batch)[0]
+    known = known_in_passes((B, T + 1, S), 4, False, codes.device)[-1]
+    step, place = 3, int(known[0, 4].nonzero()[0])
+    changed = batch.codes.clone()
+    changed[0, 4, place // 2, place % 2] = (changed[0, 4, place // 2, place % 2] + 1) % 16
+    assert world.predict(replace(batch, codes=changed))[0][0, step] != told[0, step]
 
 
 @pytest.mark.parametrize("bad", [{"refine": -1}, {"refine": 1, "order": "raster"}])

@@ -71,7 +71,19 @@ def test_top_k_and_top_p_work_at_the_temperature():
     assert shares_of(p, temperature=0.01, top_p=0.9)[1] == 1
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}], ids=str)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"temperature": -1.0},
+        {"temperature": math.nan},
+        {"temperature": 1e-40},
+        {"guidance": math.inf},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+    ],
+    ids=str,
+)
 def test_impossible_options_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Sampling(**bad)
@@ -83,6 +95,16 @@ def test_nll_and_entropy_are_those_of_the_model_at_any_temperature():
     assert drawn.codes.item() == 2
     assert drawn.nll.item() == pytest.approx(-math.log(0.5), abs=1e-5)
     assert drawn.entropy.item() == pytest.approx(-sum(p * math.log(p) for p in (0.2, 0.3, 0.5)), abs=1e-5)
+
+
+def test_an_unlikely_code_drawn_warm_has_a_finite_likelihood():
+    drawn = draw(torch.tensor([[200.0, 0.0, 0.0, 0.0]]), torch.tensor([0.99]), temperature=100.0)
+    assert drawn.codes.item() == 3 and drawn.nll.item() == pytest.approx(200) and drawn.entropy.isfinite()
+
+
+def test_negative_and_long_seeds_have_noise_of_their_own():
+    seeds = torch.tensor([0, -1, -2, 1, 2**32, 2**32 + 1, 7, -7, -8])
+    assert len(uniforms(seeds, torch.zeros_like(seeds), 4).unique(dim=0)) == len(seeds)
 
 
 def test_noise_next_to_one_stays_in_range():

@@ -155,3 +155,41 @@ def test_rows_without_what_the_others_carry_are_refused():
     state.extras["env.return"] = torch.zeros(3)
     with pytest.raises(ValueError, match=r"carry env\.return, which the new ones lack"):
         state.put([0], fresh.select([0]))
+
+
+@pytest.mark.parametrize("change", [{"layers": 1}, {"window": 8}, {"width": 32}], ids=str)
+def test_a_state_of_another_model_is_refused(change):
+    world, other = tiny_world(), tiny_world(**change)
+    with pytest.raises(ValueError, match="this state is another model's: it has"):
+        other.step(make_state(world), torch.zeros(3, dtype=torch.int64))
+    state = make_state(other)
+    before = state.codes.clone()
+    with pytest.raises(ValueError, match="another model's"):
+        state.put([0], make_state(world, 1))
+    assert torch.equal(state.codes, before)
+
+
+def test_a_state_goes_on_where_products_are_taken_in_another_dtype():
+    world = tiny_world()
+    state = make_state(world)
+    wide = future(world, state.clone())
+    narrow = tiny_world().prepare(torch.bfloat16)
+    assert future(narrow, state).shape == wide.shape
+    running = make_state(world)
+    rows = narrow.start_codes(world.starts.codes[:1, :2], world.starts.actions[:1, :1], clock=running.clock)
+    joined = running.put([0], rows)
+    assert joined.cache.keys[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("clock", [-1, 2.5])
+def test_a_clock_is_a_whole_number(clock):
+    world = tiny_world()
+    with pytest.raises(ValueError, match="clock must be a whole number from 0 on"):
+        world.at_clock(make_state(world), clock)
+
+
+def test_a_state_is_shown_in_a_line():
+    assert (
+        repr(make_state(tiny_world()))
+        == f"DreamState(3 rows of 2x2x2 codes, clock {make_state(tiny_world()).clock}, cpu)"
+    )

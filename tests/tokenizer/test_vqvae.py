@@ -114,7 +114,7 @@ def test_an_encoder_without_blocks_sees_only_what_is_near(layers, local):
 
 @pytest.mark.parametrize("field", ["residual_layers", "encoder_layers"])
 def test_fewer_than_no_blocks_are_refused(field):
-    with pytest.raises(ValueError, match="residual_layers and encoder_layers must be at least 0"):
+    with pytest.raises(ValueError, match=f"{field} must be at least 0"):
         VQVAEConfig(**{field: -1})
 
 

@@ -312,8 +312,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rounds": 0}, "rounds and collect_steps must be at least 1, got 0"),
-        ({"collect_steps": 0}, "at least 1, got 2 and 0"),
+        ({"rounds": 0}, "rounds must be at least 1, got 0"),
+        ({"collect_steps": 0}, "collect_steps must be at least 1, got 0"),
         ({"episodes": 1}, "episodes must be at least 2"),
         ({"tokenizer_rounds": 0}, "tokenizer_rounds must be at least 1"),
         ({"epsilon": 1.5}, r"epsilon must be in \[0, 1\], got 1.5"),

@@ -188,3 +188,21 @@ def test_a_compiled_loss_trains_the_same_weights(tmp_path):
         weights.append(world.dynamics.state_dict())
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=2e-3, rtol=1e-2)
+
+
+def test_gradients_are_not_clipped_by_a_norm_of_zero(tmp_path):
+    """Nor are they by a norm that none of them reaches."""
+    tasks = make_task(), make_task(), make_task()
+    for number, (task, clip_norm) in enumerate(zip(tasks, (0.0, 1e9, 0.01), strict=True)):
+        fit(task, replace(CONFIG, clip_norm=clip_norm), tmp_path / str(number))
+    assert torch.equal(weights(tasks[0]), weights(tasks[1])) and not torch.equal(weights(tasks[0]), weights(tasks[2]))
+
+
+def test_a_resumed_run_keeps_all_points_of_its_curves(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(make_task(), CONFIG, tmp_path)
+    fit(make_task(), CONFIG, tmp_path)
+    events = EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("validation/total")] == [4, 8, 12]

@@ -18,7 +18,13 @@ from worldmodel.training.encoding import encode_store
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.metrics import best_f1_threshold
 from worldmodel.training.scores import predictions
-from worldmodel.training.train_dynamics import DynamicsTraining, pick_starts, score_dynamics, train_dynamics
+from worldmodel.training.train_dynamics import (
+    DynamicsTraining,
+    check_limit,
+    pick_starts,
+    score_dynamics,
+    train_dynamics,
+)
 
 CONFIG = DynamicsTraining(
     model=tiny_config().dynamics,
@@ -223,9 +229,9 @@ def test_dynamics_and_heads_go_on_from_an_earlier_world_on_a_new_tokenizers_code
     other = tiny_world(seed=3).tokenizer
     save_tokenizer(tmp_path / "other", other)
     still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
-    start = tmp_path / "first" / "best"
+    start = tmp_path / "first"  # stands for the best in it
     train_dynamics(where[0], tmp_path / "other", tmp_path / "second", still, start_from=start)
-    folders = (start, tmp_path / "second" / "last")
+    folders = (start / "best", tmp_path / "second" / "last")
     first, second = (WorldModel.from_pretrained(folder, dtype=torch.float32) for folder in folders)
     for part in ("dynamics", "heads"):
         weights = dict(getattr(second, part).named_parameters())
@@ -235,6 +241,18 @@ def test_dynamics_and_heads_go_on_from_an_earlier_world_on_a_new_tokenizers_code
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in second.tokenizer.state_dict().items())
     with pytest.raises(ValueError, match="other settings"):
         train_dynamics(where[0], tmp_path / "other", tmp_path / "second", still)
+
+
+def test_rewards_beyond_the_heads_limit_are_refused(tmp_path, store, capsys):
+    small = replace(CONFIG, heads=replace(CONFIG.heads, limit=0.01))
+    largest = max(np.abs(store.rewards(int(e))).max() for e in store.split("train"))
+    with pytest.raises(ValueError, match=rf"rewards reach {largest:g} in this play, .* give --heads.limit {largest:g}"):
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", small)
+    assert not (tmp_path / "run").exists()
+    check_limit(store, largest)
+    assert ("HEALTH changes by up to" in capsys.readouterr().out) == (
+        largest < max(np.abs(np.diff(store.signals(int(e)), axis=0)).max() for e in store.split("train"))
+    )
 
 
 def test_a_world_built_in_another_way_is_no_start(tmp_path, store):

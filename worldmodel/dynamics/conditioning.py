@@ -72,15 +72,16 @@ class ActionEmbedding(nn.Module):
         return self.linear(features).float()
 
     def inputs(self, actions: Tensor | None, rows: int, inputs: int) -> Tensor:
-        """Conditions (B, inputs, C); the first inputs have no action if there are fewer actions; None: no input has."""
+        """Conditions (B, inputs, C); None: no input has an action. With one action fewer the first input has none."""
         null = self.null.float().expand(rows, inputs, -1)
         if actions is None or self.kind == "none":
             return null
         if self.kind == "clip":
             return self(actions).expand(-1, inputs, -1)
-        if actions.shape[1] == inputs:
-            return self(actions)
-        return torch.cat((null[:, : inputs - actions.shape[1]], self(actions)), dim=1)
+        missing = inputs - actions.shape[1]
+        if missing not in (0, 1):
+            raise ValueError(f"{inputs} inputs want as many actions, or one fewer, got {actions.shape[1]}")
+        return torch.cat((null[:, :1], self(actions)), dim=1) if missing else self(actions)
 
 
 class Modulation(NamedTuple):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+from worldmodel.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,26 +36,36 @@ class GPTConfig:
     checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
+        check_settings(
+            self,
+            least={
+                "layers": 1,
+                "width": 2,
+                "heads": 1,
+                "window": 2,
+                "condition_width": 1,
+                "code_head_width": 0,
+                "max_steps": 2,
+                "refine": 0,
+                "frame_condition": 0,
+            },
+            share=("dropout", "context_noise", "drop_actions", "drop_frames"),
+        )
         if self.width % self.heads or self.width // self.heads % 2:
             raise ValueError(
                 f"width / heads must be an even whole number, got width {self.width} and {self.heads} heads"
             )
-        if self.window < 2:
-            raise ValueError(f"window must be at least 2 steps, got {self.window}")
-        for name in ("dropout", "context_noise", "drop_actions", "drop_frames"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.refine < 0 or (self.refine and self.order == "raster"):
-            raise ValueError(f"refine must be 0 in raster order, and at least 0 in block order, got {self.refine}")
-        if self.limited and not 2 <= self.max_steps <= self.window:
+        if self.refine and self.order == "raster":
+            raise ValueError(f"refine must be 0 in raster order, got {self.refine}")
+        if self.limited and self.max_steps > self.window:
             raise ValueError(
                 f"max_steps must be from 2 to window with position {self.position!r} and {self.action_condition!r} "
                 f"actions, got max_steps {self.max_steps} and window {self.window}"
             )
-        if self.frame_condition < 0 or (self.limited and self.frame_condition > self.half):
+        if self.limited and self.frame_condition > self.half:
             raise ValueError(
-                "frame_condition must be at least 0 and, with a limited context, at most max_steps // 2 = "
-                f"{self.half}, got {self.frame_condition}"
+                f"frame_condition must be at most max_steps // 2 = {self.half} with a limited context, "
+                f"got {self.frame_condition}"
             )
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from worldmodel.layers.conv import ChannelNorm
 from worldmodel.layers.precision import Conv3d
+from worldmodel.settings import check_settings
 from worldmodel.shapes import frames_to_model
 
 
@@ -26,8 +27,9 @@ class FrameEncoderConfig:
     depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks per group; height and width halve between groups
 
     def __post_init__(self) -> None:
-        if self.width < 1 or not self.depths or min(self.depths) < 1:
-            raise ValueError(f"width and all depths must be at least 1, got width {self.width}, depths {self.depths}")
+        check_settings(self, least={"width": 1, "depths": 1})
+        if not self.depths:
+            raise ValueError("depths must have at least one group, got none")
 
     @property
     def features(self) -> int:

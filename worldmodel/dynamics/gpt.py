@@ -35,6 +35,13 @@ class _StepInputs(NamedTuple):
 class GPT(CodeTransformer):
     """The dynamics: `forward` for whole sequences, `burn_in` and `step` for dreams."""
 
+    @property
+    def cache_shape(self) -> tuple[int, tuple[int, int, int, int]]:
+        """How many keys a cache holds, one for each layer (axial: for each axis of each), and the shape of a row's."""
+        config = self.config
+        shape = (config.heads, config.window, self.tokens_per_step, config.width // config.heads)
+        return config.layers * attention_parts(config), shape
+
     def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
         """Fill a cache from given steps, so that `step` can go on from the last of them.
 
@@ -51,9 +58,9 @@ class GPT(CodeTransformer):
         if steps < 0:
             raise ValueError("a model without a learned start needs a given step; train it with learn_start=True")
         if not steps:
-            shape = (rows, config.heads, 0, self.tokens_per_step, config.width // config.heads)
-            empty = weight.new_zeros(shape)
-            pairs = [(empty, empty)] * (config.layers * attention_parts(config))
+            count, (heads, _, tokens, features) = self.cache_shape
+            empty = weight.new_zeros(rows, heads, 0, tokens, features)
+            pairs = [(empty, empty)] * count
             last = weight.new_zeros(rows, self.tokens_per_step, config.width, dtype=torch.float32)
         else:
             outputs, pairs = self._run(

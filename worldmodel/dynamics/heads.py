@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.layers.precision import Linear
+from worldmodel.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +34,14 @@ class HeadsConfig:
     signal_layers: int = 0
 
     def __post_init__(self) -> None:
-        if self.bins < 3 or self.bins % 2 == 0:
-            raise ValueError(f"bins must be odd and at least 3, got {self.bins}")
-        if self.signal_layers < 0:
-            raise ValueError(f"signal_layers must be at least 0, got {self.signal_layers}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        check_settings(
+            self,
+            least={"token_width": 1, "width": 1, "bins": 3, "signal_layers": 0},
+            above={"limit": 0, "termination_weight": 0},
+            share=("dropout",),
+        )
+        if self.bins % 2 == 0:
+            raise ValueError(f"bins must be odd, got {self.bins}")
 
 
 def symlog(x: Tensor) -> Tensor:

@@ -32,7 +32,15 @@ def draw_groups(noise: Tensor, passes: int) -> Tensor:
     return rank * passes // noise.shape[-1]
 
 
-def random_known(rows: int, steps: int, tokens: int, passes: int, device: torch.device) -> Tensor:
-    """Tokens known in a random pass of every step, (B, T, S) bool, for training."""
-    groups = draw_groups(torch.rand(rows, steps, tokens, device=device), passes)
-    return groups < torch.randint(passes, (rows, steps, 1), device=device)
+def known_in_passes(shape: tuple[int, int, int], passes: int, training: bool, device: torch.device) -> list[Tensor]:
+    """What is known in each pass over steps (B, T, S) bool that are given: in training in one random pass of each step.
+
+    Else in all passes one after the other, as a dream draws them; the groups are then always the same ones.
+    """
+    if passes == 1:
+        return [torch.zeros(shape, dtype=torch.bool, device=device)]
+    generator = None if training else torch.Generator(device).manual_seed(0)
+    groups = draw_groups(torch.rand(shape, device=device, generator=generator), passes)
+    if training:
+        return [groups < torch.randint(passes, (*shape[:2], 1), device=device)]
+    return [groups < now for now in range(passes)]

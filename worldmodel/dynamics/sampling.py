@@ -7,6 +7,7 @@ Letters: B rows, N draws of a row and step, V codes.
 Source: top-p, arXiv:1904.09751; guidance without a classifier, arXiv:2207.12598.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,10 +28,16 @@ def _mix(x: Tensor) -> Tensor:
 
 def uniforms(seeds: Tensor, counters: Tensor, count: int) -> Tensor:
     """Noise in [0, 1): seeds (B,) and counters (B,) int64 -> (B, count) float32."""
-    key = _mix(_mix((seeds ^ (seeds >> 32)) & _MASK) ^ (counters * 0x9E3779B9 & _MASK))
+    key = _mix(_mix((seeds ^ (seeds >> 32) * 0x9E370000) & _MASK) ^ (counters * 0x9E3779B9 & _MASK))
     index = torch.arange(1, count + 1, device=seeds.device)
     bits = _mix(_mix(key[:, None] ^ (index * 0x85EBCA6B & _MASK)) + index & _MASK)
     return (bits >> 8).float() * 2.0**-24
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError if nothing can be drawn at it."""
+    if not (temperature == 0 or 1e-6 <= temperature <= 1e6):  # beyond, logits leave the range of float32
+        raise ValueError(f"temperature must be at least 0 (0, or from 1e-6 to 1e6), got {temperature}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +50,9 @@ class Sampling:
     guidance: float = 1.0  # moves the logits from those without conditions (0) to those with (1) and beyond
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+        check_temperature(self.temperature)
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"guidance must be a finite number, got {self.guidance}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be None or at least 1, got {self.top_k}")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -79,8 +87,7 @@ def draw(
         top_k, top_p: as in `Sampling`; both work on the distribution at this temperature.
         given: (...) int64, the codes that came, if nothing is to be drawn.
     """
-    if temperature < 0:
-        raise ValueError(f"temperature must be at least 0, got {temperature}")
+    check_temperature(temperature)
     logits = logits.float()
     likelihoods = logits.softmax(-1)  # the rest in as few tables as can be: to write one costs more than its sums
     if given is not None:
@@ -95,10 +102,10 @@ def draw(
         codes = torch.searchsorted(mass, (noise * mass[..., -1])[..., None], right=True).squeeze(-1)
         codes = codes.clamp_(max=logits.shape[-1] - 1)
     chosen = logits.gather(-1, codes[..., None]).squeeze(-1)
-    if given is None:
+    if given is None and temperature <= 1:
         nll = -likelihoods.gather(-1, codes[..., None]).squeeze(-1).log()
         total = chosen + nll
-    else:  # what came may be as good as impossible: its likelihood rounds to 0
+    else:  # what came, or was drawn warm, may be as good as impossible: its likelihood rounds to 0
         total = logits.logsumexp(-1)
         nll = total - chosen
     return Draw(codes, nll, total - likelihoods.mul_(logits).sum(-1))

@@ -36,6 +36,10 @@ class DreamState:
     # And what a caller wants to travel with each row, under names of its own.
     extras: dict[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        grid = "x".join(map(str, self.codes.shape[1:]))
+        return f"DreamState({len(self)} rows of {grid} codes, clock {self.clock}, {self.codes.device})"
+
     def __len__(self) -> int:
         return len(self.codes)
 
@@ -87,10 +91,12 @@ class DreamState:
     def reseed(self, seeds: Sequence[int] | Tensor) -> "DreamState":
         """This state, in its own memory, with these seeds (B,): from here on other steps are drawn."""
         self.check_fresh()
-        new = torch.as_tensor(seeds, dtype=torch.int64, device=self.seeds.device)
-        if new.shape != self.seeds.shape:
-            raise ValueError(f"seeds must be one whole number for each of the {len(self)} rows, got {tuple(new.shape)}")
-        return replace(self, seeds=new.clone())
+        new = torch.as_tensor(seeds, device=self.seeds.device)
+        if new.shape != self.seeds.shape or new.is_floating_point():
+            raise ValueError(
+                f"seeds must be one whole number for each of the {len(self)} rows, got {new.dtype} {tuple(new.shape)}"
+            )
+        return replace(self, seeds=new.to(torch.int64, copy=True))
 
     @torch.inference_mode()
     def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":
@@ -111,15 +117,15 @@ class DreamState:
                 f"these rows carry {', '.join(sorted(missing))}, which the new ones lack: give them other.extras[name] "
                 "with a row for each"
             )
+        mine, theirs = ([*cache.keys, *cache.values, cache.lengths] for cache in (self.cache, other.cache))
+        if [tensor.shape[1:] for tensor in mine] != [tensor.shape[1:] for tensor in theirs]:
+            raise ValueError("these rows are another model's: its caches have other sizes")
         for name in _FIELDS:
             setattr(self, name, getattr(self, name).index_copy(0, index, getattr(other, name)))
         for name, tensor in self.extras.items():
             self.extras[name] = tensor.index_copy(0, index, other.extras[name])
-        pairs = [(self.cache.lengths, other.cache.lengths)]
-        pairs += zip(self.cache.keys, other.cache.keys, strict=True)
-        pairs += zip(self.cache.values, other.cache.values, strict=True)
-        for mine, theirs in pairs:
-            mine.index_copy_(0, index, theirs)
+        for here, there in zip(mine, theirs, strict=True):
+            here.index_copy_(0, index, there.to(here.dtype))
         self.cache.shortest = min(self.cache.shortest, other.cache.shortest)
         return self
 

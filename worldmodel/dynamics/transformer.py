@@ -102,6 +102,15 @@ class CodeTransformer(nn.Module):
         """What is kept of weights that are not in training."""
         return [self._contents.made, self._norms.joint]
 
+    def forget_derived(self) -> None:
+        """Make it anew when it is asked for next."""
+        for derived in self.derived:
+            derived.forget()
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.forget_derived()
+
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The weights that lead from hidden layer to hidden layer: those of attention and feed-forward."""
         return [

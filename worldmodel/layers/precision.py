@@ -95,6 +95,14 @@ class Linear(nn.Linear):
         self._blocks = place, version, blocks
         return blocks
 
+    def forget(self) -> None:
+        """Bring the weight into the processor's order anew when it is multiplied next."""
+        self._blocks = None
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.forget()
+
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_blocks": None}  # the processor's order is neither copied nor sent
 
@@ -129,3 +137,5 @@ def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
     for layer in module.modules():
         if isinstance(layer, Linear | EmbeddingSum | Conv3d | ConvTranspose3d):
             layer.to(dtype)
+        if isinstance(layer, Linear):
+            layer.forget()

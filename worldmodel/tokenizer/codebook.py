@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
+from worldmodel.settings import check_settings
+
 _GRACE = 50  # batches after which a restarted code that nobody used restarts again
 _SMOOTH = 1e-7  # Laplace smoothing of the running counts
 
@@ -33,12 +35,7 @@ class CodebookConfig:
     restart_below: float = 0.2  # a code with less than this share of the mean running count restarts; in [0, 1)
 
     def __post_init__(self) -> None:
-        for name in ("num_codes", "num_slices", "code_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("decay", "restart_below"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        check_settings(self, least={"num_codes": 1, "num_slices": 1, "code_dim": 1}, share=("decay", "restart_below"))
         if self.num_codes > 2**15:
             raise ValueError(
                 f"num_codes must be at most {2**15}, since codes are stored in 16 bits; got {self.num_codes}"

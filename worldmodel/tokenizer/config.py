@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worldmodel.layers.conv import NormKind, Triple
+from worldmodel.settings import check_settings
 from worldmodel.tokenizer.codebook import CodebookConfig
 
 
@@ -38,6 +39,25 @@ class VQVAEConfig:
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
 
     def __post_init__(self) -> None:
+        check_settings(
+            self,
+            least={
+                "height": 1,
+                "width": 1,
+                "channels": 1,
+                "frames_per_step": 1,
+                "clip_steps": 1,
+                "stage_widths": 1,
+                "space_stride": 1,
+                "patch": 1,
+                "residual_units": 1,
+                "residual_layers": 0,
+                "encoder_layers": 0,
+                "heads": 1,
+                "commitment": 0,
+            },
+            above={"data_variance": 0},
+        )
         factors = {"height": self._space[0], "width": self._space[1]}
         if self.temporal != "step":
             factors["time (frames_per_step)"] = self.frames_per_step
@@ -55,23 +75,12 @@ class VQVAEConfig:
                     f"{name} must be divisible by {stride}, its stride, got {size}; "
                     "change stage_widths, space_stride or the size of the frames"
                 )
-        if self.patch < 1 or any(size % self.patch for size in self.latent_grid):
+        if any(size % self.patch for size in self.latent_grid):
             raise ValueError(f"patch must divide the grid of latents {self.latent_grid}, got {self.patch}")
-        if self.frames_per_step < 1 or self.clip_steps < 1:
-            raise ValueError(
-                f"frames_per_step and clip_steps must be at least 1, got {self.frames_per_step} and {self.clip_steps}"
-            )
-        if min(self.residual_layers, self.encoder_layers or 0) < 0:
-            raise ValueError(
-                "residual_layers and encoder_layers must be at least 0, "
-                f"got {self.residual_layers} and {self.encoder_layers}"
-            )
         if self.data_mean and len(self.data_mean) != self.channels:
             raise ValueError(
                 f"data_mean must be empty or have {self.channels} entries, one per channel, got {self.data_mean}"
             )
-        if self.data_variance <= 0:
-            raise ValueError(f"data_variance must be above 0, got {self.data_variance}")
 
     @property
     def _space(self) -> tuple[int, int]:

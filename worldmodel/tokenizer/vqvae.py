@@ -234,10 +234,23 @@ class VQVAE(nn.Module):
         codes = self._fold(self.codebook.encode(self._latents(self._inputs(frames), stream)))
         return codes.reshape(*frames.shape[:2], *codes.shape[2:])
 
-    def _decode(self, codes: Tensor, stream: Stream | None) -> Tensor:
+    def check_codes(self, codes: Tensor) -> Tensor:
+        """Whole numbers (…, h, w, M) as int64; ValueError if they are not codes of this tokenizer."""
         wanted = (*self.grid, self.num_slices)
-        if codes.ndim != 5 or codes.shape[2:] != wanted:
-            raise ValueError(f"codes must end in (h, w, M) = {wanted}, after rows and steps; got {tuple(codes.shape)}")
+        if codes.is_floating_point() or codes.dtype == torch.bool or codes.shape[-3:] != wanted:
+            raise ValueError(
+                f"codes must be whole numbers that end in (h, w, M) = {wanted}, got {codes.dtype} {tuple(codes.shape)}"
+            )
+        if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would make the host wait
+            low, high = (int(end) for end in codes.aminmax())
+            if low < 0 or high >= self.num_codes:
+                raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
+        return codes.long()
+
+    def _decode(self, codes: Tensor, stream: Stream | None) -> Tensor:
+        codes = self.check_codes(codes)
+        if codes.ndim != 5:
+            raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
         pixels = self._pixels(self.codebook.lookup(self._unfold(self._to_pieces(codes))), stream)
         frames = frames_from_model(pixels)
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
