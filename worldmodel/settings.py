@@ -4,8 +4,7 @@ A misspelt word would else train to the end as something that no release can rea
 """
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping
-from functools import cache
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -33,8 +32,7 @@ def check_settings(
         TypeError: a field holds another type, or a number that is not finite.
         ValueError: a field is not one of the words it takes, or out of its range.
     """
-    kind: Hashable = type(settings)
-    for name, hint in _hints(kind).items():
+    for name, hint in _hints(type(settings)).items():
         given = getattr(settings, name)
         plain = _plain(name, given, hint)
         if plain is not given:
@@ -55,8 +53,7 @@ def check_settings(
             raise ValueError(f"{name} must be in [0, 1], got {getattr(settings, name)}")
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _hints(kind: type) -> dict[str, Any]:
     fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return {name: hint for name, hint in get_type_hints(kind).items() if name in fields}
 
