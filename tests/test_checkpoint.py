@@ -235,3 +235,13 @@ def test_saving_again_replaces_the_checkpoint(folder):
     tiny_world(seed=1).save_pretrained(folder)
     loaded = WorldModel.from_pretrained(folder, dtype=torch.float32)
     assert torch.equal(loaded.state_dict()["heads.trunk.weight"], tiny_world(seed=1).state_dict()["heads.trunk.weight"])
+
+
+def test_the_tokenizer_of_a_world_can_be_taken_and_trained_further(tmp_path):
+    world = tiny_world()
+    world.save_pretrained(tmp_path / "world")
+    loaded = checkpoint.load_tokenizer(tmp_path / "world")
+    state = world.tokenizer.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert checkpoint.load_tokenizer("doom-hg").grid == (4, 4)

@@ -22,6 +22,7 @@ COMMANDS = {
     "train-tokenizer": "train a VQ-VAE on a store",
     "train-dynamics": "train dynamics and heads on a store's codes; the result is a world model",
     "train-agent": "train an agent with PPO in a world model's dream",
+    "publish": "make of a trained world model a folder to share, with a card; upload it",
     "sample": "make videos with a world model: from nothing, first frames, actions or both",
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "ablate": "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
@@ -59,7 +60,7 @@ _AFTER_STOP |= dict.fromkeys(
 )
 
 # What a user's mistake ends in: also a module that is not there, of an env's id such as my_games:MyGame-v0.
-_MISTAKES = (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError)
+_MISTAKES = (ValueError, TypeError, OSError, OverflowError, FloatingPointError, ModuleNotFoundError)
 
 # Options that the configs have and a command would not heed, and what to say.
 _WHOLE_RUN = dict.fromkeys(

@@ -221,7 +221,8 @@ def _store_info(env_id: str, env: gym.Env) -> StoreInfo:
     real: Any = env.unwrapped
     if not hasattr(real, "frames_per_step"):
         raise ValueError(
-            f"{env_id} reports no frames and signals to learn from. Use a real env, such as VideoGenReal-Doom"
+            f"{env_id} reports no frames and signals to learn from. Use a real env, such as VideoGenReal-Doom, or wrap "
+            "one that shows pictures in worldmodel.envs.PixelGame (docs/own-game.md)"
         )
     height, width, channels = real.observation_space.shape
     return StoreInfo(

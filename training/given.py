@@ -63,8 +63,7 @@ def choose_condition(asked: str, model: GPTConfig, sampling: Sampling, data: boo
             problems.append(error)
         else:
             return name
-    hints = "; ".join(f"{name.replace('_', ' ')}: {how}" for name, how in _HOW.items())
-    raise ValueError(f"{problems[0]}. On the command line {hints}") from problems[0]
+    raise ValueError(f"{problems[0]}. On the command line: {', '.join(_HOW.values())}") from problems[0]
 
 
 def _objection(condition: str, data: bool, frames: bool, actions: bool) -> str | None:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from worldmodel.checkpoint import is_there
+
 Function = Callable[..., Any]
 Fields = tyro.conf.arg(name="")  # the argument's fields are options by their own names
 
@@ -104,6 +106,7 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
     def run_train_tokenizer(
         data: tuple[Path, ...],
         out: Path = Path("runs/tokenizer"),
+        start_from: str | None = None,
         launcher: Launcher = "local",
         num_workers: int = 1,
         device: str = "auto",
@@ -114,11 +117,13 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
 
         Args:
             data: folder of a store, or folders of several stores of one game.
+            start_from: a tokenizer of the same sizes, or a world model with one, that is trained further.
             launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
-        train = partial(train_tokenizer, _absolute(data), out.resolve(), config, device=device)
+        start = None if start_from is None else _checkpoint(start_from)
+        train = partial(train_tokenizer, _absolute(data), out.resolve(), config, start_from=start, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
     return run_train_tokenizer
@@ -134,8 +139,9 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
 
     def run_train_dynamics(
         data: tuple[Path, ...],
-        tokenizer: Path,
+        tokenizer: str,
         out: Path = Path("runs/dynamics"),
+        start_from: str | None = None,
         launcher: Launcher = "local",
         num_workers: int = 1,
         device: str = "auto",
@@ -146,11 +152,14 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
 
         Args:
             data: folder of a store, or folders of several stores of one game.
+            tokenizer: folder of a tokenizer or its run; or a world model, a shipped one's name too, for that one's.
+            start_from: a world model of the same sizes whose dynamics and heads are trained further.
             launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
-        train = partial(train_dynamics, _absolute(data), tokenizer.resolve(), out.resolve(), config, device=device)
+        coder, start = _checkpoint(tokenizer), None if start_from is None else _checkpoint(start_from)
+        train = partial(train_dynamics, _absolute(data), coder, out.resolve(), config, start_from=start, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
     return run_train_dynamics
@@ -159,6 +168,11 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
 def _absolute(folders: tuple[Path, ...]) -> list[Path]:
     """Absolute paths, as the workers of a training need them."""
     return [folder.resolve() for folder in folders]
+
+
+def _checkpoint(name: str) -> str:
+    """The same of a checkpoint's folder; a shipped name or a hub's id stays."""
+    return str(Path(name).resolve()) if is_there(name) else name
 
 
 def _print_scores(scores: dict[str, float]) -> None:
@@ -184,6 +198,31 @@ def make_train_agent(_: Sequence[str]) -> Function:
     return run_train_agent
 
 
+def run_publish(
+    world: tyro.conf.Positional[str],
+    data: tyro.conf.Positional[Path],
+    target: tyro.conf.Positional[Path],
+    notes: str = "",
+    also: tuple[Path, ...] = (),
+    push: str | None = None,
+) -> None:
+    """Make of a trained world model a folder to share: half-size weights, and a card with its data, scores and recipe.
+
+    Args:
+        world: what train-dynamics left: its OUT, or the best or last in it.
+        data: the store that it was trained on; it is measured on the test episodes.
+        target: the folder to write.
+        notes: a sentence for the card, such as what an agent reached in it.
+        also: further stores that it was trained on.
+        push: upload it to the Hugging Face hub under this id, OWNER/NAME.
+    """
+    from worldmodel.training import publish
+
+    print(publish.publish(world, data, target, notes, also))
+    if push is not None:
+        print(publish.push(target, push))
+
+
 def run_fetch_battle2(target: Path | None = None) -> None:
     """Fetch battle2.wad, check its hash, and keep it where the env finds it (or in `target`)."""
     from worldmodel.envs.battle2 import fetch_battle2
@@ -200,5 +239,6 @@ MAKING: dict[str, Callable[[Sequence[str]], Function]] = {
     "train-tokenizer": make_train_tokenizer,
     "train-dynamics": make_train_dynamics,
     "train-agent": make_train_agent,
+    "publish": lambda _: run_publish,
     "fetch-battle2": lambda _: run_fetch_battle2,
 }

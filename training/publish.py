@@ -1,7 +1,4 @@
-"""Put a trained world model where users find it: half-size weights, and a card with its data, metrics and recipe.
-
-python -m worldmodel.training.publish runs/dynamics/best runs/data worldmodel/pretrained/doom-hg
-"""
+"""Make a trained world model fit to share: half-size weights, and a card with its data, metrics and recipe."""
 
 import json
 import shlex
@@ -11,35 +8,60 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import tyro
 
+from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.files import read_json
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
 from worldmodel.training.report import machine, world_report
-from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_dynamics import DynamicsTraining, game_text
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
 _PLAY = {"random": "random play", "sticky": "sticky random play"}
 
 
-def publish(world: Path, data: Path, target: Path, /, notes: str = "", also: tuple[Path, ...] = ()) -> Path:
+def publish(
+    world: str | Path, data: str | Path, target: str | Path, /, notes: str = "", also: Sequence[str | Path] = ()
+) -> Path:
     """Measure a world model on the test episodes of its data and save it with bfloat16 weights and a card.
 
     Args:
-        world: a checkpoint that `train-dynamics` left (`RUN/best` or `RUN/last`).
+        world: what `train-dynamics` left: a run folder, or the `best` or `last` in it.
         data: the store it was trained on.
         target: folder to write.
         notes: a sentence for the card, such as what an agent reached in it.
         also: further stores that it was trained on; the card measures on the test episodes of all.
     """
-    model = WorldModel.from_pretrained(world)
-    folders = (data, *also)
+    folder, target = resolve(world), Path(target)
+    run = _run_of(folder)
+    if run is None or "tokenizer" not in run:
+        raise ValueError(
+            f"{world} is not the best or last checkpoint in a folder of train-dynamics, whose config.json is its recipe"
+        )
+    folders = [Path(data), *map(Path, also)]
+    model = WorldModel.from_pretrained(folder)
     report = world_report(model, open_stores(folders))
-    run = read_json(world.parent / "config.json")
-    card = _card(target.name, world.name, model, report, run, [Play.of(folder) for folder in folders], notes)
-    return WorldModel.from_pretrained(world, dtype=torch.bfloat16).save_pretrained(target, card)
+    card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes)
+    return WorldModel.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(target, card)
+
+
+def push(folder: str | Path, repository: str) -> str:
+    """Upload a checkpoint folder to the Hugging Face hub as `repository` (owner/name); returns its address there.
+
+    The token is that of `hf auth login` or HF_TOKEN. A new repository is public.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repository, exist_ok=True)
+    return str(api.upload_folder(folder_path=str(folder), repo_id=repository))
+
+
+def _run_of(checkpoint: Path) -> dict[str, Any] | None:
+    """The settings of the training that left a checkpoint; None if it is no training's."""
+    path = checkpoint.parent / "config.json"
+    return read_json(path) if checkpoint.name in ("best", "last") and path.is_file() else None
 
 
 class Play(NamedTuple):
@@ -67,14 +89,17 @@ def _card(
 ) -> str:
     config, about, facts = model.config, machine(), report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
-    tokenizer_run = read_json(Path(run["tokenizer"]).parent / "config.json")
-    seen_by_tokenizer = tokenizer_run["data_fingerprint"]  # of a store, or of all as one
+    coder = Path(run["tokenizer"])
+    tokenizer_run = _run_of(resolve(coder)) if coder.exists() else None  # None: a shipped world's, or no longer there
+    seen_by_tokenizer = (tokenizer_run or {}).get("data_fingerprint")  # of a store, or of all as one
     env = config.env_id
     play = " and ".join(str(each) for each in stores)
     folders = ["runs/data", *(f"runs/data{k}" for k in range(2, len(stores) + 1))]
     data = " ".join(folders)
     seen = [folder for folder, store in zip(folders, stores, strict=True) if store.fingerprint == seen_by_tokenizer]
     shown = " ".join(seen or folders)
+    coding = TokenizerTraining()
+    coded_by = "runs/tokenizer/best" if tokenizer_run or coder.is_absolute() else run["tokenizer"]
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),
@@ -97,8 +122,7 @@ def _card(
             "",
             f"A world model of `{env}`, learned by VideoGenDream from {play}. {notes}".rstrip(),
             "",
-            f"Actions: {', '.join(config.action.names)}. Signals: {', '.join(config.signal_names)}. "
-            f"Reward: {config.reward}.",
+            game_text(config.action, config.signal_names, config.reward),
             "",
             "| what | value |",
             "| --- | --- |",
@@ -108,9 +132,9 @@ def _card(
             "",
             "```sh",
             *(_collect_command(env, each, folder) for each, folder in zip(stores, folders, strict=True)),
-            _command(f"train-tokenizer --data {shown}", tokenizer_run, TokenizerTraining()),
-            _command(f"train-dynamics --data {data} --tokenizer runs/tokenizer/best", run, DynamicsTraining()),
-            f"python -m worldmodel.training.publish runs/dynamics/{checkpoint} runs/data worldmodel/pretrained/{name}"
+            *([] if tokenizer_run is None else [_command(f"train-tokenizer --data {shown}", tokenizer_run, coding)]),
+            _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining()),
+            f"videogen-dream publish runs/dynamics/{checkpoint} runs/data {name}"
             + (f" --also {' '.join(folders[1:])}" if folders[1:] else ""),
             "```",
             "",
@@ -157,7 +181,3 @@ def _differing(run: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "
             yield ["--" + ".".join([*groups, last if found else f"no-{last}"])]
         elif found != value:
             yield [f"--{option}", *map(str, found if isinstance(found, list) else [found])]
-
-
-if __name__ == "__main__":
-    print(tyro.cli(publish))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from worldmodel.checkpoint import load_tokenizer, resolve, weights_name
-from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
@@ -253,10 +253,17 @@ def _calibrate(folder: Path, codes: Segments, store: EpisodeStorage, config: Dyn
 
 
 def _save(model: WorldModel, folder: Path, store: EpisodeStorage, config: DynamicsTraining) -> None:
+    game = game_text(store.info.action, store.info.signal_names, store.info.reward)
     card = (
         f"# World model of {store.info.env_id}\n\nLearned from {store.num_steps:,} recorded steps in {len(store):,} "
         f"episodes; {config.loop.steps:,} optimiser steps of {config.loop.batch_size} segments of {config.segment} "
-        f"steps (seed {config.loop.seed}).\n\nActions: {', '.join(store.info.action.names)}. "
-        f"Signals: {', '.join(store.info.signal_names)}. Reward: {store.info.reward}.\n"
+        f"steps (seed {config.loop.seed}).\n\n{game}\n"
     )
     model.save_pretrained(folder, card)
+
+
+def game_text(action: ActionSpec, signals: Sequence[str], reward: str) -> str:
+    """What can be done in a game and what is told of it, for a card."""
+    kind = "one of" if action.kind == "discrete" else "numbers,"
+    actions = ", ".join(action.names) or f"{kind} {action.n}"
+    return f"Actions: {actions}. Signals: {', '.join(signals) or 'none'}. Reward: {reward}."

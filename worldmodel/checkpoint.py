@@ -248,10 +248,18 @@ def save_tokenizer(folder: str | os.PathLike, tokenizer: "VQVAE", card: str = ""
 
 
 def load_tokenizer(name: str | os.PathLike) -> "VQVAE":
-    """Load a tokenizer saved alone, in evaluation mode."""
+    """Load a tokenizer, saved alone or that of a world model, in evaluation mode and float32."""
+    from worldmodel.model import WorldModel
     from worldmodel.tokenizer import VQVAE, VQVAEConfig
 
     folder = resolve(name)
+    if _kind_in(folder) == "world_model":
+        return WorldModel.from_pretrained(folder, dtype=torch.float32).tokenizer.requires_grad_(True)
     tokenizer = VQVAE(load_config(folder, "tokenizer", VQVAEConfig))
     load_tensors(folder, {"tokenizer": tokenizer})
     return tokenizer.eval()
+
+
+def is_there(name: str | os.PathLike) -> bool:
+    """Whether a checkpoint's name stands for a folder here, which has another absolute path than the name says."""
+    return str(name) not in shipped() and Path(name).exists()

@@ -1,12 +1,15 @@
 import shlex
+from pathlib import Path
 
+import pytest
 import tyro
 
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.data import open_stores
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
+from worldmodel.training.cli import main
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.publish import Play, _collect_command, publish
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
@@ -33,7 +36,10 @@ def test_a_published_world_is_smaller_loads_and_tells_how_to_repeat_it(tmp_path)
     assert card.startswith("# toy\n") and "A toy." in card
     assert "open-loop PSNR after 16 steps" in card and "NMSE" in card
     assert "from random play with 25% random actions." in card and "sticky" not in card
-    collecting, tokenizer, dynamics = [line for line in card.splitlines() if line.startswith("videogen-dream")]
+    collecting, tokenizer, dynamics, publishing = [
+        line for line in card.splitlines() if line.startswith("videogen-dream")
+    ]
+    assert publishing == "videogen-dream publish runs/dynamics/best runs/data toy"
     assert "--episodes 20 --policy random --epsilon 0.25 --seed 7 --env-kwargs frame_skip=8" in collecting
     assert read_back(tokenizer, TokenizerTraining()) == TokenizerTraining(model=config.tokenizer, loop=loop)
     assert read_back(dynamics, DynamicsTraining()) == DynamicsTraining(num_starts=4, muon=False, segment=16, **parts)
@@ -59,13 +65,13 @@ def test_a_card_tells_of_all_stores_that_a_world_was_trained_on(tmp_path):
     folder = publish(tmp_path / "run" / "last", stores[0], tmp_path / "toy", also=(stores[1],))
     card = (folder / "README.md").read_text()
     assert "from random play and play of a trained agent 0a1b." in card and "1,200 decisions in 30 episodes" in card
-    commands = [line for line in card.splitlines() if line.startswith(("videogen-dream", "python"))]
+    commands = [line for line in card.splitlines() if line.startswith("videogen-dream")]
     wanted = (
         "--out runs/data --episodes 20 --policy random",
         "--out runs/data2 --episodes 10 --policy AGENT",
         "train-tokenizer --data runs/data --",
         "train-dynamics --data runs/data runs/data2 --tokenizer",
-        "runs/dynamics/last runs/data worldmodel/pretrained/toy --also runs/data2",
+        "runs/dynamics/last runs/data toy --also runs/data2",
     )
     for command, words in zip(commands, wanted, strict=True):
         assert words in command, (words, command)
@@ -75,3 +81,42 @@ def test_a_card_tells_of_a_trained_agents_play_and_of_play_that_nobody_recorded_
     assert _collect_command("Game", Play("data", 3, None), "data").startswith("#")
     made = {"policy": "agent 0a1b", "epsilon": 0.0, "seed": 0, "env_kwargs": {}}
     assert "--policy AGENT" in _collect_command("Game", Play("data", 3, made), "data")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A store, and the run folder of dynamics on a whole world's tokenizer."""
+    folder = tmp_path_factory.mktemp("run")
+    recorded_store(folder / "data", lengths=(40,) * 20)
+    config, loop = tiny_config(), LoopConfig(steps=2, batch_size=4, evaluate_every=2, save_every=2)
+    tiny_world().save_pretrained(folder / "first")
+    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, num_starts=4)
+    train_dynamics(folder / "data", folder / "first", folder / "run", parts)
+    return folder
+
+
+def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run, tmp_path, monkeypatch, capsys):
+    came = []
+
+    class Hub:
+        def create_repo(self, name, exist_ok):
+            came.append((name, exist_ok))
+
+        def upload_folder(self, folder_path, repo_id):
+            assert (Path(folder_path) / "model.safetensors").is_file()
+            return f"hub/{repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    command = ["publish", str(run / "run"), str(run / "data"), str(tmp_path / "toy"), "--push", "me/toy"]
+    assert main(command) == 0
+    assert came == [("me/toy", True)] and capsys.readouterr().out.split()[-1] == "hub/me/toy"
+    card = (tmp_path / "toy" / "README.md").read_text()
+    assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
+    assert "train-dynamics --data runs/data --tokenizer runs/tokenizer/best" in card
+
+
+@pytest.mark.parametrize("world", ["doom-hg", "first"])
+def test_a_world_without_its_training_is_not_published(run, tmp_path, world):
+    with pytest.raises(ValueError, match=f"{world} is not the best or last checkpoint in a folder of train-dynamics"):
+        publish(run / world if world == "first" else world, run / "data", tmp_path / "toy")
+    assert not (tmp_path / "toy").exists()

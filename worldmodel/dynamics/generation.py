@@ -27,16 +27,14 @@ def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, op
     """Raise ValueError if the model was not trained for what is asked of it."""
     if not given_frames and not config.lead:
         raise ValueError(
-            "this model has not learned how a video begins: pass first_frames, or train it with learn_start=True"
+            "this model has not learned how a video begins: give first frames, or train it with learn_start=True"
         )
     if not given_frames and config.frame_condition and not config.drop_frames:
-        raise ValueError(
-            "this model was always given first frames: pass first_frames, or train it with drop_frames > 0"
-        )
+        raise ValueError("this model was always given first frames: give them, or train it with drop_frames > 0")
     if given_actions and config.action_condition == "none":
         raise ValueError("this model reads no actions: leave actions out, or train it with another action_condition")
     if not given_actions and config.action_condition != "none" and not config.drop_actions:
-        raise ValueError("this model was always given actions: pass actions, or train it with drop_actions > 0")
+        raise ValueError("this model was always given actions: give them, or train it with drop_actions > 0")
     can_hide = (given_actions and config.drop_actions) or (
         given_frames and config.frame_condition and config.drop_frames
     )
