@@ -19,7 +19,7 @@ from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.beginnings import Beginnings, begin
 from worldmodel.envs.dreams import Dreams, TorchStep
-from worldmodel.envs.loading import load_model, steps_per_second
+from worldmodel.envs.loading import DOOM_STEPS_PER_SECOND, load_model, steps_per_second
 from worldmodel.envs.rules import DreamRules, EndCondition
 from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
 from worldmodel.envs.start_states import GivenStarts, Source, make_source
@@ -70,7 +70,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         FileNotFoundError: no such model.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 35 / 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": DOOM_STEPS_PER_SECOND}  # noqa: RUF012
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         )
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.model = load_model(model, device)
-        speed = steps_per_second(self.model.config.env_id, self.metadata["render_fps"])
+        speed = steps_per_second(self.model.config)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode, "render_fps": speed}
         self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode
         self.single_observation_space = observation_space(self.model, obs)

@@ -6,7 +6,9 @@ import gymnasium as gym
 import torch
 from gymnasium.envs.registration import load_env_creator
 
-from worldmodel.model import WorldModel
+from worldmodel.model import WorldModel, WorldModelConfig
+
+DOOM_STEPS_PER_SECOND = 35 / 4  # 35 tics per second; a step is 4 of them
 
 
 def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
@@ -14,13 +16,15 @@ def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device
     return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device)
 
 
-def steps_per_second(env_id: str, usual: float) -> float:
-    """The ``render_fps`` of a registered game with its usual settings; of any other id the usual one."""
-    spec = gym.registry.get(env_id)
+def steps_per_second(config: WorldModelConfig) -> float:
+    """How fast a model's game runs: as its play was recorded, or as the registered game says, or as Doom."""
+    if config.steps_per_second:
+        return config.steps_per_second
+    spec = gym.registry.get(config.env_id)
     if spec is None or not isinstance(spec.entry_point, str):
-        return usual
+        return DOOM_STEPS_PER_SECOND
     try:
         made = load_env_creator(spec.entry_point)
     except ImportError:  # a dream needs no game
-        return usual
-    return float(getattr(made, "metadata", {}).get("render_fps", usual))
+        return DOOM_STEPS_PER_SECOND
+    return float(getattr(made, "metadata", {}).get("render_fps", DOOM_STEPS_PER_SECOND))

@@ -234,4 +234,5 @@ def _store_info(env_id: str, env: gym.Env) -> StoreInfo:
         action=real.action_spec,
         signal_names=real.signal_names,
         reward=real.reward_kind,
+        steps_per_second=float(env.metadata.get("render_fps") or 0.0),
     )

@@ -48,8 +48,9 @@ def run_import_bair(
 
 def run_import_video(
     videos: tyro.conf.Positional[tuple[Path, ...]],
-    actions: tuple[Path, ...],
     out: Path,
+    actions: tuple[Path, ...] = (),
+    fps: float | None = None,
     frames_per_step: int = 2,
     action_kind: Literal["auto", "discrete", "box"] = "auto",
     action_names: tuple[str, ...] = (),
@@ -66,8 +67,10 @@ def run_import_video(
 
     Args:
         videos: files (mp4, mov, mkv, webm, avi, gif, npy, npz, …), folders of pictures, or folders of these.
-        actions: a file (npy, npz, csv) for each video in the same order, or one folder with files of the same names.
         out: folder of the store.
+        actions: a file (npy, npz, csv) for each video in the same order, or one folder with files of the same names;
+            none: videos without actions.
+        fps: frames per second of the videos; without it, what the first one says itself.
         frames_per_step: frames that make a step.
         action_kind: auto: discrete if each is one whole number, else box (numbers).
         action_names: of discrete actions, or of the numbers.
@@ -86,6 +89,7 @@ def run_import_video(
         videos,
         actions,
         out,
+        fps=fps,
         frames_per_step=frames_per_step,
         action_kind=action_kind,
         action_names=action_names,

@@ -113,13 +113,14 @@ def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n:
         source: an array, or a file .npy, .npz (of one array), a video, a picture, or a folder of pictures in the order
             of their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which
             make a step. A single picture stands still for a step. One row serves all videos; else R is at least n.
+            Pictures and videos that are larger than the model's are shrunk by area, whatever their proportions.
     """
     tokenizer = config.tokenizer
     per_step = tokenizer.frames_per_step
     frames = (
         source
         if isinstance(source, np.ndarray)
-        else read_images(Path(source), tokenizer.channels, count=steps * per_step)
+        else read_images(Path(source), tokenizer.channels, steps * per_step, (tokenizer.height, tokenizer.width))
     )
     if frames.ndim not in (4, 5, 6):
         raise ValueError(
@@ -185,7 +186,7 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 def _pixels(picture: "Picture", size: tuple[int, int] | None) -> NDArray[np.uint8]:
     pixels = np.atleast_3d(np.asarray(picture))
-    return pixels if size is None else area_resize(pixels[None], *size)[0]
+    return pixels if size in (None, pixels.shape[:2]) else area_resize(pixels[None], *size)[0]
 
 
 def read_arrays(path: Path) -> NDArray | dict[str, NDArray]:
@@ -207,6 +208,19 @@ def read_array(path: Path) -> NDArray:
     if len(loaded) != 1:
         raise ValueError(f"{path} must hold one array, it holds {len(loaded)}: {', '.join(loaded)}")
     return next(iter(loaded.values()))
+
+
+def images_per_second(path: Path) -> float:
+    """Of a film or a moving GIF; 0 of anything else."""
+    if path.suffix.lower() not in VIDEOS:
+        return 0.0
+    from imageio_ffmpeg import count_frames_and_secs
+
+    try:
+        images, seconds = count_frames_and_secs(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be read as a video: {error}") from error
+    return images / seconds if seconds else 0.0
 
 
 def _read_film(path: Path, channels: int, count: int | None, size: tuple[int, int] | None) -> NDArray[np.uint8]:

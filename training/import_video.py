@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data import Episode, EpisodeStorage, StoreInfo
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.steps import frames_to_steps
 from worldmodel.envs.resize import area_resize
 from worldmodel.progress import progress
 from worldmodel.training.action_tables import TABLES, Table, read_table
-from worldmodel.training.given import ARRAYS, PICTURES, VIDEOS, natural_order, read_images
+from worldmodel.training.given import ARRAYS, PICTURES, VIDEOS, images_per_second, natural_order, read_images
 from worldmodel.training.made_with import open_made_with
 from worldmodel.training.video_actions import action_spec, rows_per_step, to_steps
 
@@ -29,6 +29,7 @@ def import_video(
     actions: Sequence[str | Path],
     out: str | Path,
     *,
+    fps: float | None = None,
     frames_per_step: int = 2,
     action_kind: Literal["auto", "discrete", "box"] = "auto",
     action_names: Sequence[str] = (),
@@ -47,7 +48,9 @@ def import_video(
         videos: files of video (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (of one array (V, H, W, C) uint8),
             folders of pictures (numbers in their names count by size), or folders of these.
         actions: a file .npy, .npz or .csv for each video in the same order, or one folder with files of the same names.
+            None at all: videos without actions, for models that are told none.
         out: folder of the store; new, or left by an earlier import of the same files with the same settings.
+        fps: frames per second of the videos, so that samples are shown as fast; None: as the first video says itself.
         frames_per_step: F, frames that make a step.
         action_kind: see `action_spec`, also for `action_names` and `action_limit`.
         action_columns: of .csv files, if not all columns are actions but those of reward and signals.
@@ -67,25 +70,29 @@ def import_video(
             f"{frames_per_step}, {channels}, {ends!r}"
         )
     sources = _find_videos([Path(video) for video in videos])
-    tables = [
-        read_table(path, reward, signals, action_names, action_columns)
-        for path in _find_tables(sources, [Path(path) for path in actions])
-    ]
+    if not actions and (reward or signals):
+        raise ValueError("rewards and signals come from the files of actions: give those too")
+    paths = _find_tables(sources, [Path(path) for path in actions]) if actions else []
+    read = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
+    tables: list[Table | None] = list(read) if read else [None for _ in sources]
+    speed = images_per_second(sources[0]) if fps is None else fps
 
     def describe() -> StoreInfo:
         per_step, lengths, shape = [], [], (0, 0, 0)
         for source, table in zip(sources, tables, strict=True):
             frames = _read(source, channels, size)
             lengths.append(len(frames))
-            per_step.append(rows_per_step(table, len(frames), frames_per_step))
+            per_step.append(rows_per_step(table or _idle(source, len(frames)), len(frames), frames_per_step))
             shape = shape if any(shape) else frames.shape[1:]
             if frames.shape[1:] != shape:
                 raise ValueError(
                     f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
                     "--size"
                 )
-        spec = action_spec(tables, action_kind, per_step, action_names, action_limit)
-        for table, length in zip(tables, lengths, strict=True):  # what cannot be brought into steps is refused here
+        spec = ActionSpec(kind="discrete", n=1, names=("none",))
+        if read:
+            spec = action_spec(read, action_kind, per_step, action_names, action_limit)
+        for table, length in zip(read, lengths, strict=bool(read)):  # what cannot be brought into steps is refused here
             to_steps(table, spec, length, frames_per_step)
         return StoreInfo(
             env_id=name,
@@ -96,11 +103,13 @@ def import_video(
             action=spec,
             signal_names=tuple(signals),
             reward="native" if reward else "none",
+            steps_per_second=speed / frames_per_step,
         )
 
     settings: dict[str, Any] = {
         "videos": [str(source) for source in sources],
-        "actions": [str(table.path) for table in tables],
+        "actions": [str(path) for path in paths],
+        "fps": speed,
         "frames_per_step": frames_per_step,
         "action_kind": action_kind,
         "action_names": list(action_names),
@@ -112,18 +121,40 @@ def import_video(
         "channels": channels,
         "ends": ends,
         "name": name,
-    } | {f"content of {path}": _digest(path) for path in (*sources, *(table.path for table in tables))}
+    } | {f"content of {path}": _digest(path) for path in (*sources, *paths)}
     with (
         open_made_with(Path(out), SETTINGS, settings, describe) as store,
         progress(len(sources), "video", "import", initial=len(store)) as bar,
     ):
         for source, table in list(zip(sources, tables, strict=True))[len(store) :]:
-            store.append(_episode(_read(source, channels, size), table, store.info, ends))
+            frames = _read(source, channels, size)
+            store.append(_episode(frames, table or _idle(source, len(frames)), store.info, ends))
             bar.update()
-    spec = store.info.action
-    print(f"{len(store)} episodes, {store.num_steps} steps of {frames_per_step} frames {store.info.frame_shape[1:]}")
-    print(f"{spec.kind} actions: {spec.n}" + (f" within {spec.low} and {spec.high}" if spec.kind == "box" else ""))
+    print(_summary(store))
     return store
+
+
+def _idle(source: Path, frames: int) -> Table:
+    """What stands for actions that nobody recorded: of one kind, always the same."""
+    return Table(source, np.zeros(frames, np.int64), None, np.zeros((frames, 0)))
+
+
+def _summary(store: EpisodeStorage) -> str:
+    info, spec = store.info, store.info.action
+    bounds = f" from {_short(spec.low)} to {_short(spec.high)}" if spec.kind == "box" else ""
+    splits = {name: len(store.split(name)) for name in ("train", "validation", "test")}
+    lines = [
+        f"{len(store)} episodes, {store.num_steps} steps of {info.frames_per_step} frames {info.frame_shape[1:]}: "
+        + ", ".join(f"{count} {name}" for name, count in splits.items()),
+        f"{spec.kind} actions: {spec.n}{bounds}",
+    ]
+    if empty := [name for name, count in splits.items() if not count]:
+        lines.append(f"no episode falls to {' and '.join(empty)}: a training wants ten videos or more")
+    return "\n".join(lines)
+
+
+def _short(numbers: Sequence[float]) -> str:
+    return f"({', '.join(f'{number:.4g}' for number in numbers)})"
 
 
 def _episode(frames: NDArray[np.uint8], table: Table, info: StoreInfo, ends: str) -> Episode:

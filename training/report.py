@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.envs.loading import steps_per_second
 from worldmodel.files import atomic_write, write_json
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
@@ -122,7 +123,8 @@ def write_dream_vs_real(
     context_steps, dreamt = _steps_that_fit(store, split, context_steps)
     segments = eventful_segments(store, split, episodes, context_steps, dreamt, seed)
     dreams = dream_along(wm, store, segments, context_steps, temperature, seed)
-    return dream_vs_real(dreams.real.numpy(), dreams.dream.numpy(), context_steps, path)
+    fps = steps_per_second(wm.config) * wm.frames_per_step
+    return dream_vs_real(dreams.real.numpy(), dreams.dream.numpy(), context_steps, path, fps)
 
 
 def return_row(policy: str, played: "Evaluation", unit: str) -> dict[str, Any]:

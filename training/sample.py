@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
+from worldmodel.envs.loading import steps_per_second
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
@@ -29,7 +30,6 @@ from worldmodel.training.given import (
 from worldmodel.training.scores import CHUNK
 from worldmodel.training.video import (
     CONTEXT_COLOR,
-    DOOM_FPS,
     PREDICTION_COLOR,
     UNSEEN_COLOR,
     Frames,
@@ -60,7 +60,7 @@ class SampleConfig:
     guidance: float = 1.0  # above 1 stresses the conditions; 1 is off
     seed: int = 0  # of the first video, the others take the next numbers; it also draws the real clips
     scale: int = 2  # screen pixels per pixel
-    fps: float = DOOM_FPS  # video frames per second; the default plays Doom at its true speed
+    fps: float | None = None  # video frames per second; None: as fast as the game
     columns: int | None = None  # of the grid; None: about square
     strip: bool = False  # also write a PNG: a video per row, a step per column
 
@@ -158,7 +158,9 @@ def sample_videos(
 
     sampled = _sample(wm, config, steps, first, taken)
     samples = Samples(sampled, condition, given_steps, taken, real, recorded, segments, [])
-    files = write_video(out, draw_grid(samples, spec, config), config.fps)
+    files = write_video(
+        out, draw_grid(samples, spec, config), config.fps or steps_per_second(wm.config) * wm.frames_per_step
+    )
     if config.strip:
         files.append(out.with_suffix(".png"))
         write_image(files[-1], draw_strip(samples, config.scale))

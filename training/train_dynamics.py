@@ -192,6 +192,7 @@ def _build(store: EpisodeStorage, coder: VQVAE, config: DynamicsTraining) -> Wor
                 signal_names=info.signal_names,
                 env_id=info.env_id,
                 reward=info.reward,
+                steps_per_second=info.steps_per_second,
             )
         )
     model.tokenizer.load_state_dict(coder.state_dict())
@@ -202,7 +203,7 @@ def _build(store: EpisodeStorage, coder: VQVAE, config: DynamicsTraining) -> Wor
 def _take_weights(model: WorldModel, folder: str | Path) -> None:
     """Copy the dynamics and heads of an earlier model; ValueError if it is built in another way."""
     earlier = WorldModel.from_pretrained(folder, dtype=torch.float32)
-    if earlier.config != model.config:
+    if replace(earlier.config, steps_per_second=model.config.steps_per_second) != model.config:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {model.config}")
     model.dynamics.load_state_dict(earlier.dynamics.state_dict())
     model.heads.load_state_dict(earlier.heads.state_dict())

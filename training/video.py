@@ -24,8 +24,6 @@ TEXT_COLOR: Color = (235, 235, 235)
 CAPTION_HEIGHT = 22  # pixels of the strip of text above a video
 TEXT_SIZE = 14
 
-DOOM_FPS = 17.5  # Doom runs 35 tics per second; a step of 4 tics keeps 2 frames
-
 
 def upscale(frames: Frames, scale: int) -> Frames:
     """Repeat every pixel `scale` times each way: (N, H, W, 3) -> (N, H * scale, W * scale, 3)."""
@@ -126,7 +124,7 @@ def dream_vs_real(
     dream: NDArray[np.uint8],
     context_steps: int,
     path: str | Path,
-    fps: float = DOOM_FPS,
+    fps: float,
     scale: int = 4,
 ) -> list[Path]:
     """Write a video of what happened (left) beside what the model dreamt for the same start and actions (right).
@@ -135,7 +133,7 @@ def dream_vs_real(
         real, dream: (K, T, F, H, W, 3) uint8, K episodes shown one after the other, T steps of F frames each.
         context_steps: leading steps that the model was shown (blue border); the rest is prediction (orange).
         path: as for `write_video`.
-        fps: video frames per second; the default plays Doom at its true speed.
+        fps: video frames per second.
         scale: screen pixels per pixel.
 
     Returns: the files written.

@@ -41,6 +41,7 @@ class WorldModelConfig:
     signal_names: tuple[str, ...] = ()
     env_id: str = ""  # of the real game
     reward: str = "native"  # unit of the rewards
+    steps_per_second: float = 0.0  # of the game's own time; 0: nobody knows
 
 
 class WorldModel(nn.Module):

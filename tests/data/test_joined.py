@@ -105,3 +105,8 @@ def test_folders_are_opened_as_one_store(stores):
     assert type(open_stores([second])) is EpisodeStorage
     with pytest.raises(FileNotFoundError):
         open_stores([first, first / "none"])
+
+
+def test_stores_of_different_speeds_are_of_one_game(tmp_path):
+    stores = [make_store(tmp_path / str(n), (2, 3), replace(INFO, steps_per_second=n)) for n in (5.0, 0.0)]
+    assert JoinedStorage(stores).info.steps_per_second == 5.0

@@ -342,6 +342,12 @@ def test_a_dream_is_shown_as_fast_as_its_game():
     assert DreamEnv("push").metadata["render_fps"] == 5.0 != DreamEnv.metadata["render_fps"]
 
 
+def test_a_dream_is_shown_as_fast_as_its_play_was_recorded():
+    world = tiny_world()
+    world.config = dataclasses.replace(world.config, steps_per_second=3.0)
+    assert DreamVectorEnv(1, world).metadata["render_fps"] == 3.0
+
+
 def test_a_dream_needs_no_game():
     gym.register("GoneGame-v0", entry_point="no_such_module:Game")
     world = tiny_world()

@@ -14,6 +14,7 @@ from tests.tiny import tiny_config
 from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPTConfig, Sampling
+from worldmodel.envs.resize import area_resize
 from worldmodel.training.given import (
     action_text,
     check_same_game,
@@ -147,6 +148,14 @@ def test_videos_of_other_kinds_are_read_too(tmp_path, ending):
     other = tmp_path / f"clip{ending}"
     subprocess.run([get_ffmpeg_exe(), "-v", "error", "-i", path, "-c", "copy", other], check=True)
     assert (read_images(other, 3) == read_images(path, 3)).all()
+
+
+def test_larger_pictures_are_shrunk_by_area(tmp_path):
+    large = np.random.default_rng(0).integers(256, size=(4, 32, 48, 3), dtype=np.uint8)
+    for i, image in enumerate(large):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    frames = read_first_frames(tmp_path, CONFIG, 1, 2)[0]
+    assert (frames.reshape(4, 16, 16, 3) == area_resize(large, 16, 16)).all()
 
 
 def test_endings_may_be_in_capitals(tmp_path):

@@ -138,6 +138,34 @@ def test_an_import_that_was_stopped_goes_on(tmp_path, monkeypatch):
         import_video(videos, actions, tmp_path / "s", frames_per_step=1)
 
 
+def test_videos_may_come_without_actions(tmp_path, capsys):
+    videos = [save(tmp_path / f"v{i}.npy", make_video(5 + i, seed=i)) for i in range(2)]
+    store = import_video(videos, [], tmp_path / "s")
+    assert store.lengths == [2, 3] and store.info.action.names == ("none",) and not store.actions(1).any()
+    np.testing.assert_array_equal(shown(store), make_video(5))
+    said = capsys.readouterr().out
+    assert "no episode falls to test: a training wants ten videos or more" in said
+    assert main(["import-video", str(videos[0]), "--out", str(tmp_path / "cli")]) == 0
+    with pytest.raises(ValueError, match="rewards and signals come from the files of actions"):
+        import_video(videos, [], tmp_path / "t", reward="win")
+
+
+@pytest.mark.parametrize(("ending", "fps", "speed"), [(".mp4", None, 5.0), (".gif", None, 5.0), (".mp4", 30, 15.0)])
+def test_a_store_knows_how_fast_its_videos_were(tmp_path, ending, fps, speed):
+    (video,) = write_video(tmp_path / f"v{ending}", make_video(8, height=32, width=32), fps=10)
+    assert import_video([video], [], tmp_path / "s", fps=fps).info.steps_per_second == pytest.approx(speed)
+    pictures = save_pictures(tmp_path / "pictures", make_video(4))
+    assert import_video([pictures], [], tmp_path / "t").info.steps_per_second == 0
+
+
+def test_the_summary_tells_splits_and_short_bounds(tmp_path, capsys):
+    actions = save(tmp_path / "a.npy", np.full((4, 2), [0.123456789, -2]))
+    import_video([save(tmp_path / "v.npy", make_video(4))] * 12, [actions] * 12, tmp_path / "s")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("12 episodes, 24 steps of 2 frames (16, 24, 3): ") and " train, " in said[0]
+    assert said[1] == "box actions: 4 from (0, -2, 0, -2) to (0.1235, 0, 0.1235, 0)" and len(said) == 2
+
+
 def test_an_import_goes_on_with_the_same_content_only(tmp_path):
     """Else episodes of the files as they were stay in the store beside new ones."""
     pictures = save_pictures(tmp_path / "v", make_video(5))
@@ -211,7 +239,7 @@ def test_the_command_imports(tmp_path, capsys):
     assert main([*command, "--frames-per-step", "1", "--size", "8", "8", "--action-limit", "1"]) == 0
     printed = capsys.readouterr().out
     assert "1 episodes, 5 steps of 1 frames (8, 8, 3)" in printed
-    assert "box actions: 2 within (-1.0, -1.0) and (1.0, 1.0)" in printed
+    assert "box actions: 2 from (-1, -1) to (1, 1)" in printed
     assert main([*command, "--frames-per-step", "2"]) == 2
     assert "was made with" in capsys.readouterr().err
     assert module.SETTINGS in [path.name for path in (tmp_path / "s").iterdir()]

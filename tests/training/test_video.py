@@ -186,7 +186,7 @@ def test_dream_vs_real_shows_real_left_dream_right_and_colours_context_and_predi
     )
     monkeypatch.setattr(video, "write_video", lambda path, frames, fps: written.update(frames=frames, fps=fps))
     real, dream = (np.broadcast_to(np.uint8(color), (2, 5, 2, 16, 16, 3)) for color in (RED, GREEN))
-    dream_vs_real(real, dream, 3, tmp_path / "clip", scale=4)
+    dream_vs_real(real, dream, 3, tmp_path / "clip", fps=10, scale=4)
     frames, side = written["frames"], 16 * 4 + 2 * 4
     assert frames.shape == (2 * 5 * 2, CAPTION_HEIGHT + side, side + 4 + side, 3)
     picture = frames[:, CAPTION_HEIGHT:]
@@ -203,7 +203,7 @@ def test_dream_vs_real_shows_real_left_dream_right_and_colours_context_and_predi
 
 def test_dream_vs_real_writes_playable_files(tmp_path):
     real = np.random.default_rng(0).integers(0, 256, (1, 4, 2, 16, 16, 3), dtype=np.uint8)
-    mp4, gif = dream_vs_real(real, real, 2, tmp_path / "dream_vs_real")
+    mp4, gif = dream_vs_real(real, real, 2, tmp_path / "dream_vs_real", fps=10)
     side = 16 * 4 + 2 * 4
     assert len(read_mp4(mp4, CAPTION_HEIGHT + side, side + 4 + side)) == len(read_gif(gif)[0]) == 8
 
@@ -211,6 +211,6 @@ def test_dream_vs_real_writes_playable_files(tmp_path):
 def test_dream_vs_real_refuses_unequal_episodes_and_impossible_context(tmp_path):
     real = np.zeros((1, 4, 2, 16, 16, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match="one shape"):
-        dream_vs_real(real, real[:, :3], 2, tmp_path / "clip")
+        dream_vs_real(real, real[:, :3], 2, tmp_path / "clip", 10)
     with pytest.raises(ValueError, match=r"context_steps must be in \[0, 4\]"):
-        dream_vs_real(real, real, 5, tmp_path / "clip")
+        dream_vs_real(real, real, 5, tmp_path / "clip", 10)

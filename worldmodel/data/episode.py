@@ -119,11 +119,14 @@ class StoreInfo:
     reward: str = "native"  # unit of the rewards
     test_episodes: int = 0  # above 0: episodes 0 to this - 1 are the test split and no other, as their publisher chose
     views: int = 1  # episodes in a row that show the same play, such as two cameras; they share a split
+    steps_per_second: float = 0.0  # of the game's own time; 0: nobody knows
 
     def __post_init__(self) -> None:
         for name in ("frames_per_step", "height", "width", "channels", "views"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.steps_per_second < float("inf"):
+            raise ValueError(f"steps_per_second must be at least 0 (0: unknown), got {self.steps_per_second}")
         if self.test_episodes < 0 or self.test_episodes % self.views:
             raise ValueError(
                 f"test_episodes must be a multiple of views ({self.views}) and at least 0, got {self.test_episodes}"

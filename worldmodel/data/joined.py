@@ -46,7 +46,8 @@ class JoinedStorage(EpisodeStorage):
                 raise ValueError(f"{store.root} has {len(store)} episodes, asked for the first {count}")
         self.parts = list(zip(stores, counts, strict=True))
         self.root = Path(os.path.commonpath([store.root.absolute() for store in stores]))
-        self.info, self._fields = _game(stores[0].info), stores[0]._fields
+        self.info = replace(_game(stores[0].info), steps_per_second=stores[0].info.steps_per_second)
+        self._fields = stores[0]._fields
         shown = [(store, entry) for store, n in self.parts for entry in store._entries[:n]]
         self._entries = [entry for _, entry in shown]
         self._owners = {entry.path: store for store, entry in shown}
@@ -97,5 +98,5 @@ def open_stores(data: Folder | Sequence[Folder] | EpisodeStorage) -> EpisodeStor
 
 
 def _game(info: StoreInfo) -> StoreInfo:
-    """What stores of one game share: all but which of its own episodes each holds out."""
-    return replace(info, test_episodes=0, views=1)
+    """What stores of one game share: not which of its own episodes each holds out, nor what is known of its speed."""
+    return replace(info, test_episodes=0, views=1, steps_per_second=0.0)

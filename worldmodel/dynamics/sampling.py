@@ -27,8 +27,11 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def uniforms(seeds: Tensor, counters: Tensor, count: int) -> Tensor:
-    """Noise in [0, 1): seeds (B,) and counters (B,) int64 -> (B, count) float32."""
-    key = _mix(_mix((seeds ^ (seeds >> 32) * 0x9E370000) & _MASK) ^ (counters * 0x9E3779B9 & _MASK))
+    """Noise in [0, 1): seeds (B,) and counters (B,) int64 -> (B, count) float32.
+
+    The two halves of a seed count together, so that -1 draws what 0 draws: take seeds from 0 on.
+    """
+    key = _mix(_mix((seeds ^ (seeds >> 32)) & _MASK) ^ (counters * 0x9E3779B9 & _MASK))
     index = torch.arange(1, count + 1, device=seeds.device)
     bits = _mix(_mix(key[:, None] ^ (index * 0x85EBCA6B & _MASK)) + index & _MASK)
     return (bits >> 8).float() * 2.0**-24
