@@ -166,7 +166,10 @@ def _command(command: str, run: Mapping[str, Any], defaults: Any) -> str:
     words = [word for option in _differing(run, usual) for word in option]
     if "--loop.seed" not in words:
         words += ["--loop.seed", str(run["loop"]["seed"])]
-    return f"videogen-dream {command} {shlex.join(words)}"
+    if earlier := run.get("start_from"):
+        command = f"{command} --start-from EARLIER"
+    note = f"  # EARLIER has the weights {earlier[:16]}… (SHA-256)" if earlier else ""
+    return f"videogen-dream {command} {shlex.join(words)}{note}"
 
 
 def _differing(run: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ import tyro
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
+from worldmodel.checkpoint import weights_name
 from worldmodel.data import open_stores
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
@@ -113,6 +114,19 @@ def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run,
     card = (tmp_path / "toy" / "README.md").read_text()
     assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
     assert "train-dynamics --data runs/data --tokenizer runs/tokenizer/best" in card
+
+
+def test_a_card_tells_of_the_world_that_a_training_went_on_from(run, tmp_path):
+    parts = DynamicsTraining(
+        model=tiny_config().dynamics,
+        heads=tiny_config().heads,
+        loop=LoopConfig(steps=1, batch_size=4, evaluate_every=1, save_every=1),
+        num_starts=4,
+    )
+    train_dynamics(run / "data", run / "first", tmp_path / "further", parts, start_from=run / "run")
+    card = (publish(tmp_path / "further", run / "data", tmp_path / "toy") / "README.md").read_text()
+    weights = weights_name(run / "run" / "best")[:16]
+    assert " --start-from EARLIER " in card and f"# EARLIER has the weights {weights}… (SHA-256)" in card
 
 
 @pytest.mark.parametrize("world", ["doom-hg", "first"])
