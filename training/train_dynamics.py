@@ -111,6 +111,7 @@ def train_dynamics(
     check_matches(store, coder.config)
     check_limit(store, config.heads.limit)
     segment = config.segment_steps(coder.config)
+    check_lengths(store, coder.config, segment, config.start_steps)
     config = replace(config, segment=segment)
     model = _build(store, coder, config)
     settings = _settings(config) | {"data": store.folders, "tokenizer": str(tokenizer)}
@@ -150,6 +151,17 @@ def train_dynamics(
     # The end's probability and threshold, from all the validation steps; written into both checkpoints.
     distributed.first(lambda: [_calibrate(out / name, validation, store, config) for name in ("best", "last")])
     return scores
+
+
+def check_lengths(store: EpisodeStorage, tokenizer: VQVAEConfig, segment: int, start_steps: int) -> None:
+    """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
+    longest = max((store.lengths[e] for e in store.split("train")), default=0)
+    if tokenizer.temporal != "step" or not longest:  # what then does not fit, is told where clips are coded
+        return
+    if segment > max(longest, usual_segment_steps(GPTConfig(), tokenizer)):
+        raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")
+    if start_steps > longest:
+        raise ValueError(f"start_steps must be at most the {longest} steps of the longest episode, got {start_steps}")
 
 
 def check_limit(store: EpisodeStorage, limit: float) -> None:

@@ -31,9 +31,10 @@ class Watched(NamedTuple):
 
     seed: int
     last: Shown  # its last step
+    unit: str = ""  # of its return, if that is not the game's own reward
 
     def __str__(self) -> str:
-        return f"episode of seed {self.seed}: {_note(self.last)}"
+        return f"episode of seed {self.seed}: {_note(self.last, self.unit)}"
 
 
 def watch(
@@ -60,7 +61,7 @@ def watch(
     with progress(episodes, "episode", "watch") as bar:
         for _ in range(episodes):
             seen = _play(scene, steps)
-            watched.append(Watched(scene.seed, seen[-1]))
+            watched.append(Watched(scene.seed, seen[-1], _unit(scene)))
             played.append(seen)
             bar.update(1)
     cells = [_cell(scene, one.seed, seen, scale) for one, seen in zip(watched, played, strict=True)]
@@ -81,7 +82,7 @@ def _play(scene: Scene, steps: int) -> list[Shown]:
 def _cell(scene: Scene, seed: int, seen: list[Shown], scale: int) -> Frames:
     """One episode with its captions, (N, H, W, 3)."""
     frames = np.stack([shown.frames for shown in seen])  # (T, F, H, W, 3)
-    notes = [_note(shown) for shown in seen for _ in shown.frames]
+    notes = [_note(shown, _unit(scene)) for shown in seen for _ in shown.frames]
     panels = [(f"seed {seed}", frames, PREDICTION_COLOR if scene.is_dream else UNSEEN_COLOR)]
     if scene.world is not None and not scene.is_dream:
         panels.append(("agent's view", _through(scene.world, frames), CONTEXT_COLOR))
@@ -89,10 +90,18 @@ def _cell(scene: Scene, seed: int, seen: list[Shown], scale: int) -> Frames:
     return side_by_side(shown, [label for label, _, _ in panels], notes)
 
 
-def _note(shown: Shown) -> str:
+def _unit(scene: Scene) -> str:
+    """What a dream's rewards are in, if not what the game itself pays."""
+    reward = scene.world.config.reward if scene.is_dream and scene.world is not None else "native"
+    return "" if reward == "native" else reward
+
+
+def _note(shown: Shown, unit: str = "") -> str:
     total = shown.total if shown.native is None else shown.native
     end = {"terminated": "ended", "truncated": "time up"}.get(shown.ended, "")
-    return "  ".join(part for part in (f"return {round(total, 1) + 0.0:g}", f"step {shown.step}", end) if part)
+    return "  ".join(
+        part for part in (f"return {round(total, 1) + 0.0:g} {unit}".rstrip(), f"step {shown.step}", end) if part
+    )
 
 
 @torch.inference_mode()

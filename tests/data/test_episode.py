@@ -169,3 +169,12 @@ def test_a_segment_id_reads_like_a_slice():
 def test_a_batch_moves_to_a_device_as_a_whole():
     batch = Batch(**{field.name: torch.zeros(1) for field in fields(Batch)}).to("meta")
     assert {getattr(batch, field.name).device.type for field in fields(batch)} == {"meta"}
+
+
+def test_an_action_spec_is_told_in_words():
+    named = ActionSpec(kind="discrete", n=2, names=("left", "right"))
+    assert (
+        str(named) == "one of 2 actions (left, right)" and str(ActionSpec(kind="discrete", n=3)) == "one of 3 actions"
+    )
+    box = ActionSpec(kind="box", n=2, low=(-1.0, 0.123456), high=(1.0, 2.0))
+    assert str(box) == "2 numbers from (-1, 0.1235) to (1, 2)"

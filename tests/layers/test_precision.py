@@ -124,3 +124,7 @@ def test_a_used_layer_can_be_copied_and_saved():
         assert torch.equal(copy.deepcopy(linear)(x), linear(x))
     torch.save(linear, io.BytesIO())
     assert set(linear.state_dict()) == {"weight", "bias"}
+
+
+def test_a_layer_without_outputs_warns_of_nothing(recwarn):
+    assert Linear(4, 0)(torch.zeros(2, 4)).shape == (2, 0) and not recwarn.list

@@ -243,6 +243,13 @@ def test_dynamics_and_heads_go_on_from_an_earlier_world_on_a_new_tokenizers_code
         train_dynamics(where[0], tmp_path / "other", tmp_path / "second", still)
 
 
+@pytest.mark.parametrize("field", ["segment", "start_steps"])
+def test_segments_longer_than_any_episode_are_refused_before_coding(tmp_path, store, field):
+    with pytest.raises(ValueError, match=f"{field} must be at most the 40 steps of the longest .*episode, got 41"):
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", replace(CONFIG, **{field: 41}))
+    assert not (tmp_path / "run").exists()
+
+
 def test_rewards_beyond_the_heads_limit_are_refused(tmp_path, store, capsys):
     small = replace(CONFIG, heads=replace(CONFIG.heads, limit=0.01))
     largest = max(np.abs(store.rewards(int(e))).max() for e in store.split("train"))

@@ -82,6 +82,13 @@ def test_the_end_and_the_return_are_told():
     assert ("ended" if shown.ended == "terminated" else "time up") in told
 
 
+def test_a_dreams_return_is_told_with_its_unit(tmp_path):
+    (watched,) = watch(dream_scene(), tmp_path / "dream.gif", episodes=1, steps=2)
+    assert " health  step 2" in str(watched)  # what the toy world pays by
+    (watched,) = watch(toy_scene(), tmp_path / "game.gif", episodes=1, steps=2)
+    assert "health" not in str(watched)
+
+
 @pytest.mark.parametrize("options", [{"episodes": 0}, {"steps": 0}, {"scale": 0}, {"columns": 0}])
 def test_bad_numbers_are_refused_before_anything_is_played(options, tmp_path):
     scene = toy_scene()

@@ -52,6 +52,13 @@ class ActionSpec:
                 f"of a {self.kind} action"
             )
 
+    def __str__(self) -> str:
+        names = f" ({', '.join(self.names)})" if self.names else ""
+        if self.kind == "discrete":
+            return f"one of {self.n} actions{names}"
+        low, high = (", ".join(f"{bound:.4g}" for bound in ends) for ends in (self.low, self.high))
+        return f"{self.n} numbers{names} from ({low}) to ({high})"
+
     @property
     def held(self) -> ActionSpec:
         """What an agent chooses: the action of one frame, which is then held for all frames of a step."""

@@ -53,6 +53,10 @@ class Linear(nn.Linear):
 
     _blocks: tuple[int, int, Tensor] | None = None  # which weight, and that weight in the processor's order
 
+    def reset_parameters(self) -> None:
+        if self.weight.numel():  # a game without variables has none to predict, and torch would warn of that
+            super().reset_parameters()
+
     def forward(self, x: Tensor) -> Tensor:
         return self._product(x, "none", "")
 
