@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldmodel.data import Batch, EpisodeStorage, SegmentId
 from worldmodel.model import WorldModel
+from worldmodel.training.clips import draw_clips
 from worldmodel.training.metrics import psnr
 from worldmodel.training.scores import CHUNK, encode_decode
 
@@ -25,6 +26,7 @@ class Dreams(NamedTuple):
     reconstruction: Tensor  # (K, T, F, H, W, C) uint8
     dream: Tensor  # (K, T, F, H, W, C) uint8; the given steps as the model shows them, from codes
     context_steps: int  # given steps, maybe none; T - context_steps are dreamt
+    segments: Sequence[SegmentId]  # K, where the real play is in its store
 
     @property
     def real(self) -> Tensor:
@@ -44,10 +46,10 @@ def open_loop(
 ) -> Dreams:
     """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth.
 
-    See `given_steps` for what `context_steps` may be.
+    See `given_steps` for what `context_steps` may be, and `draw_clips` for the starts.
     """
     # n given or dreamt steps lie between n - 1 actions.
-    segments = store.sample_ids(num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
+    segments = draw_clips(store, num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
     return dream_along(wm, store, segments, context_steps, temperature, seed)
 
 
@@ -63,7 +65,7 @@ def dream_along(
     batch = store.batch(segments)
     _, reconstruction = encode_decode(wm.tokenizer, batch.frames, wm.device)
     dream = dream_on(wm, batch, batch.actions, context_steps, temperature, seed)
-    return Dreams(batch, reconstruction, dream, context_steps)
+    return Dreams(batch, reconstruction, dream, context_steps, segments)
 
 
 def eventful_segments(
