@@ -4,6 +4,7 @@ Letters: K dreams, T given and dreamt steps, N dreamt steps, F frames of a step,
 """
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,9 +185,9 @@ def by_step(
 
 
 def usable_horizon(curves: dict[str, list[float]]) -> int:
-    """The last dreamt step at which the dream beats copying the last given frame; 0 if it never does."""
-    beats = [dream > copy for dream, copy in zip(curves["dream"], curves["copy"], strict=True)]
-    return max((step for step, better in enumerate(beats, start=1) if better), default=0)
+    """How many dreamt steps, from the first on, beat copying the last given frame; 0 if the first does not."""
+    beats = (dream > copy for dream, copy in zip(curves["dream"], curves["copy"], strict=True))
+    return len(list(takewhile(bool, beats)))
 
 
 def open_loop_scores(dreams: Dreams) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
 
 
 def horizon_scores(dreams: Dreams) -> dict[str, Any]:
-    """PSNR and SSIM at every dreamt step, and the last step at which they are better than those of copying."""
+    """PSNR and SSIM at every dreamt step, and how many steps they stay better than those of copying."""
     curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
     return curves | {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
 

@@ -85,8 +85,10 @@ def test_every_step_is_scored_by_any_metric_and_a_perfect_dream_beats_copying(st
     assert usable_horizon(by_step(dreams, psnr)) == 7
 
 
-def test_the_usable_horizon_is_the_last_step_that_beats_copying():
-    assert usable_horizon({"dream": [1.0, 3.0, 3.0, 1.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 3
+def test_the_usable_horizon_is_how_many_steps_from_the_first_on_beat_copying():
+    assert usable_horizon({"dream": [3.0, 3.0, 1.0, 3.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 2
+    assert usable_horizon({"dream": [1.0, 3.0, 3.0, 3.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 0
+    assert usable_horizon({"dream": [3.0, 3.0], "copy": [2.0, 2.0]}) == 2
     assert usable_horizon({"dream": [2.0, 2.0], "copy": [2.0, 2.0]}) == 0
 
 
