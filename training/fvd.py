@@ -53,8 +53,8 @@ def i3d_logits(
 ) -> Tensor:
     """Clips (N, 16, H, W, 3) uint8 -> (N, E) float32 on the CPU.
 
-    `chunk` clips pass through at once. The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must give (n, E), or
-    (n, E, t), whose mean over t is taken. Arguments of it that would scale or resize once more or return features
+    `chunk` clips pass through at once. The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must give (n, E),
+    or (n, E, t), whose mean over t is taken. Arguments of it that would scale or resize once more or return features
     instead of logits are set to False.
     """
     if clips.ndim != 5 or clips.shape[1] != CLIP_FRAMES or clips.shape[-1] != 3 or clips.dtype != torch.uint8:
