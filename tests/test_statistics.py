@@ -78,6 +78,18 @@ def test_impossible_arguments_are_refused():
         t_quantile(0.95, 0)
 
 
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 1.5, 95, -0.5])
+def test_a_confidence_that_is_no_probability_is_refused_whatever_the_values(confidence):
+    for interval in (
+        lambda: mean_with_interval([1.0], confidence),
+        lambda: difference_with_interval([1.0, 1.0], [2.0, 2.0], confidence),
+        lambda: difference_with_interval([1.0], [2.0, 2.0], confidence),
+        lambda: share_interval(1, 2, confidence),
+    ):
+        with pytest.raises(ValueError, match=r"confidence must be in \(0, 1\)"):
+            interval()
+
+
 def test_the_difference_of_two_means_follows_welch():
     # Means 3 and 1, variances 1 and 4 of 3 and 5 values: squared errors 1/3 and 4/5.
     first, second = [2.0, 3.0, 4.0], [-1.0, -1.0, 1.0, 3.0, 3.0]

@@ -80,7 +80,10 @@ def world_report(
 
 def _steps_that_fit(store: EpisodeStorage, split: str, context_steps: int) -> tuple[int, int]:
     """Given and dreamt steps of an open-loop dream; fewer than wanted where no episode is long enough."""
-    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in store.split(split))
+    episodes = store.split(split)
+    if not len(episodes):
+        raise ValueError(f"split {split!r} of {store.root} has no episode to dream of; collect more or choose another")
+    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in episodes)
     if context_steps + dreamt - 1 > longest:
         context_steps = max(longest // 4, 1)
         dreamt = longest + 1 - context_steps
