@@ -208,7 +208,8 @@ def _video(name: str) -> str:
     )
 
 
-def _dataset(facts: Mapping[str, Any]) -> str:
+def dataset_rows(facts: Mapping[str, Any]) -> list[list[str]]:
+    """The `dataset_facts` in words, two cells each."""
     height, width, channels = facts["frame_size"]
     steps = facts["steps"]
     rows = [
@@ -226,7 +227,11 @@ def _dataset(facts: Mapping[str, Any]) -> str:
     ]
     for name, count in facts.get("actions", {}).items():
         rows.append([f"action {name}", f"{count:,} steps ({count / steps:.1%})"])
-    return "## Data\n\n" + table(["", "value"], rows)
+    return rows
+
+
+def _dataset(facts: Mapping[str, Any]) -> str:
+    return "## Data\n\n" + table(["", "value"], dataset_rows(facts))
 
 
 def _tokenizer(scores: Mapping[str, Any]) -> str:
