@@ -23,6 +23,7 @@ from worldmodel.training.dreams import (
     dream_on,
     given_steps,
     open_loop,
+    psnr_sureness,
     swapped_actions,
     usable_horizon,
 )
@@ -142,9 +143,10 @@ def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
 
 
 def horizon_scores(dreams: Dreams) -> dict[str, Any]:
-    """PSNR and SSIM at every dreamt step, and how many steps they stay better than those of copying."""
+    """PSNR and SSIM at every dreamt step, and how many steps they stay better than those of copying; how sure."""
     curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
-    return curves | {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
+    horizons = {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
+    return curves | horizons | {"psnr_sureness": psnr_sureness(dreams)}
 
 
 def _control(

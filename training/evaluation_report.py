@@ -132,9 +132,11 @@ def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
 def _curves(results: Mapping[str, Any]) -> dict[str, Mapping[str, list[float]]]:
     horizon, control = results["horizon"], results["control"]
     names = {"psnr_db": "PSNR in dB", "ssim": "SSIM"}
-    return {name: horizon[key] for key, name in names.items() if key in horizon} | {
-        control["measure"]: control["by_step"]
-    }
+    curves = {name: dict(horizon[key]) for key, name in names.items() if key in horizon}
+    if sure := horizon.get("psnr_sureness"):
+        words = {"half_width": "dream, ± 95 %", "gain": "dream less copy", "gain_half_width": "dream less copy, ± 95 %"}
+        curves["PSNR in dB"] |= {name: sure[key] for key, name in words.items()}
+    return curves | {control["measure"]: control["by_step"]}
 
 
 def by_step_table(curves: Mapping[str, Mapping[str, list[float]]]) -> str:

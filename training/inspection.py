@@ -105,7 +105,7 @@ def _rows(facts: Mapping[str, Any]) -> list[list[str]]:
             ["episodes that just stop", f"{facts['stopped']:,}"],
             ["steps of an episode", _words(facts["lengths"])],
         ]
-        rows.append([f"return per episode ({facts['reward_unit']} reward)", _words(facts["returns"])])
+        rows.append(["return of an episode", _words(facts["returns"])])
         rows += [[f"action {name}", _words(values)] for name, values in facts["numbers"].items()]
         rows += [[f"signal {name}", _words(values)] for name, values in facts["signals"].items()]
     if facts["pending"]:

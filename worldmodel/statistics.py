@@ -32,6 +32,28 @@ def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence:
     return float(array.mean()), float(t_quantile(confidence, array.size - 1) * standard_error)
 
 
+def grouped_mean_with_interval(
+    values: Sequence[float] | NDArray[np.number], groups: Sequence[int] | NDArray[np.integer], confidence: float = 0.95
+) -> tuple[float, float]:
+    """`mean_with_interval` of measurements some of which belong together, such as clips of the same episode.
+
+    Only the groups (K,), one name per measurement, count as independent. With equally many measurements in each this is
+    `mean_with_interval` of the groups' means; else their weights are heeded (the ratio estimator of cluster sampling:
+    Cochran, Sampling Techniques, 3rd edition, section 9A.1).
+
+    Returns: (mean, half_width); the half width is infinite for a single group.
+    """
+    mean, _ = mean_with_interval(values, confidence)
+    if np.shape(groups) != np.shape(values):
+        raise ValueError(f"groups must name one for each of {len(values)} values, got shape {np.shape(groups)}")
+    places = np.unique(np.asarray(groups), return_inverse=True)[1]
+    off = np.bincount(places, np.asarray(values, np.float64) - mean)  # (groups,) sums of the deviations
+    if len(off) == 1:
+        return mean, math.inf
+    error = math.sqrt(float((off * off).sum()) * len(off) / (len(off) - 1)) / len(values)
+    return mean, t_quantile(confidence, len(off) - 1) * error
+
+
 def difference_with_interval(
     first: Sequence[float] | NDArray[np.number], second: Sequence[float] | NDArray[np.number], confidence: float = 0.95
 ) -> tuple[float, float]:

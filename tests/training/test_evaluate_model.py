@@ -244,6 +244,8 @@ def table_rows(page):
 def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_path):
     page = write_evaluation(tmp_path, results).read_text(encoding="utf-8")
     assert f"{results['tokenizer']['psnr_db']:.2f} dB" in page
+    assert f"| PSNR in dB, dream, ± 95 % | {results['horizon']['psnr_sureness']['half_width'][0]:.3f} |" in page
+    assert "| PSNR in dB, dream less copy, ± 95 % |" in page
     assert "IDM-FD (6 clips, 54 transitions, 64 features)" in page
     assert f"| FVD | {results['fvd']['fvd']:.1f} |" in page
     assert "6 against 6 clips, 2 of 16 frames given" in page and "papers have 256 clips" in page
