@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from worldmodel.statistics import difference_with_interval, mean_with_interval, share_interval, t_quantile
+from worldmodel.statistics import (
+    difference_with_interval,
+    grouped_mean_with_interval,
+    mean_with_interval,
+    share_interval,
+    t_quantile,
+)
 
 # Two-sided Student-t quantiles as printed in statistics tables.
 TABLE = [
@@ -76,6 +82,42 @@ def test_impossible_arguments_are_refused():
         t_quantile(1.0, 3)
     with pytest.raises(ValueError, match="degrees_of_freedom"):
         t_quantile(0.95, 0)
+
+
+def test_groups_of_equal_size_count_by_their_means():
+    values, groups = [1.0, 3.0, 5.0, 5.0, 8.0, 8.0], [4, 4, 7, 7, 9, 9]
+    assert grouped_mean_with_interval(values, groups) == pytest.approx(mean_with_interval([2.0, 5.0, 8.0]))
+    assert grouped_mean_with_interval(values, range(6)) == pytest.approx(mean_with_interval(values))
+    assert grouped_mean_with_interval(values, [1] * 6) == (5.0, math.inf)
+
+
+def test_the_interval_over_groups_covers_the_true_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(15), np.arange(15) % 3 + 1)
+    hits = alone = 0
+    for _ in range(1000):
+        values = 7.0 + rng.normal(size=15)[groups] + 0.3 * rng.normal(size=len(groups))
+        mean, half_width = grouped_mean_with_interval(values, groups)
+        hits += abs(mean - 7.0) <= half_width
+        alone += abs(mean - 7.0) <= mean_with_interval(values)[1]
+    assert 0.92 < hits / 1000 < 0.97 and alone / 1000 < 0.87
+
+
+def test_groups_that_are_not_one_for_each_value_are_refused():
+    with pytest.raises(ValueError, match="one for each of 3 values"):
+        grouped_mean_with_interval([1.0, 2.0, 3.0], [1, 2])
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 1.5, 95, -0.5])
+def test_a_confidence_that_is_no_probability_is_refused_whatever_the_values(confidence):
+    for interval in (
+        lambda: mean_with_interval([1.0], confidence),
+        lambda: difference_with_interval([1.0, 1.0], [2.0, 2.0], confidence),
+        lambda: difference_with_interval([1.0], [2.0, 2.0], confidence),
+        lambda: share_interval(1, 2, confidence),
+    ):
+        with pytest.raises(ValueError, match=r"confidence must be in \(0, 1\)"):
+            interval()
 
 
 def test_the_difference_of_two_means_follows_welch():

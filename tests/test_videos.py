@@ -143,3 +143,15 @@ def test_a_clip_that_goes_on_is_told_the_last_frames_of_the_one_before(told):
 def test_what_a_model_of_clips_cannot_make_is_refused_with_the_reason(changes, steps, given, message):
     with pytest.raises(ValueError, match=message):
         clip_world(**changes).sample(N, steps, make_frames(N, given) if given else None)
+
+
+@pytest.mark.parametrize("seeds", [[0.5, 1.5], torch.tensor([0.0, 1.0]), [True, False]])
+def test_seeds_that_are_no_whole_numbers_are_refused(seeds):
+    with pytest.raises(ValueError, match="seeds must be whole numbers, got torch"):
+        clip_world().sample(N, 4, seeds=seeds)
+
+
+@pytest.mark.parametrize("shape", [(), (N,), (N, 2, 16, 16, 3)])
+def test_first_frames_without_their_axes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"first_frames must be \(2, T, F, H, W, C\)"):
+        clip_world(frame_condition=1).sample(N, 4, torch.zeros(shape, dtype=torch.uint8))

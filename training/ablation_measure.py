@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.files import atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
+from worldmodel.training.clips import Floor, draw_clips, other_clips
 from worldmodel.training.frechet import frechet_distance
 from worldmodel.training.fvd import CLIP_FRAMES, i3d_logits, load_i3d
 from worldmodel.training.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
@@ -56,20 +57,37 @@ def prepare(measuring: Measuring) -> None:
     network = train_inverse_dynamics(store, measuring.inverse_dynamics, measuring.device)
     with atomic_write(folder / "inverse_dynamics.safetensors") as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary)
-    real, other = real_clips(measuring, store)[0], real_clips(measuring, store, measuring.seed + 1)[0]
-    floor = {f"other_{name}": tensor for name, tensor in _features(measuring, store, other).items()}
-    _save_features(folder, _features(measuring, store, real) | floor)
+    features, other = _features(measuring, store, real_clips(measuring, store)[0]), _floor(measuring, store).segments
+    if other:
+        floor = _features(measuring, store, store.batch(other).frames)
+        features |= {f"other_{name}": tensor for name, tensor in floor.items()}
+    _save_features(folder, features)
     write_json(folder / "settings.json", settings)
 
 
-def real_clips(measuring: Measuring, store: EpisodeStorage, seed: int | None = None) -> tuple[Tensor, Tensor]:
+def real_clips(measuring: Measuring, store: EpisodeStorage) -> tuple[Tensor, Tensor]:
     """Held-out clips (K, T, F, H, W, C) uint8 of 16 frames with the store's F, and the actions (K, T-1, …) in them."""
+    batch = store.batch(_real(measuring, store))
+    return batch.frames, batch.actions
+
+
+def _real(measuring: Measuring, store: EpisodeStorage) -> list[SegmentId]:
+    rng = np.random.default_rng(measuring.seed)
+    return draw_clips(store, measuring.samples, _transitions(store), rng, "test")
+
+
+def _floor(measuring: Measuring, store: EpisodeStorage) -> Floor:
+    """Other clips of the same length."""
+    rng = np.random.default_rng(measuring.seed + 1)
+    return other_clips(store, _real(measuring, store), _transitions(store), rng, "test")
+
+
+def _transitions(store: EpisodeStorage) -> int:
+    """Steps that lie between those of a clip."""
     frames = store.info.frames_per_step
     if CLIP_FRAMES % frames or frames == CLIP_FRAMES:
         raise ValueError(f"clips of {CLIP_FRAMES} frames cannot be cut from steps of {frames}; collect shorter steps")
-    rng = np.random.default_rng(measuring.seed if seed is None else seed)
-    batch = store.batch(store.sample_ids(measuring.samples, CLIP_FRAMES // frames - 1, rng, "test"))
-    return batch.frames, batch.actions
+    return CLIP_FRAMES // frames - 1
 
 
 def measure_tokenizer(folder: str | Path, measuring: Measuring) -> dict[str, Any]:
@@ -148,10 +166,15 @@ def measure_prior(folder: str | Path, tokenizer: str | Path, measuring: Measurin
 
 
 def floor_of(measuring: Measuring) -> dict[str, float]:
-    """The distances of other real clips to the real clips, which no sample can be expected to beat."""
+    """The distances of other real clips to the real clips, which no sample can be expected to beat; {} if too few."""
     real = _real_features(measuring)
     other = {name.removeprefix("other_"): tensor for name, tensor in real.items() if name.startswith("other_")}
     return _distances(other, real, {"fvd": "i3d", "idm_fd": "idm"})
+
+
+def floor_source(measuring: Measuring) -> str:
+    """Where the clips of the floor come from, or why there are none."""
+    return _floor(measuring, EpisodeStorage.open(measuring.data)).source
 
 
 def _steps_of(frames: Tensor, frames_per_step: int) -> Tensor:

@@ -93,7 +93,7 @@ def write_table(folder: str | Path, name: str, results: Mapping[str, Any]) -> st
 
     Args:
         results: "rows", each with "name", "here" and "metrics" (or "failed"), and what the page says of the run:
-            "preset", "seed", "samples", "command", "machine", "env_id", "steps", "floor".
+            "preset", "seed", "samples", "command", "machine", "env_id", "steps", "floor", "floor_source".
 
     Returns: the page.
     """
@@ -114,7 +114,6 @@ def _plain(figures: Mapping[str, Figure]) -> dict[str, list[float]]:
 
 def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str, Order]]) -> str:
     rows, about = results["rows"], results["machine"]
-    floor = ", ".join(f"{HEADERS[metric]} {_number(metric, value)}" for metric, value in results["floor"].items())
     failed = [f"- {row['name']}: {row['failed']}" for row in rows if "failed" in row]
     parts = [
         f"# {name}: as in the paper, and here (preset {results['preset']})",
@@ -126,12 +125,19 @@ def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str
         _rest(name, rows),
         f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings saw "
         f"{results['steps']:,} steps of it, seed {results['seed']}; one training each, so small differences may be "
-        f"chance. Other real clips against the same real clips: {floor}, the floor of these distances.",
+        f"chance. {_floor(results)}",
         f"Machine: {about['cpu']}, {about['cores']} cores"
         + (f", {about['gpu']}" if "gpu" in about else "")
         + f"; torch {about['torch']}; {about['date']}. Made by `{results['command']}`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _floor(results: Mapping[str, Any]) -> str:
+    if not results["floor"]:
+        return f"These distances have no floor: {results['floor_source']}."
+    values = ", ".join(f"{HEADERS[metric]} {_number(metric, value)}" for metric, value in results["floor"].items())
+    return f"Other real clips, {results['floor_source']}, against the same real clips: {values}, the floor of these."
 
 
 def beside_paper(name: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,14 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write, read_json, write_json
 from worldmodel.names import did_you_mean
 from worldmodel.training import distributed
-from worldmodel.training.ablation_measure import Measuring, floor_of, measure_prior, measure_tokenizer, prepare
+from worldmodel.training.ablation_measure import (
+    Measuring,
+    floor_of,
+    floor_source,
+    measure_prior,
+    measure_tokenizer,
+    prepare,
+)
 from worldmodel.training.ablation_report import write_table
 from worldmodel.training.ablation_tables import PRESETS, TABLES, Scale, Variant, variants
 from worldmodel.training.fvd import load_i3d
@@ -90,6 +97,7 @@ def ablate(
         "env_id": store.info.env_id,
         "steps": min(store.num_steps, scale.data_steps or store.num_steps),
         "floor": floor_of(measuring),
+        "floor_source": floor_source(measuring),
         "command": command or f"ablate({name!r}, {str(data)!r}, {str(out)!r}, {label!r})",
         "machine": machine(),
         "workers": workers,

@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "record play of a real game into a rollout store",
     "import-bair": "turn the BAIR robot pushing archive into a store",
     "import-video": "turn your own videos and their actions into a store",
+    "inspect": "tell what a store holds",
     "mirror": "write a store of the same play twice, as it was and as in a mirror",
     "export-bair": "write a store of pushing as BAIR's TFRecord files",
     "train-policy": "train an agent with PPO on the real game, to collect with it",
@@ -56,7 +57,8 @@ _AFTER_STOP = dict.fromkeys(
 _AFTER_STOP["play"] = "saved clips stay"
 _AFTER_STOP["export-bair"] = "it does not go on: delete what was written, or start again with another --out"
 _AFTER_STOP |= dict.fromkeys(
-    ("evaluate", "fetch-battle2", "mirror", "sample", "watch"), "nothing was written; run the same command again"
+    ("evaluate", "fetch-battle2", "inspect", "mirror", "sample", "watch"),
+    "nothing was written; run the same command again",
 )
 
 # What a user's mistake ends in: also a module that is not there, of an env's id such as my_games:MyGame-v0.

@@ -1,4 +1,4 @@
-"""Commands that bring play from elsewhere into a store, and back; see making_commands.py."""
+"""Commands that bring play from elsewhere into a store, and back, and look at it; see making_commands.py."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,6 +104,22 @@ def run_import_video(
     )
 
 
+def run_inspect(store: tyro.conf.Positional[Path], json: bool = False) -> None:
+    """Tell what a store holds: its splits, lengths, actions, rewards, ends and signals, and what is missing.
+
+    Args:
+        store: the folder of the store; it is not changed.
+        json: for programs.
+    """
+    from json import dumps
+
+    from worldmodel.training.inspection import facts_page, inspect_store
+    from worldmodel.training.tables import strict
+
+    facts = inspect_store(store)
+    print(dumps(strict(facts), indent=2) if json else facts_page(facts))
+
+
 def run_mirror(
     store: tyro.conf.Positional[Path],
     out: Path,
@@ -144,6 +160,7 @@ def run_export_bair(store: tyro.conf.Positional[Path], out: Path) -> None:
 DATA: dict[str, Callable[[Sequence[str]], Function]] = {
     "import-bair": lambda _: run_import_bair,
     "import-video": lambda _: run_import_video,
+    "inspect": lambda _: run_inspect,
     "mirror": lambda _: run_mirror,
     "export-bair": lambda _: run_export_bair,
 }

@@ -166,7 +166,8 @@ def _agreement(agreed: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         for measure, label in (("spearman", "Spearman (ranks)"), ("pearson", "Pearson (values)")):
             rows.append([f"{name}: {label}", *_correlation(agreed[key][measure])])
     head = table(["over policies", "correlation", "95 % over policies", "chance", "policies"], rows)
-    return f"{head}\n\n*Chance* is the share of all orders of the policies that agree at least as well.\n\n" + table(
+    words = f"*Chance* is the share of all orders of the policies that agree at least as well.{_few(agreed)}"
+    return f"{head}\n\n{words}\n\n" + table(
         ["", "value"],
         [
             ["mean gap, dream − real", f"{agreed['mean_gap']:+.2f}"],
@@ -180,8 +181,16 @@ def _agreement(agreed: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 def _correlation(found: Mapping[str, Any]) -> list[str]:
     if "absent" in found:
         return [absent(found), "", "", ""]
-    low, high = found["interval"]
-    return [f"{found['value']:.2f}", f"{low:.2f} to {high:.2f}", f"{found['chance']:.3f}", str(found["policies"])]
+    interval = "none" if found["interval"] is None else "{:.2f} to {:.2f}".format(*found["interval"])
+    return [f"{found['value']:.2f}", interval, f"{found['chance']:.3f}", str(found["policies"])]
+
+
+def _few(agreed: Mapping[str, Any]) -> str:
+    """Why there are no intervals, or nothing."""
+    for found in (part for name in ("real", "whole", "steps") for part in agreed[name].values()):
+        if found.get("interval", ()) is None:
+            return f" {found['policies']} policies are too few for an interval, which would be nearly −1 to 1."
+    return ""
 
 
 def _survival(policies: Sequence[Mapping[str, Any]], horizon: int) -> str:

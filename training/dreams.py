@@ -4,14 +4,18 @@ Letters: K dreams, T given and dreamt steps, N dreamt steps, F frames of a step,
 """
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import Batch, EpisodeStorage, SegmentId
 from worldmodel.model import WorldModel
+from worldmodel.statistics import grouped_mean_with_interval
+from worldmodel.training.clips import draw_clips
 from worldmodel.training.metrics import psnr
 from worldmodel.training.scores import CHUNK, encode_decode
 
@@ -25,6 +29,7 @@ class Dreams(NamedTuple):
     reconstruction: Tensor  # (K, T, F, H, W, C) uint8
     dream: Tensor  # (K, T, F, H, W, C) uint8; the given steps as the model shows them, from codes
     context_steps: int  # given steps, maybe none; T - context_steps are dreamt
+    segments: Sequence[SegmentId]  # K, where the real play is in its store
 
     @property
     def real(self) -> Tensor:
@@ -44,10 +49,10 @@ def open_loop(
 ) -> Dreams:
     """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth.
 
-    See `given_steps` for what `context_steps` may be.
+    See `given_steps` for what `context_steps` may be, and `draw_clips` for the starts.
     """
     # n given or dreamt steps lie between n - 1 actions.
-    segments = store.sample_ids(num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
+    segments = draw_clips(store, num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
     return dream_along(wm, store, segments, context_steps, temperature, seed)
 
 
@@ -63,7 +68,7 @@ def dream_along(
     batch = store.batch(segments)
     _, reconstruction = encode_decode(wm.tokenizer, batch.frames, wm.device)
     dream = dream_on(wm, batch, batch.actions, context_steps, temperature, seed)
-    return Dreams(batch, reconstruction, dream, context_steps)
+    return Dreams(batch, reconstruction, dream, context_steps, segments)
 
 
 def eventful_segments(
@@ -181,10 +186,32 @@ def by_step(
     return curves
 
 
+def psnr_sureness(dreams: Dreams) -> dict[str, list[float]]:
+    """How sure the PSNR by dreamt step is, in dB; clips of the same episode do not count as independent.
+
+    Returns: "half_width" of the dream's mean (95 %); "gain", the dream's less that of copying, and "gain_half_width".
+    """
+    given, groups = dreams.context_steps, [segment.episode for segment in dreams.segments]
+    last_frame = dreams.real[:, given - 1, -1:]
+    found: dict[str, list[float]] = {"half_width": [], "gain": [], "gain_half_width": []}
+    for truth, dream in zip(dreams.real[:, given:].unbind(1), dreams.dream[:, given:].unbind(1), strict=True):
+        ours, copied = (_each(truth, guess) for guess in (dream, last_frame.expand_as(truth)))
+        found["half_width"].append(grouped_mean_with_interval(ours, groups)[1])
+        gain, half_width = grouped_mean_with_interval(ours - copied, groups)
+        found["gain"].append(gain)
+        found["gain_half_width"].append(half_width)
+    return found
+
+
+def _each(truth: Tensor, guess: Tensor) -> NDArray[np.float64]:
+    """(K,) PSNR of each row of (K, F, H, W, C)."""
+    return np.array([psnr(*rows) for rows in zip(truth, guess, strict=True)])
+
+
 def usable_horizon(curves: dict[str, list[float]]) -> int:
-    """The last dreamt step at which the dream beats copying the last given frame; 0 if it never does."""
-    beats = [dream > copy for dream, copy in zip(curves["dream"], curves["copy"], strict=True)]
-    return max((step for step, better in enumerate(beats, start=1) if better), default=0)
+    """How many dreamt steps, from the first on, beat copying the last given frame; 0 if the first does not."""
+    beats = (dream > copy for dream, copy in zip(curves["dream"], curves["copy"], strict=True))
+    return len(list(takewhile(bool, beats)))
 
 
 def open_loop_scores(dreams: Dreams) -> dict[str, Any]:

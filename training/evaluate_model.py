@@ -16,6 +16,7 @@ from worldmodel.dynamics import Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
+from worldmodel.training.clips import other_clips
 from worldmodel.training.dreams import (
     Dreams,
     by_step,
@@ -23,6 +24,7 @@ from worldmodel.training.dreams import (
     dream_on,
     given_steps,
     open_loop,
+    psnr_sureness,
     swapped_actions,
     usable_horizon,
 )
@@ -94,12 +96,18 @@ def evaluate_model(
     held_out = encode_segments(wm, store, split, config.max_segments, seed)
     train = encode_segments(wm, store, "train", config.max_segments, seed)
     judge = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
-    control, features = _control(wm, store, dreams, judge, config)
+    control, features = _control(wm, dreams, judge, config)
+    steps = dreams.real.shape[1] - max(given, 1)  # transitions that count in a dream
+    floor = other_clips(store, dreams.segments, steps, np.random.default_rng(seed + 1), split)
+    if floor.segments:
+        features["other_real"] = read(judge, store.batch(floor.segments).frames)[1]
     return {
         "settings": {
             "env_id": wm.config.env_id,
             "split": split,
             "dreams": config.samples,
+            "clips": len(set(dreams.segments)),
+            "episodes": len({segment.episode for segment in dreams.segments}),
             "context_steps": given,
             "horizon": horizon,
             "temperature": config.temperature,
@@ -112,7 +120,7 @@ def evaluate_model(
         "prior": prior_scores(wm, held_out, train),
         "horizon": horizon_scores(dreams) if given else {"absent": "the model can be given no step to go on from"},
         "control": control,
-        "idm_fd": _idm_fd(features, config.samples),
+        "idm_fd": _idm_fd(features, config.samples, floor.source),
         "fvd": fvd_section(network, dreams, wm.device),
         "unconditional": _unconditional(wm, dreams, judge, features["real"], network, config),
     }
@@ -134,13 +142,14 @@ def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
 
 
 def horizon_scores(dreams: Dreams) -> dict[str, Any]:
-    """PSNR and SSIM at every dreamt step, and the last step at which they are better than those of copying."""
+    """PSNR and SSIM at every dreamt step, and how many steps they stay better than those of copying; how sure."""
     curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
-    return curves | {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
+    horizons = {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
+    return curves | horizons | {"psnr_sureness": psnr_sureness(dreams)}
 
 
 def _control(
-    wm: WorldModel, store: EpisodeStorage, dreams: Dreams, judge: InverseDynamics, config: ModelEvaluation
+    wm: WorldModel, dreams: Dreams, judge: InverseDynamics, config: ModelEvaluation
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The section "control", and the network's features of every set of frames.
 
@@ -162,10 +171,7 @@ def _control(
         scores |= dict.fromkeys(("dream", "dream_swapped", "dream_over_real", "error_over_real"))
         scores["by_step"].pop("dream")
         scores["absent"] = "the model reads no actions"
-    rng = np.random.default_rng(config.seed + 1)
-    steps = dreams.real.shape[1] - max(given, 1)  # transitions that count in a dream
-    other = store.batch(store.sample_ids(config.samples, steps, rng, config.split))
-    return scores, features | {"other_real": read(judge, other.frames)[1]}
+    return scores, features
 
 
 def control_scores(
@@ -197,11 +203,21 @@ def control_scores(
     return scores | {"by_step": curves}, features
 
 
-def _idm_fd(features: dict[str, Tensor], clips: int) -> dict[str, Any]:
-    """Frechet distances to real play, on features of the inverse-dynamics network; not comparable to any FVD."""
+def _idm_fd(features: dict[str, Tensor], clips: int, floor: str) -> dict[str, Any]:
+    """Frechet distances to real play, on features of the inverse-dynamics network; not comparable to any FVD.
+
+    `floor` says where the "other_real" clips come from, or why there are none; then their distance is None.
+    """
     names = ("dream", "reconstruction", "other_real")
-    distances = {name: frechet_distance(features[name], features["real"]) for name in names}
-    return distances | {"transitions": len(features["real"]), "clips": clips, "features": features["real"].shape[1]}
+    distances = {
+        name: frechet_distance(features[name], features["real"]) if name in features else None for name in names
+    }
+    return distances | {
+        "floor": floor,
+        "transitions": len(features["real"]),
+        "clips": clips,
+        "features": features["real"].shape[1],
+    }
 
 
 def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torch.device) -> dict[str, Any]:

@@ -36,8 +36,9 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     parts = [
         f"# World model of {settings['env_id'] or 'an unnamed game'}",
         f"Measured on the {settings['split']} split: {settings['dreams']} dreams from {_given(settings)}, "
-        f"{settings['horizon']} steps long ({settings['frames_per_step']} frames per step), temperature "
-        f"{settings['temperature']:g}, seed {settings['seed']}. docs/evaluation.md says what each number means.",
+        f"{settings['horizon']} steps long ({settings['frames_per_step']} frames per step), beside {settings['clips']} "
+        f"different clips of {settings['episodes']} episodes; temperature {settings['temperature']:g}, "
+        f"seed {settings['seed']}. docs/evaluation.md says what each number means.",
         "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
         "## By dreamt step\n\n" + by_step_table(_curves(results)),
         *(f"![{name} by dreamt step]({file})" for name, file in pictures.items()),
@@ -105,8 +106,11 @@ def control_rows(control: Mapping[str, Any]) -> list[list[str]]:
 
 def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
     idm, fvd = results["idm_fd"], results["fvd"]
-    names = {"dream": "dreams", "reconstruction": "reconstructions", "other_real": "other real clips (the floor)"}
+    names = {"dream": "dreams", "reconstruction": "reconstructions"}
     rows = [["", f"{what} against real clips", _number(idm[name], 3)] for name, what in names.items()]
+    there = idm["other_real"] is not None
+    source, value = (f" {idm['floor']}", _number(idm["other_real"], 3)) if there else ("", f"absent: {idm['floor']}")
+    rows.append(["", f"other real clips{source} (the floor) against real clips", value])
     rows[0][0] = f"IDM-FD ({idm['clips']} clips, {idm['transitions']:,} transitions, {idm['features']} features)"
     free = results["unconditional"]
     rows.append(["", "dreams from nothing against real clips", absent(free) or _number(free["idm_fd"], 3)])
@@ -128,9 +132,11 @@ def _distance_rows(results: Mapping[str, Any]) -> list[list[str]]:
 def _curves(results: Mapping[str, Any]) -> dict[str, Mapping[str, list[float]]]:
     horizon, control = results["horizon"], results["control"]
     names = {"psnr_db": "PSNR in dB", "ssim": "SSIM"}
-    return {name: horizon[key] for key, name in names.items() if key in horizon} | {
-        control["measure"]: control["by_step"]
-    }
+    curves = {name: dict(horizon[key]) for key, name in names.items() if key in horizon}
+    if sure := horizon.get("psnr_sureness"):
+        words = {"half_width": "dream, ± 95 %", "gain": "dream less copy", "gain_half_width": "dream less copy, ± 95 %"}
+        curves["PSNR in dB"] |= {name: sure[key] for key, name in words.items()}
+    return curves | {control["measure"]: control["by_step"]}
 
 
 def by_step_table(curves: Mapping[str, Mapping[str, list[float]]]) -> str:

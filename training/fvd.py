@@ -17,7 +17,6 @@ from worldmodel.training.frechet import frechet_distance
 
 CLIP_FRAMES = 16
 SIDE = 224  # pixels, what I3D reads
-_CHUNK = 8  # clips that pass through at once
 PROTOCOL = (
     f"{CLIP_FRAMES} frames, resized to {SIDE} x {SIDE} (bilinear, corners not aligned), pixels in [-1, 1], logits of "
     "the given I3D, unbiased covariances; FVD: samples against real clips, R-FVD: reconstructions against real clips, "
@@ -54,8 +53,9 @@ def i3d_logits(
 ) -> Tensor:
     """Clips (N, 16, H, W, 3) uint8 -> (N, E) float32 on the CPU.
 
-    The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must give (n, E), or (n, E, t), whose mean over t is
-    taken. Arguments of it that would scale or resize once more or return features instead of logits are set to False.
+    `chunk` clips pass through at once. The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must give (n, E),
+    or (n, E, t), whose mean over t is taken. Arguments of it that would scale or resize once more or return features
+    instead of logits are set to False.
     """
     if clips.ndim != 5 or clips.shape[1] != CLIP_FRAMES or clips.shape[-1] != 3 or clips.dtype != torch.uint8:
         raise ValueError(
@@ -66,7 +66,7 @@ def i3d_logits(
     off = {name: False for name in ("rescale", "resize", "return_features") if name in taken}
     parts = []
     with progress(len(clips), "clip", "i3d") as bar:
-        for part in clips.split(_CHUNK):
+        for part in clips.split(chunk):
             logits = i3d(_as_i3d_reads(part.to(device)), **off).float().cpu()
             if logits.ndim == 3:
                 logits = logits.mean(-1)

@@ -23,6 +23,7 @@ from worldmodel.envs.resize import area_resize
 from worldmodel.model import WorldModelConfig
 from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
+from worldmodel.training.clips import draw_clips
 
 PICTURES = (".png", ".jpg", ".jpeg")
 _FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")  # what ffmpeg reads
@@ -102,8 +103,8 @@ def check_same_game(config: WorldModelConfig, store: EpisodeStorage) -> None:
 
 
 def real_clips(store: EpisodeStorage, n: int, steps: int, split: str, seed: int) -> list[SegmentId]:
-    """`n` clips of `steps` steps, drawn at random from a split."""
-    return store.sample_ids(n, steps - 1, np.random.default_rng(seed), split)
+    """`n` clips of `steps` steps from a split, in random order (`draw_clips`)."""
+    return draw_clips(store, n, steps - 1, np.random.default_rng(seed), split)
 
 
 def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n: int, steps: int) -> NDArray[np.uint8]:

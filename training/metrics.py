@@ -212,3 +212,5 @@ def _gaussian_rows(size: int, device: torch.device) -> Tensor:
 def _check_pairs(values: Tensor, labels: Tensor) -> None:
     if values.ndim != 1 or values.shape != labels.shape:
         raise ValueError(f"needs two (N,) tensors, one label each, got {tuple(values.shape)} and {tuple(labels.shape)}")
+    if values.isnan().any():
+        raise ValueError(f"the values must be numbers, {int(values.isnan().sum())} of {len(values)} are NaN")

@@ -81,7 +81,10 @@ def world_report(
 
 def _steps_that_fit(store: EpisodeStorage, split: str, context_steps: int) -> tuple[int, int]:
     """Given and dreamt steps of an open-loop dream; fewer than wanted where no episode is long enough."""
-    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in store.split(split))
+    episodes = store.split(split)
+    if not len(episodes):
+        raise ValueError(f"split {split!r} of {store.root} has no episode to dream of; collect more or choose another")
+    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in episodes)
     if context_steps + dreamt - 1 > longest:
         context_steps = max(longest // 4, 1)
         dreamt = longest + 1 - context_steps
@@ -207,7 +210,8 @@ def _video(name: str) -> str:
     )
 
 
-def _dataset(facts: Mapping[str, Any]) -> str:
+def dataset_rows(facts: Mapping[str, Any]) -> list[list[str]]:
+    """The `dataset_facts` in words, two cells each."""
     height, width, channels = facts["frame_size"]
     steps = facts["steps"]
     rows = [
@@ -225,7 +229,11 @@ def _dataset(facts: Mapping[str, Any]) -> str:
     ]
     for name, count in facts.get("actions", {}).items():
         rows.append([f"action {name}", f"{count:,} steps ({count / steps:.1%})"])
-    return "## Data\n\n" + table(["", "value"], rows)
+    return rows
+
+
+def _dataset(facts: Mapping[str, Any]) -> str:
+    return "## Data\n\n" + table(["", "value"], dataset_rows(facts))
 
 
 def _tokenizer(scores: Mapping[str, Any]) -> str:

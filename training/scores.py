@@ -79,13 +79,22 @@ def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
 def code_scores(wm: WorldModel, batch: CodeBatch, nats: float) -> dict[str, float]:
     """Bits per code, and the loss with another segment's actions over `nats`, the loss per code with the true ones.
 
-    A ratio of 1 means that the model does not listen to actions; a single segment has none to swap with.
+    A ratio of 1 means that the model does not listen to actions; a single segment has none to swap with. The actions
+    of a play shorter than the segment come again from their beginning, since its padding is no play's.
     """
     scores = {"bits_per_code": bits(nats)}
     if len(batch.codes) > 1:
-        shuffled = replace(batch, actions=batch.actions.roll(1, dims=0))
+        shuffled = replace(batch, actions=_of_another(batch))
         scores["shuffled_action_ratio"] = mean_losses(wm, shuffled)["codes"] / nats
     return scores
+
+
+def _of_another(batch: CodeBatch) -> Tensor:
+    """The actions (B, T, …) of the row before, played again from the beginning where padding stands."""
+    time_T = torch.arange(1, batch.padding_mask.shape[1] + 1, device=batch.padding_mask.device)
+    played_B = (batch.padding_mask * time_T).amax(1, keepdim=True).clamp(min=1)  # up to the last step that counts
+    rows_B = torch.arange(len(batch.codes), device=time_T.device)[:, None]
+    return batch.actions[rows_B, (time_T - 1) % played_B].roll(1, dims=0)
 
 
 # --- heads -----------------------------------------------------------------------------------------------------------

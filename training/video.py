@@ -3,6 +3,7 @@
 Letters: N video frames, H W pixels, T steps, F frames of a step. All images are uint8 RGB, (N, H, W, 3).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,8 @@ BACKGROUND: Color = (24, 24, 24)
 TEXT_COLOR: Color = (235, 235, 235)
 CAPTION_HEIGHT = 22  # pixels of the strip of text above a video
 TEXT_SIZE = 14
+
+_GIF_FPS = 50  # browsers show an image for a tenth of a second if it is to be shown for less than two hundredths
 
 
 def upscale(frames: Frames, scale: int) -> Frames:
@@ -227,7 +230,9 @@ def _write_mp4(path: Path, frames: Frames, fps: float, scale: int) -> None:
 
 def _write_gif(path: Path, frames: Frames, fps: float, max_bytes: int = 2_000_000) -> None:
     with atomic_write(path) as temporary:
-        for keep_every, num_colors in ((1, 128), (2, 128), (2, 64), (2, 32), (4, 64), (8, 32)):
+        slower = math.ceil(fps / _GIF_FPS)
+        for thinning, num_colors in ((1, 128), (2, 128), (2, 64), (2, 32), (4, 64), (8, 32)):
+            keep_every = slower * thinning
             _encode_gif(temporary, frames[::keep_every], fps / keep_every, num_colors)
             if temporary.stat().st_size < max_bytes:
                 return

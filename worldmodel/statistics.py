@@ -20,15 +20,38 @@ def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence:
         nothing is known.
 
     Raises:
-        ValueError: if `values` is empty, not 1-D or not finite.
+        ValueError: if `values` is empty, not 1-D or not finite, or `confidence` not in (0, 1).
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise ValueError(f"values must be a non-empty 1-D list of finite numbers, got {values!r}")
+    _check_confidence(confidence)
     if array.size == 1:
         return float(array[0]), math.inf
     standard_error = array.std(ddof=1) / math.sqrt(array.size)
     return float(array.mean()), float(t_quantile(confidence, array.size - 1) * standard_error)
+
+
+def grouped_mean_with_interval(
+    values: Sequence[float] | NDArray[np.number], groups: Sequence[int] | NDArray[np.integer], confidence: float = 0.95
+) -> tuple[float, float]:
+    """`mean_with_interval` of measurements some of which belong together, such as clips of the same episode.
+
+    Only the groups (K,), one name per measurement, count as independent. With equally many measurements in each this is
+    `mean_with_interval` of the groups' means; else their weights are heeded (the ratio estimator of cluster sampling:
+    Cochran, Sampling Techniques, 3rd edition, section 9A.1).
+
+    Returns: (mean, half_width); the half width is infinite for a single group.
+    """
+    mean, _ = mean_with_interval(values, confidence)
+    if np.shape(groups) != np.shape(values):
+        raise ValueError(f"groups must name one for each of {len(values)} values, got shape {np.shape(groups)}")
+    places = np.unique(np.asarray(groups), return_inverse=True)[1]
+    off = np.bincount(places, np.asarray(values, np.float64) - mean)  # (groups,) sums of the deviations
+    if len(off) == 1:
+        return mean, math.inf
+    error = math.sqrt(float((off * off).sum()) * len(off) / (len(off) - 1)) / len(values)
+    return mean, t_quantile(confidence, len(off) - 1) * error
 
 
 def difference_with_interval(
@@ -42,7 +65,7 @@ def difference_with_interval(
     Returns:
         (difference, half_width); the half width is infinite if either has a single value.
     """
-    difference = mean_with_interval(first)[0] - mean_with_interval(second)[0]
+    difference = mean_with_interval(first, confidence)[0] - mean_with_interval(second, confidence)[0]
     if min(len(first), len(second)) < 2:
         return difference, math.inf
     errors = [float(np.var(values, ddof=1)) / len(values) for values in (first, second)]  # squared standard errors
@@ -57,6 +80,7 @@ def share_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[fl
     """Wilson's interval (low, high) of a share, which stays in [0, 1] and has a width even where nothing was hit."""
     if not 0 <= hits <= trials or not trials:
         raise ValueError(f"a share needs at least one trial and hits in [0, trials], got {hits} of {trials}")
+    _check_confidence(confidence)
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     middle = (hits + z * z / 2) / (trials + z * z)
     reach = z / (trials + z * z) * math.sqrt(hits * (trials - hits) / trials + z * z / 4)
@@ -68,8 +92,7 @@ def t_quantile(confidence: float, degrees_of_freedom: int) -> float:
 
     Source: Abramowitz and Stegun, 26.7.3 and 26.7.4 (finite sums) and 26.7.5 (expansion for many degrees of freedom).
     """
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    _check_confidence(confidence)
     if degrees_of_freedom < 1:
         raise ValueError(f"degrees_of_freedom must be at least 1, got {degrees_of_freedom}")
     v = degrees_of_freedom
@@ -81,6 +104,11 @@ def t_quantile(confidence: float, degrees_of_freedom: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _coverage(middle, v) < confidence else (low, middle)
     return math.sqrt(v) * math.tan(low)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
 
 
 def _coverage(theta: float, v: int) -> float:

@@ -21,6 +21,8 @@ from worldmodel.dynamics.generation import generate
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
 
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def sample(
     wm: "WorldModel",
@@ -34,13 +36,18 @@ def sample(
     """Videos that go on step by step, or clip by clip."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
+    if seeds is not None and torch.as_tensor(seeds).dtype not in _WHOLE:
+        raise ValueError(f"seeds must be whole numbers, got {torch.as_tensor(seeds).dtype}")
     seeds = check_seeds(seeds, n, wm.device)
     if actions is not None:
         actions = check_actions(wm, actions, (n,), steps - 1)
     if first_frames is not None:
         first_frames = torch.as_tensor(first_frames, device=wm.device)
-        given, wanted = first_frames.shape[1], max(1, wm.config.dynamics.frame_condition)
-        if len(first_frames) != n or not wanted <= given <= steps:
+        given, wanted = (
+            first_frames.shape[1] if first_frames.ndim == 6 else 0,
+            max(1, wm.config.dynamics.frame_condition),
+        )
+        if not wanted <= given <= steps or len(first_frames) != n:
             raise ValueError(
                 f"first_frames must be ({n}, T, F, H, W, C) with T from {wanted} to steps = {steps}, "
                 f"got {tuple(first_frames.shape)}"

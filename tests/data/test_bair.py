@@ -65,6 +65,18 @@ def test_a_record_of_another_content_is_named_and_the_others_are_read(tmp_path, 
     assert not isinstance(found[0], Exception) and not isinstance(found[2], Exception)
 
 
+@pytest.mark.parametrize("other", ["traj_0_to_99", "traj_255_to_510", "traj_10_to_20"])
+def test_two_files_of_the_same_trajectories_are_refused_by_name(tmp_path, other):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for name in ("traj_0_to_255", "traj_600_to_700", other):
+        (folder / f"{name}.tfrecords").touch()
+    with pytest.raises(ValueError, match="hold some of the same trajectories") as told:
+        find_files(tmp_path, "train")
+    assert "traj_0_to_255.tfrecords" in str(told.value) and f"{other}.tfrecords" in str(told.value)
+    assert "traj_600" not in str(told.value)
+
+
 def test_files_come_in_numeric_order(tmp_path):
     folder = tmp_path / "softmotion30_44k" / "train"
     folder.mkdir(parents=True)

@@ -220,6 +220,13 @@ def test_a_block_is_stored_whole_or_not_at_all(tmp_path):
     assert files_of(store.root) == [".lock", "main_data.hdf5", "metadata.json"] and len(store) == 2
 
 
+def test_a_block_of_nothing_is_refused_and_leaves_no_file(tmp_path):
+    store = make_store(tmp_path / "toy", (6, 3))
+    with pytest.raises(ValueError, match="at least one episode, got none"):
+        store.write_block([], 2)
+    assert files_of(store.root) == [".lock", "main_data.hdf5", "metadata.json"] and len(store) == 2
+
+
 def test_a_block_is_discarded_as_a_whole(tmp_path):
     store = make_store(tmp_path / "toy", (6, 3))
     store.write_block([make_episode(length, seed) for seed, length in ((2, 8), (3, 5))], 2)

@@ -29,6 +29,26 @@ def test_frames_are_a_read_only_window_on_the_file(tmp_path):
     assert not frames.flags.owndata and not frames.flags.writeable
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"terminated": False},
+        {"terminated": False, "truncated": True},
+        {"actions": np.zeros(6, np.int64)},
+        {"rewards": np.zeros(6, np.float32)},
+        {"frames": np.zeros((7, 2, 4, 5, 3), np.uint8)},
+        {"signals": np.zeros((7, 2), np.float32)},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_play_that_differs_has_another_fingerprint(tmp_path, changes):
+    stores = [make_store(tmp_path / name, ()) for name in "abc"]
+    for store, episode in zip(stores, (make_episode(), make_episode(), make_episode(**changes)), strict=True):
+        store.append(episode)
+    same, again, other = (store.fingerprint() for store in stores)
+    assert same == again != other
+
+
 @pytest.mark.parametrize("read", ["frames", "actions", "rewards", "signals", "ended", "episode"])
 def test_an_episode_that_is_not_there_is_refused(tmp_path, read):
     store = make_store(tmp_path / "toy")

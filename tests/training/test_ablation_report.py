@@ -13,6 +13,7 @@ ABOUT = {
     "command": "videogen-dream ablate depth",
     "machine": MACHINE,
     "floor": {"idm_fd": 0.125},
+    "floor_source": "of 7 other episodes",
 }
 
 
@@ -85,3 +86,11 @@ def test_words_of_the_paper_stand_in_for_missing_figures(tmp_path):
     page = write_table(tmp_path, "transformer", ABOUT | {"rows": made})
     assert "| full | full | — | absent | 1.000 |" in page and "in words only" in page
     assert "FVD (paper) and IDM-FD (here): 1 of 1 pair that the paper tells apart agree." in page
+
+
+def test_the_page_says_where_the_floor_comes_from_or_why_there_is_none(tmp_path):
+    results = ABOUT | {"rows": rows(idm_fd=[1.0, 2.0, 3.0, 4.0])}
+    page = write_table(tmp_path, "depth", results)
+    assert "Other real clips, of 7 other episodes, against the same real clips: IDM-FD 0.125, the floor" in page
+    page = write_table(tmp_path, "depth", results | {"floor": {}, "floor_source": "only 2 other clips"})
+    assert "These distances have no floor: only 2 other clips." in page

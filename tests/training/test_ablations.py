@@ -14,8 +14,8 @@ from tests.training.telling_store import telling_store
 from worldmodel.data import Episode
 from worldmodel.errors import OutsideError
 from worldmodel.model import WorldModel
-from worldmodel.training import ablations
-from worldmodel.training.ablation_measure import _actions_of
+from worldmodel.training import ablation_measure, ablations
+from worldmodel.training.ablation_measure import Measuring, _actions_of
 from worldmodel.training.ablation_tables import PRESETS, TABLES, variants
 from worldmodel.training.ablations import ablate
 from worldmodel.training.cli import main
@@ -87,6 +87,46 @@ def test_a_failed_training_leaves_a_gap_and_is_tried_again(tmp_path, store, trai
     trained.failing.clear()
     page = ablate("attention", store.root, tmp_path, QUICK)["attention"]
     assert "| failed |" not in page and trained.names.count(failing) == 2 and len(trained.names) == 3
+
+
+def test_real_clips_and_those_of_the_floor_are_of_different_test_episodes(tmp_path, monkeypatch):
+    store = telling_store(tmp_path / "data", episodes=60)  # 6 for the test
+    measuring = Measuring(
+        data=str(store.root),
+        folder=str(tmp_path / "measure"),
+        i3d=None,
+        device="cpu",
+        samples=3,
+        seed=0,
+        inverse_dynamics=QUICK.inverse_dynamics,
+    )
+    seen, features = [], ablation_measure._features
+
+    def noting(measuring, store, clips):
+        seen.append(clips)
+        return features(measuring, store, clips)
+
+    monkeypatch.setattr(ablation_measure, "_features", noting)
+    ablation_measure.prepare(measuring)
+    where = [{episode_of(store, clip) for clip in clips} for clips in seen]
+    assert len(where[0]) == len(where[1]) == 3 and where[0] | where[1] == set(store.split("test").tolist())
+    assert [*ablation_measure.floor_of(measuring)] == ["idm_fd"]
+    assert ablation_measure.floor_source(measuring) == "of 3 other episodes"
+    few = replace(measuring, samples=60, folder=str(tmp_path / "few"))
+    ablation_measure.prepare(few)
+    assert ablation_measure.floor_of(few) == {} and "other clips" in ablation_measure.floor_source(few)
+
+
+def episode_of(store, clip):
+    """The episode whose frames a clip's are."""
+    wanted = clip.numpy().tobytes()
+    found = [
+        episode
+        for episode in range(len(store))
+        for first in range(store.lengths[episode])
+        if store.frames(episode)[first : first + len(clip)].tobytes() == wanted
+    ]
+    return found[0]
 
 
 def test_measurements_are_made_again_if_the_samples_are_others(tmp_path, store, trained):

@@ -1,9 +1,11 @@
 """Correlations of written-out numbers."""
 
+import math
+
 import numpy as np
 import pytest
 
-from worldmodel.training.agreement import correlation, pearson, rank_violation, ranks, spearman
+from worldmodel.training.agreement import correlation, fisher_interval, pearson, rank_violation, ranks, spearman
 
 
 def test_equal_values_share_their_mean_rank():
@@ -50,22 +52,61 @@ def test_chance_counts_all_orders_of_a_few_policies():
 def test_many_policies_are_weighed_against_drawn_orders():
     x = np.arange(12)
     found = correlation("pearson", x, x)
-    assert found["value"] == pytest.approx(1.0) and found["interval"] == pytest.approx([1.0, 1.0])
+    assert found["value"] == pytest.approx(1.0)
     assert found["chance"] == 1 / 5040  # its own order alone
     assert found["policies"] == 12
+    y = np.random.default_rng(0).normal(size=12)
+    assert correlation("pearson", x, y) == correlation("pearson", x, y) != correlation("pearson", x, y, seed=1)
 
 
-def test_the_interval_holds_the_value_and_narrows_with_more_policies():
+def test_intervals_are_those_of_fishers_z():
+    # 1 - 6 * 4 / (6 * 35) with d = (1, -1, 1, -1, 0, 0); arctanh = 1.4017, +- 1.96 * sqrt(1.3922 / 3) = 1.3352
+    found = correlation("spearman", range(6), [1, 0, 3, 2, 4, 5])
+    assert found["value"] == pytest.approx(0.885714)
+    assert found["interval"] == pytest.approx([0.0665, 0.9915], abs=2e-4)
+    # For values the error is 1 / sqrt(3): 1.4017 +- 1.1316.
+    assert fisher_interval("pearson", 0.885714, 6) == pytest.approx((0.2637, 0.9875), abs=2e-4)
+    low, high = fisher_interval("spearman", -0.885714, 6)
+    assert [-high, -low] == pytest.approx(found["interval"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_a_perfect_order_of_few_policies_is_not_sure(kind):
+    lows = []
+    for count in (5, 7, 10, 20):
+        low, high = correlation(kind, range(count), range(count))["interval"]
+        mirrored = correlation(kind, range(count), range(0, -count, -1))["interval"]
+        assert high == pytest.approx(1.0) and mirrored == pytest.approx([-high, -low])
+        lows.append(low)
+    assert lows == sorted(lows) and lows[0] < 0.1 and 0.9 < lows[-1] < 1.0
+
+
+def test_the_interval_of_a_perfect_order_is_that_of_two_neighbours_swapped():
+    swapped = correlation("spearman", range(8), [1, 0, 2, 3, 4, 5, 6, 7])
+    assert correlation("spearman", range(8), range(8))["interval"] == [pytest.approx(swapped["interval"][0]), 1.0]
+
+
+def test_fewer_than_five_policies_have_no_interval():
+    assert correlation("spearman", [1, 2, 3, 4], [1, 2, 4, 3])["interval"] is None
+    assert correlation("spearman", [1, 2, 3, 4, 5], [1, 2, 4, 3, 5])["interval"] is not None
+
+
+def test_the_interval_covers_the_truth_about_95_times_in_a_hundred():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=8)
-    y = x + rng.normal(size=8)
-    few, many = correlation("pearson", x, y), correlation("pearson", np.tile(x, 16), np.tile(y, 16))
-    assert few["value"] == pytest.approx(many["value"])
-    for found in (few, many):
-        assert found["interval"][0] < found["value"] < found["interval"][1]
-    widths = [found["interval"][1] - found["interval"][0] for found in (few, many)]
-    assert widths[1] < widths[0] / 2  # about a quarter for 16 times as many
-    assert few == correlation("pearson", x, y) != correlation("pearson", x, y, seed=1)
+    x, noise = rng.normal(size=(2, 400, 12))
+    found = [correlate_rows(a, a + b) for a, b in zip(x, noise, strict=True)]
+    covered = np.mean([low <= math.sqrt(0.5) <= high for low, high in found])
+    assert 0.92 < covered < 0.98
+
+
+def correlate_rows(x, y):
+    return fisher_interval("pearson", pearson(x, y), len(x))
+
+
+@pytest.mark.parametrize("y", [[1, 2, math.nan], [1, 2, math.inf], [1, 2], [[1, 2, 3]]])
+def test_what_is_no_list_of_finite_numbers_has_no_correlation(y):
+    with pytest.raises(ValueError, match=r"two lists \(n,\) of finite numbers"):
+        correlation("pearson", [1, 2, 3], y)
 
 
 def test_a_rank_violation_costs_the_difference_of_the_true_values():

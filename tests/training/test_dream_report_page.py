@@ -151,6 +151,14 @@ def test_a_wrong_choice_is_named_with_what_it_costs(tmp_path):
     assert "absent: a correlation needs at least 3 policies, and there are 2" in page
 
 
+def test_few_policies_have_a_correlation_without_an_interval_and_the_page_says_why(tmp_path):
+    assert "| 1.00 | none | 0.167 | 3 |" in page_of(tmp_path)
+    assert "3 policies are too few for an interval" in page_of(tmp_path)
+    five = [policy(name, mean, mean, 10 * mean) for mean, name in enumerate("abcde")]
+    page = page_of(tmp_path, policies=five)
+    assert "| 1.00 | -0.17 to 1.00 | 0.008 | 5 |" in page and "too few" not in page
+
+
 def test_what_does_not_compare_is_said(tmp_path):
     plain = page_of(tmp_path)
     assert "both begin alike" in plain

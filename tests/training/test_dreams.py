@@ -14,6 +14,7 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer
 from worldmodel.data import SegmentId
 from worldmodel.dynamics import Video
+from worldmodel.statistics import grouped_mean_with_interval
 from worldmodel.training import dreams as module
 from worldmodel.training.dreams import (
     by_step,
@@ -21,6 +22,7 @@ from worldmodel.training.dreams import (
     given_steps,
     open_loop,
     open_loop_scores,
+    psnr_sureness,
     swapped_actions,
     usable_horizon,
 )
@@ -85,8 +87,24 @@ def test_every_step_is_scored_by_any_metric_and_a_perfect_dream_beats_copying(st
     assert usable_horizon(by_step(dreams, psnr)) == 7
 
 
-def test_the_usable_horizon_is_the_last_step_that_beats_copying():
-    assert usable_horizon({"dream": [1.0, 3.0, 3.0, 1.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 3
+def test_the_psnr_of_a_step_is_as_sure_as_its_episodes_are_many(store, world):
+    dreams = open_loop(world, store, "all", 12, 5, temperature=1.0, num_steps=3)
+    sure, curves = psnr_sureness(dreams), by_step(dreams, psnr)
+    gains = np.subtract(curves["dream"], curves["copy"])
+    assert sure["gain"] == pytest.approx(gains.tolist(), abs=1e-4)
+    groups = [segment.episode for segment in dreams.segments]
+    assert len(set(groups)) < 12
+    each = [psnr(truth, dream) for truth, dream in zip(dreams.real[:, 6], dreams.dream[:, 6], strict=True)]
+    assert sure["half_width"][1] == pytest.approx(grouped_mean_with_interval(each, groups)[1])
+    copied = [psnr(row[6], row[4, -1:].expand_as(row[6])) for row in dreams.real]
+    wanted = grouped_mean_with_interval(np.subtract(each, copied), groups)[1]
+    assert sure["gain_half_width"][1] == pytest.approx(wanted)
+
+
+def test_the_usable_horizon_is_how_many_steps_from_the_first_on_beat_copying():
+    assert usable_horizon({"dream": [3.0, 3.0, 1.0, 3.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 2
+    assert usable_horizon({"dream": [1.0, 3.0, 3.0, 3.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 0
+    assert usable_horizon({"dream": [3.0, 3.0], "copy": [2.0, 2.0]}) == 2
     assert usable_horizon({"dream": [2.0, 2.0], "copy": [2.0, 2.0]}) == 0
 
 

@@ -24,7 +24,7 @@ from worldmodel.training.evaluate_model import (
 from worldmodel.training.evaluation_report import write_evaluation
 from worldmodel.training.frechet import frechet_distance
 from worldmodel.training.fvd import i3d_logits, load_i3d
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
+from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 
 IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
 SMALL = ModelEvaluation(
@@ -121,6 +121,43 @@ def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_number
     assert json.dumps(again) == json.dumps({name: section for name, section in results.items() if name != "fvd"})
 
 
+def test_the_floor_is_read_from_other_test_episodes_than_the_real_clips(world, tmp_path, monkeypatch):
+    store, read_videos = telling_store(tmp_path / "data", episodes=60), []
+
+    def noting(judge, frames):
+        read_videos.append(frames)
+        return read(judge, frames)
+
+    monkeypatch.setattr("worldmodel.training.evaluate_model.read", noting)
+    results = evaluate_model(world, store, replace(SMALL, samples=3))
+    held_out = store.split("test").tolist()
+    real = open_loop(world, store, "test", 3, 3, temperature=1.0, num_steps=9).segments
+    left = set(held_out) - {segment.episode for segment in real}
+    others = {frames.numpy().tobytes() for episode in left for frames in windows(store, episode, 10)}
+    floor = [video for video in read_videos if all(row.numpy().tobytes() in others for row in video)]
+    assert len(held_out) == 6 and len(left) == 3 and len(floor) == 1 and len(floor[0]) == 3
+    assert results["settings"]["clips"] == results["settings"]["episodes"] == 3
+    assert results["idm_fd"]["floor"] == "of 3 other episodes" and results["idm_fd"]["other_real"] > 0
+    page = write_evaluation(tmp_path, results, plots=False).read_text(encoding="utf-8")
+    assert "3 different clips of 3 episodes" in page
+    assert (
+        f"other real clips of 3 other episodes (the floor) against real clips | {results['idm_fd']['other_real']:.3f}"
+        in page
+    )
+
+
+def windows(store, episode, steps):
+    frames = torch.from_numpy(store.episode(episode).frames)
+    return [frames[first : first + steps] for first in range(len(frames) - steps + 1)]
+
+
+def test_a_floor_that_cannot_be_had_is_said_to_be_absent(world, tmp_path):
+    results = evaluate_model(world, telling_store(tmp_path, steps=12), replace(SMALL, samples=4))
+    assert results["idm_fd"]["other_real"] is None and results["settings"]["episodes"] == 2
+    page = write_evaluation(tmp_path, results, plots=False).read_text(encoding="utf-8")
+    assert "other real clips (the floor) against real clips | absent: split 'test' holds only" in page
+
+
 TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
 
 
@@ -207,6 +244,8 @@ def table_rows(page):
 def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_path):
     page = write_evaluation(tmp_path, results).read_text(encoding="utf-8")
     assert f"{results['tokenizer']['psnr_db']:.2f} dB" in page
+    assert f"| PSNR in dB, dream, ± 95 % | {results['horizon']['psnr_sureness']['half_width'][0]:.3f} |" in page
+    assert "| PSNR in dB, dream less copy, ± 95 % |" in page
     assert "IDM-FD (6 clips, 54 transitions, 64 features)" in page
     assert f"| FVD | {results['fvd']['fvd']:.1f} |" in page
     assert "6 against 6 clips, 2 of 16 frames given" in page and "papers have 256 clips" in page

@@ -22,6 +22,13 @@ class PerTime(nn.Module):
         return video.mean([3, 4])
 
 
+class Counting(nn.Module):
+    """Says how many clips it was given."""
+
+    def forward(self, video: Tensor) -> Tensor:
+        return torch.full([video.shape[0], 1], float(video.shape[0]))
+
+
 class Wrong(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         return video
@@ -87,6 +94,12 @@ def test_logits_by_time_are_averaged(tmp_path):
     clips[:, 8:] = 255
     logits = i3d_logits(saved(PerTime(), tmp_path / "time.pt"), clips)
     assert logits.shape == (2, 3) and logits.abs().max() < 1e-5
+
+
+def test_clips_pass_through_so_many_at_once(tmp_path):
+    network = saved(Counting(), tmp_path / "counting.pt")
+    assert i3d_logits(network, flat(0, 0, 0), chunk=2)[:, 0].tolist() == [2.0, 2.0, 1.0]
+    assert i3d_logits(network, flat(0, 0, 0))[:, 0].tolist() == [3.0] * 3
 
 
 def test_a_network_that_gives_no_logits_is_refused(tmp_path):

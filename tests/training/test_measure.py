@@ -164,6 +164,27 @@ def test_steps_in_which_all_changes_are_not_small(tmp_path):
     assert scores["nmse_changed"] == pytest.approx((100 / 255) ** 2 / 0.5, rel=0.01)
 
 
+def changing_store(root, pixels):
+    """Twenty steps in each of which `pixels` of the 256 turn from black to white or back."""
+    store = recorded_store(root, lengths=())
+    frames = np.zeros((21, 2, 256, 3), np.uint8)
+    frames[1::2, :, :pixels] = 255
+    blank = {"actions": np.zeros(20, np.int64), "rewards": np.zeros(20, np.float32)}
+    signals = np.zeros((21, 1), np.float32)
+    frames = frames.reshape(21, 2, 16, 16, 3)
+    store.append(Episode(frames=frames, signals=signals, terminated=False, truncated=True, **blank))
+    return store
+
+
+@pytest.mark.parametrize(("pixels", "small_steps"), [(25, 20), (26, 0)])
+def test_a_step_is_small_if_at_most_a_tenth_of_its_pixels_change(tmp_path, pixels, small_steps):
+    scores = change_scores(
+        SimpleNamespace(tokenizer=Forgetful(), device="cpu"), changing_store(tmp_path, pixels), "all", 20
+    )
+    assert scores["changed_share"] == pytest.approx(pixels / 256)
+    assert scores["small_steps"] == small_steps
+
+
 # --- dynamics
 
 

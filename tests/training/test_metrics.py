@@ -220,5 +220,13 @@ def test_scores_and_labels_of_different_length_are_refused():
             metric(torch.rand(3), torch.ones(4, dtype=torch.bool))
 
 
+def test_scores_that_are_no_numbers_are_refused():
+    labels = torch.tensor([True, False, True])
+    for metric in (auroc, best_f1_threshold):
+        with pytest.raises(ValueError, match="1 of 3 are NaN"):
+            metric(torch.tensor([0.1, math.nan, 0.3]), labels)
+        assert metric(torch.tensor([0.1, -math.inf, math.inf]), labels) is not None
+
+
 def test_the_uniform_loss_over_512_codes_is_nine_bits():
     assert bits(math.log(512)) == pytest.approx(9.0)

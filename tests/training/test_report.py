@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
+from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.training import report
@@ -137,6 +138,11 @@ def test_dream_vs_real_writes_both_videos_of_held_out_play(store, world, tmp_pat
     files = write_dream_vs_real(world, store, tmp_path / "dream_vs_real", episodes=1)
     assert [file.name for file in files] == ["dream_vs_real.mp4", "dream_vs_real.gif"]
     assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_a_video_of_a_split_without_episodes_is_refused(world, tmp_path):
+    with pytest.raises(ValueError, match=r"split 'validation' of .* has no episode to dream of"):
+        write_dream_vs_real(world, recorded_store(tmp_path / "data", lengths=(20,)), tmp_path / "video", "validation")
 
 
 def test_dream_vs_real_shows_what_fits_into_short_episodes(world, tmp_path):

@@ -71,6 +71,29 @@ def test_shuffled_actions_cost_a_model_that_listens(store):
     assert scores["shuffled_action_ratio"] == pytest.approx(1 + swapped, abs=1e-5)
 
 
+def test_padding_is_no_play_whose_actions_a_model_could_be_told():
+    actions = torch.tensor([[1, 2, 2, 1], [2, 1, 0, 0], [1, 0, 0, 0]])  # 0 is padding and was never played
+    batch = replace(
+        steps_batch([0.0] * 4),
+        codes=torch.zeros(3, 5, 1, 1, 1, dtype=torch.int64),
+        actions=actions,
+        rewards=torch.zeros(3, 4),
+        terminated=torch.zeros(3, 4, dtype=torch.bool),
+        signals=torch.zeros(3, 5, 0),
+        padding_mask=actions > 0,
+    )
+    batch.padding_mask[0, 0] = False  # played, but counted by another segment
+    told = []
+
+    class Listens(KnowsTheActions):
+        def loss(self, batch):
+            told.append(batch.actions)
+            return super().loss(batch)
+
+    code_scores(Listens(), batch, nats=1.0)
+    assert told[0].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [2, 1, 2, 1]]
+
+
 def test_one_segment_alone_has_no_shuffled_actions():
     assert "shuffled_action_ratio" not in code_scores(KnowsTheActions(), steps_batch([0.0, 0.0]), nats=1.0)
 

@@ -141,6 +141,14 @@ def test_gif_plays_back_every_image_at_the_right_speed(tmp_path):
     assert sum(durations) == pytest.approx(1000 * 14 / 17.5, abs=5)  # constant rounding would give 840, not 800
 
 
+@pytest.mark.parametrize("fps", [50, 60, 100, 120])
+def test_a_gif_of_a_fast_video_has_images_that_browsers_show_at_the_right_speed(tmp_path, fps):
+    (path,) = write_video(tmp_path / "clip.gif", ramp(60), fps=fps)
+    durations = read_gif(path)[1]
+    assert min(durations) >= 20
+    assert sum(durations) == pytest.approx(1000 * 60 / fps, abs=1000 / 50)  # milliseconds, to an image
+
+
 def test_a_gif_of_noise_is_thinned_until_it_is_small(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 200, 200, 3), dtype=np.uint8)
     (path,) = write_video(tmp_path / "clip.gif", noise, fps=20)

@@ -11,6 +11,7 @@ its keys and layout as public readers of it (TensorFlow Datasets, bair_robot_pus
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -74,12 +75,23 @@ class Place(NamedTuple):
 
 
 def find_files(folder: str | Path, split: str) -> list[Path]:
-    """The record files of "train" or "test" in numeric order, below the archive's folder or beside it."""
+    """The record files of "train" or "test" in numeric order, below the archive's folder or beside it.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: two of them hold the same trajectories by their names.
+    """
     folder = Path(folder)
     for root in (folder / "softmotion30_44k" / split, folder / split):
-        files = {int(match[1]): path for path in root.glob("*.tfrecords") if (match := _FILE.fullmatch(path.name))}
+        named = [(match, path) for path in root.glob("*.tfrecords") if (match := _FILE.fullmatch(path.name))]
+        files = sorted((int(match[1]), int(match[2]), path) for match, path in named)
+        for (_, last, path), (first, _, after) in pairwise(files):
+            if first <= last:
+                raise ValueError(
+                    f"{path} and {after.name} hold some of the same trajectories by their names; leave one of them out"
+                )
         if files:
-            return [files[first] for first in sorted(files)]
+            return [path for *_, path in files]
     raise FileNotFoundError(
         f"no traj_A_to_B.tfrecords in {folder}/softmotion30_44k/{split} or {folder}/{split}; give the folder into "
         "which bair_robot_pushing_dataset_v0.tar was unpacked"

@@ -128,6 +128,8 @@ class EpisodeFiles:
 
     def write_block(self, episodes: Sequence[Episode], first_id: int) -> None:
         """Store episodes under the ids from `first_id` on, in one file: all or none of them, and faster than singly."""
+        if not episodes:
+            raise ValueError("a block needs at least one episode, got none")
         for episode in episodes:
             self._check(episode)
         self._look_again()

@@ -85,9 +85,9 @@ class EpisodeStorage(EpisodeFiles):
         return [str(self.root)]
 
     def fingerprint(self) -> str:
-        """Short name of what is stored: another one if an episode, an action, a reward or a looked-at frame differs."""
+        """Short name of what is stored: another if actions, rewards, signals, ends or a looked-at frame differ."""
         digest = hashlib.sha256(repr((self.info.env_id, self.lengths)).encode())
-        for column in (self._tables.actions, self._tables.rewards, self._tables.signals):
+        for column in (self._tables.actions, self._tables.rewards, self._tables.ended, self._tables.signals):
             digest.update(np.ascontiguousarray(column).tobytes())
         for episode in np.linspace(0, len(self) - 1, min(len(self), 32)).astype(int):
             digest.update(self.frames(int(episode))[-1].tobytes())

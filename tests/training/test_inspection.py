@@ -1,0 +1,78 @@
+"""What `inspect` tells of a store: by hand, of stores with gaps, without episodes, and damaged."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.data.makers import INFO, PUSHES, make_episode, make_store
+from tests.training.recorded import recorded_store
+from worldmodel.data import EpisodeStorage
+from worldmodel.training.cli import main
+from worldmodel.training.inspection import facts_page, inspect_store, store_facts
+from worldmodel.training.measure import dataset_facts
+
+
+def test_the_facts_are_those_of_the_report_and_more(tmp_path):
+    store = recorded_store(tmp_path, lengths=(10, 14, 30))
+    facts = store_facts(store)
+    assert dataset_facts(store).items() <= facts.items()
+    assert {name: part["episodes"] for name, part in facts["splits"].items()} == dict.fromkeys(facts["splits"], 1)
+    assert sum(part["steps"] for part in facts["splits"].values()) == 54
+    assert facts["lengths"] == {"least": 10.0, "mean": 18.0, "greatest": 30.0}
+    assert facts["returns"]["least"] == 2.0 and facts["returns"]["greatest"] == 8.0  # of 14 and of 30 steps
+    assert facts["signals"] == {"HEALTH": {"least": 0.0, "mean": pytest.approx(50.0), "greatest": 100.0}}
+    assert (facts["missing_ids"], facts["pending"], facts["stopped"]) == ([], 0, 0)
+    page = facts_page(facts)
+    for words in ("VideoGenReal-DoomHealthGathering", "action left", "10 to 30, mean 18", "0 to 100, mean 50"):
+        assert words in page
+    assert "missing" not in page and "packed" not in page
+
+
+def test_actions_that_are_numbers_have_ranges(tmp_path):
+    store = make_store(tmp_path / "toy", (5,), replace(INFO, action=PUSHES))
+    actions = store.actions(0)
+    found = store_facts(store)["numbers"]
+    assert [*found] == ["number 0", "number 1"]
+    assert found["number 1"]["least"] == actions[:, 1].min() and found["number 0"]["greatest"] == actions[:, 0].max()
+    assert "action number 1" in facts_page(store_facts(store))
+
+
+def test_gaps_pending_episodes_and_a_published_test_are_told(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "toy", replace(INFO, test_episodes=2, views=2))
+    for episode_id in (1, 14, 15):
+        store.write_pending(make_episode(3, seed=2), episode_id)
+    facts = inspect_store(store.root)
+    assert facts["missing_ids"] == [0, *range(2, 14)] and facts["pending"] == 3 and facts["stopped"] == 3
+    page = facts_page(facts)
+    assert "13: 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, …;" in page and "1 episodes, 3 steps, as published" in page
+    assert "3 (read like the others)" in page and "show the same play" in page
+
+
+def test_a_store_without_episodes_is_told_to_be_empty(tmp_path):
+    facts = store_facts(EpisodeStorage.create(tmp_path / "toy", INFO))
+    assert facts["episodes"] == 0 and "none yet" in facts_page(facts)
+
+
+def test_every_damaged_file_is_named_at_once(tmp_path):
+    store = make_store(tmp_path / "toy", (4, 4))
+    pending = store.root / "data" / "pending"
+    for episode_id in (2, 3, 4):
+        store.append(make_episode(4, seed=episode_id))
+    for number in (2, 4):
+        path = pending / f"episode_{number:06d}.hdf5"
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="2 damaged files") as told:
+        inspect_store(store.root)
+    assert [f"{number:06d}.hdf5" in str(told.value) for number in (2, 3, 4)] == [True, False, True]
+
+
+def test_the_command_prints_a_page_or_json(tmp_path, capsys):
+    root = str(recorded_store(tmp_path / "data", lengths=(10,)).root)
+    assert main(["inspect", root]) == 0
+    assert "split train" in capsys.readouterr().out
+    assert main(["inspect", root, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["episodes"] == 1 and facts["return_half_width"] is None  # not known from one episode
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "is no store" in capsys.readouterr().err
