@@ -135,7 +135,7 @@ def test_a_clip_that_goes_on_is_told_the_last_frames_of_the_one_before(told):
         ({}, 5, 0, "clips of 4 steps, got steps 5.*frame_condition"),
         ({}, 4, 1, "look at later frames.*frame_condition"),
         ({"learn_start": False}, 4, 0, "how a clip begins.*learn_start"),
-        ({"frame_condition": 1, "drop_frames": 0.0}, 4, 0, "pass first_frames"),
+        ({"frame_condition": 1, "drop_frames": 0.0}, 4, 0, "give them"),
         ({"frame_condition": 2}, 4, 1, "T from 2 to steps = 4"),
         ({}, 0, 0, "steps must be at least 1"),
     ],
