@@ -19,12 +19,13 @@ from torch import Tensor
 from worldmodel.agents.planner_config import PlannerConfig, plan_returns
 from worldmodel.agents.proposals import hold, later_plan, make_proposals
 from worldmodel.data import ActionSpec
-from worldmodel.dreaming import Branches, check_dreams
+from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.envs.transition import RewardFunction, Transition
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
+from worldmodel.requests import check_dreams
 
 
 class Planner:

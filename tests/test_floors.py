@@ -28,6 +28,8 @@ FLOORS = {
     "worldmodel.model": 3,
     "worldmodel.batches": 3,
     "worldmodel.dreaming": 3,
+    "worldmodel.learning": 3,
+    "worldmodel.requests": 3,
     "worldmodel.graphs": 3,
     "worldmodel.videos": 3,
     "worldmodel.checkpoint": 3,

@@ -15,9 +15,9 @@ import numpy as np
 
 from worldmodel.agents.evaluate import Evaluation, env_spec, evaluate, is_dream
 from worldmodel.data import EpisodeStorage
-from worldmodel.dreaming import check_dreams
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.model import WorldModel
+from worldmodel.requests import check_dreams
 from worldmodel.settings import check_settings
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.agreement import correlation, rank_violation

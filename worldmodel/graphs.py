@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel import dreaming
 from worldmodel.dreaming import StepOut
 from worldmodel.dynamics import DreamState
 from worldmodel.layers.derived import state_of
 from worldmodel.model import WorldModel
+from worldmodel.requests import check_actions
 
 _READ = ("codes", "signals", "seeds", "counter")  # what a step reads of a state, besides its cache
 _TOLD = ("codes", "reward", "terminated", "termination_probability", "signals", "nll", "entropy", "outputs")
@@ -97,7 +97,7 @@ class GraphedSteps:
     ) -> tuple[DreamState, StepOut]:
         """Dream one step of every row, as `WorldModel.step`."""
         state.check_fresh()
-        action = dreaming.check_actions(self._model, action, (len(state),))
+        action = check_actions(self._model, action, (len(state),))
         held, held_action = self._hold(state, action, temperature)
         cache = held.cache
         # All that the host decides in a step.

@@ -12,19 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel import checkpoint, dreaming, videos
+from worldmodel import checkpoint, dreaming, learning, videos
 from worldmodel.batches import CodeBatch, DynamicsLoss, Starts
 from worldmodel.data import ActionSpec
 from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
-from worldmodel.dynamics.heads import HeadsOut
-from worldmodel.dynamics.refine import known_in_passes
 from worldmodel.layers.memory import keep_freed_memory
 from worldmodel.layers.precision import cast_products, fast_dtype
+from worldmodel.requests import check_dreams
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 
 
@@ -151,29 +149,6 @@ class WorldModel(nn.Module):
 
     # --- training ------------------------------------------------------------------------------------------------
 
-    def _outputs(self, batch: CodeBatch, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Outputs that predict steps 1..T, (B, T, S, D), after that of step 0 if the model learns how video begins.
-
-        Also the codes of the step before each, (B, T, S, M) as the model was given them, -1 before step 0: with context
-        noise in training.
-        """
-        if self.config.dynamics.frame_condition and batch.frames is None:
-            raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
-        codes = batch.codes.flatten(2, 3)
-        noise = self.config.dynamics.context_noise
-        if self.training and noise:
-            wrong = torch.rand(codes.shape, device=codes.device) < noise
-            codes = torch.where(wrong, torch.randint_like(codes, self.tokenizer.num_codes), codes)
-        vectors = self.tokenizer.code_vectors(codes)
-        outputs = self.dynamics(vectors, batch.actions, batch.frames, first=True, known=known)
-        return outputs, F.pad(codes[:, :-1], (0, 0, 0, 0, self.config.dynamics.lead, 0), value=-1)
-
-    def _known(self, batch: CodeBatch) -> list[Tensor]:
-        """Which tokens of the predicted steps the dynamics are told in each pass, (B, T or T+1, S) bool."""
-        config, (rows, steps) = self.config.dynamics, batch.codes.shape[:2]
-        shape = rows, steps - 1 + config.lead, self.dynamics.tokens_per_step
-        return known_in_passes(shape, config.refine + 1, self.training, batch.codes.device)
-
     def head_inputs(self, outputs: Tensor, codes: Tensor) -> Tensor:
         """What the heads read: outputs (..., S, D) that predict a step, and its codes (..., h, w, M) -> (..., S, D+E).
 
@@ -186,39 +161,17 @@ class WorldModel(nn.Module):
         """Actions (...) or (..., A) as the heads read them, if they do."""
         return self.dynamics.action.features(actions) if self.heads.law_out is not None else None
 
-    def _read(self, outputs: Tensor, batch: CodeBatch) -> HeadsOut:
-        """What the heads read of the steps after the first, from the outputs (B, T, S, D) that predict them."""
-        tokens, told = self.head_inputs(outputs, batch.codes[:, 1:]), self.head_action(batch.actions)
-        return self.heads(tokens, batch.signals[:, :-1], told)
-
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
-        """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is."""
-        lead = self.config.dynamics.lead
-        targets = batch.codes[:, 1 - lead :].flatten(2, 3)
-        told = self._known(batch)
-        codes = asked = torch.zeros((), device=targets.device)
-        for known, then in zip(told, (*told[1:], torch.ones_like(told[0])), strict=True):
-            outputs, before = self._outputs(batch, known)
-            new = then & ~known  # in training all that is not known: there is one pass
-            codes = codes + (self.dynamics.code_head.loss(outputs, targets, before) * new).sum(-1)
-            asked = asked + new.sum(-1)
-        mask = batch.padding_mask
-        out = self._read(outputs[:, lead:], batch)
-        heads = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-        steps = mask.sum().clamp_min(1)
-        reward, termination, signals = ((part * mask).sum() / steps for part in heads)
-        predicted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
-        nats = (codes / asked * predicted).sum() / predicted.sum().clamp_min(1)
-        total = nats + 0.5 * reward + 0.5 * termination + 0.1 * signals
-        return DynamicsLoss(total, nats, reward, termination, signals)
+        """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is.
+
+        In evaluation mode that of what dreams draw: of all passes, where a step is drawn in several (`refine`).
+        """
+        return learning.loss(self, batch)
 
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
-        outputs, _ = self._outputs(batch, self._known(batch)[-1])
-        out = self._read(outputs[:, self.config.dynamics.lead :], batch)
-        two_hot = self.heads.two_hot
-        return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
+        return learning.predict(self, batch)
 
     # --- dreaming ------------------------------------------------------------------------------------------------
 
@@ -237,7 +190,7 @@ class WorldModel(nn.Module):
             signals: (B, G) game variables at the last given step; None: the usual ones (`usual_signals`).
             seeds: one per row; 0, 1, … if None.
         """
-        dreaming.check_dreams(self)
+        check_dreams(self)
         frames = torch.as_tensor(frames, device=self.device)
         with torch.inference_mode():
             codes = self.tokenizer.encode(frames)

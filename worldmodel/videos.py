@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.dreaming import check_actions, check_seeds
 from worldmodel.dynamics import GPTConfig, Sampling, Video
 from worldmodel.dynamics.generation import generate
+from worldmodel.requests import check_actions, check_seeds
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
