@@ -104,20 +104,26 @@ def run_import_video(
     )
 
 
-def run_inspect(store: tyro.conf.Positional[Path], json: bool = False) -> None:
-    """Tell what a store holds: its splits, lengths, actions, rewards, ends and signals, and what is missing.
+def run_inspect(what: tyro.conf.Positional[str], json: bool = False) -> None:
+    """Tell what a store holds (splits, actions, rewards, ends, what is missing), or what a model is and can make.
 
     Args:
-        store: the folder of the store; it is not changed.
+        what: the folder of a store, or a world model or tokenizer: its folder, a shipped name or a hub id.
         json: for programs.
     """
     from json import dumps
 
-    from worldmodel.training.inspection import facts_page, inspect_store
+    from worldmodel.training.inspection import columns, facts_page, inspect_store
     from worldmodel.training.tables import strict
 
-    facts = inspect_store(store)
-    print(dumps(strict(facts), indent=2) if json else facts_page(facts))
+    if (Path(what) / "data" / "metadata.json").is_file():
+        facts = inspect_store(what)
+        print(dumps(strict(facts), indent=2) if json else facts_page(facts))
+        return
+    from worldmodel.training.model_facts import model_facts
+
+    rows = model_facts(what)
+    print(dumps(dict(rows), indent=2) if json else columns(rows))
 
 
 def run_mirror(

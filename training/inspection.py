@@ -1,6 +1,6 @@
 """What a store holds, at a glance: `videogen-dream inspect`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,11 @@ def _range(values: NDArray) -> dict[str, float]:
 
 def facts_page(facts: Mapping[str, Any]) -> str:
     """The facts in two columns, for a terminal."""
-    rows = _rows(facts)
+    return columns(_rows(facts))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a name and a value, the values below each other."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
 

@@ -6,11 +6,14 @@ from dataclasses import replace
 import pytest
 
 from tests.data.makers import INFO, PUSHES, make_episode, make_store
+from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
+from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.training.cli import main
 from worldmodel.training.inspection import facts_page, inspect_store, store_facts
 from worldmodel.training.measure import dataset_facts
+from worldmodel.training.model_facts import model_facts
 
 
 def test_the_facts_are_those_of_the_report_and_more(tmp_path):
@@ -75,4 +78,47 @@ def test_the_command_prints_a_page_or_json(tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["episodes"] == 1 and facts["return_half_width"] is None  # not known from one episode
     assert main(["inspect", str(tmp_path)]) == 2
-    assert "is no store" in capsys.readouterr().err
+    assert "is no store of recorded play" in capsys.readouterr().err
+
+
+# Models
+
+
+def test_a_world_is_told_with_what_it_can_make(tmp_path, capsys):
+    tiny_world().save_pretrained(tmp_path / "run" / "best")
+    assert main(["inspect", str(tmp_path / "run"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["game"] == "VideoGenReal-DoomHealthGathering, 8.75 steps per second, as far as is known"
+    assert facts["actions"] == "one of 3 actions (noop, left, right)" and facts["signals"] == "HEALTH"
+    assert facts["codes of a step"] == "2 x 2 tokens of 2 codes, each one of 16"
+    assert facts["makes video from"] == "first frames and actions" and facts["dreams step by step"] == "yes"
+    assert facts["recorded starts"] == "5 of 3 steps"
+
+
+@pytest.mark.parametrize(
+    ("changes", "makes", "dreams"),
+    [
+        ({"learn_start": True, "drop_actions": 0.1}, "nothing, first frames, actions, first frames and actions", "yes"),
+        ({"learn_start": True, "action_condition": "none"}, "nothing, first frames", "yes"),
+        ({"action_condition": "clip", "max_steps": 4}, "first frames and actions", "no, it wants all actions at once"),
+    ],
+)
+def test_what_a_world_makes_is_what_it_was_trained_for(tmp_path, changes, makes, dreams):
+    tiny_world(**changes).save_pretrained(tmp_path)
+    facts = dict(model_facts(str(tmp_path)))
+    assert (facts["makes video from"], facts["dreams step by step"]) == (makes, dreams)
+
+
+def test_a_tokenizer_alone_and_a_shipped_world_are_told(tmp_path, capsys):
+    save_tokenizer(tmp_path, tiny_world().tokenizer)
+    assert dict(model_facts(str(tmp_path)))["step"] == "2 frames of 16 x 16 x 3"
+    assert main(["inspect", "doom-hg"]) == 0
+    assert (
+        "dynamics                          order block, 4 layers of 192, a token sees 8 steps"
+        in capsys.readouterr().out
+    )
+
+
+def test_what_is_neither_store_nor_model_is_refused(tmp_path, capsys):
+    assert main(["inspect", "doom-gh"]) == 2 and "Did you mean 'doom-hg'" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path)]) == 2 and "no model either" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""What a world model or a tokenizer is, at a glance: its game, its sizes, and what it can make."""
+
+from pathlib import Path
+from typing import Any
+
+from worldmodel.checkpoint import load_tokenizer, resolve
+from worldmodel.dynamics import GPTConfig, Sampling
+from worldmodel.dynamics.generation import check_request
+from worldmodel.envs.loading import steps_per_second
+from worldmodel.files import read_json
+from worldmodel.model import WorldModel
+from worldmodel.requests import check_dreams
+from worldmodel.tokenizer import VQVAE
+from worldmodel.training.given import CONDITIONS
+
+_PATHS = {"none": "nothing", "frames": "first frames", "actions": "actions", "both": "first frames and actions"}
+
+
+def model_facts(name: str) -> list[list[str]]:
+    """Rows [what, value] of a checkpoint given by a shipped name, a folder or a Hugging Face id.
+
+    Raises: FileNotFoundError, ValueError: there is none, or it is of another kind.
+    """
+    folder = resolve(name)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{name} is no store of recorded play, and no model either: it holds no config.json")
+    about = read_json(folder / "config.json")
+    if about.get("kind") == "tokenizer":
+        return [["tokenizer", str(folder)], *_tokenizer_rows(load_tokenizer(folder))]
+    return _world_rows(WorldModel.from_pretrained(folder), folder)
+
+
+def _tokenizer_rows(tokenizer: VQVAE) -> list[list[str]]:
+    config, (h, w) = tokenizer.config, tokenizer.grid
+    return [
+        ["step", f"{config.frames_per_step} frames of {config.height} x {config.width} x {config.channels}"],
+        ["codes of a step", f"{h} x {w} tokens of {tokenizer.num_slices} codes, each one of {tokenizer.num_codes}"],
+        ["coded are", {"step": "steps alone", "causal": "streams", "clip": "whole clips"}[config.temporal]],
+        ["parameters of the tokenizer", _millions(tokenizer)],
+    ]
+
+
+def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
+    config, dynamics = wm.config, wm.config.dynamics
+    speed = "" if config.steps_per_second else ", as far as is known"
+    rows = [
+        ["world model", str(folder)],
+        ["game", f"{config.env_id or 'unknown'}, {steps_per_second(config):g} steps per second{speed}"],
+        ["actions", str(config.action)],
+        ["signals", ", ".join(config.signal_names) or "none"],
+        ["reward", f"{config.reward}, told apart up to {config.heads.limit:g}"],
+        *_tokenizer_rows(wm.tokenizer),
+        ["dynamics", f"{dynamics.order} order, {dynamics.layers} layers of {dynamics.width}, window {dynamics.window}"],
+        ["parameters of dynamics and heads", f"{_millions(wm.dynamics)} and {_millions(wm.heads)}"],
+        ["makes video from", ", ".join(text for name, text in _PATHS.items() if _makes(dynamics, name))],
+        ["dreams step by step", _dreams(wm)],
+    ]
+    starts = "none" if wm.starts is None else f"{len(wm.starts.codes)} of {wm.starts.codes.shape[1]} steps"
+    return [*rows, ["recorded starts", starts]]
+
+
+def _makes(dynamics: GPTConfig, condition: str) -> bool:
+    try:
+        check_request(dynamics, *CONDITIONS[condition], Sampling())
+    except ValueError:
+        return False
+    return True
+
+
+def _dreams(wm: WorldModel) -> str:
+    try:
+        check_dreams(wm)
+    except ValueError:
+        return "no, its tokenizer does not code steps alone"
+    return "no, it wants all actions at once" if wm.config.dynamics.action_condition == "clip" else "yes"
+
+
+def _millions(module: Any) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f} M"
