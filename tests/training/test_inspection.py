@@ -113,10 +113,7 @@ def test_a_tokenizer_alone_and_a_shipped_world_are_told(tmp_path, capsys):
     save_tokenizer(tmp_path, tiny_world().tokenizer)
     assert dict(model_facts(str(tmp_path)))["step"] == "2 frames of 16 x 16 x 3"
     assert main(["inspect", "doom-hg"]) == 0
-    assert (
-        "dynamics                          order block, 4 layers of 192, a token sees 8 steps"
-        in capsys.readouterr().out
-    )
+    assert "block order, 4 layers of 192, window 8\n" in capsys.readouterr().out
 
 
 def test_what_is_neither_store_nor_model_is_refused(tmp_path, capsys):
