@@ -24,6 +24,7 @@ class DreamEnvRunner(SingleAgentEnvRunner):
     config: "DreamPPOConfig"
     env: DictInfoToList | None
     _seed: int | None
+    _seed_used = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -53,6 +54,16 @@ class DreamEnvRunner(SingleAgentEnvRunner):
                 "env_context": context,
             },
         )
+
+    def _try_env_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """RLlib's own, with a training's seed once.
+
+        RLlib gives it again at every reset of all rows, so whole episodes (`batch_mode="complete_episodes"`) would be
+        the same dreams in every rollout. Evaluations do play the same games every time, to be comparable.
+        """
+        if not self.config.in_evaluation:
+            seed, self._seed_used = (None if self._seed_used else seed), True
+        return super()._try_env_reset(seed=seed, options=options)
 
 
 def dreams(config: "DreamPPOConfig") -> VectorEnv:

@@ -216,6 +216,19 @@ def test_no_two_rows_of_two_runners_share_a_seed(world):
     assert len(set(draws)) == 16
 
 
+def test_a_seed_is_used_once(world):
+    """Whole episodes begin with a reset of all rows, in every rollout."""
+
+    def begun():
+        config = tiny_ppo(world).env_runners(batch_mode="complete_episodes")
+        runner = DreamEnvRunner(config=config, worker_index=0)
+        return [np.stack([episode.get_observations(0) for episode in runner.sample()]) for _ in range(2)]
+
+    first, second = begun()
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(begun(), [first, second])
+
+
 def test_the_real_game_is_shown_as_the_dream_would_show_it(world):
     for view, obs in (("rgb", "rgb"), ("latent", "latent"), ("real", "rgb")):
         config = evaluating(tiny_ppo(world, {"obs": obs}, view=view))
@@ -236,7 +249,9 @@ def test_an_evaluating_runner_plays_the_real_game_alone(world):
     before = CountedGame.steps
     episodes = runner.sample(num_episodes=3)
     assert CountedGame.steps - before == sum(map(len, episodes)) > 0
-    assert [len(episode) for episode in episodes] == [len(episode) for episode in runner.sample(num_episodes=3)]
+    again = runner.sample(num_episodes=3)  # the next evaluation plays the same games
+    for one, same in zip(episodes, again, strict=True):
+        np.testing.assert_array_equal(one.get_observations(0), same.get_observations(0))
 
 
 # --- play ------------------------------------------------------------------------------------------------------------
