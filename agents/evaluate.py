@@ -18,7 +18,7 @@ import worldmodel  # noqa: F401 (registers the env ids)
 from worldmodel.agents.scripted import Policy, RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
@@ -147,6 +147,8 @@ def _play(
     watch: Watch | None,
 ) -> Evaluation:
     count = envs.num_envs
+    if not callable(policy) and isinstance(spec := getattr(policy, "action_spec", None), ActionSpec):
+        check_actions(spec, named_actions(envs), "the policy", env_id)
     player = _OneEach(policy, envs) if callable(policy) else _Lasting(policy)
     returns, env_returns = np.zeros(episodes), np.zeros(episodes)
     lengths, finished = np.zeros(episodes, np.int64), np.zeros(episodes, bool)

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from worldmodel.data import ActionSpec
 from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.beginnings import Beginnings, begin
@@ -203,6 +204,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(_numpy(show(self.model, self._dreams.running.codes, "rgb")))
 
     # --- beyond Gymnasium ----------------------------------------------------------------------------------------
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """What can be done in each row, with names."""
+        return self.model.config.action.held
 
     @property
     def rules(self) -> DreamRules:

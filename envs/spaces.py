@@ -5,6 +5,7 @@ codes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -63,6 +64,31 @@ def action_spec_of(space: gym.Space, names: Sequence[str] = ()) -> ActionSpec:
         low, high = tuple(space.low.tolist()), tuple(space.high.tolist())
         return ActionSpec(kind="box", n=space.shape[0], names=tuple(names), low=low, high=high)
     raise ValueError(f"actions must be Discrete from 0 or a Box of one dimension, got {space}")
+
+
+def named_actions(env: Any) -> ActionSpec:
+    """What is done in an env, or in each row of a vector env; with names if it tells them in an `action_spec`."""
+    spec = action_spec_of(getattr(env, "single_action_space", env.action_space))
+    rows = getattr(env.unwrapped, "envs", None)
+    inner = rows[0] if rows else env
+    if isinstance(inner, gym.Env):
+        told = inner.get_wrapper_attr("action_spec") if inner.has_wrapper_attr("action_spec") else None
+    else:
+        told = getattr(inner.unwrapped, "action_spec", None)
+    # Another space belongs to a wrapper, which chose among the named actions.
+    return replace(spec, names=told.names) if isinstance(told, ActionSpec) and _alike(told, spec) else spec
+
+
+def check_actions(mine: ActionSpec, theirs: ActionSpec, who: str, where: str) -> None:
+    """ValueError unless who acts by `mine` can act where `theirs` are done; names differ only where one has none."""
+    if not _alike(mine, theirs) or (mine.names and theirs.names and mine.names != theirs.names):
+        raise ValueError(f"{who} acts by {mine}, {where} by {theirs}; give agents of the same game")
+
+
+def _alike(mine: ActionSpec, theirs: ActionSpec) -> bool:
+    """Whether both are of one kind, number and bounds; a Gymnasium space has rounded its bounds to float32."""
+    ours, others = (np.array((spec.low, spec.high), np.float32) for spec in (mine, theirs))
+    return (mine.kind, mine.n) == (theirs.kind, theirs.n) and np.array_equal(ours, others)
 
 
 def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.ndarray:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import gymnasium as gym
 import pytest
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
 from tests.training.recorded import recorded_store
 from worldmodel import checkpoint, dynamics, tokenizer
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.model import WorldModel
 from worldmodel.training import cli
 from worldmodel.training.cli import COMMANDS, main
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -344,8 +345,11 @@ def test_sample_tells_what_the_model_was_not_trained_for(tmp_path, capsys):
 
 @pytest.mark.vizdoom
 def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
-    """The tiny world dreams 16 x 16 pixels; the real game shows 64 x 64."""
-    world = tiny_world().save_pretrained(tmp_path / "world")
+    """The tiny world dreams 16 x 16 pixels; the real game, of the same actions, shows 64 x 64."""
+    action = WorldModel.from_pretrained("doom-hg", device="cpu").config.action
+    tiny = WorldModel(replace(tiny_config(), action=action))
+    tiny.starts = tiny_world().starts
+    world = tiny.save_pretrained(tmp_path / "world")
     agent = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
     folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=agent), device="cpu")
     assert main(["evaluate", str(folder), "--env", "VideoGenReal-DoomHealthGathering", "--episodes", "1"]) == 2
