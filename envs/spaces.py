@@ -92,7 +92,11 @@ def _alike(mine: ActionSpec, theirs: ActionSpec) -> bool:
 
 
 def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.ndarray:
-    """Actions of shape (*batch, *space.shape) in the space's dtype, or InvalidAction."""
+    """Actions of shape (*batch, *space.shape) in the space's dtype, or InvalidAction.
+
+    Numbers that a rounding took out of the bounds, by a millionth of the larger bound at most, are put back:
+    algorithms that scale their actions (SAC, TD3) end there.
+    """
     given = np.asarray(actions)
     shape = (*batch, *space.shape)
     if isinstance(space, gym.spaces.Discrete):
@@ -101,8 +105,9 @@ def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.
         raise InvalidAction(f"an action is an integer in [0, {space.n}), in shape {shape}; got {actions!r}")
     if given.shape == shape and given.dtype.kind in "fiu":
         given = given.astype(np.float32)
-        if np.all((given >= space.low) & (given <= space.high)):  # false for NaN
-            return given
+        slack = 1e-6 * np.maximum(np.abs(space.low), np.abs(space.high))
+        if np.all((given >= space.low - slack) & (given <= space.high + slack)):  # false for NaN
+            return np.clip(given, space.low, space.high)
     raise InvalidAction(
         f"an action is {space.shape[0]} numbers in [{space.low.tolist()}, {space.high.tolist()}], in shape {shape}; "
         f"got {actions!r}"
