@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
-from worldmodel.agents.scripted import Policy, RandomPolicy
+from worldmodel.agents.scripted import Policy, RandomPolicy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
@@ -202,12 +202,10 @@ class _Lasting:
 
     def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
         self._policy.reset(rows)
-        if hasattr(self._policy, "seed_rows"):
-            self._policy.seed_rows(rows, seeds)
+        tell(self._policy, "seed_rows", rows, seeds)
 
     def inform(self, infos: dict[str, Any]) -> None:
-        if hasattr(self._policy, "inform"):
-            self._policy.inform(infos)
+        tell(self._policy, "inform", infos)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         return self._policy.act(observations)

@@ -4,8 +4,8 @@ Letters: n envs.
 """
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch
 from worldmodel import checkpoint
 from worldmodel.agents.evaluate import PolicyFactory, View
 from worldmodel.agents.sb3_agent import Agent, load_agent
-from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy
+from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import check_actions, observation_space
 from worldmodel.model import WorldModel
@@ -47,8 +47,7 @@ class SeededNoise:
 
     def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
         """From now on what is drawn in env rows[i], by the other policy too, is decided by seeds[i]."""
-        if hasattr(self.policy, "seed_rows"):
-            self.policy.seed_rows(rows, seeds)
+        tell(self.policy, "seed_rows", rows, seeds)
         for row, seed in zip(rows, seeds, strict=True):
             coin = np.random.default_rng((int(seed), 1))  # apart from the other policy's own draws
             self._rows[int(row)] = coin, RandomPolicy(self.action_spec, 1, seed=int(coin.integers(2**62)))
@@ -59,7 +58,11 @@ class SeededNoise:
             coin, noise = self._rows[row]
             if coin.random() < self.epsilon:
                 actions[row] = noise.act(observations[row : row + 1])[0]
+        tell(self.policy, "acted", actions)
         return actions
+
+    def inform(self, infos: Mapping[str, Any]) -> None:
+        tell(self.policy, "inform", infos)
 
 
 def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float]) -> list[Player]:
