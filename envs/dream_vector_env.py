@@ -58,7 +58,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: "same_step", "next_step" or "disabled" (then `reset(options={"reset_mask": mask})`), as
             Gymnasium defines them.
         render_mode: "rgb_array" or None.
-        reward_fn: rewards in place of the model's own: a function of a `Transition` that returns (B,) float32.
+        reward_fn: rewards in place of the model's own: a function of a `Transition` that returns (B,) float32, finite
+            (which is checked on a processor; on a GPU a step would have to wait for it).
         terminate_when: ends dreams that the model would not end: a function of a `Transition` that returns (B,) bool,
             or a comparison of a game variable such as "HEALTH <= 0".
         max_uncertainty: nats; a step of more entropy truncates its dream.
