@@ -27,6 +27,11 @@ class DreamEnvRunner(SingleAgentEnvRunner):
     _seed_used = False
 
     def __init__(self, **kwargs: Any) -> None:
+        if not getattr(kwargs["config"], "is_of_dreams", False):
+            raise TypeError(
+                f"DreamEnvRunner wants a DreamPPOConfig, which makes sure of what is trained and judged in, got a "
+                f"{type(kwargs['config']).__name__}; with ray.tune name the algorithm: Tuner(DreamPPO, …), not 'PPO'"
+            )
         super().__init__(**kwargs)
         if self._seed is not None:
             # RLlib's seeds of two runners are one apart, and so are those of two rows: rows would dream alike.
