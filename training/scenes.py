@@ -256,6 +256,8 @@ def open_scene(
                 env.close()
                 raise
         return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
+    if world is not None and not is_env_id(name) and str(world) != name:
+        raise ValueError(f"there are two worlds to dream of, {name} and {world}: leave one out")
     model = load_model(world_of(name) if world is None else world, device)
     if agent is not None:
         check_fits(agent, str(player), model)

@@ -199,6 +199,40 @@ def test_bounds_that_a_space_has_rounded_are_the_same():
         check_actions(spec, ActionSpec(kind="box", n=2, low=(-0.14, 0.0), high=(0.03, 0.71)), "one", "another")
 
 
+def test_what_is_no_policy_is_told_what_one_is():
+    class Model:
+        def predict(self, observation):
+            return 0
+
+    for wrong in (Model(), "random", None):
+        with pytest.raises(
+            TypeError, match=rf"a policy has act.* got a {type(wrong).__name__}\. .* SB3Policy\(model\)"
+        ):
+            evaluate(wrong, GAME, 1)
+
+
+def test_a_policy_that_can_be_called_is_no_factory():
+    class Called(BestPolicy):
+        def __call__(self, *_):
+            raise AssertionError("called as a factory")
+
+    assert evaluate(Called(), GAME, 2) == evaluate(BestPolicy(), GAME, 2)
+
+
+def test_agents_can_take_their_likeliest_actions():
+    class Choosing(BestPolicy):
+        def act(self, observations, deterministic=False):
+            return super().act(observations) if deterministic else np.full(len(observations), 0)
+
+    best = evaluate(BestPolicy(), GAME, 4)
+    assert evaluate(Choosing(), GAME, 4, deterministic=True) == best != evaluate(Choosing(), GAME, 4)
+    assert evaluate(lambda *_: Choosing(), GAME, 4, deterministic=True) == best
+    assert compare_with_random(Choosing(), GAME, 4, deterministic=True).agent == best
+    for policy in (BestPolicy(), RandomPolicy):
+        with pytest.raises(ValueError, match=r"deterministic=True is for agents, a (BestPolicy|RandomPolicy) always"):
+            evaluate(policy, GAME, 4, deterministic=True)
+
+
 def test_mean_and_interval_follow_from_the_returns():
     result = Evaluation(env_id="Game", seed=0, returns=(1.0, 2.0, 3.0), env_returns=(0.0,) * 3, lengths=(1, 1, 1))
     assert result.mean == 2.0

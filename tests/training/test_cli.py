@@ -189,6 +189,10 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
         (["agent", "--env", "VideoGenReal-Doom", "--data", "play"], "leave out --data"),
         (["agent", "--env", "VideoGenReal-Doom", "--epsilons", "0.5"], "with --env only --episodes"),
         (["agent", "--env", "VideoGenReal-Doom", "--no-plots"], "with --env only --episodes"),
+        (
+            ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--deterministic"],
+            "is for --env; in a rep",
+        ),
         (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
         (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),
     ],
@@ -290,6 +294,12 @@ def test_sample_makes_videos_from_options(tmp_path, capsys):
         about = json.loads((tmp_path / "a.json").read_text())
         assert about["condition"] == condition and about["command"] == shlex.join(["videogen-dream", *command])
     assert about["actions"] == [[1, 1, 2, 1]] * 2 and about["options"]["top_k"] == 3
+
+
+def test_a_real_game_has_no_temperature(tmp_path, capsys):
+    words = ["watch", "random", "--env", LARGER_GAME_ID, "--out", str(tmp_path / "x.gif"), "--temperature", "0.3"]
+    assert main(words) == 2
+    assert "--temperature is for dreams" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_watch_writes_a_video_and_tells_the_returns(tmp_path, capsys):
