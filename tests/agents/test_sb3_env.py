@@ -128,7 +128,8 @@ def test_rows_with_envs_of_their_own_are_reached_as_in_stable_baselines3(kind):
 
 
 def test_rows_in_processes_of_their_own_are_reached():
-    envs = SB3VecEnv(AsyncVectorEnv([lambda: Monitor(Named())] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
+    games = [lambda: Monitor(Named())] * 2
+    envs = SB3VecEnv(AsyncVectorEnv(games, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP))
     envs.seed(0), envs.reset()
     assert envs.get_attr("name") == ["toy"] * 2 and envs.get_attr("name", 1) == ["toy"]
     envs.set_attr("name", "doom", indices=[1])
