@@ -3,11 +3,13 @@
 Letters: n envs side by side.
 """
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
@@ -15,10 +17,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
-from worldmodel.agents.scripted import Policy, RandomPolicy
+from worldmodel.agents.scripted import Policy, RandomPolicy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
@@ -26,6 +28,7 @@ from worldmodel.statistics import mean_with_interval
 
 PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed), as RandomPolicy
 Watch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # (episodes, env rewards, terminations) of one step
+Act = Callable[[np.ndarray], np.ndarray]  # actions for observations
 View = tuple[WorldModel | str | os.PathLike, str]  # model and obs of a DreamView
 
 
@@ -74,6 +77,7 @@ def evaluate(
     view: View | None = None,
     num_envs: int = 10,
     watch: Watch | None = None,
+    deterministic: bool = False,
     **env_kwargs: Any,
 ) -> Evaluation:
     """Play whole episodes and add up their rewards.
@@ -83,21 +87,27 @@ def evaluate(
     method `inform` is told the infos of every step before it acts (the `Planner` reads game variables there).
 
     Args:
-        policy: a policy, or what makes one.
+        policy: a policy (`SB3Policy` makes one of a model of Stable-Baselines3), or what makes one.
         env_id: of a real game or of a dream.
         episodes: how many.
         view: (model, obs): show the real game as this model's dream would.
         num_envs: n at most; real games run in threads, a dream as one batch.
         watch: called after every step with what happened in the episodes that took part in it, (n,) each.
+        deterministic: take the likeliest actions instead of drawing; for agents, whose `act` has such an argument.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
     """
+    if not callable(policy) and not (hasattr(policy, "act") and hasattr(policy, "reset")):
+        raise TypeError(
+            f"a policy has act(observations) and reset(rows), or is a function of (action_spec, num_envs, seed) that "
+            f"makes one; got a {type(policy).__name__}. For a model of Stable-Baselines3: SB3Policy(model)"
+        )
     if episodes < 1 or num_envs < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
     envs = _make_envs(env_id, min(num_envs, episodes), env_kwargs)
     try:
         if view is not None:
             envs = DreamViewVector(envs, *view)
-        return _play(policy, envs, env_id, episodes, seed, watch)
+        return _play(policy, envs, env_id, episodes, seed, watch, deterministic)
     finally:
         envs.close()
 
@@ -109,10 +119,11 @@ def compare_with_random(
     seed: int = 0,
     *,
     view: View | None = None,
+    deterministic: bool = False,
     **options: Any,
 ) -> Comparison:
     """Evaluate a policy, and random play on the same seeds; arguments as in `evaluate`."""
-    agent = evaluate(policy, env_id, episodes, seed, view=view, **options)
+    agent = evaluate(policy, env_id, episodes, seed, view=view, deterministic=deterministic, **options)
     return Comparison(agent, evaluate(RandomPolicy, env_id, episodes, seed, **options))  # blind, so it needs no view
 
 
@@ -145,9 +156,15 @@ def _play(
     episodes: int,
     seed: int,
     watch: Watch | None,
+    deterministic: bool,
 ) -> Evaluation:
     count = envs.num_envs
-    player = _OneEach(policy, envs) if callable(policy) else _Lasting(policy)
+    if isinstance(policy, type) or not hasattr(policy, "act"):
+        player: _OneEach | _Lasting = _OneEach(cast("PolicyFactory", policy), envs, deterministic)
+    else:
+        if isinstance(spec := getattr(policy, "action_spec", None), ActionSpec):
+            check_actions(spec, named_actions(envs), "the policy", env_id)
+        player = _Lasting(cast("Policy", policy), deterministic)
     returns, env_returns = np.zeros(episodes), np.zeros(episodes)
     lengths, finished = np.zeros(episodes, np.int64), np.zeros(episodes, bool)
     episode_of = np.arange(count)  # which episode each row plays
@@ -194,38 +211,44 @@ def _play(
 class _Lasting:
     """A policy that plays all episodes."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, deterministic: bool) -> None:
         self._policy = policy
+        self.act = _act_of(policy, deterministic)
         policy.reset()
 
     def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
         self._policy.reset(rows)
-        if hasattr(self._policy, "seed_rows"):
-            self._policy.seed_rows(rows, seeds)
+        tell(self._policy, "seed_rows", rows, seeds)
 
     def inform(self, infos: dict[str, Any]) -> None:
-        if hasattr(self._policy, "inform"):
-            self._policy.inform(infos)
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        return self._policy.act(observations)
+        tell(self._policy, "inform", infos)
 
 
 class _OneEach:
     """A policy of its own for every episode."""
 
-    def __init__(self, factory: PolicyFactory, envs: VectorEnv) -> None:
+    def __init__(self, factory: PolicyFactory, envs: VectorEnv, deterministic: bool) -> None:
         self._factory = factory
+        self._deterministic = deterministic
         self._spec = action_spec_of(envs.single_action_space)
-        self._policies: dict[int, Policy] = {}
+        self._acts: dict[int, Act] = {}
 
     def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
-        self._policies |= {int(row): self._factory(self._spec, 1, int(s)) for row, s in zip(rows, seeds, strict=True)}
+        for row, seed in zip(rows, seeds, strict=True):
+            self._acts[int(row)] = _act_of(self._factory(self._spec, 1, int(seed)), self._deterministic)
 
     def inform(self, infos: dict[str, Any]) -> None:
         """Policies for one episode are told nothing."""
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [self._policies[row].act(observations[row : row + 1]) for row in range(len(observations))]
-        )
+        return np.concatenate([self._acts[row](observations[row : row + 1]) for row in range(len(observations))])
+
+
+def _act_of(policy: Policy, deterministic: bool) -> Act:
+    """A policy's `act`, with deterministic=True if that is asked for."""
+    if not deterministic:
+        return policy.act
+    act: Any = policy.act
+    if "deterministic" not in inspect.signature(act).parameters:
+        raise ValueError(f"deterministic=True is for agents, a {type(policy).__name__} always plays in the same way")
+    return partial(act, deterministic=True)

@@ -9,6 +9,7 @@ Source: planning with the cross-entropy method in a latent space, PlaNet (arXiv:
 shifted as in iCEM (arXiv:2008.06389). Differs: futures are drawn, and codes are discrete.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,6 +96,12 @@ class Planner:
         self._grow(max(rows) + 1)
         self._seeds[rows] = np.asarray(seeds, np.int64)
         self._drawn[rows] = 0
+
+    def acted(self, actions: np.ndarray) -> None:
+        """Take what was done, (n,) or (n, A), where it is not what `act` has just given; noise policies call this."""
+        if self._state is None or np.shape(actions) != tuple(self._last.shape):
+            raise ValueError(f"acted() follows act() with the actions of all rows, got shape {np.shape(actions)}")
+        self._last = self._on_device(np.asarray(actions, self.action_spec.dtype))
 
     def inform(self, infos: Mapping[str, Any]) -> None:
         """Take the game variables of the step that came from a vector env's infos; `evaluate` calls this."""
@@ -268,6 +275,8 @@ def _first_signals(world: WorldModel, given: Mapping[str, float]) -> Tensor:
     for name in given:
         if name not in names:
             raise ValueError(f"this world has no signal {name!r}.{did_you_mean(name, names)}")
+        if not math.isfinite(given[name]):
+            raise ValueError(f"signals must be finite; leave out {name} for its usual value, got {given[name]}")
     values = world.usual_signals.cpu().clone()
     for index, name in enumerate(names):
         values[index] = given.get(name, values[index])

@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
-from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 import worldmodel  # noqa: F401 (registers the env ids)
@@ -27,8 +27,10 @@ class DreamPPOConfig(PPOConfig):
     judged wrongly is refused when the algorithm is built.
     """
 
+    is_of_dreams = True  # which `DreamEnvRunner` asks for
+
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class)
+        super().__init__(algo_class or DreamPPO)
         self.env_runner_cls = DreamEnvRunner
         self.view = "rgb"  # what an evaluated agent sees: "real" frames, or the obs of a DreamView
         self.real_env_config: dict[str, Any] = {}  # arguments of the real game's env
@@ -66,6 +68,14 @@ class DreamPPOConfig(PPOConfig):
                 f"evaluation is in the real game, but {self.env!r} is a dream. Give evaluation_config={{'env': …}} the "
                 "real game's id, and build_algo() no env"
             )
+
+
+class DreamPPO(PPO):
+    """RLlib's PPO with a `DreamPPOConfig`; the algorithm to name in ``ray.tune.Tuner(DreamPPO, …)``."""
+
+    @classmethod
+    def get_default_config(cls) -> DreamPPOConfig:
+        return DreamPPOConfig()
 
 
 def dream_ppo(
@@ -120,7 +130,7 @@ def dream_ppo(
     real_env_id = real_env_id or _learned_from(dream["model"])
     if is_dream(_bare(real_env_id)):
         raise ValueError(f"real_env_id must be that of a real game, {real_env_id!r} is a dream")
-    meta = {"env_id": _bare(real_env_id), "view": view, "world_model": "" if view == "real" else dream["model"]}
+    meta = {"env_id": real_env_id, "view": view, "world_model": "" if view == "real" else dream["model"]}
 
     config = DreamPPOConfig()
     config.view = view

@@ -24,8 +24,14 @@ class DreamEnvRunner(SingleAgentEnvRunner):
     config: "DreamPPOConfig"
     env: DictInfoToList | None
     _seed: int | None
+    _seed_used = False
 
     def __init__(self, **kwargs: Any) -> None:
+        if not getattr(kwargs["config"], "is_of_dreams", False):
+            raise TypeError(
+                f"DreamEnvRunner wants a DreamPPOConfig, which makes sure of what is trained and judged in, got a "
+                f"{type(kwargs['config']).__name__}; with ray.tune name the algorithm: Tuner(DreamPPO, …), not 'PPO'"
+            )
         super().__init__(**kwargs)
         if self._seed is not None:
             # RLlib's seeds of two runners are one apart, and so are those of two rows: rows would dream alike.
@@ -53,6 +59,16 @@ class DreamEnvRunner(SingleAgentEnvRunner):
                 "env_context": context,
             },
         )
+
+    def _try_env_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """RLlib's own, with a training's seed once.
+
+        RLlib gives it again at every reset of all rows, so whole episodes (`batch_mode="complete_episodes"`) would be
+        the same dreams in every rollout. Evaluations do play the same games every time, to be comparable.
+        """
+        if not self.config.in_evaluation:
+            seed, self._seed_used = (None if self._seed_used else seed), True
+        return super()._try_env_reset(seed=seed, options=options)
 
 
 def dreams(config: "DreamPPOConfig") -> VectorEnv:

@@ -13,14 +13,15 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import JSONOutputFormat, Logger, TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
 
 from worldmodel import checkpoint
 from worldmodel.agents.generators import restored_generators
-from worldmodel.agents.sb3_agent import save_agent
+from worldmodel.agents.sb3_agent import agent_file, save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
+from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import Progress, progress
@@ -39,44 +40,46 @@ def train_ppo(
     """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent. It is not resumed.
 
     Args:
-        envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller.
+        envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller. As they are,
+            without VecFrameStack or VecNormalize: frames are stacked here, and the saved agent sees what the env shows.
         run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent; must not hold a run yet.
         meta: saved with the agent.
-        on_rollout: called after each update; returning False ends the training.
+        on_rollout: called after each update; returning False ends the training, which then does not count as finished.
         about: what else decides the agent, kept in run_dir/config.json.
-        start_from: folder of a saved agent, whose policy is trained further; None: a new one.
+        start_from: folder of a saved agent or its run, whose policy is trained further; None: a new one.
         callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
 
     Raises:
-        ValueError: run_dir holds a run already; nothing is touched.
+        ValueError: run_dir holds a run already, or envs, config and `start_from` do not fit; nothing is touched.
     """
     run_dir = Path(run_dir)
     settings = _settings(config, meta, about)
     if is_trained(run_dir, config, meta, about):
         raise ValueError(f"{run_dir} holds this agent already, finished; use another folder, or delete it")
-    if start_from is not None:
-        checkpoint.load_config(Path(start_from), "agent", AgentFile)  # refuses what is no agent
-    write_json(run_dir / "config.json", settings | {"finished": False})
     with restored_generators():
-        model = _make_ppo(envs, config)
-        if start_from is not None:
-            checkpoint.load_tensors(Path(start_from), policy_parts(model.policy))
+        model = _make_ppo(envs, config) if start_from is None else _load_ppo(start_from, envs, config)
+        write_json(run_dir / "config.json", settings | {"finished": False})
         outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
         model.set_logger(Logger(str(run_dir), outputs))
         total = -(-config.steps // config.rollout) * config.rollout
+        saved: list[tuple[int, int]] = []  # (updates, env steps) behind each saved agent
 
         def after_update(model: PPO) -> bool | None:
             save_agent(model, run_dir / "agent", config, meta)
+            saved.append((model._n_updates, model.num_timesteps))
             return None if on_rollout is None else on_rollout(model)
 
         try:
             with progress(total, "step", "agent") as bar:
                 watch = _Watch(bar, after_update)
                 model.learn(total, callback=watch if callback is None else [watch, callback])
-            after_update(model)
+            if not saved or saved[-1][0] < model._n_updates:  # else training was stopped, amid a rollout
+                after_update(model)
         finally:
             model.logger.close()
-    write_json(run_dir / "config.json", settings | {"finished": True})
+    trained = saved[-1][1]
+    ending = {"finished": True} if trained >= total else {"finished": False, "stopped_after": trained}
+    write_json(run_dir / "config.json", settings | ending)
     return model
 
 
@@ -88,10 +91,12 @@ def is_trained(
     if not any((run_dir / name).exists() for name in ("config.json", "metrics.jsonl", "agent")):
         return False
     found = read_json(run_dir / "config.json") if (run_dir / "config.json").exists() else {}
-    finished = found.pop("finished", False)
+    finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)
     if finished and found == _settings(config, meta, about):
         return True
     what = "an agent of other settings" if finished else "an unfinished training (PPO is not resumed) or something else"
+    if stopped is not None:
+        what = f"an agent whose training was stopped after {stopped:,} steps (PPO is not resumed)"
     raise ValueError(f"{run_dir} holds {what}; use another --out, or delete the folder to start over")
 
 
@@ -120,12 +125,35 @@ def train_policy(
 
 
 def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None = None) -> PPO:
-    """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`); its optimiser starts anew."""
-    file = checkpoint.load_config(Path(folder), "agent", AgentFile)
+    """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`); its optimiser starts anew.
+
+    Args:
+        folder: the agent's, or that of its training's run.
+        envs: that show what the agent sees; as for `train_ppo`.
+        config: how to train, with a policy of the same sizes; None: as before.
+    """
     with restored_generators():
-        model = _make_ppo(envs, config or file.training)
-    checkpoint.load_tensors(Path(folder), policy_parts(model.policy))
+        return _load_ppo(folder, envs, config)
+
+
+def _load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None) -> PPO:
+    folder = checkpoint.agent_folder(folder)
+    file = checkpoint.load_config(folder, "agent", AgentFile)
+    config = config or file.training
+    model = _make_ppo(envs, config)
+    found = agent_file(model, config, file.meta)
+    if (found.observation_shape, found.pixels) != (file.observation_shape, file.pixels):
+        raise ValueError(f"the agent in {folder} sees {_seen(file)}, these envs show {_seen(found)}")
+    check_actions(file.action, found.action, f"the agent in {folder}", "these envs")
+    for name in ("frame_stack", "features_dim", *(["channels"] if file.pixels else [])):
+        if (ours := getattr(config, name)) != (theirs := getattr(file.training, name)):
+            raise ValueError(f"the agent in {folder} was trained with {name}={theirs}, the config says {ours}")
+    checkpoint.load_tensors(folder, policy_parts(model.policy))
     return model
+
+
+def _seen(file: AgentFile) -> str:
+    return f"{'uint8' if file.pixels else 'float32'} of shape {file.observation_shape}"
 
 
 class _Watch(BaseCallback):
@@ -154,6 +182,7 @@ def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
     venv = SB3VecEnv(envs) if isinstance(envs, VectorEnv) else envs
     if venv.num_envs != config.num_envs:
         raise ValueError(f"the config is for num_envs={config.num_envs}, the env has {venv.num_envs}")
+    _check_plain(venv)
     _check_observations(venv.observation_space)
     stacked = VecFrameStack(VecMonitor(venv), config.frame_stack)
     policy, policy_kwargs = policy_for(stacked.observation_space, config)
@@ -171,6 +200,17 @@ def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
         policy_kwargs=policy_kwargs,
         seed=config.seed,
     )
+
+
+def _check_plain(venv: VecEnv) -> None:
+    """ValueError for envs that change what is seen: that part would not be in the saved agent."""
+    while isinstance(venv, VecEnvWrapper):
+        if getattr(venv, "norm_obs", False) or venv.observation_space != venv.venv.observation_space:
+            raise ValueError(
+                f"{type(venv).__name__} changes what the agent sees, and a saved agent would not know of it: give the "
+                "env without it; frames are stacked by the config's frame_stack"
+            )
+        venv = venv.venv
 
 
 def _check_observations(space: gym.Space) -> None:

@@ -18,14 +18,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from worldmodel import checkpoint
 from worldmodel.agents.evaluate import View
 from worldmodel.agents.sb3_config import AgentConfig, AgentFile, AgentMeta
+from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.spaces import named_actions
 
 
 def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta: AgentMeta) -> Path:
     """Save the policy: config.json and model.safetensors. The optimiser's state is not kept."""
-    file = _agent_file(model, config, meta)
+    file = agent_file(model, config, meta)
     about = f"PPO agent for {meta.env_id or 'an unnamed game'}, view {meta.view}. Load it with load_agent(folder).\n"
     return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=about)
 
@@ -47,13 +48,14 @@ def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     return Agent(policy, file, seed)
 
 
-def _agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
+def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
+    """What a saved agent says of itself; the names of its actions too, if its env tells them."""
     envs = model.get_env().unwrapped
     observations = envs.observation_space
     return AgentFile(
         observation_shape=observations.shape,
         pixels=observations.dtype == np.uint8,
-        action=action_spec_of(envs.action_space),
+        action=named_actions(envs.envs if isinstance(envs, SB3VecEnv) else envs),
         training=config,
         meta=meta,
     )
@@ -84,7 +86,7 @@ class Agent:
         seed: int = 0,
     ) -> "Agent":
         """The policy of a model in training, which goes on learning."""
-        return cls(model.policy, _agent_file(model, config, meta), seed)
+        return cls(model.policy, agent_file(model, config, meta), seed)
 
     @property
     def action_spec(self) -> ActionSpec:

@@ -5,15 +5,18 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
+
+_FINAL = {"final_obs", "_final_obs", "final_info", "_final_info"}  # what same-step autoreset adds to the infos
 
 
 class SB3VecEnv(VecEnv):
     """A Gymnasium vector env in same-step autoreset as Stable-Baselines3's VecEnv.
 
-    Attributes and methods are those of the rows' own envs where there are any (`ThreadVectorEnv`, `SyncVectorEnv`).
+    Attributes and methods are those of the rows' own envs where there are any (`ThreadVectorEnv`, `SyncVectorEnv`,
+    `AsyncVectorEnv`).
     The rows of a batch (`DreamVectorEnv`) share theirs: they are read, set and called for all rows at once.
     """
 
@@ -48,7 +51,7 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         observations, rewards, terminations, truncations, infos = self.envs.step(self._actions)
         dones = terminations | truncations
-        rows = _rows({name: value for name, value in infos.items() if "final_" not in name}, self.num_envs)
+        rows = _rows({name: value for name, value in infos.items() if name not in _FINAL}, self.num_envs)
         if dones.any():
             # What belongs to the episode's last step goes with it; the row's own infos are those of the next reset.
             final_infos = _rows(infos["final_info"], self.num_envs)
@@ -70,6 +73,9 @@ class SB3VecEnv(VecEnv):
         rows = self._get_indices(indices)
         if (own := self._own_envs()) is not None:
             return [own[row].get_wrapper_attr(attr_name) for row in rows]
+        if (processes := self._processes(attr_name)) is not None:
+            values = processes.call("get_wrapper_attr", attr_name)
+            return [values[row] for row in rows]
         return [getattr(self._owner(attr_name), attr_name) for _ in rows]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -77,13 +83,27 @@ class SB3VecEnv(VecEnv):
             for row in self._get_indices(indices):
                 own[row].set_wrapper_attr(attr_name, value)
             return
+        if (processes := self._processes(attr_name)) is not None:
+            rows = set(self._get_indices(indices))
+            values = [value] * self.num_envs if len(rows) == self.num_envs else self.get_attr(attr_name)
+            processes.set_attr(attr_name, [value if row in rows else old for row, old in enumerate(values)])
+            return
         self._check_all_rows(indices)
-        setattr(self._owner(attr_name), attr_name, value)
+        owner = self._owner(attr_name)
+        if not hasattr(owner, attr_name):
+            raise AttributeError(
+                f"a batch of {type(owner).__name__} has no attribute {attr_name!r} to set; rules of dreams, such as "
+                "temperature and horizon, are set together, as set_attr('rules', DreamRules(…))"
+            )
+        setattr(owner, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         if (own := self._own_envs()) is not None:
             rows = self._get_indices(indices)
             return [own[row].get_wrapper_attr(method_name)(*method_args, **method_kwargs) for row in rows]
+        if (processes := self._processes(method_name)) is not None:
+            self._check_all_rows(indices)  # it has one call for all of them
+            return list(processes.call(method_name, *method_args, **method_kwargs))
         self._check_all_rows(indices)
         given = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
         return [None] * self.num_envs if given is None else list(given)
@@ -95,6 +115,15 @@ class SB3VecEnv(VecEnv):
     def _own_envs(self) -> Sequence[gym.Env] | None:
         """The env of each row; None for a batch."""
         return getattr(self.envs.unwrapped, "envs", None)
+
+    def _processes(self, name: str) -> AsyncVectorEnv | None:
+        """What reaches rows in processes of their own; a process that was asked for what its env lacks would end."""
+        base = self.envs.unwrapped
+        if not isinstance(base, AsyncVectorEnv):
+            return None
+        if not all(base.call("has_wrapper_attr", name)):
+            raise AttributeError(f"the envs of the rows have no attribute {name!r}")
+        return base
 
     def _owner(self, name: str) -> VectorEnv:
         """The outermost wrapper of a batch that has the attribute, else the batch itself."""

@@ -10,10 +10,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor, VecTransposeImage
 
-from worldmodel.agents.evaluate import View
+from worldmodel.agents.evaluate import View, is_dream
 from worldmodel.agents.generators import restored_generators
 from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
@@ -43,6 +43,8 @@ def real_games(
         frame_stack: as in the agent's training.
         env_kwargs: for the game.
     """
+    if is_dream(env_id):
+        raise ValueError(f"{env_id} is a dream; give the real game's id, such as VideoGenReal-Doom")
     games = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), num_envs)
     try:
         envs = SB3VecEnv(games if view is None else DreamViewVector(games, *view))
@@ -69,6 +71,7 @@ class RealEvalCallback(EvalCallback):
         on_best: called with the model whenever its mean is the highest so far.
         best_model_save_path: folder for Stable-Baselines3's own file of the best model.
         log_path: folder for Stable-Baselines3's evaluations.npz.
+        callback_on_new_best, callback_after_eval: as in EvalCallback; returning False ends the training.
     """
 
     def __init__(
@@ -82,11 +85,15 @@ class RealEvalCallback(EvalCallback):
         on_best: Callable[[BaseAlgorithm], Any] | None = None,
         best_model_save_path: str | os.PathLike | None = None,
         log_path: str | os.PathLike | None = None,
+        callback_on_new_best: BaseCallback | None = None,
+        callback_after_eval: BaseCallback | None = None,
     ) -> None:
         if every < 1 or episodes < 1:
             raise ValueError(f"every and episodes must be at least 1, got {every} and {episodes}")
         super().__init__(
             games,
+            callback_on_new_best,
+            callback_after_eval,
             n_eval_episodes=episodes,
             eval_freq=1,  # `_judge` decides when
             log_path=None if log_path is None else os.fspath(log_path),
@@ -111,6 +118,8 @@ class RealEvalCallback(EvalCallback):
             )
         for folder in filter(None, (self.best_model_save_path, self.log_path and os.path.dirname(self.log_path))):
             os.makedirs(folder, exist_ok=True)
+        if self.callback_on_new_best is not None:
+            self.callback_on_new_best.init_callback(self.model)
         self._judged = self.model.num_timesteps
 
     def _on_rollout_start(self) -> None:
@@ -121,7 +130,7 @@ class RealEvalCallback(EvalCallback):
         return self._go_on
 
     def _on_training_end(self) -> None:
-        if self.model.num_timesteps > self._judged:
+        if self._go_on and self.model.num_timesteps > self._judged:  # else a judgement was to be the last
             self._judge()
 
     def _judge(self) -> None:

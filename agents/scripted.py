@@ -4,8 +4,8 @@ All are vectorised and seeded: `act(observations)` takes n observations, one per
 the envs began a new episode. Letters: n envs, A numbers per action.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -96,7 +96,11 @@ class StickyPolicy(RandomPolicy):
 
 
 class EpsilonPolicy:
-    """Another policy's actions, each replaced by a uniformly random one with probability `epsilon`."""
+    """Another policy's actions, each replaced by a uniformly random one with probability `epsilon`.
+
+    What can be told to that policy is handed on to it, and what was done in place of its actions is told to it
+    (`acted`). `seed_rows` decides what that policy draws, not the noise.
+    """
 
     def __init__(
         self, policy: Policy, epsilon: float, action_spec: ActionSpec, num_envs: int = 1, seed: int = 0
@@ -105,6 +109,7 @@ class EpsilonPolicy:
             raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
         self.policy = policy
         self.epsilon = epsilon
+        self.action_spec = action_spec
         # Apart from each other's draws and from those of a policy with the same seed.
         self._rng = np.random.default_rng((seed, 1))
         self._noise = RandomPolicy(action_spec, num_envs, int(self._rng.integers(2**62)))
@@ -113,10 +118,23 @@ class EpsilonPolicy:
         actions = np.array(self.policy.act(observations))
         replaced = self._rng.random(len(actions)) < self.epsilon
         actions[replaced] = self._noise.act(observations)[replaced]
+        tell(self.policy, "acted", actions)
         return actions
 
     def reset(self, rows: np.ndarray | None = None) -> None:
         self.policy.reset(rows)
+
+    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
+        tell(self.policy, "seed_rows", rows, seeds)
+
+    def inform(self, infos: Mapping[str, Any]) -> None:
+        tell(self.policy, "inform", infos)
+
+
+def tell(policy: Policy, method: str, *arguments: Any) -> None:
+    """Call a method that not every policy has: "seed_rows", "inform", or "acted" (what was done, (n,) or (n, A))."""
+    if hasattr(policy, method):
+        getattr(policy, method)(*arguments)
 
 
 def _odds(spec: ActionSpec, weights: np.ndarray) -> np.ndarray:

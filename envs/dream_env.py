@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.data import ActionSpec
 from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
@@ -90,6 +91,11 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     def render(self) -> np.ndarray | None:
         """The dream's last frame, (H, W, C) uint8, or None without a render mode."""
         return self._dreams.render()[0]
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """What can be done, with names."""
+        return self._dreams.action_spec
 
     @property
     def state(self) -> DreamState:

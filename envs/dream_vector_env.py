@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from worldmodel.data import ActionSpec
 from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.beginnings import Beginnings, begin
@@ -57,7 +58,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: "same_step", "next_step" or "disabled" (then `reset(options={"reset_mask": mask})`), as
             Gymnasium defines them.
         render_mode: "rgb_array" or None.
-        reward_fn: rewards in place of the model's own: a function of a `Transition` that returns (B,) float32.
+        reward_fn: rewards in place of the model's own: a function of a `Transition` that returns (B,) float32, finite
+            (which is checked on a processor; on a GPU a step would have to wait for it).
         terminate_when: ends dreams that the model would not end: a function of a `Transition` that returns (B,) bool,
             or a comparison of a game variable such as "HEALTH <= 0".
         max_uncertainty: nats; a step of more entropy truncates its dream.
@@ -203,6 +205,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(_numpy(show(self.model, self._dreams.running.codes, "rgb")))
 
     # --- beyond Gymnasium ----------------------------------------------------------------------------------------
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """What can be done in each row, with names."""
+        return self.model.config.action.held
 
     @property
     def rules(self) -> DreamRules:

@@ -43,6 +43,10 @@ class Dreams:
 
     @rules.setter
     def rules(self, rules: DreamRules) -> None:
+        if not isinstance(rules, DreamRules):
+            raise TypeError(
+                f"rules must be DreamRules, such as dataclasses.replace(env.rules, horizon=9), got {rules!r}"
+            )
         self._end_condition = rules.end_condition(self.model.config.signal_names)
         self._rules = rules
 
@@ -86,6 +90,8 @@ class Dreams:
         rewards, terminations = out.reward, out.terminated
         if rules.reward_fn is not None:
             rewards = one_per_row(rules.reward_fn(transition), rows, "reward_fn", torch.float32)
+            if rewards.device.type == "cpu" and not rewards.isfinite().all():  # a GPU would have to be waited for
+                raise ValueError(f"reward_fn must return finite numbers, got {rewards.tolist()}")
         if self._end_condition is not None:
             terminations = terminations | one_per_row(
                 self._end_condition(transition), rows, "terminate_when", torch.bool

@@ -37,13 +37,16 @@ class GoalPixels:
     def __init__(self, goal: Tensor, start: Tensor | None = None) -> None:
         goal = _picture(goal, "goal")
         self._goal = goal.float() / 255
-        self._counts = None if start is None else _differing(_picture(start, "start", goal), goal).float()
+        self._counts = None
+        if start is not None:
+            self._counts = _that_count(_differing(_picture(start, "start", goal), goal))
 
     def __call__(self, step: Transition) -> Tensor:
         return -self.distance(step.frames()[:, -1])
 
     def distance(self, pictures: Tensor) -> Tensor:
         """Of pictures (B, H, W, C) uint8: (B,) float32."""
+        _check_size(pictures, self._goal)
         goal = self._goal.to(pictures.device)
         error = (pictures.float() / 255 - goal).square().mean(-1)
         return error.mean((1, 2)) if self._counts is None else _mean_where(error, self._counts)
@@ -59,12 +62,15 @@ class GoalLatents:
 
     def __init__(self, world: WorldModel, goal: Tensor, start: Tensor | None = None) -> None:
         goal = _picture(goal, "goal")
+        wanted = (world.height, world.width, world.config.tokenizer.channels)
+        if goal.shape != wanted:
+            raise ValueError(f"goal must be as large as the world's frames, {wanted}, got {tuple(goal.shape)}")
         self._world = world
         self._goal = self._latents(goal[None])[0]
         self._counts = None
         if start is not None:
             begin = self._latents(_picture(start, "start", goal)[None])[0]
-            self._counts = (begin != self._goal).any(-1).float()
+            self._counts = _that_count((begin != self._goal).any(-1))
 
     def __call__(self, step: Transition) -> Tensor:
         return -self._distance(step.latents())
@@ -173,6 +179,7 @@ class GoalObject:
     @torch.inference_mode()
     def distance(self, pictures: Tensor) -> Tensor:
         """Of pictures (B, H, W, C) uint8: (B,) float32, pixels."""
+        _check_size(pictures, self._like)
         places, lost = self._weights(pictures)
         away = _away(places.shape[1:], self.goal_place).to(pictures.device)
         unseen = torch.dist(self.place, self.goal_place) if self.seen else away.max()
@@ -221,6 +228,22 @@ def _picture(given: Tensor, name: str, like: Tensor | None = None) -> Tensor:
     if like is not None and picture.shape != like.shape:
         raise ValueError(f"{name} must be as large as the goal, {tuple(like.shape)}, got {tuple(picture.shape)}")
     return picture.cpu()
+
+
+def _check_size(pictures: Tensor, goal: Tensor) -> None:
+    """ValueError unless pictures (B, H, W, C) are as large as the goal, which would be compared by broadcasting."""
+    if pictures.shape[1:] != goal.shape:
+        raise ValueError(
+            f"this goal is a picture {tuple(goal.shape)}, the frames are {tuple(pictures.shape[1:])}: give a goal as "
+            "large as the world's frames, of as many colours"
+        )
+
+
+def _that_count(differ: Tensor) -> Tensor:
+    """Places where start and goal differ, as float32; ValueError if there are none, for every distance would be 0."""
+    if not differ.any():
+        raise ValueError("start and goal must differ, nowhere do they; without a start the whole picture counts")
+    return differ.float()
 
 
 def _differing(start: Tensor, goal: Tensor) -> Tensor:

@@ -3,10 +3,12 @@
 Letters: B rows.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -32,14 +34,18 @@ class DreamRules:
     uncertainty_penalty: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "horizon", "max_uncertainty", "uncertainty_penalty"):
+            given, may_be_none = getattr(self, name), name in ("horizon", "max_uncertainty")
+            if not isinstance(given, Real) and not (given is None and may_be_none):
+                raise TypeError(f"{name} must be a number{' or None' if may_be_none else ''}, got {given!r}")
         if not self.temperature >= 0:
             raise ValueError(f"temperature must be at least 0, got {self.temperature}")
-        if self.horizon is not None and self.horizon < 1:
+        if self.horizon is not None and (self.horizon < 1 or not float(self.horizon).is_integer()):
             raise ValueError(f"horizon must be at least 1 step, or None for no limit, got {self.horizon}")
         if self.max_uncertainty is not None and not self.max_uncertainty > 0:
             raise ValueError(f"max_uncertainty must be above 0 nats, or None, got {self.max_uncertainty}")
-        if not self.uncertainty_penalty >= 0:
-            raise ValueError(f"uncertainty_penalty must be at least 0, got {self.uncertainty_penalty}")
+        if not 0 <= self.uncertainty_penalty < math.inf:
+            raise ValueError(f"uncertainty_penalty must be at least 0 and finite, got {self.uncertainty_penalty}")
         if self.reward_fn is not None and not callable(self.reward_fn):
             raise TypeError(f"reward_fn must be a function of a Transition, got {self.reward_fn!r}")
 

@@ -5,6 +5,7 @@ codes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -65,8 +66,37 @@ def action_spec_of(space: gym.Space, names: Sequence[str] = ()) -> ActionSpec:
     raise ValueError(f"actions must be Discrete from 0 or a Box of one dimension, got {space}")
 
 
+def named_actions(env: Any) -> ActionSpec:
+    """What is done in an env, or in each row of a vector env; with names if it tells them in an `action_spec`."""
+    spec = action_spec_of(getattr(env, "single_action_space", env.action_space))
+    rows = getattr(env.unwrapped, "envs", None)
+    inner = rows[0] if rows else env
+    if isinstance(inner, gym.Env):
+        told = inner.get_wrapper_attr("action_spec") if inner.has_wrapper_attr("action_spec") else None
+    else:
+        told = getattr(inner.unwrapped, "action_spec", None)
+    # Another space belongs to a wrapper, which chose among the named actions.
+    return replace(spec, names=told.names) if isinstance(told, ActionSpec) and _alike(told, spec) else spec
+
+
+def check_actions(mine: ActionSpec, theirs: ActionSpec, who: str, where: str) -> None:
+    """ValueError unless who acts by `mine` can act where `theirs` are done; names differ only where one has none."""
+    if not _alike(mine, theirs) or (mine.names and theirs.names and mine.names != theirs.names):
+        raise ValueError(f"{who} acts by {mine}, {where} by {theirs}; give agents of the same game")
+
+
+def _alike(mine: ActionSpec, theirs: ActionSpec) -> bool:
+    """Whether both are of one kind, number and bounds; a Gymnasium space has rounded its bounds to float32."""
+    ours, others = (np.array((spec.low, spec.high), np.float32) for spec in (mine, theirs))
+    return (mine.kind, mine.n) == (theirs.kind, theirs.n) and np.array_equal(ours, others)
+
+
 def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.ndarray:
-    """Actions of shape (*batch, *space.shape) in the space's dtype, or InvalidAction."""
+    """Actions of shape (*batch, *space.shape) in the space's dtype, or InvalidAction.
+
+    Numbers that a rounding took out of the bounds, by a millionth of the larger bound at most, are put back:
+    algorithms that scale their actions (SAC, TD3) end there.
+    """
     given = np.asarray(actions)
     shape = (*batch, *space.shape)
     if isinstance(space, gym.spaces.Discrete):
@@ -75,8 +105,9 @@ def valid_actions(space: gym.Space, actions: Any, batch: tuple[int, ...]) -> np.
         raise InvalidAction(f"an action is an integer in [0, {space.n}), in shape {shape}; got {actions!r}")
     if given.shape == shape and given.dtype.kind in "fiu":
         given = given.astype(np.float32)
-        if np.all((given >= space.low) & (given <= space.high)):  # false for NaN
-            return given
+        slack = 1e-6 * np.maximum(np.abs(space.low), np.abs(space.high))
+        if np.all((given >= space.low - slack) & (given <= space.high + slack)):  # false for NaN
+            return np.clip(given, space.low, space.high)
     raise InvalidAction(
         f"an action is {space.shape[0]} numbers in [{space.low.tolist()}, {space.high.tolist()}], in shape {shape}; "
         f"got {actions!r}"

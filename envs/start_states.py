@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.splits import SPLITS
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
@@ -43,6 +44,8 @@ class Source(Protocol):
 
 def make_source(model: WorldModel, seed_from: str | os.PathLike, split: str = "train") -> Source:
     """The source called "starts" or "prior", or a store's folder."""
+    if split not in (splits := (*SPLITS, "all")):
+        raise ValueError(f"unknown split {split!r}.{did_you_mean(str(split), splits)}")
     if seed_from == "starts":
         return RecordedStarts(model)
     if seed_from == "prior":
@@ -157,7 +160,7 @@ class GivenStarts:
             raise ValueError(f"{steps} given steps need options['actions'], the {steps - 1} between them")
         spec = config.action
         empty = np.zeros((0, *spec.shape), spec.dtype)
-        actions = torch.as_tensor(np.asarray(given.get("actions", empty), spec.dtype), device=device)
+        actions = torch.as_tensor(_as_actions(given.get("actions", empty), spec.dtype), device=device)
         if actions.shape[-1:] == spec.held.shape:
             actions = spec.hold(actions)
         actions = _for_rows(actions, 1 + len(spec.shape), each, total, "actions")
@@ -165,6 +168,8 @@ class GivenStarts:
             raise ValueError(f"{steps} given steps have {steps - 1} actions between them, got {actions.shape[1]}")
         spec.check(actions.flatten(0, 1).cpu().numpy())
         signals = _signals(given.get("signals"), config.signal_names, model.usual_signals.cpu().numpy())
+        if not np.isfinite(signals).all():
+            raise ValueError(f"options['signals'] must be finite; leave out those not known, got {given['signals']}")
         self._signals = _for_rows(torch.as_tensor(signals, device=device), 1, each, total, "signals")
         self._actions = actions
         with torch.inference_mode():
@@ -184,6 +189,14 @@ def _for_rows(given: Tensor, ndim: int, rows: Tensor, total: int, name: str) -> 
             f"{tuple(given.shape)}"
         )
     return given[rows]
+
+
+def _as_actions(given: Any, dtype: np.dtype) -> np.ndarray:
+    """In the dtype of the action space; ValueError where that would change them, as numbers for names."""
+    values = np.asarray(given)
+    if values.size and dtype.kind == "i" and values.dtype.kind not in "iu":
+        raise ValueError(f"options['actions'] must be whole numbers for these named actions, got {values.dtype}")
+    return values.astype(dtype)
 
 
 def _signals(given: Any, names: tuple[str, ...], usual: np.ndarray) -> np.ndarray:

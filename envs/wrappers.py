@@ -11,15 +11,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.error import InvalidAction
+from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.loading import load_model
 from worldmodel.envs.spaces import observation_space, show
-from worldmodel.envs.vectors import as_autoreset_mode
+from worldmodel.envs.vectors import as_autoreset_mode, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
 
 
@@ -172,8 +172,15 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             raise ValueError('ThreadVectorEnv has autoreset_mode "same_step" and "disabled", not "next_step"')
         self.num_envs = num_envs
+        self.envs: list[gym.Env] = []
+        try:
+            for _ in range(num_envs):
+                self.envs.append(make_env())
+        except BaseException:  # those that were made have windows, files, processes
+            for env in self.envs:
+                env.close()
+            raise
         self._pool = ThreadPoolExecutor(num_envs)
-        self.envs = [make_env() for _ in range(num_envs)]
         first = self.envs[0]
         self.metadata = first.metadata | {"autoreset_mode": self.autoreset_mode}
         self.render_mode = first.render_mode
@@ -187,14 +194,11 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin episodes; `seed` and `options["reset_mask"]` as in Gymnasium's SyncVectorEnv."""
         options = dict(options or {})
-        mask = options.pop("reset_mask", np.ones(self.num_envs, bool))
-        seeds = [None] * self.num_envs if seed is None else seed
-        if isinstance(seeds, int | np.integer):
-            seeds = range(int(seeds), int(seeds) + self.num_envs)
-        if len(mask) != self.num_envs or len(seeds) != self.num_envs:
-            raise ValueError(
-                f"seed and reset_mask need one entry for each of {self.num_envs} envs, got {seed} and {mask}"
-            )
+        mask = np.isin(np.arange(self.num_envs), rows_to_reset(options, self.num_envs))
+        options.pop("reset_mask", None)
+        seeds = row_seeds(seed, self.num_envs)
+        if any(seen is None and not begins for seen, begins in zip(self._observations, mask, strict=True)):
+            raise ResetNeeded("The first reset must be of all rows, without a reset_mask.")
         begun = self._pool.map(
             lambda env, begins, row_seed: env.reset(seed=row_seed, options=options) if begins else None,
             self.envs,
@@ -207,7 +211,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 self._observations[row], info = result
                 infos = self._add_info(infos, info, row)
                 self._terminations[row] = self._truncations[row] = False
-        return np.stack(self._observations), infos
+        return self._seen(), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every row that is not at rest; `actions` has one entry per row, of which those at rest do not count."""
@@ -222,7 +226,14 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._observations[row] = observation
             infos = self._add_info(infos, info | final, row)
         ends = self._terminations.copy(), self._truncations.copy()
-        return np.stack(self._observations), rewards, *ends, infos
+        return self._seen(), rewards, *ends, infos
+
+    def _seen(self) -> Any:
+        """The observations of all rows: one array, or for a Dict or Tuple space one of arrays."""
+        space = self.single_observation_space
+        if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+            return concatenate(space, self._observations, create_empty_array(space, self.num_envs))
+        return np.stack(self._observations)
 
     def _step_row(self, row: int, action: Any) -> tuple | None:
         env = self.envs[row]
@@ -239,7 +250,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(env.render() for env in self.envs)
 
     def close_extras(self, **kwargs: Any) -> None:
-        if hasattr(self, "envs"):  # not if the constructor raised
+        if hasattr(self, "_pool"):  # not if the constructor raised
             self._pool.shutdown()
             for env in self.envs:
                 env.close()

@@ -31,14 +31,18 @@ from worldmodel.statistics import difference_with_interval, mean_with_interval
 
 GAME = "VideoGenReal-PushGoal"
 CONFIG = PlannerConfig(horizon=5, candidates=64, iterations=3, elites=8, repeat=0.7, temperature=0.0, discount=1.0)
+JUDGED_BY = ("signals", "frames")
 NEAR = 16.0  # pixels around its last place in which the object is looked for
 
 Act = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # from the codes and the info of a step
 
 
-def planning(world: WorldModel, config: PlannerConfig, scene: int, info: dict[str, Any], by: str) -> Act:
-    """A planner for one scene; ValueError if the goal picture does not show where the object shall go."""
-    goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(info["frames"][-1]), within=NEAR)
+def planning(world: WorldModel, config: PlannerConfig, scene: int, info: dict[str, Any], by: str) -> Act | None:
+    """A planner for one scene; None if the goal picture does not show where the object shall go."""
+    try:
+        goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(info["frames"][-1]), within=NEAR)
+    except ValueError:  # the arm hides the object in both pictures
+        return None
     size = len(info["goal_image"])
     x, y = floor_at(*goal.goal_place.tolist(), size)
     reward = GoalSignals({"OBJECT0_X": x, "OBJECT0_Y": y}) if by == "signals" else goal
@@ -73,6 +77,8 @@ def main(
     by: str = "signals",
     **game: Any,
 ) -> dict[str, list[float]]:
+    if by not in JUDGED_BY:
+        raise ValueError(f"plans are judged by {' or '.join(JUDGED_BY)}, got {by!r}")
     world = WorldModel.from_pretrained(model)
     env = DreamView(gym.make(GAME, **game), world, obs="codes")
 
@@ -84,10 +90,7 @@ def main(
         return lambda *_: rng.uniform(-1, 1, 4).astype(np.float32)
 
     def plan(scene: int, info: dict[str, Any]) -> Act:
-        try:
-            return planning(world, config, scene, info, by)
-        except ValueError:  # the arm hides the object in both pictures
-            return rest(scene, info)
+        return planning(world, config, scene, info, by) or rest(scene, info)
 
     policies = {"planner": plan, "random": act_randomly, "rest": rest}
     distances: dict[str, list[float]] = {name: [] for name in policies}
@@ -112,5 +115,5 @@ if __name__ == "__main__":
     parser.add_argument("--model", default="push", help="shipped name or checkpoint folder")
     parser.add_argument("--scenes", type=int, default=50)
     parser.add_argument("--first", type=int, default=1000, help="seed of the first scene; the others follow")
-    parser.add_argument("--by", choices=("signals", "frames"), default="signals", help="what plans are judged by")
+    parser.add_argument("--by", choices=JUDGED_BY, default="signals", help="what plans are judged by")
     main(**vars(parser.parse_args()))

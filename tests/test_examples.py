@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -68,6 +70,42 @@ def test_push_planner_compares_three_policies_on_the_same_scenes(tmp_path, capsy
     assert list(distances) == ["planner", "random", "rest"]
     assert all(len(values) == 2 and all(0 < value < 0.5 for value in values) for values in distances.values())
     assert capsys.readouterr().out.count("cm from the target") == 3
+
+
+class Pushed(gym.Env):
+    """A red square is to be moved to where the goal shows it; nothing ever moves."""
+
+    observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gym.spaces.Box(-1, 1, (4,), np.float32)
+
+    def told(self):
+        frame, goal = (np.full((64, 64, 3), 90, np.uint8) for _ in range(2))
+        frame[10:16, 10:16] = goal[40:46, 40:46] = (200, 30, 30)
+        signals = np.zeros(9, np.float32)
+        return frame, {"frames": np.stack([frame, frame]), "signals": signals, "goal_image": goal, "distance": 0.1}
+
+    def reset(self, *, seed=None, options=None):
+        return self.told()
+
+    def step(self, action):
+        frame, info = self.told()
+        return frame, 0.0, False, True, info
+
+
+def test_push_planner_does_not_rest_where_the_planner_cannot_plan(tmp_path, monkeypatch):
+    gym.register("Pushed-v0", entry_point=Pushed)
+    example = load_example("push_planner")
+    monkeypatch.setattr(example, "GAME", "Pushed-v0")
+    with pytest.raises(ValueError, match="judged by signals or frames, got 'signal'"):
+        example.main("push", by="signal")
+    config = tiny_config(frame_condition=2)
+    tokenizer = replace(config.tokenizer, height=64, width=64)
+    action = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
+    signals = tuple(f"{name}_{axis}" for name in ("HAND", "OBJECT0", "OBJECT1") for axis in "XYZ")
+    WorldModel(replace(config, tokenizer=tokenizer, action=action, signal_names=signals)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="this model wants 2"):
+        example.main(str(tmp_path), PlannerConfig(horizon=2, candidates=2, iterations=1, elites=1), scenes=1)
+    del gym.registry["Pushed-v0"]
 
 
 @pytest.mark.slow

@@ -197,10 +197,10 @@ def _player(policy: str | Path) -> str:
 def _check_agent(job: Job, action: ActionSpec) -> None:
     """ValueError or FileNotFoundError, before anything is written, for an agent that cannot play this env."""
     from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.envs.spaces import check_actions
 
     agent = load_agent(job.policy)
-    if (agent.action_spec.kind, agent.action_spec.n) != (action.kind, action.n):
-        raise ValueError(f"the agent in {job.policy} acts by {agent.action_spec}, {job.env_id} by {action}")
+    check_actions(agent.action_spec, action, f"the agent in {job.policy}", job.env_id)
     agent.view()
 
 

@@ -17,7 +17,7 @@ from worldmodel.files import read_json, write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import collect
 from worldmodel.training.report import return_row, world_report, write_dream_vs_real, write_report
-from worldmodel.training.stages import Stages
+from worldmodel.training.stages import Stages, check_begins
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
@@ -58,9 +58,11 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
         fresh: delete the earlier demo first.
 
     Raises:
-        ValueError: `out` holds something else, or a demo of other settings and `fresh` is not set.
+        ValueError: `out` holds something else, or a demo of other settings and `fresh` is not set; or the settings
+            cannot be played. Nothing is written then.
     """
     config, out = (config or DemoConfig()).seeded(), Path(out)
+    check_begins(config.env_id, config.workers, config.seed)
     stages = Stages(out, config, fresh)
     with stages("collect") as todo:
         if todo:

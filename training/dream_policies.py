@@ -4,8 +4,8 @@ Letters: n envs.
 """
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ import torch
 from worldmodel import checkpoint
 from worldmodel.agents.evaluate import PolicyFactory, View
 from worldmodel.agents.sb3_agent import Agent, load_agent
-from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy
+from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy, tell
 from worldmodel.data import ActionSpec
-from worldmodel.envs.dream_vector_env import observation_space
+from worldmodel.envs.spaces import check_actions, observation_space
 from worldmodel.model import WorldModel
 
 
@@ -47,8 +47,7 @@ class SeededNoise:
 
     def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
         """From now on what is drawn in env rows[i], by the other policy too, is decided by seeds[i]."""
-        if hasattr(self.policy, "seed_rows"):
-            self.policy.seed_rows(rows, seeds)
+        tell(self.policy, "seed_rows", rows, seeds)
         for row, seed in zip(rows, seeds, strict=True):
             coin = np.random.default_rng((int(seed), 1))  # apart from the other policy's own draws
             self._rows[int(row)] = coin, RandomPolicy(self.action_spec, 1, seed=int(coin.integers(2**62)))
@@ -59,7 +58,11 @@ class SeededNoise:
             coin, noise = self._rows[row]
             if coin.random() < self.epsilon:
                 actions[row] = noise.act(observations[row : row + 1])[0]
+        tell(self.policy, "acted", actions)
         return actions
+
+    def inform(self, infos: Mapping[str, Any]) -> None:
+        tell(self.policy, "inform", infos)
 
 
 def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float]) -> list[Player]:
@@ -111,9 +114,7 @@ def _sticky(action: ActionSpec, epsilon: float) -> PolicyFactory:
 
 def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
     """ValueError for an agent that cannot play this dream, before anything is played."""
-    mine, theirs = agent.action_spec, wm.config.action.held
-    if (mine.kind, mine.n, mine.low, mine.high) != (theirs.kind, theirs.n, theirs.low, theirs.high):
-        raise ValueError(f"the agent {name} acts by {mine}, the dream by {theirs}; give agents of the dream's game")
+    check_actions(agent.action_spec, wm.config.action.held, f"the agent {name}", "the dream")
     obs = "rgb" if agent.meta.view == "real" else agent.meta.view
     shape = observation_space(wm, obs).shape
     if agent.file.observation_shape != shape:
@@ -121,19 +122,38 @@ def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
             f"the agent {name} sees {obs} of shape {agent.file.observation_shape}, the dream shows {shape}; give "
             "agents that were trained in this world or on another with the same tokenizer"
         )
-    if obs != "rgb" and not _same_tokenizer(agent, wm):
+    if obs == "rgb":
+        return
+    theirs = _weights_of_home(agent)
+    if not _same(theirs, wm, "tokenizer.codebook.vectors"):
         raise ValueError(
             f"the agent {name} reads the codes of another tokenizer, that of {agent.meta.world_model}, and these mean "
             "something else here; give agents that were trained in this world"
         )
+    if obs == "features" and not _same(theirs, wm, "dynamics."):
+        raise ValueError(
+            f"the agent {name} reads what other dynamics make of the past, those of {agent.meta.world_model}, and this "
+            'means something else here; give agents that were trained in this world, or with obs="latent"'
+        )
 
 
-def _same_tokenizer(agent: Agent, wm: WorldModel) -> bool:
-    """Whether the agent's world has this codebook; a world that is not found any more is believed to have it."""
+def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
+    """The weights of the agent's world; None if that is not found any more."""
     try:
         home = checkpoint.resolve(agent.meta.world_model)
     except FileNotFoundError:
+        return None
+    return checkpoint.read_tensors(home / "model.safetensors")
+
+
+def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:
+    """Whether these weights are this world's, but for rounding; where there are none they are believed to be."""
+    if theirs is None:
         return True
-    vectors = checkpoint.read_tensors(home / "model.safetensors")["tokenizer.codebook.vectors"].float()
-    ours = wm.tokenizer.codebook.vectors.cpu().float()
-    return vectors.shape == ours.shape and torch.allclose(vectors, ours, rtol=1e-2, atol=1e-3)
+    theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(prefix)}
+    ours = {name: tensor for name, tensor in wm.state_dict().items() if name.startswith(prefix)}
+    return theirs.keys() == ours.keys() and all(
+        tensor.shape == ours[name].shape
+        and torch.allclose(tensor.float(), ours[name].cpu().float(), rtol=1e-2, atol=1e-3)
+        for name, tensor in theirs.items()
+    )

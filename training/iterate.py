@@ -24,7 +24,7 @@ from worldmodel.settings import check_settings
 from worldmodel.training.collect import collect
 from worldmodel.training.iterate_report import FACTS, STAGES, facts_of, returns_of, stage_name, write_rounds
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.stages import Stages
+from worldmodel.training.stages import Stages, check_begins
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
@@ -92,9 +92,11 @@ def iterate(out: str | Path = "runs/loop", config: Iteration | None = None, *, f
         fresh: delete the earlier loop first.
 
     Raises:
-        ValueError: `out` holds something else, or a loop of other settings and `fresh` is not set.
+        ValueError: `out` holds something else, or a loop of other settings and `fresh` is not set; or the settings
+            cannot be played. Nothing is written then.
     """
     config, out = config or Iteration(), Path(out)
+    check_begins(config.env_id, config.workers, config.seed)
     stages = Stages(out, config, fresh, free=("rounds",), kind="a loop's run")
     with stages("random play") as todo:
         if todo:

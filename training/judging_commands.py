@@ -120,6 +120,8 @@ def run_watch(
     from worldmodel.training.watch import watch
 
     with closing(open_scene(env, player, world=world, temperature=temperature, seed=seed, device=device)) as scene:
+        if temperature != 1.0 and not scene.is_dream:
+            raise ValueError(f"--temperature is for dreams, {env} is a real game: leave it out")
         for watched in watch(scene, out, episodes, steps, columns, scale):
             print(watched)
 
@@ -220,6 +222,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         horizon: int | None = None,
         seed: int = 10_000,
         world: str | None = None,
+        deterministic: bool = False,
         out: Path | None = None,
         device: str = "auto",
         plots: bool = True,
@@ -244,6 +247,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
                 --dream it is 200 if not given, and real returns are summed up to there.
             world: with --env, name or folder of the agent's world, if that has moved since; of a dream, the world to
                 dream of in place of the one shipped for the id.
+            deterministic: with --env, the agent takes its likeliest actions instead of drawing.
             out: with --env a JSON file for the numbers; with --dream the folder of the report.
             device: with --dream, where the world runs; "auto" takes a GPU if there is one.
             plots: with --dream, draw PNG files too, which needs matplotlib.
@@ -251,7 +255,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         if env is not None:
             only = {"dream": dream, "real": real, "data": data}
             _check_plays_one(agents, only, config == DreamReport() and device == "auto" and plots)
-            _play_agent(agents[0], env, episodes, horizon, seed, world, out)
+            _play_agent(agents[0], env, episodes, horizon, seed, world, out, deterministic)
             return
         if dream is None or real is None:
             raise ValueError(
@@ -262,6 +266,8 @@ def make_evaluate(options: Sequence[str]) -> Function:
             raise ValueError("a report needs a folder: give --out, such as --out runs/trust")
         if world is not None:
             raise ValueError("--world is for --env; in a report every agent sees through the world of --dream")
+        if deterministic:
+            raise ValueError("--deterministic is for --env; in a report agents draw their actions, as in training")
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(world_of(dream), device=device)
@@ -284,13 +290,22 @@ def _check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], oth
                 "--dream and --real without --env"
             )
     if not others_untouched:
-        raise ValueError("with --env only --episodes, --horizon, --seed, --world and --out count; leave out the others")
+        raise ValueError(
+            "with --env only --episodes, --horizon, --seed, --world, --deterministic and --out count; leave out others"
+        )
     if len(agents) != 1:
         raise ValueError(f"--env plays one agent, got {len(agents)}; to compare several give --dream and --real")
 
 
 def _play_agent(
-    agent: Path, env: str, episodes: int, horizon: int | None, seed: int, world: str | None, out: Path | None
+    agent: Path,
+    env: str,
+    episodes: int,
+    horizon: int | None,
+    seed: int,
+    world: str | None,
+    out: Path | None,
+    deterministic: bool,
 ) -> None:
     from dataclasses import asdict
 
@@ -322,7 +337,7 @@ def _play_agent(
             check_fits(player, str(agent), seen)
             view = seen, view[1]
         options = {"view": view}
-    result = compare_with_random(player, env, episodes, seed, **options)
+    result = compare_with_random(player, env, episodes, seed, deterministic=deterministic, **options)
     gain, half_width = result.gain
     print(f"agent:  {result.agent}\nrandom: {result.random}\ngain:   {gain:.1f} ± {half_width:.1f}")
     if out is not None:

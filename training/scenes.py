@@ -22,7 +22,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.envs.loading import load_model
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.model import WorldModel
 from worldmodel.training.collect_workers import SCRIPTED
@@ -249,10 +249,15 @@ def open_scene(
         env = gym.make(name)
         game: Any = env.unwrapped
         action = getattr(game, "action_spec", None) or action_spec_of(env.action_space)
-        if agent is not None and (agent.action_spec.kind, agent.action_spec.n) != (action.kind, action.n):
-            env.close()
-            raise ValueError(f"the agent {player} acts by {agent.action_spec}, {name} by {action}")
+        if agent is not None:
+            try:
+                check_actions(agent.action_spec, action, f"the agent {player}", name)
+            except ValueError:
+                env.close()
+                raise
         return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
+    if world is not None and not is_env_id(name) and str(world) != name:
+        raise ValueError(f"there are two worlds to dream of, {name} and {world}: leave one out")
     model = load_model(world_of(name) if world is None else world, device)
     if agent is not None:
         check_fits(agent, str(player), model)

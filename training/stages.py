@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from worldmodel.agents.evaluate import is_dream
 from worldmodel.files import read_json, write_json
 
 
@@ -63,6 +64,15 @@ class Stages:
             write_json(self._path, {"done": self._done, "minutes": self.minutes})
 
 
+def check_begins(env_id: str, workers: int, seed: int) -> None:
+    """ValueError, or Gymnasium's error for an unknown game, for what would come to light in the first stage."""
+    if is_dream(env_id):
+        raise ValueError(f"this plays a real game and learns to dream of it, {env_id} is a dream")
+    for name, given, least in (("workers", workers, 1), ("seed", seed, 0)):
+        if given < least:
+            raise ValueError(f"{name} must be at least {least}, got {given}")
+
+
 def _without(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in names}
 
@@ -77,4 +87,4 @@ def _check_ours(out: Path, names: set[str], kind: str) -> None:
         raise ValueError(f"{out} holds something else than {kind}; use another --out, or delete it yourself")
 
 
-__all__ = ["Stages"]
+__all__ = ["Stages", "check_begins"]

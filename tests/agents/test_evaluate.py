@@ -1,6 +1,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.vector import SyncVectorEnv
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame, best_action, seeing_world
@@ -11,7 +12,8 @@ from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_env import DreamEnv
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 
 GAME = "EvaluateToy-v0"
@@ -144,6 +146,91 @@ def test_an_agent_is_reseeded_for_every_episode(tmp_path):
         evaluate(load_agent(tmp_path / "agent", seed=s), GAME, 8, num_envs=n) for s, n in ((0, 2), (1, 2), (0, 8))
     ]
     assert results[0] == results[1] == results[2]
+
+
+class Named(ToyGame):
+    """Tells what its actions are called, and is never reset."""
+
+    names = ("wait", "left", "right")
+
+    def __init__(self):
+        super().__init__()
+        self.action_spec = ActionSpec(kind="discrete", n=3, names=self.names)
+
+    def reset(self, **kwargs):
+        raise AssertionError("played")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ActionSpec(kind="discrete", n=4),
+        ActionSpec(kind="box", n=3, low=(0.0,) * 3, high=(1.0,) * 3),
+        ActionSpec(kind="discrete", n=3, names=("wait", "right", "left")),
+    ],
+)
+def test_a_policy_of_another_game_is_refused_before_it_plays(spec):
+    gym.register("EvaluateNamed-v0", entry_point=Named)
+    try:
+        with pytest.raises(ValueError, match=r"the policy acts by .*EvaluateNamed-v0 by .*same game"):
+            evaluate(RandomPolicy(spec), "EvaluateNamed-v0", 1)
+        for names in ((), Named.names):
+            with pytest.raises(AssertionError, match="played"):
+                evaluate(RandomPolicy(ActionSpec(kind="discrete", n=3, names=names)), "EvaluateNamed-v0", 1)
+    finally:
+        del gym.registry["EvaluateNamed-v0"]
+
+
+def test_actions_are_named_where_the_env_tells_it():
+    """Also behind wrappers and for many envs side by side, but not where a wrapper leaves others."""
+    world = tiny_world()
+    names = world.config.action.names
+    assert named_actions(DreamEnv(world)).names == named_actions(DreamVectorEnv(2, world)).names == names
+    envs = SyncVectorEnv([lambda: gym.wrappers.TimeLimit(Named(), 3)] * 2)
+    assert named_actions(envs).names == named_actions(ThreadVectorEnv(Named, 1)).names == Named.names
+    fewer = gym.wrappers.TransformAction(Named(), lambda action: action, gym.spaces.Discrete(2))
+    assert named_actions(fewer) == ActionSpec(kind="discrete", n=2)
+
+
+def test_bounds_that_a_space_has_rounded_are_the_same():
+    spec = ActionSpec(kind="box", n=2, low=(-0.14, 0.0), high=(0.03, 0.7))
+    check_actions(spec, action_spec_of(spec.to_gym()), "one", "another")
+    with pytest.raises(ValueError, match="one acts by"):
+        check_actions(spec, ActionSpec(kind="box", n=2, low=(-0.14, 0.0), high=(0.03, 0.71)), "one", "another")
+
+
+def test_what_is_no_policy_is_told_what_one_is():
+    class Model:
+        def predict(self, observation):
+            return 0
+
+    for wrong in (Model(), "random", None):
+        with pytest.raises(
+            TypeError, match=rf"a policy has act.* got a {type(wrong).__name__}\. .* SB3Policy\(model\)"
+        ):
+            evaluate(wrong, GAME, 1)
+
+
+def test_a_policy_that_can_be_called_is_no_factory():
+    class Called(BestPolicy):
+        def __call__(self, *_):
+            raise AssertionError("called as a factory")
+
+    assert evaluate(Called(), GAME, 2) == evaluate(BestPolicy(), GAME, 2)
+
+
+def test_agents_can_take_their_likeliest_actions():
+    class Choosing(BestPolicy):
+        def act(self, observations, deterministic=False):
+            return super().act(observations) if deterministic else np.full(len(observations), 0)
+
+    best = evaluate(BestPolicy(), GAME, 4)
+    assert evaluate(Choosing(), GAME, 4, deterministic=True) == best != evaluate(Choosing(), GAME, 4)
+    assert evaluate(lambda *_: Choosing(), GAME, 4, deterministic=True) == best
+    assert compare_with_random(Choosing(), GAME, 4, deterministic=True).agent == best
+    for policy in (BestPolicy(), RandomPolicy):
+        with pytest.raises(ValueError, match=r"deterministic=True is for agents, a (BestPolicy|RandomPolicy) always"):
+            evaluate(policy, GAME, 4, deterministic=True)
 
 
 def test_mean_and_interval_follow_from_the_returns():

@@ -14,9 +14,11 @@ from tests.toy_game import ToyGame, seeing_world
 from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.planner import Planner
 from worldmodel.agents.planner_config import PlannerConfig, plan_returns
+from worldmodel.agents.scripted import EpsilonPolicy
 from worldmodel.batches import Starts
 from worldmodel.data import ActionSpec
 from worldmodel.model import WorldModel
+from worldmodel.training.dream_policies import SeededNoise
 
 DREAM = "VideoGenDream-Doom"
 GAME = "PlannerToy-v0"
@@ -369,6 +371,44 @@ def test_game_variables_that_are_told_replace_those_that_were_counted():
     assert seen[-1] == [70.0, 90.0]
     planner.act(codes_of(2))
     assert seen[-1] not in ([70.0, 90.0], [50.0, 50.0])  # told nothing more, the heads go on counting
+
+
+def test_game_variables_that_are_no_numbers_are_refused():
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="signals must be finite; leave out HEALTH"):
+            Planner(tiny_world(), SMALL, signals={"HEALTH": value})
+
+
+@pytest.mark.parametrize("noise", [EpsilonPolicy, SeededNoise])
+def test_a_planner_follows_what_was_done_in_place_of_its_actions(noise, monkeypatch):
+    world = tiny_world()
+    planner = Planner(world, SMALL)
+    noisy = noise(planner, 0.5, world.config.action, **({"num_envs": 8} if noise is EpsilonPolicy else {}))
+    noisy.seed_rows(range(8), range(8))
+    noisy.inform({"HEALTH": np.full(8, 80.0), "_HEALTH": np.ones(8, bool)})
+    followed = []
+    observe = WorldModel.observe
+    monkeypatch.setattr(
+        WorldModel,
+        "observe",
+        lambda self, state, actions, codes: followed.append(actions) or observe(self, state, actions, codes),
+    )
+    done = [noisy.act(codes_of(8, step)) for step in range(4)]
+    np.testing.assert_array_equal(followed, done[:-1])
+    assert planner._seeds.tolist() == list(range(8))
+    alone = Planner(world, SMALL)
+    assert any(not np.array_equal(alone.act(codes_of(8, step)), actions) for step, actions in enumerate(done))
+    with pytest.raises(ValueError, match=r"actions of all rows, got shape \(2,\)"):
+        planner.acted(np.zeros(2, np.int64))
+
+
+def test_a_planner_under_noise_is_told_the_game_variables():
+    world = tiny_world()
+    planner = Planner(world, SMALL, signals={"HEALTH": 50})
+    noisy = EpsilonPolicy(planner, 0.5, world.config.action, 2)
+    noisy.inform({"HEALTH": np.array([80.0, 70.0]), "_HEALTH": np.ones(2, bool)})
+    noisy.act(codes_of(2))
+    assert planner._state.signals.flatten().tolist() == [80.0, 70.0]
 
 
 def test_evaluate_tells_a_planner_the_games_variables(game, monkeypatch):

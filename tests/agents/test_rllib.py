@@ -5,13 +5,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core.columns import Columns
 
 from tests.test_examples import load_example, save_doom_sized_world
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from worldmodel.agents.evaluate import evaluate
-from worldmodel.agents.rllib import DreamPPOConfig, dream_ppo
+from worldmodel.agents.rllib import DreamPPO, DreamPPOConfig, dream_ppo
 from worldmodel.agents.rllib_module import PixelPPOModule, VectorPPOModule
 from worldmodel.agents.rllib_policy import RLlibPolicy, load_policy
 from worldmodel.agents.rllib_runner import DreamEnvRunner, check_next_step, dreams, real_games
@@ -180,6 +181,22 @@ def test_a_config_that_would_evaluate_in_the_dream_is_refused(world):
         tiny_ppo(world).env_runners(env_runner_cls=object).validate()
 
 
+def test_what_is_refused_is_refused_under_ray_tune_too(world):
+    """Tune hands an algorithm its config as a dict."""
+    wrong = tiny_ppo(world, {"autoreset_mode": "same_step"})
+    assert wrong.algo_class is DreamPPO
+    again = DreamPPO.get_default_config().update_from_dict(wrong.to_dict())
+    with pytest.raises(ValueError, match=r"needs env_config={'autoreset_mode': 'next_step'}"):
+        again.validate()
+    with pytest.raises(TypeError, match=r"wants a DreamPPOConfig.* got a PPOConfig; .* Tuner\(DreamPPO"):
+        DreamEnvRunner(config=PPO.get_default_config().update_from_dict(wrong.to_dict()), worker_index=0)
+
+
+def test_a_policy_tells_its_games_id_in_full(world):
+    spec = tiny_ppo(world, real_env_id=f"tests.toy_game:{GAME}").rl_module_spec
+    assert spec.model_config["meta"]["env_id"] == f"tests.toy_game:{GAME}"
+
+
 def test_users_own_evaluation_settings_leave_the_real_game_in_place(world):
     config = evaluating(tiny_ppo(world).evaluation(evaluation_config={"explore": False}))
     config.validate()
@@ -216,6 +233,19 @@ def test_no_two_rows_of_two_runners_share_a_seed(world):
     assert len(set(draws)) == 16
 
 
+def test_a_seed_is_used_once(world):
+    """Whole episodes begin with a reset of all rows, in every rollout."""
+
+    def begun():
+        config = tiny_ppo(world).env_runners(batch_mode="complete_episodes")
+        runner = DreamEnvRunner(config=config, worker_index=0)
+        return [np.stack([episode.get_observations(0) for episode in runner.sample()]) for _ in range(2)]
+
+    first, second = begun()
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(begun(), [first, second])
+
+
 def test_the_real_game_is_shown_as_the_dream_would_show_it(world):
     for view, obs in (("rgb", "rgb"), ("latent", "latent"), ("real", "rgb")):
         config = evaluating(tiny_ppo(world, {"obs": obs}, view=view))
@@ -236,7 +266,9 @@ def test_an_evaluating_runner_plays_the_real_game_alone(world):
     before = CountedGame.steps
     episodes = runner.sample(num_episodes=3)
     assert CountedGame.steps - before == sum(map(len, episodes)) > 0
-    assert [len(episode) for episode in episodes] == [len(episode) for episode in runner.sample(num_episodes=3)]
+    again = runner.sample(num_episodes=3)  # the next evaluation plays the same games
+    for one, same in zip(episodes, again, strict=True):
+        np.testing.assert_array_equal(one.get_observations(0), same.get_observations(0))
 
 
 # --- play ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecTransposeImage
+from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize, VecTransposeImage
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame, toys
@@ -156,7 +156,41 @@ def test_every_update_leaves_a_loadable_agent_and_may_be_the_last(tmp_path):
         return len(seen) < 2
 
     model = train_ppo(toys(), small(steps=160), tmp_path, on_rollout=on_rollout)
-    assert seen[:2] == [16, 32] and model.num_timesteps < 48
+    assert seen == [16, 32] and model.num_timesteps < 48
+
+
+def test_a_training_that_was_stopped_is_not_taken_for_a_finished_one(tmp_path):
+    train_ppo(toys(), small(steps=160), tmp_path / "stopped", META, on_rollout=lambda _: False)
+    with pytest.raises(ValueError, match="training was stopped after 16 steps"):
+        is_trained(tmp_path / "stopped", small(steps=160), META)
+    train_ppo(toys(), small(steps=16), tmp_path / "whole", META, on_rollout=lambda _: False)  # nothing was left to stop
+    assert is_trained(tmp_path / "whole", small(steps=16), META)
+
+
+def test_what_cannot_be_trained_leaves_no_run_behind(tmp_path, trained):
+    wrong = [
+        (dreams("codes"), small(), None),
+        (toys(2), small(), None),
+        (dreams("latent"), small(), trained[2]),
+        (toys(), small(frame_stack=3, features_dim=8), trained[2]),
+    ]
+    for envs, config, start in wrong:
+        with pytest.raises(
+            ValueError, match=r"Codes are names|num_envs=4|the agent in .* (sees uint8|features_dim=16)"
+        ):
+            train_ppo(envs, config, tmp_path / "new", META, start_from=start)
+    assert not (tmp_path / "new").exists()
+    train_ppo(toys(), small(), tmp_path / "new", META)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [VecNormalize, lambda envs: VecFrameStack(envs, 2), lambda envs: VecMonitor(VecFrameStack(envs, 2))],
+)
+def test_wrappers_that_a_saved_agent_would_not_know_of_are_refused(tmp_path, wrap):
+    with pytest.raises(ValueError, match=r"changes what the agent sees.*config's frame_stack"):
+        train_ppo(wrap(SB3VecEnv(dreams("latent"))), small(), tmp_path)
+    train_ppo(VecNormalize(VecMonitor(SB3VecEnv(dreams("latent"))), norm_obs=False), small(), tmp_path)
 
 
 def content(folder):
@@ -257,6 +291,25 @@ def test_training_goes_on_from_a_saved_agent(trained):
         not torch.equal(one, other)
         for one, other in zip(again.policy.parameters(), model.policy.parameters(), strict=True)
     )
+
+
+def test_an_agent_to_go_on_from_must_fit_the_envs_and_the_config(trained):
+    run = trained[2].parent
+    assert load_ppo(run, toys()).num_timesteps == 0
+    for envs, config, message in (
+        (dreams("latent"), None, r"sees uint8 of shape \(16, 16, 3\), these envs show float32 of shape \(2, 2, 8\)"),
+        (ThreadVectorEnv(Pointing, 4), None, "acts by .*discrete.*, these envs by .*box"),
+        (toys(), small(frame_stack=1), "was trained with frame_stack=3, the config says 1"),
+        (toys(), small(frame_stack=3, channels=8), "was trained with channels=4, the config says 8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_ppo(run, envs, config)
+
+
+def test_an_agent_keeps_the_names_of_its_actions(tmp_path, trained):
+    train_ppo(dreams("latent"), small(), tmp_path / "dream")
+    assert load_agent(tmp_path / "dream").action_spec == tiny_world().config.action
+    assert load_agent(trained[2]).action_spec.names == ()  # the toy game tells none
 
 
 def test_a_saved_agent_holds_no_pickle(trained):

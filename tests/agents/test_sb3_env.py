@@ -5,7 +5,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C, DQN, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -125,6 +125,48 @@ def test_rows_with_envs_of_their_own_are_reached_as_in_stable_baselines3(kind):
     assert envs.get_attr("name") == ["toy", "DOOM", "toy"]
     assert np.stack(envs.env_method("action_masks")).shape == (3, 3)
     assert envs.env_is_wrapped(Monitor) == [True] * 3 and envs.env_is_wrapped(gym.wrappers.TimeLimit, 0) == [False]
+
+
+def test_rows_in_processes_of_their_own_are_reached():
+    games = [lambda: Monitor(Named())] * 2
+    envs = SB3VecEnv(AsyncVectorEnv(games, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP))
+    envs.seed(0), envs.reset()
+    assert envs.get_attr("name") == ["toy"] * 2 and envs.get_attr("name", 1) == ["toy"]
+    envs.set_attr("name", "doom", indices=[1])
+    assert envs.get_attr("name") == ["toy", "doom"]
+    envs.set_attr("name", "hex")
+    assert envs.get_attr("name") == ["hex"] * 2 and envs.env_method("call_it", "doom", loudly=True) == [4, 4]
+    with pytest.raises(ValueError, match="leave indices out"):
+        envs.env_method("call_it", "doom", indices=[0])
+    assert not envs.has_attr("nonsense") and envs.has_attr("name")
+    for ask in (lambda: envs.set_attr("nonsense", 1), lambda: envs.env_method("nonsense")):
+        with pytest.raises(AttributeError, match="rows have no attribute 'nonsense'"):
+            ask()
+    assert len(envs.step(np.zeros(2, np.int64))[1]) == 2  # none of them has ended over it
+    envs.close()
+
+
+def test_a_batch_has_no_attributes_that_nobody_reads():
+    envs = SB3VecEnv(DreamVectorEnv(2, tiny_world()))
+    for name in ("rulez", "temperature"):
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}' to set; .*set_attr\('rules'"):
+            envs.set_attr(name, 0.5)
+    assert not envs.has_attr("rulez")
+
+
+def test_infos_may_be_called_as_they_like():
+    class Scored(ToyGame):
+        def step(self, action):
+            *step, info = super().step(action)
+            return *step, info | {"final_score": 3.0, "semi_final_": 1.0}
+
+    envs = SB3VecEnv(SyncVectorEnv([Scored] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
+    envs.reset()
+    dones = np.zeros(2, bool)
+    while not dones.any():
+        _, _, dones, infos = envs.step(np.zeros(2, np.int64))
+        for info in infos:
+            assert info["final_score"] == 3.0 and info["semi_final_"] == 1.0 and "final_obs" not in info
 
 
 def test_the_rows_of_a_batch_share_their_attributes_and_methods():

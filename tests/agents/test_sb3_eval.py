@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from stable_baselines3 import A2C
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor
 
 from tests.toy_game import ToyGame, seeing_world, toys
@@ -98,6 +99,30 @@ def test_games_that_look_different_are_refused():
         model = A2C("MlpPolicy", VecFrameStack(SB3VecEnv(toys(2)), 3))
     with pytest.raises(ValueError, match=r"learns from uint8 \(9, 16, 16\) .* on uint8 \(6, 16, 16\): give real_games"):
         model.learn(10, callback=RealEvalCallback(real_games(GAME, 2, frame_stack=2), 10))
+
+
+def test_stable_baselines3s_own_callbacks_hear_of_judgements(tmp_path):
+    class Counts(BaseCallback):
+        def __init__(self, last):
+            super().__init__()
+            self.heard, self.last = [], last
+
+        def _on_step(self):
+            self.heard.append(self.parent.last_mean_reward)
+            return len(self.heard) < self.last
+
+    best, after = Counts(9), Counts(2)
+    callback = RealEvalCallback(
+        real_games(GAME, 2, frame_stack=2), 16, 2, callback_on_new_best=best, callback_after_eval=after
+    )
+    model = train_ppo(toys(), CONFIG, tmp_path, META, callback=callback)
+    assert len(after.heard) == 2 and best.heard[-1] == max(after.heard) and best.model is after.model is model
+    assert model.num_timesteps == 36  # the second judgement was told to be the last
+
+
+def test_a_dream_is_no_real_game():
+    with pytest.raises(ValueError, match="VideoGenDream-Doom is a dream; give the real game's id"):
+        real_games("VideoGenDream-Doom", 2, model=seeing_world())
 
 
 def test_games_are_closed_if_no_view_can_be_had(monkeypatch):

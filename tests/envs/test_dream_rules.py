@@ -85,9 +85,10 @@ def test_one_function_serves_a_single_env_too():
     [
         (lambda step: 1.0, TypeError, "reward_fn must return a torch.Tensor"),
         (lambda step: step.latents(), ValueError, r"reward_fn must return shape \(3,\)"),
+        (lambda step: step.reward / 0, ValueError, "reward_fn must return finite numbers"),
     ],
 )
-def test_a_reward_of_another_shape_is_refused(given, error, message):
+def test_a_reward_that_is_none_is_refused(given, error, message):
     with pytest.raises(error, match=message):
         rollout(DreamVectorEnv(3, never_ending_world(), reward_fn=given))
 
@@ -125,6 +126,12 @@ def test_a_function_can_end_a_dream_and_the_models_own_ends_stay():
         ({"reward_fn": "sparse"}, TypeError, "function of a Transition"),
         ({"max_uncertainty": 0}, ValueError, "max_uncertainty must be above 0"),
         ({"uncertainty_penalty": -1}, ValueError, "uncertainty_penalty must be at least 0"),
+        ({"uncertainty_penalty": np.inf}, ValueError, "uncertainty_penalty must be at least 0 and finite"),
+        ({"uncertainty_penalty": None}, TypeError, "uncertainty_penalty must be a number, got None"),
+        ({"horizon": "32"}, TypeError, "horizon must be a number or None, got '32'"),
+        ({"horizon": np.nan}, ValueError, "horizon must be at least 1 step"),
+        ({"horizon": 2.5}, ValueError, "horizon must be at least 1 step"),
+        ({"temperature": "1"}, TypeError, "temperature must be a number, got '1'"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(options, error, message):
@@ -186,6 +193,15 @@ def test_gymnasiums_own_statistics_are_right_in_the_other_modes(mode):
             assert infos["episode"]["l"].tolist() == [3, 3, 3]
             told += 1
     assert told == 1
+
+
+def test_rules_of_another_kind_are_refused_and_the_old_ones_stay():
+    envs = DreamVectorEnv(3, never_ending_world(), horizon=4)
+    with pytest.raises(
+        TypeError, match=r"rules must be DreamRules, such as dataclasses.replace\(env.rules, horizon=9\)"
+    ):
+        envs.rules = {"horizon": 3}
+    assert envs.rules.horizon == 4
 
 
 def test_rules_can_change_while_dreams_go_on():

@@ -316,6 +316,7 @@ def test_numbers_as_actions_are_checked_against_their_bounds():
         ({"temperature": -0.1}, r"temperature must be at least 0"),
         ({"temperature": float("nan")}, r"temperature must be at least 0"),
         ({"num_envs": 0}, r"num_envs must be at least 1"),
+        ({"split": "tset"}, r"unknown split 'tset'\. Did you mean 'test'"),
     ],
 )
 def test_bad_options_are_told_the_valid_ones(options, message):

@@ -150,6 +150,28 @@ def test_latents_are_compared_where_start_and_goal_differ(monkeypatch):
     assert masked.distance(pictures[1:2])[0] == pytest.approx(error[differs].mean().item(), rel=1e-5)
 
 
+def test_a_goal_that_is_the_start_is_refused():
+    same = torch.full((16, 16, 3), 90, dtype=torch.uint8)
+    for make in (GoalPixels, lambda goal, start: GoalLatents(tiny_world(), goal, start)):
+        with pytest.raises(ValueError, match="start and goal must differ"):
+            make(same, same.clone())
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (32, 16, 3), (1, 1, 3)])
+def test_a_goal_of_another_size_than_the_frames_is_refused(shape):
+    """Gray goals, and those of one pixel, would be compared with every colour and place."""
+    world, goal = tiny_world(), torch.full(shape, 90, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=rf"this goal is a picture \({shape[0]}, .*the frames are \(16, 16, 3\)"):
+        GoalPixels(goal)(make_step(world))
+    with pytest.raises(ValueError, match=r"as large as the world's frames, \(16, 16, 3\), got"):
+        GoalLatents(world, goal)
+
+
+def test_an_object_is_not_looked_for_in_pictures_of_another_size():
+    with pytest.raises(ValueError, match=r"this goal is a picture \(48, 48, 3\), the frames are \(16, 16, 3\)"):
+        GoalObject(GOAL, START)(make_step(tiny_world()))
+
+
 def test_a_dream_pays_by_a_goal():
     world = tiny_world()
     goal = torch.full((16, 16, 3), 128, dtype=torch.uint8)

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.toy_game import FRAMES, ToyGame, seeing_world
@@ -242,6 +243,65 @@ def test_an_error_in_a_row_reaches_the_caller():
         envs.step(np.zeros(2, np.int64))
 
 
+def test_games_are_closed_if_a_later_one_cannot_be_made():
+    closed, made = [], []
+
+    class Closing(ToyGame):
+        def close(self):
+            closed.append(self)
+
+    def make_env():
+        if len(made) == 2:
+            raise OSError("no room for a third")
+        made.append(Closing())
+        return made[-1]
+
+    with pytest.raises(OSError, match="no room for a third"):
+        ThreadVectorEnv(make_env, 4)
+    assert closed == made and len(made) == 2
+
+
+def test_the_first_reset_is_of_all_rows():
+    envs = ThreadVectorEnv(ToyGame, 2, "disabled")
+    with pytest.raises(ResetNeeded, match="first reset must be of all rows"):
+        envs.reset(options={"reset_mask": np.array([True, False])})
+    envs.reset(seed=0)
+    envs.reset(seed=0, options={"reset_mask": np.array([True, False])})
+    envs.close()
+
+
+@pytest.mark.parametrize("mask", [np.zeros(2, bool), np.array([0, 2]), np.array([True]), [1, 0]])
+def test_masks_that_name_no_rows_are_refused(mask):
+    envs = ThreadVectorEnv(ToyGame, 2)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"reset_mask must be \(2,\) bool with at least one True"):
+        envs.reset(options={"reset_mask": mask})
+    envs.close()
+
+
+def test_observations_of_several_parts_are_batched_part_by_part():
+    class Parts(gym.ObservationWrapper):
+        def __init__(self):
+            super().__init__(ToyGame())
+            self.observation_space = gym.spaces.Dict(
+                {"frame": self.env.observation_space, "left": gym.spaces.Box(0, 9, (1,), np.float32)}
+            )
+
+        def observation(self, observation):
+            return {"frame": observation, "left": np.float32([self.unwrapped.left])}
+
+    ours = ThreadVectorEnv(Parts, 2)
+    theirs = SyncVectorEnv([Parts] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    mine, others = ours.reset(seed=0)[0], theirs.reset(seed=0)[0]
+    for _ in range(8):
+        assert mine.keys() == others.keys()
+        for part in mine:
+            np.testing.assert_array_equal(mine[part], others[part])
+        assert ours.observation_space.contains(mine)
+        mine, others = (envs.step(np.zeros(2, np.int64))[0] for envs in (ours, theirs))
+    ours.close()
+
+
 def test_close_closes_every_game():
     closed = []
 
@@ -267,7 +327,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 def test_too_few_seeds_are_refused():
-    with pytest.raises(ValueError, match="one entry for each of 3 envs"):
+    with pytest.raises(ValueError, match="one number or a list of 3, got 2"):
         ThreadVectorEnv(ToyGame, 3).reset(seed=[1, 2])
 
 

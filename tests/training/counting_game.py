@@ -23,7 +23,7 @@ class CountingGame(gym.Env):
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
-    action_spec = ActionSpec(kind="discrete", n=3, names=("noop", "pay", "cost"))
+    action_spec = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))  # as tests.tiny
     signal_names = ("COUNT",)
     frames_per_step = 2
     reward_kind = "health"

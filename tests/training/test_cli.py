@@ -7,13 +7,14 @@ from dataclasses import replace
 import gymnasium as gym
 import pytest
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
 from tests.training.recorded import recorded_store
 from worldmodel import checkpoint, dynamics, tokenizer
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.model import WorldModel
 from worldmodel.training import cli
 from worldmodel.training.cli import COMMANDS, main
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -188,6 +189,10 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
         (["agent", "--env", "VideoGenReal-Doom", "--data", "play"], "leave out --data"),
         (["agent", "--env", "VideoGenReal-Doom", "--epsilons", "0.5"], "with --env only --episodes"),
         (["agent", "--env", "VideoGenReal-Doom", "--no-plots"], "with --env only --episodes"),
+        (
+            ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--deterministic"],
+            "is for --env; in a rep",
+        ),
         (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
         (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),
     ],
@@ -291,6 +296,12 @@ def test_sample_makes_videos_from_options(tmp_path, capsys):
     assert about["actions"] == [[1, 1, 2, 1]] * 2 and about["options"]["top_k"] == 3
 
 
+def test_a_real_game_has_no_temperature(tmp_path, capsys):
+    words = ["watch", "random", "--env", LARGER_GAME_ID, "--out", str(tmp_path / "x.gif"), "--temperature", "0.3"]
+    assert main(words) == 2
+    assert "--temperature is for dreams" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_watch_writes_a_video_and_tells_the_returns(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
     video = tmp_path / "play.gif"
@@ -344,8 +355,11 @@ def test_sample_tells_what_the_model_was_not_trained_for(tmp_path, capsys):
 
 @pytest.mark.vizdoom
 def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
-    """The tiny world dreams 16 x 16 pixels; the real game shows 64 x 64."""
-    world = tiny_world().save_pretrained(tmp_path / "world")
+    """The tiny world dreams 16 x 16 pixels; the real game, of the same actions, shows 64 x 64."""
+    action = WorldModel.from_pretrained("doom-hg", device="cpu").config.action
+    tiny = WorldModel(replace(tiny_config(), action=action))
+    tiny.starts = tiny_world().starts
+    world = tiny.save_pretrained(tmp_path / "world")
     agent = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
     folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=agent), device="cpu")
     assert main(["evaluate", str(folder), "--env", "VideoGenReal-DoomHealthGathering", "--episodes", "1"]) == 2

@@ -229,7 +229,7 @@ def test_epsilon_adds_noise_to_an_agent(fake_agent):
 def test_an_agent_that_cannot_play_is_refused_before_anything_is_written(fake_agent, tmp_path):
     agent = tmp_path / "agent"
     agent.mkdir()
-    fake_agent.action_spec = SimpleNamespace(kind="discrete", n=7)
+    fake_agent.action_spec = ActionSpec(kind="discrete", n=7)
     with pytest.raises(ValueError, match="acts by"):
         collect(GAME_ID, tmp_path / "out", episodes=1, policy=agent)
     assert not (tmp_path / "out").exists()
@@ -351,8 +351,8 @@ def test_statistics_are_those_of_the_stored_episodes(ten_episodes, capsys):
     assert stats.returns.tolist() == [e.rewards.sum() for e in episodes]
     assert stats.native_returns.tolist() == (10 * stats.returns).tolist()
     actions = np.concatenate([e.actions for e in episodes])
-    assert stats.action_counts == {name: (actions == i).sum() for i, name in enumerate(("noop", "pay", "cost"))}
-    assert stats.reward_signs == (stats.action_counts["pay"], stats.action_counts["cost"])
+    assert stats.action_counts == {name: (actions == i).sum() for i, name in enumerate(("noop", "left", "right"))}
+    assert stats.reward_signs == (stats.action_counts["left"], stats.action_counts["right"])
     assert stats.signal_changes == {"COUNT": (stats.steps, 0)}
     printed = capsys.readouterr().out
     assert f"10 episodes, {stats.steps} steps" in printed

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -122,7 +124,7 @@ def test_an_agent_of_another_game_is_refused_before_anything_is_played(agent):
         make_players(WorldModel(larger).prepare(), [agent], ())
 
 
-def latent_agent(folder, world):
+def latent_agent(folder, world, obs="latent"):
     """An agent that reads the code vectors of `world`, or at least says so."""
     from worldmodel.agents.sb3 import train_ppo
     from worldmodel.agents.sb3_config import AgentMeta
@@ -130,9 +132,21 @@ def latent_agent(folder, world):
 
     home = world.save_pretrained(folder / "world")
     config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, features_dim=8)
-    envs = DreamVectorEnv(2, world, obs="latent", horizon=4)
-    train_ppo(envs, config, folder, AgentMeta(view="latent", world_model=str(home)))
+    envs = DreamVectorEnv(2, world, obs=obs, horizon=4)
+    train_ppo(envs, config, folder, AgentMeta(view=obs, world_model=str(home)))
     return folder / "agent"
+
+
+def test_an_agent_that_reads_what_other_dynamics_make_of_the_past_is_refused(tmp_path, world):
+    other = tiny_world(seed=1)
+    other.tokenizer.load_state_dict(world.tokenizer.state_dict())
+    reads = {obs: latent_agent(tmp_path / obs, world, obs) for obs in ("latent", "features")}
+    assert [player.obs for player in make_players(world, reads.values(), ())[:2]] == ["latent", "features"]
+    assert make_players(other, [reads["latent"]], ())[0].obs == "latent"
+    with pytest.raises(ValueError, match="what other dynamics make of the past"):
+        make_players(other, [reads["features"]], ())
+    shutil.rmtree(tmp_path / "features" / "world")
+    assert make_players(other, [reads["features"]], ())[0].obs == "features"  # where it came from cannot be told
 
 
 def test_an_agent_that_reads_the_codes_of_another_tokenizer_is_refused(tmp_path, world):

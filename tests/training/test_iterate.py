@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from worldmodel.training import iterate as module
 from worldmodel.training import loop as fitting
 from worldmodel.training.codes import CodeStore
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
+from worldmodel.training.demo import DemoConfig, demo
 from worldmodel.training.iterate import Iteration, iterate, kept_episodes, play_of
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.train_agent import DreamTraining
@@ -298,6 +300,22 @@ def test_a_loop_with_other_settings_is_not_continued(done, change):
     with pytest.raises(ValueError, match="other settings; use another --out, or --fresh"):
         iterate(done, replace(SMALL, **change))
     assert (done / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize("run", [iterate, demo])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"env_id": "NoSuchGame-v0"}, gym.error.NameNotFound, "NoSuchGame"),
+        ({"env_id": "VideoGenDream-Doom"}, ValueError, "plays a real game .*VideoGenDream-Doom is a dream"),
+        ({"workers": 0}, ValueError, "workers must be at least 1"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path, run, change, error, message):
+    with pytest.raises(error, match=message):
+        run(tmp_path / "run", replace(SMALL if run is iterate else DemoConfig(), **change))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("fresh", [True, False])

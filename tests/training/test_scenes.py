@@ -232,6 +232,7 @@ def test_scripted_play_of_a_dream_is_seeded_and_knows_the_actions(world_folder):
         (COUNTING, "no/such/folder", None, "folder of a saved agent"),
         (COUNTING, "", "somewhere", "nobody looks at it through a world"),
         ("VideoGenReal-Doomm", "", None, "VideoGenReal-Doom"),
+        ("doom-hg", "random", "doom-hgs", "two worlds to dream of, doom-hg and doom-hgs"),
     ],
 )
 def test_what_cannot_be_opened_says_so(name, player, world, words):
