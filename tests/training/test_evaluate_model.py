@@ -199,6 +199,12 @@ def test_dreams_of_clips_are_given_frames_and_not_codes(store):
     assert torch.equal(dreams.reconstruction[:, 4:], world.tokenizer.decode(codes)[:, 2:])
 
 
+def test_a_horizon_longer_than_any_episode_is_refused_with_what_to_lower(world, store):
+    longest = max(store.lengths[e] + 1 for e in store.split("test"))
+    with pytest.raises(ValueError, match=rf"3 given and 99 dreamt steps are more than the {longest} .* \(--horizon\)"):
+        evaluate_model(world, store, replace(SMALL, horizon=99))
+
+
 def test_a_horizon_shorter_than_a_clip_is_refused(store):
     with pytest.raises(ValueError, match=r"clips of 4 steps, more than 1 given and 2 dreamt ones; .* at least 3"):
         evaluate_model(clip_world(frame_condition=1), store, replace(SMALL, horizon=2))
