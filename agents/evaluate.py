@@ -96,7 +96,8 @@ def evaluate(
         deterministic: take the likeliest actions instead of drawing; for agents, whose `act` has such an argument.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
     """
-    if not callable(policy) and not (hasattr(policy, "act") and hasattr(policy, "reset")):
+    makes = isinstance(policy, type) or (callable(policy) and not hasattr(policy, "act"))
+    if not makes and not _is_policy(policy):
         raise TypeError(
             f"a policy has act(observations) and reset(rows), or is a function of (action_spec, num_envs, seed) that "
             f"makes one; got a {type(policy).__name__}. For a model of Stable-Baselines3: SB3Policy(model)"
@@ -159,7 +160,7 @@ def _play(
     deterministic: bool,
 ) -> Evaluation:
     count = envs.num_envs
-    if isinstance(policy, type) or not hasattr(policy, "act"):
+    if not _is_policy(policy):
         player: _OneEach | _Lasting = _OneEach(cast("PolicyFactory", policy), envs, deterministic)
     else:
         if isinstance(spec := getattr(policy, "action_spec", None), ActionSpec):
@@ -244,11 +245,16 @@ class _OneEach:
         return np.concatenate([self._acts[row](observations[row : row + 1]) for row in range(len(observations))])
 
 
+def _is_policy(given: Any) -> bool:
+    """Whether it plays itself, and is not what makes such."""
+    return not isinstance(given, type) and hasattr(given, "act") and hasattr(given, "reset")
+
+
 def _act_of(policy: Policy, deterministic: bool) -> Act:
     """A policy's `act`, with deterministic=True if that is asked for."""
     if not deterministic:
         return policy.act
     act: Any = policy.act
     if "deterministic" not in inspect.signature(act).parameters:
-        raise ValueError(f"deterministic=True is for agents, a {type(policy).__name__} always plays in the same way")
+        raise ValueError(f"deterministic=True is for agents: act of a {type(policy).__name__} has no such argument")
     return partial(act, deterministic=True)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from worldmodel.settings import check_settings
+from worldmodel.settings import check_settings, check_temperature
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class PlannerConfig:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            least=dict.fromkeys(("horizon", "candidates", "iterations", "futures", "batch"), 1) | {"temperature": 0},
+            least=dict.fromkeys(("horizon", "candidates", "iterations", "futures", "batch"), 1),
             share=("smoothing", "repeat"),
         )
         if not 1 <= self.elites <= self.candidates:
@@ -48,6 +48,7 @@ class PlannerConfig:
             raise ValueError(f"replan_every must be from 1 to horizon = {self.horizon}, got {self.replan_every}")
         if not 0.0 < self.discount <= 1.0:
             raise ValueError(f"discount must be in (0, 1], got {self.discount}")
+        check_temperature(self.temperature)
         if self.futures > 1 and self.temperature == 0:
             raise ValueError(f"at temperature 0 a plan has one future, got futures={self.futures}; use futures=1")
 

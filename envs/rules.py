@@ -15,6 +15,7 @@ from torch import Tensor
 
 from worldmodel.envs.transition import RewardFunction, Transition
 from worldmodel.names import did_you_mean
+from worldmodel.settings import check_temperature
 
 EndCondition = Callable[[Transition], Tensor]  # (B,) bool
 
@@ -38,8 +39,7 @@ class DreamRules:
             given, may_be_none = getattr(self, name), name in ("horizon", "max_uncertainty")
             if not isinstance(given, Real) and not (given is None and may_be_none):
                 raise TypeError(f"{name} must be a number{' or None' if may_be_none else ''}, got {given!r}")
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+        check_temperature(self.temperature)
         if self.horizon is not None and (self.horizon < 1 or not float(self.horizon).is_integer()):
             raise ValueError(f"horizon must be at least 1 step, or None for no limit, got {self.horizon}")
         if self.max_uncertainty is not None and not self.max_uncertainty > 0:

@@ -196,6 +196,18 @@ def test_weights_and_temperatures_may_change_while_a_dream_goes_on():
         assert_same(one, other)
 
 
+def test_a_state_of_other_products_and_one_of_another_model_are_treated_as_by_a_step():
+    world = tiny_world().prepare(torch.bfloat16)
+    graphed = GraphedSteps(world, Tapes)
+    wide = begin(tiny_world())
+    _, outs = dream(graphed.step, wide.clone())
+    _, wanted = dream(world.step, wide)
+    for one, other in zip(outs, wanted, strict=True):
+        assert_same(one, other)
+    with pytest.raises(ValueError, match="this state is another model's"):
+        graphed.step(begin(tiny_world(layers=1)), actions_of(0))
+
+
 def test_without_rows_nothing_is_begun():
     envs = DreamVectorEnv(3, tiny_world(), "codes")
     envs.reset(seed=0)

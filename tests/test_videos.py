@@ -147,7 +147,7 @@ def test_what_a_model_of_clips_cannot_make_is_refused_with_the_reason(changes, s
 
 @pytest.mark.parametrize("seeds", [[0.5, 1.5], torch.tensor([0.0, 1.0]), [True, False]])
 def test_seeds_that_are_no_whole_numbers_are_refused(seeds):
-    with pytest.raises(ValueError, match="seeds must be whole numbers, got torch"):
+    with pytest.raises(ValueError, match=r"seeds must be one whole number .* got torch"):
         clip_world().sample(N, 4, seeds=seeds)
 
 

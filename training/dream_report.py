@@ -240,7 +240,7 @@ def _recorded(wm: WorldModel, store: EpisodeStorage | None, config: DreamReport,
         "reward": reward_calibration(told.numpy(), came.numpy()),
         "termination": termination_calibration(probability.numpy(), ended.numpy(), float(wm.heads.threshold)),
         "control": _control(wm, store, dreams, config, seed),
-        "drift": horizon_scores(dreams) | {"dreams": config.samples, "context_steps": given},
+        "drift": horizon_scores(dreams, store.plays) | {"dreams": config.samples, "context_steps": given},
     }
 
 

@@ -186,12 +186,12 @@ def by_step(
     return curves
 
 
-def psnr_sureness(dreams: Dreams) -> dict[str, list[float]]:
-    """How sure the PSNR by dreamt step is, in dB; clips of the same episode do not count as independent.
+def psnr_sureness(dreams: Dreams, plays: NDArray[np.int64]) -> dict[str, list[float]]:
+    """How sure the PSNR by dreamt step is, in dB; clips of the same play (`store.plays`) count as one.
 
     Returns: "half_width" of the dream's mean (95 %); "gain", the dream's less that of copying, and "gain_half_width".
     """
-    given, groups = dreams.context_steps, [segment.episode for segment in dreams.segments]
+    given, groups = dreams.context_steps, plays[[segment.episode for segment in dreams.segments]]
     last_frame = dreams.real[:, given - 1, -1:]
     found: dict[str, list[float]] = {"half_width": [], "gain": [], "gain_half_width": []}
     for truth, dream in zip(dreams.real[:, given:].unbind(1), dreams.dream[:, given:].unbind(1), strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
@@ -124,7 +125,9 @@ def evaluate_model(
         | change_scores(wm, store, split, config.max_segments, seed)
         | code_use(real_codes(held_out), wm.tokenizer.num_codes),
         "prior": prior_scores(wm, held_out, train),
-        "horizon": horizon_scores(dreams) if given else {"absent": "the model can be given no step to go on from"},
+        "horizon": horizon_scores(dreams, store.plays)
+        if given
+        else {"absent": "the model can be given no step to go on from"},
         "control": control,
         "idm_fd": _idm_fd(features, config.samples, floor.source),
         "fvd": fvd_section(network, dreams, wm.device),
@@ -147,11 +150,11 @@ def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
     return given, horizon
 
 
-def horizon_scores(dreams: Dreams) -> dict[str, Any]:
+def horizon_scores(dreams: Dreams, plays: NDArray[np.int64]) -> dict[str, Any]:
     """PSNR and SSIM at every dreamt step, and how many steps they stay better than those of copying; how sure."""
     curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
     horizons = {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
-    return curves | horizons | {"psnr_sureness": psnr_sureness(dreams)}
+    return curves | horizons | {"psnr_sureness": psnr_sureness(dreams, plays)}
 
 
 def _control(

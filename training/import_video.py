@@ -4,6 +4,7 @@ Letters: V frames of a video, H W C pixels, F frames per step.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -69,9 +70,13 @@ def import_video(
             "frames_per_step must be at least 1, channels 1 or 3, ends 'stopped', 'truncated' or 'terminated'; got "
             f"{frames_per_step}, {channels}, {ends!r}"
         )
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be above 0, or None to ask the first video, got {fps}")
+    of_tables: dict[str, Any] = {"reward": reward, "signals": signals, "action_kind": action_kind != "auto"}
+    of_tables |= {"action_names": action_names, "action_columns": action_columns, "action_limit": action_limit}
+    if not actions and (needless := [name for name, value in of_tables.items() if value]):
+        raise ValueError(f"{' and '.join(needless)} belong to files of actions: give those too, or leave this out")
     sources = _find_videos([Path(video) for video in videos])
-    if not actions and (reward or signals):
-        raise ValueError("rewards and signals come from the files of actions: give those too")
     paths = _find_tables(sources, [Path(path) for path in actions]) if actions else []
     read = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
     tables: list[Table | None] = list(read) if read else [None for _ in sources]
@@ -223,14 +228,13 @@ def _has_pictures(folder: Path) -> bool:
 
 def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:
     if len(given) == 1 and given[0].is_dir():
-        found = []
+        found, by_stem, taken = [], defaultdict(list), set(videos)
+        for path in sorted(given[0].iterdir()):
+            if path.suffix.lower() in TABLES and path not in taken:
+                by_stem[path.stem].append(path)
         for video in videos:
             stem = video.name if video.is_dir() else video.stem
-            fitting = [
-                path
-                for path in sorted(given[0].iterdir())
-                if path.stem == stem and path.suffix.lower() in TABLES and path not in videos
-            ]
+            fitting = by_stem[stem]
             if len(fitting) != 1:
                 names = ", ".join(path.name for path in fitting) or "none"
                 raise ValueError(

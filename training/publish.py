@@ -46,6 +46,17 @@ def publish(
     return WorldModel.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(target, card)
 
 
+def _tokenizer_run(tokenizer: str) -> dict[str, Any] | None:
+    """The settings of a tokenizer's own training; None if it is a world's, or no longer there."""
+    run = _run_of(resolve(tokenizer)) if Path(tokenizer).exists() else None
+    return run if run is not None and run["command"] == "train-tokenizer" else None
+
+
+def _known_as(checkpoint: str) -> str:
+    """A name that others know too: a shipped one or a hub's, or "EARLIER" for a folder here."""
+    return "EARLIER" if Path(checkpoint).is_absolute() else checkpoint
+
+
 def push(folder: str | Path, repository: str) -> str:
     """Upload a checkpoint folder to the Hugging Face hub as `repository` (owner/name); returns its address there.
 
@@ -89,8 +100,7 @@ def _card(
 ) -> str:
     config, about, facts = model.config, machine(), report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
-    coder = Path(run["tokenizer"])
-    tokenizer_run = _run_of(resolve(coder)) if coder.exists() else None  # None: a shipped world's, or no longer there
+    tokenizer_run = _tokenizer_run(run["tokenizer"])
     seen_by_tokenizer = (tokenizer_run or {}).get("data_fingerprint")  # of a store, or of all as one
     env = config.env_id
     play = " and ".join(str(each) for each in stores)
@@ -99,7 +109,7 @@ def _card(
     seen = [folder for folder, store in zip(folders, stores, strict=True) if store.fingerprint == seen_by_tokenizer]
     shown = " ".join(seen or folders)
     coding = TokenizerTraining()
-    coded_by = "runs/tokenizer/best" if tokenizer_run or coder.is_absolute() else run["tokenizer"]
+    coded_by = "runs/tokenizer/best" if tokenizer_run else _known_as(run["tokenizer"])
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),

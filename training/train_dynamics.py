@@ -1,5 +1,6 @@
 """Train dynamics and heads on the codes of a store; the result is a whole world model with start states."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -165,21 +166,17 @@ def check_lengths(store: EpisodeStorage, tokenizer: VQVAEConfig, segment: int, s
 
 
 def check_limit(store: EpisodeStorage, limit: float) -> None:
-    """Refuse rewards of the train split that the reward head could not tell from `limit`; say which signals jump so."""
-    episodes = store.split("train")
-    largest = max((float(np.abs(store.rewards(e)).max()) for e in episodes), default=0.0)
-    if largest > limit:
-        raise ValueError(
-            f"rewards reach {largest:g} in this play, and what is beyond heads.limit = {limit:g} would be learned as "
-            f"{limit:g}: give --heads.limit {largest:g}"
-        )
-    jumps = (
-        np.max([np.abs(np.diff(store.signals(e), axis=0)).max(0) for e in episodes], axis=0) if len(episodes) else ()
-    )
-    for name, jump in zip(store.info.signal_names, jumps, strict=False):
-        if jump > limit:
+    """Say which rewards and signal changes of the train split are beyond `limit`, and will be learned as that."""
+    episodes = store.split("train").tolist()
+    largest = {"rewards": max((float(np.abs(store.rewards(e)).max()) for e in episodes), default=0.0)}
+    for place, name in enumerate(store.info.signal_names):
+        changes = (np.abs(np.diff(store.signals(e)[:, place])) for e in episodes)
+        largest[f"changes of {name} in a step"] = max((float(change.max()) for change in changes), default=0.0)
+    for what, value in largest.items():
+        if value > limit:
             print(
-                f"dynamics: {name} changes by up to {jump:g} in a step, told apart is up to {limit:g} (--heads.limit)"
+                f"dynamics: {what} reach {value:g} in this play; beyond heads.limit = {limit:g} they are learned as "
+                f"{limit:g}. A world that tells them apart wants heads.limit = {math.ceil(value)}"
             )
 
 

@@ -8,6 +8,7 @@ features, G signals.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -107,10 +108,10 @@ def start(
 
 def at_clock(wm: "WorldModel", state: DreamState, clock: int) -> DreamState:
     """The same dreams at another time, in memory of their own."""
-    if not isinstance(clock, int) or clock < 0:
+    if isinstance(clock, bool) or not isinstance(clock, Integral) or clock < 0:
         raise ValueError(f"clock must be a whole number from 0 on, got {clock!r}")
     state = check_state(wm, state)
-    return state.with_cache(wm.dynamics.move(state.cache, clock))
+    return state.with_cache(wm.dynamics.move(state.cache, int(clock)))
 
 
 def _burn_in(

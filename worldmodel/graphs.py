@@ -17,7 +17,7 @@ from worldmodel.dreaming import StepOut
 from worldmodel.dynamics import DreamState
 from worldmodel.layers.derived import state_of
 from worldmodel.model import WorldModel
-from worldmodel.requests import check_actions
+from worldmodel.requests import check_actions, check_state
 
 _READ = ("codes", "signals", "seeds", "counter")  # what a step reads of a state, besides its cache
 _TOLD = ("codes", "reward", "terminated", "termination_probability", "signals", "nll", "entropy", "outputs")
@@ -96,7 +96,7 @@ class GraphedSteps:
         self, state: DreamState, action: Tensor | np.ndarray, temperature: float = 1.0
     ) -> tuple[DreamState, StepOut]:
         """Dream one step of every row, as `WorldModel.step`."""
-        state.check_fresh()
+        state = check_state(self._model, state)
         action = check_actions(self._model, action, (len(state),))
         held, held_action = self._hold(state, action, temperature)
         cache = held.cache

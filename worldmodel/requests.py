@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState
+from worldmodel.dynamics.sampling import as_seeds
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
@@ -33,12 +34,7 @@ def check_dreams(wm: "WorldModel") -> None:
 
 def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.device) -> Tensor:
     """One seed per row, (B,) int64; 0, 1, … if None."""
-    given = torch.as_tensor(range(rows) if seeds is None else seeds, device=device)
-    if given.shape != (rows,) or given.is_floating_point():
-        raise ValueError(
-            f"seeds must be one whole number for each of the {rows} rows, got {given.dtype} {tuple(given.shape)}"
-        )
-    return given.to(torch.int64)
+    return as_seeds(range(rows) if seeds is None else seeds, rows, device)
 
 
 def check_state(wm: "WorldModel", state: DreamState) -> DreamState:

@@ -53,6 +53,12 @@ def check_settings(
             raise ValueError(f"{name} must be in [0, 1], got {getattr(settings, name)}")
 
 
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError if nothing can be drawn at it."""
+    if not (temperature == 0 or 1e-6 <= temperature <= 1e6):  # beyond, logits leave the range of float32
+        raise ValueError(f"temperature must be 0, or from 1e-6 to 1e6, got {temperature}")
+
+
 def _hints(kind: type) -> dict[str, Any]:
     fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return {name: hint for name, hint in get_type_hints(kind).items() if name in fields}

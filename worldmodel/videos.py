@@ -21,8 +21,6 @@ from worldmodel.requests import check_actions, check_seeds
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
 
-_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
 
 def sample(
     wm: "WorldModel",
@@ -36,8 +34,6 @@ def sample(
     """Videos that go on step by step, or clip by clip."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    if seeds is not None and torch.as_tensor(seeds).dtype not in _WHOLE:
-        raise ValueError(f"seeds must be whole numbers, got {torch.as_tensor(seeds).dtype}")
     seeds = check_seeds(seeds, n, wm.device)
     if actions is not None:
         actions = check_actions(wm, actions, (n,), steps - 1)

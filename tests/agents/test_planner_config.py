@@ -28,7 +28,7 @@ def test_returns_are_discounted_and_stop_at_an_end():
         ({"replan_every": 13}, "replan_every must be from 1 to horizon = 12, got 13"),
         ({"repeat": 1.0}, r"repeat must be in \[0, 1\), got 1.0"),
         ({"discount": 0.0}, r"discount must be in \(0, 1\], got 0.0"),
-        ({"temperature": -1.0}, "temperature must be at least 0, got -1.0"),
+        ({"temperature": -1.0}, "temperature must be 0, or from 1e-6 to 1e6, got -1.0"),
         ({"temperature": 0.0, "futures": 2}, "at temperature 0 a plan has one future"),
     ],
 )

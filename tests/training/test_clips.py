@@ -1,11 +1,13 @@
 """Clips to measure on: all different, from as many episodes as there are, and others for the floor."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from tests.data.makers import INFO, make_store
 from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.data import SegmentId
@@ -83,3 +85,18 @@ def test_dreams_and_samples_stand_beside_different_clips(world, tmp_path):
     assert {segment.episode for segment in dreams.segments} == set(store.split("test"))
     assert torch.equal(dreams.real, store.batch(dreams.segments).frames)
     assert {clip.episode for clip in real_clips(store, 3, 7, "test", seed=4)} == set(store.split("test"))
+
+
+def test_two_views_of_a_play_are_one_play(tmp_path):
+    store = make_store(tmp_path / "views", (8,) * 8, replace(INFO, views=2))
+    assert store.plays.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    for seed in range(5):
+        real = draw(store, 2, 5, seed)
+        assert len({clip.episode // 2 for clip in real}) == 2
+        floor = other_clips(store, real, 5, np.random.default_rng(seed), "all")
+        assert not {clip.episode // 2 for clip in floor.segments} & {clip.episode // 2 for clip in real}
+        real = draw(store, 4, 2, seed)  # of all plays: the floor is of the same ones, at other moments
+        near = other_clips(store, real, 2, np.random.default_rng(seed), "all")
+        moments = {(clip.episode // 2, t) for clip in real for t in range(clip.start, clip.stop + 1)}
+        taken = {(clip.episode // 2, t) for clip in near.segments for t in range(clip.start, clip.stop + 1)}
+        assert taken and not moments & taken

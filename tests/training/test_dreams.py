@@ -89,7 +89,7 @@ def test_every_step_is_scored_by_any_metric_and_a_perfect_dream_beats_copying(st
 
 def test_the_psnr_of_a_step_is_as_sure_as_its_episodes_are_many(store, world):
     dreams = open_loop(world, store, "all", 12, 5, temperature=1.0, num_steps=3)
-    sure, curves = psnr_sureness(dreams), by_step(dreams, psnr)
+    sure, curves = psnr_sureness(dreams, store.plays), by_step(dreams, psnr)
     gains = np.subtract(curves["dream"], curves["copy"])
     assert sure["gain"] == pytest.approx(gains.tolist(), abs=1e-4)
     groups = [segment.episode for segment in dreams.segments]

@@ -56,12 +56,12 @@ def with_other_dream(dreams, dream):
 # --- parts whose scores are known
 
 
-def test_a_perfect_dream_is_of_use_to_the_end_and_a_frozen_one_never(perfect):
-    scores = horizon_scores(perfect)
+def test_a_perfect_dream_is_of_use_to_the_end_and_a_frozen_one_never(perfect, store):
+    scores = horizon_scores(perfect, store.plays)
     assert scores["usable_horizon_psnr_db"] == scores["usable_horizon_ssim"] == 8
     assert scores["ssim"]["dream"] == pytest.approx([1.0] * 8, abs=1e-6)
     frozen = with_other_dream(perfect, perfect.real[:, 2:3, -1:].expand(-1, 8, 2, -1, -1, -1))
-    assert horizon_scores(frozen)["usable_horizon_psnr_db"] == 0
+    assert horizon_scores(frozen, store.plays)["usable_horizon_psnr_db"] == 0
 
 
 def test_control_finds_the_actions_of_dreams_that_obey_and_not_of_those_that_are_deaf(perfect, store):

@@ -146,8 +146,12 @@ def test_videos_may_come_without_actions(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "no episode falls to test: a training wants ten videos or more" in said
     assert main(["import-video", str(videos[0]), "--out", str(tmp_path / "cli")]) == 0
-    with pytest.raises(ValueError, match="rewards and signals come from the files of actions"):
-        import_video(videos, [], tmp_path / "t", reward="win")
+    needless = {"reward": "win", "signals": ["hp"], "action_names": ["a"], "action_limit": [1.0], "action_kind": "box"}
+    for name, value in needless.items():
+        with pytest.raises(ValueError, match=f"{name} belong to files of actions"):
+            import_video(videos, [], tmp_path / "t", **{name: value})
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        import_video(videos, [], tmp_path / "t", fps=-3)
 
 
 @pytest.mark.parametrize(("ending", "fps", "speed"), [(".mp4", None, 5.0), (".gif", None, 5.0), (".mp4", 30, 15.0)])

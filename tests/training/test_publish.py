@@ -113,7 +113,15 @@ def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run,
     assert came == [("me/toy", True)] and capsys.readouterr().out.split()[-1] == "hub/me/toy"
     card = (tmp_path / "toy" / "README.md").read_text()
     assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
-    assert "train-dynamics --data runs/data --tokenizer runs/tokenizer/best" in card
+    assert "train-dynamics --data runs/data --tokenizer EARLIER" in card
+
+
+def test_a_card_does_not_take_a_worlds_training_for_its_tokenizers(run, tmp_path):
+    loop = LoopConfig(steps=1, batch_size=4, evaluate_every=1, save_every=1)
+    parts = DynamicsTraining(model=tiny_config().dynamics, heads=tiny_config().heads, loop=loop, num_starts=4)
+    train_dynamics(run / "data", run / "run", tmp_path / "second", parts)  # on the tokenizer of a trained world
+    card = (publish(tmp_path / "second", run / "data", tmp_path / "toy") / "README.md").read_text()
+    assert "train-tokenizer" not in card and "--tokenizer EARLIER" in card
 
 
 def test_a_card_tells_of_the_world_that_a_training_went_on_from(run, tmp_path):

@@ -84,6 +84,11 @@ class EpisodeStorage(EpisodeFiles):
         """Where it lies; of several stores read as one, each."""
         return [str(self.root)]
 
+    @property
+    def plays(self) -> NDArray[np.int64]:
+        """(episodes,) which play each of them shows: the same where two are views of one (`StoreInfo.views`)."""
+        return self.ids // self.info.views if self.info.views > 1 else np.arange(len(self))
+
     def fingerprint(self) -> str:
         """Short name of what is stored: another if actions, rewards, signals, ends or a looked-at frame differ."""
         digest = hashlib.sha256(repr((self.info.env_id, self.lengths)).encode())

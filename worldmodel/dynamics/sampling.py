@@ -8,11 +8,14 @@ Source: top-p, arXiv:1904.09751; guidance without a classifier, arXiv:2207.12598
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from worldmodel.settings import check_temperature
 
 _MASK = 0xFFFFFFFF
 
@@ -37,10 +40,14 @@ def uniforms(seeds: Tensor, counters: Tensor, count: int) -> Tensor:
     return (bits >> 8).float() * 2.0**-24
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError if nothing can be drawn at it."""
-    if not (temperature == 0 or 1e-6 <= temperature <= 1e6):  # beyond, logits leave the range of float32
-        raise ValueError(f"temperature must be at least 0 (0, or from 1e-6 to 1e6), got {temperature}")
+def as_seeds(seeds: Sequence[int] | Tensor, rows: int, device: torch.device) -> Tensor:
+    """One seed for each row, (B,) int64 in memory of its own; ValueError if these are not as many whole numbers."""
+    given = torch.as_tensor(seeds, device=device)
+    if given.shape != (rows,) or given.is_floating_point() or given.dtype == torch.bool:
+        raise ValueError(
+            f"seeds must be one whole number for each of the {rows} rows, got {given.dtype} {tuple(given.shape)}"
+        )
+    return given.to(torch.int64, copy=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics.sampling import as_seeds
 from worldmodel.files import atomic_write
 from worldmodel.layers.attention import KVCache
 
@@ -91,12 +92,7 @@ class DreamState:
     def reseed(self, seeds: Sequence[int] | Tensor) -> "DreamState":
         """This state, in its own memory, with these seeds (B,): from here on other steps are drawn."""
         self.check_fresh()
-        new = torch.as_tensor(seeds, device=self.seeds.device)
-        if new.shape != self.seeds.shape or new.is_floating_point():
-            raise ValueError(
-                f"seeds must be one whole number for each of the {len(self)} rows, got {new.dtype} {tuple(new.shape)}"
-            )
-        return replace(self, seeds=new.to(torch.int64, copy=True))
+        return replace(self, seeds=as_seeds(seeds, len(self), self.seeds.device))
 
     @torch.inference_mode()
     def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":

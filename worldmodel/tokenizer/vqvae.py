@@ -241,11 +241,12 @@ class VQVAE(nn.Module):
             raise ValueError(
                 f"codes must be whole numbers that end in (h, w, M) = {wanted}, got {codes.dtype} {tuple(codes.shape)}"
             )
+        codes = codes.long()
         if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would make the host wait
             low, high = (int(end) for end in codes.aminmax())
             if low < 0 or high >= self.num_codes:
                 raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
-        return codes.long()
+        return codes
 
     def _decode(self, codes: Tensor, stream: Stream | None) -> Tensor:
         codes = self.check_codes(codes)
