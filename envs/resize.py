@@ -17,7 +17,7 @@ def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     N, H, W, C = frames.shape
     if height > H or width > W:
-        raise ValueError(f"area_resize only shrinks: wanted {height} × {width} from {H} × {W}")
+        raise ValueError(f"frames are only shrunk, not enlarged: wanted {height} × {width} from {H} × {W}")
     down, across_C = _overlaps(H, height), _per_channel(W, width, C)
     area = down[0].sum() * across_C[:, 0].sum()
     a = down.shape[1]

@@ -176,6 +176,8 @@ def _control(
         dreamt = dream_on(wm, dreams.batch, swapped, given, config.temperature, config.seed)
         videos["dream_swapped"] = (dreamt, swapped)
     scores, features = control_scores(judge, videos, given)
+    if judge.action.kind == "discrete" and judge.action.n == 1:
+        scores["absent"] = "the play has one action, so there is nothing to tell apart"
     if not reads:
         scores |= dict.fromkeys(("dream", "dream_swapped", "dream_over_real", "error_over_real"))
         scores["by_step"].pop("dream")

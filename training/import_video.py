@@ -23,6 +23,7 @@ from worldmodel.training.video_actions import action_spec, rows_per_step, to_ste
 
 SETTINGS = "import_video.json"
 _FILES = (*VIDEOS, *ARRAYS)
+_NONE = ("none",)  # names of the actions of videos without any
 
 
 def import_video(
@@ -94,7 +95,7 @@ def import_video(
                     f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
                     "--size"
                 )
-        spec = ActionSpec(kind="discrete", n=1, names=("none",))
+        spec = ActionSpec(kind="discrete", n=1, names=_NONE)
         if read:
             spec = action_spec(read, action_kind, per_step, action_names, action_limit)
         for table, length in zip(read, lengths, strict=bool(read)):  # what cannot be brought into steps is refused here
@@ -151,8 +152,12 @@ def _summary(store: EpisodeStorage) -> str:
     lines = [
         f"{len(store)} episodes, {store.num_steps} steps of {info.frames_per_step} frames {info.frame_shape[1:]}: "
         + ", ".join(f"{count} {name}" for name, count in splits.items()),
-        f"{spec.kind} actions: {spec.n}{bounds}",
+        "no actions" if spec.names == _NONE else f"{spec.kind} actions: {spec.n}{bounds}",
     ]
+    if info.height % 16 or info.width % 16:
+        lines.append(
+            "most tokenizers take heights and widths that are multiples of 16: import again with such a --size"
+        )
     if empty := [name for name, count in splits.items() if not count]:
         lines.append(f"no episode falls to {' and '.join(empty)}: a training wants ten videos or more")
     return "\n".join(lines)

@@ -5,13 +5,14 @@ another one imports.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from worldmodel.checkpoint import is_there
+from worldmodel.checkpoint import is_there, load_tokenizer
 
 Function = Callable[..., Any]
 Fields = tyro.conf.arg(name="")  # the argument's fields are options by their own names
@@ -117,12 +118,14 @@ def make_train_tokenizer(options: Sequence[str]) -> Function:
 
         Args:
             data: folder of a store, or folders of several stores of one game.
-            start_from: a tokenizer of the same sizes, or a world model with one, that is trained further.
+            start_from: a tokenizer, or a world model with one, that is trained further.
             launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
         start = None if start_from is None else _checkpoint(start_from)
+        if start is not None and config.model == usual.model:  # nothing else is asked for
+            config = replace(config, model=load_tokenizer(start).config)
         train = partial(train_tokenizer, _absolute(data), out.resolve(), config, start_from=start, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 
@@ -153,12 +156,18 @@ def make_train_dynamics(options: Sequence[str]) -> Function:
         Args:
             data: folder of a store, or folders of several stores of one game.
             tokenizer: folder of a tokenizer or its run; or a world model, a shipped one's name too, for that one's.
-            start_from: a world model of the same sizes whose dynamics and heads are trained further.
+            start_from: a world model whose dynamics and heads are trained further.
             launcher: "local": here, or in the processes that torchrun started; "ray": on workers of Ray.
             num_workers: of Ray.
             preset: a model that has a name; the options below change single fields of it.
         """
         coder, start = _checkpoint(tokenizer), None if start_from is None else _checkpoint(start_from)
+        if start is not None:  # its sizes, where nothing else is asked for
+            from worldmodel.model import WorldModel
+
+            earlier = WorldModel.from_pretrained(start).config
+            config = replace(config, model=earlier.dynamics if config.model == usual.model else config.model)
+            config = replace(config, heads=earlier.heads if config.heads == usual.heads else config.heads)
         train = partial(train_dynamics, _absolute(data), coder, out.resolve(), config, start_from=start, device=device)
         _print_scores(launch(train, out.resolve(), launcher, num_workers))
 

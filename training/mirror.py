@@ -38,6 +38,8 @@ def mirror(
     order, sign = _order(action, swap), _sign(action, negate)
     _check_bounds(action, order, sign)
     signal_sign = _signs(store.info.signal_names, negate_signals, "signal")
+    if not len(store):
+        raise ValueError(f"{store.root} holds no episodes to mirror")
     root = Path(root)
     if root.exists():
         raise FileExistsError(f"{root} is already there: give another folder, or delete it first")

@@ -91,6 +91,8 @@ class Samples(NamedTuple):
     def legend(self) -> str:
         """What the colours of the borders mean."""
         lines = [f"{len(self.frames)} videos of {self.frames.shape[1]} steps, condition: {self.condition}"]
+        if len(different := set(self.segments)) < len(self.segments):
+            lines.append(f"the split has {len(different)} such clips, so some are shown again, with other draws")
         if self.real is not None:
             lines.append("left: real play (gray: not shown to the model); right: sampled")
         if self.real is not None or self.actions is not None:

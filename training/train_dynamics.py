@@ -113,6 +113,12 @@ def train_dynamics(
     check_limit(store, config.heads.limit)
     segment = config.segment_steps(coder.config)
     check_lengths(store, coder.config, segment, config.start_steps)
+    if store.info.action.n == 1 and store.info.action.kind == "discrete" and config.model.action_condition != "none":
+        print(
+            "dynamics: this play has one action, so there is nothing to choose. For video from nothing or from first "
+            'frames train with action_condition="none" and learn_start (--model.action-condition none '
+            "--model.learn-start)"
+        )
     config = replace(config, segment=segment)
     model = _build(store, coder, config)
     settings = _settings(config) | {"data": store.folders, "tokenizer": str(tokenizer)}
@@ -157,7 +163,9 @@ def train_dynamics(
 def check_lengths(store: EpisodeStorage, tokenizer: VQVAEConfig, segment: int, start_steps: int) -> None:
     """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
     longest = max((store.lengths[e] for e in store.split("train")), default=0)
-    if tokenizer.temporal != "step" or not longest:  # what then does not fit, is told where clips are coded
+    if not longest:
+        raise ValueError(f"the train split of {len(store)} episodes is empty; record or import more")
+    if tokenizer.temporal != "step":  # what does not fit, is told where clips are coded
         return
     if segment > max(longest, usual_segment_steps(GPTConfig(), tokenizer)):
         raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")

@@ -1,5 +1,6 @@
 """Train a VQVAE on the frames of a store."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,12 +37,19 @@ def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
     """Refuse data whose frames have another size than the model's, before any training."""
     frames = (store.info.frames_per_step, store.info.height, store.info.width, store.info.channels)
     wanted = (model.frames_per_step, model.height, model.width, model.channels)
-    if frames != wanted:
+    if frames == wanted:
+        return
+    said = f"the store's steps are {frames} (frames, height, width, channels), the model's {wanted}"
+    down, right = (math.prod(stride[axis] for stride in model.strides) * model.patch for axis in (1, 2))
+    if frames[1] % down or frames[2] % right:
         raise ValueError(
-            f"the store's steps are {frames} (frames, height, width, channels), the model's {wanted}; "
-            f"train a tokenizer of these sizes: --model.frames-per-step {frames[0]} --model.height {frames[1]} "
-            f"--model.width {frames[2]} --model.channels {frames[3]}"
+            f"{said}. Such tokenizers take heights that are multiples of {down} and widths of {right}: bring the play "
+            "to such a size (PixelGame(size=…), import-video --size)"
         )
+    raise ValueError(
+        f"{said}; train a tokenizer of these sizes: --model.frames-per-step {frames[0]} --model.height {frames[1]} "
+        f"--model.width {frames[2]} --model.channels {frames[3]}"
+    )
 
 
 def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:

@@ -63,7 +63,7 @@ def check_frames(frames: Any, height: int, width: int, channels: int, frames_per
     if tuple(frames.shape[-4:]) != wanted or _dtype_name(frames) != "uint8":
         raise ValueError(
             f"frames must be (..., F, H, W, C) = (..., {', '.join(map(str, wanted))}) uint8, got {_describe(frames)}. "
-            "Resize them, or use the data, env or model they belong to."
+            "Bring them to that size and dtype, or use the data, env or model they belong to."
         )
 
 

@@ -110,3 +110,9 @@ def test_folders_are_opened_as_one_store(stores):
 def test_stores_of_different_speeds_are_of_one_game(tmp_path):
     stores = [make_store(tmp_path / str(n), (2, 3), replace(INFO, steps_per_second=n)) for n in (5.0, 0.0)]
     assert JoinedStorage(stores).info.steps_per_second == 5.0
+
+
+def test_what_tells_two_games_apart_is_named(tmp_path):
+    stores = [make_store(tmp_path / str(n), (2,), replace(INFO, env_id=n)) for n in "ab"]
+    with pytest.raises(ValueError, match=r"env_id is a in .* and b in "):
+        JoinedStorage(stores)

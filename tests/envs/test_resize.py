@@ -35,5 +35,5 @@ def test_flat_frames_keep_their_brightness():
 
 
 def test_enlarging_is_refused():
-    with pytest.raises(ValueError, match="only shrinks: wanted 64 × 64 from 60 × 80"):
+    with pytest.raises(ValueError, match="only shrunk, not enlarged: wanted 64 × 64 from 60 × 80"):
         area_resize(np.zeros((1, 60, 80, 3), np.uint8), 64, 64)

@@ -248,6 +248,18 @@ def test_a_preset_is_the_default_that_single_options_change(monkeypatch):
     assert seen[3] == DynamicsTraining()
 
 
+def test_what_goes_on_from_a_world_has_its_sizes(tmp_path, monkeypatch):
+    seen = configs_of(monkeypatch)
+    world = tiny_world()
+    start = ["--data", "x", "--start-from", str(world.save_pretrained(tmp_path / "world"))]
+    assert main(["train-tokenizer", *start]) == main(["train-tokenizer", *start, "--model.heads", "1"]) == 0
+    assert seen[0].model == world.config.tokenizer and seen[1].model == TokenizerTraining().model.__class__(heads=1)
+    assert main(["train-dynamics", *start, "--tokenizer", "y"]) == 0
+    assert main(["train-dynamics", *start, "--tokenizer", "y", "--heads.dropout", "0.5"]) == 0
+    assert seen[2].model == seen[3].model == world.config.dynamics and seen[2].heads == world.config.heads
+    assert seen[3].heads == replace(DynamicsTraining().heads, dropout=0.5)
+
+
 def test_pushing_has_shorter_episodes_and_smaller_rewards_than_games(monkeypatch):
     seen = configs_of(monkeypatch)
     usual = ["train-dynamics", "--data", "x", "--tokenizer", "y", "--preset", "push-small"]

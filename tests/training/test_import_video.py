@@ -86,7 +86,7 @@ def test_frames_are_shrunk_by_area(tmp_path):
     for video in (save(tmp_path / "v.npy", frames), save_pictures(tmp_path / "v", frames)):
         store = import_video([video], [actions], tmp_path / f"s{video.suffix}", size=(8, 12))
         np.testing.assert_array_equal(shown(store)[:4], wanted)
-    with pytest.raises(ValueError, match=r"v\.npy: area_resize only shrinks: wanted 64 × 12"):
+    with pytest.raises(ValueError, match=r"v\.npy: frames are only shrunk, not enlarged: wanted 64 × 12"):
         import_video([tmp_path / "v.npy"], [actions], tmp_path / "bigger", size=(64, 12))
 
 
@@ -144,6 +144,7 @@ def test_videos_may_come_without_actions(tmp_path, capsys):
     assert store.lengths == [2, 3] and store.info.action.names == ("none",) and not store.actions(1).any()
     np.testing.assert_array_equal(shown(store), make_video(5))
     said = capsys.readouterr().out
+    assert "\nno actions\n" in said
     assert "no episode falls to test: a training wants ten videos or more" in said
     assert main(["import-video", str(videos[0]), "--out", str(tmp_path / "cli")]) == 0
     needless = {"reward": "win", "signals": ["hp"], "action_names": ["a"], "action_limit": [1.0], "action_kind": "box"}
@@ -167,7 +168,8 @@ def test_the_summary_tells_splits_and_short_bounds(tmp_path, capsys):
     import_video([save(tmp_path / "v.npy", make_video(4))] * 12, [actions] * 12, tmp_path / "s")
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("12 episodes, 24 steps of 2 frames (16, 24, 3): ") and " train, " in said[0]
-    assert said[1] == "box actions: 4 from (0, -2, 0, -2) to (0.1235, 0, 0.1235, 0)" and len(said) == 2
+    assert said[1] == "box actions: 4 from (0, -2, 0, -2) to (0.1235, 0, 0.1235, 0)"
+    assert "multiples of 16" in said[2] and len(said) == 3
 
 
 def test_an_import_goes_on_with_the_same_content_only(tmp_path):

@@ -85,3 +85,9 @@ def test_the_command_writes_the_store(tmp_path, capsys):
     assert main([*given, "left=right"]) == 0
     assert "8 episodes of 44 steps" in capsys.readouterr().out
     assert EpisodeStorage.open(tmp_path / "new").lengths == [6, 6, 3, 3, 8, 8, 5, 5]
+
+
+def test_nothing_to_mirror_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no episodes to mirror"):
+        mirror(EpisodeStorage.create(tmp_path / "none", INFO), tmp_path / "twins")
+    assert not (tmp_path / "twins").exists()

@@ -212,4 +212,6 @@ def test_the_film_strip_is_written_on_demand(tmp_path, world, store):
 def test_the_legend_tells_the_colours(tmp_path, world, store):
     legend = sample_videos(world, tmp_path / "a.gif", CONFIG, data=store).legend
     assert "condition: both" in legend and "blue: the 1 given steps" in legend and "left: real play" in legend
+    again = sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=99, columns=9), data=store).legend
+    assert "such clips, so some are shown again" in again and "again" not in legend
     assert "blue" not in sample_videos(world, tmp_path / "a.gif", CONFIG).legend

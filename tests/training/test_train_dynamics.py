@@ -9,6 +9,7 @@ from tests.clips import CLIP, clip_config, clip_tokenizer
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
+from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
@@ -16,6 +17,7 @@ from worldmodel.tokenizer import VQVAE
 from worldmodel.training import loop
 from worldmodel.training.codes import split_codes
 from worldmodel.training.encoding import encode_store
+from worldmodel.training.import_video import import_video
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.metrics import best_f1_threshold
 from worldmodel.training.scores import predictions
@@ -249,6 +251,25 @@ def test_segments_longer_than_any_episode_are_refused_before_coding(tmp_path, st
     with pytest.raises(ValueError, match=f"{field} must be at most the 40 steps of the longest .*episode, got 41"):
         train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", replace(CONFIG, **{field: 41}))
     assert not (tmp_path / "run").exists()
+
+
+def test_play_without_actions_is_met_with_the_options_that_suit_it(tmp_path, capsys):
+    world = tiny_world()
+    save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
+    frames = np.zeros((13, 16, 16, 3), np.uint8)
+    np.save(tmp_path / "v.npy", frames)
+    import_video([tmp_path / "v.npy"] * 20, [], tmp_path / "data")
+    short = replace(CONFIG, loop=replace(CONFIG.loop, steps=1))
+    for condition in ("step", "none"):
+        model = replace(CONFIG.model, action_condition=condition, learn_start=True)
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / condition, replace(short, model=model))
+        assert ("--model.action-condition none" in capsys.readouterr().out) == (condition == "step")
+
+
+def test_a_store_without_episodes_is_told(tmp_path, store):
+    EpisodeStorage.create(tmp_path / "none", store.info)
+    with pytest.raises(ValueError, match="the train split of 0 episodes is empty"):
+        train_dynamics(tmp_path / "none", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
 
 
 def test_what_is_beyond_the_heads_limit_is_told(store, capsys):

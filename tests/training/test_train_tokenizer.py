@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.makers import INFO
 from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import load_tokenizer
+from worldmodel.data import EpisodeStorage
+from worldmodel.tokenizer import VQVAEConfig
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.train_tokenizer import TokenizerTraining, pixel_statistics, sample_frames, train_tokenizer
+from worldmodel.training.train_tokenizer import (
+    TokenizerTraining,
+    check_matches,
+    pixel_statistics,
+    sample_frames,
+    train_tokenizer,
+)
 
 CONFIG = TokenizerTraining(
     model=tiny_config().tokenizer,
@@ -138,3 +147,13 @@ def test_a_tokenizer_of_another_start_is_not_continued_and_another_model_is_no_s
     with pytest.raises(ValueError, match=r"residual_units=8.*wanted .*residual_units=4"):
         train_tokenizer(tmp_path / "data", tmp_path / "third", smaller, start_from=start)
     assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [({"height": 24}, "heights that are multiples of 16 and widths of 16"), ({"height": 32}, "--model.height 32")],
+)
+def test_play_of_another_size_is_met_with_what_helps(tmp_path, changes, advice):
+    store = EpisodeStorage.create(tmp_path, replace(INFO, width=64, **changes))
+    with pytest.raises(ValueError, match=advice):
+        check_matches(store, VQVAEConfig())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,10 +37,12 @@ class JoinedStorage(EpisodeStorage):
             raise ValueError("nothing to join: give at least one store")
         counts = [len(store) for store in stores] if counts is None else list(counts)
         for store, count in zip(stores, counts, strict=True):
-            if _game(store.info) != _game(stores[0].info):
+            mine, first = asdict(_game(store.info)), asdict(_game(stores[0].info))
+            if differing := [name for name in mine if mine[name] != first[name]]:
+                name = differing[0]
                 raise ValueError(
-                    f"stores of one game can be joined, but {stores[0].root} holds {stores[0].info} and {store.root} "
-                    f"holds {store.info}"
+                    f"stores of one game can be joined, but {name} is {getattr(stores[0].info, name)} in "
+                    f"{stores[0].root} and {getattr(store.info, name)} in {store.root}"
                 )
             if not 0 <= count <= len(store):
                 raise ValueError(f"{store.root} has {len(store)} episodes, asked for the first {count}")
