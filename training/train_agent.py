@@ -44,20 +44,25 @@ def train_agent(
     """Train in the dream of `world` (a shipped name, a folder, a hub id); returns the agent's folder `out/agent`.
 
     The agent sees the dream as `config.obs` says, and the real game in the same way (`DreamView`). It begins as the
-    agent in the folder `start_from`, if one is given. With `eval_every` it is judged in the real game now and then,
-    which changes nothing in its training; `out/best` is the agent of the best judgement. An agent that `out` already
-    holds, finished, is kept; any other there is refused (see `train_ppo`).
+    agent in the folder `start_from` (its own or its run's), if one is given. With `eval_every` it is judged in the real
+    game now and then, which changes nothing in its training; `out/best` is the agent of the best judgement. An agent
+    that `out` already holds, finished, is kept; any other there is refused (see `train_ppo`).
     """
     config = config or DreamTraining()
     folder = checkpoint.resolve(world)
     model = load_model(folder, device)
+    if model.config.reward == "none":
+        raise ValueError(
+            f"the play that {world} was learned from had no rewards, so nothing can be learned from its dream. Give "
+            "rewards of your own in Python: train_ppo(DreamVectorEnv(…, reward_fn=…), …)"
+        )
     local = str(world) not in checkpoint.shipped() and Path(world).is_dir()
     home = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
     meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home)
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
     about["world_sha256"] = checkpoint.weights_name(folder)
     if start_from is not None:
-        about["start_sha256"] = checkpoint.weights_name(start_from)
+        about["start_sha256"] = checkpoint.weights_name(checkpoint.agent_folder(start_from))
     if config.eval_every:
         about |= {"eval_every": config.eval_every, "eval_episodes": config.eval_episodes}
     if is_trained(out, config.agent, meta, about):

@@ -87,6 +87,14 @@ def test_a_world_of_no_game_cannot_judge(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_world_without_rewards_teaches_nothing(tmp_path):
+    world = tiny_world()
+    world.config = replace(world.config, reward="none")
+    with pytest.raises(ValueError, match=r"had no rewards, .* reward_fn="):
+        train_agent(world.save_pretrained(tmp_path / "world"), tmp_path / "run", CONFIG)
+    assert not (tmp_path / "run").exists()
+
+
 def test_impossible_numbers_are_refused():
     with pytest.raises(ValueError, match="eval_every must be at least 0, got -1"):
         DreamTraining(eval_every=-1)
