@@ -130,7 +130,14 @@ def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, ca
     assert main([*dream, "--world", str(own)]) == main(real) == main([*real, "--world", str(own)]) == 0
 
 
-@pytest.mark.parametrize(("command", "advice"), [("train-agent", "another --out"), ("collect", "to go on")])
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("train-agent", "another --out (OUT/agent holds the agent after its last update, if there was one)"),
+        ("collect", "to go on"),
+        ("evaluate-model", "nothing was written; run the same command again"),
+    ],
+)
 def test_ctrl_c_tells_what_to_do_next(command, advice, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
