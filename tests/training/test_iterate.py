@@ -20,6 +20,7 @@ from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.training import collect as collecting
 from worldmodel.training import iterate as module
+from worldmodel.training import iterate_report
 from worldmodel.training import loop as fitting
 from worldmodel.training.codes import CodeStore
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
@@ -342,3 +343,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh):
 def test_settings_that_make_no_loop_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
+
+
+def test_the_return_of_one_episode_has_no_interval():
+    assert iterate_report._interval({"returns": [12.5]}) == "12.5 (one episode)"
