@@ -298,7 +298,7 @@ def test_what_is_held_out_once_is_never_trained_on(played):
 @pytest.mark.parametrize("change", [{"fade": 0.4}, {"seed": 1}, {"collect_steps": 91}, {"warm_agent": False}])
 def test_a_loop_with_other_settings_is_not_continued(done, change):
     before = (done / "config.json").read_text()
-    with pytest.raises(ValueError, match="other settings; use another --out, or --fresh"):
+    with pytest.raises(ValueError, match=r"other settings \(.* there, .* here\); use another --out, or --fresh"):
         iterate(done, replace(SMALL, **change))
     assert (done / "config.json").read_text() == before
 
