@@ -16,7 +16,7 @@ COMMANDS = {
     "collect": "record play of a real game into a rollout store",
     "import-bair": "turn the BAIR robot pushing archive into a store",
     "import-video": "turn your own videos and their actions into a store",
-    "inspect": "tell what a store holds, or what a world model is and can make",
+    "inspect": "tell what a store holds, or what a world model or an agent is",
     "mirror": "write a store of the same play twice, as it was and as in a mirror",
     "export-bair": "write a store of pushing as BAIR's TFRecord files",
     "train-policy": "train an agent with PPO on the real game, to collect with it",

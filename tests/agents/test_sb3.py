@@ -339,7 +339,7 @@ def edit_tensors(change):
     ("edit", "message"),
     [
         (edit_json(lambda data: data.update(format_version=99)), "format version 99"),
-        (edit_json(lambda data: data.update(kind="world_model")), "holds a 'world_model', wanted a 'agent'"),
+        (edit_json(lambda data: data.update(kind="world_model")), "holds a world model, wanted an agent"),
         (edit_json(lambda data: data.update(colour="red")), "colour"),
         (edit_json(lambda data: data["training"].update(gamma=2)), "gamma must be in"),
         (edit_json(lambda data: data["training"].update(frame_stack=2)), "features.convs.0.weight has shape"),

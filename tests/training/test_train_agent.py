@@ -104,6 +104,6 @@ def test_an_agent_goes_on_from_another_and_is_then_another(world, tmp_path):
 
 
 def test_a_world_is_no_agent_to_start_from(world, tmp_path):
-    with pytest.raises(ValueError, match="holds a 'world_model', wanted a 'agent'"):
+    with pytest.raises(ValueError, match="holds a world model, wanted an agent"):
         train_agent(world, tmp_path / "run", CONFIG, start_from=world, device="cpu")
     assert not (tmp_path / "run").exists()
