@@ -20,7 +20,7 @@ import worldmodel  # noqa: F401 (registers the env ids)
 from worldmodel.agents.scripted import Policy, RandomPolicy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
-from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
+from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
@@ -53,6 +53,8 @@ class Evaluation:
         return mean_with_interval(self.returns)[1]
 
     def __str__(self) -> str:
+        if len(self.returns) == 1:
+            return f"{self.mean:.1f} (1 episode of {self.env_id}, no interval)"
         return f"{self.mean:.1f} ± {self.half_width:.1f} (95 %, {len(self.returns)} episodes of {self.env_id})"
 
 
@@ -231,7 +233,7 @@ class _OneEach:
     def __init__(self, factory: PolicyFactory, envs: VectorEnv, deterministic: bool) -> None:
         self._factory = factory
         self._deterministic = deterministic
-        self._spec = action_spec_of(envs.single_action_space)
+        self._spec = named_actions(envs)
         self._acts: dict[int, Act] = {}
 
     def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:

@@ -25,6 +25,7 @@ from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import Progress, progress
+from worldmodel.settings import difference
 
 
 def train_ppo(
@@ -92,9 +93,12 @@ def is_trained(
         return False
     found = read_json(run_dir / "config.json") if (run_dir / "config.json").exists() else {}
     finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)
-    if finished and found == _settings(config, meta, about):
+    settings = _settings(config, meta, about)
+    if finished and found == settings:
         return True
-    what = "an agent of other settings" if finished else "an unfinished training (PPO is not resumed) or something else"
+    what = "an unfinished training (PPO is not resumed) or something else"
+    if finished:
+        what = f"an agent of other settings ({difference(found, settings)})"
     if stopped is not None:
         what = f"an agent whose training was stopped after {stopped:,} steps (PPO is not resumed)"
     raise ValueError(f"{run_dir} holds {what}; use another --out, or delete the folder to start over")

@@ -29,9 +29,18 @@ class SB3Policy:
     Args:
         model: in training or loaded.
         seed: of its draws; `seed_rows` gives each env its own.
+
+    Raises:
+        TypeError: this is no model, such as the path of one.
+        ValueError: it sees something else than a Box.
     """
 
     def __init__(self, model: "BaseAlgorithm", seed: int = 0) -> None:
+        if not hasattr(model, "predict") or not hasattr(model, "observation_space"):
+            raise TypeError(
+                f"a model of Stable-Baselines3 is wanted, got a {type(model).__name__}; load a saved one with its "
+                "algorithm first, such as SB3Policy(PPO.load(path))"
+            )
         if not isinstance(model.observation_space, gym.spaces.Box):
             raise ValueError(f"only models that see a Box can be played, this one sees {model.observation_space}")
         self.model = model

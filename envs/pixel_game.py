@@ -33,10 +33,13 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         frame_skip: steps of the env per step; a multiple of `frames_per_step`.
         frames_per_step: F.
         action_names: one for each action or number.
-        signals: game variables: names of numbers in the env's ``info``, or a function of env and info for each name.
+        signals: game variables: names of numbers in the env's ``info``; or for each name such a name, or a function of
+            env and info.
 
     Raises:
-        ValueError: the env's actions or pictures, or an option, are not of these kinds.
+        ValueError: the env's actions or pictures, or an option, are not of these kinds; at a reset or a step, a signal
+            is not told or not finite.
+        TypeError: `size` or `signals` are of another type; at a reset or a step, a signal is no number.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -51,18 +54,19 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         frame_skip: int = 2,
         frames_per_step: int = 2,
         action_names: Sequence[str] = (),
-        signals: Sequence[str] | Mapping[str, SignalReader] = (),
+        signals: Sequence[str] | Mapping[str, SignalReader | str] = (),
     ) -> None:
         if frames_per_step < 1 or frame_skip < 1 or frame_skip % frames_per_step:
             raise ValueError(
                 "frame_skip must be a multiple of frames_per_step, both at least 1, "
                 f"got frame_skip={frame_skip} and frames_per_step={frames_per_step}"
             )
+        _check_size(size)
         self.game = env
         self.frame_skip, self.frames_per_step = frame_skip, frames_per_step
         self.action_spec = action_spec_of(env.action_space, action_names)
         self.action_space = self.action_spec.to_gym()
-        self._readers = signals if isinstance(signals, Mapping) else {name: _from_info(name) for name in signals}
+        self._readers = _readers(signals)
         self.signal_names = tuple(self._readers)
         seen = env.observation_space
         self._shows = isinstance(seen, gym.spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3
@@ -127,7 +131,7 @@ class PixelGame(gym.Env[np.ndarray, Any]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Observation and info of a step with these pictures; `told` is the env's own info."""
         frames = area_resize(np.stack(pictures), *self.observation_space.shape[:2])
-        named = {name: float(read(self.game, told)) for name, read in self._readers.items()}
+        named = {name: _number(name, read(self.game, told)) for name, read in self._readers.items()}
         signals = np.array(list(named.values()), np.float32)
         return frames[-1].copy(), {"frames": frames, "signals": signals, "native_reward": native_reward, **named}
 
@@ -139,6 +143,33 @@ def _from_info(name: str) -> SignalReader:
                 f"the env's info has no {name!r}, it holds {', '.join(info) or 'nothing'}; give signals that it tells "
                 "at every step and at a reset, or functions"
             )
-        return float(info[name])
+        return info[name]
 
     return read
+
+
+def _readers(signals: Any) -> dict[str, SignalReader]:
+    if isinstance(signals, str):
+        raise TypeError(f"signals are several names, such as [{signals!r}], got the text {signals!r}")
+    if not isinstance(signals, Mapping):
+        signals = {name: name for name in signals}
+    for name, read in signals.items():
+        if not isinstance(read, str) and not callable(read):
+            raise TypeError(f"signal {name!r} must be a name in info, or a function of env and info; got {read!r}")
+    return {name: _from_info(read) if isinstance(read, str) else read for name, read in signals.items()}
+
+
+def _number(name: str, value: Any) -> float:
+    array = np.asarray(value)
+    if array.shape or array.dtype.kind not in "biuf":
+        raise TypeError(f"signal {name!r} must be a number, got {value!r}")
+    if not np.isfinite(array):
+        raise ValueError(f"signal {name!r} must be finite, got {value!r}")
+    return float(array)
+
+
+def _check_size(size: Any) -> None:
+    if size is None:
+        return
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int | np.integer) for side in size):
+        raise TypeError(f"size is (height, width) in pixels, or None, got {size!r}")

@@ -57,7 +57,9 @@ def show(model: WorldModel, codes: Tensor, obs: str) -> Tensor:
 
 
 def action_spec_of(space: gym.Space, names: Sequence[str] = ()) -> ActionSpec:
-    """A Gymnasium action space as an ActionSpec."""
+    """A Gymnasium action space as an ActionSpec; ValueError if there is none, or two names are the same."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"names of actions must be different, got {', '.join(names)}")
     if isinstance(space, gym.spaces.Discrete) and space.start == 0:
         return ActionSpec(kind="discrete", n=int(space.n), names=tuple(names))
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:

@@ -42,7 +42,7 @@ def test_a_tokenizer_alone_is_saved_the_same_way(tmp_path):
     checkpoint.save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     loaded = checkpoint.load_tokenizer(tmp_path / "tokenizer")
     assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in world.tokenizer.state_dict().items())
-    with pytest.raises(ValueError, match="holds a 'tokenizer', wanted a 'world_model'"):
+    with pytest.raises(ValueError, match="holds a tokenizer, wanted a world model"):
         WorldModel.from_pretrained(tmp_path / "tokenizer")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worldmodel.dynamics import GPTConfig, HeadsConfig
-from worldmodel.settings import check_settings
+from worldmodel.settings import check_settings, difference
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.loop import LoopConfig
 
@@ -90,3 +90,10 @@ def test_what_does_not_fit_is_refused(given, error, message):
 def test_settings_that_would_fail_in_training_are_refused_before_it(kind, given):
     with pytest.raises((ValueError, TypeError), match=next(iter(given.keys() - {"steps", "batch_size"}))):
         kind(**given)
+
+
+def test_the_first_setting_that_differs_is_told_with_both_values():
+    one, other = {"loop": {"seed": 0, "steps": 3}, "z": 1}, {"loop": {"seed": 1, "steps": 3}, "z": 2}
+    assert difference(one, other) == "loop.seed is 0 there, 1 here"
+    assert difference({"a": {}}, {"a": {"fast": True}}) == "a.fast is not set there, True here"
+    assert difference({"a": 1}, {"b": 1}) == "a is 1 there, not set here"

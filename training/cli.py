@@ -16,7 +16,7 @@ COMMANDS = {
     "collect": "record play of a real game into a rollout store",
     "import-bair": "turn the BAIR robot pushing archive into a store",
     "import-video": "turn your own videos and their actions into a store",
-    "inspect": "tell what a store holds, or what a world model is and can make",
+    "inspect": "tell what a store holds, or what a world model or an agent is",
     "mirror": "write a store of the same play twice, as it was and as in a mirror",
     "export-bair": "write a store of pushing as BAIR's TFRecord files",
     "train-policy": "train an agent with PPO on the real game, to collect with it",
@@ -52,12 +52,13 @@ def _help() -> str:
 _GOES_ON = "run the same command again to go on from the last complete state"
 _AFTER_STOP = dict.fromkeys(
     ("train-agent", "train-policy"),
-    "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update)",
+    "this training does not go on: start again with another --out (OUT/agent holds the agent after its last update, if "
+    "there was one)",
 )
 _AFTER_STOP["play"] = "saved clips stay"
 _AFTER_STOP["export-bair"] = "it does not go on: delete what was written, or start again with another --out"
 _AFTER_STOP |= dict.fromkeys(
-    ("evaluate", "fetch-battle2", "inspect", "mirror", "sample", "watch"),
+    ("evaluate", "evaluate-model", "fetch-battle2", "inspect", "mirror", "sample", "watch"),
     "nothing was written; run the same command again",
 )
 

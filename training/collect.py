@@ -6,6 +6,7 @@ was stopped and resumed.
 
 import hashlib
 import json
+import shutil
 import time
 from itertools import count
 from multiprocessing import connection as mp_connection
@@ -16,6 +17,7 @@ from typing import Any, cast
 import gymnasium as gym
 
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
+from worldmodel.errors import OutsideError
 from worldmodel.files import read_json, write_json
 from worldmodel.progress import progress
 from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
@@ -57,7 +59,7 @@ def collect(
     Raises:
         ValueError: an argument is not valid, or `out` holds something else than this collection.
         TypeError: the env has no option of a name in `env_kwargs`.
-        OutsideError: a worker failed; holds its own words. What is stored stays.
+        OutsideError: a worker failed; holds its own words. What is stored stays; where that is nothing, no store does.
     """
     if (episodes is None) == (steps is None):
         raise ValueError(f"give either episodes or steps, got episodes={episodes} and steps={steps}")
@@ -68,6 +70,7 @@ def collect(
         raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
     check_options(env_id, env_kwargs or {})
     job = Job(env_id, env_kwargs or {}, Path(out), _player(policy), epsilon, seed)
+    new = not job.out.exists()
     store = _open_store(job)
     plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
     # Play that was there before a collection stays, also if that is broken off and goes on: only its own surplus goes.
@@ -77,7 +80,12 @@ def collect(
     write_json(under_way, {"goal": goal_now, "before": before})
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
-        _play_all(job, plan, workers)
+        try:
+            _play_all(job, plan, workers)
+        except OutsideError:
+            if new and not len(EpisodeStorage.open(job.out)):
+                shutil.rmtree(job.out)
+            raise
         store = EpisodeStorage.open(job.out)
     # With a goal in steps, later episodes were under way when the last one needed was finished.
     store.discard(store.pending_ids - set(before) - set(range(plan.wanted)))

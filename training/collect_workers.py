@@ -70,7 +70,7 @@ def receive(connection: Connection) -> Played:
             "a collection worker died without a word (out of memory?). What is stored stays; run collect again to go on"
         ) from None
     if isinstance(message, str):
-        raise OutsideError(f"a collection worker failed; what is stored stays. It said:\n{message}")
+        raise OutsideError(f"a collection worker failed; what is stored stays. It said:{message}")
     return message
 
 
@@ -92,8 +92,10 @@ def _work(connection: Connection, job: Job) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             env.close()
             raise
+        except (ValueError, TypeError) as error:  # as everywhere a user's mistake, which its message explains
+            connection.send(f" {type(error).__name__}: {error}")
         except Exception:
-            connection.send(traceback.format_exc())
+            connection.send("\n" + traceback.format_exc())
 
 
 def _check_open(connection: Connection) -> None:

@@ -105,10 +105,11 @@ def run_import_video(
 
 
 def run_inspect(what: tyro.conf.Positional[str], json: bool = False) -> None:
-    """Tell what a store holds (splits, actions, rewards, ends, what is missing), or what a model is and can make.
+    """Tell what a store holds (splits, actions, rewards, ends, what is missing), or what a model or an agent is.
 
     Args:
-        what: the folder of a store, or a world model or tokenizer: its folder, a shipped name or a hub id.
+        what: the folder of a store or of an agent, or a world model or tokenizer: its folder, a shipped name or a hub
+            id.
         json: for programs.
     """
     from json import dumps

@@ -23,7 +23,7 @@ from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.agreement import correlation, rank_violation
 from worldmodel.training.calibration import reward_calibration, termination_calibration
 from worldmodel.training.dream_policies import Player, make_players
-from worldmodel.training.dreams import Dreams, dream_on, given_steps, open_loop, swapped_actions
+from worldmodel.training.dreams import Dreams, check_long_enough, dream_on, given_steps, open_loop, swapped_actions
 from worldmodel.training.evaluate_model import control_scores, horizon_scores
 from worldmodel.training.game_starts import begin_in_game, open_game
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
@@ -118,6 +118,9 @@ def dream_report(
     if is_dream(env_id):
         raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
     check_dreams(wm)
+    if store is not None:
+        check_measurable(wm, store)
+        check_long_enough(store, config.split, given_steps(wm, config.context_steps), config.drift_steps, "drift_steps")
     players = make_players(wm, agents, config.epsilons)
     with open_game(wm, env_id) as env:
         dream = begin_in_game(wm, env, episodes, seed) if config.starts == "game" else wm
@@ -231,7 +234,6 @@ def _recorded(wm: WorldModel, store: EpisodeStorage | None, config: DreamReport,
     """The sections that need recorded play."""
     if store is None:
         return dict.fromkeys(("reward", "termination", "control", "drift"), NEEDS_DATA)
-    check_measurable(wm, store)
     given = given_steps(wm, config.context_steps)
     dreams = open_loop(wm, store, config.split, config.samples, given, config.temperature, seed, config.drift_steps)
     held_out = encode_segments(wm, store, config.split, config.max_segments, seed)

@@ -103,6 +103,17 @@ def eventful_segments(
     return chosen + (store.sample_ids(missing, total, rng, split) if missing else [])
 
 
+def check_long_enough(store: EpisodeStorage, split: str, given: int, dreamt: int, dreamt_name: str = "horizon") -> None:
+    """ValueError if no episode of the split has so many given and dreamt steps; names the settings to lower."""
+    longest = max((store.lengths[e] + 1 for e in store.split(split)), default=0)
+    if 0 < longest < given + dreamt:
+        option = dreamt_name.replace("_", "-")
+        raise ValueError(
+            f"{given} given and {dreamt} dreamt steps are more than the {longest} of the longest episode in split "
+            f"{split!r}; lower context_steps (--context-steps) or {dreamt_name} (--{option})"
+        )
+
+
 def given_steps(wm: WorldModel, context_steps: int) -> int:
     """Steps that a dream is given if `context_steps` are asked for.
 

@@ -21,6 +21,7 @@ from worldmodel.training.clips import other_clips
 from worldmodel.training.dreams import (
     Dreams,
     by_step,
+    check_long_enough,
     dream_freely,
     dream_on,
     given_steps,
@@ -93,12 +94,7 @@ def evaluate_model(
             f"steps have {asked}; ask for a longer horizon"
         )
     split, seed = config.split, config.seed
-    longest = max((store.lengths[e] + 1 for e in store.split(split)), default=0)
-    if 0 < longest < given + horizon:
-        raise ValueError(
-            f"{given} given and {horizon} dreamt steps are more than the {longest} of the longest episode in split "
-            f"{split!r}; lower context_steps (--context-steps) or horizon (--horizon)"
-        )
+    check_long_enough(store, split, given, horizon)
     dreams = open_loop(wm, store, split, config.samples, given, config.temperature, seed, horizon)
     held_out = encode_segments(wm, store, split, config.max_segments, seed)
     train = encode_segments(wm, store, "train", config.max_segments, seed)

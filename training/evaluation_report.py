@@ -1,5 +1,6 @@
 """The report of an evaluated world model: report.json, report.md and plots in one folder."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -165,4 +166,6 @@ def _per_slice(values: list[float]) -> str:
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    return "not measured" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return "not measured"
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"  # such as an interval of one play

@@ -1,6 +1,7 @@
 """What a loop has reached: rounds.jsonl for programs, report.md for people; made anew after every round."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,4 +118,4 @@ def _player(number: int) -> str:
 
 def _interval(result: Mapping[str, Any]) -> str:
     mean, half_width = mean_with_interval(result["returns"])
-    return f"{mean:,.1f} ± {half_width:,.1f}"
+    return f"{mean:,.1f} ± {half_width:,.1f}" if math.isfinite(half_width) else f"{mean:,.1f} (one episode)"

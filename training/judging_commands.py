@@ -1,9 +1,9 @@
 """Commands that show or judge what was made, built as those of making_commands.py are."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -208,6 +208,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
     from worldmodel.model import WorldModel
     from worldmodel.training.dream_report import DreamReport, dream_report, world_of
     from worldmodel.training.dream_report_page import write_dream_report
+    from worldmodel.training.play_one import SCRIPTED, check_plays_one, play_one
     from worldmodel.training.plots import check_matplotlib
 
     line = shlex.join(["videogen-dream", "evaluate", *options])
@@ -231,6 +232,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         """Judge agents, in one of two ways.
 
         evaluate AGENT --env ID: mean return of one agent with its 95 % interval, beside random play on the same seeds.
+        AGENT may also be "sticky" or "random".
 
         evaluate [AGENT ...] --dream WORLD --real ID --out FOLDER: how far a dream can be trusted. The agents, sticky
         and random play, also with noise, play in the dream and in the real game; OUT gets report.md, report.json and
@@ -254,8 +256,8 @@ def make_evaluate(options: Sequence[str]) -> Function:
         """
         if env is not None:
             only = {"dream": dream, "real": real, "data": data}
-            _check_plays_one(agents, only, config == DreamReport() and device == "auto" and plots)
-            _play_agent(agents[0], env, episodes, horizon, seed, world, out, deterministic)
+            check_plays_one(agents, only, config == DreamReport() and device == "auto" and plots)
+            play_one(agents[0], env, episodes, horizon, seed, world, out, deterministic)
             return
         if dream is None or real is None:
             raise ValueError(
@@ -268,6 +270,9 @@ def make_evaluate(options: Sequence[str]) -> Function:
             raise ValueError("--world is for --env; in a report every agent sees through the world of --dream")
         if deterministic:
             raise ValueError("--deterministic is for --env; in a report agents draw their actions, as in training")
+        for agent in agents:
+            if str(agent) in SCRIPTED:
+                raise ValueError(f"every report plays sticky and random play: leave out {agent}")
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(world_of(dream), device=device)
@@ -279,69 +284,6 @@ def make_evaluate(options: Sequence[str]) -> Function:
         print(f"Everything is in {out}.")
 
     return run_evaluate
-
-
-def _check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], others_untouched: bool) -> None:
-    """ValueError if `evaluate --env` is given what only a report on a dream heeds."""
-    for name, given in report_only.items():
-        if given is not None:
-            raise ValueError(
-                f"--{name} is for a report on a dream, --env for playing one agent: leave out --{name}, or give "
-                "--dream and --real without --env"
-            )
-    if not others_untouched:
-        raise ValueError(
-            "with --env only --episodes, --horizon, --seed, --world, --deterministic and --out count; leave out others"
-        )
-    if len(agents) != 1:
-        raise ValueError(f"--env plays one agent, got {len(agents)}; to compare several give --dream and --real")
-
-
-def _play_agent(
-    agent: Path,
-    env: str,
-    episodes: int,
-    horizon: int | None,
-    seed: int,
-    world: str | None,
-    out: Path | None,
-    deterministic: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from worldmodel.agents.evaluate import compare_with_random, is_dream
-    from worldmodel.agents.sb3_agent import load_agent
-    from worldmodel.checkpoint import shipped
-    from worldmodel.envs.loading import load_model
-    from worldmodel.files import write_json
-    from worldmodel.training.dream_policies import check_fits
-    from worldmodel.training.dream_report import world_of
-
-    if env in shipped() or Path(env).is_dir():
-        raise ValueError(
-            f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
-        )
-    player = load_agent(agent)
-    if is_dream(env):
-        if horizon is None:
-            raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
-        dream = load_model(world_of(env) if world is None else world)
-        check_fits(player, str(agent), dream)
-        options: dict[str, Any] = {"obs": player.obs, "horizon": horizon, "model": dream}
-    elif horizon is not None:
-        raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
-    else:
-        view = player.view(world)
-        if view is not None and world is not None:
-            seen = load_model(view[0])
-            check_fits(player, str(agent), seen)
-            view = seen, view[1]
-        options = {"view": view}
-    result = compare_with_random(player, env, episodes, seed, deterministic=deterministic, **options)
-    gain, half_width = result.gain
-    print(f"agent:  {result.agent}\nrandom: {result.random}\ngain:   {gain:.1f} ± {half_width:.1f}")
-    if out is not None:
-        write_json(out, {"agent": asdict(result.agent), "random": asdict(result.random)})
 
 
 JUDGING: dict[str, Callable[[Sequence[str]], Function]] = {

@@ -1,9 +1,9 @@
-"""What a world model or a tokenizer is, at a glance: its game, its sizes, and what it can make."""
+"""What a world model, a tokenizer or an agent is, at a glance: its game, its sizes, and what it can make or sees."""
 
 from pathlib import Path
 from typing import Any
 
-from worldmodel.checkpoint import load_tokenizer, resolve
+from worldmodel.checkpoint import agent_folder, load_tokenizer, resolve
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.loading import steps_per_second
@@ -17,11 +17,14 @@ _PATHS = {"none": "nothing", "frames": "first frames", "actions": "actions", "bo
 
 
 def model_facts(name: str) -> list[list[str]]:
-    """Rows [what, value] of a checkpoint given by a shipped name, a folder or a Hugging Face id.
+    """Rows [what, value] of a checkpoint, or an agent, given by a shipped name, a folder or a Hugging Face id.
 
     Raises: FileNotFoundError, ValueError: there is none, or it is of another kind.
     """
     folder = resolve(name)
+    for place in (agent_folder(name), folder):
+        if (place / "config.json").is_file() and read_json(place / "config.json").get("kind") == "agent":
+            return _agent_rows(place)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{name} is no store of recorded play, and no model either: it holds no config.json")
     about = read_json(folder / "config.json")
@@ -57,6 +60,24 @@ def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
     ]
     starts = "none" if wm.starts is None else f"{len(wm.starts.codes)} of {wm.starts.codes.shape[1]} steps"
     return [*rows, ["recorded starts", starts]]
+
+
+def _agent_rows(folder: Path) -> list[list[str]]:
+    from worldmodel.agents.sb3_agent import load_agent
+
+    agent = load_agent(folder)
+    file, meta, training = agent.file, agent.meta, agent.file.training
+    seen = "the game's own frames" if meta.view == "real" else f"the game as its world shows it, {meta.view}"
+    shape = " x ".join(map(str, file.observation_shape))
+    return [
+        ["agent", str(folder)],
+        ["game", meta.env_id or "unknown"],
+        ["world", meta.world_model or "none, it was trained in the game itself"],
+        ["sees", f"{seen}: {shape} {'uint8' if file.pixels else 'float32'}, the last {training.frame_stack} of them"],
+        ["acts by", str(file.action)],
+        ["trained with PPO for", f"{training.steps:,} steps, as asked for"],
+        ["parameters", _millions(agent.policy)],
+    ]
 
 
 def _makes(dynamics: GPTConfig, condition: str) -> bool:

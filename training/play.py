@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from gymnasium.error import DependencyNotInstalled
 
-from worldmodel.training.play_session import Session
+from worldmodel.training.play_session import MessageError, Session
 from worldmodel.training.scenes import Frames, Scene
 
 if TYPE_CHECKING:
@@ -119,10 +119,20 @@ async def _play(connection: "ServerConnection", session: Session) -> None:
 def _answer(session: Session, message: str | bytes) -> tuple[dict[str, Any], Frames | None]:
     """What the session answers; what is wrong with the message, or with what it asked for, in words."""
     try:
-        read = json.loads(message)
-        if not isinstance(read, dict):
-            raise ValueError(f"a message is a JSON object, got {read!r}")
-        return session.answer(read)
+        return session.answer(_read(message))
+    except MessageError as error:
+        _logger.warning("a message of a player was refused: %s", error)
+        return {"error": str(error)}, None
     except Exception as error:  # whatever a game or a model raises: the player reads it, and can go on
         _logger.exception("a message of a player failed: %s", message)
         return {"error": f"{type(error).__name__}: {error}"}, None
+
+
+def _read(message: str | bytes) -> dict[str, Any]:
+    try:
+        read = json.loads(message)
+    except ValueError as error:
+        raise MessageError(f"a message is a JSON object, got {message!r}: {error}") from error
+    if not isinstance(read, dict):
+        raise MessageError(f"a message is a JSON object, got {read!r}")
+    return read

@@ -77,6 +77,10 @@ def _numbers(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
     return [((key,), f"{name} {sign}") for name, pair in pairs for key, sign in zip(pair, "-+", strict=True)]
 
 
+class MessageError(ValueError):
+    """A message that means nothing."""
+
+
 class Session:
     """One player's games and dreams, and which of them is on the screen.
 
@@ -104,11 +108,11 @@ class Session:
         takes a second back, "agent" lets it play or stops it, "next" goes to the next scene, "save" writes a clip.
 
         Raises:
-            ValueError: no such message.
+            MessageError: no such message.
         """
         what = message.get("do")
         if not isinstance(what, str) or what not in _ANSWERS:
-            raise ValueError(f"a message must do one of {', '.join(_ANSWERS)}, got {what!r}")
+            raise MessageError(f"a message must do one of {', '.join(_ANSWERS)}, got {what!r}")
         if what != "next":
             scene = self._scene()
             if scene.shown is None:
@@ -138,7 +142,7 @@ class Session:
             return ""
         held = message.get("keys", [])
         if not isinstance(held, list) or not all(isinstance(key, str) for key in held):
-            raise ValueError(f'"keys" must be a list of names of keys, got {held!r}')
+            raise MessageError(f'"keys" must be a list of names of keys, got {held!r}')
         alone = self._agent_plays and scene.has_policy and not held
         shown = scene.step(None if alone else Keys(scene.action).action(held))
         self._clip = [*self._clip[-_CLIP_STEPS:], shown.frames]
@@ -182,6 +186,7 @@ class Session:
         if (
             isinstance(before, GameScene)
             and before.shown is not None
+            and not before.shown.ended
             and isinstance(scene, DreamScene)
             and _same_game(before, scene)
         ):

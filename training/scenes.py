@@ -170,7 +170,7 @@ class GameScene(Scene):
             )
         if not self._past:  # of an episode's beginning
             self._past.append((None, info["frames"]))
-        return _rgb(info["frames"])
+        return rgb(info["frames"])
 
     def _note(self, action: Any, info: Mapping[str, Any]) -> None:
         self._past.append((action, info["frames"]))
@@ -215,7 +215,7 @@ class DreamScene(Scene):
     @torch.inference_mode()
     def _frames(self, info: Mapping[str, Any]) -> Frames:
         codes = self.dream.state.codes
-        return _rgb(self.dream.model.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
+        return rgb(self.dream.model.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
 
 
 def open_scene(
@@ -286,6 +286,6 @@ def _policy_maker(player: str | os.PathLike, agent: Agent | None, action: Action
     return begin
 
 
-def _rgb(frames: Frames) -> Frames:
+def rgb(frames: Frames) -> Frames:
     """Frames with one channel in gray."""
     return frames if frames.shape[-1] == 3 else frames.repeat(3, axis=-1)

@@ -11,6 +11,7 @@ from typing import Any
 
 from worldmodel.agents.evaluate import is_dream
 from worldmodel.files import read_json, write_json
+from worldmodel.settings import difference
 
 
 class Stages:
@@ -39,8 +40,11 @@ class Stages:
         if not file.exists():
             write_json(file, settings)
             write_json(self._path, {"done": [], "minutes": {}})
-        elif _without(free, found := read_json(file)) != _without(free, settings):
-            raise ValueError(f"{out} holds a run with other settings; use another --out, or --fresh to start over")
+        elif (before := _without(free, found := read_json(file))) != (now := _without(free, settings)):
+            raise ValueError(
+                f"{out} holds a run with other settings ({difference(before, now)}); use another --out, or --fresh to "
+                "start over"
+            )
         elif found != settings:
             write_json(file, settings)
         state = read_json(self._path)

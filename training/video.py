@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.files import atomic_write
+from worldmodel.training.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
 Color = tuple[int, int, int]
@@ -20,10 +21,6 @@ Color = tuple[int, int, int]
 CONTEXT_COLOR: Color = (0, 114, 178)  # blue: the model was shown this
 PREDICTION_COLOR: Color = (230, 159, 0)  # orange: the model made this up
 UNSEEN_COLOR: Color = (120, 120, 120)  # gray: real, but the model was not shown it
-BACKGROUND: Color = (24, 24, 24)
-TEXT_COLOR: Color = (235, 235, 235)
-CAPTION_HEIGHT = 22  # pixels of the strip of text above a video
-TEXT_SIZE = 14
 
 _GIF_FPS = 50  # browsers show an image for a tenth of a second if it is to be shown for less than two hundredths
 
@@ -54,6 +51,8 @@ def border(frames: Frames, color: Color | NDArray[np.uint8], width: int) -> Fram
 def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequence[str] | None = None) -> Frames:
     """Videos of equal length and height next to each other, each under its label.
 
+    Where labels and notes do not fit beside each other they are written smaller, then on two lines, and then cut.
+
     Args:
         panels: each (N, H, W_i, 3) uint8.
         labels: one short text for each panel.
@@ -68,28 +67,27 @@ def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequenc
     if notes is not None and len(notes) != num:
         raise ValueError(f"needs one note for each of the {num} images, got {len(notes)}")
 
-    gap = 4
     lefts = [0]
     for panel in panels:
-        lefts.append(lefts[-1] + panel.shape[2] + gap)
-    total_width = lefts[-1] - gap
+        lefts.append(lefts[-1] + panel.shape[2] + GAP)
+    total_width = lefts[-1] - GAP
     joined = np.empty((num, CAPTION_HEIGHT + height, total_width, 3), dtype=np.uint8)
     joined[:] = BACKGROUND
     for panel, left in zip(panels, lefts[:-1], strict=True):
         joined[:, CAPTION_HEIGHT:, left : left + panel.shape[2]] = panel
 
-    texts = [(left + gap, label, "lm") for label, left in zip(labels, lefts[:-1], strict=True)]
-    for i in range(num):
-        note = [] if notes is None else [(total_width - gap, notes[i], "rm")]
-        joined[i, :CAPTION_HEIGHT] = _text_strip(total_width, texts + note)
+    placed = [
+        Label(left + GAP, panel.shape[2] - 2 * GAP, label)
+        for label, left, panel in zip(labels, lefts[:-1], panels, strict=True)
+    ]
+    joined[:, :CAPTION_HEIGHT] = headings(total_width, placed, [""] * num if notes is None else notes)
     return joined
 
 
 def caption(frames: Frames, texts: Sequence[str]) -> Frames:
     """Each image above its text: (N, H, W, 3) and N texts -> (N, H + CAPTION_HEIGHT, W, 3)."""
     width = _checked(frames).shape[2]
-    strips = {text: _text_strip(width, [(width // 2, text, "mm")]) for text in set(texts)}
-    return np.concatenate((frames, np.stack([strips[text] for text in texts])), axis=1)
+    return np.concatenate((frames, np.stack(footings(width, texts))), axis=1)
 
 
 def tile(cells: Sequence[Frames], columns: int, gap: int = 6) -> Frames:
@@ -108,18 +106,6 @@ def tile(cells: Sequence[Frames], columns: int, gap: int = 6) -> Frames:
         row, column = divmod(place, columns)
         grid[:, row * down : row * down + height, column * right : column * right + width] = cell
     return grid
-
-
-def _text_strip(width: int, texts: Sequence[tuple[int, str, str]]) -> NDArray[np.uint8]:
-    """(CAPTION_HEIGHT, width, 3) with texts at half height, each (column, text, PIL's anchor)."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(TEXT_SIZE)
-    strip = Image.new("RGB", (width, CAPTION_HEIGHT), BACKGROUND)
-    draw = ImageDraw.Draw(strip)
-    for column, text, anchor in texts:
-        draw.text((column, CAPTION_HEIGHT // 2), text, TEXT_COLOR, font, anchor=anchor)
-    return np.asarray(strip)
 
 
 def dream_vs_real(

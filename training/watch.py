@@ -12,7 +12,7 @@ import torch
 
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
-from worldmodel.training.scenes import Frames, Scene, Shown
+from worldmodel.training.scenes import Frames, Scene, Shown, rgb
 from worldmodel.training.video import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
@@ -106,7 +106,7 @@ def _note(shown: Shown, unit: str = "") -> str:
 
 @torch.inference_mode()
 def _through(world: WorldModel, frames: Frames) -> Frames:
-    """Frames (T, F, H, W, C) as the tokenizer keeps them."""
+    """RGB frames (T, F, H, W, 3) as the tokenizer keeps them, in RGB again."""
     steps = torch.from_numpy(frames[..., : world.config.tokenizer.channels]).to(world.device)[:, None]
     pieces = [world.tokenizer.decode(world.tokenizer.encode(piece)) for piece in steps.split(64)]
-    return torch.cat(pieces)[:, 0].cpu().numpy()
+    return rgb(torch.cat(pieces)[:, 0].cpu().numpy())

@@ -85,7 +85,7 @@ def save(
 
     Args:
         folder: new, empty, or a checkpoint of the same kind, which is replaced with all that is in its folder.
-        kind: "world_model" or "tokenizer".
+        kind: "world_model", "tokenizer" or "agent".
         config: a dataclass.
         modules: prefix -> module; their state goes to model.safetensors as "prefix.name".
         starts: encoded start segments, if the checkpoint is to be dreamt from without a data set.
@@ -132,7 +132,7 @@ def _check_replaceable(folder: Path, kind: str) -> None:
     about = read_json(config) if config.is_file() else None
     if not isinstance(about, dict) or "format_version" not in about or about.get("kind") != kind:
         raise FileExistsError(
-            f"{folder} holds something else than a {kind.replace('_', ' ')}, and saving would delete it. "
+            f"{folder} holds something else than {_a(kind)}, and saving would delete it. "
             "Choose another folder, or empty this one"
         )
 
@@ -168,6 +168,12 @@ def _kind_in(folder: Path) -> str | None:
     return about.get("kind") if isinstance(about, dict) else None
 
 
+def _a(kind: Any) -> str:
+    """A kind of checkpoint in words: "a world model"."""
+    words = str(kind).replace("_", " ")
+    return f"{'an' if words[:1] in tuple('aeiou') else 'a'} {words}"
+
+
 def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
     """Read config.json strictly: another version or kind, unknown keys and bad values are refused.
 
@@ -192,7 +198,7 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
             "Install the release that wrote it, or train again"
         )
     if found != kind:
-        raise ValueError(f"{folder} holds a {found!r}, wanted a {kind!r}")
+        raise ValueError(f"{folder} holds {_a(found)}, wanted {_a(kind)}")
     if kind == "world_model":
         for part, options in _LATER_OPTIONS.items():
             if isinstance(data.get(part), dict):

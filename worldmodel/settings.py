@@ -104,3 +104,23 @@ def _number(name: str, value: Any, kind: type) -> Any:
     if not math.isfinite(value):
         raise TypeError(f"{name} must be a finite number, got {value!r}")
     return value if isinstance(value, int | float) else kind(value)
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """The first setting, by name, in which two runs differ: "loop.seed is 0 there, 1 here"; mappings may be nested."""
+    old, new = _flat(there), _flat(here)
+    for name in sorted(old | new):
+        if name not in old or name not in new or old[name] != new[name]:
+            return f"{name} is {_told(old, name)} there, {_told(new, name)} here"
+    return "none has another value"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _told(settings: Mapping[str, Any], name: str) -> str:
+    return repr(settings[name]) if name in settings else "not set"

@@ -240,6 +240,8 @@ def test_mean_and_interval_follow_from_the_returns():
     assert result.mean == 2.0
     assert result.half_width == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # t(0.975, 2) = 4.303, deviation 1
     assert str(result) == "2.0 ± 2.5 (95 %, 3 episodes of Game)"
+    alone = Evaluation(env_id="Game", seed=0, returns=(1.0,), env_returns=(0.0,), lengths=(1,))
+    assert str(alone) == "1.0 (1 episode of Game, no interval)"
 
 
 @pytest.mark.parametrize("numbers", [{"episodes": 0}, {"episodes": 3, "num_envs": 0}])
@@ -265,3 +267,14 @@ def test_action_spaces_become_specs():
     for space in (gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.Box(0, 1, (2, 2))):
         with pytest.raises(ValueError, match="Discrete from 0 or a Box of one dimension"):
             action_spec_of(space)
+
+
+def test_a_factory_is_told_what_actions_are_called():
+    told = []
+
+    def make(spec, num_envs, seed):
+        told.append(spec.names)
+        return RandomPolicy(spec, num_envs, seed)
+
+    evaluate(make, "VideoGenDream-Doom", 1, horizon=1, model=tiny_world(), obs="codes")
+    assert told == [("noop", "left", "right")]

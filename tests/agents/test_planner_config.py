@@ -17,6 +17,11 @@ def test_returns_are_discounted_and_stop_at_an_end():
         assert returns.tolist() == pytest.approx(wanted), ends
 
 
+def test_shooting_has_no_elites_to_check():
+    config = PlannerConfig(method="shooting", candidates=6)
+    assert config.candidates == 6 and config.rounds == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -203,8 +203,9 @@ def test_a_run_folder_is_never_trained_into_twice(tmp_path):
     assert is_trained(tmp_path, small(), META) and not is_trained(tmp_path / "new", small(), META)
     with pytest.raises(ValueError, match="holds this agent already, finished"):
         train_ppo(toys(), small(), tmp_path, META)
-    for config, about in ((small(seed=1), None), (small(), {"horizon": 7})):
-        with pytest.raises(ValueError, match="holds an agent of other settings; use another --out"):
+    others = (small(seed=1), None, "seed is 0 there, 1 here"), (small(), {"horizon": 7}, "horizon is not set there, 7")
+    for config, about, differs in others:
+        with pytest.raises(ValueError, match=rf"an agent of other settings \({differs}.*\); use another --out"):
             train_ppo(toys(), config, tmp_path, META, about=about)
     assert content(tmp_path) == before
 
@@ -338,7 +339,7 @@ def edit_tensors(change):
     ("edit", "message"),
     [
         (edit_json(lambda data: data.update(format_version=99)), "format version 99"),
-        (edit_json(lambda data: data.update(kind="world_model")), "holds a 'world_model', wanted a 'agent'"),
+        (edit_json(lambda data: data.update(kind="world_model")), "holds a world model, wanted an agent"),
         (edit_json(lambda data: data.update(colour="red")), "colour"),
         (edit_json(lambda data: data["training"].update(gamma=2)), "gamma must be in"),
         (edit_json(lambda data: data["training"].update(frame_stack=2)), "features.convs.0.weight has shape"),

@@ -135,3 +135,8 @@ def test_a_model_of_another_game_is_refused():
     world = pushing_world()
     with pytest.raises(ValueError, match=r"acts by 2 numbers .*SB3ModelToy-v0 by one of 3 actions"):
         evaluate(SB3Policy(model_of(A2C, dreams(world=world))), GAME, 1)
+
+
+def test_a_path_is_told_to_be_loaded_first():
+    with pytest.raises(TypeError, match=r"got a str; load a saved one with its algorithm first, .*PPO\.load"):
+        SB3Policy("model.zip")

@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs import PixelGame
 from worldmodel.envs.resize import area_resize
+from worldmodel.errors import OutsideError
 from worldmodel.training.collect import collect
 from worldmodel.training.collect_stats import RETURNS, read_returns
 
@@ -44,6 +45,11 @@ class Counting(gym.Env):
 
 
 gym.register("Counting-v0", entry_point=lambda: PixelGame(Counting(), size=(12, 16), signals=["score"]))
+
+
+NAN_ID = "tests.envs.test_pixel_game:Nan-v0"
+NOT_A_NUMBER = {"score": lambda env, info: float("nan")}
+gym.register("Nan-v0", entry_point=lambda: PixelGame(Counting(), size=(12, 16), signals=NOT_A_NUMBER))
 
 
 def game(options=None, **of_env) -> PixelGame:
@@ -129,11 +135,54 @@ def test_signals_come_from_info_or_from_functions():
         ({}, {"shows": False}, 'render_mode="rgb_array"'),
         ({}, {"action_space": gym.spaces.MultiDiscrete([2, 2])}, "Discrete from 0 or a Box"),
         ({"action_names": ["left"]}, {}, "one for each of the 3 actions"),
+        ({"action_names": ["left", "right", "left"]}, {}, "names of actions must be different"),
     ],
 )
 def test_envs_and_options_that_do_not_fit_are_refused(options, of_env, message):
     with pytest.raises(ValueError, match=message):
         game(options, **of_env)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 64}, r"size is \(height, width\) in pixels, or None, got 64"),
+        ({"size": (12, 16, 3)}, "size is"),
+        ({"size": (12.0, 16.0)}, "size is"),
+        ({"signals": "score"}, r"several names, such as \['score'\], got the text 'score'"),
+        ({"signals": {"count": 3}}, "signal 'count' must be a name in info, or a function of env and info; got 3"),
+    ],
+)
+def test_options_of_another_type_are_refused(options, message):
+    with pytest.raises(TypeError, match=message):
+        game(options)
+
+
+def test_a_signal_may_have_another_name_than_in_info():
+    _, info = game({"signals": {"points": "score"}}).reset(seed=0)
+    assert info["points"] == -1
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (np.zeros(3), TypeError),
+        (np.zeros(1), TypeError),
+        ("3", TypeError),
+        (None, TypeError),
+        (np.nan, ValueError),
+        (-np.inf, ValueError),
+    ],
+)
+def test_a_signal_that_is_no_finite_number_is_named(value, error):
+    with pytest.raises(error, match="signal 'odd' must be "):
+        game({"signals": {"odd": lambda env, info: value}}).reset(seed=0)
+
+
+def test_a_collection_that_fails_at_once_says_so_in_a_line_and_leaves_no_store(tmp_path):
+    with pytest.raises(OutsideError, match=r"It said: ValueError: signal 'score' must be finite, got nan$") as told:
+        collect(NAN_ID, tmp_path / "data", episodes=3, policy="random", workers=1)
+    assert "\n" not in str(told.value) and not (tmp_path / "data").exists()
 
 
 def test_a_signal_that_the_env_does_not_tell_is_named():

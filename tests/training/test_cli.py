@@ -130,7 +130,14 @@ def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, ca
     assert main([*dream, "--world", str(own)]) == main(real) == main([*real, "--world", str(own)]) == 0
 
 
-@pytest.mark.parametrize(("command", "advice"), [("train-agent", "another --out"), ("collect", "to go on")])
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("train-agent", "another --out (OUT/agent holds the agent after its last update, if there was one)"),
+        ("collect", "to go on"),
+        ("evaluate-model", "nothing was written; run the same command again"),
+    ],
+)
 def test_ctrl_c_tells_what_to_do_next(command, advice, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -155,6 +162,29 @@ def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
     for place in ("doom-hg", str(world)):
         assert main(["evaluate", str(folder), "--env", place]) == 2
         assert f"--env VideoGenDream-… --world {place}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("player", ["sticky", "random"])
+def test_scripted_play_is_judged_as_an_agent_is(player, tmp_path, capsys):
+    world = str(tiny_world().save_pretrained(tmp_path / "world"))
+    out = tmp_path / "scores.json"
+    usual = ["evaluate", player, "--episodes", "2", "--out", str(out)]
+    dream = ["--env", "VideoGenDream-Doom", "--horizon", "5"]
+    assert main([*usual, "--env", LARGER_GAME_ID]) == 0
+    assert set(json.loads(out.read_text())) == {player, "random"}
+    assert main([*usual, *dream, "--world", world]) == 0
+    told = capsys.readouterr().out
+    assert f"world:  {world}\n{player}:" in told and ("gain:" in told) == (player == "sticky")
+    assert main([*usual, *dream, "--deterministic"]) == 2
+    assert "--deterministic is for agents" in capsys.readouterr().err
+    assert main([*usual, "--env", LARGER_GAME_ID, "--world", world]) == 2
+    assert "leave out --world" in capsys.readouterr().err
+
+
+def test_one_episode_has_no_interval(capsys):
+    assert main(["evaluate", "sticky", "--env", LARGER_GAME_ID, "--episodes", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1 episode of" in told and "inf" not in told and "±" not in told
 
 
 def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
@@ -193,6 +223,7 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
             ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--deterministic"],
             "is for --env; in a rep",
         ),
+        (["sticky", "--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x"], "leave out sticky"),
         (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
         (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),
     ],

@@ -209,8 +209,10 @@ def test_a_tokenizer_that_cannot_dream_is_refused():
 
 
 def test_play_too_short_for_the_drift_is_told_before_anything_is_played(world, store, monkeypatch):
-    monkeypatch.setattr("worldmodel.training.dream_report.evaluate", pytest.fail)
-    with pytest.raises(ValueError, match="no segment of 101 steps"):
+    for plays in ("open_game", "evaluate"):
+        monkeypatch.setattr(f"worldmodel.training.dream_report.{plays}", pytest.fail)
+    wanted = r"2 given and 100 dreamt .* lower context_steps \(--context-steps\) or drift_steps \(--drift-steps\)"
+    with pytest.raises(ValueError, match=wanted):
         dream_report(world, GAME, store=store, config=DreamReport(context_steps=2, drift_steps=100))
 
 

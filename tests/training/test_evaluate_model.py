@@ -1,6 +1,7 @@
 """The whole evaluation on the toy model, and its parts on dreams whose scores are known."""
 
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -273,6 +274,15 @@ def test_numbers_that_could_not_be_measured_are_said_to_be_so(results, tmp_path)
     results = results | {"tokenizer": results["tokenizer"] | {"nmse_changed_small": None}}
     page = write_evaluation(tmp_path, results, plots=False).read_text()
     assert "not measured" in page
+
+
+def test_an_interval_of_one_play_is_a_dash(results, tmp_path):
+    horizon = results["horizon"]
+    endless = {name: [math.inf] * len(values) for name, values in horizon["psnr_sureness"].items()}
+    results = results | {"horizon": horizon | {"psnr_sureness": endless}}
+    page = write_evaluation(tmp_path, results, plots=False).read_text()
+    assert "| PSNR in dB, dream, ± 95 % | – | – |" in page and " inf " not in page
+    assert "Infinity" not in (tmp_path / "report.json").read_text()
 
 
 def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):

@@ -8,12 +8,14 @@ import pytest
 from tests.data.makers import INFO, PUSHES, make_episode, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
+from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.training.cli import main
 from worldmodel.training.inspection import facts_page, inspect_store, store_facts
 from worldmodel.training.measure import dataset_facts
 from worldmodel.training.model_facts import model_facts
+from worldmodel.training.train_agent import DreamTraining, train_agent
 
 
 def test_the_facts_are_those_of_the_report_and_more(tmp_path):
@@ -114,6 +116,19 @@ def test_a_tokenizer_alone_and_a_shipped_world_are_told(tmp_path, capsys):
     assert dict(model_facts(str(tmp_path)))["step"] == "2 frames of 16 x 16 x 3"
     assert main(["inspect", "doom-hg"]) == 0
     assert "block order, 4 layers of 192, window 8\n" in capsys.readouterr().out
+
+
+def test_an_agent_is_told_with_what_it_sees_also_by_its_runs_folder(tmp_path, capsys):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    config = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), obs="latent")
+    folder = train_agent(world, tmp_path / "run", config, device="cpu")
+    facts = dict(model_facts(str(folder)))
+    assert facts["agent"] == str(folder) and facts["world"] == str(world)
+    assert facts["sees"] == "the game as its world shows it, latent: 2 x 2 x 8 float32, the last 2 of them"
+    assert facts["acts by"] == "one of 3 actions (noop, left, right)"
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == facts
 
 
 def test_what_is_neither_store_nor_model_is_refused(tmp_path, capsys):

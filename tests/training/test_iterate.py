@@ -20,6 +20,7 @@ from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.training import collect as collecting
 from worldmodel.training import iterate as module
+from worldmodel.training import iterate_report
 from worldmodel.training import loop as fitting
 from worldmodel.training.codes import CodeStore
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
@@ -297,7 +298,7 @@ def test_what_is_held_out_once_is_never_trained_on(played):
 @pytest.mark.parametrize("change", [{"fade": 0.4}, {"seed": 1}, {"collect_steps": 91}, {"warm_agent": False}])
 def test_a_loop_with_other_settings_is_not_continued(done, change):
     before = (done / "config.json").read_text()
-    with pytest.raises(ValueError, match="other settings; use another --out, or --fresh"):
+    with pytest.raises(ValueError, match=r"other settings \(.* there, .* here\); use another --out, or --fresh"):
         iterate(done, replace(SMALL, **change))
     assert (done / "config.json").read_text() == before
 
@@ -342,3 +343,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh):
 def test_settings_that_make_no_loop_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
+
+
+def test_the_return_of_one_episode_has_no_interval():
+    assert iterate_report._interval({"returns": [12.5]}) == "12.5 (one episode)"

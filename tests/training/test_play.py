@@ -87,11 +87,13 @@ def test_each_connection_plays_its_own_dream(tmp_path):
         assert ask(other, do="show")[0]["numbers"]["step"] == 0
 
 
-@pytest.mark.parametrize("message", ["no json", "[]", '{"do": "nonsense"}', b"\xff"])
-def test_bad_messages_are_answered_and_the_game_goes_on(message, tmp_path):
+@pytest.mark.parametrize("message", ["no json", "[]", '{"do": "nonsense"}', '{"do": "step", "keys": 3}', b"\xff"])
+def test_bad_messages_are_answered_and_the_game_goes_on(message, tmp_path, caplog):
     with served(tmp_path) as address, connect(play_address(address)) as line:
         line.send(message)
         assert json.loads(line.recv(20))["error"]
+        (logged,) = [record for record in caplog.records if record.name == "worldmodel.training.play"]
+        assert logged.levelname == "WARNING" and logged.exc_info is None
         assert ask(line, do="step", keys=[])[0]["numbers"]["step"] == 1
 
 

@@ -140,6 +140,18 @@ def test_a_dream_after_its_game_goes_on_from_there(tmp_path):
     assert words["numbers"]["HEALTH"] == health
 
 
+def test_a_dream_after_an_ended_game_begins_in_its_own_starts(tmp_path):
+    class Ended(LongGame):
+        def step(self, action):
+            observation, reward, _, _, info = super().step(action)
+            return observation, reward, True, False, info
+
+    player = session(tmp_path, game=lambda: GameScene(Ended(), Ended().action_spec), dream=dream_scene)
+    assert do(player, "step")[0]["ended"] == "terminated"
+    words, _ = do(player, "next")
+    assert words["dream"] and words["note"] == "" and not words["ended"]
+
+
 def test_a_dream_in_color_begins_in_its_own_starts_after_a_gray_game(tmp_path):
     class Gray(LongGame):
         def _look(self, native_reward):

@@ -26,10 +26,10 @@ def test_a_finished_agent_is_kept_and_any_other_refused(world, tmp_path, capsys)
     written = (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns
     assert train_agent(world, tmp_path / "run", CONFIG, device="cpu") == folder
     assert "has its 16 steps already" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="other settings; use another --out"):
+    with pytest.raises(ValueError, match=r"other settings \(.* there, .* here\); use another --out"):
         train_agent(world, tmp_path / "run", replace(CONFIG, horizon=5), device="cpu")
     tiny_world(seed=1).save_pretrained(world)
-    with pytest.raises(ValueError, match="other settings; use another --out"):
+    with pytest.raises(ValueError, match=r"other settings \(.* there, .* here\); use another --out"):
         train_agent(world, tmp_path / "run", CONFIG, device="cpu")
     assert (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns == written
 
@@ -107,11 +107,11 @@ def test_an_agent_goes_on_from_another_and_is_then_another(world, tmp_path):
     weights = [load_agent(folder).policy.state_dict() for folder in (first, second)]
     assert all(torch.allclose(weight, weights[1][name], atol=1e-6) for name, weight in weights[0].items())
     assert train_agent(world, tmp_path / "second", still, start_from=first, device="cpu") == second
-    with pytest.raises(ValueError, match="other settings; use another --out"):
+    with pytest.raises(ValueError, match=r"other settings \(.* there, .* here\); use another --out"):
         train_agent(world, tmp_path / "second", still, device="cpu")
 
 
 def test_a_world_is_no_agent_to_start_from(world, tmp_path):
-    with pytest.raises(ValueError, match="holds a 'world_model', wanted a 'agent'"):
+    with pytest.raises(ValueError, match="holds a world model, wanted an agent"):
         train_agent(world, tmp_path / "run", CONFIG, start_from=world, device="cpu")
     assert not (tmp_path / "run").exists()

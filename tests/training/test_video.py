@@ -222,3 +222,24 @@ def test_dream_vs_real_refuses_unequal_episodes_and_impossible_context(tmp_path)
         dream_vs_real(real, real[:, :3], 2, tmp_path / "clip", 10)
     with pytest.raises(ValueError, match=r"context_steps must be in \[0, 4\]"):
         dream_vs_real(real, real, 5, tmp_path / "clip", 10)
+
+
+@pytest.mark.parametrize("width", [60, 100, 136, 200, 264])
+def test_a_label_and_a_note_never_cover_each_other(width):
+    def ink(label, note):
+        strip = side_by_side([flat(RED, num=1, width=width)], [label], [note])[0, :CAPTION_HEIGHT]
+        return (strip != BACKGROUND).any(axis=-1)
+
+    label, note = "seed 10000", "return 0.1  step 7  ended"
+    both = ink(label, note)
+    columns = np.flatnonzero(both.any(axis=0))
+    assert columns.min() > 0 and columns.max() < width - 1
+    if width < 200:  # two lines
+        assert both[:11].any() and both[11:].any()
+    else:
+        assert (np.diff(columns) > 5).any()
+
+
+def test_a_text_that_fits_nowhere_is_cut():
+    (short, long) = caption(flat(RED, width=40), ["turn", "turn_left move_forward attack"])[:, 6:]
+    assert (long != BACKGROUND).any() and (long[:, -1] == BACKGROUND).all() and (short != long).any()

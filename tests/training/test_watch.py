@@ -1,13 +1,18 @@
 """Videos of episodes: whole, captioned, and the same each time."""
 
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame, seeing_world
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.envs import DreamEnv
+from worldmodel.model import WorldModel
 from worldmodel.training.scenes import DreamScene, GameScene
 from worldmodel.training.video import CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 from worldmodel.training.watch import Watched, watch
@@ -65,6 +70,27 @@ def test_borders_tell_dreams_games_and_what_an_agent_sees(tmp_path):
     ):
         assert np.abs(frames[:, row, column].astype(int) - color).max() < 16  # a gif has few colours
     assert len(both) == 2 * (seen[0].last.step + 1)
+
+
+def test_a_gray_game_is_watched_as_its_agent_sees_it(tmp_path):
+    class Gray(ToyGame):
+        def __init__(self):
+            super().__init__()
+            self.observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, 1), np.uint8)
+
+        def _look(self, native_reward):
+            observation, info = super()._look(native_reward)
+            return observation[..., :1], info | {"frames": info["frames"][..., :1]}
+
+    config = tiny_config()
+    config = replace(config, tokenizer=replace(config.tokenizer, channels=1))
+    world, game = WorldModel(config).prepare(torch.float32), Gray()
+    scene = GameScene(game, game.action_spec, lambda seed: RandomPolicy(game.action_spec, 1, seed), (world, "rgb"))
+    watch(scene, tmp_path / "gray.gif", episodes=1, steps=2)
+    frames = frames_of(tmp_path / "gray.gif")
+    assert frames.shape[2] > 2 * CELL[1]
+    seen = frames[:, -SIDE * 4 - BORDER : -BORDER, -SIDE * 4 - BORDER : -BORDER].astype(int)
+    assert np.ptp(seen, axis=-1).max() < 16  # gray, as far as a gif's few colours allow
 
 
 def test_an_episode_is_cut_where_it_gets_too_long(tmp_path):

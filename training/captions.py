@@ -1,0 +1,104 @@
+"""Texts above and below videos: beside each other where they fit, else smaller, else on two lines, and at last cut.
+
+All strips are (CAPTION_HEIGHT, width, 3) uint8 RGB.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BACKGROUND = (24, 24, 24)
+TEXT_COLOR = (235, 235, 235)
+CAPTION_HEIGHT = 22  # pixels of the strip of text above a video
+TEXT_SIZE = 14
+GAP = 4  # pixels around a text
+_SIZES = range(TEXT_SIZE, 10, -1)  # of texts on one line
+_SMALL = range(10, 6, -1)  # of texts on two
+
+Strip = NDArray[np.uint8]
+
+
+class Label(NamedTuple):
+    """A short text that stands above a panel."""
+
+    column: int
+    room: int  # pixels that it may be wide
+    text: str
+
+
+class _Placed(NamedTuple):
+    column: int
+    row: int
+    anchor: str  # PIL's
+    text: str
+    size: int
+
+
+def headings(width: int, labels: Sequence[Label], notes: Sequence[str]) -> list[Strip]:
+    """A strip for each note: the labels at their columns, the note at the right end."""
+    size, note_size, rows = _layout(width, labels, max(notes, key=_width))
+    above = [_Placed(label.column, rows[0], "lm", _cut(label.text, label.room, size), size) for label in labels]
+    room = width - 2 * GAP
+    drawn = {
+        note: _draw(width, [*above, _Placed(width - GAP, rows[1], "rm", _cut(note, room, note_size), note_size)])
+        for note in set(notes)
+    }
+    return [drawn[note] for note in notes]
+
+
+def footings(width: int, texts: Sequence[str]) -> list[Strip]:
+    """A strip for each text, with that in its middle."""
+    size = _largest(texts, [width] * len(texts), (*_SIZES, *_SMALL))
+    place = width // 2, CAPTION_HEIGHT // 2, "mm"
+    drawn = {text: _draw(width, [_Placed(*place, _cut(text, width, size), size)]) for text in set(texts)}
+    return [drawn[text] for text in texts]
+
+
+def _layout(width: int, labels: Sequence[Label], note: str) -> tuple[int, int, tuple[int, int]]:
+    """Sizes of labels and notes, and their rows; `note` is the widest."""
+    texts, rooms = [label.text for label in labels], [label.room for label in labels]
+    for size in _SIZES:
+        beside = _width(note, size) + GAP if note else 0
+        if _fit(texts, [*rooms[:-1], rooms[-1] - beside], size):
+            return size, size, (CAPTION_HEIGHT // 2, CAPTION_HEIGHT // 2)
+    rows = CAPTION_HEIGHT // 4, 3 * CAPTION_HEIGHT // 4
+    return _largest(texts, rooms, _SMALL), _largest([note], [width - 2 * GAP], _SMALL), rows
+
+
+def _largest(texts: Sequence[str], rooms: Sequence[float], sizes: Sequence[int]) -> int:
+    """The first size at which the texts fit; the last if none is."""
+    return next((size for size in sizes if _fit(texts, rooms, size)), sizes[-1])
+
+
+def _fit(texts: Sequence[str], rooms: Sequence[float], size: int) -> bool:
+    return all(_width(text, size) <= room for text, room in zip(texts, rooms, strict=True))
+
+
+def _cut(text: str, room: float, size: int) -> str:
+    while text and _width(text, size) > room:
+        text = text[:-1]
+    return text
+
+
+def _width(text: str, size: int = TEXT_SIZE) -> float:
+    return _font(size).getlength(text)
+
+
+@cache
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _draw(width: int, texts: Sequence[_Placed]) -> Strip:
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (width, CAPTION_HEIGHT), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    for column, row, anchor, text, size in texts:
+        draw.text((column, row), text, TEXT_COLOR, _font(size), anchor=anchor)
+    return np.asarray(strip)

@@ -1,0 +1,97 @@
+"""`videogen-dream evaluate PLAYER --env ID`: an agent or scripted play in a game or a dream, beside random play."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel.agents.evaluate import compare_with_random, evaluate, is_dream
+from worldmodel.agents.sb3_agent import Agent, load_agent
+from worldmodel.checkpoint import shipped
+from worldmodel.envs.loading import load_model
+from worldmodel.files import write_json
+from worldmodel.training.collect_workers import SCRIPTED
+from worldmodel.training.dream_policies import check_fits
+from worldmodel.training.dream_report import world_of
+
+
+def check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], others_untouched: bool) -> None:
+    """ValueError if `evaluate --env` is given what only a report on a dream heeds."""
+    for name, given in report_only.items():
+        if given is not None:
+            raise ValueError(
+                f"--{name} is for a report on a dream, --env for playing one agent: leave out --{name}, or give "
+                "--dream and --real without --env"
+            )
+    if not others_untouched:
+        raise ValueError(
+            "with --env only --episodes, --horizon, --seed, --world, --deterministic and --out count; leave out others"
+        )
+    if len(agents) != 1:
+        raise ValueError(f"--env plays one agent, got {len(agents)}; to compare several give --dream and --real")
+
+
+def play_one(
+    player: Path,
+    env: str,
+    episodes: int,
+    horizon: int | None,
+    seed: int,
+    world: str | None,
+    out: Path | None,
+    deterministic: bool,
+) -> None:
+    """Play, print the mean returns, and write every episode's to `out`; arguments as those of the command."""
+    if env in shipped() or Path(env).is_dir():
+        raise ValueError(
+            f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
+        )
+    scripted = str(player) if str(player) in SCRIPTED else ""
+    if scripted and deterministic:
+        raise ValueError(f"--deterministic is for agents, {scripted} play draws its actions: leave it out")
+    agent = None if scripted else load_agent(player)
+    options = _options(agent, str(player), env, horizon, world)
+    policy = SCRIPTED[scripted] if agent is None else agent
+    if scripted == "random":
+        played = {"random": evaluate(policy, env, episodes, seed, **options)}
+    else:
+        result = compare_with_random(policy, env, episodes, seed, deterministic=deterministic, **options)
+        played = {scripted or "agent": result.agent, "random": result.random}
+    if world is not None and is_dream(env):
+        print(f"world:  {world}")
+    for name, evaluation in played.items():
+        print(f"{name + ':':7} {evaluation}")
+    if len(played) > 1:
+        gain, half_width = result.gain
+        print(f"gain:   {gain:.1f}" + (f" ± {half_width:.1f}" if np.isfinite(half_width) else ""))
+    if out is not None:
+        write_json(out, {name: asdict(evaluation) for name, evaluation in played.items()})
+
+
+def _options(agent: Agent | None, name: str, env: str, horizon: int | None, world: str | None) -> dict[str, Any]:
+    """What `evaluate` needs to show this player this game or dream."""
+    if is_dream(env):
+        if horizon is None:
+            raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
+        dream = load_model(world_of(env) if world is None else world)
+        if agent is None:  # blind: codes cost the dream nothing
+            return {"obs": "codes", "horizon": horizon, "model": dream}
+        check_fits(agent, name, dream)
+        return {"obs": agent.obs, "horizon": horizon, "model": dream}
+    if horizon is not None:
+        raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
+    if agent is None:
+        if world is not None:
+            raise ValueError(f"{env} is a real game, and nobody looks at it through a world: leave out --world {world}")
+        return {}
+    view = agent.view(world)
+    if view is not None and world is not None:
+        seen = load_model(view[0])
+        check_fits(agent, name, seen)
+        view = seen, view[1]
+    return {"view": view}
+
+
+__all__ = ["SCRIPTED", "check_plays_one", "play_one"]
