@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
-from worldmodel.settings import check_settings
+from worldmodel.settings import check_settings, difference, flat
 from worldmodel.training import distributed
 from worldmodel.training.optimizers import make_optimizers
 
@@ -244,11 +244,9 @@ def _load_state(
         return 0, math.inf, {}
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        there, here = _flat(state["settings"]), _flat(settings)
-        differing = sorted(name for name in there | here if there.get(name) != here.get(name))
-        if differing:
-            name = differing[0]
-            raise ValueError(f"{name} is {there.get(name)!r} there, {here.get(name)!r} here")
+        there, here = _deciding(state["settings"]), _deciding(settings)
+        if there != here:
+            raise ValueError(difference(there, here))
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -269,16 +267,10 @@ _FREE = (
 )  # settings that do not decide the weights
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"loop": {"seed": 0}} -> {"loop.seed": 0}, without what may differ between a run and its continuation."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = prefix + key
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{name}.")
-        elif name not in _FREE:
-            flat[name] = value
-    return flat
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings by their whole names, without what may differ between a run and its continuation."""
+    # None is what a setting was before there was one.
+    return {name: value for name, value in flat(settings).items() if name not in _FREE and value is not None}
 
 
 __all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate"]

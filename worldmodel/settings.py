@@ -108,18 +108,19 @@ def _number(name: str, value: Any, kind: type) -> Any:
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """The first setting, by name, in which two runs differ: "loop.seed is 0 there, 1 here"; mappings may be nested."""
-    old, new = _flat(there), _flat(here)
+    old, new = flat(there), flat(here)
     for name in sorted(old | new):
         if name not in old or name not in new or old[name] != new[name]:
             return f"{name} is {_told(old, name)} there, {_told(new, name)} here"
     return "none has another value"
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"loop": {"seed": 0}} -> {"loop.seed": 0}."""
+    found: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
 
 
 def _told(settings: Mapping[str, Any], name: str) -> str:
