@@ -267,6 +267,23 @@ def test_weights_that_change_after_a_dream_are_those_of_the_next(tmp_path, chang
     assert torch.equal(surprise(world), surprise(second.prepare(dtype))) and not torch.equal(surprise(world), before)
 
 
+def test_weights_that_were_made_in_inference_mode_are_loaded_anew_too():
+    first, second = (tiny_world(seed=seed, width=64) for seed in (0, 1))
+    with torch.inference_mode():  # such tensors count no changes
+        world = WorldModel(first.config).prepare(torch.float32)
+        world.load_state_dict(first.state_dict())
+        second.starts = world.starts = first.starts
+        surprise(world)
+        world.load_state_dict(second.state_dict())
+        assert torch.equal(surprise(world), surprise(second))
+
+
+def test_a_checkpoint_loaded_in_inference_mode_can_be_trained(tmp_path):
+    with torch.inference_mode():
+        world = WorldModel.from_pretrained(tiny_world().save_pretrained(tmp_path / "world"))
+    assert not any(parameter.is_inference() for parameter in world.parameters())
+
+
 def test_products_are_taken_in_floats_that_models_have():
     with pytest.raises(ValueError, match=r"dtype must be 'auto', torch.float32, .* got torch.float64"):
         tiny_world().prepare(torch.float64)

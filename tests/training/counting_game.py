@@ -22,7 +22,7 @@ class CountingGame(gym.Env):
         fails: raise an error in the second episode.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata = {"render_modes": [], "render_fps": 12}  # noqa: RUF012
     action_spec = ActionSpec(kind="discrete", n=3, names=("noop", "left", "right"))  # as tests.tiny
     signal_names = ("COUNT",)
     frames_per_step = 2

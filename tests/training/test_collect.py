@@ -93,7 +93,7 @@ def test_episodes_and_collections_have_seeds_of_their_own():
 
 def test_frames_actions_rewards_and_signals_keep_the_time_rule(ten_episodes):
     store = EpisodeStorage.open(ten_episodes)
-    assert store.info.reward == "health"
+    assert store.info.reward == "health" and store.info.steps_per_second == 12
     assert store.info.signal_names == ("COUNT",)
     for i in range(10):
         episode = store.episode(i)

@@ -39,11 +39,17 @@ def run(rank: int, size: int, folder: Path, port: int = 0, poison_at: int | None
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(str(rank))
 
+    noise: list[float] = []  # what dropout and the like would draw in each step
+
+    def loss(x: torch.Tensor) -> Losses:
+        noise.append(torch.rand(()).item())
+        return Losses((model(x).float() - x.sum(-1, keepdim=True)).square().mean())
+
     task = Task(
         label="test",
         model=model,
         batch=batch,
-        loss=lambda x: Losses((model(x).float() - x.sum(-1, keepdim=True)).square().mean()),
+        loss=loss,
         evaluate=lambda: {"total": model(torch.ones(1, 3)).float().sub(3).square().item()},
         save=save,
         hidden=[model[1].weight],
@@ -53,6 +59,7 @@ def run(rank: int, size: int, folder: Path, port: int = 0, poison_at: int | None
         scores = fit(task, STEPS, folder / "run")
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     torch.save((weights, scores["total"]), folder / f"{rank}.pt")
+    torch.save(noise, folder / f"noise{rank}.pt")
     return weights
 
 
@@ -84,6 +91,8 @@ def test_two_workers_equal_one_of_the_same_global_batch(tmp_path):
         assert torch.allclose(weights, one, atol=1e-4)
         assert score == pytest.approx(torch.load(tmp_path / "one" / "0.pt", weights_only=True)[1], abs=1e-4)
     assert (tmp_path / "two" / "run" / "best" / "config.json").read_text() == "0"  # one process writes
+    noise = [torch.load(tmp_path / "two" / f"noise{rank}.pt", weights_only=True) for rank in range(2)]
+    assert len({*noise[0], *noise[1]}) == 2 * STEPS.steps  # each drops and hides in its own rows
 
 
 def test_all_workers_stop_when_the_loss_of_one_is_not_finite(tmp_path):

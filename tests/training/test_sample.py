@@ -12,6 +12,7 @@ from tests.dynamics.worlds import make_frames
 from tests.tiny import tiny_world
 from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.training.given import images_per_second
 from worldmodel.training.sample import SampleConfig, Samples, draw_grid, draw_strip, sample_videos
 from worldmodel.training.video import BACKGROUND, CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 
@@ -207,6 +208,14 @@ def test_the_film_strip_is_written_on_demand(tmp_path, world, store):
     with Image.open(tmp_path / "a.png") as picture:
         assert (np.asarray(picture) == draw_strip(samples, 1)).all()
     assert "a.png" in json.loads((tmp_path / "a.json").read_text())["files"]
+
+
+@pytest.mark.parametrize(("fps", "shown"), [(None, 6.0), (25, 25.0)])
+def test_videos_are_shown_as_fast_as_their_game_or_as_asked(tmp_path, fps, shown):
+    world = tiny_world(learn_start=True, drop_actions=0.1)
+    world.config = replace(world.config, steps_per_second=3.0)  # of two frames each
+    sample_videos(world, tmp_path / "a.mp4", replace(CONFIG, condition="none", steps=6, fps=fps))
+    assert images_per_second(tmp_path / "a.mp4") == pytest.approx(shown, rel=0.05)
 
 
 def test_the_legend_tells_the_colours(tmp_path, world, store):

@@ -258,11 +258,12 @@ def test_play_without_actions_is_met_with_the_options_that_suit_it(tmp_path, cap
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     frames = np.zeros((13, 16, 16, 3), np.uint8)
     np.save(tmp_path / "v.npy", frames)
-    import_video([tmp_path / "v.npy"] * 20, [], tmp_path / "data")
+    import_video([tmp_path / "v.npy"] * 20, [], tmp_path / "data", fps=6)
     short = replace(CONFIG, loop=replace(CONFIG.loop, steps=1))
     for condition in ("step", "none"):
         model = replace(CONFIG.model, action_condition=condition, learn_start=True)
         train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / condition, replace(short, model=model))
+        assert WorldModel.from_pretrained(tmp_path / condition).config.steps_per_second == 3.0
         assert ("--model.action-condition none" in capsys.readouterr().out) == (condition == "step")
 
 

@@ -126,7 +126,7 @@ def test_training_goes_on_from_an_earlier_tokenizer_and_its_scale_of_pixels(tmp_
     train_tokenizer(tmp_path / "data", tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
     other = recorded_store(tmp_path / "other", lengths=(40,) * 30, pace=5)
     still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
-    start = tmp_path / "first" / "best"
+    start = tmp_path / "first"  # stands for the best in it
     train_tokenizer(tmp_path / "other", tmp_path / "second", still, start_from=start)
     first, second = load_tokenizer(start), load_tokenizer(tmp_path / "second" / "last")
     assert second.config == first.config and first.config.data_mean != pixel_statistics(other)[0]
