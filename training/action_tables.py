@@ -121,6 +121,9 @@ def _read_csv(
     for line, row in body:
         if len(row) != len(header):
             raise ValueError(f"{path}, line {line}: {len(row)} cells where {len(header)} are wanted")
+    for name in sorted(name for name in special if name is not None):
+        if name not in header:
+            raise ValueError(f"{path} has no column {name!r}.{did_you_mean(name, header)}")
     of_actions = list(action_columns) or [name for name in header if name not in special]
     for name in of_actions:
         if name not in header:

@@ -132,3 +132,12 @@ def test_rewards_of_an_npz_are_real_numbers(tmp_path):
     np.savez(tmp_path / "a.npz", actions=np.zeros(2), prize=np.array([1j, 0]))
     with pytest.raises(ValueError, match=r"'prize' must have one number for each .*, got complex128"):
         read_table(tmp_path / "a.npz", "prize", ())
+
+
+def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    path = write(tmp_path / "a.csv", "dx,score\n1,2\n3,4\n")
+    for reward, signals in (("scoer", ()), (None, ("scoer",))):
+        with pytest.raises(
+            ValueError, match=r"a\.csv has no column 'scoer'\. Did you mean 'score'\? Valid: dx, score\."
+        ):
+            read_table(path, reward, signals)
