@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from worldmodel.checkpoint import is_there, load_tokenizer
-
 Function = Callable[..., Any]
 Fields = tyro.conf.arg(name="")  # the argument's fields are options by their own names
 
@@ -97,6 +95,7 @@ def make_train_policy(_: Sequence[str]) -> Function:
 
 
 def make_train_tokenizer(options: Sequence[str]) -> Function:
+    from worldmodel.checkpoint import load_tokenizer
     from worldmodel.tokenizer.presets import PRESETS
     from worldmodel.training.launch import Launcher, launch
     from worldmodel.training.presets import asked_preset, tokenizer_training
@@ -181,6 +180,8 @@ def _absolute(folders: tuple[Path, ...]) -> list[Path]:
 
 def _checkpoint(name: str) -> str:
     """The same of a checkpoint's folder; a shipped name or a hub's id stays."""
+    from worldmodel.checkpoint import is_there
+
     return str(Path(name).resolve()) if is_there(name) else name
 
 

@@ -1,6 +1,8 @@
 import asyncio
 import json
 import shlex
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 
@@ -407,3 +409,10 @@ def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
     folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=agent), device="cpu")
     assert main(["evaluate", str(folder), "--env", "VideoGenReal-DoomHealthGathering", "--episodes", "1"]) == 2
     assert "64" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["worldmodel.training.collect", "worldmodel.training.collect_workers"])
+def test_commands_that_need_no_torch_do_not_start_it(module):
+    code = f"import sys, {module}; from worldmodel.training.cli import _load; _load('collect', ()); "
+    done = subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=False)
+    assert done.returncode == 0
