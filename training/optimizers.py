@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from worldmodel.layers.precision import fast_dtype
+
 
 def make_optimizers(
     model: nn.Module, learning_rate: float, weight_decay: float, beta2: float, hidden: Sequence[nn.Parameter] = ()
@@ -29,7 +31,10 @@ def make_optimizers(
 
 
 def _muon(weights: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """torch's Muon, which takes matrices only, on views of the weights as matrices."""
+    """Muon, which takes matrices only, on views of the weights as matrices.
+
+    torch's own multiplies in bfloat16; where that is slow, `Float32Muon` does the same in float32.
+    """
     if not hasattr(torch.optim, "Muon"):
         raise ValueError(
             f"torch {torch.__version__} has no Muon; install torch>=2.9, or train with AdamW alone (--no-muon)"
@@ -38,7 +43,12 @@ def _muon(weights: Sequence[nn.Parameter], learning_rate: float, weight_decay: f
     for weight, matrix in zip(weights, matrices, strict=True):
         if matrix.data_ptr() != weight.data_ptr():
             raise ValueError(f"no view of a weight {tuple(weight.shape)} with strides {weight.stride()} is a matrix")
-    muon = torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    kind: type[torch.optim.Muon] = torch.optim.Muon
+    if fast_dtype(weights[0].device) != torch.bfloat16:
+        from worldmodel.training.float32_muon import Float32Muon  # needs a torch that has Muon
+
+        kind = Float32Muon
+    muon = kind(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     def show_gradients(*_) -> None:
         for weight, matrix in zip(weights, matrices, strict=True):

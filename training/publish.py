@@ -12,6 +12,7 @@ import torch
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.files import read_json
+from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
 from worldmodel.training.report import machine, world_report
@@ -43,7 +44,9 @@ def publish(
     model = WorldModel.from_pretrained(folder)
     report = world_report(model, open_stores(folders))
     card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes)
-    return WorldModel.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(target, card)
+    half = WorldModel.from_pretrained(folder, dtype=torch.float32)
+    cast_products(half, torch.bfloat16)  # for the file alone: nothing is multiplied
+    return half.save_pretrained(target, card)
 
 
 def _tokenizer_run(tokenizer: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.layers.memory import keep_freed_memory
-from worldmodel.layers.precision import cast_products, fast_dtype
+from worldmodel.layers.precision import cast_products, fast_dtype, warn_if_slow
 from worldmodel.requests import check_dreams
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 
@@ -132,6 +132,8 @@ class WorldModel(nn.Module):
     def prepare(self, dtype: torch.dtype | str = "auto") -> "WorldModel":
         """Make ready for dreaming: evaluation mode, matrix products in `dtype`; returns self.
 
+        Warns once where the device multiplies matrices of that dtype much more slowly than float32.
+
         Weights that were changed through `.data` are seen from here on: what is kept of them is made anew. On a
         processor also lets the process keep memory that is freed (`worldmodel.layers.memory`).
         """
@@ -141,6 +143,7 @@ class WorldModel(nn.Module):
             dtype = fast_dtype(self.device)
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise ValueError(f"dtype must be 'auto', torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
+        warn_if_slow(self.device, dtype)
         if self.device.type == "cpu":
             keep_freed_memory()
         cast_products(self, dtype)

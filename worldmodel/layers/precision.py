@@ -1,5 +1,7 @@
 """bf16 where the machine multiplies it fast, float32 elsewhere; products that follow their weight's dtype."""
 
+import os
+import warnings
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -8,23 +10,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Settings of oneDNN's variable ONEDNN_MAX_CPU_ISA that leave its bfloat16 dot products out.
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+
 
 @cache
 def _cpu_multiplies_bf16() -> bool:
-    """True if the processor has bf16 dot products (4x float32 where measured, docs/performance.md)."""
+    """True if the processor has bf16 dot products (4x float32 where measured, docs/performance.md) and may use them.
+
+    Without them torch falls back on a reference routine, about 50 times slower than float32.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    return (
+        bool(_cpu_flags() & {"avx512_bf16", "amx_bf16"})
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and limit.upper() not in _WITHOUT_BF16
+    )
+
+
+def _cpu_flags() -> set[str]:
+    """Names of the processor's instruction sets; none where the system does not list them."""
+    if hasattr(torch.cpu, "get_capabilities"):  # newer versions of torch
+        return {name for name, has in torch.cpu.get_capabilities().items() if has is True}
     cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
 
 
 _WORTH_BLOCKS = 2**14  # numbers of a weight
 
 
 @cache
-def _has_blocks() -> bool:
-    """True if torch can hold weights in the order of oneDNN's kernels."""
+def _has_blocks(dtype: torch.dtype) -> bool:
+    """True if torch can hold weights of this dtype in the order of oneDNN's kernels."""
     names = ("_reorder_linear_weight", "_linear_pointwise")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    if dtype == torch.float32:
+        return True
+    return dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
@@ -32,6 +55,23 @@ def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+
+
+def warn_if_slow(device: torch.device | str, dtype: torch.dtype) -> None:
+    """Warn once per process if `device` multiplies matrices of `dtype` much more slowly than float32."""
+    on_cpu = torch.device(device).type == "cpu"
+    if (dtype == torch.float16 and on_cpu) or (dtype == torch.bfloat16 and fast_dtype(device) != dtype):
+        _warn_once(f"{str(dtype).removeprefix('torch.')} {SLOW_PRODUCTS}")
+
+
+SLOW_PRODUCTS = (
+    "matrix products are up to 50 times slower than float32 on this device; use dtype='auto' or torch.float32"
+)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
 
 
 def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> AbstractContextManager:
@@ -93,7 +133,7 @@ class Linear(nn.Linear):
         kept = self._blocks
         if kept is not None and kept[0] == place and kept[1] == version:
             return kept[2]
-        if not weight.is_cpu or weight.numel() < _WORTH_BLOCKS or not _has_blocks():
+        if not weight.is_cpu or weight.numel() < _WORTH_BLOCKS or not _has_blocks(weight.dtype):
             return None
         blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
         self._blocks = place, version, blocks

@@ -1,0 +1,37 @@
+"""Finds products of bfloat16 matrices, wherever they are made."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from worldmodel.layers import precision
+
+_MORE = ("_linear_pointwise", "_convolution_pointwise", "mkldnn_convolution", "linear", "dot", "mv", "addmv")
+
+
+class _Refuse(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0  # in any dtype: a test that saw none has shown nothing
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        packet = func.overloadpacket
+        name = packet.__name__
+        if packet in flop_registry or name in _MORE or name.startswith("_scaled_dot_product"):
+            self.products += 1
+            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+            if any(x.dtype == torch.bfloat16 for x in tensors):
+                raise AssertionError(f"{func} of bfloat16 {[tuple(x.shape) for x in tensors]}")
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_fast_bf16(monkeypatch) -> Iterator[_Refuse]:
+    """This processor as one that multiplies bfloat16 slowly; a product of bfloat16 matrices is an AssertionError."""
+    monkeypatch.setattr(precision, "_cpu_multiplies_bf16", lambda: False)
+    with _Refuse() as mode:
+        yield mode
