@@ -1,6 +1,5 @@
 """Tests for worldmodel/data/episode_files.py: many writers at once, and writing that stops midway."""
 
-import fcntl
 import json
 import os
 import pickle
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 from tests.data.makers import INFO, assert_holds, files_of, make_episode, make_store
 from worldmodel.data import EpisodeStorage, episode_files, layout
@@ -90,8 +90,8 @@ def test_one_process_packs_at_a_time(tmp_path, monkeypatch):
     pack = episode_files.append_episodes
 
     def pack_while_another_tries(*arguments):
-        with open(store.root / "data" / ".lock") as handle, pytest.raises(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(Timeout):
+            FileLock(store.root / "data" / ".lock").acquire(timeout=0)
         pack(*arguments)
 
     monkeypatch.setattr(episode_files, "append_episodes", pack_while_another_tries)

@@ -14,18 +14,18 @@ missing stays pending until they arrive.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import shutil
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from worldmodel.data.episode import Episode, StoreInfo
@@ -265,12 +265,9 @@ class EpisodeFiles:
             raise FileNotFoundError(f"episode {entry.id} of {self.root} was deleted by another process; open it again")
         return self._entries[place]
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One process packs at a time; the lock goes with the process, so a kill leaves none behind."""
-        with open(self._main_path.with_name(".lock"), "w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+    def _lock(self) -> FileLock:
+        """Held by the one process that packs; the system releases it when that process dies."""
+        return FileLock(self._main_path.with_name(".lock"))
 
     def _update_metadata(self) -> None:
         packed = [entry.num_steps for entry in self._entries if entry.path == self._main_path]
@@ -324,6 +321,8 @@ def _map(path: Path) -> NDArray[np.uint8]:
 
 
 def _is_running(process_id: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
