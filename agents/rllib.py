@@ -17,6 +17,7 @@ from worldmodel.agents.evaluate import is_dream
 from worldmodel.agents.rllib_module import PixelPPOModule, VectorPPOModule
 from worldmodel.agents.rllib_runner import DreamEnvRunner
 from worldmodel.envs.dream_vector_env import as_autoreset_mode, check_observation_kind
+from worldmodel.envs.ids import confirmed_id
 from worldmodel.model import WorldModelConfig
 
 
@@ -102,7 +103,8 @@ def dream_ppo(
         dream_id: of a dream; an id that another package registers needs that package before it, "package:Id-v0".
         env_config: arguments of `DreamVectorEnv`, besides what this function sets: autoreset_mode. The default horizon
             is 32 steps. `model` is a name or folder: every runner loads its own.
-        real_env_id: of the game to evaluate in; default: the one that the world model was learned from.
+        real_env_id: of the game to evaluate in; default: the one that the world model was learned from, which must be
+            registered (its config is not trusted to name a module to import; an id given here is).
         real_env_config: arguments of the real game's env.
         view: how an evaluated agent sees the game: "real" frames as they are, or as the dream shows them (its obs, the
             default).
@@ -188,10 +190,17 @@ def _named(model: Any) -> str:
 
 def _learned_from(model: str) -> str:
     """Id of the real game that a world model was learned from."""
-    env_id = checkpoint.load_config(checkpoint.resolve(model), "world_model", WorldModelConfig).env_id
+    folder = checkpoint.resolve(model)
+    env_id = checkpoint.load_config(folder, "world_model", WorldModelConfig).env_id
     if not env_id:
         raise ValueError(f"{model} does not say from which game it was learned: give real_env_id")
-    return env_id
+    try:
+        return confirmed_id(env_id, str(folder / "config.json"))
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / 'config.json'} names the game {env_id!r}, which is not registered here. Import the "
+            f"package that registers it, or, if you trust it, give real_env_id={env_id!r}"
+        ) from error
 
 
 def _bare(env_id: str) -> str:

@@ -61,7 +61,8 @@ class RLlibPolicy:
         """
         if self.meta.view == "real":
             return None
-        return checkpoint.resolve(world or self.meta.world_model), self.meta.view
+        home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
+        return home, self.meta.view
 
     def reset(self, rows: np.ndarray | None = None) -> None:
         """Nothing to forget."""

@@ -112,13 +112,14 @@ class Agent:
                 raise ValueError("this agent was trained on the game's own frames: it needs no world")
             return None
         try:
-            return checkpoint.resolve(world or self.meta.world_model), self.meta.view
+            home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
+            return home, self.meta.view
         except FileNotFoundError as error:
             if world is not None:
                 raise
             raise FileNotFoundError(
-                f"the world model through which this agent sees is not at {self.meta.world_model} any more: put it "
-                "back, or for an evaluation pass --world (world=…) with its folder or name"
+                f"the world model through which this agent sees, {self.meta.world_model}, is not here: put it back, "
+                f"or pass --world (world=…) with its folder or name where there is that option ({error})"
             ) from error
 
     def reset(self, rows: np.ndarray | None = None) -> None:

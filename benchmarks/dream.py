@@ -24,6 +24,7 @@ import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel import dynamics, tokenizer
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.ids import confirmed_id
 from worldmodel.layers.precision import fast_dtype
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
 
@@ -159,7 +160,7 @@ def main(args: Args) -> None:
             print_row(load().prepare(torch.float32), torch.float32, "latent", batch, args, args.horizon)
     late = late_over_early(endless(load()))
     print(f"\nsteps 980 to 1,000 take {late:.2f} of the time of steps 1 to 20 (latent, batch 64)")
-    env_id = world.config.env_id or "VideoGenReal-Doom"
+    env_id = confirmed_id(world.config.env_id or "VideoGenReal-Doom", args.model)
     print(f"the real game, {env_id}: {real_steps_per_second(env_id, args.seconds):.0f} env-steps/s in one process")
 
 

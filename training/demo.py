@@ -77,7 +77,9 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     with stages("agent") as todo:
         if todo:
             shutil.rmtree(out / "agent", ignore_errors=True)  # of an interrupted attempt
-            train_agent(world, out / "agent", config.agent)
+            train_agent(
+                world, out / "agent", config.agent, allow_env=config.env_id if config.agent.eval_every else None
+            )
     with stages("judge") as todo:
         if todo:
             write_json(out / "returns.json", _judge(out / "agent" / "agent", world, config))

@@ -140,7 +140,7 @@ def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
 def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
     """The weights of the agent's world; None if that is not found any more."""
     try:
-        home = checkpoint.resolve(agent.meta.world_model)
+        home = checkpoint.resolve(agent.meta.world_model, fetch=False)
     except FileNotFoundError:
         return None
     return checkpoint.read_tensors(home / "model.safetensors")

@@ -139,7 +139,10 @@ def _run_round(out: Path, number: int, config: Iteration, stages: Stages) -> Non
     with stages(training) as todo:
         if todo:
             shutil.rmtree(here / "agent", ignore_errors=True)  # of an interrupted attempt
-            train_agent(here / "dynamics" / "best", here / "agent", config.agent, start_from=agent_before)
+            game = config.env_id if config.agent.eval_every else None
+            train_agent(
+                here / "dynamics" / "best", here / "agent", config.agent, start_from=agent_before, allow_env=game
+            )
     with stages(judging) as todo:
         if todo:
             agent = load_agent(here / "agent" / "agent")

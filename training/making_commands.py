@@ -197,13 +197,18 @@ def make_train_agent(_: Sequence[str]) -> Function:
         world: str,
         out: Path = Path("runs/agent"),
         device: str = "auto",
+        allow_env: str | None = None,
         config: Annotated[DreamTraining, Fields] = DreamTraining(),  # noqa: B008 (frozen)
     ) -> None:
         """Train in the dream of `world`: a shipped name, a folder or a hub id. The agent is saved in OUT/agent.
 
         An interrupted training does not go on: start again with another --out.
+
+        Args:
+            allow_env: the id of the real game as the world's config has it, such as my_games:MyGame-v0, for
+                --eval-every: confirms that this module may be imported. Not needed for registered games.
         """
-        print(train_agent(world, out, config, device=device))
+        print(train_agent(world, out, config, device=device, allow_env=allow_env))
 
     return run_train_agent
 

@@ -11,6 +11,7 @@ from worldmodel.agents.sb3_agent import save_agent
 from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
 from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.ids import confirmed_id
 from worldmodel.envs.loading import load_model
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
@@ -40,6 +41,7 @@ def train_agent(
     *,
     start_from: str | Path | None = None,
     device: str = "auto",
+    allow_env: str | None = None,
 ) -> Path:
     """Train in the dream of `world` (a shipped name, a folder, a hub id); returns the agent's folder `out/agent`.
 
@@ -47,6 +49,9 @@ def train_agent(
     agent in the folder `start_from` (its own or its run's), if one is given. With `eval_every` it is judged in the real
     game now and then, which changes nothing in its training; `out/best` is the agent of the best judgement. An agent
     that `out` already holds, finished, is kept; any other there is refused (see `train_ppo`).
+
+    The world's config names its real game. For `eval_every` that id must be registered, or confirmed: `allow_env`
+    repeats it, and the module in "module:Id" is then imported.
     """
     config = config or DreamTraining()
     folder = checkpoint.resolve(world)
@@ -68,12 +73,13 @@ def train_agent(
     if is_trained(out, config.agent, meta, about):
         print(f"agent: {out} has its {config.agent.steps:,} steps already")
         return Path(out) / "agent"
+    game = _real_game(folder, model, config, allow_env)
     envs = DreamVectorEnv(
         config.agent.num_envs, model, obs=config.obs, horizon=config.horizon, temperature=config.temperature
     )
     judge = None
     try:
-        judge = _judge(model, Path(out), config, meta) if config.eval_every else None
+        judge = _judge(game, model, Path(out), config, meta) if game else None
         train_ppo(envs, config.agent, out, meta, about=about, start_from=start_from, callback=judge)
     finally:
         envs.close()
@@ -85,14 +91,23 @@ def train_agent(
     return Path(out) / "agent"
 
 
-def _judge(model: WorldModel, out: Path, config: DreamTraining, meta: AgentMeta) -> RealEvalCallback:
-    """Judges in the game from which the world was learned, and keeps the best agent in `out/best`."""
-    if not meta.env_id:
+def _real_game(folder: Path, model: WorldModel, config: DreamTraining, allow_env: str | None) -> str:
+    """Id of the game to judge in, "" if the agent is not judged; the folder's config names it."""
+    if not config.eval_every:
+        if allow_env is not None:
+            raise ValueError(f"allow_env ({allow_env}) is for eval_every, which is 0: leave it out")
+        return ""
+    if not model.config.env_id:
         raise ValueError(
             f"this world does not tell of which game it is, so eval_every must be 0, got {config.eval_every}"
         )
+    return confirmed_id(model.config.env_id, str(folder / "config.json"), allow_env)
+
+
+def _judge(game: str, model: WorldModel, out: Path, config: DreamTraining, meta: AgentMeta) -> RealEvalCallback:
+    """Judges in the game from which the world was learned, and keeps the best agent in `out/best`."""
     games = real_games(
-        meta.env_id, min(config.eval_episodes, 10), view=(model, config.obs), frame_stack=config.agent.frame_stack
+        game, min(config.eval_episodes, 10), view=(model, config.obs), frame_stack=config.agent.frame_stack
     )
     return RealEvalCallback(
         games,

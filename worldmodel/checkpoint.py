@@ -37,10 +37,11 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in _PRETRAINED.glob("*/config.json"))
 
 
-def resolve(name: str | os.PathLike) -> Path:
+def resolve(name: str | os.PathLike, *, fetch: bool = True) -> Path:
     """Folder of a checkpoint given by a shipped name, a path, or a Hugging Face id ("owner/name", downloaded once).
 
-    The folder of a training's run, or of a demo's or a loop's round, stands for the best checkpoint in it.
+    The folder of a training's run, or of a demo's or a loop's round, stands for the best checkpoint in it. Names that
+    were read from a file are resolved with `fetch=False`: of the hub's models they may mean only those already here.
     """
     if str(name) in shipped():
         return _PRETRAINED / str(name)
@@ -53,9 +54,15 @@ def resolve(name: str | os.PathLike) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
+        patterns = ["*.json", "*.safetensors", "README.md"]
         try:
-            return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "README.md"]))
+            return Path(snapshot_download(str(name), allow_patterns=patterns, local_files_only=not fetch))
         except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+            if not fetch:
+                raise FileNotFoundError(
+                    f"{name} would be a model on the Hugging Face hub, named in a file and not downloaded here. If you "
+                    f"trust it, download it first: videogen-dream inspect {name}"
+                ) from error
             raise FileNotFoundError(
                 f"no folder {name!r} here, and the hub could not give a model of that id ({type(error).__name__}). "
                 f"Check the spelling and the network.{did_you_mean(str(name), shipped())}"
