@@ -18,7 +18,7 @@ import tyro
 
 from worldmodel.agents.scripted import StickyPolicy
 from worldmodel.envs import VizdoomEnv
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.resize import area_resize
 from worldmodel.training.collect import collect
 
 

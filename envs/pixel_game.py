@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
-from worldmodel.envs.resize import area_resize
 from worldmodel.envs.spaces import action_spec_of
+from worldmodel.media.resize import area_resize
 
 _USUAL_FPS = 30.0  # steps a second of an env that does not tell
 SignalReader = Callable[[gym.Env, dict[str, Any]], float]  # of the env and the info of its last step

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec
 from worldmodel.envs.push_scene import MAX_OBJECTS, PICTURE, REACH, PushScene, far_from
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.resize import area_resize
 from worldmodel.names import did_you_mean, refuse_unknown
 
 FRAMES_PER_SECOND = 10

@@ -16,8 +16,8 @@ from gymnasium.error import DependencyNotInstalled, InvalidAction, ResetNeeded
 
 from worldmodel.data import ActionSpec
 from worldmodel.envs.battle2 import battle2_wad
-from worldmodel.envs.resize import area_resize
 from worldmodel.envs.scenarios import Scenario, find_scenario
+from worldmodel.media.resize import area_resize
 from worldmodel.names import did_you_mean, refuse_unknown
 
 if TYPE_CHECKING:

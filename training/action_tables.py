@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.media.arrays import ARRAYS, read_arrays
 from worldmodel.names import did_you_mean
-from worldmodel.training.given import ARRAYS, read_arrays
 
 TABLES = (".csv", *ARRAYS)
 

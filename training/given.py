@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.arrays import ARRAYS, read_array
+from worldmodel.media.resize import area_resize
 from worldmodel.model import WorldModelConfig
 from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
@@ -28,7 +28,6 @@ from worldmodel.training.clips import draw_clips
 PICTURES = (".png", ".jpg", ".jpeg")
 _FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")  # what ffmpeg reads
 VIDEOS = (*_FILMS, ".gif")
-ARRAYS = (".npy", ".npz")
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -188,27 +187,6 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 def _pixels(picture: "Picture", size: tuple[int, int] | None) -> NDArray[np.uint8]:
     pixels = np.atleast_3d(np.asarray(picture))
     return pixels if size in (None, pixels.shape[:2]) else area_resize(pixels[None], *size)[0]
-
-
-def read_arrays(path: Path) -> NDArray | dict[str, NDArray]:
-    """What a file of numpy holds: one array, or arrays by name. ValueError if it holds neither, or Python's objects."""
-    try:
-        with open(path, "rb") as file:  # numpy itself would leave a broken one open
-            loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (EOFError, ValueError, BadZipFile) as error:
-        why = "no file of numpy's, or one of objects" if "pickle" in str(error) else str(error)
-        raise ValueError(f"{path} holds no array that can be read ({why})") from error
-
-
-def read_array(path: Path) -> NDArray:
-    """The one array of a file."""
-    loaded = read_arrays(path)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    if len(loaded) != 1:
-        raise ValueError(f"{path} must hold one array, it holds {len(loaded)}: {', '.join(loaded)}")
-    return next(iter(loaded.values()))
 
 
 def images_per_second(path: Path) -> float:

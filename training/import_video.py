@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.steps import frames_to_steps
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.arrays import ARRAYS
+from worldmodel.media.resize import area_resize
 from worldmodel.progress import progress
 from worldmodel.training.action_tables import TABLES, Table, read_table
-from worldmodel.training.given import ARRAYS, PICTURES, VIDEOS, images_per_second, natural_order, read_images
+from worldmodel.training.given import PICTURES, VIDEOS, images_per_second, natural_order, read_images
 from worldmodel.training.made_with import open_made_with
 from worldmodel.training.video_actions import action_spec, rows_per_step, to_steps
 

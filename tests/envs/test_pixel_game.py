@@ -8,8 +8,8 @@ from gymnasium.utils.env_checker import check_env
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs import PixelGame
-from worldmodel.envs.resize import area_resize
 from worldmodel.errors import OutsideError
+from worldmodel.media.resize import area_resize
 from worldmodel.training.collect import collect
 from worldmodel.training.collect_stats import RETURNS, read_returns
 

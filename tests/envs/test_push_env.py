@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 from worldmodel.envs import GoalObject, PushEnv
 from worldmodel.envs.push_scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, PushScene, far_from, floor_at
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.resize import area_resize
 
 ROOT = Path(__file__).resolve().parents[2]
 REST = (0.0, 0.0, 1.0, -1.0)  # hold the open hand above the objects

@@ -14,8 +14,8 @@ from gymnasium.utils.env_checker import check_env
 
 import worldmodel
 from worldmodel.envs import VizdoomEnv
-from worldmodel.envs.resize import area_resize
 from worldmodel.envs.scenarios import SCENARIOS
+from worldmodel.media.resize import area_resize
 
 SHIPPED = [name for name in SCENARIOS if name != "battle2"]
 NOOP = 0

@@ -14,7 +14,7 @@ from tests.tiny import tiny_config
 from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPTConfig, Sampling
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.resize import area_resize
 from worldmodel.training.given import (
     action_text,
     check_same_game,

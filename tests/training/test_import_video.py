@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.resize import area_resize
 from worldmodel.training import import_video as module
 from worldmodel.training.cli import main
 from worldmodel.training.import_video import import_video

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from worldmodel.envs.resize import area_resize
+from worldmodel.media.resize import area_resize
 
 
 def slow_mean(frame: np.ndarray, top: Fraction, left: Fraction, height: Fraction, width: Fraction) -> Fraction:

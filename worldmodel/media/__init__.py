@@ -1,0 +1,1 @@
+"""Pictures and films in files: what opens them, and what brings their pixels to bytes."""
