@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 256  # queries; their weights for all keys fit into a processor's cache
+CHUNK = 64  # queries: few, so that a window of steps spares them most keys (docs/performance.md)
 _MANY = 1200  # scores of one row, from which on products beat torch's kernel in bfloat16
 
 
