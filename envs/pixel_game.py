@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from worldmodel.envs.spaces import action_spec_of
+from worldmodel.media.brightness import to_bytes
 from worldmodel.media.resize import area_resize
 
 _USUAL_FPS = 30.0  # steps a second of an env that does not tell
@@ -28,7 +29,8 @@ class PixelGame(gym.Env[np.ndarray, Any]):
     each signal under its own name, and ``native_reward``, the reward of the step.
 
     Args:
-        env: shows pictures as observations, (H, W, 1 or 3) uint8, or by `render()` with ``render_mode="rgb_array"``.
+        env: shows pictures as observations, (H, W, 1 or 3) uint8, or by `render()` with ``render_mode="rgb_array"``,
+            which may also be (H, W) and of the other number types that `to_bytes` converts, such as floats in [0, 1].
         size: height and width to which pictures are shrunk by area; None leaves them.
         frame_skip: steps of the env per step; a multiple of `frames_per_step`.
         frames_per_step: F.
@@ -124,7 +126,12 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         self.game.close()
 
     def _look(self, observation: Any) -> np.ndarray:
-        return np.array(observation if self._shows else self.game.render())
+        """The picture of this moment, (H, W, C) uint8."""
+        try:
+            picture = to_bytes(observation if self._shows else self.game.render()).copy()
+        except ValueError as error:
+            raise ValueError(f"the env's {'observations' if self._shows else 'render()'}: {error}") from error
+        return picture[..., None] if picture.ndim == 2 else picture
 
     def _step_of(
         self, pictures: list[np.ndarray], native_reward: float, told: dict[str, Any]

@@ -105,6 +105,39 @@ def test_pictures_come_from_render_where_observations_are_none():
     assert info["frames"].shape == (2, 24, 32, 3) and counts(info["frames"], drawn.game.shade) == [1, 2]
 
 
+class Drawing(Counting):
+    """Shows what `pictures` hold, by its render()."""
+
+    def __init__(self, picture):
+        super().__init__(shows=False, render_mode="rgb_array")
+        self.picture = picture
+
+    def render(self):
+        return self.picture
+
+
+SHADES = np.arange(0, 240, 10, dtype=np.uint8).repeat(32 * 3).reshape(24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "picture", [SHADES / 255, (SHADES / 255).astype(">f4"), SHADES.astype(int), SHADES.astype(np.uint16) * 257]
+)
+def test_pictures_of_other_number_types_keep_their_brightness(picture):
+    drawn = PixelGame(Drawing(picture), size=None)
+    assert np.array_equal(drawn.reset()[0], SHADES)
+
+
+def test_masks_and_gray_pictures_without_their_axis_are_pictures_too():
+    drawn = PixelGame(Drawing(SHADES[..., 0] > 100), size=None)
+    assert np.array_equal(drawn.reset()[0][..., 0], np.where(SHADES[..., 0] > 100, 255, 0))
+
+
+@pytest.mark.parametrize("picture", [SHADES.astype(float), SHADES - 100.0, SHADES / np.nan, None])
+def test_pictures_whose_brightness_is_unclear_are_refused(picture):
+    with pytest.raises(ValueError, match=r"the env's render\(\): pixels .*uint8 in \[0, 255\]"):
+        PixelGame(Drawing(picture), size=None)
+
+
 def test_pictures_are_shrunk_by_area():
     played = game()
     _, info = played.reset(seed=2)
