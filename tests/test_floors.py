@@ -17,6 +17,7 @@ FLOORS = {
     "worldmodel.errors": 1,
     "worldmodel.names": 1,
     "worldmodel.files": 1,
+    "worldmodel.forks": 1,
     "worldmodel.progress": 1,
     "worldmodel.settings": 1,
     "worldmodel.shapes": 1,

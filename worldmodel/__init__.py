@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from worldmodel.forks import keep_torch_usable_after_forks
+
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
 
@@ -61,6 +63,7 @@ def _register() -> None:
 
 
 _register()
+keep_torch_usable_after_forks()
 
 _LAZY = {"WorldModel": "worldmodel.model", "EpisodeStorage": "worldmodel.data"}
 
