@@ -1,7 +1,10 @@
 """Tests for worldmodel/files.py."""
 
+import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -9,6 +12,7 @@ import threading
 import pytest
 
 from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.leftovers import remove_leftovers
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -94,3 +98,88 @@ def test_threads_that_write_one_file_do_not_mix(tmp_path):
     for thread in threads:
         thread.join()
     assert path.read_text() in ("a" * 1000, "b" * 1000) and os.listdir(tmp_path) == ["file.txt"]
+
+
+# What is there already
+
+
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path):
+    target, link = tmp_path / "disk" / "real.json", tmp_path / "link.json"
+    target.parent.mkdir()
+    link.symlink_to("disk/real.json")
+    for number in (1, 2):  # at first the link points to nothing
+        write_json(link, number)
+        assert link.is_symlink() and read_json(target) == number
+    assert os.listdir(target.parent) == ["real.json"] and sorted(os.listdir(tmp_path)) == ["disk", "link.json"]
+
+
+@pytest.mark.parametrize("target", ["missing/real.json", "link.json"])
+def test_a_link_to_nowhere_is_refused_by_name(tmp_path, target):
+    (tmp_path / "link.json").symlink_to(target)
+    with pytest.raises(OSError, match=r"link\.json"):
+        write_json(tmp_path / "link.json", 1)
+    assert os.listdir(tmp_path) == ["link.json"]
+
+
+def test_a_device_stays_one_and_gets_the_bytes():
+    before = os.stat("/dev/null")
+    write_json("/dev/null", 1)
+    after = os.stat("/dev/null")
+    assert (before.st_ino, before.st_rdev) == (after.st_ino, after.st_rdev) and stat.S_ISCHR(after.st_mode)
+
+
+def test_a_pipe_gets_the_bytes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    write_json(tmp_path / "pipe", [1])
+    reader.join(20)
+    assert json.loads(got[0]) == [1] and os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_folder_and_a_socket_are_refused_by_name(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"a folder, wanted the name of a file.*folder'"):
+        write_json(tmp_path / "folder", 1)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        with pytest.raises(OSError, match="neither a file nor a stream"):
+            write_json(tmp_path / "socket", 1)
+
+
+def test_a_read_only_file_is_refused_and_stays(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, 1)
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match=r"read-only.*file\.json"):
+        write_json(path, 2)
+    assert read_json(path) == 1 and os.listdir(tmp_path) == ["file.json"]
+
+
+def test_permissions_are_kept_and_new_files_get_the_usual_ones(tmp_path):
+    path, usual = tmp_path / "file", tmp_path / "usual"
+    usual.touch()
+    for wanted in (stat.S_IMODE(usual.stat().st_mode), 0o640):
+        with atomic_write(path) as temporary:
+            temporary.touch(0o600)  # as safetensors makes its files
+        assert stat.S_IMODE(path.stat().st_mode) == wanted
+        path.chmod(0o640)
+
+
+# What killed writers left
+
+
+def test_the_next_writer_of_a_name_removes_what_dead_ones_left(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, own = (tmp_path / f".a.json.{process}-1.tmp" for process in (gone.pid, os.getpid()))
+    alive, other = tmp_path / f".a.json.{os.getppid()}-1.tmp", tmp_path / f".b.json.{gone.pid}-1.tmp"
+    for path in (dead, own, alive, other):
+        path.touch()
+    with atomic_write(tmp_path / "a.json") as outer:
+        outer.write_text("1")
+        write_json(tmp_path / "c.json", 1)
+        remove_leftovers(tmp_path, "a.json")
+        assert outer.exists()
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.json", tmp_path / "c.json", alive, other}

@@ -18,6 +18,7 @@ FLOORS = {
     "worldmodel.names": 1,
     "worldmodel.files": 1,
     "worldmodel.forks": 1,
+    "worldmodel.leftovers": 1,
     "worldmodel.progress": 1,
     "worldmodel.settings": 1,
     "worldmodel.shapes": 1,

@@ -1,32 +1,113 @@
 """Files that are either whole or absent: write beside the target, then rename."""
 
+import errno
 import json
 import os
-import threading
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from worldmodel.leftovers import temporary_beside
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any error.
+    """Yield a temporary path; what is written there becomes `path` on success and is removed on any error.
 
-    A reader, a full disk or a killed writer never sees half a file.
+    A reader, a full disk or a killed writer never sees half a file. A symbolic link stays, the file that it points to
+    is replaced. A file that was there keeps its permissions. /dev/null, a terminal or a pipe is written to as it is.
+
+    Raises:
+        PermissionError: the file is read-only.
+        OSError: there is something else than a file, or it could not be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Of this thread alone; a store removes what processes left that are gone.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with naming_failures(path):
+    with naming_failures(path):
+        mode = _mode_to_replace(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            with _written_through(path) as temporary:
+                yield temporary
+            return
+        target = link_target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_beside(target) as temporary:
+            permissions = _usual_permissions(temporary) if mode is None else stat.S_IMODE(mode)
             yield temporary
-            with open(temporary, "rb") as handle:
-                os.fsync(handle.fileno())
-            os.replace(temporary, path)
+            if stat.S_IMODE(temporary.stat().st_mode) != permissions:  # some libraries give files to their owner alone
+                temporary.chmod(permissions)
+            flush_to_disk(temporary)
+            os.replace(temporary, target)
+            flush_to_disk(target.parent)
+
+
+def link_target(path: Path) -> Path:
+    """Where writing to `path` writes: the end of a chain of symbolic links, or `path` itself."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink() or not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"a symbolic link whose target {target} cannot be written", str(path))
+    return target
+
+
+def check_writable(path: Path) -> None:
+    """PermissionError if a file is read-only, though its folder would allow to replace it."""
+    if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "read-only; make it writable or choose another name", str(path))
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power failure."""
+    if path.is_dir():
+        if os.name == "nt":  # opens no folders
+            return
+        handle = os.open(path, os.O_RDONLY)
+    else:
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(handle)
+    except OSError as error:  # network file systems that cannot do this for folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _mode_to_replace(path: Path) -> int | None:
+    """The mode of what `path` names, None if there is nothing; OSError if that must not be written to."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(mode):
+        check_writable(path)
+    elif stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, wanted the name of a file", str(path))
+    elif not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise OSError(errno.EINVAL, "neither a file nor a stream; choose another name", str(path))
+    return mode
+
+
+@contextmanager
+def _written_through(path: Path) -> Iterator[Path]:
+    """Yield a temporary file whose bytes go to a device or pipe, which cannot be replaced."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "output"
+        yield temporary
+        with open(temporary, "rb") as source, open(path, "wb") as stream:
+            shutil.copyfileobj(source, stream)
+
+
+def _usual_permissions(free: Path) -> int:
+    """What a new file gets here (from the umask, which cannot be read without being set); `free` is an unused name."""
+    with open(free, "xb") as file:
+        permissions = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    free.unlink()
+    return permissions
 
 
 @contextmanager

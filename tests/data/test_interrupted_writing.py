@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from tests.data.makers import INFO, assert_holds, files_of, make_episode, make_store
 from worldmodel.data import EpisodeStorage, episode_files, layout
+from worldmodel.files import atomic_write
 
 
 def start_python(program: str, root: Path) -> subprocess.Popen:
@@ -116,10 +117,13 @@ def test_opening_while_another_process_packs_misses_nothing(tmp_path, monkeypatc
 
 def test_flush_leaves_the_half_files_of_running_writers_alone(tmp_path):
     store = make_store(tmp_path / "toy", (6, 3))
-    half = tmp_path / "toy" / "data" / "pending" / f".episode_000002.hdf5.{os.getpid()}.tmp"
-    half.write_bytes(b"half")
-    store.flush()
-    assert half.exists()
+    pending = tmp_path / "toy" / "data" / "pending"
+    other = pending / f".episode_000003.hdf5.{os.getppid()}-1.tmp"
+    with atomic_write(pending / "episode_000002.hdf5") as half:
+        for file in (half, other):
+            file.write_bytes(b"half")
+        store.flush()
+        assert half.exists() and other.exists()
 
 
 # Stops in mid-writing

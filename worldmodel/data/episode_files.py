@@ -15,7 +15,6 @@ missing stays pending until they arrive.
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -42,6 +41,7 @@ from worldmodel.data.layout import (
 )
 from worldmodel.data.pending import PATTERN, ids_of, pending_name, scan_pending
 from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.leftovers import remove_leftovers
 from worldmodel.shapes import check_frames
 
 
@@ -289,10 +289,7 @@ class EpisodeFiles:
                     )
                 path.unlink(missing_ok=True)
         for folder in (self._main_path.parent, self._pending_dir):
-            for path in folder.glob(".*.tmp"):  # .NAME.PROCESS-THREAD.tmp, see worldmodel/files.py
-                process_id = path.name.split(".")[-2].partition("-")[0]
-                if process_id.isdigit() and not _is_running(int(process_id)):
-                    path.unlink(missing_ok=True)
+            remove_leftovers(folder)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "ids": self.ids}
@@ -318,15 +315,3 @@ def _map(path: Path) -> NDArray[np.uint8]:
     """A whole file as read-only bytes."""
     with open(path, "rb") as handle:
         return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-
-
-def _is_running(process_id: int) -> bool:
-    if os.name == "nt":  # where signal 0 is Ctrl-C
-        return True
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

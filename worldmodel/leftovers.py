@@ -1,0 +1,72 @@
+"""Temporary files and folders: their names say which process writes them, so that those of dead processes can go.
+
+A kill leaves `.NAME.PROCESS-THREAD.tmp` beside NAME. The next writer of NAME in the folder removes it.
+"""
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NAME = re.compile(r"\.(?P<target>.+)\.(?P<process>\d+)(?:-\d+)?\.tmp", re.DOTALL)
+_IN_USE: set[str] = set()  # of this process: another one of the same number may have left some before it
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name beside `path`, of this thread alone; what is still there at the end is removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp").absolute()
+    remove_leftovers(path.parent, path.name)
+    _IN_USE.add(str(temporary))
+    try:
+        yield temporary
+    finally:
+        _IN_USE.discard(str(temporary))
+        remove(temporary)
+
+
+def leftovers(folder: Path, target: str | None = None) -> list[Path]:
+    """What dead processes have left in `folder`, of the writing of `target` or of any name."""
+    if not folder.is_dir():
+        return []
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
+            if match and target in (None, match["target"]) and not _is_used(folder / entry.name, int(match["process"])):
+                found.append(folder / entry.name)
+    return found
+
+
+def remove_leftovers(folder: Path, target: str | None = None) -> None:
+    """Delete the temporary files that dead processes have left; folders are the business of those who made them."""
+    for path in leftovers(folder, target):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_used(path: Path, process: int) -> bool:
+    return str(path.absolute()) in _IN_USE if process == os.getpid() else _is_running(process)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
