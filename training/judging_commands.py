@@ -135,6 +135,7 @@ def run_play(
     out: Path = Path("runs/play"),
     host: str = "127.0.0.1",
     port: int = 8765,
+    allow_host: tuple[str, ...] = (),
     device: str = "auto",
 ) -> None:
     """Play dreams and real games yourself, in a browser, until Ctrl-C.
@@ -150,6 +151,7 @@ def run_play(
         out: folder for saved clips.
         host: address to listen on; the default is reached from this machine alone.
         port: 0 takes a free one.
+        allow_host: further names under which browsers may ask for this machine; its own names and addresses always may.
     """
     import asyncio
     from contextlib import closing
@@ -172,7 +174,11 @@ def run_play(
     for opened in scenes.values():  # what cannot be opened says so now
         with closing(opened()):
             pass
-    asyncio.run(serve(scenes, out, host, port, lambda address: print(f"Open {address} in a browser. Ctrl-C stops.")))
+
+    def announce(address: str) -> None:
+        print(f"Open {address} in a browser. Ctrl-C stops.", flush=True)
+
+    asyncio.run(serve(scenes, out, host, port, announce, allow_host))
 
 
 def run_ablate(

@@ -7,28 +7,27 @@ and the raw pixels of the step's frames. Needs the extra `play` (websockets).
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http import HTTPStatus
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from gymnasium.error import DependencyNotInstalled
 
+from worldmodel.training.play_http import THIS_MACHINE, Http
 from worldmodel.training.play_session import MessageError, Session
 from worldmodel.training.scenes import Frames, Scene
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
-    from websockets.http11 import Request, Response
 
 _logger = logging.getLogger(__name__)
 
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _MOST_PLAYERS = 4  # each has models and games of its own
+_IDLE = 60.0  # seconds without a message, after which a player makes room for another
 _TRY_AGAIN_LATER = 1013  # a WebSocket's code of closing
 _LONGEST_MESSAGE = 4096  # bytes
 
@@ -39,6 +38,7 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8765,
     ready: Callable[[str], None] = lambda address: None,
+    allowed_hosts: Collection[str] = (),
 ) -> None:
     """Serve the page, and to each that opens it a session of its own, until cancelled.
 
@@ -48,6 +48,7 @@ async def serve(
         host: to listen on; the default is reached from this machine alone.
         port: 0 takes a free one.
         ready: called with the page's address.
+        allowed_hosts: further names under which browsers may ask for the page, where `host` is open to other machines.
 
     Raises:
         OSError: host and port cannot be listened on.
@@ -56,35 +57,23 @@ async def serve(
     check_websockets()
     from websockets.asyncio.server import serve as websocket_server
 
-    page = files("worldmodel.training").joinpath("play.html").read_text(encoding="utf-8")
-    players = 0
-
-    def respond(connection: "ServerConnection", request: "Request") -> "Response | None":
-        path = urlsplit(request.path).path
-        if path == "/":
-            response = connection.respond(HTTPStatus.OK, page)
-            del response.headers["Content-Type"]
-            response.headers["Content-Type"] = "text/html; charset=utf-8"
-            return response
-        if path != "/play":
-            return connection.respond(HTTPStatus.NOT_FOUND, "There is only one page: /\n")
-        origin, own = request.headers.get("Origin"), request.headers.get("Host", "")
-        rebound = host in _THIS_MACHINE and urlsplit(f"//{own}").hostname not in _THIS_MACHINE
-        if rebound or (origin is not None and urlsplit(origin).netloc != own):
-            return connection.respond(HTTPStatus.FORBIDDEN, "Pages of other sites may not play here.\n")
-        return None
+    if host not in THIS_MACHINE:
+        warnings.warn(
+            f"listening on {host}: everyone who can reach this machine can play, and save clips in {out}; there is no "
+            "password. To play from another machine alone, leave --host out and forward the port by ssh -L",
+            stacklevel=2,
+        )
+    seats = _Seats()
 
     async def play(connection: "ServerConnection") -> None:
-        nonlocal players
-        if players >= _MOST_PLAYERS:
-            await connection.close(_TRY_AGAIN_LATER, f"{_MOST_PLAYERS} are playing already")
+        if not await seats.take(connection):
             return
-        players += 1
         try:
-            await _play(connection, Session(scenes, out))
+            await _play(connection, Session(scenes, out), seats)
         finally:
-            players -= 1
+            seats.leave(connection)
 
+    respond = Http(host, allowed_hosts).respond
     async with websocket_server(play, host, port, process_request=respond, max_size=_LONGEST_MESSAGE) as server:
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{server.sockets[0].getsockname()[1]}/")
@@ -99,7 +88,33 @@ def check_websockets() -> None:
         raise DependencyNotInstalled("websockets is missing. Run: pip install 'videogen-dream[play]'") from error
 
 
-async def _play(connection: "ServerConnection", session: Session) -> None:
+class _Seats:
+    """Who is playing, and when each was last heard of: idle players make room for others."""
+
+    def __init__(self) -> None:
+        self._heard: dict[ServerConnection, float] = {}
+
+    async def take(self, connection: "ServerConnection") -> bool:
+        """Let a player in, in place of one that is idle if need be; else close the connection."""
+        if len(self._heard) >= _MOST_PLAYERS:
+            longest = min(self._heard, key=self._heard.__getitem__)
+            if time.monotonic() - self._heard[longest] < _IDLE:
+                await connection.close(_TRY_AGAIN_LATER, f"{_MOST_PLAYERS} are playing already")
+                return False
+            self.leave(longest)
+            longest.transport.abort()  # not awaited: a gone browser would keep the new player waiting
+        self._heard[connection] = time.monotonic()
+        return True
+
+    def hear(self, connection: "ServerConnection") -> None:
+        if connection in self._heard:
+            self._heard[connection] = time.monotonic()
+
+    def leave(self, connection: "ServerConnection") -> None:
+        self._heard.pop(connection, None)
+
+
+async def _play(connection: "ServerConnection", session: Session, seats: _Seats) -> None:
     """Answer one player's messages, one after the other, in a thread of the session's own."""
     from websockets.exceptions import ConnectionClosed
 
@@ -108,6 +123,7 @@ async def _play(connection: "ServerConnection", session: Session) -> None:
         try:
             with suppress(ConnectionClosed):
                 async for message in connection:
+                    seats.hear(connection)
                     words, frames = await loop.run_in_executor(thread, _answer, session, message)
                     await connection.send(json.dumps(words))
                     if frames is not None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from worldmodel.training.video import write_video
 
 _TAKEN_BACK = 9  # steps of one press of "back": about a second of Doom
 _CLIP_STEPS = 1000  # of the episode that is on the screen, kept for saving
+_MOST_CLIPS = 100  # in a folder: whoever can play can save
 
 # Keys by what an action is called; names are the browser's `KeyboardEvent.code`.
 _KEYS_OF = {
@@ -198,6 +198,8 @@ class Session:
 
     def _save(self, _: Mapping[str, Any]) -> str:
         path = self._new_file()
+        if path is None:
+            return f"not saved: {self._out} holds {_MOST_CLIPS} clips already; move or delete some"
         frames = np.concatenate(self._clip)
         try:
             write_video(path, frames, self._scene().fps * len(self._shown.frames), scale=4)
@@ -206,15 +208,15 @@ class Session:
             raise
         return f"saved {path}"
 
-    def _new_file(self) -> Path:
-        """An empty file for the next clip, which no other player takes."""
+    def _new_file(self) -> Path | None:
+        """An empty file for the next clip, which no other player takes; None if there are too many."""
         self._out.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
+        for number in range(1, _MOST_CLIPS + 1):
             path = self._out / f"clip-{number:03}.mp4"
             with suppress(FileExistsError):
                 path.touch(exist_ok=False)
                 return path
-        raise AssertionError("count() has no end")
+        return None
 
     def _show(self, _: Mapping[str, Any]) -> str:
         return ""

@@ -1,6 +1,8 @@
 """The server: its page, and one session for each connection."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import socket
 import sys
@@ -9,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import product
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,12 +21,13 @@ from websockets.sync.client import connect
 
 from tests.tiny import tiny_world
 from worldmodel.envs import DreamEnv
+from worldmodel.training import play
 from worldmodel.training.play import serve
 from worldmodel.training.scenes import DreamScene
 
 
 @contextmanager
-def served(tmp_path, scenes=None):
+def served(tmp_path, scenes=None, **options):
     """The address of a server that runs in a thread of its own."""
     world = tiny_world()
     scenes = scenes or {"dream": lambda: DreamScene(DreamEnv(world, "codes"))}
@@ -33,7 +37,7 @@ def served(tmp_path, scenes=None):
         addresses.append(address)
         started.set()
 
-    task = loop.create_task(serve(scenes, tmp_path, port=0, ready=ready))
+    task = loop.create_task(serve(scenes, tmp_path, port=0, ready=ready, **options))
 
     def run():
         with pytest.raises(asyncio.CancelledError):
@@ -123,20 +127,78 @@ def test_a_game_that_breaks_does_not_end_the_connection(tmp_path):
         assert ask(line, do="begin")[0]["numbers"]["step"] == 0
 
 
-@pytest.mark.parametrize(("name", "answer"), [("localhost", b"101"), ("127.0.0.1", b"101"), ("evil.example", b"403")])
-def test_only_names_of_this_machine_may_play(name, answer, tmp_path):
-    with served(tmp_path) as address, socket.create_connection(("127.0.0.1", urlsplit(address).port), 20) as line:
-        lines = [
-            "GET /play HTTP/1.1",
-            f"Host: {name}:9000",
-            f"Origin: http://{name}:9000",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
-            "Sec-WebSocket-Version: 13",
-        ]
-        line.sendall("\r\n".join([*lines, "", ""]).encode())
-        assert line.recv(100).split()[1] == answer
+def request(address, *headers, path="/play"):
+    """Status and text of the answer to a request with these header lines."""
+    with socket.create_connection(("127.0.0.1", urlsplit(address).port), 20) as line:
+        usual = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+        lines = [f"GET {path} HTTP/1.1", *headers, *usual, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+        line.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        answer = line.recv(4000).decode("latin-1")
+    return int(answer.split()[1]), answer
+
+
+@pytest.mark.parametrize(("name", "status"), [("localhost", 101), ("127.0.0.1", 101), ("evil.example", 403)])
+def test_only_names_of_this_machine_may_play(name, status, tmp_path):
+    with served(tmp_path) as address:
+        assert request(address, f"Host: {name}:9000", f"Origin: http://{name}:9000")[0] == status
+
+
+def test_a_server_open_to_others_warns_and_answers_to_its_names_and_addresses_alone(tmp_path):
+    names = {"192.168.1.7:80": 101, "[fe80::1]:80": 101, socket.gethostname(): 101, "Doom.example": 101}
+    warned = pytest.warns(UserWarning, match=r"listening on 0\.0\.0\.0: everyone .* no password")
+    with warned, served(tmp_path, host="0.0.0.0", allowed_hosts=["doom.example"]) as address:
+        for name, status in (names | {"evil.example": 403, "evil.example:80": 403}).items():
+            assert request(address, f"Host: {name}")[0] == status, name
+        assert "--allow-host evil.example" in request(address, "Host: evil.example", path="/")[1]
+
+
+MALFORMED = [
+    [],
+    ["Host: [::1"],
+    ["Host: localhost:port"],
+    ["Host: localhost:99999"],
+    ["Host: user@localhost"],
+    ["Host: localhost/path"],
+    ["Host: localhost", "Host: localhost"],
+    ["Host: localhost", "Origin: http://[::1"],
+    ["Host: localhost", "Origin: http://localhost", "Origin: http://localhost"],
+    ["Host: l\xf6calhost"],
+    ["Host:"],
+]
+
+
+def test_malformed_headers_are_a_bad_request(tmp_path, caplog):
+    with served(tmp_path) as address:
+        for headers, path in product(MALFORMED, ("/", "/play")):
+            assert request(address, *headers, path=path)[0] == 400, headers
+    assert not caplog.records
+
+
+def test_the_page_allows_its_own_script_and_nothing_else(tmp_path):
+    with served(tmp_path) as address, urllib.request.urlopen(address) as page:
+        policy, text = page.headers["Content-Security-Policy"], page.read().decode()
+        assert page.headers["X-Content-Type-Options"] == "nosniff" and page.headers["X-Frame-Options"] == "DENY"
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    script = text[text.index("<script>") + len("<script>") : text.index("</script>")]
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+    assert "style=" not in text and " onclick" not in text  # the policy would drop both
+
+
+def test_an_idle_player_makes_room_for_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(play, "_IDLE", 0.2)
+    with served(tmp_path) as address, ExitStack() as stack:
+        idle, *others = (stack.enter_context(connect(play_address(address))) for _ in range(4))
+        for line in (idle, *others):
+            ask(line, do="show")
+        time.sleep(0.3)
+        for line in others:
+            ask(line, do="step", keys=[])
+        with connect(play_address(address)) as fifth:
+            assert ask(fifth, do="show")[1]
+            for line in others:
+                assert ask(line, do="show")[1]
+        with pytest.raises(ConnectionClosed):
+            idle.recv(20)
 
 
 def test_a_fifth_player_is_sent_away_until_one_leaves(tmp_path):

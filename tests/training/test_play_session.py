@@ -259,3 +259,12 @@ def test_closing_closes_what_was_opened(tmp_path):
     do(player, "next")
     player.close()
     assert len(closed) == 2
+
+
+def test_a_folder_full_of_clips_takes_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(play_session, "_MOST_CLIPS", 1)
+    player = session(tmp_path, dream=dream_scene)
+    do(player, "show")
+    assert do(player, "save")[0]["note"].startswith("saved")
+    assert "not saved" in do(player, "save")[0]["note"]
+    assert [path.name for path in tmp_path.glob("clip-*")] == ["clip-001.mp4"]
