@@ -9,6 +9,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 
+from worldmodel.envs.wrappers import ThreadVectorEnv
+
 _FINAL = {"final_obs", "_final_obs", "final_info", "_final_info"}  # what same-step autoreset adds to the infos
 
 
@@ -100,7 +102,7 @@ class SB3VecEnv(VecEnv):
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
         if (own := self._own_envs()) is not None:
             rows = self._get_indices(indices)
-            return [own[row].get_wrapper_attr(method_name)(*method_args, **method_kwargs) for row in rows]
+            return [self._call(row, own[row], method_name, *method_args, **method_kwargs) for row in rows]
         if (processes := self._processes(method_name)) is not None:
             self._check_all_rows(indices)  # it has one call for all of them
             return list(processes.call(method_name, *method_args, **method_kwargs))
@@ -111,6 +113,13 @@ class SB3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
         own = self._own_envs()
         return [own is not None and is_wrapped(own[row], wrapper_class) for row in self._get_indices(indices)]
+
+    def _call(self, row: int, env: gym.Env, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of a row's env, by its own thread where it has one."""
+        method, base = env.get_wrapper_attr(name), self.envs.unwrapped
+        if isinstance(base, ThreadVectorEnv):
+            return base.in_its_thread(row, method, *args, **kwargs)
+        return method(*args, **kwargs)
 
     def _own_envs(self) -> Sequence[gym.Env] | None:
         """The env of each row; None for a batch."""

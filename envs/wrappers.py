@@ -4,8 +4,8 @@ Letters: B rows, n some of them, F frames per step, H W C pixels, h w latent gri
 """
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.loading import load_model
+from worldmodel.envs.own_thread import OwnThread
 from worldmodel.envs.spaces import observation_space, show
 from worldmodel.envs.vectors import as_autoreset_mode, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
@@ -151,10 +152,11 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 
 class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Copies of one env, each stepped by its own thread.
+    """Copies of one env, each in a thread of its own.
 
     For games that run outside the interpreter lock: 10 ViZDooms step 1.8 times as fast as one after the other on two
-    cores, with no other process to start.
+    cores, with no other process to start. A row is made, played and closed by one thread, since an OpenGL context works
+    only where it was made; a single row by the caller's own thread.
 
     Args:
         make_env: makes one env; called `num_envs` times.
@@ -173,14 +175,13 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError('ThreadVectorEnv has autoreset_mode "same_step" and "disabled", not "next_step"')
         self.num_envs = num_envs
         self.envs: list[gym.Env] = []
+        self._threads = [OwnThread() for _ in range(num_envs if num_envs > 1 else 0)]
         try:
-            for _ in range(num_envs):
-                self.envs.append(make_env())
+            for row in range(num_envs):  # one after the other: to start a game can move the process to another folder
+                self.envs.append(self.in_its_thread(row, make_env))
         except BaseException:  # those that were made have windows, files, processes
-            for env in self.envs:
-                env.close()
+            self.close()
             raise
-        self._pool = ThreadPoolExecutor(num_envs)
         first = self.envs[0]
         self.metadata = first.metadata | {"autoreset_mode": self.autoreset_mode}
         self.render_mode = first.render_mode
@@ -199,18 +200,13 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         seeds = row_seeds(seed, self.num_envs)
         if any(seen is None and not begins for seen, begins in zip(self._observations, mask, strict=True)):
             raise ResetNeeded("The first reset must be of all rows, without a reset_mask.")
-        begun = self._pool.map(
-            lambda env, begins, row_seed: env.reset(seed=row_seed, options=options) if begins else None,
-            self.envs,
-            mask,
-            seeds,
-        )
+        rows = np.flatnonzero(mask).tolist()
+        begun = self._at_once(rows, lambda row: self.envs[row].reset(seed=seeds[row], options=options))
         infos: dict[str, Any] = {}
-        for row, result in enumerate(begun):
-            if result is not None:
-                self._observations[row], info = result
-                infos = self._add_info(infos, info, row)
-                self._terminations[row] = self._truncations[row] = False
+        for row, (observation, info) in zip(rows, begun, strict=True):
+            self._observations[row] = observation
+            infos = self._add_info(infos, info, row)
+            self._terminations[row] = self._truncations[row] = False
         return self._seen(), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -219,7 +215,9 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise InvalidAction(f"step needs one action for each of {self.num_envs} envs, got {actions!r}")
         rewards = np.zeros(self.num_envs, np.float32)
         infos: dict[str, Any] = {}
-        for row, result in enumerate(self._pool.map(self._step_row, range(self.num_envs), actions)):
+        for row, result in enumerate(
+            self._at_once(range(self.num_envs), lambda row: self._step_row(row, actions[row]))
+        ):
             if result is None:
                 continue
             observation, rewards[row], self._terminations[row], self._truncations[row], info, final = result
@@ -247,10 +245,42 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return observation, reward, terminated, truncated, info, final
 
     def render(self) -> tuple[Any, ...]:
-        return tuple(env.render() for env in self.envs)
+        return tuple(self._at_once(range(self.num_envs), lambda row: self.envs[row].render()))
+
+    def in_its_thread(self, row: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a function returns that is called by the thread to which this row's env belongs."""
+        return self._at_once([row], lambda _: function(*args, **kwargs))[0]
 
     def close_extras(self, **kwargs: Any) -> None:
-        if hasattr(self, "_pool"):  # not if the constructor raised
-            self._pool.shutdown()
-            for env in self.envs:
-                env.close()
+        if not hasattr(self, "_threads"):  # the constructor refused its arguments
+            return
+        self.closed = True  # also if a game cannot be closed
+        try:
+            self._at_once(range(len(self.envs)), lambda row: self.envs[row].close())
+        finally:
+            for thread in self._threads:
+                thread.end()
+
+    def __del__(self) -> None:
+        if getattr(self, "closed", True) or not hasattr(self, "_threads"):
+            return
+        self.closed = True
+        for thread, env in zip(self._threads, self.envs, strict=False):  # waiting here could hang
+            thread.end(env.close)
+        if not self._threads:
+            self.envs[0].close()
+
+    def _at_once(self, rows: Iterable[int], function: Callable[[int], Any]) -> list[Any]:
+        """What a function of a row returns in the threads of these; if it raises, after all of them have ended."""
+        if not self._threads:
+            return [function(row) for row in rows]
+        running = [self._threads[row].begin(partial(function, row)) for row in rows]
+        results, failures = [], []
+        for result in running:
+            try:
+                results.append(result())
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return results

@@ -1,5 +1,7 @@
 """A stand-in for a real game: tiny random frames, all that `VideoGenReal-…` envs put into `info`, no start-up time."""
 
+import threading
+
 import gymnasium as gym
 import numpy as np
 import torch
@@ -69,3 +71,31 @@ def seeing_world() -> WorldModel:
         torch.manual_seed(0)
         world.tokenizer.train().loss(torch.from_numpy(frames)[:, None])
     return world.prepare(torch.float32)
+
+
+class BoundGame(ToyGame):
+    """As a game with an OpenGL context: works only in the thread that made it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def reset(self, **kwargs):
+        self.check_thread()
+        return super().reset(**kwargs)
+
+    def step(self, action):
+        self.check_thread()
+        return super().step(action)
+
+    def render(self):
+        self.check_thread()
+        return super().render()
+
+    def close(self):
+        self.check_thread()
+
+    def check_thread(self) -> int:
+        if threading.get_ident() != self.thread:
+            raise RuntimeError("the drawing context belongs to another thread")
+        return self.thread

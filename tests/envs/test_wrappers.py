@@ -1,3 +1,4 @@
+import gc
 import threading
 
 import gymnasium as gym
@@ -7,7 +8,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from tests.toy_game import FRAMES, ToyGame, seeing_world
+from tests.toy_game import FRAMES, BoundGame, ToyGame, seeing_world
 from tests.vector_contract import check_vector_env
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.envs.spaces import show
@@ -243,6 +244,45 @@ def test_an_error_in_a_row_reaches_the_caller():
         envs.step(np.zeros(2, np.int64))
 
 
+@pytest.mark.parametrize("mode", ["same_step", "disabled"])
+def test_games_bound_to_the_thread_that_made_them_play_in_it_alone(mode):
+    envs = ThreadVectorEnv(BoundGame, 3, mode)
+    check_vector_env(envs)
+    assert len(envs.render()) == 3
+    assert len({env.thread for env in envs.envs}) == 3
+    envs.close()
+
+
+def test_a_single_game_plays_in_the_thread_of_its_caller():
+    """Some games want the process's main thread."""
+    envs = ThreadVectorEnv(BoundGame, 1)
+    envs.reset(seed=0)
+    envs.step(np.zeros(1, np.int64))
+    assert envs.envs[0].thread == threading.get_ident()
+    envs.close()
+
+
+def test_an_error_in_a_row_is_raised_once_the_others_stand_still():
+    entered, left = threading.Event(), threading.Event()
+
+    class Slow(ToyGame):
+        def step(self, action):
+            if action == 0:
+                raise RuntimeError("the game crashed")
+            entered.set()
+            assert entered.wait(5)
+            result = super().step(action)
+            left.set()
+            return result
+
+    envs = ThreadVectorEnv(Slow, 2)
+    envs.reset(seed=0)
+    with pytest.raises(RuntimeError, match="the game crashed"):
+        envs.step(np.array([0, 1]))
+    assert left.is_set()
+    envs.close()
+
+
 def test_games_are_closed_if_a_later_one_cannot_be_made():
     closed, made = [], []
 
@@ -300,6 +340,20 @@ def test_observations_of_several_parts_are_batched_part_by_part():
         assert ours.observation_space.contains(mine)
         mine, others = (envs.step(np.zeros(2, np.int64))[0] for envs in (ours, theirs))
     ours.close()
+
+
+def test_an_env_that_nobody_closed_closes_its_games_without_waiting():
+    closed = threading.Event()
+
+    class Closes(ToyGame):
+        def close(self):
+            closed.set()
+
+    envs = ThreadVectorEnv(Closes, 2)
+    envs.reset(seed=0)
+    del envs
+    gc.collect()
+    assert closed.wait(5)
 
 
 def test_close_closes_every_game():

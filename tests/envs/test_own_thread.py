@@ -1,0 +1,50 @@
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+
+from worldmodel.envs.own_thread import OwnThread
+
+
+def test_every_call_runs_in_the_same_other_thread():
+    thread = OwnThread()
+    one, other = thread.call(threading.get_ident), thread.call(threading.get_ident)
+    assert one == other != threading.get_ident()
+    thread.end()
+
+
+def test_what_a_call_raises_reaches_its_caller_and_the_next_one_runs():
+    thread = OwnThread()
+    with pytest.raises(ZeroDivisionError):
+        thread.call(lambda: 1 / 0)
+    assert thread.call(lambda: 3) == 3
+    thread.end()
+
+
+def test_it_ends_after_its_last_call():
+    done = threading.Event()
+    thread = OwnThread()
+    ident = thread.call(threading.get_ident)
+    thread.end(done.set)
+    assert done.wait(5)
+    deadline = time.monotonic() + 5
+    while any(running.ident == ident for running in threading.enumerate()):
+        assert time.monotonic() < deadline, "the thread goes on"
+        time.sleep(0.01)
+
+
+def test_it_holds_nothing_of_a_call_that_has_ended():
+    class Game:
+        def play(self):
+            return 1
+
+    thread, game = OwnThread(), Game()
+    thread.call(game.play)
+    thread.call(int)  # after it, the thread is known to be past the first
+    seen = weakref.ref(game)
+    del game
+    gc.collect()
+    assert seen() is None
+    thread.end()
