@@ -20,6 +20,7 @@ FLOORS = {
     "worldmodel.forks": 1,
     "worldmodel.leftovers": 1,
     "worldmodel.progress": 1,
+    "worldmodel.replacing": 1,
     "worldmodel.settings": 1,
     "worldmodel.shapes": 1,
     "worldmodel.statistics": 1,

@@ -7,10 +7,7 @@ import dataclasses
 import hashlib
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +16,7 @@ from torch import Tensor, nn
 
 from worldmodel.files import naming_failures, read_json, write_json
 from worldmodel.names import did_you_mean
+from worldmodel.replacing import finish_replacing, replacing
 
 if TYPE_CHECKING:
     from worldmodel.tokenizer import VQVAE
@@ -46,8 +44,10 @@ def resolve(name: str | os.PathLike, *, fetch: bool = True) -> Path:
     if str(name) in shipped():
         return _PRETRAINED / str(name)
     path = Path(name)
+    inside = (path, path / "best", path / "dynamics" / "best")
+    for place in inside:
+        finish_replacing(place)
     if path.is_dir():
-        inside = (path, path / "best", path / "dynamics" / "best")
         return next((folder for folder in inside if (folder / "model.safetensors").is_file()), path)
     looks_local = path.is_absolute() or str(name).startswith((".", "~")) or path.parts[0] in ("runs", "checkpoints")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not looks_local and not path.parent.exists():
@@ -76,6 +76,8 @@ def agent_folder(folder: str | os.PathLike) -> Path:
     """Folder of a saved agent, for which that of its training's run stands too."""
     path = Path(folder)
     inside = (path, path / "agent")
+    for place in inside:
+        finish_replacing(place)
     return next((place for place in inside if (place / "model.safetensors").is_file()), path)
 
 
@@ -99,14 +101,16 @@ def save(
         card: text of README.md.
 
     Raises:
-        FileExistsError: the folder holds something else; nothing is touched.
+        FileExistsError, NotADirectoryError: there is something else; nothing is touched.
+        PermissionError: the folder or a file in it is read-only.
         OSError: it could not be written; what was there before still is.
     """
     from safetensors.torch import save_file
 
     folder = Path(folder)
+    finish_replacing(folder)
     _check_replaceable(folder, kind)
-    with naming_failures(folder), _replacing(folder.resolve()) as temporary:
+    with naming_failures(folder), replacing(folder) as temporary:
         save_file(
             {
                 f"{prefix}.{name}": tensor.detach().cpu().contiguous()
@@ -118,8 +122,6 @@ def save(
         if starts is not None:
             save_file({name: t.cpu().contiguous() for name, t in starts.items()}, temporary / "starts.safetensors")
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        for file in temporary.glob("*.safetensors"):
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
         write_json(
             temporary / "config.json", {"format_version": FORMAT_VERSION, "kind": kind} | dataclasses.asdict(config)
         )
@@ -135,6 +137,8 @@ def _check_replaceable(folder: Path, kind: str) -> None:
     """FileExistsError if `folder` holds anything but a checkpoint of this kind."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder, and {_a(kind)} is saved as one; choose another name")
     config = folder / "config.json"
     about = read_json(config) if config.is_file() else None
     if not isinstance(about, dict) or "format_version" not in about or about.get("kind") != kind:
@@ -142,31 +146,6 @@ def _check_replaceable(folder: Path, kind: str) -> None:
             f"{folder} holds something else than {_a(kind)}, and saving would delete it. "
             "Choose another folder, or empty this one"
         )
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` on success; on any error the old one stays.
-
-    A folder cannot be replaced in one move: the old one is put aside first, and put back if the second move fails.
-    The work is done in a hidden folder of a name of its own, so nothing that a killed process left can be in the way.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    fresh, aside = work / "new", work / "old"
-    try:
-        fresh.mkdir()
-        yield fresh
-        if folder.exists():
-            os.replace(folder, aside)
-        os.replace(fresh, folder)
-    except BaseException:
-        if aside.exists() and not folder.exists():
-            os.replace(aside, folder)
-        raise
-    finally:
-        if folder.exists() or not aside.exists():  # else `aside` is the only copy
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _kind_in(folder: Path) -> str | None:

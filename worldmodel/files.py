@@ -35,7 +35,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         target = link_target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary_beside(target) as temporary:
-            permissions = _usual_permissions(temporary) if mode is None else stat.S_IMODE(mode)
+            permissions = usual_permissions(temporary) if mode is None else stat.S_IMODE(mode)
             yield temporary
             if stat.S_IMODE(temporary.stat().st_mode) != permissions:  # some libraries give files to their owner alone
                 temporary.chmod(permissions)
@@ -102,7 +102,7 @@ def _written_through(path: Path) -> Iterator[Path]:
             shutil.copyfileobj(source, stream)
 
 
-def _usual_permissions(free: Path) -> int:
+def usual_permissions(free: Path) -> int:
     """What a new file gets here (from the umask, which cannot be read without being set); `free` is an unused name."""
     with open(free, "xb") as file:
         permissions = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -16,34 +16,49 @@ _IN_USE: set[str] = set()  # of this process: another one of the same number may
 
 
 @contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
-    """A name beside `path`, of this thread alone; what is still there at the end is removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp").absolute()
-    remove_leftovers(path.parent, path.name)
-    _IN_USE.add(str(temporary))
+def name_beside(path: Path) -> Iterator[Path]:
+    """A free name beside `path`, of this thread alone until the end."""
+    name = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp").absolute()
+    _IN_USE.add(str(name))
     try:
-        yield temporary
+        yield name
     finally:
-        _IN_USE.discard(str(temporary))
-        remove(temporary)
+        _IN_USE.discard(str(name))
 
 
-def leftovers(folder: Path, target: str | None = None) -> list[Path]:
-    """What dead processes have left in `folder`, of the writing of `target` or of any name."""
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file that is removed at the end if it is still there."""
+    remove_leftovers(path.parent, path.name)
+    with name_beside(path) as temporary:
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path, target: str | None = None, alone: bool = False) -> list[Path]:
+    """What dead processes have left in `folder`, of the writing of `target` or of any name.
+
+    `alone`: what all other processes have left there, because none can be at work.
+    """
     if not folder.is_dir():
         return []
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
-            if match and target in (None, match["target"]) and not _is_used(folder / entry.name, int(match["process"])):
-                found.append(folder / entry.name)
+            if match and target in (None, match["target"]):
+                path, process = (folder / entry.name).absolute(), int(match["process"])
+                mine = process == os.getpid()
+                if str(path) not in _IN_USE and (mine or alone or not _is_running(process)):
+                    found.append(path)
     return found
 
 
-def remove_leftovers(folder: Path, target: str | None = None) -> None:
+def remove_leftovers(folder: Path, target: str | None = None, alone: bool = False) -> None:
     """Delete the temporary files that dead processes have left; folders are the business of those who made them."""
-    for path in leftovers(folder, target):
+    for path in leftovers(folder, target, alone):
         if not path.is_dir():
             path.unlink(missing_ok=True)
 
@@ -54,10 +69,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_used(path: Path, process: int) -> bool:
-    return str(path.absolute()) in _IN_USE if process == os.getpid() else _is_running(process)
 
 
 def _is_running(process: int) -> bool:

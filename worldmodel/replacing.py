@@ -1,0 +1,71 @@
+"""Folders that are either whole or absent: write beside the target, then exchange; a kill amid that is made up for."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worldmodel.files import check_writable, flush_to_disk, usual_permissions
+from worldmodel.leftovers import leftovers, name_beside, remove
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `folder` on success; on any error the old one stays.
+
+    A folder cannot be replaced in one move: the old one is put aside first, and put back if the second move fails.
+    Permissions of the old folder and its files are kept. Where a kill came between the two moves, `finish_replacing`
+    makes the second one; call it before anything looks at `folder`.
+
+    Raises: PermissionError if the folder or a file in it is read-only.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    finish_replacing(folder)
+    if folder.exists():
+        for path in (folder, *folder.iterdir()):
+            if path.exists():  # not a link to nowhere
+                check_writable(path)
+    with name_beside(folder) as work:
+        fresh, aside = work / "new", work / "old"
+        try:
+            fresh.mkdir(parents=True)
+            yield fresh
+            _settle(fresh, folder)
+            if folder.exists():
+                os.replace(folder, aside)
+            os.replace(fresh, folder)
+            flush_to_disk(folder.parent)
+        except BaseException:
+            if aside.exists() and not folder.exists():
+                os.replace(aside, folder)
+            raise
+        finally:
+            if folder.exists() or not aside.exists():  # else `aside` is the only copy
+                remove(work)
+
+
+def finish_replacing(folder: Path, alone: bool = False) -> None:
+    """Make the second move of an exchange that a dead process began, and remove what it left.
+
+    `alone`: nobody else can be writing `folder` (its run is locked), whatever process numbers say.
+    """
+    folder = folder.resolve()
+    for work in leftovers(folder.parent, folder.name, alone):
+        if work.is_dir():
+            if (work / "old").exists() and not folder.exists():  # the new one was whole by then
+                os.replace(work / "new" if (work / "new").exists() else work / "old", folder)
+            remove(work)
+
+
+def _settle(fresh: Path, folder: Path) -> None:
+    """Permissions as before or as usual, and everything on the disk."""
+    usual = usual_permissions(fresh / ".permissions")
+    for path in fresh.iterdir():
+        before = folder / path.name
+        path.chmod(before.stat().st_mode & 0o777 if before.is_file() else usual)  # safetensors: for the owner alone
+        flush_to_disk(path)
+    if folder.exists():
+        shutil.copymode(folder, fresh)
+    flush_to_disk(fresh)
