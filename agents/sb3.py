@@ -23,7 +23,7 @@ from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
-from worldmodel.files import read_json, write_json
+from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import Progress, progress
 from worldmodel.settings import difference
 
@@ -91,7 +91,7 @@ def is_trained(
     run_dir = Path(run_dir)
     if not any((run_dir / name).exists() for name in ("config.json", "metrics.jsonl", "agent")):
         return False
-    found = read_json(run_dir / "config.json") if (run_dir / "config.json").exists() else {}
+    found = read_json(run_dir / "config.json", JsonObject) if (run_dir / "config.json").exists() else {}
     finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)
     settings = _settings(config, meta, about)
     if finished and found == settings:

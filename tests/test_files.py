@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.leftovers import remove_leftovers
 
 
@@ -76,11 +76,36 @@ def test_data_that_json_cannot_hold_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["data.json"]
 
 
-@pytest.mark.parametrize("content", [b'{"a": 1', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b'{"a": 1', b"\xff\xfe", b"", b"7" * 5000])
 def test_broken_json_is_refused_with_the_files_name(tmp_path, content):
     (tmp_path / "data.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"data\.json is not valid JSON"):
         read_json(tmp_path / "data.json")
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_deeply_nested_json_is_refused_with_the_files_name(tmp_path, content):
+    (tmp_path / "data.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.json is nested too deeply\. Restore") as error:
+        read_json(tmp_path / "data.json")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "data", "wrong"),
+    [
+        (JsonObject, (), [1, 2], "does not fit"),
+        (JsonObject, (), None, "does not fit"),
+        (JsonObject, ("a", "b"), {"a": 1}, "lacks b"),
+        (list[JsonObject], ("a",), [{"a": 1}, {}], "lacks a"),
+        (list[JsonObject], (), [{"a": 1}, 3], "does not fit .1: "),
+    ],
+)
+def test_json_of_another_kind_is_refused_with_the_files_name(tmp_path, kind, keys, data, wrong):
+    write_json(tmp_path / "data.json", data)
+    with pytest.raises(ValueError, match=rf"data\.json {wrong}") as error:
+        read_json(tmp_path / "data.json", kind, keys)
+    assert "\n" not in str(error.value)
 
 
 def test_threads_that_write_one_file_do_not_mix(tmp_path):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage, SegmentId
-from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
 from worldmodel.training.clips import Floor, draw_clips, other_clips
@@ -224,7 +224,7 @@ def _save_features(folder: Path, features: dict[str, Tensor]) -> None:
 def _kept(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """What was measured with these settings before."""
     path = folder / "measured.json"
-    kept = read_json(path) if path.exists() else {}
+    kept = read_json(path, JsonObject, ("metrics",)) if path.exists() else {}
     return kept["metrics"] if kept.get("settings") == settings else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.names import did_you_mean
 from worldmodel.training import distributed
 from worldmodel.training.ablation_measure import (
@@ -208,6 +208,6 @@ def _row(variant: Variant, out: Path, failed: list[str]) -> dict[str, Any]:
         if folder in failed or (part == "prior" and variant.tokenizer_folder in failed):
             row["failed"] = f"{folder} failed" if folder in failed else "its tokenizer failed"
             break
-        row["metrics"] |= read_json(out / folder / "measured.json")["metrics"]
-        row["metrics"][f"{part}_minutes"] = read_json(out / folder / "time.json")["minutes"]
+        row["metrics"] |= read_json(out / folder / "measured.json", JsonObject, ("metrics",))["metrics"]
+        row["metrics"][f"{part}_minutes"] = read_json(out / folder / "time.json", JsonObject, ("minutes",))["minutes"]
     return row

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from worldmodel.names import did_you_mean
+from worldmodel.training.terminal import prepare_terminal, reader_is_gone
 
 # What each command is for; its options are the arguments of the function that `_load` gives.
 COMMANDS = {
@@ -62,6 +63,8 @@ _AFTER_STOP |= dict.fromkeys(
     "nothing was written; run the same command again",
 )
 
+_READER_GONE = 141  # as of programs that SIGPIPE ends
+
 # What a user's mistake ends in: also a module that is not there, of an env's id such as my_games:MyGame-v0.
 _MISTAKES = (ValueError, TypeError, OSError, OverflowError, FloatingPointError, ModuleNotFoundError)
 
@@ -86,6 +89,14 @@ def _check_heeded(command: str, options: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (also of a mistake in what the user gave: 2)."""
+    prepare_terminal()
+    try:
+        return _run(arguments)
+    finally:  # now, because at Python's own exit a reader that is gone ends in a traceback
+        reader_is_gone()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(_help())
@@ -108,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_heeded(command, options)
         tyro.cli(_load(command, options), prog=f"videogen-dream {command}", args=options)
     except (*_MISTAKES, OutsideError, gymnasium.error.Error) as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return _READER_GONE
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

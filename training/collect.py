@@ -18,7 +18,7 @@ import gymnasium as gym
 
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.errors import OutsideError
-from worldmodel.files import read_json, write_json
+from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import progress
 from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
 from worldmodel.training.collect_workers import SCRIPTED, Job, Played, receive, started
@@ -75,7 +75,7 @@ def collect(
     plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
     # Play that was there before a collection stays, also if that is broken off and goes on: only its own surplus goes.
     under_way, goal_now = Path(out) / UNDER_WAY, {"episodes": episodes, "steps": steps}
-    broken_off = read_json(under_way) if under_way.exists() else {}
+    broken_off = read_json(under_way, JsonObject, ("goal", "before")) if under_way.exists() else {}
     before = broken_off["before"] if broken_off.get("goal") == goal_now else store.ids.tolist()
     write_json(under_way, {"goal": goal_now, "before": before})
     began, steps_before = time.perf_counter(), store.num_steps
@@ -183,7 +183,7 @@ def _open_store(job: Job) -> EpisodeStorage:
         raise ValueError(
             f"{job.out} holds a store that collect did not make ({SETTINGS} is missing). Choose another out."
         )
-    made_with = read_json(path)
+    made_with = read_json(path, JsonObject)
     for name in settings.keys() | made_with.keys():
         if (was := made_with.get(name)) != (now := settings.get(name)):
             raise ValueError(

@@ -13,10 +13,10 @@ from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import EpisodeStorage
-from worldmodel.files import read_json, write_json
+from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import collect
-from worldmodel.training.report import return_row, world_report, write_dream_vs_real, write_report
+from worldmodel.training.report import RETURN_KEYS, return_row, world_report, write_dream_vs_real, write_report
 from worldmodel.training.stages import Stages, check_begins
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
@@ -124,7 +124,7 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
     command = "videogen-dream demo" + (f" --seed {config.seed}" if config.seed else "")
     facts = {
         "run": {"command": command, "seed": config.seed, "minutes": minutes},
-        "returns": read_json(out / "returns.json"),
+        "returns": read_json(out / "returns.json", list[JsonObject], RETURN_KEYS),
         "video": "dream_vs_real.gif",
     }
     scores = world_report(model, store, context_steps=config.dynamics.start_steps, max_segments=256)

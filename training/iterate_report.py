@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.data import JoinedStorage
-from worldmodel.files import atomic_write, read_json
+from worldmodel.files import JsonObject, atomic_write, read_json
 from worldmodel.statistics import mean_with_interval
 from worldmodel.training.report import machine
 from worldmodel.training.tables import table
@@ -44,15 +44,16 @@ def write_rounds(out: Path, config: "Iteration", minutes: Mapping[str, float]) -
     rows = _rows(out, minutes)
     with atomic_write(out / "rounds.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    random = read_json(out / "random.json", JsonObject, ("returns",))
     with atomic_write(out / "report.md") as temporary:
-        temporary.write_text(_report(rows, read_json(out / "random.json"), config), encoding="utf-8")
+        temporary.write_text(_report(rows, random, config), encoding="utf-8")
     return out / "report.md"
 
 
 def _rows(out: Path, minutes: Mapping[str, float]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while (file := out / f"round-{len(rows)}" / FACTS).exists():
-        facts = read_json(file)
+        facts = read_json(file, JsonObject, ("real", "decisions", "trained_on"))
         before = rows[-1]["decisions_so_far"] if rows else 0
         rows.append(
             {

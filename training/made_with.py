@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.data import EpisodeStorage, StoreInfo
-from worldmodel.files import read_json, write_json
+from worldmodel.files import JsonObject, read_json, write_json
 
 
 def open_made_with(out: Path, name: str, settings: dict[str, Any], info: Callable[[], StoreInfo]) -> EpisodeStorage:
@@ -26,7 +26,7 @@ def open_made_with(out: Path, name: str, settings: dict[str, Any], info: Callabl
         return EpisodeStorage.create(out, of_new)
     if not path.exists():
         raise ValueError(f"{out} holds a store that was made in another way ({name} is missing). Choose another out.")
-    made_with = read_json(path)
+    made_with = read_json(path, JsonObject)
     for key in settings.keys() | made_with.keys():
         if (was := made_with.get(key)) != (now := settings.get(key)):
             raise ValueError(

@@ -7,7 +7,7 @@ from worldmodel.checkpoint import agent_folder, load_tokenizer, resolve
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.loading import steps_per_second
-from worldmodel.files import read_json
+from worldmodel.files import JsonObject, read_json
 from worldmodel.model import WorldModel
 from worldmodel.requests import check_dreams
 from worldmodel.tokenizer import VQVAE
@@ -23,11 +23,11 @@ def model_facts(name: str) -> list[list[str]]:
     """
     folder = resolve(name)
     for place in (agent_folder(name), folder):
-        if (place / "config.json").is_file() and read_json(place / "config.json").get("kind") == "agent":
+        if (place / "config.json").is_file() and read_json(place / "config.json", JsonObject).get("kind") == "agent":
             return _agent_rows(place)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{name} is no store of recorded play, and no model either: it holds no config.json")
-    about = read_json(folder / "config.json")
+    about = read_json(folder / "config.json", JsonObject)
     if about.get("kind") == "tokenizer":
         return [["tokenizer", str(folder)], *_tokenizer_rows(load_tokenizer(folder))]
     return _world_rows(WorldModel.from_pretrained(folder), folder)

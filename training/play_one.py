@@ -43,7 +43,7 @@ def play_one(
     out: Path | None,
     deterministic: bool,
 ) -> None:
-    """Play, print the mean returns, and write every episode's to `out`; arguments as those of the command."""
+    """Play, write every episode's return to `out`, and print the means; arguments as those of the command."""
     if env in shipped() or Path(env).is_dir():
         raise ValueError(
             f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
@@ -59,6 +59,8 @@ def play_one(
     else:
         result = compare_with_random(policy, env, episodes, seed, deterministic=deterministic, **options)
         played = {scripted or "agent": result.agent, "random": result.random}
+    if out is not None:
+        write_json(out, {name: asdict(evaluation) for name, evaluation in played.items()})
     if world is not None and is_dream(env):
         print(f"world:  {world}")
     for name, evaluation in played.items():
@@ -66,8 +68,6 @@ def play_one(
     if len(played) > 1:
         gain, half_width = result.gain
         print(f"gain:   {gain:.1f}" + (f" ± {half_width:.1f}" if np.isfinite(half_width) else ""))
-    if out is not None:
-        write_json(out, {name: asdict(evaluation) for name, evaluation in played.items()})
 
 
 def _options(agent: Agent | None, name: str, env: str, horizon: int | None, world: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
-from worldmodel.files import read_json
+from worldmodel.files import JsonObject, read_json
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
@@ -75,7 +75,10 @@ def push(folder: str | Path, repository: str) -> str:
 def _run_of(checkpoint: Path) -> dict[str, Any] | None:
     """The settings of the training that left a checkpoint; None if it is no training's."""
     path = checkpoint.parent / "config.json"
-    return read_json(path) if checkpoint.name in ("best", "last") and path.is_file() else None
+    return read_json(path, JsonObject) if checkpoint.name in ("best", "last") and path.is_file() else None
+
+
+_COLLECTED = ("policy", "epsilon", "seed", "env_kwargs")
 
 
 class Play(NamedTuple):
@@ -88,7 +91,9 @@ class Play(NamedTuple):
     @classmethod
     def of(cls, folder: Path) -> "Play":
         settings, store = folder / SETTINGS, EpisodeStorage.open(folder)
-        return cls(store.fingerprint(), len(store), read_json(settings) if settings.exists() else None)
+        return cls(
+            store.fingerprint(), len(store), read_json(settings, JsonObject, _COLLECTED) if settings.exists() else None
+        )
 
     def __str__(self) -> str:
         if self.collected is None:

@@ -130,6 +130,9 @@ def write_dream_vs_real(
     return dream_vs_real(dreams.real.numpy(), dreams.dream.numpy(), context_steps, path, fps)
 
 
+RETURN_KEYS = ("policy", "env_id", "episodes", "mean", "half_width", "unit")
+
+
 def return_row(policy: str, played: "Evaluation", unit: str) -> dict[str, Any]:
     """One row of the section "returns": how a policy did in an env, in episodes' returns of a unit ("native", …)."""
     return {

@@ -5,13 +5,19 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from worldmodel.agents.evaluate import is_dream
-from worldmodel.files import read_json, write_json
+from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.settings import difference
+
+
+@dataclass
+class _State:
+    done: list[str]
+    minutes: dict[str, float]
 
 
 class Stages:
@@ -40,16 +46,16 @@ class Stages:
         if not file.exists():
             write_json(file, settings)
             write_json(self._path, {"done": [], "minutes": {}})
-        elif (before := _without(free, found := read_json(file))) != (now := _without(free, settings)):
+        elif (before := _without(free, found := read_json(file, JsonObject))) != (now := _without(free, settings)):
             raise ValueError(
                 f"{out} holds a run with other settings ({difference(before, now)}); use another --out, or --fresh to "
                 "start over"
             )
         elif found != settings:
             write_json(file, settings)
-        state = read_json(self._path)
-        self._done: list[str] = state["done"]
-        self.minutes: dict[str, float] = state["minutes"]
+        state = read_json(self._path, _State)
+        self._done = state.done
+        self.minutes = state.minutes
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[bool]:

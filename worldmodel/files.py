@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -131,9 +131,37 @@ def write_json(path: str | Path, data: Any) -> None:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; a broken one raises ValueError with its name and the place."""
+JsonObject = dict[str, Any]
+
+
+def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = ()) -> Any:
+    """Read a JSON file.
+
+    Args:
+        kind: what the file must hold, such as `JsonObject`.
+        keys: that the object, or each object of a list, must have.
+
+    Raises:
+        ValueError: it holds something else, or no JSON; names the file and the place.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply. Restore it from a backup or delete it.") from error
+    except ValueError as error:  # also bytes that are not text, and integers of thousands of digits
         raise ValueError(f"{path} is not valid JSON ({error}). Restore it from a backup or delete it.") from error
+    data = data if kind is Any else _checked(path, data, kind)
+    for found in data if keys and isinstance(data, list) else [data]:
+        if missing := [key for key in keys if key not in found]:
+            raise ValueError(f"{path} lacks {', '.join(missing)}. Restore it from a backup or delete it.")
+    return data
+
+
+def _checked(path: str | Path, data: Any, kind: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}".lstrip(": ") for part in error.errors())
+        raise ValueError(f"{path} does not fit ({wrong}). Restore it from a backup or delete it.") from error

@@ -1,4 +1,5 @@
 import asyncio
+import io
 import json
 import shlex
 import subprocess
@@ -181,6 +182,17 @@ def test_scripted_play_is_judged_as_an_agent_is(player, tmp_path, capsys):
     assert "--deterministic is for agents" in capsys.readouterr().err
     assert main([*usual, "--env", LARGER_GAME_ID, "--world", world]) == 2
     assert "leave out --world" in capsys.readouterr().err
+
+
+def test_scores_are_written_before_they_are_printed(tmp_path, monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    out = tmp_path / "scores.json"
+    assert main(["evaluate", "random", "--env", LARGER_GAME_ID, "--episodes", "2", "--out", str(out)]) == 2
+    assert set(json.loads(out.read_text())) == {"random"}
 
 
 def test_one_episode_has_no_interval(capsys):

@@ -53,3 +53,15 @@ def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
     assert read_json(tmp_path / "config.json") == {"steps": [3, 4], "seed": 1}
     with pytest.raises(ValueError, match="other settings"):
         Stages(tmp_path, Settings(steps=(5,)), fresh=False, free=("seed",))
+
+
+@pytest.mark.parametrize("file", ["stages.json", "config.json"])
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "[" * 100_000, "{", '{"done": 3}', '{"done": ["a"], "minutes": [1]}']
+)
+def test_a_damaged_file_of_a_run_is_refused_in_one_line(tmp_path, file, content):
+    Stages(tmp_path, Settings(), fresh=False)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=r"stages\.json|config\.json|something else than a demo's run") as error:
+        Stages(tmp_path, Settings(), fresh=False)
+    assert "\n" not in str(error.value)
