@@ -3,7 +3,6 @@
 Letters: K rows of a table, A numbers per row, G signals.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,19 +10,44 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.media.arrays import ARRAYS, read_arrays
+from worldmodel.media.arrays import ARRAYS
 from worldmodel.names import did_you_mean
+from worldmodel.training.array_tables import read_array_columns
+from worldmodel.training.doubtful_columns import refuse_doubtful
+from worldmodel.training.text_columns import parse_columns, read_text_table
 
-TABLES = (".csv", *ARRAYS)
+TEXTS = (".csv", ".tsv")
+TABLES = (*TEXTS, *ARRAYS)
+_PANDAS = {  # how pandas reads what is not read here
+    ".json": "read_json({path!r})",
+    ".jsonl": "read_json({path!r}, lines=True)",
+    ".ndjson": "read_json({path!r}, lines=True)",
+    ".parquet": "read_parquet({path!r})",
+    ".feather": "read_feather({path!r})",
+    ".xlsx": "read_excel({path!r})",
+    ".xls": "read_excel({path!r})",
+    ".ods": "read_excel({path!r})",
+    ".h5": "read_hdf({path!r})",
+    ".hdf5": "read_hdf({path!r})",
+}
 
 
 class Table(NamedTuple):
-    """What a file says of one video."""
+    """What a file says of one video. Cells without a finite number are NaN, words without any are empty."""
 
     path: Path
-    actions: NDArray  # (K,) or (K, A), int64 or float64
+    actions: NDArray  # (K,) or (K, A), int64 or float64; or (K,) words
     rewards: NDArray[np.float64] | None  # (K,)
     signals: NDArray[np.float64]  # (K, G)
+    columns: tuple[str, ...] = ()  # (A,) names of the columns of actions
+    named: bool = False  # whether the file names its columns, or they are called by their numbers
+    first_row: int | None = None  # number of the first row of values in a spreadsheet; None: there are only indices
+    special: tuple[str, ...] = ()  # names of the columns of rewards, if there is one, and of signals
+    notes: tuple[str, ...] = ()  # how the file was read, where that had to be found out
+
+    def row(self, index: int) -> str:
+        """How a user finds a row, such as in a message."""
+        return f"entry {index} (counted from 0)" if self.first_row is None else f"row {index + self.first_row}"
 
 
 def read_table(
@@ -33,150 +57,88 @@ def read_table(
     action_names: Sequence[str] = (),
     action_columns: Sequence[str] = (),
 ) -> Table:
-    """Read .npy (actions alone), .npz (arrays by name, "actions" among them, or one array) or .csv.
+    """Read a table of text (.csv, .tsv), .npy, or .npz (arrays by name, "actions" among them, or one array).
 
-    In a .csv, a first row that is not all numbers names the columns. The words of a single column of actions are looked
-    up in `action_names`.
+    In a table of text, a first row that is not all numbers names the columns; columns without a name are called by
+    their numbers, counted from 0, and so are those of a two-dimensional array. The words of a single column of actions
+    are looked up in `action_names`.
 
     Args:
-        reward, signals: columns of a .csv, arrays of an .npz.
-        action_columns: the columns of a .csv that are actions; none: all that are neither reward nor signals.
+        reward, signals: columns, or arrays of an .npz.
+        action_columns: the columns that are actions; none: all that are neither reward nor signals, unless their names
+            or values say that they are something else (`refuse_doubtful`).
 
     Raises:
-        FileNotFoundError, ValueError: names the file, and the line and column of what cannot be read.
+        FileNotFoundError, ValueError: names the file, and the row and column of what cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the file with the video's actions")
-    ending = path.suffix.lower()
-    if ending == ".csv":
-        columns = _read_csv(path, {reward, *signals}, action_names, action_columns)
-    elif ending in ARRAYS:
-        if action_columns:
-            raise ValueError(f"action columns are chosen in .csv files; of {path} the array 'actions' is read")
-        columns = _arrays_of(path)
+    special = [*([reward] if reward else []), *signals]
+    if path.suffix.lower() in ARRAYS:
+        columns, candidates = read_array_columns(path)
+        text, valid = None, list(columns)
+    elif path.suffix.lower() in (*TEXTS, ".txt"):
+        text = read_text_table(path, action_names)
+        columns, candidates = {}, list(text.cells)
+        valid = candidates
     else:
-        raise ValueError(f"actions come from a file with the ending {', '.join(TABLES)}; got {path}")
-    wanted = [*([reward] if reward else []), *signals]
-    for name in wanted:
-        if name not in columns:
-            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(columns)}")
-    actions = columns["actions"]
-    if actions.ndim not in (1, 2) or actions.dtype.kind not in "iuf" or 0 in actions.shape:
+        raise ValueError(_how_to_convert(path))
+    _check_names(path, valid, special, action_columns)
+    chosen = list(action_columns) or [name for name in candidates if name not in special]
+    if not chosen:
         raise ValueError(
-            f"{path}: actions must be numbers of shape (K,) or (K, A), got {actions.dtype} {actions.shape}"
+            f"{path} holds no actions: it has {', '.join(valid)}. Name the columns of actions with --action-columns, "
+            "or call the array 'actions'"
         )
-    for name in wanted:
-        column = columns[name]
-        if column.shape != (len(actions),) or column.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{path}: {name!r} must have one number for each of the {len(actions)} actions, got {column.dtype} "
-                f"{column.shape}"
-            )
+    notes: tuple[str, ...] = ()
+    if text is not None:
+        try:
+            columns, notes = parse_columns(text, chosen, special, action_names)
+        except ValueError:
+            if not action_columns:
+                refuse_doubtful(path, {name: None for name in chosen})
+            raise
+    length = len(columns[chosen[0]])
+    for name in (*chosen, *special):
+        _check_column(path, name, columns[name], length, word=[name] == chosen)
+    if not action_columns:
+        refuse_doubtful(path, {name: columns[name] for name in chosen})
+    actions = [columns[name] for name in chosen]
     numbers = [np.asarray(columns[name], float) for name in signals]
     return Table(
         path=path,
-        actions=actions,
+        actions=actions[0] if actions[0].dtype.kind == "U" else np.stack(actions, axis=1),
         rewards=np.asarray(columns[reward], float) if reward else None,
-        signals=np.stack(numbers, axis=1) if numbers else np.zeros((len(actions), 0)),
+        signals=np.stack(numbers, axis=1) if numbers else np.zeros((length, 0)),
+        columns=tuple(chosen),
+        named=not chosen[0].isdecimal() and chosen != ["actions"],
+        first_row=text.first_row if text else None,
+        special=tuple(special),
+        notes=notes,
     )
 
 
-def _arrays_of(path: Path) -> dict[str, NDArray]:
-    loaded = read_arrays(path)
-    if isinstance(loaded, np.ndarray):
-        return {"actions": loaded}
-    if "actions" in loaded:
-        return loaded
-    if len(loaded) != 1:
-        raise ValueError(f"{path} must hold an array 'actions', it holds {', '.join(loaded)}")
-    return {"actions": next(iter(loaded.values()))}
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows that are not empty, each with its line."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no table of comma-separated values in UTF-8 ({error})") from error
-    if not rows:
-        raise ValueError(f"{path} is empty")
-    return rows
-
-
-def _read_csv(
-    path: Path, special: set[str | None], action_names: Sequence[str], action_columns: Sequence[str]
-) -> dict[str, NDArray]:
-    """The columns of actions as "actions", and the special ones by their names."""
-    rows = _rows(path)
-    named = _is_header([row for _, row in rows], action_names)
-    header = rows[0][1] if named else [f"column {i + 1}" for i in range(len(rows[0][1]))]
-    body = rows[1:] if named else rows
-    if len(set(header)) < len(header) or "" in header:
-        raise ValueError(
-            f"{path}: every column needs a name of its own, got {header}. A table may have been written with its row "
-            "numbers as a column without a name: write it without them"
-        )
-    for line, row in body:
-        if len(row) != len(header):
-            raise ValueError(f"{path}, line {line}: {len(row)} cells where {len(header)} are wanted")
-    for name in sorted(name for name in special if name is not None):
-        if name not in header:
-            raise ValueError(f"{path} has no column {name!r}.{did_you_mean(name, header)}")
-    of_actions = list(action_columns) or [name for name in header if name not in special]
-    for name in of_actions:
-        if name not in header:
-            raise ValueError(f"{path} has no column {name!r}.{did_you_mean(name, header)}")
+def _check_names(path: Path, valid: Sequence[str], special: Sequence[str], action_columns: Sequence[str]) -> None:
+    for name in (*special, *action_columns):
+        if name not in valid:
+            raise ValueError(f"{path} has no column {name!r}.{did_you_mean(name, valid)}")
+    for name in action_columns:
         if name in special:
             raise ValueError(f"{path}: {name!r} cannot be an action and a reward or signal too")
-    for name in of_actions if len(of_actions) > 1 and not action_columns else ():
-        if name.lower() in ("reward", "rewards"):
-            raise ValueError(
-                f"{path}: is the column {name!r} part of the action? If not, give --reward {name}, or name the actions "
-                "with --action-columns"
-            )
-    if not of_actions or not body:
-        raise ValueError(f"{path} holds no actions: its columns are {', '.join(header)}, its rows {len(body)}")
-
-    def column(name: str, names: Sequence[str]) -> list[float]:
-        place = header.index(name)
-        return [_number(row[place], names, f"{path}, line {line}, {name!r}") for line, row in body]
-
-    lists = [column(name, action_names if len(of_actions) == 1 else ()) for name in of_actions]
-    whole = all(isinstance(number, int) for numbers in lists for number in numbers)
-    actions = np.stack([np.array(numbers, np.int64 if whole else float) for numbers in lists], axis=1)
-    return {"actions": actions} | {name: np.array(column(name, ()), float) for name in header if name in special}
 
 
-def _is_header(rows: Sequence[Sequence[str]], action_names: Sequence[str]) -> bool:
-    """Whether the first row names the columns: it has words, and these are no action, as those below them may be."""
-    words = [place for place, cell in enumerate(rows[0]) if not _is_number(cell)]
-    if len(words) != 1 or rows[0][words[0]] not in action_names:
-        return bool(words)
-    below = [row[words[0]] for row in rows[1:] if len(row) > words[0]]
-    return bool(below) and all(_is_number(cell) for cell in below)
+def _check_column(path: Path, name: str, column: NDArray, length: int, word: bool) -> None:
+    if column.dtype.kind not in ("ifU" if word else "if") or column.shape != (length,):
+        raise ValueError(
+            f"{path}: {name!r} must have one number for each of the {length} actions, got {column.dtype} {column.shape}"
+        )
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(cell: str, names: Sequence[str], where: str) -> float:
-    """A number of a cell (an int if it is whole, and not too large for one), or the place of a name."""
-    if cell in names:
-        return names.index(cell)
-    try:
-        whole = int(cell)
-        return whole if abs(whole) < 2**63 else float(whole)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return float(cell)
-    except ValueError:
-        hint = did_you_mean(cell, names) if names else " Name actions that are words with --action-names."
-        raise ValueError(f"{where}: {cell!r} is no number.{hint}") from None
+def _how_to_convert(path: Path) -> str:
+    wanted = f"actions come from a file with the ending {', '.join(TABLES)}; got {path}"
+    read = _PANDAS.get(path.suffix.lower())
+    if read is None:
+        return wanted
+    call = read.format(path=str(path))
+    csv = str(path.with_suffix(".csv"))
+    return f"{wanted}. Convert it, for instance with pandas: pandas.{call}.to_csv({csv!r}, index=False)"

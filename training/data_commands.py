@@ -68,13 +68,14 @@ def run_import_video(
     Args:
         videos: files (mp4, mov, mkv, webm, avi, gif, npy, npz, …), folders of pictures, or folders of these.
         out: folder of the store.
-        actions: a file (npy, npz, csv) for each video in the same order, or one folder with files of the same names;
-            none: videos without actions.
+        actions: a file (csv, tsv, npy, npz) for each video in the same order, or one folder with files of the same
+            names; none: videos without actions.
         fps: frames per second of the videos; without it, what the first one says itself.
         frames_per_step: frames that make a step.
-        action_kind: auto: discrete if each is one whole number, else box (numbers).
+        action_kind: auto: discrete if each is one integer from 0 on, one word or one-hot; else box (numbers).
         action_names: of discrete actions, or of the numbers.
-        action_columns: of csv files, if not all columns are actions but those of reward and signals.
+        action_columns: columns of actions, if these are not all but those of reward and signals; columns without a
+            name by their numbers, counted from 0.
         action_limit: bounds of the numbers, below and above 0; without it, what the files hold.
         reward: column or array with the rewards.
         signals: columns or arrays with further numbers that the model shall predict.

@@ -6,6 +6,7 @@ Letters: V frames of a video, H W C pixels, F frames per step.
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from worldmodel.data.steps import frames_to_steps
 from worldmodel.media.arrays import ARRAYS
 from worldmodel.media.resize import area_resize
 from worldmodel.progress import progress
+from worldmodel.training.action_summary import action_lines
 from worldmodel.training.action_tables import TABLES, Table, read_table
 from worldmodel.training.given import PICTURES, VIDEOS, images_per_second, natural_order, read_images
 from worldmodel.training.made_with import open_made_with
@@ -50,14 +52,15 @@ def import_video(
     Args:
         videos: files of video (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (of one array (V, H, W, C) uint8),
             folders of pictures (numbers in their names count by size), or folders of these.
-        actions: a file .npy, .npz or .csv for each video in the same order, or one folder with files of the same names.
-            None at all: videos without actions, for models that are told none.
+        actions: a file .npy, .npz, .csv or .tsv for each video in the same order, or one folder with files of the same
+            names. None at all: videos without actions, for models that are told none.
         out: folder of the store; new, or left by an earlier import of the same files with the same settings.
         fps: frames per second of the videos, so that samples are shown as fast; None: as the first video says itself.
         frames_per_step: F, frames that make a step.
         action_kind: see `action_spec`, also for `action_names` and `action_limit`.
-        action_columns: of .csv files, if not all columns are actions but those of reward and signals.
-        reward: column (.csv) or array (.npz) with the rewards.
+        action_columns: columns of actions, if these are not all but those of reward and signals; those without a name
+            by their numbers, counted from 0.
+        reward: column (of tables) or array (.npz) with the rewards.
         signals: columns or arrays with numbers to be predicted, such as a score.
         size: height and width to shrink to; None: as the videos are.
         channels: 3, or 1 for gray.
@@ -83,8 +86,11 @@ def import_video(
     read = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
     tables: list[Table | None] = list(read) if read else [None for _ in sources]
     speed = images_per_second(sources[0]) if fps is None else fps
+    odd: list[str] = []
 
     def describe() -> StoreInfo:
+        if fps is None:
+            odd.extend(_odd_speeds(sources, speed))
         per_step, lengths, shape = [], [], (0, 0, 0)
         for source, table in zip(sources, tables, strict=True):
             frames = _read(source, channels, size)
@@ -137,7 +143,8 @@ def import_video(
             frames = _read(source, channels, size)
             store.append(_episode(frames, table or _idle(source, len(frames)), store.info, ends))
             bar.update()
-    print(_summary(store))
+    of_actions = action_lines(read, store, action_kind) if read else []
+    print("\n".join([*_summary(store, sources[0].name if fps is None else "--fps"), *odd, *of_actions]))
     return store
 
 
@@ -146,7 +153,18 @@ def _idle(source: Path, frames: int) -> Table:
     return Table(source, np.zeros(frames, np.int64), None, np.zeros((frames, 0)))
 
 
-def _summary(store: EpisodeStorage) -> str:
+def _odd_speeds(sources: Sequence[Path], first: float) -> list[str]:
+    """A line if the videos do not agree on how fast they are."""
+    speeds = {round(images_per_second(source), 2) for source in sources[1:]} | {round(first, 2)}
+    if len(speeds) == 1:
+        return []
+    return [
+        f"odd: the videos run at {min(speeds):g} to {max(speeds):g} frames a second; the store keeps "
+        f"{first:.4g}, as {sources[0].name} states"
+    ]
+
+
+def _summary(store: EpisodeStorage, speed_from: str) -> list[str]:
     info, spec = store.info, store.info.action
     bounds = f" from {_short(spec.low)} to {_short(spec.high)}" if spec.kind == "box" else ""
     splits = {name: len(store.split(name)) for name in ("train", "validation", "test")}
@@ -155,13 +173,19 @@ def _summary(store: EpisodeStorage) -> str:
         + ", ".join(f"{count} {name}" for name, count in splits.items()),
         "no actions" if spec.names == _NONE else f"{spec.kind} actions: {spec.n}{bounds}",
     ]
+    lines.append(
+        f"{info.steps_per_second:.4g} steps a second ({info.steps_per_second * info.frames_per_step:.4g} frames), by "
+        f"{speed_from}"
+        if info.steps_per_second
+        else "speed unknown, because the videos do not state it: give it with --fps"
+    )
     if info.height % 16 or info.width % 16:
         lines.append(
             "most tokenizers take heights and widths that are multiples of 16: import again with such a --size"
         )
     if empty := [name for name, count in splits.items() if not count]:
         lines.append(f"no episode falls to {' and '.join(empty)}: a training wants ten videos or more")
-    return "\n".join(lines)
+    return lines
 
 
 def _short(numbers: Sequence[float]) -> str:
@@ -242,7 +266,8 @@ def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:
             stem = video.name if video.is_dir() else video.stem
             fitting = by_stem[stem]
             if len(fitting) != 1:
-                names = ", ".join(path.name for path in fitting) or "none"
+                others = [path.name for path in sorted(given[0].glob(f"{escape(stem)}.*"))]
+                names = ", ".join([path.name for path in fitting] or others) or "none"
                 raise ValueError(
                     f"{video} needs one file {stem} with the ending {', '.join(TABLES)} in {given[0]}; there is {names}"
                 )

@@ -169,7 +169,56 @@ def test_the_summary_tells_splits_and_short_bounds(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("12 episodes, 24 steps of 2 frames (16, 24, 3): ") and " train, " in said[0]
     assert said[1] == "box actions: 4 from (0, -2, 0, -2) to (0.1235, 0, 0.1235, 0)"
-    assert "multiples of 16" in said[2] and len(said) == 3
+    assert said[2] == "speed unknown, because the videos do not state it: give it with --fps"
+    assert "multiples of 16" in said[3]
+    assert said[4:] == [
+        "actions from the columns, in this order, 0, 1; a row for each frame",
+        "odd: 0 (0.1235), 1 (-2) never change",
+    ]
+
+
+def test_the_summary_says_what_was_decided_about_actions(tmp_path, capsys):
+    def said(text, **options):
+        (tmp_path / "a.csv").write_text(text)
+        name = f"s{len(list(tmp_path.iterdir()))}"
+        import_video([save(tmp_path / "v.npy", make_video(4))], [tmp_path / "a.csv"], tmp_path / name, **options)
+        return capsys.readouterr().out.splitlines()[1:]
+
+    lines = said("act;x\r\n1,0;0,5\r\n1,0;0\r\n3,0;0\r\n3,0;1\r\n", action_columns=["act"])
+    assert lines[0] == "discrete actions: 4" and lines[3:] == [
+        "no episode falls to validation and test: a training wants ten videos or more",
+        "actions from the column act; a row for each frame",
+        "read as separated by semicolons: a.csv",
+        "read as decimal commas: a.csv",
+        "shares: 0 0%, 1 50%, 2 0%, 3 50%",
+        "discrete because they are integers from 0 on; if they are quantities, import with --action-kind box",
+        "odd: no step has 0, 2, so a model cannot learn what that does",
+    ]
+    lines = said("act\nleft\nleft\n", action_names=["left", "right"])
+    assert "actions from the column act; a row for each step" in lines
+    assert "odd: every action is 0 left, so a model cannot learn what actions do" in lines
+    assert "discrete because they are words" in said("left\nleft\nup\nup\n")
+    lines = said("dx,up\n0,1\n1,0\n0,1\n0,1\n", frames_per_step=1)
+    assert "discrete because they are one-hot rows; if they are quantities, import with --action-kind box" in lines
+    assert "shares: 0 dx 33%, 1 up 67%" in lines
+    assert any("0 or 1, several of them may be 1 at once" in line for line in said("1,1\n1,0\n0,1\n0,1\n"))
+    assert "odd: large numbers in x (9.9e+04): a time or a counter?" in said("x\n0.5\n99000\n1\n2\n")
+
+
+def test_videos_of_different_speeds_are_odd(tmp_path, capsys):
+    videos = [write_video(tmp_path / f"v{fps}.gif", make_video(8), fps=fps)[0] for fps in (10, 20)]
+    import_video(videos, [], tmp_path / "s")
+    said = capsys.readouterr().out
+    assert "5 steps a second (10 frames), by v10.gif" in said
+    assert "odd: the videos run at 10 to 20 frames a second; the store keeps 10, as v10.gif states" in said
+
+
+def test_a_folder_without_a_table_says_what_else_there_is(tmp_path):
+    save(tmp_path / "v" / "clip.npy", make_video(4))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "clip.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"needs one file clip with the ending \.csv, .* there is clip\.json"):
+        import_video([tmp_path / "v"], [tmp_path / "a"], tmp_path / "s")
 
 
 def test_an_import_goes_on_with_the_same_content_only(tmp_path):
@@ -202,11 +251,11 @@ def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
         (make_video(1), np.zeros(1, int), {}, r"v\.npy: wanted at least 2 frames"),
         (make_video(5) / 255, np.zeros(5, int), {}, r"v\.npy: wanted .* uint8, got \(5, 16, 24, 3\) float64"),
         (make_video(5), np.zeros((5, 2, 2)), {}, r"a\.npy: actions must be numbers of shape \(K,\) or \(K, A\)"),
-        (make_video(5), np.full((5, 2), np.nan), {}, "actions must be finite"),
-        (make_video(5), np.array([0, 1, 1, 0, 0]), {}, "the action changes within a step, from 0 to 1 at row 1"),
+        (make_video(5), np.full((5, 2), np.nan), {}, r"a\.npy: no row of actions is all finite"),
+        (make_video(5), np.array([0, 1, 1, 0, 0]), {}, "the action changes within a step, from 0 to 1 at entry 1"),
         (make_video(5), np.ones((5, 2)), {"action_limit": [0.5]}, r"from \[0\. 0\.\] to \[1\. 1\.\], beyond the limit"),
         (make_video(5), np.zeros(5, int), {"frames_per_step": 0}, "frames_per_step must be at least 1"),
-        (make_video(5), np.zeros(5, int), {"reward": "prize"}, r"a\.npy has no column 'prize'; it has actions"),
+        (make_video(5), np.zeros(5, int), {"reward": "prize"}, r"a\.npy has no column 'prize'\. Valid: actions"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, frames, actions, options, message):

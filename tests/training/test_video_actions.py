@@ -30,7 +30,7 @@ def test_one_column_of_whole_numbers_is_discrete_and_all_else_numbers():
     assert action_spec([make_table([0, 1])], "box", [1]).kind == "box"
     with pytest.raises(ValueError, match="action 2 has no name: 2 are named"):
         action_spec([make_table([0, 2])], "auto", [1], names=["a", "b"])
-    with pytest.raises(ValueError, match="discrete actions are one column of whole numbers"):
+    with pytest.raises(ValueError, match="discrete actions are one column of integers from 0 on"):
         action_spec([make_table([0.5, 1.0])], "discrete", [1])
 
 
@@ -58,7 +58,64 @@ def test_what_does_not_go_together_is_refused(tables, per_step, changes, message
         action_spec([make_table(actions) for actions in tables], "auto", per_step, **changes)
 
 
+@pytest.mark.parametrize("dtype", [float, bool])
+def test_integers_written_as_floats_are_discrete(dtype):
+    actions = [1.0, 0.0, 1.0]
+    assert action_spec([make_table(np.array(actions, dtype).astype(float))], "auto", [2]).n == 2
+    assert action_spec([make_table([*actions, np.nan])], "discrete", [2]).n == 2  # the last row may be empty
+    assert action_spec([make_table(actions)], "box", [2]).kind == "box"
+
+
+def test_one_hot_rows_are_discrete():
+    table = make_table([[0.0, 1, 0], [1, 0, 0], [0, 1, 0]])._replace(columns=("left", "up", "right"), named=True)
+    spec = action_spec([table], "auto", [1])
+    assert spec == ActionSpec(kind="discrete", n=3, names=("left", "up", "right"))
+    assert to_steps(table, spec, 4, 1).actions.tolist() == [1, 0, 1]
+    assert action_spec([table], "box", [1]).n == 3
+    assert action_spec([make_table([[0, 1], [1, 1]])], "auto", [1]).kind == "box"
+
+
+def test_words_are_actions_in_alphabetical_order_over_all_tables():
+    tables = [make_table(["up", "left"]), make_table(["right", "up", ""])]
+    spec = action_spec(tables, "auto", [1, 1])
+    assert spec == ActionSpec(kind="discrete", n=3, names=("left", "right", "up"))
+    assert to_steps(tables[0], spec, 3, 1).actions.tolist() == [2, 0]
+    assert to_steps(tables[1], spec, 3, 1).actions.tolist() == [1, 2]  # the last row leads nowhere
+    with pytest.raises(ValueError, match=r"a\.npy, entry 2 .*: the action is empty"):
+        to_steps(tables[1]._replace(columns=("act",)), spec, 4, 1)
+    with pytest.raises(ValueError, match=r"'up' is not a name of an action.* Valid: left, right"):
+        action_spec(tables, "auto", [1, 1], names=["left", "right"])
+    with pytest.raises(ValueError, match="those of other files numbers"):
+        action_spec([tables[0], make_table([0, 1])], "auto", [1, 1])
+    with pytest.raises(ValueError, match="65 different words, such as a0, a1, a10"):
+        action_spec([make_table([f"a{i}" for i in range(65)])._replace(columns=("act",))], "auto", [1])
+
+
+def test_tables_with_their_columns_in_another_order_are_refused():
+    one, two = make_table([[0.5, 1]]), make_table([[1, 0.5]])
+    one, two = (t._replace(columns=c, named=True) for t, c in ((one, ("dx", "dy")), (two, ("dy", "dx"))))
+    with pytest.raises(
+        ValueError, match=r"has the columns dx, dy, a\.npy has dy, dx: give the order with --action-columns"
+    ):
+        action_spec([one, two], "auto", [1, 1])
+
+
+def test_large_integers_are_hardly_discrete_actions():
+    with pytest.raises(ValueError, match=r"integers up to 1700000000, of which 2 occur.*--action-kind box"):
+        action_spec([make_table([5, 1_700_000_000])], "auto", [1])
+    assert action_spec([make_table([5, 1_700_000_000])], "box", [1]).kind == "box"
+
+
 # Steps
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_a_number_that_is_not_finite_is_named_with_row_and_column(value):
+    table = make_table([[1.0, 2.0], [1.0, value], [1.0, 2.0]])._replace(columns=("dx", "dy"), first_row=2)
+    with pytest.raises(ValueError, match=r"a\.npy, row 3, column 'dy': the action is "):
+        to_steps(table, action_spec([table], "auto", [1]), 3, 1)
+    last = table._replace(actions=table.actions[:2])
+    to_steps(last, action_spec([last], "auto", [1]), 2, 1)  # there it leads nowhere
 
 
 @pytest.mark.parametrize(("rows", "wanted"), [(9, 2), (8, 2), (4, 1), (5, 1)])
@@ -88,7 +145,9 @@ def test_a_discrete_action_is_held_for_its_step():
     spec = ActionSpec(kind="discrete", n=3)
     assert to_steps(make_table([1, 1, 2, 2, 0]), spec, 5, 2).actions.tolist() == [1, 2]
     assert to_steps(make_table([1, 1, 2]), spec, 4, 2).actions.tolist() == [1, 2]
-    with pytest.raises(ValueError, match=r"from 2 to 0 at row 3 .*hold each for 2 frames, or give --frames-per-step 1"):
+    with pytest.raises(
+        ValueError, match=r"from 2 to 0 at entry 3 .*hold each for 2 frames, or give --frames-per-step 1"
+    ):
         to_steps(make_table([1, 1, 2, 0, 0]), spec, 5, 2)
 
 
@@ -101,6 +160,8 @@ def test_signals_need_a_row_for_the_last_frame():
 @pytest.mark.parametrize("what", ["rewards", "signals"])
 def test_rewards_and_signals_are_finite_where_they_are_read(what):
     spec = ActionSpec(kind="discrete", n=1)
-    with pytest.raises(ValueError, match=f"a.npy: {what} must be finite numbers"):
+    with pytest.raises(
+        ValueError, match=rf"a\.npy, entry 1 \(counted from 0\): the {what[:-1]} is empty, NaN or infinite"
+    ):
         to_steps(make_table([0, 0, 0], **{what: [1, np.nan, 1]}), spec, 3, 1)
     to_steps(make_table([0, 0, 0], rewards=[1, 1, np.nan]), spec, 3, 1)  # the last row leads nowhere

@@ -1,0 +1,69 @@
+"""Columns of actions, rewards and signals out of files of numpy."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.media.arrays import read_arrays
+
+
+def read_array_columns(path: Path) -> tuple[dict[str, NDArray], list[str]]:
+    """The columns of an .npy or .npz by name, and which of them may be actions.
+
+    A two-dimensional array has the columns "0", "1", …, a structured array those of its fields. Of an .npz the array
+    "actions" counts, or its only one; the others are columns of their own.
+
+    Returns: columns of (K,) int64, float64 or str; the arrays of an .npz keep the length they have.
+    Raises:
+        ValueError: names the file and the array that is not a table.
+    """
+    try:
+        loaded = read_arrays(path)
+    except ValueError as error:
+        raise ValueError(f"{error}. Save plain numbers or words: np.save(path, np.array(actions, float))") from error
+    arrays = {"actions": loaded} if isinstance(loaded, np.ndarray) else loaded
+    if len(arrays) == 1:
+        [main] = arrays
+    else:
+        main = "actions"
+    columns = _columns_of(path, main, arrays[main]) if main in arrays else {}
+    names = list(columns)
+    for name, array in arrays.items():
+        if name != main and name not in columns:
+            columns[name] = _plain(array) if array.ndim == 1 else array
+    return columns, names
+
+
+def _columns_of(path: Path, name: str, array: NDArray) -> dict[str, NDArray]:
+    fields = array.dtype.names
+    if fields and array.ndim == 1 and all(array[field].ndim == 1 for field in fields) and len(array):
+        return {field: _number_or_word(path, field, array[field]) for field in fields}
+    if array.ndim not in (1, 2) or 0 in array.shape or fields:
+        raise ValueError(
+            f"{path}: actions must be numbers of shape (K,) or (K, A), got {array.dtype} {array.shape} as {name!r}"
+        )
+    if array.ndim == 1:
+        return {name: _number_or_word(path, name, array)}
+    return {str(i): _number_or_word(path, name, array[:, i]) for i in range(array.shape[1])}
+
+
+def _number_or_word(path: Path, name: str, array: NDArray) -> NDArray:
+    plain = _plain(array)
+    if plain.dtype.kind not in "ifU":
+        raise ValueError(
+            f"{path}: actions must be numbers of shape (K,) or (K, A), or words of shape (K,), got {array.dtype} as "
+            f"{name!r}"
+        )
+    return plain
+
+
+def _plain(array: NDArray) -> NDArray:
+    """Numbers as int64 if they fit, else float64; words as str; other types as they are."""
+    kind = array.dtype.kind
+    if kind == "S":
+        return np.char.decode(array, "utf-8")
+    if kind in "biu":
+        fits = kind != "u" or not array.size or array.max() < 2**63
+        return array.astype(np.int64 if fits else float)
+    return array.astype(float) if kind == "f" else array

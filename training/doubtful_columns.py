@@ -1,0 +1,66 @@
+"""Columns that are probably not part of the action: rewards, clocks, counters. The user is asked about them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_REWARDS = ("reward", "rewards")
+_ENDS = ("done", "terminal", "terminated", "truncated", "is_terminal", "is_last", "is_first")
+_COUNTERS = (
+    *("frame", "frames", "frame_id", "frame_idx", "frame_index", "frame_no", "frame_nr", "frame_num", "frame_number"),
+    *("step", "steps", "step_id", "tick", "ticks", "index", "idx", "id", "row", "nr", "no", "#", "n", "i"),
+    *("t", "time", "times", "time_s", "time_ms", "timestamp", "timestamps", "ts", "date", "datetime", "sec", "seconds"),
+    *("episode", "episode_id", "episode_index", "video", "video_id", "file", "filename"),
+)
+_EVEN = 5  # so many rows at equal distances are a counter
+_RISING = 20  # so many rows, each larger than the one before, are a clock
+
+
+def refuse_doubtful(path: Path, columns: Mapping[str, NDArray | None]) -> None:
+    """Refuse columns that nobody called actions and that do not look like any.
+
+    Args:
+        columns: those that would be the actions, with their values (K,) if these could be read.
+
+    Raises:
+        ValueError: names all doubtful columns, why each is, and the options that say what they are.
+    """
+    doubts = {name: reason for name, values in columns.items() if (reason := _doubt(name, values))}
+    if not doubts:
+        return
+    listed = " and ".join(f"{name!r} ({reason})" for name, reason in doubts.items())
+    one = len(doubts) == 1
+    what = f"is the column {listed}" if one else f"are the columns {listed}"
+    others = [name for name in columns if name not in doubts]
+    rest = " ".join(repr(name) if " " in name else name for name in others) or "…"
+    everything = " ".join(repr(name) if " " in name else name for name in columns)
+    rewards = [name for name in doubts if name.lower() in _REWARDS]
+    give_reward = f"give --reward {rewards[0]}, or " if rewards else ""
+    raise ValueError(
+        f"{path}: {what} part of the action? If not, {give_reward}name the columns that are: --action-columns "
+        f"{rest}. "
+        f"If {'it is' if one else 'they are'}: --action-columns {everything}"
+    )
+
+
+def _doubt(name: str, values: NDArray | None) -> str:
+    """Why a column may be something else than an action; "" if it looks like one."""
+    lower = name.lower().replace(" ", "_")
+    if lower in _REWARDS:
+        return "a reward by its name"
+    if lower in _ENDS:
+        return "an end by its name"
+    if lower in _COUNTERS or lower.startswith("unnamed:"):
+        return "a counter or a time by its name"
+    if lower.startswith("column_"):
+        return "it has no name"
+    if values is None or values.dtype.kind not in "if" or len(values) < _EVEN:
+        return ""
+    distances = np.diff(values.astype(float))
+    if not (np.isfinite(distances).all() and distances.min() > 0):
+        return ""
+    if distances.max() <= 1.5 * distances.min():
+        return f"it counts evenly, {values[0]:g}, {values[1]:g}, {values[2]:g}, …"
+    return "it rises from row to row" if len(values) >= _RISING else ""
