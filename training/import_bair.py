@@ -168,7 +168,7 @@ class _Reader:
             except ActionLimitError as error:
                 raise ActionLimitError(f"{path}, record {index}: {error}") from error
             except ValueError as error:
-                broken.append(BrokenRecordError(path, index, str(error)))
+                broken.append(BrokenRecordError(path, index, seen[0][0].start, str(error)))
             if broken and not self.skip_bad:
                 raise ValueError(
                     f"{broken[0]}. Get the file anew, or give --skip-bad to leave such records out"
@@ -269,11 +269,25 @@ def _read_journal(path: Path) -> list[Block]:
     """The lines of the journal; one that a kill cut short is removed."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode("utf-8", "replace")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole, encoding="utf-8")
-    return [Block(**json.loads(line)) for line in whole.splitlines()]
+    return [_block(path, number, line) for number, line in enumerate(whole.splitlines(), 1)]
+
+
+def _block(path: Path, number: int, line: str) -> Block:
+    try:
+        block = Block(**json.loads(line))
+        counts = (block.num_bytes, block.next_record, block.trajectories)
+        if not isinstance(block.file, str) or any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError("a file and three counts are wanted")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}, line {number}: not a line of an import's journal ({error}). Restore the file from a backup, or "
+            f"delete {path.parent} and import again"
+        ) from error
+    return block
 
 
 def _name(path: Path) -> str:

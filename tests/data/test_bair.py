@@ -1,5 +1,6 @@
 """BAIR trajectories: records by the published format, the time rule, and what is said of broken ones."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_trajectories_are_read_as_they_were_recorded(tmp_path, camera):
     path = write(tmp_path / "traj_0_to_2.tfrecords")
     for index, (place, trajectory) in enumerate(read_trajectories(path, camera)):
         cameras, actions, positions = make_trajectory(index)
-        assert place == (path, index)
+        assert place[:2] == (path, index)
         np.testing.assert_array_equal(trajectory.frames, cameras[camera])
         np.testing.assert_array_equal(trajectory.actions, actions)
         np.testing.assert_array_equal(trajectory.positions, positions)
@@ -55,6 +56,12 @@ def test_records_may_order_their_keys_as_they_like(tmp_path):
         (lambda f: {k: v for k, v in f.items() if k != "7/action"}, "the key '7/action' is missing"),
         (lambda f: f | {"3/image_aux1/encoded": b"\xff\xd8"}, "'3/image_aux1/encoded' must have 12288 bytes, got 2"),
         (lambda f: f | {"0/action": np.zeros(5, np.float32)}, "'0/action' must have 16 bytes, got 20"),
+        (lambda f: f | {"0/action": np.zeros(16, np.int64)}, "'0/action' must hold float32 numbers, got integers"),
+        (lambda f: f | {"0/action": bytes(16)}, "'0/action' must hold float32 numbers, got a byte string"),
+        (
+            lambda f: f | {"3/image_aux1/encoded": np.zeros(3072, np.float32)},
+            "'3/image_aux1/encoded' must hold a byte string, got float32 numbers",
+        ),
     ],
 )
 def test_a_record_of_another_content_is_named_and_the_others_are_read(tmp_path, change, message):
@@ -63,6 +70,14 @@ def test_a_record_of_another_content_is_named_and_the_others_are_read(tmp_path, 
     assert isinstance(found[1], BrokenRecordError)
     assert message in str(found[1]) and "traj_0_to_2.tfrecords, record 1" in str(found[1])
     assert not isinstance(found[0], Exception) and not isinstance(found[2], Exception)
+
+
+def test_a_file_cut_between_two_records_is_not_taken_for_whole(tmp_path):
+    path = write(tmp_path / "traj_0_to_2.tfrecords")
+    os.truncate(path, path.stat().st_size // 3 * 2)
+    *found, last = [trajectory for _, trajectory in read_trajectories(path, "aux1")]
+    assert len(found) == 2 and not any(isinstance(each, Exception) for each in found)
+    assert "record 2: the file ends here, after 2 of the 3 trajectories that it is named after" in str(last)
 
 
 @pytest.mark.parametrize("other", ["traj_0_to_99", "traj_255_to_510", "traj_10_to_20"])

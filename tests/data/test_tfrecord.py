@@ -1,6 +1,7 @@
 """TFRecord files and Example messages: against the published test vector, bytes made by hand, and damage."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_a_truncated_file_says_where_it_ends(tmp_path, left):
 def test_another_file_is_no_tfrecord(tmp_path):
     (tmp_path / "x").write_bytes(b"GIF89a and so on, a dozen bytes")
     (error,) = read_records(tmp_path / "x")
-    assert "no TFRecord file" in error.reason
+    assert "not a TFRecord file" in error.reason
 
 
 def test_an_example_made_by_hand_is_read():
@@ -109,5 +110,54 @@ def test_unknown_fields_are_passed_over():
 
 @pytest.mark.parametrize("payload", [b"\x0a\x7f", b"\x0a\x05\x0a\x03\x0a\x01", b"\x0b", struct.pack("<Q", 2**63 + 1)])
 def test_bytes_that_are_no_example_are_refused(payload):
-    with pytest.raises(ValueError, match=r"no tf\.train\.Example"):
+    with pytest.raises(ValueError, match=r"not a tf\.train\.Example, at byte \d+ of the record"):
         parse_example(payload)
+
+
+def field(number, content, wire=2):
+    return bytes([number << 3 | wire, len(content)]) + content
+
+
+def example(value, key=b"a"):
+    return field(1, field(1, field(1, key) + field(2, value)))
+
+
+TWICE = field(1, 2 * field(1, field(1, b"a") + field(2, field(1, field(1, b"x")))))
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\x0a" + b"\xff" * 9 + b"\x01", "reaches beyond"),  # 2**64 - 1 bytes
+        (b"\x0a" + b"\xff" * 200, "does not end, or has more than 64 bits"),
+        (b"\xff" * 9 + b"\x7f", "more than 64 bits"),
+        (b"\x0a" * 5000, "not a tf.train.Example"),
+        (TWICE, "the key 'a' comes twice"),
+        (example(field(1, field(1, b"x") * 2)), "'a' must be one list of one byte string"),
+        (example(field(1, field(1, b"x")) + field(3, b"")), "'a' must be one list"),
+        (example(field(7, field(1, b"x"))), "'a' must be one list"),
+        (example(field(2, field(1, bytes(7)))), "packed numbers of 4 bytes"),
+        (example(field(2, b"\x0d" + bytes(4))), "packed numbers"),  # not packed
+        (example(field(3, field(1, b"\xff" * 11))), "more than 64 bits"),
+        (field(1, field(1, field(1, b"a"))), "lacks its key or its value"),
+        (example(field(1, field(1, b"x")), key=b"\xff"), "a key is not text"),
+    ],
+)
+def test_a_malformed_example_is_refused_with_its_byte(payload, reason):
+    with pytest.raises(ValueError, match=r"not a tf\.train\.Example, at byte \d+ of the record") as error:
+        parse_example(payload)
+    assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("length", [2**63 + 7, 2**64 - 4, 2**40, 2**31 - 5, 1000])
+def test_a_forged_length_is_named_and_nothing_of_its_size_is_read(tmp_path, length):
+    path = write(tmp_path, PAYLOADS[:1])
+    forged = struct.pack("<Q", length)
+    path.write_bytes(path.read_bytes() + forged + struct.pack("<I", masked_crc(forged)) + bytes(100))
+    tracemalloc.start()
+    first, error = read_records(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert first == PAYLOADS[0] and most < 1e6
+    assert str(error).startswith(f"{path}, record 1: ") and str(error).endswith("(the record begins at byte 21)")
+    assert "the file ends within the record" in str(error) or "protobuf allows" in str(error)

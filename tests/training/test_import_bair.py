@@ -279,3 +279,16 @@ def test_reading_keeps_the_promised_rate(tmp_path):
     start = time.process_time()
     assert len(list(reader.read(path))) == 64
     assert 64 / (time.process_time() - start) > 150
+
+
+WRONG_KINDS = '{"file": 3, "num_bytes": 1, "next_record": 1, "trajectories": 1}'
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", "[" * 100_000, WRONG_KINDS])
+def test_a_damaged_journal_is_refused_with_its_line(tmp_path, line):
+    raw = write_archive(tmp_path / "raw")
+    import_bair(raw, tmp_path / "store", limit=1)
+    journal = tmp_path / "store" / "imported.jsonl"
+    journal.write_text(journal.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=r"imported\.jsonl, line 3: not a line of an import's journal .*import again"):
+        import_bair(raw, tmp_path / "store", limit=1)

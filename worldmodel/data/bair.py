@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
 from worldmodel.data.steps import frames_to_steps, numbers_to_steps, state_frames
-from worldmodel.data.tfrecord import BrokenRecordError, Feature, Span, find_features, read_feature, read_records
+from worldmodel.data.tfrecord import (
+    BYTES,
+    FLOATS,
+    FRAMING,
+    KINDS,
+    BrokenRecordError,
+    Feature,
+    Span,
+    find_features,
+    read_feature,
+    read_placed_records,
+)
 
 Camera = Literal["aux1", "main"]
 FRAMES, SIZE, CHANNELS = 30, 64, 3  # of a trajectory
@@ -72,6 +83,7 @@ class Place(NamedTuple):
 
     path: Path
     record: int
+    start: int  # byte of the file
 
 
 def find_files(folder: str | Path, split: str) -> list[Path]:
@@ -108,15 +120,20 @@ def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place,
     """The trajectories of a file as one camera saw them; a broken one comes as the error that tells what is wrong."""
     layout = _Layout(camera)
     path = Path(path)
-    for index, payload in enumerate(read_records(path)):
-        place = Place(path, index)
+    seen = end = 0
+    for index, (start, payload) in enumerate(read_placed_records(path)):
+        place, seen = Place(path, index, start), index + 1
         if isinstance(payload, BrokenRecordError):
             yield place, payload
             continue
+        end = start + len(payload) + FRAMING
         try:
             yield place, layout.read(payload)
         except ValueError as error:
-            yield place, BrokenRecordError(path, index, str(error))
+            yield place, BrokenRecordError(path, index, start, str(error))
+    if (named := num_named(path)) and seen < named and path.stat().st_size == end:
+        reason = f"the file ends here, after {seen} of the {named} trajectories that it is named after"
+        yield Place(path, seen, end), BrokenRecordError(path, seen, end, reason)
 
 
 class _Layout:
@@ -144,14 +161,20 @@ class _Layout:
 
     def _look_up(self, payload: bytes, raw: NDArray[np.uint8]) -> None:
         spans = find_features(payload)
-        wanted = [(self._images, _IMAGE_BYTES), (self._actions, 4 * ACTION_SIZE), (self._positions, 4 * POSITION_SIZE)]
-        for keys, size in wanted:
+        layout = [
+            (self._images, BYTES, _IMAGE_BYTES),
+            (self._actions, FLOATS, 4 * ACTION_SIZE),
+            (self._positions, FLOATS, 4 * POSITION_SIZE),
+        ]
+        for keys, kind, size in layout:
             for key in keys:
                 if key not in spans:
                     raise ValueError(f"the key {key!r} is missing")
                 found = spans[key].stop - spans[key].start
                 if found != size:
                     raise ValueError(f"{key!r} must have {size} bytes, got {found}")
+                if spans[key].kind != kind:
+                    raise ValueError(f"{key!r} must hold {KINDS[kind]}, got {KINDS[spans[key].kind]}")
         outside = np.ones(len(raw), bool)
         for span in spans.values():
             outside[span.start : span.stop] = False

@@ -6,6 +6,7 @@ Feature.bytes_list = 1, float_list = 2, int64_list = 3, each with its values in 
 Source: the format as TensorFlow documents it (tensorflow.org/tutorials/load_data/tfrecord).
 """
 
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,16 +20,20 @@ Feature = bytes | NDArray  # one value of a bytes_list, or a float_list as float
 
 _HEAD = struct.Struct("<QI")
 _TAIL = struct.Struct("<I")
-_BYTES, _FLOATS, _INTS = 1, 2, 3  # fields of Feature
+FRAMING = _HEAD.size + _TAIL.size  # bytes of a record beside its payload
+BYTES, FLOATS, INTS = 1, 2, 3  # fields of Feature
+KINDS = {BYTES: "a byte string", FLOATS: "float32 numbers", INTS: "integers"}
 _LENGTH_DELIMITED = 2  # wire type
+_MOST_BYTES = 2**31 - 1  # of a protobuf message
+_MOST_VARINT_BYTES = 10  # of 64 bits
 
 
 class BrokenRecordError(ValueError):
-    """A record that cannot be read; says in which file, which record, and why."""
+    """A record that cannot be read; says in which file, which record, at which byte of the file, and why."""
 
-    def __init__(self, path: Path, index: int, reason: str) -> None:
-        super().__init__(f"{path}, record {index}: {reason}")
-        self.path, self.index, self.reason = path, index, reason
+    def __init__(self, path: Path, index: int, start: int, reason: str) -> None:
+        super().__init__(f"{path}, record {index}: {reason} (the record begins at byte {start})")
+        self.path, self.index, self.start, self.reason = path, index, start, reason
 
 
 def masked_crc(data: bytes) -> int:
@@ -46,36 +51,54 @@ def read_records(path: str | Path, check: bool = True) -> Iterator[bytes | Broke
     Args:
         check: compare the payloads' CRC too; lengths are always compared.
     """
+    for _, found in read_placed_records(path, check):
+        yield found
+
+
+def read_placed_records(path: str | Path, check: bool = True) -> Iterator[tuple[int, bytes | BrokenRecordError]]:
+    """`read_records`, each with the byte of the file at which the record begins."""
     path = Path(path)
     with open(path, "rb") as file:
-        index = 0
+        size, start, index = os.fstat(file.fileno()).st_size, 0, 0
         while head := file.read(_HEAD.size):
             try:
-                yield _payload(file, head, path, index, check)
-            except _LostError as error:
-                yield BrokenRecordError(path, index, str(error))
-                return
-            except BrokenRecordError as error:
-                yield error
+                payload = _payload(file, head, size - start, check)
+            except _BrokenError as error:
+                yield start, BrokenRecordError(path, index, start, str(error))
+                if error.is_lost:
+                    return
+            else:
+                yield start, payload
+            start = file.tell()
             index += 1
 
 
-class _LostError(Exception):
-    """Where the next record begins is not known any more."""
+class _BrokenError(Exception):
+    """What is wrong with a record; lost: where the next one begins is not known."""
+
+    def __init__(self, reason: str, is_lost: bool = True) -> None:
+        super().__init__(reason)
+        self.is_lost = is_lost
 
 
-def _payload(file: BinaryIO, head: bytes, path: Path, index: int, check: bool) -> bytes:
+def _payload(file: BinaryIO, head: bytes, left: int, check: bool) -> bytes:
+    """The payload behind a record's head; `left` bytes of the file remain from the head on."""
     if len(head) < _HEAD.size:
-        raise _LostError(f"the file ends within the record's length: {len(head)} of {_HEAD.size} bytes")
+        raise _BrokenError(f"the file ends within the record's length: {len(head)} of {_HEAD.size} bytes")
     length, crc = _HEAD.unpack(head)
     if masked_crc(head[:8]) != crc:
-        raise _LostError("wrong CRC of the record's length: the file is damaged here, or no TFRecord file")
-    body = file.read(length + _TAIL.size)
-    if len(body) < length + _TAIL.size:
-        raise _LostError(f"the file ends within the record: {len(body)} of {length + _TAIL.size} bytes")
+        raise _BrokenError("wrong CRC of the record's length: the file is damaged here, or not a TFRecord file")
+    if length > _MOST_BYTES:  # before anything of this size is allocated
+        raise _BrokenError(f"the record claims {length} bytes, protobuf allows {_MOST_BYTES}: the file is damaged here")
+    wanted, there = length + _TAIL.size, left - _HEAD.size
+    if wanted > there:
+        raise _BrokenError(f"the file ends within the record: {there} of {wanted} bytes")
+    body = file.read(wanted)
+    if len(body) < wanted:
+        raise _BrokenError(f"the file ends within the record: {len(body)} of {wanted} bytes")
     payload = body[:length]
     if check and masked_crc(payload) != _TAIL.unpack_from(body, length)[0]:
-        raise BrokenRecordError(path, index, "wrong CRC: the record is damaged")
+        raise _BrokenError("wrong CRC: the record is damaged", is_lost=False)
     return payload
 
 
@@ -106,79 +129,98 @@ def parse_example(payload: bytes) -> dict[str, Feature]:
 def read_feature(payload: bytes, span: Span) -> Feature:
     """One feature of a record: bytes, or its numbers."""
     kind, start, stop = span
-    if kind == _FLOATS:
+    if kind == FLOATS:
         return np.frombuffer(payload, "<f4", (stop - start) // 4, start).astype(np.float32, copy=False)
-    if kind == _INTS:
-        return np.array(list(_varints(payload[start:stop])), np.int64)
+    if kind == INTS:
+        return np.array(list(_integers(payload, start, stop)), np.int64)
     return payload[start:stop]
 
 
 def find_features(payload: bytes) -> dict[str, Span]:
-    """Where an Example's features lie; ValueError if the bytes are none.
+    """Where an Example's features lie; ValueError, with the byte of the record, if it is not an Example.
 
-    Of a list of byte strings only the first counts; numbers have to be packed, as all known writers do.
+    A list of byte strings must hold one; numbers have to be packed, as all known writers do.
     """
     found: dict[str, Span] = {}
-    try:
-        for number, start, stop in _fields(payload, 0, len(payload)):
-            if number == 1:
-                for entry, first, last in _fields(payload, start, stop):
-                    if entry == 1:
-                        parts = {part: (a, b) for part, a, b in _fields(payload, first, last)}
-                        key = payload[slice(*parts[1])].decode()
-                        found[key] = _value(payload, *parts[2])
-    except (IndexError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"the record is no tf.train.Example ({type(error).__name__}: {error})") from error
+    for number, _, start, stop in _fields(payload, 0, len(payload)):
+        if number != 1:
+            continue
+        for entry, _, first, last in _fields(payload, start, stop):
+            if entry != 1:
+                continue
+            parts = {part: (a, b) for part, _, a, b in _fields(payload, first, last)}
+            if not parts.keys() >= {1, 2}:
+                raise _malformed(first, "a feature lacks its key or its value")
+            try:
+                key = payload[slice(*parts[1])].decode()
+            except UnicodeDecodeError as error:
+                raise _malformed(parts[1][0], f"a key is not text: {error}") from error
+            if key in found:
+                raise _malformed(first, f"the key {key!r} comes twice")
+            found[key] = _value(payload, key, *parts[2])
     return found
 
 
-def _value(payload: bytes, start: int, stop: int) -> Span:
-    for kind, first, last in _fields(payload, start, stop):
-        values = next(_fields(payload, first, last), (1, last, last))
-        return Span(kind, *values[1:])
-    return Span(_BYTES, stop, stop)
+def _value(payload: bytes, key: str, start: int, stop: int) -> Span:
+    lists = list(_fields(payload, start, stop))
+    if not lists:
+        return Span(BYTES, stop, stop)
+    kind, _, first, last = lists[0]
+    values = list(_fields(payload, first, last))
+    if len(lists) > 1 or len(values) > 1 or kind not in (BYTES, FLOATS, INTS):
+        raise _malformed(start, f"{key!r} must be one list of one byte string, or of packed numbers")
+    if not values:
+        return Span(kind, last, last)
+    number, wire, first, last = values[0]
+    if number != 1 or wire != _LENGTH_DELIMITED or (kind == FLOATS and (last - first) % 4):
+        raise _malformed(first, f"the values of {key!r} must be a byte string, or packed numbers of 4 bytes")
+    if kind == INTS:
+        for _ in _integers(payload, first, last):
+            pass
+    return Span(kind, first, last)
 
 
-def _fields(payload: bytes, place: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Number, first byte and the byte after the last of each field of the message between two places."""
+def _malformed(place: int, reason: str) -> ValueError:
+    return ValueError(f"not a tf.train.Example, at byte {place} of the record: {reason}")
+
+
+def _fields(payload: bytes, place: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, wire type, first byte and the byte after the last of each field of the message between two places."""
     while place < stop:
-        tag, place = _varint(payload, place)
+        begin = place
+        tag, place = _varint(payload, place, stop)
         wire = tag & 7
         if wire == _LENGTH_DELIMITED:
-            size, place = _varint(payload, place)
+            size, place = _varint(payload, place, stop)
         elif wire == 0:
-            size = _varint(payload, place)[1] - place
+            size = _varint(payload, place, stop)[1] - place
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise IndexError(f"wire type {wire}")
+            raise _malformed(begin, f"wire type {wire}")
         if place + size > stop:
-            raise IndexError("a field reaches beyond its message")
-        yield tag >> 3, place, place + size
+            raise _malformed(begin, f"a field of {size} bytes reaches beyond its message")
+        yield tag >> 3, wire, place, place + size
         place += size
 
 
-def _varint(payload: bytes, place: int) -> tuple[int, int]:
+def _varint(payload: bytes, place: int, stop: int) -> tuple[int, int]:
     """The number at `place`, and where the next thing begins."""
-    number = payload[place]
-    place += 1
-    if number < 0x80:
-        return number, place
-    number &= 0x7F
-    shift = 7
-    while True:
-        byte = payload[place]
-        place += 1
+    number = shift = 0
+    for at in range(place, min(stop, place + _MOST_VARINT_BYTES)):
+        byte = payload[at]
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return number, place
+            if number >> 64:
+                break
+            return number, at + 1
         shift += 7
+    raise _malformed(place, "a number does not end, or has more than 64 bits")
 
 
-def _varints(payload: bytes) -> Iterator[int]:
-    place = 0
-    while place < len(payload):
-        number, place = _varint(payload, place)
+def _integers(payload: bytes, place: int, stop: int) -> Iterator[int]:
+    while place < stop:
+        number, place = _varint(payload, place, stop)
         yield number - (1 << 64) if number >= 1 << 63 else number
 
 
@@ -190,10 +232,10 @@ def make_example(features: Mapping[str, Feature]) -> bytes:
 
 def _made(value: Feature) -> bytes:
     if isinstance(value, bytes):
-        return _field(_BYTES, _field(1, value))
+        return _field(BYTES, _field(1, value))
     if value.dtype.kind == "f":
-        return _field(_FLOATS, _field(1, value.astype("<f4").tobytes()))
-    return _field(_INTS, _field(1, b"".join(_as_varint(int(number) & (1 << 64) - 1) for number in value)))
+        return _field(FLOATS, _field(1, value.astype("<f4").tobytes()))
+    return _field(INTS, _field(1, b"".join(_as_varint(int(number) & (1 << 64) - 1) for number in value)))
 
 
 def _field(number: int, content: bytes) -> bytes:
