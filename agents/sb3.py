@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 
 from worldmodel import checkpoint
 from worldmodel.agents.generators import restored_generators
-from worldmodel.agents.sb3_agent import agent_file, save_agent
+from worldmodel.agents.sb3_agent import agent_file, load_agent, save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
@@ -25,6 +25,7 @@ from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import Progress, progress
+from worldmodel.restoring import fill
 from worldmodel.settings import difference
 
 
@@ -142,7 +143,7 @@ def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentC
 
 def _load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None) -> PPO:
     folder = checkpoint.agent_folder(folder)
-    file = checkpoint.load_config(folder, "agent", AgentFile)
+    file = load_agent(folder).file  # which checks all of it
     config = config or file.training
     model = _make_ppo(envs, config)
     found = agent_file(model, config, file.meta)
@@ -152,7 +153,7 @@ def _load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: Agent
     for name in ("frame_stack", "features_dim", *(["channels"] if file.pixels else [])):
         if (ours := getattr(config, name)) != (theirs := getattr(file.training, name)):
             raise ValueError(f"the agent in {folder} was trained with {name}={theirs}, the config says {ours}")
-    checkpoint.load_tensors(folder, policy_parts(model.policy))
+    fill(folder, policy_parts(model.policy))
     return model
 
 

@@ -22,6 +22,7 @@ from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import named_actions
+from worldmodel.restoring import restore
 
 
 def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta: AgentMeta) -> Path:
@@ -35,6 +36,12 @@ def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     """Load a saved agent for play, from its folder or that of its training's run; `seed` decides what it draws."""
     folder = checkpoint.agent_folder(folder)
     file = checkpoint.load_config(folder, "agent", AgentFile)
+    with torch.random.fork_rng():
+        policy = restore(folder, lambda: _fresh_policy(file), policy_parts)
+    return Agent(policy, file, seed)
+
+
+def _fresh_policy(file: AgentFile) -> ActorCriticPolicy:
     dtype = np.uint8 if file.pixels else np.float32
     low, high = (0, 255) if file.pixels else (-np.inf, np.inf)
     *grid, depth = file.observation_shape
@@ -42,10 +49,7 @@ def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     shape = (depth, *grid) if file.pixels else (*grid, depth)  # Stable-Baselines3 puts channels first in images
     space = gym.spaces.Box(low, high, shape, dtype)
     policy_class, kwargs = policy_for(space, file.training)
-    with torch.random.fork_rng():
-        policy = policy_class(space, file.action.to_gym(), lambda _: file.training.learning_rate, **kwargs)
-    checkpoint.load_tensors(folder, policy_parts(policy))
-    return Agent(policy, file, seed)
+    return policy_class(space, file.action.to_gym(), lambda _: file.training.learning_rate, **kwargs)
 
 
 def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
@@ -114,12 +118,14 @@ class Agent:
         try:
             home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
             return home, self.meta.view
+        except checkpoint.NotDownloadedError:
+            raise
         except FileNotFoundError as error:
             if world is not None:
                 raise
             raise FileNotFoundError(
-                f"the world model through which this agent sees, {self.meta.world_model}, is not here: put it back, "
-                f"or pass --world (world=…) with its folder or name where there is that option ({error})"
+                f"the world model through which this agent sees is not at {self.meta.world_model} any more: put it "
+                "back, or for an evaluation pass --world (world=…) with its folder or name"
             ) from error
 
     def reset(self, rows: np.ndarray | None = None) -> None:

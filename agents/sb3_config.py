@@ -1,10 +1,13 @@
 """What decides an agent trained with Stable-Baselines3, and what a saved one says of itself."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from worldmodel.data import ActionSpec
 from worldmodel.settings import check_settings
+
+_MOST_NUMBERS = 2**26  # of a stacked observation: twice four frames of 1920 x 1080
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,3 +87,12 @@ class AgentFile:
     action: ActionSpec
     training: AgentConfig
     meta: AgentMeta
+
+    def __post_init__(self) -> None:
+        check_settings(self, least={"observation_shape": 1})
+        numbers = math.prod(self.observation_shape) * self.training.frame_stack
+        if not self.observation_shape or numbers > _MOST_NUMBERS:
+            raise ValueError(
+                f"observation_shape must have at least one axis and at most {_MOST_NUMBERS:,} numbers with all of "
+                f"frame_stack, got {self.observation_shape} x {self.training.frame_stack}"
+            )

@@ -7,8 +7,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from torch import Tensor, nn
 
 from worldmodel.agents.networks import image_layers
@@ -54,7 +55,16 @@ class GridFeatures(BaseFeaturesExtractor):
         return self.place(vectors)
 
 
-class ImagePolicy(ActorCriticPolicy):
+class PlainPolicy(ActorCriticPolicy):
+    """Stable-Baselines3's, whose networks are made on torch's default device: "meta" for a look at their sizes."""
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = MlpExtractor(
+            self.features_dim, self.net_arch, self.activation_fn, device=torch.get_default_device()
+        )
+
+
+class ImagePolicy(PlainPolicy):
     """Hands uint8 frames to `ImageFeatures` as they are; Stable-Baselines3 would make float32 of them first."""
 
     def extract_features(self, obs: Any, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
@@ -70,8 +80,8 @@ def policy_for(space: gym.spaces.Box, config: AgentConfig) -> tuple[type[ActorCr
     if len(space.shape) == 3 and np.prod(space.shape) > PLAIN_LIMIT:
         extractor = {"channels": 2 * config.channels}
         kwargs = {"features_extractor_class": GridFeatures, "features_extractor_kwargs": extractor}
-        return ActorCriticPolicy, kwargs | {"net_arch": [config.features_dim], "activation_fn": nn.ReLU}
-    return ActorCriticPolicy, {"net_arch": [config.features_dim] * 2, "activation_fn": nn.ReLU}
+        return PlainPolicy, kwargs | {"net_arch": [config.features_dim], "activation_fn": nn.ReLU}
+    return PlainPolicy, {"net_arch": [config.features_dim] * 2, "activation_fn": nn.ReLU}
 
 
 def policy_parts(policy: ActorCriticPolicy) -> dict[str, nn.Module]:

@@ -112,6 +112,7 @@ def older(tmp_path):
     (folder / "config.json").write_text(json.dumps(data))
     tensors = load_file(folder / "model.safetensors")
     save_file({n: t for n, t in tensors.items() if n not in LATER}, folder / "model.safetensors")
+    (folder / "SHA256SUMS").unlink()
     return folder
 
 

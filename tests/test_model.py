@@ -161,6 +161,7 @@ def test_starts_that_do_not_fit_the_model_are_refused(tmp_path, name, change, me
         world.save_pretrained(tmp_path / "other")
     assert not (tmp_path / "other").exists()
     save_file(world.starts.packed(), folder / "starts.safetensors")
+    (folder / "SHA256SUMS").unlink()
     with pytest.raises(ValueError, match=message) as caught:
         WorldModel.from_pretrained(folder)
     assert "starts.safetensors" in str(caught.value)

@@ -105,26 +105,30 @@ def run_import_video(
     )
 
 
-def run_inspect(what: tyro.conf.Positional[str], json: bool = False) -> None:
+def run_inspect(what: tyro.conf.Positional[str], json: bool = False, verify: bool = False) -> None:
     """Tell what a store holds (splits, actions, rewards, ends, what is missing), or what a model or an agent is.
 
     Args:
         what: the folder of a store or of an agent, or a world model or tokenizer: its folder, a shipped name or a hub
             id.
         json: for programs.
+        verify: also check that nothing has changed since it was saved: a checkpoint's files against its SHA256SUMS
+            (refused if it has none), or every value of a store.
     """
     from json import dumps
 
-    from worldmodel.training.inspection import columns, facts_page, inspect_store
+    from worldmodel.training.inspection import columns, facts_page, inspect_store, verify_store
     from worldmodel.training.tables import strict
 
     if (Path(what) / "data" / "metadata.json").is_file():
         facts = inspect_store(what)
+        if verify:
+            verify_store(what)
         print(dumps(strict(facts), indent=2) if json else facts_page(facts))
         return
     from worldmodel.training.model_facts import model_facts
 
-    rows = model_facts(what)
+    rows = model_facts(what, verify)
     print(dumps(dict(rows), indent=2) if json else columns(rows))
 
 

@@ -14,9 +14,11 @@ from worldmodel import checkpoint
 from worldmodel.agents.evaluate import PolicyFactory, View
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy, tell
+from worldmodel.checksums import check_sums
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import check_actions, observation_space
 from worldmodel.model import WorldModel
+from worldmodel.tensor_files import read_tensors
 
 
 class Player(NamedTuple):
@@ -143,7 +145,8 @@ def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
         home = checkpoint.resolve(agent.meta.world_model, fetch=False)
     except FileNotFoundError:
         return None
-    return checkpoint.read_tensors(home / "model.safetensors")
+    check_sums(home)
+    return read_tensors(home / "model.safetensors")
 
 
 def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:

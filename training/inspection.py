@@ -28,6 +28,13 @@ def inspect_store(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{folder} has {len(damaged)} damaged files\n" + "\n".join(damaged)) from error
 
 
+def verify_store(folder: str | Path) -> None:
+    """Read every value of every episode; ValueError that names the file if one cannot be read."""
+    store = EpisodeStorage.open(folder)
+    for place in range(len(store)):
+        store.episode(place)
+
+
 def damaged_files(root: Path) -> list[str]:
     """What is wrong with each file of episodes that cannot be read."""
     info, found = read_info(root / "data" / "metadata.json"), []

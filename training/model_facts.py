@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from worldmodel import checksums
 from worldmodel.checkpoint import agent_folder, load_tokenizer, resolve
+from worldmodel.checksums import check_sums
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.loading import steps_per_second
@@ -16,21 +18,40 @@ from worldmodel.training.given import CONDITIONS
 _PATHS = {"none": "nothing", "frames": "first frames", "actions": "actions", "both": "first frames and actions"}
 
 
-def model_facts(name: str) -> list[list[str]]:
+def model_facts(name: str, verify: bool = False) -> list[list[str]]:
     """Rows [what, value] of a checkpoint, or an agent, given by a shipped name, a folder or a Hugging Face id.
 
-    Raises: FileNotFoundError, ValueError: there is none, or it is of another kind.
+    Everything is loaded, and thereby checked: the files against their SHA256SUMS, where there are any.
+
+    Args:
+        name: of the checkpoint.
+        verify: require sums of every file, and add a row that lists them.
+
+    Raises: FileNotFoundError, ValueError: there is none, it is of another kind, damaged or cannot be verified.
     """
     folder = resolve(name)
     for place in (agent_folder(name), folder):
         if (place / "config.json").is_file() and read_json(place / "config.json", JsonObject).get("kind") == "agent":
-            return _agent_rows(place)
+            return [*_agent_rows(place), *_verified(place, verify)]
     if not (folder / "config.json").is_file():
         raise ValueError(f"{name} is no store of recorded play, and no model either: it holds no config.json")
     about = read_json(folder / "config.json", JsonObject)
     if about.get("kind") == "tokenizer":
-        return [["tokenizer", str(folder)], *_tokenizer_rows(load_tokenizer(folder))]
-    return _world_rows(WorldModel.from_pretrained(folder), folder)
+        return [["tokenizer", str(folder)], *_tokenizer_rows(load_tokenizer(folder)), *_verified(folder, verify)]
+    return [*_world_rows(WorldModel.from_pretrained(folder), folder), *_verified(folder, verify)]
+
+
+def _verified(folder: Path, verify: bool) -> list[list[str]]:
+    """The row that lists the files of a loaded checkpoint whose sums were compared, if that is asked for."""
+    if not verify:
+        return []
+    listed = check_sums(folder)
+    if missing := [name for name in checksums.COVERED if name not in listed and (folder / name).is_file()]:
+        raise ValueError(
+            f"{folder} cannot be verified: its {checksums.NAME} does not list {', '.join(missing)} (older versions "
+            "wrote none); save or fetch the checkpoint again"
+        )
+    return [["unchanged since saved", f"{', '.join(listed)} (SHA-256)"]]
 
 
 def _tokenizer_rows(tokenizer: VQVAE) -> list[list[str]]:

@@ -67,12 +67,15 @@ class Starts(NamedTuple):
         """From the file."""
         if missing := set(cls._fields) ^ set(tensors):
             raise ValueError(f"starts.safetensors must hold {', '.join(cls._fields)}; differs in {sorted(missing)}")
-        return cls(tensors["codes"].long(), tensors["actions"], tensors["signals"])
+        codes = tensors["codes"]
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+            raise ValueError(f"codes of the start segments must be integers, got {codes.dtype}")
+        return cls(codes.long(), tensors["actions"], tensors["signals"])
 
     def check(self, model: "WorldModel") -> None:
         """ValueError if these are not starts of `model`."""
         action, tokenizer = model.config.action, model.tokenizer
-        count, steps = self.codes.shape[:2]
+        count, steps = self.codes.shape[:2] if self.codes.ndim > 1 else (0, 0)
         wanted = {
             "codes": (count, steps, *tokenizer.grid, tokenizer.num_slices),
             "actions": (count, steps - 1, *action.shape),
@@ -84,4 +87,9 @@ class Starts(NamedTuple):
                 raise ValueError(f"{name} of the start segments must be {shape}, at least one, got {found}")
         if self.codes.min() < 0 or self.codes.max() >= tokenizer.num_codes:
             raise ValueError(f"codes of the start segments must be in [0, {tokenizer.num_codes})")
+        for name, wanted_dtype in (("actions", action.torch_dtype), ("signals", torch.float32)):
+            if (dtype := getattr(self, name).dtype) != wanted_dtype:
+                raise ValueError(f"{name} of the start segments must be {wanted_dtype}, got {dtype}")
+        if not self.signals.isfinite().all():
+            raise ValueError("signals of the start segments must be finite")
         action.check(self.actions.flatten(0, 1).numpy())

@@ -1,10 +1,11 @@
-"""The checkpoint folder: config.json, model.safetensors, starts.safetensors and a card; refuses what it cannot read.
+"""The checkpoint folder: config.json, model.safetensors, starts.safetensors, their sums and a card.
+
+Refuses what it cannot read.
 
 A tokenizer alone and a whole world model are saved the same way; `kind` in config.json tells them apart. No pickle.
 """
 
 import dataclasses
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -14,20 +15,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from worldmodel.files import naming_failures, read_json, write_json
+from worldmodel.checksums import file_sum, write_sums
+from worldmodel.files import JsonObject, naming_failures, read_json, write_json
 from worldmodel.names import did_you_mean
 from worldmodel.replacing import finish_replacing, replacing
+from worldmodel.restoring import restore
 
 if TYPE_CHECKING:
     from worldmodel.tokenizer import VQVAE
 
 FORMAT_VERSION = 1
-# What older world models lack, the shipped ones among them. Their config.json leaves an option out, and it was as
-# here; their weights lack all of these tensors, which stay as a fresh module has them.
+# Options that the config.json of older world models leaves out, the shipped ones among them, as they were then.
 _LATER_OPTIONS = {"heads": {"read_signals": False}}
-_LATER_TENSORS = {"heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high"}
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 _Config = TypeVar("_Config")
+
+
+class NotDownloadedError(FileNotFoundError):
+    """A file names a model of the hub, which is fetched only if the user names it."""
 
 
 def shipped() -> list[str]:
@@ -54,12 +59,12 @@ def resolve(name: str | os.PathLike, *, fetch: bool = True) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-        patterns = ["*.json", "*.safetensors", "README.md"]
+        patterns = ["*.json", "*.safetensors", "README.md", "SHA256SUMS"]
         try:
             return Path(snapshot_download(str(name), allow_patterns=patterns, local_files_only=not fetch))
         except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
             if not fetch:
-                raise FileNotFoundError(
+                raise NotDownloadedError(
                     f"{name} would be a model on the Hugging Face hub, named in a file and not downloaded here. If you "
                     f"trust it, download it first: videogen-dream inspect {name}"
                 ) from error
@@ -125,12 +130,13 @@ def save(
         write_json(
             temporary / "config.json", {"format_version": FORMAT_VERSION, "kind": kind} | dataclasses.asdict(config)
         )
+        write_sums(temporary)
     return folder
 
 
 def weights_name(folder: str | os.PathLike) -> str:
     """A name (SHA-256) of the weights that a checkpoint folder holds: other weights, other name."""
-    return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()
+    return file_sum(Path(folder) / "model.safetensors")
 
 
 def _check_replaceable(folder: Path, kind: str) -> None:
@@ -161,7 +167,7 @@ def _a(kind: Any) -> str:
 
 
 def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
-    """Read config.json strictly: another version or kind, unknown keys and bad values are refused.
+    """Read config.json strictly: another version or kind, unknown or repeated keys and bad values are refused.
 
     An option that an older world model leaves out is what it was then, and not the default of today.
     """
@@ -169,7 +175,7 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
 
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no config.json, so it is no checkpoint folder of VideoGenDream")
-    data = dict(read_json(folder / "config.json"))
+    data = read_json(folder / "config.json", JsonObject, finite=True)
     version, found = data.pop("format_version", None), data.pop("kind", None)
     if version is None:
         places = [folder / name for name in ("best", "last", "agent", "agent/agent", "dynamics/best")]
@@ -196,44 +202,6 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
         raise ValueError(f"{folder / 'config.json'} does not fit this release: {'; '.join(lines)}") from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file; a broken one raises ValueError with its name."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; the checkpoint is not complete")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read ({error}); fetch or train it again") from error
-
-
-def load_tensors(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Fill fresh `modules` from model.safetensors; missing, extra or misshapen tensors are refused by name."""
-    tensors = read_tensors(folder / "model.safetensors")
-    fresh = {
-        f"{prefix}.{name}": tensor for prefix, module in modules.items() for name, tensor in module.state_dict().items()
-    }
-    if not _LATER_TENSORS & tensors.keys():
-        tensors |= {name: fresh[name] for name in _LATER_TENSORS & fresh.keys()}
-    wanted = {name: tensor.shape for name, tensor in fresh.items()}
-    problems = [f"missing {name}" for name in sorted(wanted.keys() - tensors.keys())]
-    problems += [f"unknown {name}" for name in sorted(tensors.keys() - wanted.keys())]
-    problems += [
-        f"{name} has shape {tuple(tensors[name].shape)}, wanted {tuple(shape)}"
-        for name, shape in wanted.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise ValueError(f"{folder / 'model.safetensors'} does not fit its config.json: {shown}")
-    for prefix, module in modules.items():
-        state = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-        with torch.no_grad():
-            module.load_state_dict(state)
-
-
 def save_tokenizer(folder: str | os.PathLike, tokenizer: "VQVAE", card: str = "") -> Path:
     """Save a tokenizer alone."""
     return save(folder, "tokenizer", tokenizer.config, {"tokenizer": tokenizer}, card=card)
@@ -247,8 +215,8 @@ def load_tokenizer(name: str | os.PathLike) -> "VQVAE":
     folder = resolve(name)
     if _kind_in(folder) == "world_model":
         return WorldModel.from_pretrained(folder, dtype=torch.float32).tokenizer.requires_grad_(True)
-    tokenizer = VQVAE(load_config(folder, "tokenizer", VQVAEConfig))
-    load_tensors(folder, {"tokenizer": tokenizer})
+    config = load_config(folder, "tokenizer", VQVAEConfig)
+    tokenizer = restore(folder, lambda: VQVAE(config), lambda made: {"tokenizer": made})
     return tokenizer.eval()
 
 

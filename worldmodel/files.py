@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import stat
@@ -134,18 +135,20 @@ def write_json(path: str | Path, data: Any) -> None:
 JsonObject = dict[str, Any]
 
 
-def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = ()) -> Any:
+def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = (), *, finite: bool = False) -> Any:
     """Read a JSON file.
 
     Args:
         kind: what the file must hold, such as `JsonObject`.
         keys: that the object, or each object of a list, must have.
+        finite: refuse NaN and infinities.
 
     Raises:
-        ValueError: it holds something else, or no JSON; names the file and the place.
+        ValueError: it holds something else, no JSON, or a key twice; names the file and the place.
     """
+    hooks: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite} if finite else {}
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repeats, **hooks)
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply. Restore it from a backup or delete it.") from error
     except ValueError as error:  # also bytes that are not text, and integers of thousands of digits
@@ -165,3 +168,17 @@ def _checked(path: str | Path, data: Any, kind: Any) -> Any:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}".lstrip(": ") for part in error.errors())
         raise ValueError(f"{path} does not fit ({wrong}). Restore it from a backup or delete it.") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return data
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number

@@ -5,6 +5,7 @@ G signals, D width.
 Time: `actions[:, t]` is taken after step t; frames, reward and end of step t+1 follow from it.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,12 @@ from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, 
 from worldmodel.layers.memory import keep_freed_memory
 from worldmodel.layers.precision import cast_products, fast_dtype, warn_if_slow
 from worldmodel.requests import check_dreams
+from worldmodel.restoring import restore
+from worldmodel.settings import check_settings
+from worldmodel.tensor_files import read_tensors
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
+
+_LARGEST_CACHE = 2**36  # bytes of one dream's keys and values in float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +46,11 @@ class WorldModelConfig:
     env_id: str = ""  # of the real game
     reward: str = "native"  # unit of the rewards
     steps_per_second: float = 0.0  # of the game's own time; 0: nobody knows
+
+    def __post_init__(self) -> None:
+        check_settings(self, least={"steps_per_second": 0})
+        if len(set(self.signal_names)) < len(self.signal_names):
+            raise ValueError(f"signal_names must differ, got {', '.join(self.signal_names)}")
 
 
 class WorldModel(nn.Module):
@@ -60,6 +71,9 @@ class WorldModel(nn.Module):
             config.tokenizer.frames_per_step * config.tokenizer.channels,
         )
         tokens = tokenizer.grid[0] * tokenizer.grid[1]
+        count, shape = self.dynamics.cache_shape
+        if (held := 8 * count * math.prod(shape)) > _LARGEST_CACHE:
+            raise ValueError(f"one dream's cache would take {held / 2**30:,.0f} GiB; give a smaller window or width")
         # The heads read a step twice: as it was predicted, and as it came.
         features = config.dynamics.width + tokenizer.code_dim
         self.heads = Heads(config.heads, tokens, features, len(config.signal_names), config.action.num_features)
@@ -107,11 +121,12 @@ class WorldModel(nn.Module):
         """
         device = usable_device(device)
         folder = checkpoint.resolve(name)
-        model = cls(checkpoint.load_config(folder, "world_model", WorldModelConfig))
-        checkpoint.load_tensors(folder, model._parts())
+        config = checkpoint.load_config(folder, "world_model", WorldModelConfig)
+        model = restore(folder, lambda: cls(config), cls._parts)
         if (folder / "starts.safetensors").is_file():
+            tensors = read_tensors(folder / "starts.safetensors")
             try:
-                model.starts = Starts.unpacked(checkpoint.read_tensors(folder / "starts.safetensors"))
+                model.starts = Starts.unpacked(tensors)
                 model.starts.check(model)
             except ValueError as error:
                 raise ValueError(

@@ -64,7 +64,8 @@ def test_an_agent_keeps_the_names_of_its_actions(tmp_path, trained):
 
 
 def test_a_saved_agent_holds_no_pickle(trained):
-    assert {path.name for path in trained[2].iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    names = {"config.json", "model.safetensors", "README.md", "SHA256SUMS"}
+    assert {path.name for path in trained[2].iterdir()} == names
 
 
 def edit_json(change):

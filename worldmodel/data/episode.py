@@ -87,6 +87,13 @@ class ActionSpec:
         """int64 for discrete actions, float32 for a box."""
         return np.dtype(np.int64 if self.kind == "discrete" else np.float32)
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The same for tensors."""
+        import torch
+
+        return torch.int64 if self.kind == "discrete" else torch.float32
+
     def to_gym(self) -> gym.Space:
         """The same as a Gymnasium space: Discrete(n) or Box((A,), float32)."""
         from gymnasium import spaces

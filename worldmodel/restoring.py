@@ -1,0 +1,115 @@
+"""A module built as a config says and filled from model.safetensors; a config that lies costs no memory."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+
+from worldmodel.checksums import check_sums
+from worldmodel.tensor_files import Declared, misfits, not_finite, read_header, read_tensors
+
+_Module = TypeVar("_Module", bound=nn.Module)
+_SPARE_BYTES = 2**30  # of tables that are not saved, such as positions
+# Tensors that older world models lack, the shipped ones among them; they stay as a fresh module has them.
+_LATER_TENSORS = {"heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high"}
+
+
+def restore(folder: Path, make: Callable[[], _Module], parts: Callable[[_Module], Mapping[str, nn.Module]]) -> _Module:
+    """The module that `make` builds, its `parts` filled from the folder's model.safetensors.
+
+    First built without memory and compared with the header of the file, so that sizes that are not those of the file
+    are refused before they are allocated.
+
+    Raises: ValueError, which names the file, if config.json describes nothing that can be built; and see `fill`.
+    """
+    config, path = folder / "config.json", folder / "model.safetensors"
+    declared = read_header(path)
+    with _blaming(config), _at_most(1000 + 16 * len(declared)), torch.device("meta"):
+        rehearsal = make()
+        wanted = _states(parts(rehearsal))
+    _check_fit(path, declared, wanted)
+    held = sum(tensor.nbytes for tensor in (*rehearsal.parameters(), *rehearsal.buffers()))
+    if held > _SPARE_BYTES + 8 * path.stat().st_size:
+        raise ValueError(
+            f"{config} asks for tables of {held / 2**30:,.0f} GiB beside weights of {path.stat().st_size / 2**20:,.1f} "
+            "MiB; fetch or train it again"
+        )
+    with _blaming(config):
+        module = make()
+    fill(folder, parts(module))
+    return module
+
+
+def fill(folder: Path, parts: Mapping[str, nn.Module]) -> None:
+    """Fill fresh modules from model.safetensors, in which prefix "x" is that of the part "x".
+
+    Raises: ValueError, which names the file, if it has missing, unknown or misshapen tensors, of other number types,
+        or values that are not finite; or if a file of the folder is not as its SHA256SUMS has it.
+    """
+    path, fresh = folder / "model.safetensors", _states(parts)
+    later = _check_fit(path, read_header(path), fresh)
+    tensors = read_tensors(path)
+    if broken := not_finite(tensors, fresh):
+        raise ValueError(
+            f"{path} holds values that are not finite, in {', '.join(broken[:8])}; fetch or train it again"
+        )
+    check_sums(folder)
+    tensors |= {name: fresh[name] for name in later}
+    for prefix, part in parts.items():
+        state = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+        with torch.no_grad():
+            part.load_state_dict(state)
+
+
+def _check_fit(path: Path, declared: dict[str, Declared], wanted: dict[str, Tensor]) -> set[str]:
+    """ValueError unless these tensors are declared; returns the names of those that an older file lacks."""
+    later = set() if _LATER_TENSORS & declared.keys() else _LATER_TENSORS & wanted.keys()
+    problems = misfits(declared, {name: tensor for name, tensor in wanted.items() if name not in later})
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise ValueError(f"{path} does not fit its config.json: {shown}")
+    return later
+
+
+def _states(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.{name}": tensor for prefix, module in parts.items() for name, tensor in module.state_dict().items()
+    }
+
+
+@contextmanager
+def _blaming(config: Path) -> Iterator[None]:
+    """Whatever building a module raises is the config's fault: its values passed, but do not go together."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{config} describes nothing that can be built ({type(error).__name__}: {text})") from error
+
+
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Raise ValueError as soon as more modules and tensors than `count` are made: so `layers: 20000000` ends early."""
+    mine, left = threading.get_ident(), count
+
+    def counted(*_: Any) -> None:
+        nonlocal left
+        if threading.get_ident() != mine:
+            return
+        left -= 1
+        if left < 0:
+            raise ValueError("it has far more layers than model.safetensors has tensors")
+
+    with ExitStack() as stack:
+        for register in (
+            hooks.register_module_parameter_registration_hook,
+            hooks.register_module_buffer_registration_hook,
+            hooks.register_module_module_registration_hook,
+        ):
+            stack.callback(register(counted).remove)
+        yield
