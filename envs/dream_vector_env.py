@@ -137,7 +137,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             options: any of "reset_mask" (B,) bool: only these rows begin anew; "from": a source as in `seed_from`, for
                 this reset alone; or in its place "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8 of the user's
                 own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them. One picture,
-                (H, W, C) or (B, H, W, C), does too.
+                (H, W, C) or (B, H, W, C), does too, and the name of a file (`GivenStarts`).
 
         Returns: observations of all rows, and infos of those that were reset.
         """

@@ -18,6 +18,9 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.splits import SPLITS
 from worldmodel.dynamics.sampling import uniforms
+from worldmodel.media.arrays import ARRAYS
+from worldmodel.media.brightness import to_bytes
+from worldmodel.media.read import read_images
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
@@ -141,15 +144,16 @@ class GivenStarts:
 
     Args:
         rows: of the env.
-        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8, or one picture, (H, W, C) or (B, H, W, C), which is
-            shown F times as at a reset; "actions" (T-1, …) or (B, T-1, …) between them, if T is above 1, as an agent
-            gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of them: the usual
-            ones (`WorldModel.usual_signals`) where they are not given.
+        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C), or one picture, (H, W, C) or (B, H, W, C), which is shown
+            F times as at a reset, uint8 or what `to_bytes` converts; or the name of a file of such an array, or of a
+            picture or a film, shrunk to the model's size; "actions" (T-1, …) or (B, T-1, …) between them, if T is above
+            1, as an agent gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of
+            them: the usual ones (`WorldModel.usual_signals`) where they are not given.
     """
 
     def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:
         config, device = model.config, model.device
-        frames = torch.as_tensor(np.asarray(given["frames"]), device=device)
+        frames = torch.as_tensor(_frames_of(given["frames"], model), device=device)
         if frames.ndim in (3, 4):
             frames = frames[..., None, None, :, :, :].repeat_interleave(model.frames_per_step, dim=-4)
         check_frames(frames, model.height, model.width, config.tokenizer.channels, model.frames_per_step)
@@ -177,6 +181,23 @@ class GivenStarts:
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
         return Context(self._codes, self._actions, self._signals, _pick_and_seed(keys, numbers, 1)[1])
+
+
+def _frames_of(given: Any, model: WorldModel) -> np.ndarray:
+    """Frames as an array of bytes: given as one, as a tensor or by a file's name."""
+    if not isinstance(given, str | os.PathLike):
+        given = given.detach().cpu() if isinstance(given, Tensor) else given
+        try:
+            return np.array(to_bytes(given))
+        except ValueError as error:
+            raise ValueError(f"options['frames']: {error}") from error
+    path, per_step = Path(given), model.frames_per_step
+    images = read_images(path, model.config.tokenizer.channels, size=(model.height, model.width)).frames
+    if path.suffix.lower() in ARRAYS or len(images) == 1:
+        return images if path.suffix.lower() in ARRAYS else images[0]
+    if len(images) % per_step:
+        raise ValueError(f"{path} has {len(images)} images, which make no steps of {per_step}: give a multiple, or one")
+    return images.reshape(-1, per_step, *images.shape[1:])
 
 
 def _for_rows(given: Tensor, ndim: int, rows: Tensor, total: int, name: str) -> Tensor:

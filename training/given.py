@@ -4,13 +4,9 @@ Letters: n videos, R rows of a file, T steps, F frames of a step, H W C pixels, 
 Time: action t is taken after step t, so T steps have T - 1 actions between them.
 """
 
-import re
-import subprocess
+from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +15,12 @@ from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.media.arrays import ARRAYS, read_array
-from worldmodel.media.resize import area_resize
+from worldmodel.media.brightness import to_bytes
+from worldmodel.media.read import read_images
 from worldmodel.model import WorldModelConfig
 from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
 from worldmodel.training.clips import draw_clips
-
-PICTURES = (".png", ".jpg", ".jpeg")
-_FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")  # what ffmpeg reads
-VIDEOS = (*_FILMS, ".gif")
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
 
 # Whether first frames and actions are given. "auto" takes the first of these that the model was trained for.
 CONDITIONS = {"both": (True, True), "frames": (True, False), "actions": (False, True), "none": (False, False)}
@@ -106,22 +96,27 @@ def real_clips(store: EpisodeStorage, n: int, steps: int, split: str, seed: int)
     return draw_clips(store, n, steps - 1, np.random.default_rng(seed), split)
 
 
-def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n: int, steps: int) -> NDArray[np.uint8]:
+def read_first_frames(
+    source: str | Path | NDArray, config: WorldModelConfig, n: int, steps: int, notes: Counter[str] | None = None
+) -> NDArray[np.uint8]:
     """The first `steps` steps of the user's own frames, for each of n videos: (n, steps, F, H, W, C) uint8.
 
     Args:
         source: an array, or a file .npy, .npz (of one array), a video, a picture, or a folder of pictures in the order
             of their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which
             make a step. A single picture stands still for a step. One row serves all videos; else R is at least n.
-            Pictures and videos that are larger than the model's are shrunk by area, whatever their proportions.
+            Pictures and videos that are larger than the model's are shrunk by area, whatever their proportions; arrays
+            of other numbers than bytes are converted as `to_bytes` says.
+        notes: counts what was changed on the way, in words.
     """
     tokenizer = config.tokenizer
     per_step = tokenizer.frames_per_step
-    frames = (
-        source
-        if isinstance(source, np.ndarray)
-        else read_images(Path(source), tokenizer.channels, steps * per_step, (tokenizer.height, tokenizer.width))
-    )
+    if isinstance(source, np.ndarray):
+        frames = to_bytes(source)
+    else:
+        size = tokenizer.height, tokenizer.width
+        frames, changed = read_images(Path(source), tokenizer.channels, steps * per_step, size)
+        (Counter() if notes is None else notes).update(changed)
     if frames.ndim not in (4, 5, 6):
         raise ValueError(
             f"frames must be (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C); got {frames.shape}"
@@ -143,79 +138,6 @@ def read_first_frames(source: str | Path | NDArray, config: WorldModelConfig, n:
         raise ValueError(f"frames must have one row for all videos or at least {n}, got {len(frames)}; or lower n")
     # A copy, because torch wants arrays that can be written to.
     return np.array(np.broadcast_to(frames[:n, :steps], (n, steps, *frames.shape[2:])))
-
-
-def read_images(
-    path: Path, channels: int, count: int | None = None, size: tuple[int, int] | None = None
-) -> NDArray[np.uint8]:
-    """An array of a file as it is, or a video's images, at most `count`: (N, H, W, C) uint8.
-
-    Args:
-        size: height and width to which pictures and videos (no arrays) are shrunk as they are read.
-    """
-    if path.suffix.lower() in ARRAYS:
-        return read_array(path)
-    if path.suffix.lower() in _FILMS:
-        return _read_film(path, channels, count, size)
-    from PIL import Image, ImageSequence
-
-    mode = "RGB" if channels == 3 else "L"
-    if path.is_dir():
-        files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=natural_order)
-        if not files:
-            raise ValueError(f"{path} holds no pictures; wanted files with the endings {', '.join(PICTURES)}")
-        pictures = []
-        for file in files[:count]:
-            with Image.open(file) as picture:
-                pictures.append(_pixels(picture.convert(mode), size))
-        if len({picture.shape for picture in pictures}) != 1:
-            raise ValueError(f"the pictures of {path} have different sizes; make them all alike")
-    elif path.suffix.lower() in (*PICTURES, ".gif"):
-        with Image.open(path) as file:
-            pictures = [_pixels(image.convert(mode), size) for image in islice(ImageSequence.Iterator(file), count)]
-    else:
-        known = ", ".join((*ARRAYS, *VIDEOS, *PICTURES))
-        raise ValueError(f"frames come from a folder of pictures or a file with the ending {known}; got {path}")
-    return np.stack(pictures)
-
-
-def natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sort by this for names in which numbers count by their size: frame_2 before frame_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def _pixels(picture: "Picture", size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    pixels = np.atleast_3d(np.asarray(picture))
-    return pixels if size in (None, pixels.shape[:2]) else area_resize(pixels[None], *size)[0]
-
-
-def images_per_second(path: Path) -> float:
-    """Of a film or a moving GIF; 0 of anything else."""
-    if path.suffix.lower() not in VIDEOS:
-        return 0.0
-    from imageio_ffmpeg import count_frames_and_secs
-
-    try:
-        images, seconds = count_frames_and_secs(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} cannot be read as a video: {error}") from error
-    return images / seconds if seconds else 0.0
-
-
-def _read_film(path: Path, channels: int, count: int | None, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    from imageio_ffmpeg import get_ffmpeg_exe
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing")
-    with TemporaryDirectory() as folder:
-        source = ["-v", "error", "-nostdin", "-i", str(path.resolve())]
-        limit = [] if count is None else ["-frames:v", str(count)]
-        # Every image once, whatever the times between them: actions belong to images.
-        command = [get_ffmpeg_exe(), *source, *limit, "-fps_mode", "passthrough", f"{folder}/%08d.png"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ValueError(f"{path} cannot be read as a video: {done.stderr.strip()}")
-        return read_images(Path(folder), channels, count, size)
 
 
 def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec) -> NDArray:

@@ -4,7 +4,7 @@ Letters: V frames of a video, H W C pixels, F frames per step.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
@@ -16,11 +16,21 @@ from numpy.typing import NDArray
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.steps import frames_to_steps
 from worldmodel.media.arrays import ARRAYS
+from worldmodel.media.pictures import PICTURES
+from worldmodel.media.read import (
+    VIDEOS,
+    Images,
+    images_per_second,
+    in_words,
+    natural_order,
+    pictures_in,
+    read_images,
+)
 from worldmodel.media.resize import area_resize
 from worldmodel.progress import progress
+from worldmodel.shapes import channels_first
 from worldmodel.training.action_summary import action_lines
 from worldmodel.training.action_tables import TABLES, Table, read_table
-from worldmodel.training.given import PICTURES, VIDEOS, images_per_second, natural_order, read_images
 from worldmodel.training.made_with import open_made_with
 from worldmodel.training.video_actions import action_spec, rows_per_step, to_steps
 
@@ -88,12 +98,14 @@ def import_video(
     speed = images_per_second(sources[0]) if fps is None else fps
     odd: list[str] = []
 
+    changed: dict[Path, Counter[str]] = {}  # how the images of each video were changed
+
     def describe() -> StoreInfo:
         if fps is None:
             odd.extend(_odd_speeds(sources, speed))
         per_step, lengths, shape = [], [], (0, 0, 0)
         for source, table in zip(sources, tables, strict=True):
-            frames = _read(source, channels, size)
+            frames, changed[source] = _read(source, channels, size)
             lengths.append(len(frames))
             per_step.append(rows_per_step(table or _idle(source, len(frames)), len(frames), frames_per_step))
             shape = shape if any(shape) else frames.shape[1:]
@@ -140,11 +152,13 @@ def import_video(
         progress(len(sources), "video", "import", initial=len(store)) as bar,
     ):
         for source, table in list(zip(sources, tables, strict=True))[len(store) :]:
-            frames = _read(source, channels, size)
+            frames, changed[source] = _read(source, channels, size)
             store.append(_episode(frames, table or _idle(source, len(frames)), store.info, ends))
             bar.update()
     of_actions = action_lines(read, store, action_kind) if read else []
-    print("\n".join([*_summary(store, sources[0].name if fps is None else "--fps"), *odd, *of_actions]))
+    of_images = in_words(sum(changed.values(), Counter()))
+    lines = [*_summary(store, sources[0].name if fps is None else "--fps"), *odd, *of_images, *of_actions]
+    print("\n".join(lines))
     return store
 
 
@@ -207,19 +221,20 @@ def _episode(frames: NDArray[np.uint8], table: Table, info: StoreInfo, ends: str
         raise ValueError(f"{table.path}: {error}") from error
 
 
-def _read(source: Path, channels: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """(V, H, W, C) uint8 with V at least 2."""
-    try:
-        frames = read_images(source, channels, size=size)
-        if frames.ndim == 3 and channels == 1:
-            frames = frames[..., None]
-        if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[-1] != channels or len(frames) < 2:
-            raise ValueError(f"wanted at least 2 frames (V, H, W, {channels}) uint8, got {frames.shape} {frames.dtype}")
-        if size is not None and frames.shape[1:3] != tuple(size):
+def _read(source: Path, channels: int, size: tuple[int, int] | None) -> Images:
+    """Frames (V, H, W, C) with V at least 2."""
+    frames, notes = read_images(source, channels, size=size)
+    if frames.ndim == 3 and channels == 1:
+        frames = frames[..., None]
+    if frames.ndim != 4 or frames.shape[-1] != channels or len(frames) < 2:
+        hint = channels_first(frames.shape, channels)
+        raise ValueError(f"{source}: wanted at least 2 frames (V, H, W, {channels}), got {frames.shape}{hint}")
+    if size is not None and frames.shape[1:3] != tuple(size):  # of an array
+        try:
             frames = area_resize(frames, *size)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
-    return frames
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+    return Images(frames, notes)
 
 
 def _digest(path: Path) -> str:
@@ -227,8 +242,8 @@ def _digest(path: Path) -> str:
     if not path.is_dir():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-    return hashlib.sha256("".join(f"{file.name} {_digest(file)}\n" for file in pictures).encode()).hexdigest()[:16]
+    names = "".join(f"{file.name} {_digest(file)}\n" for file in sorted(pictures_in(path)))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def _find_videos(given: Sequence[Path]) -> list[Path]:
@@ -253,7 +268,7 @@ def _find_videos(given: Sequence[Path]) -> list[Path]:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in PICTURES for path in folder.iterdir())
+    return bool(pictures_in(folder))
 
 
 def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 Letters: n videos, T steps, F frames of a step, H W C pixels.
 """
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from math import ceil, sqrt
 from pathlib import Path
@@ -16,6 +17,7 @@ from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.loading import steps_per_second
 from worldmodel.files import write_json
+from worldmodel.media.read import in_words
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
 from worldmodel.training.given import (
@@ -86,6 +88,7 @@ class Samples(NamedTuple):
     recorded: NDArray | None  # (n, T - 1, …) the store's actions
     segments: list[SegmentId]  # where those are in the store
     files: list[Path]
+    notes: tuple[str, ...] = ()  # how first frames out of a file were changed
 
     @property
     def legend(self) -> str:
@@ -98,7 +101,8 @@ class Samples(NamedTuple):
         if self.real is not None or self.actions is not None:
             lines.append("below: the action that led here")
         given = f"blue: the {self.given_steps} given steps; " if self.given_steps else ""
-        return "\n".join([*lines, f"{given}orange: dreamt", *(f"wrote {file}" for file in self.files)])
+        lines += [f"{given}orange: dreamt", *self.notes]
+        return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
 
 
 def sample_videos(
@@ -145,6 +149,7 @@ def sample_videos(
         raise ValueError(f"given_steps must be at most steps = {steps}, got {given_steps}")
 
     real, recorded, segments, first = None, None, [], None
+    changed: Counter[str] = Counter()
     if data is not None:
         store = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data)
         check_same_game(wm.config, store)
@@ -153,13 +158,13 @@ def sample_videos(
         real, recorded = batch.frames.numpy(), batch.actions.numpy()
         first = real[:, :given_steps] if gives_frames else None
     elif frames is not None:
-        first = read_first_frames(frames, wm.config, config.n, given_steps)
+        first = read_first_frames(frames, wm.config, config.n, given_steps, changed)
     taken = None
     if gives_actions:
         taken = recorded if chosen is None else _join_actions(recorded, chosen, known, config.n, steps, spec)
 
     sampled = _sample(wm, config, steps, first, taken)
-    samples = Samples(sampled, condition, given_steps, taken, real, recorded, segments, [])
+    samples = Samples(sampled, condition, given_steps, taken, real, recorded, segments, [], in_words(changed))
     files = write_video(
         out, draw_grid(samples, spec, config), config.fps or steps_per_second(wm.config) * wm.frames_per_step
     )

@@ -62,9 +62,19 @@ def check_frames(frames: Any, height: int, width: int, channels: int, frames_per
     wanted = (frames_per_step, height, width, channels)
     if tuple(frames.shape[-4:]) != wanted or _dtype_name(frames) != "uint8":
         raise ValueError(
-            f"frames must be (..., F, H, W, C) = (..., {', '.join(map(str, wanted))}) uint8, got {_describe(frames)}. "
+            f"frames must be (..., F, H, W, C) = (..., {', '.join(map(str, wanted))}) uint8, got {_describe(frames)}"
+            f"{channels_first(tuple(frames.shape), channels)}. "
             "Bring them to that size and dtype, or use the data, env or model they belong to."
         )
+
+
+def channels_first(shape: tuple[int, ...], channels: int) -> str:
+    """A hint for an error, if images of this shape seem to be (..., C, H, W) or to have an alpha channel; else ""."""
+    if shape[-1:] != (channels,) and shape[-3:-2] == (channels,):
+        return "; their channels seem to come first: give np.moveaxis(frames, -3, -1)"
+    if shape[-1:] == (4,):
+        return "; they seem to have an alpha channel: lay them over a color and give the other channels"
+    return ""
 
 
 def _dtype_name(array: Any) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
+from PIL import Image
 
 from tests.tiny import tiny_world
 from worldmodel.dynamics import DreamState
@@ -207,6 +208,47 @@ def test_frames_without_signals_begin_with_the_usual_ones():
     assert world.start(own_frames(), np.zeros((3, 2), np.int64)).signals.tolist() == [usual.tolist()] * 3
     world.starts = None
     assert world.usual_signals.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("kind", ["float", "tensor", "int64", "uint16", "npy", "picture", "pictures", "large"])
+def test_frames_may_be_of_other_number_types_and_in_files(tmp_path, kind):
+    world = tiny_world()
+    frames = own_frames(steps=1)[0]  # (1, 2, 16, 16, 3)
+    given = {
+        "float": frames / 255,
+        "tensor": torch.from_numpy(frames / np.float32(255)),
+        "int64": frames.astype(int),
+        "uint16": frames.astype(np.uint16) * 257,
+        "npy": tmp_path / "a.npy",
+        "pictures": tmp_path,
+    }.get(kind, str(tmp_path / "0.png"))
+    for number, frame in enumerate(frames[0]):
+        whole = frame.repeat(2, 0).repeat(3, 1) if kind == "large" else frame
+        Image.fromarray(whole).save(tmp_path / f"{number}.png")
+    np.save(tmp_path / "a.npy", frames / 255)
+    observation, _ = DreamEnv(world, "codes").reset(options={"frames": given})
+    wanted = frames[:, [0, 0]] if kind in ("picture", "large") else frames
+    np.testing.assert_array_equal(observation, world.tokenizer.encode(torch.from_numpy(wanted)[None])[0, -1])
+
+
+def test_frames_of_an_unclear_brightness_or_order_are_refused(tmp_path):
+    dream, frames = DreamEnv(tiny_world(), "codes"), own_frames(steps=1)[0]
+    Image.fromarray(frames[0, 0]).save(tmp_path / "0.png")
+    (tmp_path / "text.png").write_text("a text")
+    for given, message in (
+        (frames * 1.0, r"options\['frames'\]: pixels of type float64 .* floats must be in \[0, 1\]"),
+        (frames[0, 0].transpose(2, 0, 1), "their channels seem to come first"),
+        (tmp_path / "text.png", r"text\.png is not a picture that Pillow can read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dream.reset(options={"frames": given})
+    with pytest.raises(FileNotFoundError, match=r"gone\.png is missing"):
+        dream.reset(options={"frames": tmp_path / "gone.png"})
+    (tmp_path / "text.png").unlink()
+    for number in (1, 2):
+        Image.fromarray(frames[0, 0]).save(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match="has 3 images, which make no steps of 2"):
+        dream.reset(options={"frames": tmp_path})
 
 
 def test_the_same_frames_for_all_rows_give_each_row_a_future_of_its_own():

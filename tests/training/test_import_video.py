@@ -98,6 +98,66 @@ def test_gray_frames_may_lack_their_axis(tmp_path, tail):
     np.testing.assert_array_equal(shown(store)[:4], frames)
 
 
+def test_folders_that_look_alike_give_equal_stores(tmp_path, capsys):
+    """Of opaque, transparent and palette pictures, upright and turned, of 8 and 16 bits."""
+    shades = np.repeat(np.uint8([0, 40, 90, 200]), 6)[None, :, None].repeat(16, 0)
+    frames = np.stack([np.roll(shades, step, axis=1) for step in range(4)])  # (4, 16, 24, 1)
+    rgb = frames.repeat(3, -1)
+    nothing = np.where(frames > 0, 255, 0).astype(np.uint8)
+    hidden = np.where(frames > 0, rgb, 77).astype(np.uint8)  # a color that nobody sees
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    for number in range(4):
+        name = f"{number}.png"
+        for kind in ("rgb", "rgba", "palette", "gray", "deep", "turned"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        Image.fromarray(rgb[number]).save(tmp_path / "rgb" / name)
+        Image.fromarray(np.dstack([hidden[number], nothing[number]])).save(tmp_path / "rgba" / name)
+        palette = Image.fromarray(hidden[number]).quantize(8)
+        clear = palette.getpixel((number, 0))
+        assert palette.convert("RGB").getpixel((number, 0)) == (77, 77, 77)
+        palette.save(tmp_path / "palette" / name, transparency=clear)
+        Image.fromarray(frames[number, ..., 0]).save(tmp_path / "gray" / name)
+        Image.fromarray(frames[number, ..., 0].astype(np.uint16) * 257).save(tmp_path / "deep" / name)
+        Image.fromarray(rgb[number, ::-1, ::-1]).save(tmp_path / "turned" / name, exif=turned)
+    said = {}
+    for kind in ("rgb", "rgba", "palette", "gray", "deep", "turned"):
+        store = import_video([tmp_path / kind], [], tmp_path / f"{kind}.store")
+        np.testing.assert_array_equal(shown(store)[:4], rgb, err_msg=kind)
+        said[kind] = capsys.readouterr().out
+    assert "pictures with transparency, laid over black: 4" in said["rgba"] and "transparency" in said["palette"]
+    assert "pictures of 16 bits a channel, brought to 8: 4" in said["deep"]
+    assert "pictures turned upright by their EXIF orientation: 4" in said["turned"]
+    assert "pictures" not in said["rgb"] + said["gray"]
+
+
+def test_pictures_in_folders_hold_one_image_each_and_hidden_files_are_left_out(tmp_path):
+    folder = save_pictures(tmp_path / "v", make_video(4))
+    (folder / "._frame_1.png").write_bytes(b"what a file system left")
+    assert import_video([folder], [], tmp_path / "s").lengths == [2]
+    moving = [Image.fromarray(frame) for frame in make_video(3)]
+    moving[0].save(folder / "frame_5.webp", save_all=True, append_images=moving[1:])
+    with pytest.raises(ValueError, match=r"frame_5\.webp holds several images: give it as a video of its own"):
+        import_video([folder], [], tmp_path / "t")
+    assert import_video([folder / "frame_5.webp"], [], tmp_path / "u", frames_per_step=1).lengths == [2]
+    Image.fromarray(make_video(1)[0][:8]).save(folder / "frame_5.webp")
+    with pytest.raises(ValueError, match=r"the images of .*v have different sizes: .* 16 × 24, number 5 8 × 24"):
+        import_video([folder], [], tmp_path / "w")
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v/frame_2.png"])
+def test_the_command_names_a_broken_file_in_one_line(tmp_path, capsys, name):
+    save_pictures(tmp_path / "v", make_video(4))
+    write_video(tmp_path / "v.mp4", make_video(8, height=32, width=32), fps=10)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    video = tmp_path / name.split("/")[0]
+    assert main(["import-video", str(video), "--out", str(tmp_path / "s")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"error: {path} ")
+    assert not (tmp_path / "s").exists()
+
+
 def test_rewards_signals_and_ends_are_kept(tmp_path):
     (tmp_path / "a.csv").write_text("reward,act,score\n" + "\n".join(f"{t},{t // 2 % 2},{10 * t}" for t in range(5)))
     store = import_video(
@@ -249,7 +309,14 @@ def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
     [
         (make_video(9), np.zeros(6, int), {}, r"a\.npy has 6 actions, its video 9 frames: wanted are 9 or 8"),
         (make_video(1), np.zeros(1, int), {}, r"v\.npy: wanted at least 2 frames"),
-        (make_video(5) / 255, np.zeros(5, int), {}, r"v\.npy: wanted .* uint8, got \(5, 16, 24, 3\) float64"),
+        (make_video(5) * 1.0, np.zeros(5, int), {}, r"v\.npy: pixels of type float64 .*floats must be in \[0, 1\]"),
+        (
+            make_video(5).transpose(0, 3, 1, 2),
+            np.zeros(5, int),
+            {},
+            r"v\.npy: wanted .* got \(5, 3, 16, 24\); their chan",
+        ),
+        (make_video(5, channels=4), np.zeros(5, int), {}, r"v\.npy: wanted .* seem to have an alpha channel"),
         (make_video(5), np.zeros((5, 2, 2)), {}, r"a\.npy: actions must be numbers of shape \(K,\) or \(K, A\)"),
         (make_video(5), np.full((5, 2), np.nan), {}, r"a\.npy: no row of actions is all finite"),
         (make_video(5), np.array([0, 1, 1, 0, 0]), {}, "the action changes within a step, from 0 to 1 at entry 1"),

@@ -12,7 +12,7 @@ from tests.dynamics.worlds import make_frames
 from tests.tiny import tiny_world
 from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.dynamics import FrameEncoderConfig
-from worldmodel.training.given import images_per_second
+from worldmodel.media.read import images_per_second
 from worldmodel.training.sample import SampleConfig, Samples, draw_grid, draw_strip, sample_videos
 from worldmodel.training.video import BACKGROUND, CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 
