@@ -168,6 +168,12 @@ class GameScene(Scene):
                 'a game is shown by the frames of its steps, in info["frames"] (F, H, W, C) uint8, as VideoGenReal-… '
                 f"envs give them; this env's info holds {', '.join(info) or 'nothing'}"
             )
+        frames = np.asarray(info["frames"])
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (1, 3):
+            raise ValueError(
+                f'info["frames"] must be (F, H, W, 1 or 3) uint8 in [0, 255], got {frames.shape} {frames.dtype}; '
+                "PixelGame converts what an env shows (docs/own-game.md)"
+            )
         if not self._past:  # of an episode's beginning
             self._past.append((None, info["frames"]))
         return rgb(info["frames"])

@@ -265,6 +265,17 @@ class GrayGame(ToyGame):
         return observation, info | {"frames": info["frames"][..., :1]}
 
 
+def test_a_game_whose_frames_are_not_bytes_is_refused():
+    class Shaded(ToyGame):
+        def _look(self, native_reward):
+            observation, info = super()._look(native_reward)
+            return observation, info | {"frames": info["frames"] / 255}
+
+    game = Shaded()
+    with pytest.raises(ValueError, match=r'info\["frames"\] must be .* uint8 in \[0, 255\], got .* float64'):
+        GameScene(game, game.action_spec).begin()
+
+
 def test_a_game_without_frames_says_what_is_missing():
     class Blind(ToyGame):
         def _look(self, native_reward):

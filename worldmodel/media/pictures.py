@@ -116,7 +116,7 @@ def _upright(picture: "Picture", notes: Counter[str]) -> "Picture":
     """A loaded picture, turned as its EXIF data says."""
     from PIL import ImageOps
 
-    if any(";16" in str(tile[3]) for tile in picture.tile):  # known only before it is loaded
+    if any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ())):  # known only before it is loaded
         notes["pictures of 16 bits a channel, brought to 8"] += 1
     turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)
     picture.load()  # turns a TIFF by itself
