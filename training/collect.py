@@ -8,11 +8,10 @@ import hashlib
 import json
 import shutil
 import time
+from contextlib import closing
 from itertools import count
-from multiprocessing import connection as mp_connection
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 
@@ -20,8 +19,9 @@ from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import progress
+from worldmodel.training.collect_crew import Crew, episodes_of
 from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
-from worldmodel.training.collect_workers import SCRIPTED, Job, Played, receive, started
+from worldmodel.training.collect_workers import SCRIPTED, Job, LocalCrew, Played
 from worldmodel.training.env_options import check_options
 
 UNDER_WAY = "collecting.json"  # of a collection that is not finished: its goal, and the episodes there before it
@@ -39,11 +39,13 @@ def collect(
     workers: int = 2,
     seed: int = 0,
     env_kwargs: dict[str, Any] | None = None,
+    episode_seconds: float = 600.0,
 ) -> CollectStats:
     """Play `policy` in a real env, store whole episodes in `out`, print and return their statistics.
 
-    Run it again to go on after a stop or towards a higher goal. The workers are new Python processes, so a script that
-    calls this needs the usual ``if __name__ == "__main__":``.
+    Run it again to resume after a stop or towards a higher goal. The workers are new Python processes, so a script that
+    calls this needs the usual ``if __name__ == "__main__":``. A worker that dies or takes too long is replaced and its
+    episode played again, three times at most.
 
     Args:
         env_id: an env that reports its frames and signals as `worldmodel.envs.VizdoomEnv` does.
@@ -55,17 +57,21 @@ def collect(
         workers: processes that play at the same time.
         seed: of the whole collection.
         env_kwargs: further arguments of the env, such as {"reward": "health", "frame_skip": 8}.
+        episode_seconds: time limit for an episode, and for a worker's start; above it the worker is taken to hang.
 
     Raises:
         ValueError: an argument is not valid, or `out` holds something else than this collection.
         TypeError: the env has no option of a name in `env_kwargs`.
-        OutsideError: a worker failed; holds its own words. What is stored stays; where that is nothing, no store does.
+        OutsideError: a worker failed, or an episode's workers were lost three times; says why. What is stored stays;
+            where that is nothing, no store does.
     """
     if (episodes is None) == (steps is None):
         raise ValueError(f"give either episodes or steps, got episodes={episodes} and steps={steps}")
     goal = episodes if steps is None else steps
     if goal is None or goal < 1 or workers < 1:
         raise ValueError(f"episodes or steps and workers must be at least 1, got {goal} and workers={workers}")
+    if not episode_seconds > 0:
+        raise ValueError(f"episode_seconds must be above 0, got {episode_seconds}")
     if not 0.0 <= epsilon <= 1.0:
         raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
     check_options(env_id, env_kwargs or {})
@@ -81,7 +87,7 @@ def collect(
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
         try:
-            _play_all(job, plan, workers)
+            _play_all(job.out, plan, LocalCrew(job), workers, episode_seconds)
         except OutsideError:
             if new and not len(EpisodeStorage.open(job.out)):
                 shutil.rmtree(job.out)
@@ -103,6 +109,7 @@ class _Plan:
         self._lengths = lengths  # steps of each stored episode, by id
         self._episodes, self._steps = episodes, steps
         self._next_ids = count()
+        self._certain_steps = 0  # of the stored episodes among those that were given out or passed over
         self.wanted = 0  # episodes 0 to wanted - 1 are stored; once the goal is reached, they are all it takes
         self._wanted_steps = 0
         self._advance()
@@ -125,12 +132,18 @@ class _Plan:
         return (self._wanted_steps if self._steps else self.wanted) >= self.goal
 
     def next_id(self) -> int | None:
-        """An episode that nobody has played or is playing; None when all are given out."""
-        next_id = next(i for i in self._next_ids if i not in self._lengths)
-        return None if self._episodes and next_id >= self._episodes else next_id
+        """An episode that nobody has played or is playing; None when those that are given out reach the goal."""
+        for next_id in self._next_ids:
+            if (self._certain_steps if self._steps else next_id) >= self.goal:
+                return None
+            if next_id not in self._lengths:
+                return next_id
+            self._certain_steps += self._lengths[next_id]
+        raise AssertionError("ids do not end")
 
     def add(self, played: Played) -> None:
         self._lengths[played.episode_id] = played.num_steps
+        self._certain_steps += played.num_steps
         self._advance()
 
     def _advance(self) -> None:
@@ -139,31 +152,22 @@ class _Plan:
             self.wanted += 1
 
 
-def _play_all(job: Job, plan: _Plan, workers: int) -> None:
+def _play_all(out: Path, plan: _Plan, crew: Crew, workers: int, seconds: float) -> None:
     began, steps = time.perf_counter(), 0
     with (
         progress(plan.goal, plan.unit, "collect", initial=plan.done) as bar,
-        open(job.out / RETURNS, "a", encoding="utf-8") as returns,
-        started(job, workers) as connections,
+        open(out / RETURNS, "a", encoding="utf-8") as returns,
+        closing(episodes_of(crew, workers, plan.next_id, seconds, bar.say)) as episodes,
     ):
-        for connection in connections:
-            _give_next(connection, plan)
         while not plan.reached:
-            for connection in cast("list[Connection]", mp_connection.wait(connections)):
-                played = receive(connection)
-                _give_next(connection, plan)
-                returns.write(json.dumps(played._asdict()) + "\n")
-                returns.flush()
-                before = plan.done
-                plan.add(played)
-                steps += played.num_steps
-                bar.note(f"{steps / (time.perf_counter() - began):,.0f} steps/s")
-                bar.update(plan.done - before)
-
-
-def _give_next(connection: Connection, plan: _Plan) -> None:
-    if (next_id := plan.next_id()) is not None:
-        connection.send(next_id)
+            played = next(episodes)
+            returns.write(json.dumps(played._asdict()) + "\n")
+            returns.flush()
+            before = plan.done
+            plan.add(played)
+            steps += played.num_steps
+            bar.note(f"{steps / (time.perf_counter() - began):,.0f} steps/s")
+            bar.update(plan.done - before)
 
 
 def _open_store(job: Job) -> EpisodeStorage:

@@ -1,12 +1,15 @@
-"""The workers of a collection: processes that play whole episodes and store each as its own file."""
+"""How a collection's worker plays, and workers that are processes of this machine."""
 
 import os
+import signal
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from multiprocessing import connection as mp_connection
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +22,11 @@ from worldmodel.errors import OutsideError
 
 SCRIPTED = {"random": RandomPolicy, "sticky": StickyPolicy}
 _STEPS_BETWEEN_CHECKS = 20  # of a worker for the order to stop
+_SECONDS_TO_END = 10  # for workers that are asked to, before they are killed
 
 
 class Job(NamedTuple):
-    """What every worker is told at its start."""
+    """What every worker gets at its start."""
 
     env_id: str
     env_kwargs: dict[str, Any]
@@ -32,70 +36,166 @@ class Job(NamedTuple):
     seed: int
 
 
+class Started(NamedTuple):
+    """A worker is ready to play."""
+
+
 class Played(NamedTuple):
-    """A worker's word that an episode is stored."""
+    """An episode is stored."""
 
     episode_id: int
     num_steps: int
     native_return: float
 
 
-@contextmanager
-def started(job: Job, workers: int) -> Iterator[list[Connection]]:
-    """Start the workers; on leaving, break off the episodes in flight and wait for the workers to end."""
-    context = get_context("spawn")
-    connections, processes = [], []
-    try:
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, job), daemon=True)
-            process.start()
-            theirs.close()
-            connections.append(ours)
-            processes.append(process)
-        yield connections
-    finally:
-        for connection in connections:
+class Lost(NamedTuple):
+    """A worker ended without finishing its work."""
+
+    reason: str
+
+
+News = Started | Played | Lost
+
+
+class LocalCrew:
+    """Workers that are processes of this machine; each stores its episodes as files of their own."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._context = get_context("spawn")
+        self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._playing: dict[int, int] = {}
+        self._started = 0
+        self._failure = ""
+
+    def start(self) -> int:
+        """Begin to start a worker; returns its number."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._job), daemon=True)
+        process.start()
+        theirs.close()
+        self._started += 1
+        self._workers[self._started] = process, ours
+        return self._started
+
+    def give(self, worker: int, episode_id: int) -> None:
+        """Let a worker that waits play an episode."""
+        self._playing[worker] = episode_id
+        with suppress(BrokenPipeError, ConnectionResetError):  # a worker that has died is in the next news
+            self._workers[worker][1].send(episode_id)
+
+    def news(self, seconds: float) -> list[tuple[int, News]]:
+        """What has happened; waits for something to happen, for so long at most.
+
+        Raises: OutsideError if a worker failed by an error of its own, once the news before that are handed out.
+        """
+        if self._failure:
+            raise OutsideError(f"a collection worker failed; what is stored stays. It said:{self._failure}")
+        waited_for = [each for process, connection in self._workers.values() for each in (process.sentinel, connection)]
+        ready = mp_connection.wait(waited_for, seconds)
+        found: list[tuple[int, News]] = []
+        for worker, (process, connection) in self._workers.items():
+            if connection in ready:
+                try:
+                    message = connection.recv()
+                except (EOFError, OSError):
+                    message = Lost(_end_of(process))
+                if isinstance(message, str):
+                    self._failure = message
+                else:
+                    found.append((worker, message))
+            elif not process.is_alive() and not connection.poll():
+                found.append((worker, Lost(_end_of(process))))
+        for worker, news in found:
+            if isinstance(news, Played):
+                del self._playing[worker]
+        return found
+
+    def end(self, worker: int) -> None:
+        """Kill a worker and its game, at once; removes what it stored without reporting it."""
+        process, connection = self._workers.pop(worker)
+        connection.close()
+        _kill(process)
+        if (episode_id := self._playing.pop(worker, None)) is not None:
+            store = EpisodeStorage.open(self._job.out)
+            store.discard(store.pending_ids & {episode_id})
+
+    def close(self) -> None:
+        """Break off the episodes in flight, and wait for the workers to end."""
+        for _, connection in self._workers.values():
             connection.close()
-        for process in processes:
-            process.join(timeout=10)
-            process.kill()
+        for process, _ in self._workers.values():
+            process.join(_SECONDS_TO_END)
+            _kill(process)
+        self._workers.clear()
 
 
-def receive(connection: Connection) -> Played:
-    try:
-        message = connection.recv()
-    except EOFError:
-        raise OutsideError(
-            "a collection worker died without a word (out of memory?). What is stored stays; run collect again to go on"
-        ) from None
-    if isinstance(message, str):
-        raise OutsideError(f"a collection worker failed; what is stored stays. It said:{message}")
-    return message
+def _end_of(process: SpawnProcess) -> str:
+    process.join(1)
+    code = process.exitcode
+    if code is None:
+        return "closed its connection"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+
+
+def _kill(process: SpawnProcess) -> None:
+    """Kill a worker and what its game has started, also where the worker itself has ended."""
+    if hasattr(os, "killpg") and process.pid is not None:
+        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join(_SECONDS_TO_END)
 
 
 def _work(connection: Connection, job: Job) -> None:
-    """A worker's life: play the episodes it is told to, until the connection closes."""
+    """A worker's life: play the episodes that it is given, until the connection closes."""
     if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C in the terminal is for the parent, which closes the connection; the game needs a quiet end
+        # A group of its own: Ctrl-C in the terminal is for the parent, which closes the connection (the game needs a
+        # quiet end), and what the game starts is killed with the worker.
+        os.setsid()
+    _keep_handles_from_children()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            env, make_policy = make_player(job)
+            player = Player(job)
             store = EpisodeStorage.open(job.out)
+            connection.send(Started())
             while True:
                 episode_id = connection.recv()
-                env_seed, policy_seed = seeds_of(job.seed, episode_id)
-                episode, native_return = play(env, make_policy(policy_seed), env_seed, connection)
+                episode, native_return = player.play(episode_id, partial(_check_open, connection))
                 _check_open(connection)  # after a kill, another collection may already be playing this episode
                 store.write_pending(episode, episode_id)
                 connection.send(Played(episode_id, episode.num_steps, native_return))
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            env.close()
+            player.env.close()
             raise
-        except (ValueError, TypeError) as error:  # as everywhere a user's mistake, which its message explains
-            connection.send(f" {type(error).__name__}: {error}")
-        except Exception:
-            connection.send("\n" + traceback.format_exc())
+        except Exception as error:
+            connection.send(Lost(str(error)) if is_game_death(error) else report(error))
+
+
+def _keep_handles_from_children() -> None:
+    """Let no process that the game starts hold this worker's connection: the parent would not see it close."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        if os.path.isdir(folder):
+            for handle in map(int, os.listdir(folder)):
+                with suppress(OSError):  # of the listing itself, closed by now
+                    if handle > 2:
+                        os.set_inheritable(handle, False)
+            return
+
+
+def is_game_death(error: Exception) -> bool:
+    """Whether ViZDoom reports that its engine, a process of its own, has ended."""
+    return type(error).__module__.partition(".")[0] == "vizdoom"
+
+
+def report(error: Exception) -> str:
+    """The end of a sentence on what a worker said, from the handler of its error."""
+    if isinstance(error, (ValueError, TypeError)):  # as everywhere a user's mistake, which its message explains
+        return f" {type(error).__name__}: {error}"
+    return "\n" + traceback.format_exc()
 
 
 def _check_open(connection: Connection) -> None:
@@ -104,8 +204,21 @@ def _check_open(connection: Connection) -> None:
         raise EOFError
 
 
-def play(env: gym.Env, policy: Policy, seed: int, connection: Connection) -> tuple[Episode, float]:
-    """Play one episode; EOFError if the connection closes meanwhile."""
+class Player:
+    """An env and a policy that play a job's episodes."""
+
+    def __init__(self, job: Job) -> None:
+        self._seed = job.seed
+        self.env, self._make_policy = make_player(job)
+
+    def play(self, episode_id: int, check: Callable[[], None] = lambda: None) -> tuple[Episode, float]:
+        """An episode and its native return; `check` is called every few steps, and may raise."""
+        env_seed, policy_seed = seeds_of(self._seed, episode_id)
+        return play(self.env, self._make_policy(policy_seed), env_seed, check)
+
+
+def play(env: gym.Env, policy: Policy, seed: int, check: Callable[[], None] = lambda: None) -> tuple[Episode, float]:
+    """Play one episode; returns it and its native return."""
     observation, info = env.reset(seed=seed)
     frames, signals = [info["frames"]], [info["signals"]]
     actions: list[np.ndarray] = []
@@ -113,7 +226,7 @@ def play(env: gym.Env, policy: Policy, seed: int, connection: Connection) -> tup
     native_return, terminated, truncated = 0.0, False, False
     while not (terminated or truncated):
         if len(actions) % _STEPS_BETWEEN_CHECKS == 0:
-            _check_open(connection)
+            check()
         action = policy.act(observation[None])[0]
         observation, reward, terminated, truncated, info = env.step(action)
         frames.append(info["frames"])

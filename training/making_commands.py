@@ -57,6 +57,7 @@ def run_collect(
     workers: int = 2,
     seed: int = 0,
     env_kwargs: tuple[str, ...] = (),
+    episode_seconds: float = 600.0,
 ) -> None:
     """Record whole episodes until there are --episodes or --steps.
 
@@ -66,6 +67,7 @@ def run_collect(
         policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
         epsilon: share of the agent's actions that are replaced at random.
         env_kwargs: options of the env as NAME=VALUE, such as reward=health frame_skip=8.
+        episode_seconds: a worker that takes longer for an episode is replaced, and the episode played again.
     """
     from worldmodel.training.collect import collect
     from worldmodel.training.env_options import parse_options
@@ -80,6 +82,7 @@ def run_collect(
         workers=workers,
         seed=seed,
         env_kwargs=parse_options(env_kwargs),
+        episode_seconds=episode_seconds,
     )
 
 

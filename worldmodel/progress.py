@@ -21,6 +21,10 @@ class Progress:
         """Units per second of this run."""
         return (self._bar.n - self._bar.initial) / max(self._bar.format_dict["elapsed"], 1e-9)
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        tqdm.write(text, file=sys.stderr)
+
     def note(self, text: str) -> None:
         self._bar.set_postfix_str(text, refresh=False)
 

@@ -48,10 +48,6 @@ def content(store: Path | EpisodeStorage) -> list[str]:
     ]
 
 
-def never_closed() -> SimpleNamespace:
-    return SimpleNamespace(poll=lambda: False)
-
-
 def job(out: Path = Path("unused"), **changes) -> Job:
     usual = {"env_id": GAME_ID, "env_kwargs": {}, "out": out, "policy": "sticky", "epsilon": 0.0, "seed": 0}
     return Job(**usual | changes)
@@ -78,7 +74,7 @@ def test_the_number_of_workers_and_a_break_do_not_change_what_is_stored(ten_epis
 def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
     env, make_policy = make_player(job())
     env_seed, policy_seed = seeds_of(0, 4)
-    expected, native_return = play(env, make_policy(policy_seed), env_seed, never_closed())
+    expected, native_return = play(env, make_policy(policy_seed), env_seed)
     stored = EpisodeStorage.open(ten_episodes).episode(4)
     assert stored.seed == env_seed
     for name in ("frames", "actions", "rewards", "signals"):
@@ -128,11 +124,21 @@ def test_a_plan_gives_out_missing_episodes_in_order():
 
 def test_a_plan_in_steps_counts_only_episodes_without_a_gap():
     plan = _Plan({}, episodes=None, steps=10)
+    assert [plan.next_id() for _ in range(2)] == [0, 1]
     plan.add(Played(1, 100, 0.0))
     assert not plan.reached
     plan.add(Played(0, 9, 0.0))
     assert plan.reached
     assert plan.wanted == 2
+
+
+def test_a_plan_in_steps_gives_out_nothing_once_what_is_under_way_reaches_the_goal():
+    plan = _Plan({1: 4, 100: 10}, episodes=None, steps=10)
+    assert [plan.next_id() for _ in range(2)] == [0, 2]
+    plan.add(Played(2, 6, 0.0))  # with episode 1 it is enough, however short 0 will be
+    assert plan.next_id() is None
+    plan.add(Played(0, 1, 0.0))
+    assert plan.reached and plan.wanted == 3
 
 
 # Stops and failures
@@ -215,14 +221,14 @@ def fake_agent(monkeypatch):
 def test_an_agent_is_reset_and_seeded_for_each_episode(fake_agent):
     env, make_policy = make_player(job(policy="folder"))
     for seed in (5, 6):
-        episode, _ = play(env, make_policy(seed), 0, never_closed())
+        episode, _ = play(env, make_policy(seed), 0)
         assert (episode.actions == 1).all()
     assert fake_agent.calls == ["reset", ("seed", [0], [5]), "reset", ("seed", [0], [6])]
 
 
 def test_epsilon_adds_noise_to_an_agent(fake_agent):
     env, make_policy = make_player(job(policy="folder", epsilon=0.5))
-    actions = np.concatenate([play(env, make_policy(i), i, never_closed())[0].actions for i in range(60)])
+    actions = np.concatenate([play(env, make_policy(i), i)[0].actions for i in range(60)])
     assert (actions == 1).mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.08)
 
 
@@ -319,6 +325,7 @@ def test_a_retrained_agent_counts_as_another_policy(tmp_path):
         ({"episodes": 1, "steps": 1}, "either episodes or steps"),
         ({"episodes": 0}, "at least 1, got 0"),
         ({"episodes": 1, "workers": 0}, "workers=0"),
+        ({"episodes": 1, "episode_seconds": 0.0}, "episode_seconds must be above 0, got 0.0"),
         ({"episodes": 1, "epsilon": 2.0}, r"epsilon must be in \[0, 1\], got 2.0"),
         (
             {"episodes": 1, "policy": "stiky"},
@@ -378,6 +385,6 @@ def test_real_games_are_collected(tmp_path):
     assert store.info.signal_names == ("HEALTH", "ARMOR", "AMMO2", "KILLCOUNT")
     env, make_policy = make_player(job(env_id="VideoGenReal-DoomDeadlyCorridor"))
     env_seed, policy_seed = seeds_of(0, 2)
-    expected, _ = play(env, make_policy(policy_seed), env_seed, never_closed())
+    expected, _ = play(env, make_policy(policy_seed), env_seed)
     env.close()
     assert np.array_equal(store.episode(2).frames, expected.frames)

@@ -13,6 +13,7 @@ import torch
 
 from tests.tiny import tiny_config
 from tests.training.counting_game import LARGER_GAME_ID
+from tests.training.crew_here import CrewHere
 from tests.training.recorded import recorded_store
 from worldmodel.agents import sb3
 from worldmodel.agents.evaluate import Evaluation
@@ -23,7 +24,7 @@ from worldmodel.training import iterate as module
 from worldmodel.training import iterate_report
 from worldmodel.training import loop as fitting
 from worldmodel.training.codes import CodeStore
-from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
+from worldmodel.training.collect_workers import Job, make_player, play, seeds_of
 from worldmodel.training.demo import DemoConfig, demo
 from worldmodel.training.iterate import Iteration, iterate, kept_episodes, play_of
 from worldmodel.training.loop import LoopConfig
@@ -55,25 +56,12 @@ SMALL = Iteration(
     agent=DreamTraining(agent=PPO, horizon=4),
     episodes=3,
 )
-OPEN = SimpleNamespace(poll=lambda: False)  # a connection that nobody closes
-
-
-def play_here(job, plan, workers):
-    """Plays as a collection's worker would, without a new process."""
-    env, make_policy = make_player(job)
-    store = EpisodeStorage.open(job.out)
-    while not plan.reached:
-        episode_id = plan.next_id()
-        env_seed, policy_seed = seeds_of(job.seed, episode_id)
-        episode, native_return = play(env, make_policy(policy_seed), env_seed, OPEN)
-        store.write_pending(episode, episode_id)
-        plan.add(Played(episode_id, episode.num_steps, native_return))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_this_process():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collecting, "_play_all", play_here)
+        patch.setattr(collecting, "LocalCrew", CrewHere)
         yield
 
 
@@ -126,7 +114,7 @@ def test_round_0_plays_at_random_and_round_1_with_the_agent_of_round_0(done):
         env, make_policy = make_player(Job(LARGER_GAME_ID, {}, store.root, policy, epsilon, seed))
         for episode in range(5):
             env_seed, policy_seed = seeds_of(seed, episode)
-            expected, _ = play(env, make_policy(policy_seed), env_seed, OPEN)
+            expected, _ = play(env, make_policy(policy_seed), env_seed)
             assert np.array_equal(store.actions(episode), expected.actions), (number, episode)
 
 
