@@ -19,10 +19,11 @@ def run_import_bair(
     skip_bad: bool = False,
     download: bool = False,
 ) -> None:
-    """Turn the BAIR robot pushing archive into a store; goes on where an earlier import stopped.
+    """Turn the BAIR robot pushing data into a store; resumes where an earlier import stopped.
 
     Args:
-        path: the folder into which the archive was unpacked.
+        path: the folder into which the archive was unpacked, or in which TensorFlow Datasets prepared
+            bair_robot_pushing_small; or one file of either, such as the published test file.
         out: folder of the store.
         camera: whose pictures; both: two episodes of each trajectory.
         limit: so many training trajectories at most; those of the test are always all read.

@@ -11,7 +11,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from worldmodel.data.bair import find_files
+from worldmodel.data.bair_files import find_files
 from worldmodel.errors import OutsideError
 from worldmodel.files import atomic_write
 from worldmodel.progress import progress

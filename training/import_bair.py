@@ -4,13 +4,10 @@ The test files are read first, so that their episodes have the first ids (`Store
 of trajectories a line of `imported.jsonl` says how far the reading is; what a kill left beyond it is read again.
 """
 
-import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
 from worldmodel.data import EpisodeStorage, StoreInfo
 from worldmodel.data.bair import (
@@ -19,31 +16,24 @@ from worldmodel.data.bair import (
     Camera,
     Trajectory,
     check_numbers,
-    find_files,
-    num_named,
     read_trajectories,
     store_info,
     to_episode,
 )
+from worldmodel.data.bair_files import find_record_files, label, num_named
 from worldmodel.data.tfrecord import BrokenRecordError
-from worldmodel.progress import Progress, progress
+from worldmodel.progress import progress
+from worldmodel.training.import_journal import Block, check_same_files, note, read_journal
 from worldmodel.training.made_with import open_made_with
 
 SETTINGS, JOURNAL = "import_bair.json", "imported.jsonl"
 CAMERAS: dict[str, tuple[Camera, ...]] = {"aux1": ("aux1",), "main": ("main",), "both": ("aux1", "main")}
 BLOCK = 64  # trajectories stored at a time
+_TEST_ONLY = (
+    "all episodes are the test split, which measures models that exist; a training needs the training files too: "
+    "import the folder of both into the same store"
+)
 _LISTED = 20  # broken records that are printed
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """A line of the journal: a stretch of one file that is stored."""
-
-    file: str  # such as test/traj_0_to_255.tfrecords
-    num_bytes: int  # of that file
-    next_record: int  # the first one not read yet
-    trajectories: int  # stored of this stretch
-    broken: list[str] = field(default_factory=list)  # what was skipped, and why
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +46,12 @@ class ImportStats:
     new_trajectories: int  # by this run
     rate: float  # of this run, trajectories per second
     journal: Path
+    notes: list[str] = field(default_factory=list)  # about the files
 
     def __str__(self) -> str:
         lines = [
             f"{self.episodes} episodes: " + ", ".join(f"{count} {name}" for name, count in self.splits.items()),
+            *self.notes,
             f"{len(self.broken)} broken records skipped",
             *(f"  {reason}" for reason in self.broken[:_LISTED]),
         ]
@@ -85,7 +77,8 @@ def import_bair(
     Run it again to go on after a stop, or with a higher limit.
 
     Args:
-        source: the folder into which the archive was unpacked.
+        source: the folder into which the archive was unpacked, or in which TFDS prepared bair_robot_pushing_small; or
+            one file of either, such as the published test file alone.
         out: folder of the store; new, or left by an earlier import with the same settings.
         camera: whose pictures; "both" makes two episodes of each trajectory, aux1's first. They share a split.
         limit: so many training trajectories at most; those of the test are always all read.
@@ -105,13 +98,12 @@ def import_bair(
             f"{limit} and {frames_per_step}"
         )
     reader = _Reader(CAMERAS[camera], frames_per_step, action_limit, skip_bad)
-    files = {split: _files_of(Path(source), split) for split in ("test", "train")}
-    if not any(files.values()):
-        find_files(source, "train")  # raises
+    found = find_record_files(source)
+    files = {"test": found.test, "train": found.train}
     settings = {"camera": camera, "frames_per_step": frames_per_step, "action_limit": list(action_limit)}
     store = open_made_with(Path(out), SETTINGS, settings, lambda: _info(reader, files["test"]))
-    journal = _read_journal(store.root / JOURNAL)
-    _check_same_files(journal, [*files["test"], *files["train"]])
+    journal = read_journal(store.root / JOURNAL)
+    check_same_files(journal, {label(path, split): path for split, paths in files.items() for path in paths})
     known = len(CAMERAS[camera]) * sum(block.trajectories for block in journal)
     if len(store) < known:
         raise ValueError(
@@ -129,6 +121,7 @@ def import_bair(
         new_trajectories=sum(block.trajectories for block in journal[before:]),
         rate=rate,
         journal=store.root / JOURNAL,
+        notes=[*found.notes, *([_TEST_ONLY] if not found.train else [])],
     )
     print(stats)
     return stats
@@ -176,13 +169,6 @@ class _Reader:
             yield index, broken[0] if broken else good
 
 
-def _files_of(source: Path, split: str) -> list[Path]:
-    """The record files of a split; there may be none, such as in a partial download."""
-    with suppress(FileNotFoundError):
-        return find_files(source, split)
-    return []
-
-
 def _info(reader: _Reader, test_files: Iterable[Path]) -> StoreInfo:
     """Read through the test files, because how many trajectories they give has to be known first."""
     good, broken = 0, []
@@ -202,7 +188,8 @@ def _import_all(
 ) -> float:
     """Store what is not stored yet, and extend the journal; returns the rate."""
     goals = {split: sum(num_named(path) for path in paths) for split, paths in files.items()}
-    goals["train"] = goals["train"] if limit is None else min(limit, goals["train"])
+    if limit is not None:
+        goals["train"] = min(limit, goals["train"] or limit)
     done = {block.file: block.next_record for block in journal}
     stored = {split: sum(b.trajectories for b in journal if b.file.startswith(f"{split}/")) for split in files}
     with (
@@ -211,15 +198,19 @@ def _import_all(
     ):
         for split, paths in files.items():
             for path in paths:
-                room = goals["train"] - stored["train"] if split == "train" and limit is not None else None
-                for block in _import_file(store, reader, path, done.get(_name(path), 0), room):
+                room = limit - stored["train"] if split == "train" and limit is not None else None
+                name = label(path, split)
+                for block in _import_file(store, reader, path, name, done.get(name, 0), room):
                     journal.append(block)
                     stored[split] += block.trajectories
-                    _note(block, lines, bar)
+                    note(block, lines)
+                    bar.update(block.trajectories)
         return bar.rate
 
 
-def _import_file(store: EpisodeStorage, reader: _Reader, path: Path, first: int, room: int | None) -> Iterator[Block]:
+def _import_file(
+    store: EpisodeStorage, reader: _Reader, path: Path, name: str, first: int, room: int | None
+) -> Iterator[Block]:
     """Store the records of a file from `first` on, `room` trajectories at most; yields each block that is stored."""
     good: list[list[Trajectory]] = []
     broken: list[str] = []
@@ -229,7 +220,7 @@ def _import_file(store: EpisodeStorage, reader: _Reader, path: Path, first: int,
             episodes = [to_episode(view, reader.frames_per_step) for views in good for view in views]
             store.write_block(episodes, len(store))
         block = Block(
-            file=_name(path),
+            file=name,
             num_bytes=path.stat().st_size,
             next_record=next_record,
             trajectories=len(good),
@@ -253,53 +244,3 @@ def _import_file(store: EpisodeStorage, reader: _Reader, path: Path, first: int,
             return
     if good or broken:
         yield stored(next_record)
-
-
-# The journal
-
-
-def _note(block: Block, lines: TextIO, bar: Progress) -> None:
-    lines.write(json.dumps(asdict(block)) + "\n")
-    lines.flush()
-    os.fsync(lines.fileno())
-    bar.update(block.trajectories)
-
-
-def _read_journal(path: Path) -> list[Block]:
-    """The lines of the journal; one that a kill cut short is removed."""
-    if not path.exists():
-        return []
-    text = path.read_bytes().decode("utf-8", "replace")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return [_block(path, number, line) for number, line in enumerate(whole.splitlines(), 1)]
-
-
-def _block(path: Path, number: int, line: str) -> Block:
-    try:
-        block = Block(**json.loads(line))
-        counts = (block.num_bytes, block.next_record, block.trajectories)
-        if not isinstance(block.file, str) or any(type(count) is not int or count < 0 for count in counts):
-            raise ValueError("a file and three counts are wanted")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}, line {number}: not a line of an import's journal ({error}). Restore the file from a backup, or "
-            f"delete {path.parent} and import again"
-        ) from error
-    return block
-
-
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
-
-
-def _check_same_files(journal: list[Block], files: list[Path]) -> None:
-    """What was read must be where it was, or episodes would come twice or never."""
-    read = {block.file: block.num_bytes for block in journal}
-    now = {_name(path): path.stat().st_size for path in files[: len(read)]}
-    if list(read.items()) != list(now.items()):
-        raise ValueError(
-            f"the store was begun with the files (bytes) {read}, in their place are now {now}. Bring them back, or "
-            "choose another out"
-        )

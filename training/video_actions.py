@@ -192,6 +192,7 @@ def to_steps(table: Table, spec: ActionSpec, num_frames: int, frames_per_step: i
     per_step = rows_per_step(table, num_frames, frames_per_step)
     steps = num_steps(num_frames, frames_per_step)
     used = steps if per_step == 1 else num_frames - 1
+    actions: NDArray
     if spec.kind == "discrete":
         actions = _held(_indices(table, spec, used), per_step, table)
     else:

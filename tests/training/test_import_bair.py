@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bair_records import REAL_CLIP, make_trajectory, write_archive, write_file
+from tests.bair_records import (
+    REAL_CLIP,
+    make_trajectory,
+    tfds_example,
+    tfds_features,
+    write_archive,
+    write_file,
+    write_tfds,
+)
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.bair import to_features
 from worldmodel.data.tfrecord import make_example, write_records
@@ -97,13 +105,82 @@ def test_the_real_clip_goes_into_a_store(tmp_path):
     np.testing.assert_array_equal(store.actions(0).reshape(-1, 4)[:29], clip["actions"][:29].astype(np.float32))
 
 
+# Files as they are handed on
+
+
+@pytest.mark.parametrize("name", ["test/traj_0_to_255.tfrecords", "bair_test_traj_0_to_255.tfrecords"])
+def test_the_published_test_file_alone_is_the_test_split_and_the_rest_may_follow(tmp_path, name):
+    raw = write_archive(tmp_path / "raw", test=256 // 64)
+    published = raw / "softmotion30_44k" / "test"
+    [given] = published.iterdir()
+    alone = tmp_path / "alone" / name
+    alone.parent.mkdir(parents=True)
+    shutil.copy(given, alone)
+    given.rename(published / "traj_0_to_255.tfrecords")
+    with pytest.raises(ValueError, match="record 4: the file ends here, after 4 of the 256 trajectories"):
+        import_bair(alone, tmp_path / "store")
+    stats = import_bair(alone, tmp_path / "store", skip_bad=True)
+    assert stats.splits == {"train": 0, "validation": 0, "test": 4}
+    assert "all episodes are the test split, which measures models" in str(stats)
+    assert "import the folder of both into the same store" in str(stats)
+    stats = import_bair(raw, tmp_path / "store", skip_bad=True)
+    assert stats.new_trajectories == 9 and stats.splits["test"] == 4 and "all episodes" not in str(stats)
+    assert seeds_of(EpisodeStorage.open(tmp_path / "store"), count=13) == list(range(13))
+
+
+@pytest.mark.parametrize("camera", ["main", "both"])
+def test_files_of_tfds_give_the_same_store_as_the_archive(tmp_path, camera):
+    folder = write_tfds(tmp_path / "tfds")
+    import_bair(write_archive(tmp_path / "raw", test=2, train=(2, 1)), tmp_path / "wanted", camera=camera)
+    stats = import_bair(folder.parent.parent, tmp_path / "found", camera=camera)
+    wanted, found = EpisodeStorage.open(tmp_path / "wanted"), EpisodeStorage.open(tmp_path / "found")
+    assert len(found) == len(wanted) == (10 if camera == "both" else 5) and stats.splits["test"] == len(found) * 2 // 5
+    assert found.info == wanted.info and found.split("test").tolist() == wanted.split("test").tolist()
+    for i in range(len(found)):
+        np.testing.assert_array_equal(found.frames(i), wanted.frames(i))
+        np.testing.assert_array_equal(found.actions(i), wanted.actions(i))
+        np.testing.assert_array_equal(found.signals(i), wanted.signals(i))
+
+
+def test_an_import_of_tfds_takes_a_limit_and_goes_on(tmp_path, small_blocks):
+    folder, out = write_tfds(tmp_path), tmp_path / "store"
+    assert import_bair(folder, out, limit=1).episodes == 3
+    (folder / "dataset_info.json").unlink()  # it may be missing
+    assert import_bair(folder, out, limit=2).new_trajectories == 1
+    assert import_bair(folder, out).new_trajectories == 1
+    assert seeds_of(EpisodeStorage.open(out)) == [0, 1, 2, 3, 4]
+    alone = import_bair(next(folder.glob("*-test*")), tmp_path / "alone")
+    assert alone.splits == {"train": 0, "validation": 0, "test": 2}
+
+
+def test_the_real_clip_comes_out_of_a_record_of_tfds(tmp_path):
+    clip = np.load(REAL_CLIP)
+    path = tmp_path / "bair_robot_pushing_small-test.tfrecord-00000-of-00001"
+    features = tfds_features({"main": clip["main"], "aux1": clip["aux1"]}, clip["actions"], np.zeros((30, 3)))
+    write_records(path, [tfds_example(features)])
+    import_bair(path, tmp_path / "store", camera="both")
+    store = EpisodeStorage.open(tmp_path / "store")
+    for episode, camera in enumerate(("aux1", "main")):
+        np.testing.assert_array_equal(store.frames(episode).reshape(-1, 64, 64, 3)[1:31], clip[camera])
+    np.testing.assert_array_equal(store.actions(0).reshape(-1, 4)[:29], clip["actions"][:29].astype(np.float32))
+
+
+def test_content_decides_how_a_file_is_read(tmp_path):
+    [renamed] = write_tfds(tmp_path / "tfds", test=(0,), train=()).glob("*-test*")
+    path = tmp_path / "test" / "traj_0_to_0.tfrecords"
+    path.parent.mkdir()
+    renamed.rename(path)
+    import_bair(path, tmp_path / "store")
+    assert seeds_of(EpisodeStorage.open(tmp_path / "store")) == [0]
+
+
 # Stops
 
 
-@pytest.mark.parametrize("step", ["write_block", "_note", "flush"])
+@pytest.mark.parametrize("step", ["write_block", "note", "flush"])
 def test_an_interrupted_import_goes_on_without_doubles(tmp_path, small_blocks, monkeypatch, step):
     raw, out = write_archive(tmp_path / "raw"), tmp_path / "store"
-    owner = module if step == "_note" else EpisodeStorage
+    owner = module if step == "note" else EpisodeStorage
     real, calls = getattr(owner, step), []
 
     def interrupted(*arguments):
@@ -129,12 +206,12 @@ sys.path.insert(0, {str(ROOT)!r})
 from worldmodel.training import import_bair as module
 module.BLOCK = 1
 count = []
-def killing(*arguments, real=module._note):
+def killing(*arguments, real=module.note):
     count.append(1)
     if len(count) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     real(*arguments)
-module._note = killing
+module.note = killing
 module.import_bair(sys.argv[1], sys.argv[2])
 """
     done = subprocess.run(

@@ -6,18 +6,20 @@ file: 30 frames of two cameras, 64 x 64 RGB, with an action (4) and the gripper'
 Letters: F frames per step, H W C pixels, N steps, A numbers per frame's action.
 Source: Ebert et al., Self-Supervised Visual Planning with Temporal Skip Connections (arXiv:1710.05268) for the data;
 its keys and layout as public readers of it (TensorFlow Datasets, bair_robot_pushing_small) document them.
+What TFDS itself writes of them is in bair_tfds.py.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.data.bair_files import num_named
+from worldmodel.data.bair_shapes import ACTION_SIZE, CHANNELS, FRAMES, POSITION_SIZE, SIZE, Camera
+from worldmodel.data.bair_tfds import is_tfds, read_tfds
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
 from worldmodel.data.steps import frames_to_steps, numbers_to_steps, state_frames
 from worldmodel.data.tfrecord import (
@@ -28,19 +30,15 @@ from worldmodel.data.tfrecord import (
     BrokenRecordError,
     Feature,
     Span,
-    find_features,
+    find_lists,
     read_feature,
     read_placed_records,
 )
 
-Camera = Literal["aux1", "main"]
-FRAMES, SIZE, CHANNELS = 30, 64, 3  # of a trajectory
-ACTION_SIZE, POSITION_SIZE = 4, 3
 POSITION_NAMES = ("GRIPPER_X", "GRIPPER_Y", "GRIPPER_Z")
 _ACTION_NAMES = ("dx", "dy", "lift", "grip")
 # Bounds of a frame's action, below and above 0. Guessed wide: one real clip has ±.07, ±.07, 0 to 3, 0 or 1.
 ACTION_LIMIT = (0.5, 0.5, 4.0, 4.0)
-_FILE = re.compile(r"traj_(\d+)_to_(\d+)\.tfrecords")
 _IMAGE_BYTES = SIZE * SIZE * CHANNELS
 
 
@@ -86,36 +84,6 @@ class Place(NamedTuple):
     start: int  # byte of the file
 
 
-def find_files(folder: str | Path, split: str) -> list[Path]:
-    """The record files of "train" or "test" in numeric order, below the archive's folder or beside it.
-
-    Raises:
-        FileNotFoundError: there are none.
-        ValueError: two of them hold the same trajectories by their names.
-    """
-    folder = Path(folder)
-    for root in (folder / "softmotion30_44k" / split, folder / split):
-        named = [(match, path) for path in root.glob("*.tfrecords") if (match := _FILE.fullmatch(path.name))]
-        files = sorted((int(match[1]), int(match[2]), path) for match, path in named)
-        for (_, last, path), (first, _, after) in pairwise(files):
-            if first <= last:
-                raise ValueError(
-                    f"{path} and {after.name} hold some of the same trajectories by their names; leave one of them out"
-                )
-        if files:
-            return [path for *_, path in files]
-    raise FileNotFoundError(
-        f"no traj_A_to_B.tfrecords in {folder}/softmotion30_44k/{split} or {folder}/{split}; give the folder into "
-        "which bair_robot_pushing_dataset_v0.tar was unpacked"
-    )
-
-
-def num_named(path: Path) -> int:
-    """How many trajectories a file holds by its name; 0 if the name says nothing."""
-    match = _FILE.fullmatch(path.name)
-    return int(match[2]) - int(match[1]) + 1 if match else 0
-
-
 def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place, Trajectory | BrokenRecordError]]:
     """The trajectories of a file as one camera saw them; a broken one comes as the error that tells what is wrong."""
     layout = _Layout(camera)
@@ -132,14 +100,18 @@ def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place,
         except ValueError as error:
             yield place, BrokenRecordError(path, index, start, str(error))
     if (named := num_named(path)) and seen < named and path.stat().st_size == end:
-        reason = f"the file ends here, after {seen} of the {named} trajectories that it is named after"
+        reason = f"the file ends here, after {seen} of the {named} trajectories that it is to hold"
         yield Place(path, seen, end), BrokenRecordError(path, seen, end, reason)
 
 
 class _Layout:
-    """Reads the trajectories of one file: where things lie in a record is looked up once and then only compared."""
+    """Reads the trajectories of one file: where things lie in a record is looked up once and then only compared.
+
+    Records as TFDS writes them (`bair_tfds`) are known by their keys.
+    """
 
     def __init__(self, camera: Camera) -> None:
+        self._camera: Camera = camera
         self._images = [f"{t}/image_{camera}/encoded" for t in range(FRAMES)]
         self._actions = [f"{t}/action" for t in range(FRAMES)]
         self._positions = [f"{t}/endeffector_pos" for t in range(FRAMES)]
@@ -151,7 +123,11 @@ class _Layout:
     def read(self, payload: bytes) -> Trajectory:
         raw = np.frombuffer(payload, np.uint8)
         if len(raw) != self._size or not np.array_equal(raw[self._between], self._same):
-            self._look_up(payload, raw)
+            features = find_lists(payload)
+            if is_tfds(features):
+                frames, actions, positions = read_tfds(payload, features, self._camera)
+                return Trajectory(frames=frames, actions=actions, positions=positions)
+            self._look_up(features, raw)
         images = [payload[slice(*self._spans[key][1:])] for key in self._images]
         return Trajectory(
             frames=np.frombuffer(b"".join(images), np.uint8).reshape(FRAMES, SIZE, SIZE, CHANNELS),
@@ -159,8 +135,8 @@ class _Layout:
             positions=np.stack([read_feature(payload, self._spans[key]) for key in self._positions]),
         )
 
-    def _look_up(self, payload: bytes, raw: NDArray[np.uint8]) -> None:
-        spans = find_features(payload)
+    def _look_up(self, features: Mapping[str, Sequence[Span]], raw: NDArray[np.uint8]) -> None:
+        spans = {key: values[0] for key, values in features.items() if len(values) == 1}
         layout = [
             (self._images, BYTES, _IMAGE_BYTES),
             (self._actions, FLOATS, 4 * ACTION_SIZE),
@@ -169,14 +145,15 @@ class _Layout:
         for keys, kind, size in layout:
             for key in keys:
                 if key not in spans:
-                    raise ValueError(f"the key {key!r} is missing")
+                    what = "must hold one value" if key in features else "is missing"
+                    raise ValueError(f"the key {key!r} {what}")
                 found = spans[key].stop - spans[key].start
                 if found != size:
                     raise ValueError(f"{key!r} must have {size} bytes, got {found}")
                 if spans[key].kind != kind:
                     raise ValueError(f"{key!r} must hold {KINDS[kind]}, got {KINDS[spans[key].kind]}")
         outside = np.ones(len(raw), bool)
-        for span in spans.values():
+        for span in (span for values in features.values() for span in values):
             outside[span.start : span.stop] = False
         self._between = np.flatnonzero(outside)
         self._same, self._size, self._spans = raw[self._between], len(raw), spans

@@ -137,11 +137,22 @@ def read_feature(payload: bytes, span: Span) -> Feature:
 
 
 def find_features(payload: bytes) -> dict[str, Span]:
-    """Where an Example's features lie; ValueError, with the byte of the record, if it is not an Example.
+    """Where an Example's features lie, of which each has one value or numbers; ValueError as of `find_lists`."""
+    lists = find_lists(payload)
+    for key, spans in lists.items():
+        if len(spans) > 1:
+            raise _malformed(spans[0].start, f"{key!r} must be one list of one byte string, or of packed numbers")
+    return {key: spans[0] for key, spans in lists.items()}
 
-    A list of byte strings must hold one; numbers have to be packed, as all known writers do.
+
+def find_lists(payload: bytes) -> dict[str, list[Span]]:
+    """Where all values of an Example's features lie: each byte string of a list, or a list's numbers as one.
+
+    Raises:
+        ValueError: says at which byte of the record it is not an Example; numbers have to be packed, as all known
+            writers do.
     """
-    found: dict[str, Span] = {}
+    found: dict[str, list[Span]] = {}
     for number, _, start, stop in _fields(payload, 0, len(payload)):
         if number != 1:
             continue
@@ -157,27 +168,25 @@ def find_features(payload: bytes) -> dict[str, Span]:
                 raise _malformed(parts[1][0], f"a key is not text: {error}") from error
             if key in found:
                 raise _malformed(first, f"the key {key!r} comes twice")
-            found[key] = _value(payload, key, *parts[2])
+            found[key] = _values(payload, key, *parts[2])
     return found
 
 
-def _value(payload: bytes, key: str, start: int, stop: int) -> Span:
+def _values(payload: bytes, key: str, start: int, stop: int) -> list[Span]:
     lists = list(_fields(payload, start, stop))
     if not lists:
-        return Span(BYTES, stop, stop)
+        return [Span(BYTES, stop, stop)]
     kind, _, first, last = lists[0]
     values = list(_fields(payload, first, last))
-    if len(lists) > 1 or len(values) > 1 or kind not in (BYTES, FLOATS, INTS):
-        raise _malformed(start, f"{key!r} must be one list of one byte string, or of packed numbers")
-    if not values:
-        return Span(kind, last, last)
-    number, wire, first, last = values[0]
-    if number != 1 or wire != _LENGTH_DELIMITED or (kind == FLOATS and (last - first) % 4):
-        raise _malformed(first, f"the values of {key!r} must be a byte string, or packed numbers of 4 bytes")
-    if kind == INTS:
-        for _ in _integers(payload, first, last):
-            pass
-    return Span(kind, first, last)
+    if len(lists) > 1 or kind not in (BYTES, FLOATS, INTS) or (len(values) > 1 and kind != BYTES):
+        raise _malformed(start, f"{key!r} must be one list of byte strings, or of packed numbers")
+    for number, wire, place, end in values:
+        if number != 1 or wire != _LENGTH_DELIMITED or (kind == FLOATS and (end - place) % 4):
+            raise _malformed(place, f"the values of {key!r} must be byte strings, or packed numbers of 4 bytes")
+        if kind == INTS:
+            for _ in _integers(payload, place, end):
+                pass
+    return [Span(kind, place, end) for _, _, place, end in values] or [Span(kind, last, last)]
 
 
 def _malformed(place: int, reason: str) -> ValueError:

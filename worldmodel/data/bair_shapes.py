@@ -1,0 +1,7 @@
+"""Sizes of a BAIR trajectory, the same in every format it is handed on in."""
+
+from typing import Literal
+
+Camera = Literal["aux1", "main"]
+FRAMES, SIZE, CHANNELS = 30, 64, 3  # of a trajectory
+ACTION_SIZE, POSITION_SIZE = 4, 3
