@@ -4,6 +4,7 @@ The commands themselves are in making_commands.py, data_commands.py and judging_
 """
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,10 +91,22 @@ def _check_heeded(command: str, options: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (also of a mistake in what the user gave: 2)."""
     prepare_terminal()
+    usual = warnings.formatwarning
+    warnings.formatwarning = _in_one_line(usual)
     try:
         return _run(arguments)
     finally:  # now, because at Python's own exit a reader that is gone ends in a traceback
+        warnings.formatwarning = usual
         reader_is_gone()
+
+
+def _in_one_line(usual: Callable[..., str]) -> Callable[..., str]:
+    """Warnings about what the user gave, such as a damaged film, without the place in the library that noticed it."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning else usual(message, category, *place, **more)
+
+    return show
 
 
 def _run(arguments: Sequence[str] | None) -> int:

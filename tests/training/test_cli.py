@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 
@@ -48,6 +49,20 @@ def test_a_mistake_is_told_in_one_line(tmp_path, capsys):
     assert main(["train-tokenizer", "--data", str(tmp_path / "nothing")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "nothing" in error and "Traceback" not in error
+
+
+def test_a_warning_about_what_was_given_is_told_in_one_line(monkeypatch):
+    shown = []
+
+    def run(arguments):
+        for category in (UserWarning, DeprecationWarning):
+            shown.append(warnings.formatwarning(category("a film is damaged"), category, "films.py", 7))
+        return 0
+
+    usual = warnings.formatwarning
+    monkeypatch.setattr(cli, "_run", run)
+    assert cli.main([]) == 0 and warnings.formatwarning is usual
+    assert shown[0] == "warning: a film is damaged\n" and "films.py:7" in shown[1]
 
 
 def test_an_unknown_env_gives_the_nearest(tmp_path, capsys):

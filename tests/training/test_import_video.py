@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from worldmodel.data import EpisodeStorage
@@ -156,6 +157,19 @@ def test_the_command_names_a_broken_file_in_one_line(tmp_path, capsys, name):
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith(f"error: {path} ")
     assert not (tmp_path / "s").exists()
+
+
+def test_the_summary_speaks_of_damaged_films(tmp_path, capsys, monkeypatch):
+    (path,) = write_video(tmp_path / "v.mp4", make_video(6, height=32, width=32), fps=10)
+    complaining = tmp_path / "ffmpeg"
+    complaining.write_text(
+        f'#!/bin/sh\necho "[h264 @ 0x1] [error] ac-tex damaged" >&2\nexec "{get_ffmpeg_exe()}" "$@"\n'
+    )
+    complaining.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(complaining))
+    with pytest.warns(UserWarning, match=r"v\.mp4 is damaged: 6 images of about 6 were read.*ac-tex damaged"):
+        import_video([path], [], tmp_path / "s")
+    assert "\ndamaged films, which the warnings name: 1\n" in capsys.readouterr().out
 
 
 def test_rewards_signals_and_ends_are_kept(tmp_path):

@@ -71,7 +71,7 @@ def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[
         finally:
             process.kill()  # of no effect on one that has ended
             listener.join()
-    _judge(path, status, said, images, header if count is None else None)
+    _judge(path, status, said, images, header if count is None else None, notes)
 
 
 def film_speed(path: Path) -> float:
@@ -219,7 +219,7 @@ def _check_process(path: Path, status: int, said: list[str]) -> None:
         raise OutsideError(f"this ffmpeg is too old ({_why(_complaints(said)[:1])}): use version 5.1 or newer")
 
 
-def _judge(path: Path, status: int, said: list[str], images: int, header: _Header | None) -> None:
+def _judge(path: Path, status: int, said: list[str], images: int, header: _Header | None, notes: Counter[str]) -> None:
     """Refuse a film that was not read to its end, warn of a damaged one; without a header a part alone was wanted."""
     _check_process(path, status, said)
     complaints = _complaints(said)
@@ -232,6 +232,7 @@ def _judge(path: Path, status: int, said: list[str], images: int, header: _Heade
         raise ValueError(
             f"{path} breaks off or is damaged: {images} images{about} could be read ({_why(complaints)}){way_out}"
         )
+    notes["damaged films, which the warnings name"] += 1
     warnings.warn(
         f"{path} is damaged: {images} images{about} were read, some perhaps wrong ({_why(complaints)})", stacklevel=2
     )
