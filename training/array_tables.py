@@ -1,5 +1,6 @@
 """Columns of actions, rewards and signals out of files of numpy."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def read_array_columns(path: Path) -> tuple[dict[str, NDArray], list[str]]:
     names = list(columns)
     for name, array in arrays.items():
         if name != main and name not in columns:
-            columns[name] = _plain(array) if array.ndim == 1 else array
+            columns[name] = _plain(path, array) if array.ndim == 1 else array
     return columns, names
 
 
@@ -49,7 +50,7 @@ def _columns_of(path: Path, name: str, array: NDArray) -> dict[str, NDArray]:
 
 
 def _number_or_word(path: Path, name: str, array: NDArray) -> NDArray:
-    plain = _plain(array)
+    plain = _plain(path, array)
     if plain.dtype.kind not in "ifU":
         raise ValueError(
             f"{path}: actions must be numbers of shape (K,) or (K, A), or words of shape (K,), got {array.dtype} as "
@@ -58,11 +59,18 @@ def _number_or_word(path: Path, name: str, array: NDArray) -> NDArray:
     return plain
 
 
-def _plain(array: NDArray) -> NDArray:
+def _plain(path: Path, array: NDArray) -> NDArray:
     """Numbers as int64 if they fit, else float64; words as str; other types as they are."""
     kind = array.dtype.kind
     if kind == "S":
-        return np.char.decode(array, "utf-8")
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} holds words that are not UTF-8 ({error})") from error
+    if kind == "U" and array.size:
+        characters = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if characters.max(initial=0) > sys.maxunicode:
+            raise ValueError(f"{path} holds characters that do not exist: it is damaged")
     if kind in "biu":
         fits = kind != "u" or not array.size or array.max() < 2**63
         return array.astype(np.int64 if fits else float)

@@ -12,6 +12,7 @@ from worldmodel.names import did_you_mean
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 _GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3}){2,}|[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(\.\d{3})+,\d+", re.ASCII)
+_POINTED = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)  # 1.234: with thousands set off, or a decimal point
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # 1,234: with thousands set off, or a decimal comma
 # What spreadsheets and pandas write where there is no number.
 _NO_NUMBER = {"", "nan", "na", "n/a", "#n/a", "null", "none", "-", "inf", "+inf", "-inf", "infinity", "-infinity"}
@@ -60,6 +61,18 @@ def has_decimal_commas(cells: Iterable[str]) -> bool:
     if points := [cell for cell in cells if "." in cell and _POINT.fullmatch(cell)]:
         raise ValueError(f"{points[0]!r} has a decimal point, {commas[0]!r} a decimal comma: use one of them")
     return True
+
+
+def may_set_off_thousands(cells: Sequence[str]) -> str:
+    """A cell such as 1.234 of a column that has integers below 1000 besides; "" if there is none.
+
+    Programs write 2.000 beside 1.234 where that is a decimal point.
+    """
+    pointed = [cell for cell in cells if "." in cell]
+    plain = [cell for cell in cells if cell.lstrip("+-").isdecimal()]
+    if pointed and plain and all(map(_POINTED.fullmatch, pointed)) and all(abs(int(cell)) < 1000 for cell in plain):
+        return pointed[0]
+    return ""
 
 
 def parse_column(cells: Sequence[str], names: Sequence[str], decimal_comma: bool, words: bool) -> Parsed:

@@ -32,7 +32,7 @@ class Sheet(NamedTuple):
 def read_sheet(path: Path, words: Container[str] = ()) -> Sheet:
     """The cells of a file.
 
-    The separator is the one that gives every row equally many cells, at least two, and the most cells that are numbers.
+    The separator is one that occurs, gives every row equally many cells, and the most cells that are numbers.
 
     Args:
         words: cells that are values although they are no numbers.
@@ -53,6 +53,11 @@ def read_sheet(path: Path, words: Container[str] = ()) -> Sheet:
         del rows[-1]
     if not rows:
         raise ValueError(f"{path} is empty")
+    if separator == "," and _may_be_decimals(rows):
+        raise ValueError(
+            f"{path}: {','.join(rows[0])} in its first row could be two numbers, or one with a decimal comma. Write a "
+            "decimal point, or a row of names above"
+        )
     width = max(_filled(row) for row in rows)
     for number, row in enumerate(rows, first_row):
         if not any(row):
@@ -126,10 +131,19 @@ def _filled(row: list[str]) -> int:
 
 def _fits(rows: list[list[str]]) -> bool:
     width = max((_filled(row) for row in rows), default=0)
-    return width > 1 and all(len(row) >= width for row in rows if any(row))
+    return max(map(len, rows), default=0) > 1 and all(len(row) >= width for row in rows if any(row))
+
+
+def _may_be_decimals(rows: list[list[str]]) -> bool:
+    """Whether two columns of integers look like one number each: 0,05 or -0,5."""
+    if any(_filled(row) != 2 or not all(cell.lstrip("+-").isdecimal() for cell in row[:2]) for row in rows):
+        return False
+    after_zero = any(len(row[1]) > 1 and row[1].startswith("0") for row in rows)
+    return after_zero or any(row[0] in ("-0", "+0") for row in rows)
 
 
 def _share(rows: list[list[str]], words: Container[str]) -> float:
     """How many of the cells below the first row are values."""
-    cells = [cell for row in (rows[1:] or rows) for cell in row if cell]
+    filled = [row for row in rows if any(row)]
+    cells = [cell for row in (filled[1:] or filled) for cell in row if cell]
     return sum(is_number(cell) or cell in words for cell in cells) / max(len(cells), 1)

@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from worldmodel.training.table_cells import CellError, are_yes_no, has_decimal_commas, is_word, parse_column
+from worldmodel.training.table_cells import (
+    CellError,
+    are_yes_no,
+    has_decimal_commas,
+    is_word,
+    may_set_off_thousands,
+    parse_column,
+)
 from worldmodel.training.table_text import SEPARATORS, Sheet, read_sheet
 
 _USUAL_NAMES = ("action", "actions", "act", "key", "keys", "button", "buttons", "move", "command", "input", "label")
@@ -54,9 +61,17 @@ def parse_columns(
         commas = has_decimal_commas(cell for name in wanted for cell in cells[name])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    for name in wanted if table.separator == ";" else ():
+        if cell := may_set_off_thousands(cells[name]):
+            raise ValueError(
+                f"{path}, column {name!r}: {cell!r} beside integers below 1000 could set off the thousands: write "
+                "numbers without that, or all with the same number of decimals"
+            )
     notes = []
     if table.separator not in ("", ","):
         notes.append(f"separated by {SEPARATORS.get(table.separator, repr(table.separator))}")
+    if list(cells) == ["0", "1"] and table.separator == ",":
+        notes.append("two columns separated by commas, not as one with decimal commas")
     columns = {}
     for name in wanted:
         alone = list(actions) == [name]

@@ -35,3 +35,26 @@ def test_objects_are_not_loaded(tmp_path):
     np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="one of objects"):
         read_array(tmp_path / "o.npy")
+
+
+def test_bytes_changed_at_random_are_read_or_refused_with_the_name(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.npz"
+    for save in (np.save, np.savez):
+        with open(path, "wb") as file:
+            save(file, np.array([(1, 2.0)], [("a", "i4"), ("b", "f4")]))
+        whole = path.read_bytes()
+        for _ in range(300):
+            content = bytearray(whole)
+            for place in rng.integers(len(whole), size=3):
+                content[place] = rng.integers(256)
+            path.write_bytes(content)
+            try:
+                read_arrays(path)
+            except ValueError as error:
+                assert "a.npz holds no array that can be read" in str(error)
+
+
+def test_a_missing_file_is_not_called_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "a.npy")

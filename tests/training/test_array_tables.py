@@ -49,6 +49,8 @@ def test_arrays_of_an_npz_can_be_the_columns(tmp_path):
         (np.zeros((5, 2, 2)), r"float64 \(5, 2, 2\)"),
         (np.zeros(3, [("a", "f4", (2,))]), r"shape \(K,\) or \(K, A\)"),
         (np.array([["left", "up"]]), "one number for each"),
+        (np.array([2**31 - 1], "u4").view("U1"), "characters that do not exist"),
+        (np.array([b"\xff"]), "words that are not UTF-8"),
         (np.array([1, None], object), r"np\.save\(path, np\.array\(actions, float\)\)"),
     ],
 )

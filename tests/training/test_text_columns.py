@@ -22,7 +22,7 @@ def read(tmp_path, content, **options):
         "0,5;1,25\n-0,1;2\n",
         "dx\tdy\n0,5\t1,25\n-0,1\t2\n",
         "dx|dy\n0.5|1.25\n-0.1|2\n",
-        "0.5 1.25\n-0.1   2\n",
+        "0.5 1.25\n-0.1   2\n\n\n",
         "0,5 1,25\n-0,1 2\n",
         "# dx dy\n5e-1 1.25e+00\n-1.0e-01 2\n",  # numpy's savetxt
         "sep=;\r\ndx;dy\r\n0.5;1.25\r\n-0.1;2\r\n",
@@ -45,8 +45,11 @@ def test_one_table_is_read_however_it_is_written(tmp_path, content):
         ('x,y\n"1,234.5",2\n', "'1,234.5' sets off the thousands"),
         ("x;y\n1.234,5;2\n", r"'1\.234,5' sets off the thousands"),
         ("x;y\n1,234;2\n", r"'1,234' could mean 1234 or 1\.234"),
+        ("x;y\n1.234;2\n987;3\n", r"column 'x': '1\.234' beside integers below 1000 could set off"),
         ("x;y\n1,5;2.5\n", r"'2\.5' has a decimal point, '1,5' a decimal comma"),
         ("dx\n0,5\n1,5\n", "row 1: 1 cells where 2 are wanted .*separate them by semicolons"),
+        ("1,1\n0,05\n", "1,1 in its first row could be two numbers, or one with a decimal comma"),
+        ("-0,1\n2,5\n", "-0,1 in its first row could be two numbers"),
         ("1\n1_000\n", "row 2, column '0': '1_000' is not a number"),
         ("1_000\n1\n", "row 1, column '0': '1_000' is not a number"),  # and not the name of a column
         ("dx,dy\n1,2\n\n3,4\n", "row 3 is empty"),
@@ -89,6 +92,13 @@ def test_integers_and_words_are_actions(tmp_path, content, names, actions):
     assert table.actions.tolist() == actions and table.actions.dtype.kind in "iU"
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_single_column_may_end_in_separators(tmp_path, separator):
+    for header in ("", "dx"):
+        text = "".join(f"{cell}{separator}\n" for cell in (header, "0.5", "2") if cell)
+        assert read(tmp_path, text).actions.tolist() == [[0.5], [2]]
+
+
 def test_empty_cells_are_nan_for_steps_to_judge(tmp_path):
     table = read(tmp_path, "dx,dy\n1,\nNaN,inf\n#N/A,4\n")
     np.testing.assert_array_equal(table.actions, [[1, np.nan], [np.nan, np.nan], [np.nan, 4]])
@@ -106,3 +116,4 @@ def test_the_separator_and_what_cells_mean_are_noted(tmp_path):
     assert read(tmp_path, "dx;dy\n0,5;1\n1;0,2\n").notes == ("separated by semicolons", "decimal commas")
     assert read(tmp_path, "jump\ntrue\nfalse\n").notes == ("true/false as 1/0",)
     assert read(tmp_path, "dx,dy\n1,2\n").notes == ()
+    assert read(tmp_path, "1,25\n2,5\n").notes == ("two columns separated by commas, not as one with decimal commas",)
