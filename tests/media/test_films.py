@@ -6,6 +6,7 @@ import tempfile
 import tracemalloc
 import warnings
 from collections import Counter
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -194,6 +195,13 @@ def test_every_image_comes_once_whatever_the_times_between_them(tmp_path, ending
     assert len(read(path)[0]) == 50 and 5 < film_speed(path) < 6
 
 
+def test_sound_that_outlasts_the_images_changes_neither_their_number_nor_their_speed(films, tmp_path):
+    options = ("-i", films / "a.mp4", "-f", "lavfi", "-i", "sine=d=7", "-c:v", "copy", tmp_path / "long.mp4")
+    ffmpeg(*options)
+    assert np.array_equal(read(tmp_path / "long.mp4")[0], read(films / "a.mp4")[0])
+    assert film_speed(tmp_path / "long.mp4") == 25
+
+
 def test_odd_sizes_stay_odd(tmp_path):
     path = make_film(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "bgr0", source="color=red:size=33x17:duration=0.2")
     frames = read(path)[0]
@@ -240,4 +248,7 @@ def test_a_missing_ffmpeg_and_a_missing_film_are_named(films, tmp_path, monkeypa
     (tmp_path / "old").chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "old"))
     with pytest.raises(OutsideError, match="this ffmpeg is too old"):
+        read(films / "a.mp4")
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", Mock(side_effect=RuntimeError("No ffmpeg exe could be found")))
+    with pytest.raises(OutsideError, match="missing: pip install imageio-ffmpeg"):
         read(films / "a.mp4")

@@ -67,6 +67,7 @@ def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[
             while (pixels := _read_pam(process.stdout)) is not None:
                 yield _to_frame(pixels, channels, notes, first=not images)
                 images += 1
+            process.stdout.close()
             status = process.wait()
         finally:
             process.kill()  # of no effect on one that has ended
@@ -78,7 +79,7 @@ def film_speed(path: Path) -> float:
     """Images a second, on average."""
     header = _read_header(path)
     packets, last = _count_packets(path)
-    if header.images and abs(header.images - packets) <= 2 + 0.02 * packets:
+    if abs(header.rate * last - packets) <= 2 + 0.02 * packets:
         return header.rate
     # With uneven times the header may name any number; sound may be longer than the images.
     near = 0.1 * last + 2 * last / max(packets, 1)
