@@ -40,7 +40,8 @@ def _discrete_lines(table: Table, store: EpisodeStorage, kind: str) -> list[str]
     ]
     if kind == "auto":
         words, one_hot = table.actions.dtype.kind == "U", table.actions.ndim == 2 and table.actions.shape[1] > 1
-        why = "words" if words else "one-hot rows" if one_hot else "integers from 0 on"
+        integers = "integers from 0 on" + (" or names" if spec.names else "")
+        why = "words" if words else "one-hot rows" if one_hot else integers
         box = "" if words else "; if they are quantities, import with --action-kind box"
         lines.append(f"discrete because they are {why}{box}")
     most, share = names[int(counts.argmax())], counts.max() / counts.sum()

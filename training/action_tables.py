@@ -14,7 +14,7 @@ from worldmodel.media.arrays import ARRAYS
 from worldmodel.names import did_you_mean
 from worldmodel.training.array_tables import read_array_columns
 from worldmodel.training.doubtful_columns import refuse_doubtful
-from worldmodel.training.text_columns import parse_columns, read_text_table
+from worldmodel.training.text_columns import parse_columns, parse_what_can_be, read_text_table
 
 TEXTS = (".csv", ".tsv")
 TABLES = (*TEXTS, *ARRAYS)
@@ -96,7 +96,7 @@ def read_table(
             columns, notes = parse_columns(text, chosen, special, action_names)
         except ValueError:
             if not action_columns:
-                refuse_doubtful(path, {name: None for name in chosen})
+                refuse_doubtful(path, parse_what_can_be(text, chosen, action_names))
             raise
     length = len(columns[chosen[0]])
     for name in (*chosen, *special):

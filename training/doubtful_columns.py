@@ -1,12 +1,13 @@
 """Columns that are probably not part of the action: rewards, clocks, counters. The user is asked about them."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-_REWARDS = ("reward", "rewards")
+_REWARDS = ("reward", "rewards", "score")
 _ENDS = ("done", "terminal", "terminated", "truncated", "is_terminal", "is_last", "is_first")
 _COUNTERS = (
     *("frame", "frames", "frame_id", "frame_idx", "frame_index", "frame_no", "frame_nr", "frame_num", "frame_number"),
@@ -34,8 +35,9 @@ def refuse_doubtful(path: Path, columns: Mapping[str, NDArray | None]) -> None:
     one = len(doubts) == 1
     what = f"is the column {listed}" if one else f"are the columns {listed}"
     others = [name for name in columns if name not in doubts]
-    rest = " ".join(repr(name) if " " in name else name for name in others) or "…"
-    everything = " ".join(repr(name) if " " in name else name for name in columns)
+    words = [name for name in others if (values := columns[name]) is not None and may_be_names(values.tolist())]
+    rest = as_options(words if len(words) == 1 else others) or "…"
+    everything = as_options(columns)
     rewards = [name for name in doubts if name.lower() in _REWARDS]
     give_reward = f"give --reward {rewards[0]}, or " if rewards else ""
     raise ValueError(
@@ -43,6 +45,16 @@ def refuse_doubtful(path: Path, columns: Mapping[str, NDArray | None]) -> None:
         f"{rest}. "
         f"If {'it is' if one else 'they are'}: --action-columns {everything}"
     )
+
+
+def may_be_names(cells: Sequence[object]) -> bool:
+    """Whether all cells that are not empty are words that begin with a letter, as names of actions do."""
+    return all(isinstance(cell, str) and (not cell or cell[0].isalpha()) for cell in cells)
+
+
+def as_options(names: Iterable[str]) -> str:
+    """Names of columns as they are typed in a shell."""
+    return " ".join(shlex.quote(name) for name in names)
 
 
 def _doubt(name: str, values: NDArray | None) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
+from worldmodel.training.doubtful_columns import as_options, may_be_names
 from worldmodel.training.table_cells import (
     CellError,
     are_yes_no,
@@ -80,11 +81,26 @@ def parse_columns(
         except CellError as error:
             hint = ""
             if name in actions and not alone:
-                rest = " ".join(other for other in actions if other != name)
-                hint = f" If this column is not part of the action, name those that are: --action-columns {rest}"
+                rest = as_options([other for other in actions if other != name])
+                words = may_be_names(cells[name])
+                hint = f" If this column is the action, give --action-columns {as_options([name])}." if words else ""
+                hint += f" If it is not part of the action, name those that are: --action-columns {rest}"
             raise ValueError(f"{path}, row {error.row + table.first_row}, column {name!r}: {error}{hint}") from error
         notes += [note] if note and note not in notes else []
     return columns, tuple(notes)
+
+
+def parse_what_can_be(
+    table: TextTable, actions: Sequence[str], action_names: Sequence[str]
+) -> dict[str, NDArray | None]:
+    """Each column by itself, as `parse_columns` does; None where it refuses."""
+    found: dict[str, NDArray | None] = {}
+    for name in actions:
+        try:
+            found[name] = parse_columns(table, [name], [], action_names)[0][name]
+        except ValueError:
+            found[name] = None
+    return found
 
 
 def _has_header(path: Path, sheet: Sheet, action_names: Sequence[str]) -> bool:

@@ -55,9 +55,19 @@ def test_a_clock_with_uneven_times_is_asked_about(tmp_path):
 
 
 def test_all_doubtful_columns_are_named_at_once(tmp_path):
-    path = table(tmp_path, "frame,dx,when,reward\n0,1,10:30,0\n1,2,10:31,1\n")
+    path = table(tmp_path, "frame,dx,when,reward\n0,1,10:30,0\n1,2,10:3x,1\n")
     with pytest.raises(ValueError, match=r"are the columns 'frame' .* and 'reward' .*--action-columns dx when\."):
         read_table(path, None, ())
+
+
+def test_a_column_of_words_is_offered_as_the_action(tmp_path):
+    rows = "\n".join(f"{t / 10};{('left', 'none')[t % 2]};{t % 3}".replace(".", ",") for t in range(6))
+    with pytest.raises(ValueError, match=r"'Zeit' \(it counts evenly.*that are: --action-columns key\. If it is"):
+        read_table(table(tmp_path, f"Zeit;key;hp\n{rows}\n"), None, ())
+    with pytest.raises(
+        ValueError, match=r"row 2, column 'my key'.* the action, give --action-columns 'my key'\. If it is not"
+    ):
+        read_table(table(tmp_path, "my key,hp\nleft,7\nup,7\n"), None, ())
 
 
 def test_actions_that_look_like_actions_are_not_asked_about(tmp_path):
