@@ -79,6 +79,11 @@ def test_what_is_transparent_lies_over_black_in_every_format(tmp_path):
     assert np.array_equal(image, RGB)
 
 
+def test_an_alpha_channel_that_hides_nothing_is_not_spoken_of(tmp_path):
+    (image,), notes = read(save(tmp_path / "a.png", np.dstack([RGB, np.full_like(GRAY, 255)])))
+    assert np.array_equal(image, RGB) and not notes
+
+
 def test_half_transparent_pixels_are_half_as_bright(tmp_path):
     (image,), _ = read(save(tmp_path / "a.png", np.dstack([RGB, np.full_like(GRAY, 128)])))
     assert np.abs(image - RGB * (128 / 255)).max() <= 0.5

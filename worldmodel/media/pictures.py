@@ -67,7 +67,8 @@ def flatten(picture: "Picture", channels: int, notes: Counter[str], what: str = 
 
     if picture.has_transparency_data:
         transparent = picture.convert("RGBA")
-        notes[f"{what} with transparency, laid over black"] += 1
+        if np.asarray(transparent.getchannel("A")).min() < 255:  # not opaque everywhere
+            notes[f"{what} with transparency, laid over black"] += 1
         behind = Image.new("RGBA", picture.size, (*BACKGROUND, 255))
         picture = Image.alpha_composite(behind, transparent).convert("RGB")
     elif picture.mode not in ("1", "L", "P", "RGB", "RGBX"):
