@@ -10,20 +10,28 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.game_actions import GameActions
+from worldmodel.envs.game_checks import finite, of_reset, of_step
 from worldmodel.media.brightness import to_bytes
 from worldmodel.media.resize import area_resize
 
 _USUAL_FPS = 30.0  # steps a second of an env that does not tell
+_OWN_INFO = ("frames", "signals", "native_reward")
+# Packages whose envs report a time limit as both, terminated and truncated.
+_TIME_UP_IF_BOTH = ("vizdoom",)
 SignalReader = Callable[[gym.Env, dict[str, Any]], float]  # of the env and the info of its last step
 
 
 class PixelGame(gym.Env[np.ndarray, Any]):
-    """A game with the interface of `VideoGenReal-…`, made of any env with Discrete actions or a Box of one axis.
+    """A game with the interface of `VideoGenReal-…`, made of any env that shows pictures.
 
     Register one in a module of your own, and give its id as ``module:Id-v0`` wherever an env is asked for
     (docs/own-game.md). A step repeats its action for `frame_skip` steps of the env and keeps `frames_per_step` of their
-    pictures, evenly spaced. Rewards are added up. At an end the last picture stands in for what is missing.
+    pictures, evenly spaced. Rewards are added up. At an end the last picture stands in for what is missing, also if the
+    env then shows nothing, or a black screen as ViZDoom's own envs do. Actions are those of `GameActions`.
+
+    What the env returns is checked at every reset and step. One that calls an end both terminated and truncated has
+    terminated, as Gymnasium means it; ViZDoom's own envs mean a time limit, so there it is truncated.
 
     The observation is the last frame of the step. `info` holds ``frames`` (F, H, W, C) uint8, ``signals`` (G,) float32,
     each signal under its own name, and ``native_reward``, the reward of the step.
@@ -34,14 +42,15 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         size: height and width to which pictures are shrunk by area; None leaves them.
         frame_skip: steps of the env per step; a multiple of `frames_per_step`.
         frames_per_step: F.
-        action_names: one for each action or number.
+        action_names: one for each action or number, or for each button of a MultiBinary.
         signals: game variables: names of numbers in the env's ``info``; or for each name such a name, or a function of
             env and info.
 
     Raises:
         ValueError: the env's actions or pictures, or an option, are not of these kinds; at a reset or a step, a signal
-            is not told or not finite.
-        TypeError: `size` or `signals` are of another type; at a reset or a step, a signal is no number.
+            is missing, a signal or the reward is not finite, or a picture is not like the first one.
+        TypeError: `env`, `size` or `signals` are of another type; at a reset or a step, the env breaks Gymnasium's
+            rules, or a signal is no number.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -64,10 +73,16 @@ class PixelGame(gym.Env[np.ndarray, Any]):
                 f"got frame_skip={frame_skip} and frames_per_step={frames_per_step}"
             )
         _check_size(size)
+        if not isinstance(env, gym.Env):
+            raise TypeError(
+                f"a PixelGame is made of a gymnasium.Env, got a {type(env).__module__}.{type(env).__name__}; write a "
+                "gymnasium.Env around games with another interface (docs/own-game.md)"
+            )
         self.game = env
         self.frame_skip, self.frames_per_step = frame_skip, frames_per_step
-        self.action_spec = action_spec_of(env.action_space, action_names)
-        self.action_space = self.action_spec.to_gym()
+        self._actions = GameActions(env.action_space, action_names)
+        self.action_spec, self.action_space = self._actions.spec, self._actions.space
+        self._time_up_if_both = type(env.unwrapped).__module__.partition(".")[0] in _TIME_UP_IF_BOTH
         self._readers = _readers(signals)
         self.signal_names = tuple(self._readers)
         seen = env.observation_space
@@ -77,17 +92,18 @@ class PixelGame(gym.Env[np.ndarray, Any]):
                 f"the env shows no pictures: its observations are {seen}, its render mode is {env.render_mode!r}; make "
                 'it with render_mode="rgb_array"'
             )
-        height, width, channels = self._look(env.reset()[0]).shape
+        self._picture = np.zeros((0, 0, 0), np.uint8)  # until the first reset
+        self._picture = self._look(of_reset(env.reset())[0])
+        height, width, channels = self._picture.shape
         new_height, new_width = size or (height, width)
         if channels not in (1, 3) or not 0 < new_height <= height or not 0 < new_width <= width:
             raise ValueError(
                 "pictures must have 1 or 3 channels and can be shrunk, not enlarged: they are "
-                f"({height}, {width}, {channels}), wanted size {size}"
+                f"({height}, {width}, {channels}), wanted size {size}; give a size (height, width) that fits, or None"
             )
         self.observation_space = gym.spaces.Box(0, 255, (new_height, new_width, channels), np.uint8)
-        fps = env.metadata.get("render_fps") or _USUAL_FPS
-        self.metadata = self.metadata | {"render_fps": float(fps) / frame_skip}
-        self._picture = np.zeros((height, width, channels), np.uint8)
+        fps = (env.metadata or {}).get("render_fps") or _USUAL_FPS
+        self.metadata = self.metadata | {"render_fps": finite("the env's render_fps", fps) / frame_skip}
         self._playing = False
 
     def reset(
@@ -95,7 +111,7 @@ class PixelGame(gym.Env[np.ndarray, Any]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode of the env; the seed and the options are its."""
         super().reset(seed=seed)
-        observation, info = self.game.reset(seed=seed, options=options)
+        observation, info = of_reset(self.game.reset(seed=seed, options=options))
         self._playing = True
         self._picture = self._look(observation)
         return self._step_of([self._picture] * self.frames_per_step, 0.0, info)
@@ -104,16 +120,19 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         """Repeat the action for `frame_skip` steps of the env, or until the episode ends."""
         if not self._playing:
             raise ResetNeeded("No episode is running: it has not begun, or it has ended. Call reset() before step().")
+        done = self._actions.of(action)
         pictures, total, terminated, truncated = [], 0.0, False, False
         info: dict[str, Any] = {}
         for number in range(1, self.frame_skip + 1):
             if not (terminated or truncated):
-                observation, reward, terminated, truncated, info = self.game.step(action)
-                total += float(reward)
-            if number % (self.frame_skip // self.frames_per_step) == 0:
-                self._picture = self._look(observation)
+                observation, reward, terminated, truncated, info = of_step(self.game.step(done))
+                total += reward
+                if self._is_kept(number) or terminated or truncated:
+                    self._picture = self._look(observation, terminated or truncated)
+            if self._is_kept(number):
                 pictures.append(self._picture)
-        terminated, truncated = bool(terminated), bool(truncated and not terminated)
+        if terminated and truncated:
+            terminated, truncated = not self._time_up_if_both, self._time_up_if_both
         self._playing = not (terminated or truncated)
         observation, info = self._step_of(pictures, total, info)
         return observation, total, terminated, truncated, info
@@ -125,20 +144,35 @@ class PixelGame(gym.Env[np.ndarray, Any]):
     def close(self) -> None:
         self.game.close()
 
-    def _look(self, observation: Any) -> np.ndarray:
-        """The picture of this moment, (H, W, C) uint8."""
+    def _is_kept(self, number: int) -> bool:
+        """Whether the picture of this step of the env, counted from 1, is one of the step's frames."""
+        return number % (self.frame_skip // self.frames_per_step) == 0
+
+    def _look(self, observation: Any, ended: bool = False) -> np.ndarray:
+        """The picture of this moment, (H, W, C) uint8; after an end that shows nothing, the one before."""
+        seen = observation if self._shows else self.game.render()
+        before = self._picture if self._picture.size else None
+        source = "the env's observations" if self._shows else "the env's render()"
+        if seen is None and ended and before is not None:
+            return before
+        if not isinstance(seen, np.ndarray):
+            raise ValueError(f"{source} must be one picture, a NumPy array (H, W, C), got {_kind(seen)}")
         try:
-            picture = to_bytes(observation if self._shows else self.game.render()).copy()
+            picture = to_bytes(seen).copy()
         except ValueError as error:
-            raise ValueError(f"the env's {'observations' if self._shows else 'render()'}: {error}") from error
-        return picture[..., None] if picture.ndim == 2 else picture
+            raise ValueError(f"{source}: {error}") from error
+        picture = picture[..., None] if picture.ndim == 2 else picture
+        if picture.ndim != 3 or (before is not None and picture.shape != before.shape):
+            wanted = "(H, W, C) or (H, W)" if before is None else f"{before.shape} as before"
+            raise ValueError(f"{source} must be pictures {wanted}, got an array {seen.shape}")
+        return before if ended and before is not None and not picture.any() else picture
 
     def _step_of(
         self, pictures: list[np.ndarray], native_reward: float, told: dict[str, Any]
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Observation and info of a step with these pictures; `told` is the env's own info."""
         frames = area_resize(np.stack(pictures), *self.observation_space.shape[:2])
-        named = {name: _number(name, read(self.game, told)) for name, read in self._readers.items()}
+        named = {name: finite(f"signal {name!r}", read(self.game, told)) for name, read in self._readers.items()}
         signals = np.array(list(named.values()), np.float32)
         return frames[-1].copy(), {"frames": frames, "signals": signals, "native_reward": native_reward, **named}
 
@@ -159,20 +193,23 @@ def _readers(signals: Any) -> dict[str, SignalReader]:
     if isinstance(signals, str):
         raise TypeError(f"signals are several names, such as [{signals!r}], got the text {signals!r}")
     if not isinstance(signals, Mapping):
+        if len(set(signals)) < len(signals):
+            raise ValueError(f"names of signals must be different, got {', '.join(map(str, signals))}")
         signals = {name: name for name in signals}
     for name, read in signals.items():
+        if not isinstance(name, str):
+            raise TypeError(f"names of signals are texts, got {name!r}")
+        if name in _OWN_INFO:
+            raise ValueError(f"a signal cannot be called {name!r}, which the info holds already; choose another name")
         if not isinstance(read, str) and not callable(read):
             raise TypeError(f"signal {name!r} must be a name in info, or a function of env and info; got {read!r}")
     return {name: _from_info(read) if isinstance(read, str) else read for name, read in signals.items()}
 
 
-def _number(name: str, value: Any) -> float:
-    array = np.asarray(value)
-    if array.shape or array.dtype.kind not in "biuf":
-        raise TypeError(f"signal {name!r} must be a number, got {value!r}")
-    if not np.isfinite(array):
-        raise ValueError(f"signal {name!r} must be finite, got {value!r}")
-    return float(array)
+def _kind(seen: Any) -> str:
+    if isinstance(seen, list | tuple):
+        return f"a {type(seen).__name__} of {len(seen)}"
+    return "None" if seen is None else f"a {type(seen).__name__}"
 
 
 def _check_size(size: Any) -> None:

@@ -58,14 +58,22 @@ def show(model: WorldModel, codes: Tensor, obs: str) -> Tensor:
 
 def action_spec_of(space: gym.Space, names: Sequence[str] = ()) -> ActionSpec:
     """A Gymnasium action space as an ActionSpec; ValueError if there is none, or two names are the same."""
-    if len(set(names)) < len(names):
-        raise ValueError(f"names of actions must be different, got {', '.join(names)}")
+    check_names(names)
     if isinstance(space, gym.spaces.Discrete) and space.start == 0:
         return ActionSpec(kind="discrete", n=int(space.n), names=tuple(names))
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f":
         low, high = tuple(space.low.tolist()), tuple(space.high.tolist())
         return ActionSpec(kind="box", n=space.shape[0], names=tuple(names), low=low, high=high)
-    raise ValueError(f"actions must be Discrete from 0 or a Box of one dimension, got {space}")
+    raise ValueError(
+        f"actions must be Discrete from 0 or a Box of floats with one axis, got {space}; worldmodel.envs.PixelGame "
+        "brings those of other games into this form"
+    )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """ValueError if two names of actions are the same."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"names of actions must be different, got {', '.join(names)}")
 
 
 def named_actions(env: Any) -> ActionSpec:

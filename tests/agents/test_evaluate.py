@@ -4,7 +4,7 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame, best_action, seeing_world
+from tests.toy_game import BoundGame, ToyGame, best_action, seeing_world
 from worldmodel.agents.evaluate import Evaluation, compare_with_random, evaluate
 from worldmodel.agents.sb3 import train_ppo
 from worldmodel.agents.sb3_agent import load_agent
@@ -60,6 +60,14 @@ def test_a_factorys_episodes_do_not_depend_on_how_many_play(factory):
     assert one == many
     assert len(set(one.returns)) > 1
     assert evaluate(factory, GAME, episodes=9, seed=30) != one
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_game_bound_to_the_thread_that_made_it_is_evaluated_as_any_other(num_envs, monkeypatch):
+    unbound = evaluate(RandomPolicy, GAME, episodes=5, seed=3)
+    monkeypatch.setattr(gym.registry[GAME], "entry_point", BoundGame)
+    view = (seeing_world(), "codes")
+    assert evaluate(RandomPolicy, GAME, episodes=5, seed=3, view=view, num_envs=num_envs).returns == unbound.returns
 
 
 def test_a_policy_is_told_which_rows_begin_anew():
@@ -264,8 +272,13 @@ def test_action_spaces_become_specs():
     box = gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 2]))
     assert action_spec_of(box) == ActionSpec(kind="box", n=2, low=(-1.0, 0.0), high=(1.0, 2.0))
     assert action_spec_of(gym.spaces.Discrete(4)) == ActionSpec(kind="discrete", n=4)
-    for space in (gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.Box(0, 1, (2, 2))):
-        with pytest.raises(ValueError, match="Discrete from 0 or a Box of one dimension"):
+    for space in (
+        gym.spaces.Discrete(3, start=1),
+        gym.spaces.MultiDiscrete([2, 2]),
+        gym.spaces.Box(0, 1, (2, 2)),
+        gym.spaces.Box(0, 1, (2,), int),
+    ):
+        with pytest.raises(ValueError, match="Discrete from 0 or a Box of floats with one axis"):
             action_spec_of(space)
 
 

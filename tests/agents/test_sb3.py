@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNorma
 
 from tests.agents.trained import META, dreams, small
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame, toys
+from tests.toy_game import BoundGame, ToyGame, toys
 from worldmodel.agents import sb3_policy
 from worldmodel.agents.sb3 import is_trained, train_policy, train_ppo
 from worldmodel.agents.sb3_agent import Agent, load_agent
@@ -229,8 +229,9 @@ def test_a_run_folder_holds_config_and_metrics(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_train_policy_plays_the_real_game(tmp_path):
-    gym.register("SB3Toy-v0", entry_point=ToyGame)
+@pytest.mark.parametrize("game", [ToyGame, BoundGame])
+def test_train_policy_plays_the_real_game(game, tmp_path):
+    gym.register("SB3Toy-v0", entry_point=game)
     try:
         folder = train_policy("SB3Toy-v0", 16, tmp_path, config=small(frame_stack=4))
     finally:

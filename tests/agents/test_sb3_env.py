@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMoni
 
 from tests.agents.worlds import pushing_world
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame, toys
+from tests.toy_game import BoundGame, ToyGame, toys
 from worldmodel.agents.generators import restored_generators
 from worldmodel.agents.sb3_env import SB3VecEnv, _rows
 from worldmodel.agents.sb3_policy import GridFeatures
@@ -336,3 +336,9 @@ def test_contributed_algorithms_run():
         step_async, envs.step_async = envs.step_async, lambda actions: (seen.append(actions), step_async(actions))
         masked.learn(16)
     assert len(seen) == 8 and not (np.array(seen) == 1).any()
+
+
+def test_methods_of_a_game_are_called_in_its_own_thread():
+    envs = SB3VecEnv(ThreadVectorEnv(BoundGame, 2))
+    assert envs.env_method("check_thread") == envs.get_attr("thread")
+    envs.close()

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.error import ResetNeeded
+from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from worldmodel.data import EpisodeStorage
@@ -132,7 +132,7 @@ def test_masks_and_gray_pictures_without_their_axis_are_pictures_too():
     assert np.array_equal(drawn.reset()[0][..., 0], np.where(SHADES[..., 0] > 100, 255, 0))
 
 
-@pytest.mark.parametrize("picture", [SHADES.astype(float), SHADES - 100.0, SHADES / np.nan, None])
+@pytest.mark.parametrize("picture", [SHADES.astype(float), SHADES - 100.0, SHADES / np.nan])
 def test_pictures_whose_brightness_is_unclear_are_refused(picture):
     with pytest.raises(ValueError, match=r"the env's render\(\): pixels .*uint8 in \[0, 255\]"):
         PixelGame(Drawing(picture), size=None)
@@ -166,7 +166,13 @@ def test_signals_come_from_info_or_from_functions():
         ({"size": (0, 5)}, {}, "can be shrunk"),
         ({}, {"channels": 4}, "1 or 3 channels"),
         ({}, {"shows": False}, 'render_mode="rgb_array"'),
-        ({}, {"action_space": gym.spaces.MultiDiscrete([2, 2])}, "Discrete from 0 or a Box"),
+        (
+            {},
+            {"action_space": gym.spaces.Dict(a=gym.spaces.Discrete(2))},
+            "must be Discrete, MultiBinary, .*TransformAction",
+        ),
+        ({"signals": ["score", "score"]}, {}, "names of signals must be different"),
+        ({"signals": {"frames": "score"}}, {}, "a signal cannot be called 'frames'"),
         ({"action_names": ["left"]}, {}, "one for each of the 3 actions"),
         ({"action_names": ["left", "right", "left"]}, {}, "names of actions must be different"),
     ],
@@ -229,3 +235,146 @@ def test_its_play_is_recorded_as_that_of_any_game(tmp_path):
     assert store.info.signal_names == ("score",) and store.info.frames_per_step == 2 and store.lengths == [3, 3, 3]
     assert store.episode(0).signals[:, 0].tolist() == [-1, 4, 8, 10] and store.episode(0).rewards.tolist() == [3, 7, 5]
     assert read_returns(tmp_path / RETURNS) == dict.fromkeys(range(3), 15.0)
+
+
+class Scripted(gym.Env):
+    """Its steps are those given, each (picture, reward, terminated, truncated, info); render() shows the picture."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    observation_space, render_mode = gym.spaces.Discrete(1), "rgb_array"
+
+    def __init__(self, steps, first=None, action_space=None):
+        self.steps, self.first, self.acted = list(steps), GRAY if first is None else first, []
+        self.action_space = action_space or gym.spaces.Discrete(2)
+
+    def render(self):
+        return self.picture
+
+    def reset(self, *, seed=None, options=None):
+        self.picture, self.left = self.first, list(self.steps)
+        return 0, {}
+
+    def step(self, action):
+        self.acted.append(action)
+        self.picture, *rest = self.left.pop(0)
+        return (0, *rest)
+
+
+GRAY, WHITE, BLACK = (np.full((12, 16, 3), level, np.uint8) for level in (100, 255, 0))
+
+
+def played_to_its_end(*steps, frame_skip=2, **of_env):
+    """The last step of a scripted game."""
+    env = PixelGame(Scripted(steps, **of_env), size=None, frame_skip=frame_skip, frames_per_step=2)
+    env.reset(seed=0)
+    while True:
+        step = env.step(0)
+        if step[2] or step[3]:
+            return step
+
+
+@pytest.mark.parametrize("nothing", [None, BLACK])
+@pytest.mark.parametrize(("frame_skip", "kept"), [(2, WHITE), (4, GRAY)])
+def test_an_end_that_shows_nothing_keeps_the_last_picture_that_was_looked_at(nothing, frame_skip, kept):
+    *_, info = played_to_its_end((WHITE, 1.0, False, False, {}), (nothing, 0.0, True, False, {}), frame_skip=frame_skip)
+    np.testing.assert_array_equal(info["frames"], [kept, kept])
+
+
+def test_a_black_picture_amid_an_episode_is_kept():
+    env = PixelGame(Scripted([(BLACK, 0.0, False, False, {}), (GRAY, 0.0, True, False, {})]), size=None)
+    env.reset(seed=0)
+    assert [frame[0, 0, 0] for frame in env.step(0)[-1]["frames"]] == [0, 100]
+
+
+def test_an_end_of_both_kinds_is_a_termination():
+    _, _, terminated, truncated, _ = played_to_its_end((WHITE, 0.0, True, True, {}))
+    assert (terminated, truncated) == (True, False)
+
+
+def test_an_end_of_both_kinds_is_time_up_in_vizdooms_own_envs(monkeypatch):
+    """They call every end terminated, and one by their clock truncated too."""
+    monkeypatch.setattr(Scripted, "__module__", "vizdoom.gymnasium_wrapper.gymnasium_env_defns")
+    _, _, terminated, truncated, _ = played_to_its_end((WHITE, 0.0, True, True, {}))
+    assert (terminated, truncated) == (False, True)
+    _, _, terminated, truncated, _ = played_to_its_end((WHITE, 0.0, True, False, {}))
+    assert (terminated, truncated) == (True, False)
+
+
+@pytest.mark.parametrize("reward", [2, np.float64(2), np.array([2.0]), np.array(2), np.bool_(True)])
+def test_rewards_may_be_any_single_number(reward):
+    _, total, *_ = played_to_its_end((WHITE, reward, True, False, {}))
+    assert type(total) is float and total == float(np.asarray(reward).item())
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        ((WHITE, np.nan, False, False, {}), ValueError, "the env's reward must be finite, got nan"),
+        ((WHITE, -np.inf, False, False, {}), ValueError, "the env's reward must be finite"),
+        ((WHITE, 1e39, False, False, {}), ValueError, "the env's reward must be finite"),
+        ((WHITE, None, False, False, {}), TypeError, "the env's reward must be a number, got None"),
+        ((WHITE, 1j, False, False, {}), TypeError, "the env's reward must be a number"),
+        ((WHITE, np.zeros(2), False, False, {}), TypeError, "the env's reward must be a number"),
+        ((WHITE, 0.0, None, False, {}), TypeError, "the env's terminated must be True or False, got None"),
+        ((WHITE, 0.0, False, "no", {}), TypeError, "the env's truncated must be True or False, got 'no'"),
+        (
+            (WHITE, 0.0, False, np.zeros(2, bool), {}),
+            TypeError,
+            r"truncated must be .*, got an array \(2,\)",
+        ),
+        ((WHITE, 0.0, False, False, None), TypeError, "the env's info must be a dict, got None"),
+        ((WHITE, 0.0, False, {}), TypeError, r"step must return \(observation, .*got 4 values; is it .* old gym"),
+        ((None, 0.0, False, False, {}), ValueError, r"the env's render\(\) must be one picture.* got None"),
+        (([WHITE], 0.0, False, False, {}), ValueError, r"render\(\) must be one picture.* got a list of 1"),
+        (
+            (WHITE[:6], 0.0, False, False, {}),
+            ValueError,
+            r"\(12, 16, 3\) as before, got an array \(6, 16, 3\)",
+        ),
+        ((WHITE[..., :1], 0.0, False, False, {}), ValueError, r"as before, got an array \(12, 16, 1\)"),
+        ((WHITE.astype(float), 0.0, False, False, {}), ValueError, r"floats must be in \[0, 1\]"),
+    ],
+)
+def test_what_breaks_the_rules_of_gymnasium_is_named(step, error, message):
+    with pytest.raises(error, match=message):
+        played_to_its_end(step)
+
+
+def test_a_reset_by_the_rules_of_the_old_gym_is_named():
+    class Old(Scripted):
+        def reset(self, **kwargs):
+            return super().reset()[0]
+
+    with pytest.raises(TypeError, match=r"reset must return \(observation, info\), got 0; .* old gym"):
+        PixelGame(Old([]))
+
+
+def test_a_game_that_is_no_gymnasium_env_is_named():
+    with pytest.raises(TypeError, match=r"made of a gymnasium\.Env, got a builtins\.object"):
+        PixelGame(object())
+
+
+@pytest.mark.parametrize(
+    ("space", "wanted"),
+    [
+        (gym.spaces.Discrete(2, start=-1), -1),
+        (gym.spaces.Discrete(2, dtype=np.int32), 0),
+        (gym.spaces.MultiBinary(2), [0, 0]),
+        (gym.spaces.Box(0, 5, (2,), np.int32), None),
+    ],
+)
+def test_every_action_that_reaches_the_game_is_of_its_space(space, wanted):
+    env = PixelGame(Scripted([(GRAY, 0.0, False, False, {})] * 2, action_space=space), size=None)
+    env.reset(seed=0)
+    env.step(env.action_space.sample() if wanted is None else 0)
+    assert len(env.game.acted) == 2 and all(space.contains(action) for action in env.game.acted)
+    if wanted is not None:
+        np.testing.assert_array_equal(env.game.acted[0], wanted)
+
+
+def test_what_is_no_action_is_refused_before_the_game_steps():
+    env = PixelGame(Scripted([]), size=None)
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction, match=r"an integer in \[0, 2\)"):
+        env.step(2)
+    assert not env.game.acted
