@@ -28,6 +28,7 @@ FLOORS = {
     "worldmodel.shapes": 1,
     "worldmodel.statistics": 1,
     "worldmodel.data": 1,
+    "worldmodel.locks": 1,
     "worldmodel.media": 1,
     "worldmodel.layers": 2,
     "worldmodel.tokenizer": 2,

@@ -24,6 +24,7 @@ from worldmodel.progress import progress
 from worldmodel.settings import check_settings, difference, flat
 from worldmodel.training import distributed
 from worldmodel.training.optimizers import make_optimizers
+from worldmodel.training.run_folder import own_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,17 +119,22 @@ def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
 
     Call it again with the same folder to go on after an interruption. Returns the scores of the last evaluation.
     `config.batch_size` is that of all processes together.
+
+    Raises: ValueError if `folder` holds something else, or another training is running in it; nothing is written then.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with own_folder(Path(folder), task.settings.get("command", "")):
+        return _fit(task, config, Path(folder))
+
+
+def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
     device = next(task.model.parameters()).device
     optimizers = make_optimizers(task.model, config.learning_rate, config.weight_decay, config.beta2, task.hidden)
     settings = json.loads(json.dumps(task.settings | {"loop": asdict(config)}, default=str))
     step, best, scores = _load_state(folder, task.model, optimizers, settings, device)
     chief = distributed.rank() == 0  # evaluates, saves and logs for all processes
-    metrics = Metrics(folder, step) if chief else None
     if chief:
-        write_json(folder / "config.json", settings)
+        write_json(folder / "config.json", settings)  # first: it says whose folder this is
+    metrics = Metrics(folder, step) if chief else None
     loss_of = distributed.averaging(task.model, torch.compile(task.loss) if config.compile else task.loss)
     sums: dict[str, Tensor] = {}
     logged = step

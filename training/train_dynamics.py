@@ -22,6 +22,7 @@ from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_code
 from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.loop import LoopConfig, Task, fit
 from worldmodel.training.metrics import best_f1_threshold
+from worldmodel.training.run_folder import own_folder
 from worldmodel.training.scores import code_scores, head_scores, mean_losses, predictions
 from worldmodel.training.train_tokenizer import check_matches
 
@@ -127,6 +128,20 @@ def train_dynamics(
         settings["start_from"] = weights_name(resolve(start_from))
     model = model.to(place)
     cast_products(coder, fast_dtype(place))
+    with own_folder(out, "train-dynamics"):
+        return _train(store, coder, model, out, config, settings)
+
+
+def _train(
+    store: EpisodeStorage,
+    coder: VQVAE,
+    model: WorldModel,
+    out: Path,
+    config: DynamicsTraining,
+    settings: dict[str, Any],
+) -> dict[str, float]:
+    """Encode, fit and calibrate in a folder that is held."""
+    segment = config.segment_steps(coder.config)
     stride = config.clip_stride
     name = codes_name(store, coder, stride)
     cache = out / "codes.safetensors"

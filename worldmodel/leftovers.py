@@ -56,6 +56,11 @@ def leftovers(folder: Path, target: str | None = None, alone: bool = False) -> l
     return found
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name in a folder is one of `name_beside`."""
+    return _NAME.fullmatch(name) is not None
+
+
 def remove_leftovers(folder: Path, target: str | None = None, alone: bool = False) -> None:
     """Delete the temporary files that dead processes have left; folders are the business of those who made them."""
     for path in leftovers(folder, target, alone):
