@@ -100,6 +100,7 @@ def on_meta(model: WorldModel, obs: str, rows: int, full: bool = True) -> Dreams
         counter=numbers(),
         clock=3 * config.window,
         extras={"env.return": torch.zeros(rows, device=META)},
+        world=model,
     )
     return dreams
 

@@ -14,7 +14,10 @@ from worldmodel.envs.spaces import observe
 from worldmodel.envs.transition import Transition
 from worldmodel.graphs import GraphedSteps
 from worldmodel.model import WorldModel
+from worldmodel.requests import check_state
 
+# What an env adds to its state: the keys of rows and the numbers of their next dreams, which decide these.
+_OWN = {"env.return": torch.float32, "env.key": torch.int64, "env.number": torch.int64}
 _RETURN = "env.return"  # travels with each row of the state, (B,) float32: the rewards of its dream so far
 
 
@@ -119,6 +122,15 @@ class Dreams:
 
     def restore(self, state: DreamState) -> None:
         """Go on from a copy of a state: one of an env, or one that a model began."""
+        state = check_state(self.model, state)
+        for name, dtype in _OWN.items():
+            tensor = state.extras.get(name)
+            if tensor is not None and (tensor.shape != (len(state),) or tensor.dtype != dtype):
+                raise ValueError(
+                    f"{state.origin} has {name} of {tensor.dtype} {tuple(tensor.shape)}, wanted {dtype} ({len(state)},)"
+                )
+            if tensor is not None and tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(f"{state.origin} has {name} that are not finite")
         self.state = state.clone()
         self.state.extras.setdefault(_RETURN, torch.zeros(len(state), device=self.model.device))
 

@@ -38,6 +38,7 @@ FLOORS = {
     "worldmodel.dreaming": 3,
     "worldmodel.learning": 3,
     "worldmodel.requests": 3,
+    "worldmodel.state_checks": 3,
     "worldmodel.graphs": 3,
     "worldmodel.videos": 3,
     "worldmodel.checkpoint": 3,

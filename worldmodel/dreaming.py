@@ -102,7 +102,7 @@ def start(
     cache, outputs, extras = _burn_in(wm, codes, actions, frames)
     counter = torch.zeros(rows, dtype=torch.int64, device=wm.device)
     last = codes[:, -1].clone()
-    state = DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras)
+    state = DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras, wm)
     return state if clock is None else at_clock(wm, state, clock)
 
 
@@ -197,7 +197,7 @@ def step(
         extras["codes"] = _last(torch.cat((extras["codes"], codes[:, None]), dim=1), half)
         extras["actions"] = _last(torch.cat((extras["actions"], action[:, None]), dim=1), half - 1)
     next_state = DreamState(
-        state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras
+        state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras, wm
     )
     return next_state, out
 

@@ -110,7 +110,15 @@ class GraphedSteps:
         cache.tick()
         out = replace(out, **{name: getattr(out, name).clone() for name in _TOLD})
         return DreamState(
-            cache, out.codes, out.outputs, out.signals, state.seeds, state.counter + 1, cache.clock, dict(state.extras)
+            cache,
+            out.codes,
+            out.outputs,
+            out.signals,
+            state.seeds,
+            state.counter + 1,
+            cache.clock,
+            dict(state.extras),
+            self._model,
         ), out
 
     def _hold(self, state: DreamState, action: Tensor, temperature: float) -> tuple[DreamState, Tensor]:

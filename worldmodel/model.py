@@ -5,6 +5,7 @@ G signals, D width.
 Time: `actions[:, t]` is taken after step t; frames, reward and end of step t+1 follow from it.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.layers.memory import keep_freed_memory
-from worldmodel.layers.precision import cast_products, fast_dtype, warn_if_slow
-from worldmodel.requests import check_dreams
+from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
+from worldmodel.requests import check_dreams, check_state
 from worldmodel.restoring import restore
 from worldmodel.settings import check_settings
 from worldmodel.tensor_files import read_tensors
@@ -165,6 +166,17 @@ class WorldModel(nn.Module):
         self.dynamics.forget_derived()
         return self.eval().requires_grad_(False)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of what a dream's state depends on: the codebook and the dynamics, in whatever dtype they multiply.
+
+        Dream states carry it, so that no other world goes on from them.
+        """
+        found = hashlib.sha256()
+        for name, tensor in (("codebook", self.tokenizer.codebook.vectors), *uncast_tensors(self.dynamics)):
+            found.update(name.encode())
+            found.update(tensor.detach().float().cpu().contiguous().numpy())
+        return found.hexdigest()
+
     # --- training ------------------------------------------------------------------------------------------------
 
     def head_inputs(self, outputs: Tensor, codes: Tensor) -> Tensor:
@@ -264,6 +276,8 @@ class WorldModel(nn.Module):
         Args:
             codes: (B, h, w, M) of the step that came, as `tokenizer.encode` gives them.
         """
+        if codes is None:
+            raise TypeError("observe needs the codes of the step that came, got None; step() draws a step")
         return dreaming.step(self, state, action, 1.0, codes)
 
     @torch.inference_mode()
@@ -292,6 +306,7 @@ class WorldModel(nn.Module):
         The outputs sum up all that came before the step and the action that led to it. Policies that read them need no
         memory of their own.
         """
+        state = check_state(self, state)
         return self.head_inputs(state.outputs, state.codes).float().unflatten(1, state.codes.shape[1:3])
 
     @torch.inference_mode()

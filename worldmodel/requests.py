@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import as_seeds
+from worldmodel.state_checks import check_of_world
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
@@ -38,15 +39,15 @@ def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.d
 
 
 def check_state(wm: "WorldModel", state: DreamState) -> DreamState:
-    """A state of this model, its cache in the dtype of the model's products; ValueError for another model's."""
+    """A state of this model, its cache in the dtype of the model's products; ValueError for another model's.
+
+    What another model dreamt, or comes from a file, is checked once: then it is this model's.
+    """
     state.check_fresh()
-    cache, (count, shape) = state.cache, wm.dynamics.cache_shape
-    found = len(cache.keys), tuple(cache.keys[0].shape[1:])
-    if found != (count, shape):
-        raise ValueError(
-            f"this state is another model's: it has {found[0]} layers of keys {found[1]} (heads, window, tokens, "
-            f"features), this model has {count} of {shape}"
-        )
+    if state.world is not wm:
+        check_of_world(wm, state)
+        state.world = wm
+    cache = state.cache
     dtype = wm.dynamics.token_in.weight.dtype
     if cache.keys[0].dtype == dtype:
         return state

@@ -7,12 +7,13 @@ frames, N steps of half a context.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics import state_file
 from worldmodel.dynamics.sampling import as_seeds
-from worldmodel.files import atomic_write
 from worldmodel.layers.attention import KVCache
 
 _FIELDS = ("codes", "outputs", "signals", "seeds", "counter")  # the tensors outside the cache, in their order
@@ -36,6 +37,9 @@ class DreamState:
     # context: the last "codes" (B, N, h, w, M) and the "actions" between them (B, N-1, …), from which it begins again.
     # And what a caller wants to travel with each row, under names of its own.
     extras: dict[str, Tensor] = field(default_factory=dict)
+    # The WorldModel that dreams it; of one that was loaded or copied the fingerprint of it, or None in older files.
+    world: Any = field(default=None, repr=False, compare=False)
+    origin: str = field(default="this state", repr=False, compare=False)  # in error messages
 
     def __repr__(self) -> str:
         grid = "x".join(map(str, self.codes.shape[1:]))
@@ -49,7 +53,7 @@ class DreamState:
         self.check_fresh()
         tensors = (change(getattr(self, name)) for name in _FIELDS)
         extras = {name: change(t) for name, t in self.extras.items()}
-        return DreamState(self.cache.map(change), *tensors, self.clock, extras)  # type: ignore[call-arg]
+        return DreamState(self.cache.map(change), *tensors, self.clock, extras, self.world, self.origin)  # type: ignore[call-arg]
 
     def check_fresh(self) -> None:
         """Raise if a later state already lives in this state's memory."""
@@ -74,7 +78,7 @@ class DreamState:
         self.check_fresh()
         own = (getattr(self, name).clone() for name in _FIELDS)
         extras = {name: tensor.clone() for name, tensor in self.extras.items()}
-        return DreamState(cache, *own, cache.clock, extras)  # type: ignore[call-arg]
+        return DreamState(cache, *own, cache.clock, extras, self.world, self.origin)  # type: ignore[call-arg]
 
     def select(self, rows: Tensor | list[int]) -> "DreamState":
         """A new state with these rows, in this order, or with those of a mask (B,) bool."""
@@ -135,32 +139,30 @@ class DreamState:
         return given.nonzero().flatten()
 
     def save(self, path: str | Path) -> None:
-        """Write to one safetensors file, atomically."""
-        from safetensors.torch import save_file
-
+        """Write to one safetensors file, atomically, with a checksum and the fingerprint of the world."""
         self.check_fresh()
         tensors = {name: getattr(self, name) for name in _FIELDS} | {"lengths": self.cache.lengths}
         tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
         for layer, (k, v) in enumerate(zip(self.cache.keys, self.cache.values, strict=True)):
             tensors |= {f"keys.{layer}": k, f"values.{layer}": v}
         about = {"clock": str(self.clock), "shortest": str(self.cache.shortest), "layers": str(len(self.cache.keys))}
-        with atomic_write(path) as temporary:
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata=about)
+        world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
+        state_file.write(path, tensors, about if world is None else about | {"world": world})
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "DreamState":
-        """Read a file that `save` wrote."""
-        from safetensors import SafetensorError, safe_open
+        """Read a file that `save` wrote. Whether it is a state of a world is checked when that world dreams on from it.
 
-        try:
-            with safe_open(path, framework="pt", device=str(device)) as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-            clock, layers = int(about["clock"]), int(about["layers"])
-            keys = [tensors[f"keys.{layer}"] for layer in range(layers)]
-            values = [tensors[f"values.{layer}"] for layer in range(layers)]
-            cache = KVCache(keys, values, tensors["lengths"], clock, int(about["shortest"]))
-            extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
-            return cls(cache, *(tensors[name] for name in _FIELDS), clock, extras)  # type: ignore[call-arg]
-        except (KeyError, SafetensorError) as error:
-            raise ValueError(f"{path} is not a saved dream state ({error}); write one with state.save(path)") from error
+        Raises: ValueError, which names the file: it is damaged, or not a dream state.
+        """
+        tensors, about = state_file.read(path)
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        keys, values = ([tensors[f"{part}.{i}"] for i in range(about["layers"])] for part in ("keys", "values"))
+        cache = KVCache(keys, values, tensors["lengths"], about["clock"], about["shortest"])
+        extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
+        own = (tensors[name] for name in _FIELDS)
+        return cls(cache, *own, about["clock"], extras, about["world"], str(path))  # type: ignore[call-arg]
+
+    def __getstate__(self) -> dict:
+        world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
+        return self.__dict__ | {"world": world}  # copies and other processes get no model with it

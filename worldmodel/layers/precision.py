@@ -183,3 +183,14 @@ def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
             layer.to(dtype)
         if isinstance(layer, Linear):
             layer.forget()
+
+
+def uncast_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Names and tensors of a module's state that `cast_products` leaves as they are."""
+    cast = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, layer in module.named_modules()
+        if isinstance(layer, Linear | EmbeddingSum | Conv3d | ConvTranspose3d)
+        for name in layer.state_dict()
+    }
+    return [(name, tensor) for name, tensor in module.state_dict().items() if name not in cast]
