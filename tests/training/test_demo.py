@@ -53,7 +53,7 @@ def test_an_interrupted_agent_stage_starts_anew(tmp_path, monkeypatch):
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "metrics.jsonl").write_text("of the first attempt")
 
-    def train(world, out, config):
+    def train(world, out, config, **_):
         assert not out.exists()
         raise KeyboardInterrupt
 

@@ -38,7 +38,7 @@ def test_a_kernel_is_trained_as_the_matrix_of_its_outputs():
     net = make_net()
     matrix = nn.Parameter(net[0].weight.detach().flatten(1).clone())
     (*_, muon) = make_optimizers(net, hidden=[net[0].weight], **RATES)
-    reference = torch.optim.Muon([matrix], lr=0.05, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    reference = type(muon)([matrix], lr=0.05, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for seed in range(3):
         train_a_step(net, [muon], seed)
         matrix.grad = net[0].weight.grad.flatten(1)
