@@ -148,11 +148,15 @@ def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec)
             behind it if it is to be repeated ("turn_left*4 move_forward 0").
     """
     given = [source] if isinstance(source, str | Path) else source
-    if len(given) == 1 and str(given[0]).endswith(ARRAYS):
+    if len(given) == 1 and not isinstance(given, np.ndarray) and Path(str(given[0])).suffix.lower() in ARRAYS:
         given = read_array(Path(str(given[0])))
+    elif len(given) == 1 and not isinstance(given, np.ndarray) and Path(str(given[0])).is_file():
+        raise ValueError(f"actions come from a file {' or '.join(ARRAYS)}, or are words; got {given[0]}")
     if not isinstance(given, np.ndarray):
         return _from_words(" ".join(map(str, given)).split(), spec)
     actions, deep = given, 1 + len(spec.shape)
+    if spec.kind == "discrete" and (actions.dtype.kind == "b" or _are_integers(actions)):
+        actions = actions.astype(spec.dtype)
     fits = actions.dtype.kind in ("iu" if spec.kind == "discrete" else "iuf")
     tail_fits = actions.shape[actions.ndim - len(spec.shape) :] == spec.shape
     if not fits or not tail_fits or actions.ndim not in (deep, deep + 1):
@@ -164,6 +168,14 @@ def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec)
     actions = actions.astype(spec.dtype)
     spec.check(actions.reshape(-1, *spec.shape))
     return actions
+
+
+def _are_integers(numbers: NDArray) -> bool:
+    """Whether floats are integers, written as 1.0."""
+    if numbers.dtype.kind != "f":
+        return False
+    wide = numbers.astype(float)
+    return bool((abs(wide) < 2**53).all() and (wide % 1 == 0).all())
 
 
 def _from_words(words: Sequence[str], spec: ActionSpec) -> NDArray[np.int64]:

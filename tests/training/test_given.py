@@ -240,6 +240,20 @@ def test_wrong_words_are_told(words, message):
         read_actions(words, ACTIONS)
 
 
+@pytest.mark.parametrize("dtype", [float, np.float16, np.uint8, bool, ">i4"])
+def test_discrete_actions_may_have_any_number_type(tmp_path, dtype):
+    np.save(tmp_path / "a.NPY.npy", np.array([1, 0, 1]).astype(dtype))
+    (tmp_path / "a.NPY.npy").rename(tmp_path / "a.NPY")
+    actions = read_actions(tmp_path / "a.NPY", ACTIONS)
+    assert actions.dtype == np.int64 and actions.tolist() == [1, 0, 1]
+    for wrong in ([0.5, 1], [np.nan, 1]):
+        with pytest.raises(ValueError, match="actions must be int64"):
+            read_actions(np.array(wrong), ACTIONS)
+    (tmp_path / "a.csv").write_text("1\n0\n")
+    with pytest.raises(ValueError, match=r"a file \.npy or \.npz, or are words; got .*a\.csv"):
+        read_actions([str(tmp_path / "a.csv")], ACTIONS)
+
+
 def test_actions_of_a_file_serve_all_videos_or_each_its_own(tmp_path):
     np.save(tmp_path / "my moves.npy", np.zeros((3, 2)))
     for source in (tmp_path / "my moves.npy", [str(tmp_path / "my moves.npy")]):
@@ -251,7 +265,7 @@ def test_actions_of_a_file_serve_all_videos_or_each_its_own(tmp_path):
 
 def test_actions_that_do_not_fit_the_game_are_refused():
     with pytest.raises(ValueError, match=r"int64 of shape \(K\) or \(n, K\).*got float64"):
-        read_actions(np.zeros(3), ACTIONS)
+        read_actions(np.full(3, 0.5), ACTIONS)
     with pytest.raises(ValueError, match=r"\(K, A\).*n = 2; got float64 \(4, 3\)"):
         read_actions(np.zeros((4, 3)), PUSHES)
     with pytest.raises(ValueError, match="outside"):
