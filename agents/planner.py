@@ -24,6 +24,7 @@ from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.envs.transition import RewardFunction, Transition
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
 from worldmodel.requests import check_dreams
@@ -114,6 +115,7 @@ class Planner:
             told = np.where(np.isnan(told), self._told, told)
         self._told = told if count else None
 
+    @own_defaults
     @torch.inference_mode()
     def act(self, observations: np.ndarray, signals: np.ndarray | None = None) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32.

@@ -15,6 +15,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
 from worldmodel.agents.networks import image_layers
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast
 
 
@@ -23,6 +24,7 @@ class _ActorCritic(TorchRLModule, ValueFunctionAPI):
 
     dtype: type  # of the observations
 
+    @own_defaults
     def setup(self) -> None:
         space, actions = self.observation_space, self.action_space
         if not isinstance(space, gym.spaces.Box) or space.dtype != self.dtype:
@@ -47,13 +49,16 @@ class _ActorCritic(TorchRLModule, ValueFunctionAPI):
     def encode(self, observations: Tensor) -> Tensor:
         """(n, *shape) as the env gives them -> (n, features) float32."""
 
+    @own_defaults
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self._act(self.encode(batch[Columns.OBS]))}
 
+    @own_defaults
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         features = self.encode(batch[Columns.OBS])
         return {Columns.ACTION_DIST_INPUTS: self._act(features), Columns.EMBEDDINGS: features}
 
+    @own_defaults
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """(n,) expected return."""
         features = self.encode(batch[Columns.OBS]) if embeddings is None else embeddings

@@ -19,10 +19,12 @@ from worldmodel.agents.evaluate import View
 from worldmodel.agents.sb3_config import AgentMeta
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import action_spec_of
+from worldmodel.layers.defaults import own_defaults
 
 _IN_ALGORITHM = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
 
 
+@own_defaults
 def load_policy(folder: str | os.PathLike, seed: int = 0) -> "RLlibPolicy":
     """The policy in an algorithm's checkpoint, `algo.save_to_path(folder)`, made with a config of `dream_ppo`.
 
@@ -76,6 +78,7 @@ class RLlibPolicy:
     def _grow(self, count: int) -> None:
         self._rngs += [np.random.default_rng((self._seed, row)) for row in range(len(self._rngs), count)]
 
+    @own_defaults
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, *shape).
 

@@ -24,11 +24,13 @@ from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.progress import Progress, progress
 from worldmodel.restoring import fill
 from worldmodel.settings import difference
 
 
+@own_defaults
 def train_ppo(
     envs: VectorEnv | VecEnv,
     config: AgentConfig,
@@ -110,6 +112,7 @@ def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | N
     return json.loads(json.dumps(asdict(config) | {"meta": asdict(meta)} | dict(about or {}), default=str))
 
 
+@own_defaults
 def train_policy(
     env_id: str, steps: int, run_dir: str | os.PathLike, *, config: AgentConfig = REAL_GAME, **env_kwargs: Any
 ) -> Path:
@@ -129,6 +132,7 @@ def train_policy(
     return Path(run_dir) / "agent"
 
 
+@own_defaults
 def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None = None) -> PPO:
     """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`); its optimiser starts anew.
 

@@ -22,6 +22,7 @@ from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import named_actions
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.restoring import restore
 
 
@@ -32,6 +33,7 @@ def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta:
     return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=about)
 
 
+@own_defaults
 def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
     """Load a saved agent for play, from its folder or that of its training's run; `seed` decides what it draws."""
     folder = checkpoint.agent_folder(folder)
@@ -144,6 +146,7 @@ class Agent:
     def _grow(self, count: int) -> None:
         self._rngs += [np.random.default_rng((self._seed, row)) for row in range(len(self._rngs), count)]
 
+    @own_defaults
     @torch.inference_mode()
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C).

@@ -13,6 +13,7 @@ import numpy as np
 from worldmodel.agents.generators import restored_generators
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import action_spec_of
+from worldmodel.layers.defaults import own_defaults
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -61,6 +62,7 @@ class SB3Policy:
         """From now on what the model draws in env rows[i] is decided by seeds[i]."""
         self._rngs |= {int(row): np.random.default_rng(seed) for row, seed in zip(rows, seeds, strict=True)}
 
+    @own_defaults
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C) or (n, …).
 

@@ -26,6 +26,7 @@ from worldmodel.envs.spaces import check_observation_kind, observation_space, ob
 from worldmodel.envs.start_states import GivenStarts, Source, make_source
 from worldmodel.envs.transition import RewardFunction
 from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean, refuse_unknown
 
@@ -74,6 +75,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": DOOM_STEPS_PER_SECOND}  # noqa: RUF012
 
+    @own_defaults
     def __init__(
         self,
         num_envs: int = 1,
@@ -127,6 +129,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     # --- Gymnasium -----------------------------------------------------------------------------------------------
 
+    @own_defaults
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -160,6 +163,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         mask[rows] = True
         return self._observations.copy(), masked(_host(self._dreams.signals()), mask)
 
+    @own_defaults
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Dream one step in every row.
 
@@ -197,6 +201,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos = masked(doubt, ~begun) | masked(infos, everyone) | final
         return self._observations.copy(), rewards, terminations, truncations, infos
 
+    @own_defaults
     def render(self) -> tuple[np.ndarray | None, ...]:
         """The last frame of every row, (H, W, C) uint8, or None without a render mode."""
         if self.render_mode is None:
@@ -220,6 +225,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def rules(self, rules: DreamRules) -> None:
         self._dreams.rules = rules
 
+    @own_defaults
     def step_torch(self, actions: Tensor) -> TorchStep:
         """Dream one step with tensors on the model's device, without ever waiting for it.
 
@@ -232,6 +238,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._check_begun("step_torch()")
         return self._dreams.step(actions)
 
+    @own_defaults
     def reset_torch(self, mask: Tensor) -> Tensor:
         """Begin new dreams in the rows of a mask (B,) bool; returns their observations (n, ...), in the rows' order.
 
@@ -242,6 +249,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._begin_torch(rows, self._source)
 
     @property
+    @own_defaults
     def state(self) -> DreamState:
         """A copy of all that decides the rows' dreams, those after the next resets included; set it to go on from it.
 
@@ -256,6 +264,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return copy
 
     @state.setter
+    @own_defaults
     def state(self, state: DreamState) -> None:
         if len(state) != self.num_envs:
             raise ValueError(
@@ -270,6 +279,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._ended[:] = False
         self._beginnings.forget(slice(None))
 
+    @own_defaults
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:
         """Dream N futures of H steps of every row in one batch; the env stays where it is.
 

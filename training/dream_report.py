@@ -16,6 +16,7 @@ import numpy as np
 from worldmodel.agents.evaluate import Evaluation, env_spec, evaluate, is_dream
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.requests import check_dreams
 from worldmodel.settings import check_settings
@@ -86,6 +87,7 @@ class Trace:
         self.terminated[episodes] = terminations
 
 
+@own_defaults
 def dream_report(
     wm: WorldModel,
     env_id: str,

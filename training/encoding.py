@@ -14,6 +14,7 @@ from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.progress import progress
 from worldmodel.tokenizer import VQVAE
 
@@ -39,6 +40,7 @@ def codes_name(store: EpisodeStorage, tokenizer: VQVAE, stride: int = CLIP_STRID
     return digest.hexdigest()[:16]
 
 
+@own_defaults
 @torch.inference_mode()
 def encode_store(
     store: EpisodeStorage, tokenizer: VQVAE, cache: Path, stride: int = CLIP_STRIDE, batch_size: int = 64

@@ -15,6 +15,7 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import Sampling
 from worldmodel.dynamics.generation import check_request
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
 from worldmodel.training.clips import other_clips
@@ -71,6 +72,7 @@ class ModelEvaluation:
         check_settings(self, least={"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2})
 
 
+@own_defaults
 def evaluate_model(
     wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation | None = None, i3d: str | Path | None = None
 ) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.files import JsonObject, read_json
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
@@ -22,6 +23,7 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 _PLAY = {"random": "random play", "sticky": "sticky random play"}
 
 
+@own_defaults
 def publish(
     world: str | Path, data: str | Path, target: str | Path, /, notes: str = "", also: Sequence[str | Path] = ()
 ) -> Path:

@@ -17,6 +17,7 @@ from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.loading import steps_per_second
 from worldmodel.files import write_json
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.read import in_words
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
@@ -105,6 +106,7 @@ class Samples(NamedTuple):
         return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
 
 
+@own_defaults
 def sample_videos(
     model: WorldModel | str | Path,
     out: str | Path,

@@ -13,6 +13,7 @@ from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.envs.loading import load_model
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
 
@@ -34,6 +35,7 @@ class DreamTraining:
         check_settings(self, least={"eval_every": 0, "eval_episodes": 1})
 
 
+@own_defaults
 def train_agent(
     world: str | os.PathLike,
     out: str | Path,

@@ -12,6 +12,7 @@ import torch
 from worldmodel.checkpoint import load_tokenizer, resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
 from worldmodel.settings import check_settings
@@ -86,6 +87,7 @@ def _check_clips(model: GPTConfig, tokenizer: VQVAEConfig) -> None:
         )
 
 
+@own_defaults
 def train_dynamics(
     data: str | Path | Sequence[str | Path] | EpisodeStorage,
     tokenizer: str | Path,

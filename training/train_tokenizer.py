@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer, resolve, save_tokenizer, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed, metrics
@@ -79,6 +80,7 @@ def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float,
     return tuple(mean.tolist()), float(frames.var(dtype=np.float64)) / 255.0**2
 
 
+@own_defaults
 def train_tokenizer(
     data: str | Path | Sequence[str | Path] | EpisodeStorage,
     out: str | Path,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from worldmodel.checksums import file_sum, write_sums
 from worldmodel.files import JsonObject, naming_failures, read_json, write_json
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.names import did_you_mean
 from worldmodel.replacing import finish_replacing, replacing
 from worldmodel.restoring import restore
@@ -207,6 +208,7 @@ def save_tokenizer(folder: str | os.PathLike, tokenizer: "VQVAE", card: str = ""
     return save(folder, "tokenizer", tokenizer.config, {"tokenizer": tokenizer}, card=card)
 
 
+@own_defaults
 def load_tokenizer(name: str | os.PathLike) -> "VQVAE":
     """Load a tokenizer, saved alone or that of a world model, in evaluation mode and float32."""
     from worldmodel.model import WorldModel

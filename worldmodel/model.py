@@ -22,6 +22,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
+from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.memory import keep_freed_memory
 from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
 from worldmodel.requests import check_dreams, check_state
@@ -57,6 +58,7 @@ class WorldModelConfig:
 class WorldModel(nn.Module):
     """A game learned from its video."""
 
+    @own_dtype
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -97,6 +99,7 @@ class WorldModel(nn.Module):
         return self.tokenizer.codebook.vectors.device
 
     @property
+    @own_defaults
     def usual_signals(self) -> Tensor:
         """(G,) float32: each game variable's median over the start segments, for who does not know better; else zeros.
 
@@ -109,6 +112,7 @@ class WorldModel(nn.Module):
     # --- files ---------------------------------------------------------------------------------------------------
 
     @classmethod
+    @own_defaults
     @torch.inference_mode(False)  # weights that were made in it count no changes
     def from_pretrained(
         cls, name: str | os.PathLike, device: str | torch.device = "cpu", dtype: torch.dtype | str = "auto"
@@ -191,6 +195,7 @@ class WorldModel(nn.Module):
         """Actions (...) or (..., A) as the heads read them, if they do."""
         return self.dynamics.action.features(actions) if self.heads.law_out is not None else None
 
+    @own_defaults
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
         """Loss of dynamics and heads on encoded segments; the tokenizer stays as it is.
 
@@ -198,6 +203,7 @@ class WorldModel(nn.Module):
         """
         return learning.loss(self, batch)
 
+    @own_defaults
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the heads tell of real steps: rewards (B, T), termination probabilities (B, T), changes (B, T, G)."""
@@ -205,6 +211,7 @@ class WorldModel(nn.Module):
 
     # --- dreaming ------------------------------------------------------------------------------------------------
 
+    @own_defaults
     def start(
         self,
         frames: Tensor | np.ndarray,
@@ -226,6 +233,7 @@ class WorldModel(nn.Module):
             codes = self.tokenizer.encode(frames)
         return self.start_codes(codes, actions, signals, seeds, frames=frames)
 
+    @own_defaults
     @torch.inference_mode()
     def start_codes(
         self,
@@ -243,6 +251,7 @@ class WorldModel(nn.Module):
         """
         return dreaming.start(self, codes, actions, signals, seeds, clock, frames)
 
+    @own_defaults
     @torch.inference_mode()
     def at_clock(self, state: DreamState, clock: int) -> DreamState:
         """The same dreams at another time, so that they can join a batch with this clock (`batch.put(rows, moved)`).
@@ -251,6 +260,7 @@ class WorldModel(nn.Module):
         """
         return dreaming.at_clock(self, state, clock)
 
+    @own_defaults
     @torch.inference_mode()
     def step(
         self, state: DreamState, action: Tensor | np.ndarray, temperature: float = 1.0
@@ -265,6 +275,7 @@ class WorldModel(nn.Module):
         """
         return dreaming.step(self, state, action, temperature)
 
+    @own_defaults
     @torch.inference_mode()
     def observe(
         self, state: DreamState, action: Tensor | np.ndarray, codes: Tensor | np.ndarray
@@ -280,6 +291,7 @@ class WorldModel(nn.Module):
             raise TypeError("observe needs the codes of the step that came, got None; step() draws a step")
         return dreaming.step(self, state, action, 1.0, codes)
 
+    @own_defaults
     @torch.inference_mode()
     def branch(
         self,
@@ -299,6 +311,7 @@ class WorldModel(nn.Module):
         """
         return dreaming.branch(self, state, actions, temperature, seeds)
 
+    @own_defaults
     @torch.inference_mode()
     def features(self, state: DreamState) -> Tensor:
         """What the model knows of the last step, (B, h, w, D+E) float32: the dynamics' outputs beside the code vectors.
@@ -309,6 +322,7 @@ class WorldModel(nn.Module):
         state = check_state(self, state)
         return self.head_inputs(state.outputs, state.codes).float().unflatten(1, state.codes.shape[1:3])
 
+    @own_defaults
     @torch.inference_mode()
     def imagine(
         self,
@@ -329,6 +343,7 @@ class WorldModel(nn.Module):
         """
         return dreaming.imagine(self, frames, actions, context_actions, signals, seeds, temperature)
 
+    @own_defaults
     @torch.inference_mode()
     def sample(
         self,

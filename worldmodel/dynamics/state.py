@@ -15,6 +15,7 @@ from torch import Tensor
 from worldmodel.dynamics import state_file
 from worldmodel.dynamics.sampling import as_seeds
 from worldmodel.layers.attention import KVCache
+from worldmodel.layers.defaults import own_defaults
 
 _FIELDS = ("codes", "outputs", "signals", "seeds", "counter")  # the tensors outside the cache, in their order
 
@@ -138,6 +139,7 @@ class DreamState:
             raise ValueError(f"a mask of rows must have one bool for each of the {len(self)} rows, got {given.shape}")
         return given.nonzero().flatten()
 
+    @own_defaults
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically, with a checksum and the fingerprint of the world."""
         self.check_fresh()
@@ -150,6 +152,7 @@ class DreamState:
         state_file.write(path, tensors, about if world is None else about | {"world": world})
 
     @classmethod
+    @own_defaults
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "DreamState":
         """Read a file that `save` wrote. Whether it is a state of a world is checked when that world dreams on from it.
 

@@ -1,8 +1,10 @@
 """bf16 where the machine multiplies it fast, float32 elsewhere; products that follow their weight's dtype."""
 
 import os
+import threading
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -74,10 +76,24 @@ def _warn_once(text: str) -> None:
     warnings.warn(text, stacklevel=4)
 
 
-def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> AbstractContextManager:
-    """Autocast to `dtype` (default: the device's fast one); does nothing for float32."""
-    dtype = dtype or fast_dtype(device)
-    return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
+_own = threading.local()
+
+
+@contextmanager
+def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> Iterator[None]:
+    """Autocast to `dtype` (default: the device's fast one); none for float32."""
+    dtype, outer = dtype or fast_dtype(device), in_own_autocast()
+    _own.inside = True
+    try:
+        with torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32):
+            yield
+    finally:
+        _own.inside = outer
+
+
+def in_own_autocast() -> bool:
+    """True inside `autocast` of this module, which the library chose itself, in this thread."""
+    return getattr(_own, "inside", False)
 
 
 def follow(x: Tensor, weight: Tensor) -> Tensor:

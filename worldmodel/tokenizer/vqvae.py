@@ -23,6 +23,7 @@ from worldmodel.layers.conv import (
     attention_share,
     make_norm,
 )
+from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d
 from worldmodel.layers.streaming import Stream, StreamState
@@ -71,6 +72,7 @@ class VQVAE(nn.Module):
     mean: Tensor  # (1, C, 1, 1, 1) of the data, in the range of the model
     std: Tensor
 
+    @own_dtype
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         self.config = config
@@ -186,14 +188,17 @@ class VQVAE(nn.Module):
 
     # --- frames and codes ----------------------------------------------------------------------------------------
 
+    @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""
         return self._encode(frames, None)
 
+    @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, T, h, w, M) int64 -> frames (B, T, F, H, W, C) uint8."""
         return self._decode(codes, None)
 
+    @own_defaults
     def encode_step(self, frames: Tensor, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
         """The next step of a stream, coded as `encode` codes it in the whole.
 
@@ -208,6 +213,7 @@ class VQVAE(nn.Module):
         codes = self._encode(frames.unsqueeze(1), stream)
         return codes.squeeze(1), stream.state()
 
+    @own_defaults
     def decode_step(self, codes: Tensor, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
         """The next step of a stream, decoded as `decode` decodes it in the whole.
 
@@ -260,6 +266,7 @@ class VQVAE(nn.Module):
         """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32."""
         return self.codebook.lookup(codes)
 
+    @own_defaults
     def loss(self, frames: Tensor) -> TokenizerLoss:
         """Normalised reconstruction error plus commitment, for frames (B, T, F, H, W, C) uint8."""
         x = self._inputs(frames)
