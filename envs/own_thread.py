@@ -18,7 +18,7 @@ class OwnThread:
     """
 
     def __init__(self) -> None:
-        self._asked: SimpleQueue[tuple[Callable[[], Any], _Answer | None] | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[Callable[[], Any], _Answer] | None] = SimpleQueue()
         threading.Thread(target=_serve, args=(self._asked,), daemon=True).start()
 
     def call(self, function: Callable[[], Any]) -> Any:
@@ -38,21 +38,16 @@ class OwnThread:
 
         return result
 
-    def end(self, last: Callable[[], Any] | None = None) -> None:
-        """Let the thread end after what it was asked for, and after one last call; waits for nothing."""
-        if last is not None:
-            self._asked.put((last, None))
+    def end(self) -> None:
+        """Let the thread end after what it was asked for; waits for nothing."""
         self._asked.put(None)
 
 
 def _serve(asked: SimpleQueue) -> None:
     while (task := asked.get()) is not None:
         function, answer = task
-        if answer is None:
-            function()
-        else:
-            try:
-                answer.put((function(), None))
-            except BaseException as error:  # the caller's own, raised there
-                answer.put((None, error))
+        try:
+            answer.put((function(), None))
+        except BaseException as error:  # the caller's own, raised there
+            answer.put((None, error))
         del task, function, answer  # or a game that is no longer used would stay until the next call

@@ -45,6 +45,7 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         action_names: one for each action or number, or for each button of a MultiBinary.
         signals: game variables: names of numbers in the env's ``info``; or for each name such a name, or a function of
             env and info.
+        one_thread: side by side in one process, all games of this kind play in one thread (those drawn by pyglet).
 
     Raises:
         ValueError: the env's actions or pictures, or an option, are not of these kinds; at a reset or a step, a signal
@@ -66,6 +67,7 @@ class PixelGame(gym.Env[np.ndarray, Any]):
         frames_per_step: int = 2,
         action_names: Sequence[str] = (),
         signals: Sequence[str] | Mapping[str, SignalReader | str] = (),
+        one_thread: bool = False,
     ) -> None:
         if frames_per_step < 1 or frame_skip < 1 or frame_skip % frames_per_step:
             raise ValueError(
@@ -103,7 +105,10 @@ class PixelGame(gym.Env[np.ndarray, Any]):
             )
         self.observation_space = gym.spaces.Box(0, 255, (new_height, new_width, channels), np.uint8)
         fps = (env.metadata or {}).get("render_fps") or _USUAL_FPS
-        self.metadata = self.metadata | {"render_fps": finite("the env's render_fps", fps) / frame_skip}
+        self.metadata = self.metadata | {
+            "render_fps": finite("the env's render_fps", fps) / frame_skip,
+            "one_thread": one_thread,
+        }
         self._playing = False
 
     def reset(

@@ -156,7 +156,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     For games that run outside the interpreter lock: 10 ViZDooms step 1.8 times as fast as one after the other on two
     cores, with no other process to start. A row is made, played and closed by one thread, since an OpenGL context works
-    only where it was made; a single row by the caller's own thread.
+    only where it was made; a single row by the caller's own thread. Games whose metadata hold ``one_thread`` share one.
 
     Args:
         make_env: makes one env; called `num_envs` times.
@@ -179,6 +179,10 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         try:
             for row in range(num_envs):  # one after the other: to start a game can move the process to another folder
                 self.envs.append(self.in_its_thread(row, make_env))
+                if row == 0 and self._threads and self.envs[0].metadata.get("one_thread"):
+                    for unused in self._threads[1:]:
+                        unused.end()
+                    self._threads = self._threads[:1] * num_envs
         except BaseException:  # those that were made have windows, files, processes
             self.close()
             raise
@@ -258,7 +262,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         try:
             self._at_once(range(len(self.envs)), lambda row: self.envs[row].close())
         finally:
-            for thread in self._threads:
+            for thread in set(self._threads):
                 thread.end()
 
     def __del__(self) -> None:
@@ -266,7 +270,9 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             return
         self.closed = True
         for thread, env in zip(self._threads, self.envs, strict=False):  # waiting here could hang
-            thread.end(env.close)
+            thread.begin(env.close)
+        for thread in set(self._threads):
+            thread.end()
         if not self._threads:
             self.envs[0].close()
 

@@ -27,7 +27,8 @@ def test_it_ends_after_its_last_call():
     done = threading.Event()
     thread = OwnThread()
     ident = thread.call(threading.get_ident)
-    thread.end(done.set)
+    thread.begin(done.set)
+    thread.end()
     assert done.wait(5)
     deadline = time.monotonic() + 5
     while any(running.ident == ident for running in threading.enumerate()):

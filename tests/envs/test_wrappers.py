@@ -253,6 +253,18 @@ def test_games_bound_to_the_thread_that_made_them_play_in_it_alone(mode):
     envs.close()
 
 
+def test_games_that_ask_for_it_play_in_one_thread_together():
+    class Together(BoundGame):
+        def __init__(self):
+            super().__init__()
+            self.metadata = self.metadata | {"one_thread": True}
+
+    envs = ThreadVectorEnv(Together, 3)
+    check_vector_env(envs)
+    assert len({env.thread for env in envs.envs}) == 1
+    envs.close()
+
+
 def test_a_single_game_plays_in_the_thread_of_its_caller():
     """Some games want the process's main thread."""
     envs = ThreadVectorEnv(BoundGame, 1)
