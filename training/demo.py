@@ -4,7 +4,6 @@ Every stage leaves its result in the run folder and is skipped when it is there.
 last complete state, but for the agent's, which starts anew: PPO is not resumed.
 """
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.leftovers import remove
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import collect
 from worldmodel.training.report import RETURN_KEYS, return_row, world_report, write_dream_vs_real, write_report
-from worldmodel.training.stages import Stages, check_begins
+from worldmodel.training.stages import Stages, check_begins, staged
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
@@ -63,7 +63,11 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     """
     config, out = (config or DemoConfig()).seeded(), Path(out)
     check_begins(config.env_id, config.workers, config.seed)
-    stages = Stages(out, config, fresh)
+    with staged(out, config, fresh) as stages:
+        return _run(out, config, stages)
+
+
+def _run(out: Path, config: DemoConfig, stages: Stages) -> Path:
     with stages("collect") as todo:
         if todo:
             collect(config.env_id, out / "data", steps=config.collect_steps, workers=config.workers, seed=config.seed)
@@ -76,7 +80,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     world = out / "dynamics" / "best"
     with stages("agent") as todo:
         if todo:
-            shutil.rmtree(out / "agent", ignore_errors=True)  # of an interrupted attempt
+            remove(out / "agent")  # of an interrupted attempt
             train_agent(
                 world, out / "agent", config.agent, allow_env=config.env_id if config.agent.eval_every else None
             )

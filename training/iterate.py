@@ -7,7 +7,6 @@ starts anew: PPO is not resumed.
 """
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +19,12 @@ from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import EpisodeStorage, JoinedStorage
 from worldmodel.files import write_json
+from worldmodel.leftovers import remove
 from worldmodel.settings import check_settings
 from worldmodel.training.collect import collect
 from worldmodel.training.iterate_report import FACTS, STAGES, facts_of, returns_of, stage_name, write_rounds
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.stages import Stages, check_begins
+from worldmodel.training.stages import Stages, check_begins, staged
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
@@ -97,14 +97,14 @@ def iterate(out: str | Path = "runs/loop", config: Iteration | None = None, *, f
     """
     config, out = config or Iteration(), Path(out)
     check_begins(config.env_id, config.workers, config.seed)
-    stages = Stages(out, config, fresh, free=("rounds",), kind="a loop's run")
-    with stages("random play") as todo:
-        if todo:
-            played = evaluate(RandomPolicy, config.env_id, config.episodes, JUDGED_FROM)
-            write_json(out / "random.json", returns_of(played))
-    for number in range(config.rounds):
-        _run_round(out, number, config.of_round(number), stages)
-        report = write_rounds(out, config, stages.minutes)
+    with staged(out, config, fresh, free=("rounds",), kind="a loop's run") as stages:
+        with stages("random play") as todo:
+            if todo:
+                played = evaluate(RandomPolicy, config.env_id, config.episodes, JUDGED_FROM)
+                write_json(out / "random.json", returns_of(played))
+        for number in range(config.rounds):
+            _run_round(out, number, config.of_round(number), stages)
+            report = write_rounds(out, config, stages.minutes)
     print(report.read_text(encoding="utf-8"))
     return report
 
@@ -138,7 +138,7 @@ def _run_round(out: Path, number: int, config: Iteration, stages: Stages) -> Non
             train_dynamics(data, tokenizer / "best", here / "dynamics", config.dynamics, start_from=start)
     with stages(training) as todo:
         if todo:
-            shutil.rmtree(here / "agent", ignore_errors=True)  # of an interrupted attempt
+            remove(here / "agent")  # of an interrupted attempt
             game = config.env_id if config.agent.eval_every else None
             train_agent(
                 here / "dynamics" / "best", here / "agent", config.agent, start_from=agent_before, allow_env=game

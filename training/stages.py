@@ -1,7 +1,6 @@
 """The stages of a run that has many: those that are done are skipped, an interrupted one is done again."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any
 
 from worldmodel.agents.evaluate import is_dream
 from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.leftovers import is_temporary, remove, remove_leftovers
+from worldmodel.locks import LOCK, only_process
 from worldmodel.settings import difference
 
 
@@ -18,6 +19,17 @@ from worldmodel.settings import difference
 class _State:
     done: list[str]
     minutes: dict[str, float]
+    clearing: bool = False  # the run is being deleted, to start over
+
+
+@contextmanager
+def staged(
+    out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo's run"
+) -> Iterator["Stages"]:
+    """The stages of a run whose folder no other process may run in meanwhile; arguments and errors as of `Stages`."""
+    _check_ours(out, {field.name for field in fields(config)}, kind)
+    with only_process(out, "run"):
+        yield Stages(out, config, fresh, free, kind)
 
 
 class Stages:
@@ -38,14 +50,17 @@ class Stages:
         self, out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo's run"
     ) -> None:
         _check_ours(out, {field.name for field in fields(config)}, kind)
-        if fresh and out.exists():
-            shutil.rmtree(out)
         self._path = out / "stages.json"
+        remove_leftovers(out)
         settings = json.loads(json.dumps(asdict(config)))
         file = out / "config.json"
-        if not file.exists():
+        state = read_json(self._path, _State) if self._path.is_file() else None
+        if state is not None and (fresh or state.clearing):
+            self._clear(out)
+            state = None
+        if state is None:
             write_json(file, settings)
-            write_json(self._path, {"done": [], "minutes": {}})
+            self._write(state := _State([], {}))
         elif (before := _without(free, found := read_json(file, JsonObject))) != (now := _without(free, settings)):
             raise ValueError(
                 f"{out} holds a run with other settings ({difference(before, now)}); use another --out, or --fresh to "
@@ -53,9 +68,18 @@ class Stages:
             )
         elif found != settings:
             write_json(file, settings)
-        state = read_json(self._path, _State)
         self._done = state.done
         self.minutes = state.minutes
+
+    def _clear(self, out: Path) -> None:
+        """Delete a run but for what says that it is one, so that the next attempt finishes this after a kill."""
+        self._write(_State([], {}, clearing=True))
+        for path in sorted(out.iterdir()):
+            if path.name not in ("config.json", self._path.name, LOCK):
+                remove(path)
+
+    def _write(self, state: _State) -> None:
+        write_json(self._path, {name: value for name, value in asdict(state).items() if value is not False})
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[bool]:
@@ -71,7 +95,7 @@ class Stages:
             self._done.append(name)
         finally:
             self.minutes[name] = round(before + (time.monotonic() - begin) / 60, 2)
-            write_json(self._path, {"done": self._done, "minutes": self.minutes})
+            self._write(_State(self._done, self.minutes))
 
 
 def check_begins(env_id: str, workers: int, seed: int) -> None:
@@ -89,12 +113,14 @@ def _without(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
 
 def _check_ours(out: Path, names: set[str], kind: str) -> None:
     """ValueError if `out` holds anything but such a run: its stages would overwrite it, and --fresh delete it."""
-    if not out.exists() or not any(out.iterdir()):
+    there = {path.name for path in out.iterdir() if not is_temporary(path.name)} - {LOCK} if out.exists() else set()
+    if not there:
         return
     files = [out / "config.json", out / "stages.json"]
     config, stages = (read_json(file) if file.is_file() else None for file in files)
-    if not isinstance(config, dict) or set(config) != names or not isinstance(stages, dict) or "done" not in stages:
+    begun = (isinstance(stages, dict) and "done" in stages) or there == {"config.json"}  # the first file of a run
+    if not isinstance(config, dict) or set(config) != names or not begun:
         raise ValueError(f"{out} holds something else than {kind}; use another --out, or delete it yourself")
 
 
-__all__ = ["Stages", "check_begins"]
+__all__ = ["Stages", "check_begins", "staged"]
