@@ -57,7 +57,7 @@ HEAVY = {
     "pybullet_data": (),
     "ray": (
         *(f"worldmodel.agents.{name}" for name in ("rllib", "rllib_module", "rllib_policy", "rllib_runner")),
-        "worldmodel.training.launch_ray",
+        "worldmodel.training.collect_ray",
     ),
     "stable_baselines3": tuple(f"worldmodel.agents.sb3{part}" for part in ("", "_agent", "_env", "_eval", "_policy")),
     "tensorboard": (),

@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 
@@ -25,6 +25,7 @@ from worldmodel.training.collect_workers import SCRIPTED, Job, LocalCrew, Played
 from worldmodel.training.env_options import check_options
 
 UNDER_WAY = "collecting.json"  # of a collection that is not finished: its goal, and the episodes there before it
+WORKERS = 2  # processes, where nothing else is asked for
 SETTINGS = "collect.json"  # how the store was made; a store made in another way is not continued
 
 
@@ -36,10 +37,12 @@ def collect(
     steps: int | None = None,
     policy: str | Path = "sticky",
     epsilon: float = 0.0,
-    workers: int = 2,
+    workers: int = WORKERS,
     seed: int = 0,
     env_kwargs: dict[str, Any] | None = None,
     episode_seconds: float = 600.0,
+    launcher: Literal["local", "ray"] = "local",
+    num_workers: int = 1,
 ) -> CollectStats:
     """Play `policy` in a real env, store whole episodes in `out`, print and return their statistics.
 
@@ -54,10 +57,13 @@ def collect(
         steps: how many steps at least: as many episodes as it takes, in their order.
         policy: "random", "sticky", or the folder of a trained agent or of its training's run.
         epsilon: share of the policy's actions replaced by random ones, in [0, 1].
-        workers: processes that play at the same time.
+        workers: processes of this machine that play at the same time.
         seed: of the whole collection.
         env_kwargs: further arguments of the env, such as {"reward": "health", "frame_skip": 8}.
         episode_seconds: time limit for an episode, and for a worker's start; above it the worker is taken to hang.
+        launcher: "local", or "ray": play on `num_workers` workers of a Ray cluster, of one machine or many, in place of
+            `workers`. Only this process writes; an agent's folder must be visible to every node.
+        num_workers: of Ray.
 
     Raises:
         ValueError: an argument is not valid, or `out` holds something else than this collection.
@@ -70,6 +76,7 @@ def collect(
     goal = episodes if steps is None else steps
     if goal is None or goal < 1 or workers < 1:
         raise ValueError(f"episodes or steps and workers must be at least 1, got {goal} and workers={workers}")
+    _check_launcher(launcher, workers, num_workers)
     if not episode_seconds > 0:
         raise ValueError(f"episode_seconds must be above 0, got {episode_seconds}")
     if not 0.0 <= epsilon <= 1.0:
@@ -87,7 +94,8 @@ def collect(
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
         try:
-            _play_all(job.out, plan, LocalCrew(job), workers, episode_seconds)
+            count = workers if launcher == "local" else num_workers
+            _play_all(job.out, plan, _crew(job, launcher), count, episode_seconds)
         except OutsideError:
             if new and not len(EpisodeStorage.open(job.out)):
                 shutil.rmtree(job.out)
@@ -168,6 +176,27 @@ def _play_all(out: Path, plan: _Plan, crew: Crew, workers: int, seconds: float) 
             steps += played.num_steps
             bar.note(f"{steps / (time.perf_counter() - began):,.0f} steps/s")
             bar.update(plan.done - before)
+
+
+def _check_launcher(launcher: str, workers: int, num_workers: int) -> None:
+    if launcher not in ("local", "ray"):
+        raise ValueError(f"launcher must be 'local' or 'ray', got {launcher!r}")
+    if launcher == "local" and num_workers != 1:
+        raise ValueError(
+            f"num_workers={num_workers} needs --launcher ray; on this machine give --workers {num_workers}"
+        )
+    if launcher == "ray" and workers != WORKERS:
+        raise ValueError(f"workers={workers} are processes of this machine; with --launcher ray give --num-workers")
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+
+
+def _crew(job: Job, launcher: str) -> Crew:
+    if launcher == "local":
+        return LocalCrew(job)
+    from worldmodel.training.collect_ray import RayCrew
+
+    return RayCrew(job)
 
 
 def _open_store(job: Job) -> EpisodeStorage:

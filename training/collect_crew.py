@@ -79,7 +79,8 @@ class _Shift:
                     self._losses[None] = 0
                     yield news
             for worker in [worker for worker, deadline in self._deadlines.items() if deadline < now]:
-                self._replace(worker, f"not finished within {self._seconds:g} s")
+                what = "started" if self._busy[worker] is None else "finished"
+                self._replace(worker, f"not {what} within {self._seconds:g} s")
 
     def _start(self) -> None:
         worker = self._crew.start()

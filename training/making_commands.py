@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -58,6 +58,8 @@ def run_collect(
     seed: int = 0,
     env_kwargs: tuple[str, ...] = (),
     episode_seconds: float = 600.0,
+    launcher: Literal["local", "ray"] = "local",
+    num_workers: int = 1,
 ) -> None:
     """Record whole episodes until there are --episodes or --steps.
 
@@ -66,8 +68,11 @@ def run_collect(
         out: folder of the store; an earlier collection there goes on.
         policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
         epsilon: share of the agent's actions that are replaced at random.
+        workers: processes of this machine.
         env_kwargs: options of the env as NAME=VALUE, such as reward=health frame_skip=8.
         episode_seconds: a worker that takes longer for an episode is replaced, and the episode played again.
+        launcher: "local": on this machine; "ray": on the workers of a Ray cluster, of one machine or many.
+        num_workers: of Ray.
     """
     from worldmodel.training.collect import collect
     from worldmodel.training.env_options import parse_options
@@ -83,6 +88,8 @@ def run_collect(
         seed=seed,
         env_kwargs=parse_options(env_kwargs),
         episode_seconds=episode_seconds,
+        launcher=launcher,
+        num_workers=num_workers,
     )
 
 

@@ -326,6 +326,10 @@ def test_a_retrained_agent_counts_as_another_policy(tmp_path):
         ({"episodes": 0}, "at least 1, got 0"),
         ({"episodes": 1, "workers": 0}, "workers=0"),
         ({"episodes": 1, "episode_seconds": 0.0}, "episode_seconds must be above 0, got 0.0"),
+        ({"episodes": 1, "num_workers": 3}, "num_workers=3 needs --launcher ray"),
+        ({"episodes": 1, "launcher": "ray", "workers": 3}, "workers=3 are processes of this machine"),
+        ({"episodes": 1, "launcher": "ray", "num_workers": 0}, "num_workers must be at least 1, got 0"),
+        ({"episodes": 1, "launcher": "rya"}, "launcher must be 'local' or 'ray', got 'rya'"),
         ({"episodes": 1, "epsilon": 2.0}, r"epsilon must be in \[0, 1\], got 2.0"),
         (
             {"episodes": 1, "policy": "stiky"},
