@@ -97,6 +97,7 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(f
         ('{"format_version": 1, "kind": "world_model", "kind": "agent"}', "the key 'kind' is there twice"),
         ('{"format_version": 1, "kind": "world_model", "steps_per_second": NaN}', "NaN is not a finite number"),
         ('{"format_version": 1, "kind": "world_model", "steps_per_second": 1e999}', "1e999 is not a finite number"),
+        ('{"format_version": 1, "kind": "world_model", "steps_per_second": 1' + "0" * 400 + "}", "is beyond 64 bits"),
         ("", "is not valid JSON"),
     ],
 )

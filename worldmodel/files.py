@@ -141,12 +141,12 @@ def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = (), *, fi
     Args:
         kind: what the file must hold, such as `JsonObject`.
         keys: that the object, or each object of a list, must have.
-        finite: refuse NaN and infinities.
+        finite: refuse NaN, infinities and integers beyond 64 bits.
 
     Raises:
         ValueError: it holds something else, no JSON, or a key twice; names the file and the place.
     """
-    hooks: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite} if finite else {}
+    hooks: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite, "parse_int": _int64} if finite else {}
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repeats, **hooks)
     except RecursionError as error:
@@ -176,6 +176,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
     return data
+
+
+def _int64(text: str) -> int:
+    if not -(2**63) <= (number := int(text)) < 2**63:
+        raise ValueError(f"{text[:40]}… is beyond 64 bits")
+    return number
 
 
 def _finite(text: str) -> float:

@@ -101,7 +101,11 @@ def _number(name: str, value: Any, kind: type) -> Any:
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise TypeError(f"{name} must be a {'whole ' if whole else ''}number, got {value!r}")
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        finite = False
+    if not finite:
         raise TypeError(f"{name} must be a finite number, got {value!r}")
     return value if isinstance(value, int | float) else kind(value)
 
