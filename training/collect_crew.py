@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Crew(Protocol):
 
 def episodes_of(
     crew: Crew, workers: int, next_id: Callable[[], int | None], seconds: float, say: Callable[[str], None]
-) -> Iterator[Played]:
+) -> Generator[Played, None, None]:
     """Let a crew play, until nothing is asked for; yields the episodes as they are stored.
 
     Args:
@@ -61,7 +61,7 @@ class _Shift:
         self._again: list[int] = []  # episodes whose workers were lost
         self._losses: Counter[int | None] = Counter()  # by episode; None: of workers that played none
 
-    def run(self) -> Iterator[Played]:
+    def run(self) -> Generator[Played, None, None]:
         for _ in range(self._workers):
             self._start()
         while True:
