@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.data.layout import read_info, scan
+from worldmodel.data.layout import read_info
 from worldmodel.data.pending import PATTERN, scan_pending
+from worldmodel.data.scanning import scan
 from worldmodel.data.splits import SPLITS
 from worldmodel.training.measure import dataset_facts
 from worldmodel.training.report import dataset_rows

@@ -5,7 +5,6 @@ Letters: see worldmodel/shapes.py. Time: `frames[t + 1]`, `rewards[t]` and `sign
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
     import gymnasium as gym
     import torch
     from torch import Tensor
+
+
+_MOST_ACTIONS = 2**20  # actions are one-hot, and numbers of one lie side by side
+_MOST_BOUND = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +39,8 @@ class ActionSpec:
             raise ValueError(f"kind of action must be 'discrete' or 'box', got {self.kind!r}")
         if self.n < 1:
             raise ValueError(f"n of an action must be at least 1, got {self.n}")
+        if self.n > _MOST_ACTIONS:
+            raise ValueError(f"n of an action must be at most {_MOST_ACTIONS:,}, got {self.n}")
         if self.names and len(self.names) != self.n:
             raise ValueError(f"names must be empty or one for each of the {self.n} actions, got {self.names}")
         bounds = 0 if self.kind == "discrete" else self.n
@@ -44,8 +49,10 @@ class ActionSpec:
                 f"a {self.kind} action with n={self.n} has {bounds} bounds; got {self.low} and {self.high}"
             )
         for low, high in zip(self.low, self.high, strict=True):
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"every low must be finite and below its high, got low={self.low} high={self.high}")
+            if not -_MOST_BOUND <= low < high <= _MOST_BOUND:
+                raise ValueError(
+                    f"every low must be finite in float32 and below its high, got low={self.low} high={self.high}"
+                )
         if self.frames < 1 or self.n % self.frames or (self.frames > 1 and self.kind == "discrete"):
             raise ValueError(
                 f"frames must be 1, or for a box a divisor of its n numbers, got frames={self.frames} with n={self.n} "
@@ -146,9 +153,11 @@ class StoreInfo:
                 f"test_episodes must be a multiple of views ({self.views}) and at least 0, got {self.test_episodes}"
             )
         if len(set(self.signal_names)) < len(self.signal_names) or any(
-            not name or "/" in name or name.startswith(".") for name in self.signal_names
+            not name.isprintable() or not name or "/" in name or name.startswith(".") for name in self.signal_names
         ):
-            raise ValueError(f"signal names must be different, not empty and free of '/', got {self.signal_names}")
+            raise ValueError(
+                f"signal names must be different, not empty, printable and free of '/', got {self.signal_names}"
+            )
 
     @property
     def frame_shape(self) -> tuple[int, int, int, int]:

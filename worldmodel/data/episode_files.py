@@ -14,7 +14,9 @@ missing stays pending until they arrive.
 
 from __future__ import annotations
 
+import math
 import mmap
+import os
 import shutil
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -27,6 +29,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from worldmodel.data.checks import wrong_frames, wrong_steps
 from worldmodel.data.episode import Episode, StoreInfo
 from worldmodel.data.layout import (
     Entry,
@@ -36,11 +39,11 @@ from worldmodel.data.layout import (
     make_metadata,
     read_info,
     same_episode,
-    scan,
     write_episodes,
 )
 from worldmodel.data.pending import PATTERN, ids_of, pending_name, scan_pending
-from worldmodel.files import atomic_write, read_json, write_json
+from worldmodel.data.scanning import MOST_IDS, refusal, scan
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.leftovers import remove_leftovers
 from worldmodel.shapes import check_frames
 
@@ -111,7 +114,7 @@ class EpisodeFiles:
 
     def missing_ids(self, count: int) -> list[int]:
         """Ids below `count` that are not stored: what a resumed collection still has to write."""
-        return sorted(set(range(count)) - set(self.ids.tolist()))
+        return np.setdiff1d(np.arange(count), self.ids).tolist()
 
     # Writing
 
@@ -137,6 +140,8 @@ class EpisodeFiles:
         place, end = (
             bisect_left(self._entries, i, key=lambda entry: entry.id) for i in (first_id, first_id + len(episodes))
         )
+        if first_id + len(episodes) > MOST_IDS:
+            raise ValueError(f"ids of episodes lie below {MOST_IDS:,}, got {first_id} and {len(episodes)} episodes")
         if path.exists() or place < end or first_id < 0:
             raise ValueError(f"episode id must be new and at least 0, got {first_id}; see EpisodeStorage.missing_ids")
         with atomic_write(path) as temporary:
@@ -173,6 +178,8 @@ class EpisodeFiles:
             num_packed = sum(entry.path == self._main_path for entry in self._entries)
             ready = [entry for place, entry in enumerate(self._entries) if entry.id == place >= num_packed]
             if ready:
+                for entry in ready:
+                    self._check_content(entry)
                 with atomic_write(self._main_path) as temporary:
                     if num_packed:
                         shutil.copyfile(self._main_path, temporary)
@@ -204,6 +211,12 @@ class EpisodeFiles:
                 f"got {episode.signals.shape}"
             )
 
+    def _check_content(self, entry: Entry) -> None:
+        """Compare an episode with its checksums."""
+        frames, *columns = [self._window(entry, place) for place in range(len(self._fields))]
+        if wrong := wrong_steps(entry, columns) or wrong_frames(entry, frames):
+            raise refusal(entry.path, wrong)
+
     def _entry(self, episode: int) -> Entry:
         if not 0 <= episode < len(self._entries):
             raise IndexError(f"episode must be 0 to {len(self) - 1}, the episodes of {self.root}; got {episode}")
@@ -213,10 +226,13 @@ class EpisodeFiles:
         """Look at the files (again)."""
         # Pending first: an episode that another process packs meanwhile is then seen twice rather than not at all.
         found: dict[int, Entry] = {}
-        for path in self._pending_dir.glob(PATTERN):
+        for path in sorted(self._pending_dir.glob(PATTERN)):
             with suppress(FileNotFoundError):
-                found |= {entry.id: entry for entry in scan_pending(path, self.info)}
-        wanted = read_json(self._metadata_path).get("total_episodes", 0)  # before what it counts, which only grows
+                entries = scan_pending(path, self.info)
+                if twice := [entry.id for entry in entries if entry.id in found]:
+                    raise refusal(path, f"holds episode {twice[0]}, as {found[twice[0]].path.name} does")
+                found |= {entry.id: entry for entry in entries}
+        wanted, steps = self._totals()  # before what it counts, which only grows
         self._main_stamp: tuple[int, int] | None = _stamp(self._main_path)
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
         if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
@@ -224,10 +240,26 @@ class EpisodeFiles:
                 f"{self._main_path} holds {len(packed)} episodes where metadata.json beside it says {wanted}, numbered "
                 "from 0 without a gap. Restore both from a backup, or delete the store and collect it again."
             )
+        if (held := sum(entry.num_steps for entry in packed[:wanted])) != steps:
+            raise ValueError(
+                f"the first {wanted} episodes of {self._main_path} have {held} steps where metadata.json beside it "
+                f"says {steps}. Restore both from a backup, or delete the store and collect it again."
+            )
         found |= {entry.id: entry for entry in packed}
         self._entries = [found[episode_id] for episode_id in sorted(found)]
         self.__dict__.pop("_main_bytes", None)
         self._forget()
+
+    def _totals(self) -> tuple[int, int]:
+        """Packed episodes and their steps, as metadata.json says."""
+        totals = read_json(self._metadata_path, JsonObject, ("total_episodes", "total_steps"))
+        counts = totals["total_episodes"], totals["total_steps"]
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(
+                f"{self._metadata_path} must have integers of at least 0 as total_episodes and total_steps, got "
+                f"{counts}. Restore it from a backup"
+            )
+        return counts
 
     def _look_again(self) -> None:
         """Find the episodes anew if another handle has packed some since, so that no id is given twice."""
@@ -250,7 +282,10 @@ class EpisodeFiles:
         except FileNotFoundError:
             return self._window(self._packed_meanwhile(entry), place)
         field = self._fields[place]
-        return np.ndarray((entry.num_steps + field.extra, *field.tail), field.dtype, data, entry.offsets[place])
+        shape = (entry.num_steps + field.extra, *field.tail)
+        if entry.offsets[place] + math.prod(shape) * field.dtype.itemsize > len(data):
+            raise refusal(entry.path, "was shortened since it was opened")
+        return np.ndarray(shape, field.dtype, data, entry.offsets[place])
 
     def _packed_meanwhile(self, entry: Entry) -> Entry:
         """Where an episode lies since another process has packed it; FileNotFoundError if it was discarded."""
@@ -314,4 +349,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _map(path: Path) -> NDArray[np.uint8]:
     """A whole file as read-only bytes."""
     with open(path, "rb") as handle:
+        if not os.fstat(handle.fileno()).st_size:
+            raise refusal(path, "was shortened since it was opened")
         return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)

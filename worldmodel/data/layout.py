@@ -8,9 +8,8 @@ Letters: see worldmodel/shapes.py.
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby
@@ -20,12 +19,15 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from worldmodel.data.checks import Checksums, checksums, info_checksum
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
 from worldmodel.files import read_json
 
 FORMAT_VERSION = 1
 _INFO_KEY = "videogen_dream"  # our own entry in Minari's metadata
 _MINARI_VERSION = "0.5.4"  # Minari refuses a range
+CHECKSUMS = "crc32c"  # attribute of an episode's group
+CHECKED = "all_episodes_have_crc32c"  # attribute of a file
 _DATASET_ID = re.compile(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")  # Minari's rule
 
 
@@ -45,6 +47,8 @@ class Entry(NamedTuple):
     path: Path
     num_steps: int
     offsets: tuple[int, ...]  # bytes from the start of the file, one per field
+    seed: int | None  # what the env was reset with
+    checksums: Checksums | None  # None: an earlier version wrote it
 
 
 def layout(info: StoreInfo) -> list[Field]:
@@ -60,28 +64,40 @@ def layout(info: StoreInfo) -> list[Field]:
     ]
 
 
+def hdf5_type(field: Field) -> h5py.h5t.TypeID:
+    """The type of a field's dataset."""
+    return h5py.h5t.py_create(field.dtype, logical=True)
+
+
 def write_episodes(path: Path, episodes: Sequence[Episode], first_id: int, info: StoreInfo) -> None:
     """Write a file of episodes with the ids from `first_id` on; they must fit `info`."""
     # h5py's low-level calls, which take half the time of the convenient ones.
-    columns_of = [(field.name.encode(), h5py.h5t.py_create(field.dtype, logical=True)) for field in layout(info)]
+    columns_of = [(field.name.encode(), hdf5_type(field)) for field in layout(info)]
     with _writing(path, "w") as file:
+        file.attrs[CHECKED] = 1
         for episode_id, episode in enumerate(episodes, first_id):
             ended = np.zeros((2, episode.num_steps), bool)
             ended[:, -1] = episode.terminated, episode.truncated
             columns = [episode.frames, episode.actions, episode.rewards, *ended, *episode.signals.T]
+            columns = [np.ascontiguousarray(column) for column in columns]
             group = file.create_group(f"episode_{episode_id}")
             group.attrs.update(id=episode_id, total_steps=episode.num_steps)
             if episode.seed is not None:
                 group.attrs["seed"] = episode.seed
+            group.attrs[CHECKSUMS] = np.array(checksums(columns, episode_id, episode.seed), np.uint32)
             group.create_group("infos")
             for (name, kind), column in zip(columns_of, columns, strict=True):
                 dataset = h5py.h5d.create(group.id, name, kind, h5py.h5s.create_simple(column.shape))
-                dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(column), kind)
+                dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, column, kind)
 
 
-def append_episodes(path: Path, entries: Iterable[Entry]) -> None:
+def append_episodes(path: Path, entries: Sequence[Entry]) -> None:
     """Copy episodes from their files to the end of the file `path`, which is made if needed."""
     with _writing(path, "a") as target:
+        if not all(entry.checksums for entry in entries):
+            target.attrs.pop(CHECKED, None)
+        elif not len(target):
+            target.attrs[CHECKED] = 1
         for source_path, group in groupby(entries, key=lambda entry: entry.path):
             with h5py.File(source_path, "r") as source:
                 for entry in group:
@@ -91,7 +107,8 @@ def append_episodes(path: Path, entries: Iterable[Entry]) -> None:
 @contextmanager
 def _writing(path: Path, mode: str) -> Iterator[h5py.File]:
     try:
-        with h5py.File(path, mode) as file:
+        # Formats since HDF5 1.8 check their own structure by checksums.
+        with h5py.File(path, mode, libver=("v108", "latest")) as file:
             yield file
     except RuntimeError as error:  # h5py's name for a failed write
         raise OSError(
@@ -114,74 +131,6 @@ def _datasets(group: h5py.Group) -> set[str]:
     return names
 
 
-def read_seed(entry: Entry) -> int | None:
-    """What the env of this episode was reset with."""
-    with h5py.File(entry.path, "r") as file:
-        seed = file[f"episode_{entry.id}"].attrs.get("seed")
-    return None if seed is None else int(seed)
-
-
-def scan(path: Path, info: StoreInfo) -> list[Entry]:
-    """Find every episode of a file, in the order of their ids.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is truncated or foreign, or its episodes do not fit `info`.
-    """
-    size = path.stat().st_size
-    fields = layout(info)
-    try:
-        with h5py.File(path, "r") as file:
-            entries = [_find_episode(file, name, path, size, fields) for name in file]
-    except FileNotFoundError:
-        raise
-    except KeyError as error:
-        raise _refusal(path, f"lacks a dataset ({error.args[0]})") from error
-    except (OSError, RuntimeError) as error:
-        if not path.exists():  # packed by another process meanwhile
-            raise FileNotFoundError(f"{path} is not there any more") from error
-        if number := getattr(error, "errno", None):  # no rights, held by another program, too many open files
-            raise OSError(number, os.strerror(number), str(path)) from error
-        raise _refusal(path, f"is truncated, damaged or no HDF5 file ({error})") from error
-    return sorted(entries)
-
-
-def _find_episode(file: h5py.File, name: str, path: Path, size: int, fields: list[Field]) -> Entry:
-    if not re.fullmatch(r"episode_\d+", name):
-        raise _refusal(path, f"holds {name!r}, wanted groups named episode_<id>")
-    # h5py's low-level calls: a store may hold 100,000 datasets, and the convenient calls take three times as long.
-    group = h5py.h5g.open(file.id, name.encode())
-    offsets: list[int] = []
-    num_steps = 0
-    for field in fields:
-        dataset = h5py.h5d.open(group, field.name.encode())
-        if not offsets and dataset.shape:
-            num_steps = dataset.shape[0] - field.extra
-        shape = (num_steps + field.extra, *field.tail)
-        if dataset.shape != shape or dataset.dtype != field.dtype or num_steps < 1:
-            raise _refusal(
-                path,
-                f"holds {name}/{field.name} {dataset.shape} {dataset.dtype}, wanted {shape} {field.dtype} as "
-                "metadata.json says",
-            )
-        offset = dataset.get_offset()
-        if offset is None:
-            raise _refusal(path, f"holds {name}/{field.name} in chunks, wanted one contiguous, uncompressed dataset")
-        if offset + dataset.get_storage_size() > size:
-            raise _refusal(path, f"is truncated: {name}/{field.name} ends beyond its {size} bytes")
-        offsets.append(offset)
-    return Entry(int(name.removeprefix("episode_")), path, num_steps, tuple(offsets))
-
-
-def _refusal(path: Path, what: str) -> ValueError:
-    cure = (
-        "Delete it and collect that episode again"
-        if path.parent.name == "pending"
-        else "Restore it from a backup, or delete the store and collect it again"
-    )
-    return ValueError(f"{path} {what}. {cure}.")
-
-
 def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
     """What metadata.json says of an empty store."""
     if not _DATASET_ID.fullmatch(dataset_id):
@@ -199,7 +148,7 @@ def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
         "action_space": _action_space(info.action),
         "dataset_size": 0.0,
         "description": f"{info.env_id}, {info.frames_per_step} frames per step, rewards: {info.reward}",
-        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": asdict(info)},
+        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": asdict(info), "crc32c": _info_checksum(info)},
     }
 
 
@@ -226,11 +175,20 @@ def read_info(path: Path) -> StoreInfo:
             f"{path} has format version {ours.get('format_version')}, this program reads {FORMAT_VERSION}. "
             "Use the version of videogen-dream that wrote it, or collect again."
         )
+    if "crc32c" in ours and ours["crc32c"] != info_checksum(ours.get("info")):
+        raise ValueError(
+            f"{path} does not match its checksum: the entry 'info' of {_INFO_KEY!r} was damaged or changed by hand. "
+            "Restore the file from a backup; if the change is yours, remove the line with 'crc32c'."
+        )
     try:
         return TypeAdapter(StoreInfo).validate_python(ours.get("info"))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
         raise ValueError(f"{path} describes no store ({wrong}). Restore it from a backup or collect again.") from error
+
+
+def _info_checksum(info: StoreInfo) -> int:
+    return info_checksum(json.loads(json.dumps(asdict(info))))
 
 
 def default_dataset_id(root: Path) -> str:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from worldmodel.data.episode import StoreInfo
-from worldmodel.data.layout import Entry, scan
+from worldmodel.data.layout import Entry
+from worldmodel.data.scanning import scan
 
 PATTERN = "episode_*.hdf5"
-_NAME = re.compile(r"episode_(\d{6,})(?:_to_(\d{6,}))?\.hdf5")
+_NAME = re.compile(r"episode_([0-9]{6,7})(?:_to_([0-9]{6,7}))?\.hdf5")
 
 
 def pending_name(first_id: int, count: int = 1) -> str:
@@ -23,7 +24,7 @@ def ids_of(path: Path) -> range:
     """The ids that a file is named after; ValueError if its name is none of ours."""
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise ValueError(f"{path} is no name of a file of episodes, such as {pending_name(7)}. Move it elsewhere.")
+        raise ValueError(f"{path} is not named as a file of episodes is, such as {pending_name(7)}. Move it elsewhere.")
     return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 

@@ -6,16 +6,17 @@ Letters: see worldmodel/shapes.py; K start positions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.data.checks import wrong_frames, wrong_numbers, wrong_steps
 from worldmodel.data.episode import Batch, Episode, Segment, SegmentId
 from worldmodel.data.episode_files import EpisodeFiles
-from worldmodel.data.layout import read_seed
+from worldmodel.data.scanning import refusal
 from worldmodel.data.splits import SPLITS, split_of
 from worldmodel.names import did_you_mean
 
@@ -67,16 +68,19 @@ class EpisodeStorage(EpisodeFiles):
         return terminated, truncated
 
     def episode(self, episode: int) -> Episode:
-        """A whole episode, copied into memory."""
+        """A whole episode, copied into memory and compared with its checksums."""
         terminated, truncated = self.ended(episode)
+        entry, frames = self._entries[episode], self.frames(episode).copy()
+        if wrong := wrong_frames(entry, frames):
+            raise refusal(entry.path, wrong)
         return Episode(
-            frames=self.frames(episode).copy(),
+            frames=frames,
             actions=self.actions(episode).copy(),
             rewards=self.rewards(episode).copy(),
             terminated=terminated,
             truncated=truncated,
             signals=self.signals(episode).copy(),
-            seed=read_seed(self._entries[episode]),
+            seed=entry.seed,
         )
 
     @property
@@ -97,6 +101,24 @@ class EpisodeStorage(EpisodeFiles):
         for episode in np.linspace(0, len(self) - 1, min(len(self), 32)).astype(int):
             digest.update(self.frames(int(episode))[-1].tobytes())
         return digest.hexdigest()[:16]
+
+    def damage(self) -> Iterator[str]:
+        """Read every episode whole, and yield for each what is wrong with it; "" if nothing is, or it has no checksums.
+
+        Opening a store checks its structure, and its first use all numbers but the frames; this checks those too.
+        """
+        for entry in self._entries:
+            frames, *columns = [self._window(entry, place) for place in range(len(self._fields))]
+            wrong = wrong_steps(entry, columns) or wrong_frames(entry, frames)
+            signals = np.stack(columns[4:], 1) if columns[4:] else np.zeros((0, 0), np.float32)
+            if not wrong and (numbers := wrong_numbers(self.info.action, *columns[:2], signals)):
+                wrong = f"holds episode_{entry.id} with {numbers}"
+            yield str(refusal(entry.path, wrong)) if wrong else ""
+
+    @property
+    def num_unchecked(self) -> int:
+        """Episodes without checksums, which earlier versions wrote."""
+        return sum(entry.checksums is None for entry in self._entries)
 
     # Cutting segments
 
@@ -230,11 +252,18 @@ class EpisodeStorage(EpisodeFiles):
         signals = np.empty((num_steps.sum() + len(self), len(self.info.signal_names)), np.float32)
         for place, entry in enumerate(self._entries):
             columns = [self._window(entry, column) for column in range(1, len(self._fields))]
+            if wrong := wrong_steps(entry, columns):
+                raise refusal(entry.path, wrong)
             steps = slice(first_step[place], first_step[place] + entry.num_steps)
             actions[steps], rewards[steps] = columns[:2]
             ended[place] = columns[2][-1], columns[3][-1]
             for column, values in enumerate(columns[4:]):
                 signals[first_state[place] : first_state[place] + entry.num_steps + 1, column] = values
+        if wrong_numbers(action, actions, rewards, signals):  # of all episodes at once, which is fast
+            for entry, step, state in zip(self._entries, first_step, first_state, strict=True):
+                steps, states = slice(step, step + entry.num_steps), slice(state, state + entry.num_steps + 1)
+                if wrong := wrong_numbers(action, actions[steps], rewards[steps], signals[states]):
+                    raise refusal(entry.path, f"holds episode_{entry.id} with {wrong}")
         return _Tables(num_steps, first_step, first_state, self._splits(), actions, rewards, ended, signals)
 
     def _rows(self, table: NDArray, first: NDArray[np.int64], episode: int, extra: int) -> NDArray:

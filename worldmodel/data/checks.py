@@ -1,0 +1,79 @@
+"""What protects an episode's content: checksums (CRC-32C), and what its numbers and flags must be like.
+
+Two checksums lie with every episode: one of its steps (actions, rewards, ends, signals, id, length and seed), compared
+whenever a store's steps are read, and one of its frames, which are read in place and compared by `check_content`, when
+a whole episode is taken out, and when episodes are packed. Stores of earlier versions have none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data.episode import ActionSpec
+
+if TYPE_CHECKING:
+    from worldmodel.data.layout import Entry
+
+
+class Checksums(NamedTuple):
+    """CRC-32C of an episode."""
+
+    steps: int
+    frames: int
+
+
+def checksums(columns: Sequence[NDArray], episode_id: int, seed: int | None) -> Checksums:
+    """Of an episode's columns in the order of `layout`, each contiguous."""
+    return Checksums(steps_checksum(columns[1:], episode_id, seed), google_crc32c.value(columns[0]))
+
+
+def steps_checksum(columns: Iterable[NDArray], episode_id: int, seed: int | None) -> int:
+    """Of all columns but the frames."""
+    columns = list(columns)
+    crc = google_crc32c.value(f"episode {episode_id} of {len(columns[0])} steps, seed {seed}".encode())
+    for column in columns:
+        crc = google_crc32c.extend(crc, np.ascontiguousarray(column))
+    return crc
+
+
+def info_checksum(info: Any) -> int:
+    """Of the entry of metadata.json that says what all episodes share."""
+    return google_crc32c.value(json.dumps(info, sort_keys=True, separators=(",", ":")).encode())
+
+
+def wrong_steps(entry: Entry, columns: Sequence[NDArray]) -> str:
+    """What is wrong with an episode's steps, by their checksum and flags; "" if nothing is."""
+    if entry.checksums and steps_checksum(columns, entry.id, entry.seed) != entry.checksums.steps:
+        return f"holds steps of episode_{entry.id} that do not match their checksum: it was damaged or changed"
+    ends = [column.view(np.uint8) for column in columns[2:4]]
+    if any(end[:-1].any() or end[-1] > 1 for end in ends):
+        return f"holds an end within episode_{entry.id}: terminations and truncations can be true at its last step only"
+    if ends[0][-1] and ends[1][-1]:
+        return f"says of episode_{entry.id} that it was both terminated and truncated"
+    return ""
+
+
+def wrong_frames(entry: Entry, frames: NDArray[np.uint8]) -> str:
+    """What is wrong with an episode's frames, by their checksum; "" if nothing is, or it has none."""
+    if entry.checksums and google_crc32c.value(frames) != entry.checksums.frames:
+        return f"holds frames of episode_{entry.id} that do not match their checksum: it was damaged or changed"
+    return ""
+
+
+def wrong_numbers(action: ActionSpec, actions: NDArray, rewards: NDArray, signals: NDArray) -> str:
+    """What is wrong with the numbers of some steps: not finite, or outside the action space; "" if nothing is."""
+    for name, numbers in (("rewards", rewards), ("signals", signals)):
+        if not np.isfinite(numbers).all():
+            place = np.argwhere(~np.isfinite(numbers))[0].tolist()
+            return f"{name} that are not finite, the first at {place}"
+    try:
+        action.check(actions)
+    except ValueError as error:
+        return f"actions that do not fit metadata.json: {error}"
+    return ""
