@@ -1,5 +1,6 @@
 """Commands that bring play from elsewhere into a store, and back, and look at it; see making_commands.py."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -124,7 +125,7 @@ def run_inspect(what: tyro.conf.Positional[str], json: bool = False, verify: boo
     if (Path(what) / "data" / "metadata.json").is_file():
         facts = inspect_store(what)
         if verify:
-            verify_store(what)
+            print(f"verified: {verify_store(what)}", file=sys.stderr)
         print(dumps(strict(facts), indent=2) if json else facts_page(facts))
         return
     from worldmodel.training.model_facts import model_facts

@@ -12,6 +12,7 @@ from worldmodel.data.layout import read_info
 from worldmodel.data.pending import PATTERN, scan_pending
 from worldmodel.data.scanning import scan
 from worldmodel.data.splits import SPLITS
+from worldmodel.progress import progress
 from worldmodel.training.measure import dataset_facts
 from worldmodel.training.report import dataset_rows
 
@@ -29,11 +30,20 @@ def inspect_store(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{folder} has {len(damaged)} damaged files\n" + "\n".join(damaged)) from error
 
 
-def verify_store(folder: str | Path) -> None:
-    """Read every value of every episode; ValueError that names the file if one cannot be read."""
+def verify_store(folder: str | Path) -> str:
+    """Compare every episode with its checksums; ValueError that names what is damaged. Returns what was compared."""
     store = EpisodeStorage.open(folder)
-    for place in range(len(store)):
-        store.episode(place)
+    damaged = []
+    with progress(len(store), "episode", "verify") as bar:
+        for wrong in store.damage():
+            damaged += [wrong] if wrong else []
+            bar.update()
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} of the {len(store)} episodes of {folder} are damaged; the first: {damaged[0]}"
+        )
+    unchecked = store.num_unchecked
+    return f"{len(store) - unchecked} match their checksums" + (f", {unchecked} have none" if unchecked else "")
 
 
 def damaged_files(root: Path) -> list[str]:

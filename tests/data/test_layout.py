@@ -188,3 +188,90 @@ def test_frames_of_another_size_than_the_metadata_says_are_refused(tmp_path):
     change_metadata(root, videogen_dream={"format_version": 1, "info": asdict(INFO) | {"height": 8}})
     with pytest.raises(ValueError, match=r"main_data\.hdf5 holds episode_0/observations \(7, 2, 4, 5, 3\).*wanted"):
         EpisodeStorage.open(root)
+
+
+# Content that lies
+
+
+def change_main(root: Path, change) -> None:
+    with h5py.File(root / "data" / "main_data.hdf5", "r+") as file:
+        change(file)
+
+
+def planted(kind):
+    def change(file):
+        values = file["episode_1/rewards"][:]
+        del file["episode_1/rewards"]
+        if kind == "soft":
+            file["episode_1/rewards"] = h5py.SoftLink("/episode_0/rewards")
+        elif kind == "external":
+            file["episode_1/rewards"] = h5py.ExternalLink("other.hdf5", "/rewards")
+        elif kind == "objects":
+            file["episode_1"].create_dataset("rewards", data=["x"] * len(values), dtype=h5py.string_dtype())
+        elif kind == "huge":
+            file["episode_1"].create_dataset("rewards", (2**60,), np.float32)
+        elif kind == "compressed":
+            file["episode_1"].create_dataset("rewards", data=values, compression="gzip")
+        elif kind == "nan":
+            file["episode_1/rewards"] = np.full_like(values, np.nan)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (planted("soft"), r"a soft link in place of episode_1/rewards"),
+        (planted("external"), r"an external link in place of episode_1/rewards"),
+        (planted("objects"), r"episode_1/rewards"),
+        (planted("huge"), r"episode_1/rewards"),
+        (planted("compressed"), r"episode_1/rewards in chunks"),
+        (planted("nan"), r"steps of episode_1 that do not match their checksum"),
+        (lambda f: f["episode_1"].attrs.update(total_steps=9), r"episode_1 with total_steps 9, wanted 3"),
+        (lambda f: f["episode_1"].attrs.update(seed=9), r"steps of episode_1 that do not match their checksum"),
+        (lambda f: f["episode_1"].attrs.pop("crc32c"), r"lacks the checksums of episode_1"),
+        (lambda f: f["episode_1/actions"].__setitem__(0, 1 - f["episode_1/actions"][0]), r"steps of episode_1"),
+        (lambda f: f.move("episode_3", "episode_03"), r"'episode_03', wanted groups named"),
+    ],
+)
+def test_content_that_lies_is_refused_with_the_files_name(tmp_path, change, message):
+    root = make_store(tmp_path / "toy").root
+    change_main(root, change)
+    with pytest.raises(ValueError, match=r"main_data\.hdf5 .*" + message) as error:
+        EpisodeStorage.open(root).rewards(0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f["episode_1/rewards"].__setitem__(0, np.nan), "rewards that are not finite"),
+        (lambda f: f["episode_1/infos/AMMO"].__setitem__(0, np.inf), "signals that are not finite"),
+        (lambda f: f["episode_1/actions"].__setitem__(1, 7), r"action 7 at step 1 lies outside \[0, 2\]"),
+        (lambda f: f["episode_1/terminations"].__setitem__(0, True), "an end within episode_1"),
+    ],
+)
+def test_an_old_store_without_checksums_opens_and_its_numbers_are_checked(tmp_path, change, message):
+    root = make_store(tmp_path / "toy").root
+
+    def age(file):
+        del file.attrs["all_episodes_have_crc32c"]
+        for group in file.values():
+            del group.attrs["crc32c"]
+
+    change_main(root, age)
+    assert EpisodeStorage.open(root).num_unchecked == 4
+    assert len(EpisodeStorage.open(root).episode(1).rewards) == 3
+    change_main(root, change)
+    with pytest.raises(ValueError, match=r"main_data\.hdf5 .*" + message):
+        EpisodeStorage.open(root).rewards(0)
+
+
+def test_a_changed_frame_is_found_by_reading_everything(tmp_path):
+    root = make_store(tmp_path / "toy").root
+    assert list(EpisodeStorage.open(root).damage()) == [""] * 4
+    change_main(root, lambda f: f["episode_2/observations"].__setitem__(0, 255 - f["episode_2/observations"][0]))
+    store = EpisodeStorage.open(root)
+    assert [bool(wrong) for wrong in store.damage()] == [False, False, True, False]
+    with pytest.raises(ValueError, match="frames of episode_2 that do not match their checksum"):
+        store.episode(2)
