@@ -40,11 +40,12 @@ class Float32Muon(torch.optim.Muon):
 
     def _direction(self, weight: Tensor, group: dict) -> Tensor:
         """The running mean of a weight's gradients, with Nesterov's look ahead if it is on."""
-        state = self.state[weight]
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(weight.grad)
-        momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - group["momentum"])
-        return weight.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
 
 
 def orthogonalized(matrices_nRC: Tensor, coefficients: Sequence[float], steps: int, eps: float) -> Tensor:

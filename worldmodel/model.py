@@ -178,7 +178,7 @@ class WorldModel(nn.Module):
         found = hashlib.sha256()
         for name, tensor in (("codebook", self.tokenizer.codebook.vectors), *uncast_tensors(self.dynamics)):
             found.update(name.encode())
-            found.update(tensor.detach().float().cpu().contiguous().numpy())
+            found.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return found.hexdigest()
 
     # --- training ------------------------------------------------------------------------------------------------

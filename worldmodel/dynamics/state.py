@@ -163,8 +163,8 @@ class DreamState:
         keys, values = ([tensors[f"{part}.{i}"] for i in range(about["layers"])] for part in ("keys", "values"))
         cache = KVCache(keys, values, tensors["lengths"], about["clock"], about["shortest"])
         extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
-        own = (tensors[name] for name in _FIELDS)
-        return cls(cache, *own, about["clock"], extras, about["world"], str(path))  # type: ignore[call-arg]
+        own: dict[str, Any] = {name: tensors[name] for name in _FIELDS}
+        return cls(cache=cache, **own, clock=about["clock"], extras=extras, world=about["world"], origin=str(path))
 
     def __getstate__(self) -> dict:
         world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
