@@ -3,7 +3,6 @@
 Letters: N steps of an episode, F frames of a step, H W C pixels, A numbers of an action.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
+from worldmodel.data.layout import default_dataset_id
 from worldmodel.names import did_you_mean
 from worldmodel.progress import progress
+from worldmodel.replacing import finish_replacing, replacing
 
 
 def mirror(
@@ -41,20 +42,18 @@ def mirror(
     if not len(store):
         raise ValueError(f"{store.root} holds no episodes to mirror")
     root = Path(root)
+    finish_replacing(root)  # of a killed call
     if root.exists():
         raise FileExistsError(f"{root} is already there: give another folder, or delete it first")
     _check_sides(action, swap)
-    beside = root.with_name(f"{root.name}.unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
     info = replace(store.info, views=2 * store.info.views, test_episodes=2 * store.info.test_episodes)
-    new = EpisodeStorage.create(beside, info)
-    with progress(len(store), "episode", "mirror") as bar:
+    with replacing(root) as fresh, progress(len(store), "episode", "mirror") as bar:
+        new = EpisodeStorage.create(fresh, info, default_dataset_id(root))
         for place, number in enumerate(store.ids.tolist()):
             episode = store.episode(place)
             new.write_block([episode, _mirrored(episode, action, order, sign, signal_sign)], 2 * number)
             bar.update(1)
-    new.flush()
-    beside.rename(root)
+        new.flush()
     return EpisodeStorage.open(root)
 
 

@@ -3,7 +3,6 @@
 Letters: N steps of an episode, F frames of a step, H W C pixels.
 """
 
-import shutil
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.data import Episode, EpisodeStorage
+from worldmodel.data.layout import default_dataset_id
 from worldmodel.progress import progress
+from worldmodel.replacing import finish_replacing, replacing
 
 
 def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_steps: int | None = None) -> Path:
@@ -22,23 +23,21 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     Returns: `root`.
     """
     root = Path(root)
+    finish_replacing(root)  # of a killed call
     if root.exists():
         return root
     enough = store.num_steps if max_steps is None else min(max_steps, store.num_steps)
-    beside = root.with_name(f"{root.name}.unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    new = EpisodeStorage.create(beside, replace(store.info, frames_per_step=frames_per_step))
     taken = 0
-    with progress(enough, "step", root.name) as bar:
+    with replacing(root) as fresh, progress(enough, "step", root.name) as bar:
+        info = replace(store.info, frames_per_step=frames_per_step)
+        new = EpisodeStorage.create(fresh, info, default_dataset_id(root))
         for place in count():
             if taken >= enough:
                 break
             new.append(regroup_episode(store.episode(place), frames_per_step))
             bar.update(min(store.lengths[place], enough - taken))
             taken += store.lengths[place]
-    new.flush()
-    del new
-    beside.rename(root)
+        new.flush()
     return root
 
 

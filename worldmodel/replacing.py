@@ -62,9 +62,10 @@ def finish_replacing(folder: Path, alone: bool = False) -> None:
 def _settle(fresh: Path, folder: Path) -> None:
     """Permissions as before or as usual, and everything on the disk."""
     usual = usual_permissions(fresh / ".permissions")
-    for path in fresh.iterdir():
-        before = folder / path.name
-        path.chmod(before.stat().st_mode & 0o777 if before.is_file() else usual)  # safetensors: for the owner alone
+    for path in fresh.rglob("*"):
+        before = folder / path.relative_to(fresh)
+        if path.is_file():
+            path.chmod(before.stat().st_mode & 0o777 if before.is_file() else usual)  # safetensors: for the owner alone
         flush_to_disk(path)
     if folder.exists():
         shutil.copymode(folder, fresh)

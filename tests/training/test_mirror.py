@@ -1,10 +1,13 @@
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.data.makers import INFO, PUSHES, TURNS, assert_equal, make_store
+from tests.kills import kill_everywhere
 from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.files import read_json
 from worldmodel.training.cli import main
 from worldmodel.training.mirror import mirror
 
@@ -91,3 +94,17 @@ def test_nothing_to_mirror_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no episodes to mirror"):
         mirror(EpisodeStorage.create(tmp_path / "none", INFO), tmp_path / "twins")
     assert not (tmp_path / "twins").exists()
+
+
+def test_a_mirror_killed_at_any_file_operation_can_be_repeated_and_touches_nobodys_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    store = make_store(tmp_path / "toy", (3,))
+    (tmp_path / "runs" / "new.unfinished").mkdir(parents=True)
+    (tmp_path / "runs" / "new.unfinished" / "thesis.txt").write_text("precious")
+    swap = [("left", "right")]
+    for _ in kill_everywhere(tmp_path / "none", tmp_path / "runs" / "new", lambda out: mirror(store, out, swap=swap)):
+        if not (tmp_path / "runs" / "new").exists():
+            assert len(mirror(store, tmp_path / "runs" / "new", swap=swap)) == 2
+        assert len(EpisodeStorage.open(tmp_path / "runs" / "new")) == 2
+    assert (tmp_path / "runs" / "new.unfinished" / "thesis.txt").read_text() == "precious"
+    assert read_json(tmp_path / "runs" / "new" / "data" / "metadata.json")["dataset_id"] == "new-v0"
