@@ -81,10 +81,10 @@ class Sampler:
         """Raster order: the first tokens of the step at the cache's clock, as `GPT.step` draws them."""
         shared, noise = self.gpt._begin(self.gpt.condition(self.rows, 1), cache), torch.rand(self.rows, count, 1)
         noise = noise.expand(-1, -1, self.chosen.num_slices).to(self.device)
-        last = self.given(1)[:, 0, :1]
+        last, advance = self.given(1)[:, 0, :1], self.gpt.token_pass(shared, cache)
         for place in range(count):
             content = self.gpt._content_of_codes(last[:, None], self.lookup).squeeze(1)
-            output = self.gpt._advance(content, shared, cache, slice(place, place + 1))
+            output = advance(content, place)
             last = self.gpt.code_head.sample(output, noise[:, place : place + 1], Sampling()).codes
 
     def anew(self, codes: Tensor) -> Tensor:

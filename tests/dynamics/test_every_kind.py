@@ -46,7 +46,8 @@ def test_cached_steps_equal_the_uncached_forward(kind):
                 content = gpt._content(lookup(before[:, None]))[:, 0]
                 content = content if step else torch.cat((start, content), dim=1)
                 shared = gpt._begin(condition, cache)
-                parts = [gpt._advance(content[:, s : s + 1], shared, cache, slice(s, s + 1)) for s in range(4)]
+                advance = gpt.token_pass(shared, cache)
+                parts = [advance(content[:, s : s + 1], s) for s in range(4)]
                 got = torch.cat(parts, dim=1)
             cache.advance()
             assert torch.allclose(got, expected[:, step - 1 + lead], atol=1e-4)

@@ -8,15 +8,17 @@ Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher fo
 of step t predict those of step t+1 at the same place.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import Told, attention_parts
+from worldmodel.dynamics.blocks import Block, Told, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Draw, Sampling
+from worldmodel.dynamics.token_pass import TokenPass
 from worldmodel.dynamics.transformer import CodeTransformer
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.position import Rotation
@@ -109,6 +111,19 @@ class GPT(CodeTransformer):
             x = block(x, told, attend)
         return self.norm(x, step.last).squeeze(1)
 
+    def token_pass(self, step: _StepInputs, cache: KVCache) -> Callable[[Tensor, int], Tensor]:
+        """The step's tokens one after the other: (input (B, 1, D), its place in the step) -> its output (B, 1, D)."""
+        if self.config.attention != "full":
+            return lambda content, place: self._advance(content, step, cache, slice(place, place + 1))
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        layers = TokenPass(blocks, self.norm, step.told, step.last, step.angles, cache)
+
+        def advance(content: Tensor, place: int) -> Tensor:
+            x = content if step.position is None else content + step.position[:, place : place + 1]
+            return layers(x.squeeze(1), place).unsqueeze(1)
+
+        return advance
+
     def step(
         self,
         codes: Tensor,
@@ -144,10 +159,11 @@ class GPT(CodeTransformer):
             drawn, outputs = self._draw_step(content_of(codes), before, shared, cache, noise, lookup, options, given)
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
+            advance = self.token_pass(shared, cache)
             previous, parts, all_outputs = codes[:, -1:], [], []
             for place in range(self.tokens_per_step):
                 one = slice(place, place + 1)
-                output = self._advance(content_of(previous), shared, cache, one)
+                output = advance(content_of(previous), place)
                 came = None if given is None else given[:, one]
                 part = self.code_head.sample(output, noise[:, one], options, came, before[:, one])
                 previous, fresh = part.codes.repeat(2 if options.guided else 1, 1, 1), None

@@ -89,6 +89,16 @@ def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(-1) @ v
 
 
+def attend_one(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """The same for one query of each head of each row: q (B*H, 1, K), k and v (B*H, N, K), without gradients.
+
+    `bias` (B*H or 1, 1, N) in their dtype is added to the scores: 0 where the query sees a key, else -inf.
+    """
+    if q.dtype == torch.bfloat16:  # products of a part of a cache take a slow path there
+        k, v = k.contiguous(), v.contiguous()
+    return torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5).softmax(-1) @ v
+
+
 class _Chunks(torch.autograd.Function):
     """softmax(q k^T) v for q, k, v (N, L, K), chunk by chunk."""
 

@@ -72,8 +72,10 @@ class Rotation(NamedTuple):
     def turn(self, x: Tensor) -> Tensor:
         """x (…, L, K), L/T tokens of each time side by side -> the same shape and dtype."""
         if self.matrices is None:
-            each = x.shape[-2] // len(self.cos)
-            cos, sin = (table.repeat_interleave(each, dim=0) for table in (self.cos, self.sin))
+            cos, sin = self.cos, self.sin
+            if len(cos) > 1:
+                each = x.shape[-2] // len(cos)
+                cos, sin = (table.repeat_interleave(each, dim=0) for table in (cos, sin))
             wide = x.float()
             # Both halves at once: the pair of a feature lies half a turn of the features away.
             return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
