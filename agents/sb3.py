@@ -25,6 +25,8 @@ from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.layers.defaults import own_defaults
+from worldmodel.leftovers import is_temporary
+from worldmodel.locks import LOCK, only_process
 from worldmodel.progress import Progress, progress
 from worldmodel.restoring import fill
 from worldmodel.settings import difference
@@ -54,7 +56,8 @@ def train_ppo(
         callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
 
     Raises:
-        ValueError: run_dir holds a run already, or envs, config and `start_from` do not fit; nothing is touched.
+        ValueError: run_dir holds a run or something else already, another training is running in it, or envs, config
+            and `start_from` do not fit; nothing is touched.
     """
     run_dir = Path(run_dir)
     settings = _settings(config, meta, about)
@@ -62,29 +65,42 @@ def train_ppo(
         raise ValueError(f"{run_dir} holds this agent already, finished; use another folder, or delete it")
     with restored_generators():
         model = _make_ppo(envs, config) if start_from is None else _load_ppo(start_from, envs, config)
-        write_json(run_dir / "config.json", settings | {"finished": False})
-        outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
-        model.set_logger(Logger(str(run_dir), outputs))
-        total = -(-config.steps // config.rollout) * config.rollout
-        saved: list[tuple[int, int]] = []  # (updates, env steps) behind each saved agent
+        with only_process(run_dir, "training"):
+            _learn(model, run_dir, config, meta, settings, on_rollout, callback)
+    return model
 
-        def after_update(model: PPO) -> bool | None:
-            save_agent(model, run_dir / "agent", config, meta)
-            saved.append((model._n_updates, model.num_timesteps))
-            return None if on_rollout is None else on_rollout(model)
 
-        try:
-            with progress(total, "step", "agent") as bar:
-                watch = _Watch(bar, after_update)
-                model.learn(total, callback=watch if callback is None else [watch, callback])
-            if not saved or saved[-1][0] < model._n_updates:  # else training was stopped, amid a rollout
-                after_update(model)
-        finally:
-            model.logger.close()
+def _learn(
+    model: PPO,
+    run_dir: Path,
+    config: AgentConfig,
+    meta: AgentMeta,
+    settings: dict[str, Any],
+    on_rollout: Callable[[PPO], bool | None] | None,
+    callback: BaseCallback | None,
+) -> None:
+    write_json(run_dir / "config.json", settings | {"finished": False})
+    outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
+    model.set_logger(Logger(str(run_dir), outputs))
+    total = -(-config.steps // config.rollout) * config.rollout
+    saved: list[tuple[int, int]] = []  # (updates, env steps) behind each saved agent
+
+    def after_update(model: PPO) -> bool | None:
+        save_agent(model, run_dir / "agent", config, meta)
+        saved.append((model._n_updates, model.num_timesteps))
+        return None if on_rollout is None else on_rollout(model)
+
+    try:
+        with progress(total, "step", "agent") as bar:
+            watch = _Watch(bar, after_update)
+            model.learn(total, callback=watch if callback is None else [watch, callback])
+        if not saved or saved[-1][0] < model._n_updates:  # else training was stopped, amid a rollout
+            after_update(model)
+    finally:
+        model.logger.close()
     trained = saved[-1][1]
     ending = {"finished": True} if trained >= total else {"finished": False, "stopped_after": trained}
     write_json(run_dir / "config.json", settings | ending)
-    return model
 
 
 def is_trained(
@@ -92,7 +108,8 @@ def is_trained(
 ) -> bool:
     """Whether `train_ppo` has finished this agent in `run_dir`; ValueError if that holds another or half a run."""
     run_dir = Path(run_dir)
-    if not any((run_dir / name).exists() for name in ("config.json", "metrics.jsonl", "agent")):
+    there = {path.name for path in run_dir.iterdir() if not is_temporary(path.name)} if run_dir.exists() else set()
+    if there <= {LOCK}:
         return False
     found = read_json(run_dir / "config.json", JsonObject) if (run_dir / "config.json").exists() else {}
     finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)

@@ -1,5 +1,6 @@
 import json
 import random
+import threading
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +20,8 @@ from worldmodel.agents.sb3_config import REAL_GAME, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
 from worldmodel.agents.sb3_policy import GridFeatures, policy_for
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.files import write_json
+from worldmodel.locks import only_process
 
 # --- training --------------------------------------------------------------------------------------------------------
 
@@ -257,3 +260,29 @@ def test_bad_settings_are_refused(changes, message):
 
 def test_the_recipe_for_real_games_is_valid():
     assert REAL_GAME.rollout == 1024
+
+
+@pytest.mark.parametrize("name", ["data/metadata.json", "thesis.txt"])
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path, name):
+    write_json(tmp_path / name, "precious")
+    with pytest.raises(ValueError, match="something else; use another --out"):
+        train_ppo(toys(), small(), tmp_path, META)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_a_folder_in_which_another_agent_is_trained_is_refused(tmp_path):
+    def train_another(_):
+        thread = threading.Thread(target=try_to_train)
+        thread.start()
+        thread.join()
+
+    def try_to_train():
+        try:
+            with only_process(tmp_path, "training"):
+                found.append("free")
+        except ValueError as error:
+            found.append(str(error))
+
+    found: list[str] = []
+    train_ppo(toys(), small(steps=16), tmp_path, META, on_rollout=train_another)
+    assert found and all("another training is running" in each for each in found)
