@@ -13,6 +13,7 @@ import torch
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
+from worldmodel.leftovers import is_temporary
 from worldmodel.names import did_you_mean
 from worldmodel.training import distributed
 from worldmodel.training.ablation_measure import (
@@ -111,8 +112,10 @@ def ablate(
 
 
 def _claim(out: Path, store: EpisodeStorage) -> None:
-    """Refuse a folder that holds the trainings on other data."""
+    """Refuse a folder that holds the trainings on other data, or something else."""
     path, data = out / "data.json", {"fingerprint": store.fingerprint()}
+    if not path.exists() and out.exists() and any(not is_temporary(each.name) for each in out.iterdir()):
+        raise ValueError(f"{out} holds something else than ablations (data.json is missing); use another --out")
     if path.exists() and read_json(path) != data:
         raise ValueError(f"{out} holds ablations on other data than {store.root}; use another --out")
     write_json(path, data)

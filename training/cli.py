@@ -58,9 +58,8 @@ _AFTER_STOP = dict.fromkeys(
     "there was one)",
 )
 _AFTER_STOP["play"] = "saved clips stay"
-_AFTER_STOP["export-bair"] = "it does not go on: delete what was written, or start again with another --out"
 _AFTER_STOP |= dict.fromkeys(
-    ("evaluate", "evaluate-model", "fetch-battle2", "inspect", "mirror", "sample", "watch"),
+    ("evaluate", "evaluate-model", "export-bair", "fetch-battle2", "inspect", "mirror", "sample", "watch"),
     "nothing was written; run the same command again",
 )
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from worldmodel.data import EpisodeStorage, StoreInfo
 from worldmodel.data.bair import ACTION_SIZE, CHANNELS, FRAMES, POSITION_NAMES, SIZE, to_features
 from worldmodel.data.tfrecord import make_example, write_records
-from worldmodel.files import atomic_write
+from worldmodel.files import naming_failures
 from worldmodel.progress import progress
+from worldmodel.replacing import finish_replacing, replacing
 
 PER_FILE = 256  # trajectories
 _CAMERAS = ("aux1", "main")
@@ -46,7 +47,7 @@ def export_bair(store: EpisodeStorage | str | Path, out: str | Path) -> ExportSt
     Args:
         store: episodes of 64 x 64 x 3 frames, at least 30 of them, and per-frame actions of 4 numbers: F of them a
             step, or one that is held for the step.
-        out: a folder without such files.
+        out: a folder without such files; all of them appear at once, at the end.
 
     Raises:
         ValueError: the store is of another kind, or an episode is too short.
@@ -57,7 +58,8 @@ def export_bair(store: EpisodeStorage | str | Path, out: str | Path) -> ExportSt
     _check(store.info)
     _check_lengths(store)
     folder = Path(out) / "softmotion30_44k"
-    if there := next(folder.glob("*/*.tfrecords"), None):
+    finish_replacing(folder)  # of a killed call
+    if there := next(folder.glob("*"), None):
         raise FileExistsError(f"{there} is already there: delete it and its neighbours, or choose another out")
     views = store.info.views
     test = set(store.split("test").tolist())
@@ -66,13 +68,15 @@ def export_bair(store: EpisodeStorage | str | Path, out: str | Path) -> ExportSt
         plays["test" if first in test else "train"].append(range(first, first + views))
     steps_kept = -(-(FRAMES - 1) // store.info.frames_per_step)
     files = []
-    with progress(len(store) // views, "trajectory", "export") as bar:
+    with replacing(folder) as fresh, progress(len(store) // views, "trajectory", "export") as bar:
         for split, episodes in plays.items():
             for start in range(0, len(episodes), PER_FILE):
                 part = episodes[start : start + PER_FILE]
-                files.append(folder / split / f"traj_{start}_to_{start + len(part) - 1}.tfrecords")
-                with atomic_write(files[-1]) as temporary:
-                    write_records(temporary, _records(store, part))
+                name = Path(split, f"traj_{start}_to_{start + len(part) - 1}.tfrecords")
+                (fresh / split).mkdir(exist_ok=True)
+                with naming_failures(folder / name):
+                    write_records(fresh / name, _records(store, part))
+                files.append(folder / name)
                 bar.update(len(part))
     stats = ExportStats(
         files=files,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.makers import make_store
 from tests.test_examples import load_example
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
@@ -219,3 +220,12 @@ def test_play_of_long_steps_has_no_row_that_reads_actions(store):
     with pytest.raises(ValueError, match="frames_per_step 2 or less"):
         variants("conditions", SMOKE, info)
     assert variants("depth", SMOKE, info)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    store = make_store(tmp_path / "store")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="something else than ablations"):
+        ablations._claim(tmp_path / "out", store)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]

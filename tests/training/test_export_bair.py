@@ -1,5 +1,6 @@
 """Writing a store as BAIR's records: what is read back is what was stored."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from tests.bair_records import write_archive
 from tests.data.makers import assert_equal, files_of
+from tests.kills import kill_everywhere, litter
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
 from worldmodel.data.bair import read_trajectories, store_info
+from worldmodel.replacing import finish_replacing
 from worldmodel.training import export_bair as module
 from worldmodel.training.cli import main
 from worldmodel.training.export_bair import export_bair
@@ -127,3 +130,17 @@ def test_the_command_exports(tmp_path, capsys):
     assert main(["export-bair", str(tmp_path / "push"), "--out", str(tmp_path / "out")]) == 0
     assert "2 train, 1 test trajectories in 2 files" in capsys.readouterr().out
     assert files_of(tmp_path / "push") == before
+
+
+def test_an_export_killed_at_any_file_operation_can_be_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(module, "PER_FILE", 2)
+    store = make_push(tmp_path / "push")
+    wanted = {path.name: path.read_bytes() for path in export_bair(store, tmp_path / "unbroken").files}
+    out = tmp_path / "runs" / "raw"
+    for _ in kill_everywhere(tmp_path / "none", out, lambda out: export_bair(store, out)):
+        finish_replacing(out / "softmotion30_44k")
+        if not (out / "softmotion30_44k").exists():
+            export_bair(store, out)
+        assert {path.name: path.read_bytes() for path in out.rglob("*.tfrecords")} == wanted
+        assert litter(tmp_path) == []
