@@ -1,16 +1,7 @@
 """Mutated checkpoints and dream states: each loads as the whole one does, or is refused in a line that names the file.
 
-Seeded, in one child process with a limit of memory, and with a limit of time for each.
+Seeded, in a child process with a limit of memory, and with a limit of time for each.
 """
-
-import copy
-import json
-import multiprocessing
-import resource
-import shutil
-import signal
-from collections import Counter
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -19,49 +10,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tests.mutations import check, mutate_bytes, mutate_field, mutate_json, run_trial
 from tests.tiny import tiny_world
 
 pytestmark = pytest.mark.slow
-SECONDS, BYTES = 20, 6 * 2**30
-VALUES = [
-    None,
-    True,
-    -1,
-    0,
-    1,
-    2,
-    3,
-    7,
-    2**31,
-    20_000_000,
-    2**64,
-    10**400,
-    -1.5,
-    0.5,
-    1e300,
-    "",
-    "4",
-    "x:y",
-    [],
-    [1],
-    {},
-]
-VALUES += [{"a": 1}, [[[]]], float("nan"), float("inf")]
 CASTS = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.complex64, torch.bool, torch.uint8]
-
-
-def mutate_bytes(path, rng):
-    data = bytearray(path.read_bytes())
-    kind = rng.integers(5)
-    if kind == 0:
-        data = data[: rng.integers(len(data))]
-    elif kind == 1:
-        data += bytes(rng.integers(256, size=9).tolist())
-    else:  # in the header, or anywhere
-        end = min(len(data), 3000) if kind == 2 else len(data)
-        for place in rng.integers(end, size=rng.integers(1, 4)).tolist():
-            data[place] ^= 1 << int(rng.integers(8))
-    path.write_bytes(data)
 
 
 def mutate_tensors(path, rng):
@@ -89,48 +42,6 @@ def mutate_tensors(path, rng):
     else:
         tensors[one] = tensor + 1 if tensor.dtype != torch.bool else ~tensor
     save_file(tensors, path, about)
-
-
-def mutate_field(path, rng):
-    data = json.loads(path.read_text())
-    places, waiting = [], [data]
-    while waiting:
-        here = waiting.pop()
-        for key, value in here.items() if isinstance(here, dict) else enumerate(here):
-            places.append((here, key))
-            if isinstance(value, dict | list):
-                waiting.append(value)
-    here, key = places[rng.integers(len(places))]
-    if rng.integers(6) == 0 and isinstance(here, dict):
-        here[f"{key}s"] = here.pop(key)
-    elif rng.integers(6) == 0:
-        del here[key]
-    else:
-        here[key] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
-    path.write_text(json.dumps(data))
-
-
-def mutate_json(path, rng):
-    text = path.read_text()
-    cut = int(rng.integers(len(text)))
-    deep = int(rng.integers(10, 200_000))
-    texts = [
-        text[:cut],
-        text[:cut] + text[cut + 3 :],
-        "[" * deep,
-        f"[{text}]",
-        "",
-        text.replace("{", '{"kind": 1, ', 1),
-    ]
-    texts += [
-        text[:cut] + "\x00" + text[cut:],
-        text + text,
-        "null",
-        '"world"',
-        '{"a": ' * deep,
-        text.replace(": 1,", ": 1e999,"),
-    ]
-    path.write_text(texts[rng.integers(len(texts))])
 
 
 def mutate_checkpoint(folder, rng):
@@ -197,67 +108,6 @@ def mutate_state(path, rng):
     mutate_bytes(path, rng) if rng.integers(2) else mutate_tensors(path, rng)
 
 
-def outcome(load, path, whole) -> str:
-    """In a word or two; whatever does not begin with "equal" or "refused" is wrong."""
-    signal.alarm(SECONDS)
-    try:
-        found = load(path)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        text = str(error)
-        named = path.name in text or any(file.name in text for file in path.rglob("*"))
-        if "\n" in text or not named:
-            return f"unhelpful {type(error).__name__}: {text[:300]}"
-        return "refused"
-    except BaseException as error:
-        return f"wrong {type(error).__name__}: {str(error)[:300]}"
-    finally:
-        signal.alarm(0)
-    return "equal" if found == whole else "silently another value"
-
-
-def trial(source, load, mutate, count, seed, scratch, send, sums=True):
-    """Runs in the child: how often each came out."""
-
-    def too_long(*_):
-        raise TimeoutError("takes too long")
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGALRM, too_long)
-    whole = load(source)
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES + resident(), resource.RLIM_INFINITY))
-    found = Counter()
-    for number in range(count):
-        rng = np.random.default_rng((seed, number))
-        target = scratch / source.name
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-        if not sums:
-            (target / "SHA256SUMS").unlink()
-        mutate(target, rng)
-        word = outcome(load, target, whole)
-        found[word if word in ("equal", "refused") else f"{number}: {word}"] += 1
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
-    send.send(found)
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
-def run_trial(*args, **options) -> Counter:
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=trial, args=(*args, send), kwargs=options)
-    child.start()
-    send.close()
-    try:
-        assert receive.poll(1800), "the trial hangs"
-        found = receive.recv()
-    finally:
-        child.kill()
-        child.join()
-    return found
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     return tiny_world().save_pretrained(tmp_path_factory.mktemp("mutations") / "world")
@@ -270,12 +120,6 @@ def agent(world, tmp_path):
 
     config = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4)
     return train_agent(world, tmp_path / "run", config, device="cpu")
-
-
-def check(found: Counter, count: int) -> None:
-    wrong = [word for word in found if word not in ("equal", "refused")]
-    assert not wrong, "\n".join(wrong)
-    assert found["refused"] > count / 2 and found.total() == count
 
 
 def test_no_mutated_world_ends_wrongly(world, tmp_path):
