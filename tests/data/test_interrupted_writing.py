@@ -274,6 +274,20 @@ def test_a_handle_that_shows_less_than_there_is_gives_no_id_twice(tmp_path, behi
     assert_holds(EpisodeStorage.open(first.root), (4, 5, 6))
 
 
+def test_an_append_looks_at_its_own_file_only(tmp_path, monkeypatch):
+    looked, real = [], episode_files.scan_pending
+    monkeypatch.setattr(episode_files, "scan_pending", lambda path, info: looked.append(path.name) or real(path, info))
+    store = EpisodeStorage.create(tmp_path / "toy", INFO)
+    for seed in range(5):
+        store.append(make_episode(3, seed))
+    assert looked == [f"episode_{i:06d}.hdf5" for i in range(5)]
+    other = pickle.loads(pickle.dumps(store))
+    looked.clear()
+    other.append(make_episode(3, 5))
+    other.append(make_episode(3, 6))
+    assert len(looked) == 5 + 2  # a handle that may show less looks at all, once
+
+
 def test_play_under_an_id_that_is_packed_is_never_deleted(tmp_path):
     store = make_store(tmp_path / "toy", (4, 5))
     other = make_store(tmp_path / "other", (6,))

@@ -52,6 +52,8 @@ class EpisodeFiles:
     """The writing half of `EpisodeStorage`, and where each episode lies."""
 
     _entries: list[Entry]  # by ascending id
+    _main_stamp: tuple[int, int] | None  # of the main file when it was looked at
+    _may_show_less: bool  # than the files hold: look at them before anything is written
 
     def __init__(self, root: str | Path) -> None:
         """Open the store in `root`; changes no file.
@@ -233,7 +235,8 @@ class EpisodeFiles:
                     raise refusal(path, f"holds episode {twice[0]}, as {found[twice[0]].path.name} does")
                 found |= {entry.id: entry for entry in entries}
         wanted, steps = self._totals()  # before what it counts, which only grows
-        self._main_stamp: tuple[int, int] | None = _stamp(self._main_path)
+        self._main_stamp = _stamp(self._main_path)
+        self._may_show_less = False
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
         if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
             raise ValueError(
@@ -263,7 +266,7 @@ class EpisodeFiles:
 
     def _look_again(self) -> None:
         """Find the episodes anew if another handle has packed some since, so that no id is given twice."""
-        if self._main_stamp is None or _stamp(self._main_path) != self._main_stamp:
+        if self._may_show_less or _stamp(self._main_path) != self._main_stamp:
             self._find_episodes()
 
     def _forget(self) -> None:
@@ -295,7 +298,7 @@ class EpisodeFiles:
             self._find_episodes()
             now = {each.id: each for each in self._entries}
             self._entries = [now.get(each.id, each) for each in shown]  # each stays in its place
-            self._main_stamp = None  # there may be more: look again before anything is written
+            self._may_show_less = True
         if self._entries[place].path == entry.path:
             raise FileNotFoundError(f"episode {entry.id} of {self.root} was deleted by another process; open it again")
         return self._entries[place]
@@ -334,7 +337,7 @@ class EpisodeFiles:
         self._open(state["root"])
         shown = set(state["ids"].tolist())
         self._entries = [entry for entry in self._entries if entry.id in shown]
-        self._main_stamp = None
+        self._may_show_less = True
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
