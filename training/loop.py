@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
-from worldmodel.settings import check_settings, difference, flat
+from worldmodel.settings import check_settings
 from worldmodel.training import distributed
 from worldmodel.training.optimizers import make_optimizers
 from worldmodel.training.run_folder import own_folder
+from worldmodel.training.training_state import Progress, load_state, save_state, steps_done
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +78,13 @@ class Metrics:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / "metrics.jsonl"
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [line for line in lines if _step_of(line) <= step]
+        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        lines = [(line, _step_of(line)) for line in text.splitlines()]
+        if damaged := sum(math.isnan(number) for _, number in lines[:-1]):  # a kill cuts the last one short
+            print(f"{self._path}: {damaged} damaged lines are left out; the training itself is not affected")
         with atomic_write(self._path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept))
+            kept = (f"{line}\n" for line, number in lines if number <= step)
+            temporary.write_text("".join(kept), encoding="utf-8")
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def log(self, step: int, group: str, values: dict[str, float]) -> None:
@@ -96,11 +100,13 @@ class Metrics:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinite for one that a kill or a full disk cut short."""
+    """The step of a line of metrics.jsonl; NaN for one that a kill, a full disk or an editor damaged."""
     try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return math.nan
+    step = record.get("step") if isinstance(record, dict) else None
+    return step if type(step) is int else math.nan
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
@@ -130,7 +136,7 @@ def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
     device = next(task.model.parameters()).device
     optimizers = make_optimizers(task.model, config.learning_rate, config.weight_decay, config.beta2, task.hidden)
     settings = json.loads(json.dumps(task.settings | {"loop": asdict(config)}, default=str))
-    step, best, scores = _load_state(folder, task.model, optimizers, settings, device)
+    step, best, scores = load_state(folder, task.model, optimizers, settings, device)
     chief = distributed.rank() == 0  # evaluates, saves and logs for all processes
     if chief:
         write_json(folder / "config.json", settings)  # first: it says whose folder this is
@@ -151,7 +157,7 @@ def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
                     if better:
                         task.save(folder / "best")
             if chief and step and (at_end or step % config.save_every == 0):
-                _save_state(folder, task.model, optimizers, settings, step, best, scores)
+                save_state(folder, task.model, optimizers, settings, Progress(step, best, scores))
             if at_end:
                 break
 
@@ -212,71 +218,7 @@ def _evaluate(task: Task, device: torch.device) -> dict[str, float]:
 
 def is_done(folder: str | Path, config: LoopConfig) -> bool:
     """Whether `fit` has finished these many steps in `folder`."""
-    state = Path(folder) / "training_state.pt"
-    done = Path(folder) / "last" / "config.json"
-    return state.exists() and done.exists() and torch.load(state, weights_only=True, mmap=True)["step"] >= config.steps
-
-
-def _save_state(
-    folder: Path,
-    model: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    settings: dict[str, Any],
-    step: int,
-    best: float,
-    scores: dict[str, float],
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "settings": settings,
-        "step": step,
-        "best": best,
-        "scores": scores,
-    }
-    with atomic_write(folder / "training_state.pt") as temporary:
-        torch.save(state, temporary)
-
-
-def _load_state(
-    folder: Path,
-    model: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    settings: dict[str, Any],
-    device: torch.device,
-) -> tuple[int, float, dict[str, float]]:
-    path = folder / "training_state.pt"
-    if not path.exists():
-        return 0, math.inf, {}
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        there, here = _deciding(state["settings"]), _deciding(settings)
-        if there != here:
-            raise ValueError(difference(there, here))
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} was written by a run with other settings ({str(error).splitlines()[0]}); "
-            "use another --out, or delete the folder to start over"
-        ) from error
-    return state["step"], state["best"], state["scores"]
-
-
-_FREE = (
-    "data",
-    "tokenizer",
-    "loop.evaluate_every",
-    "loop.save_every",
-    "loop.compile",
-)  # settings that do not decide the weights
-
-
-def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings by their whole names, without what may differ between a run and its continuation."""
-    # None is what a setting was before there was one.
-    return {name: value for name, value in flat(settings).items() if name not in _FREE and value is not None}
+    return (Path(folder) / "last" / "config.json").exists() and steps_done(Path(folder)) >= config.steps
 
 
 __all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate"]

@@ -134,7 +134,7 @@ def breaks_off(monkeypatch, place, name: str, key):
 
 def test_a_loop_broken_off_in_every_stage_and_then_made_longer_ends_as_an_unbroken_one(done, tmp_path, monkeypatch):
     breaks_off(monkeypatch, EpisodeStorage, "write_pending", lambda store, _, number: (store.root, number == 2))
-    breaks_off(monkeypatch, fitting, "_save_state", lambda folder, *_: folder)  # tokenizer and dynamics, half-way
+    breaks_off(monkeypatch, fitting, "save_state", lambda folder, *_: folder)  # tokenizer and dynamics, half-way
     breaks_off(monkeypatch, sb3, "save_agent", lambda _, folder, *__: folder)  # after an update
     breaks_off(monkeypatch, module, "facts_of", lambda _, play: len(play.parts))
     breaks = 0

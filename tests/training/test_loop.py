@@ -130,6 +130,19 @@ def test_a_line_of_metrics_cut_short_is_dropped(tmp_path):
     assert all(json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
 
 
+def test_damaged_lines_of_metrics_are_left_out_and_counted(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_task(fail_at=6), CONFIG, tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    odd = [b"\xff\xfe\x00", b"3", b"[]", b"{}", b'{"step": "a"}', b'{"step": true}', b"[" * 100_000, b"null"]
+    path.write_bytes(b"\n".join(odd) + b"\n" + whole)
+    fit(make_task(), CONFIG, tmp_path)
+    assert f"{path}: {len(odd)} damaged lines are left out" in capsys.readouterr().out
+    assert path.read_bytes().startswith(whole)
+    assert all(json.loads(line)["step"] for line in path.read_text().splitlines())
+
+
 def replace_batch(task: Task, batch) -> Task:
     return replace(task, batch=batch)
 

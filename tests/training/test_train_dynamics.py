@@ -188,14 +188,14 @@ def test_a_prior_of_clips_trains_and_makes_video(tmp_path, clip_data, capsys, te
 def test_an_interrupted_prior_of_clips_ends_with_the_weights_of_an_unbroken_one(tmp_path, clip_data):
     paths, config = clip_data("clip"), clip_training(order="raster")
     train_dynamics(*paths, tmp_path / "whole", config)
-    save = loop._save_state
+    save = loop.save_state
 
     def save_and_die(*state):
         save(*state)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "_save_state", save_and_die)  # at step 2 of 4
+        patch.setattr(loop, "save_state", save_and_die)  # at step 2 of 4
         train_dynamics(*paths, tmp_path / "broken", config)
     train_dynamics(*paths, tmp_path / "broken", config)
     whole, broken = (WorldModel.from_pretrained(tmp_path / name / "last").state_dict() for name in ("whole", "broken"))
