@@ -173,7 +173,6 @@ def test_learning_rate_rises_then_falls_to_its_share():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
-@pytest.mark.slow  # the compiler takes a minute
 def test_a_compiled_loss_trains_the_same_weights(tmp_path):
     config = replace(tiny_config(), dynamics=replace(tiny_config().dynamics, context_noise=0.0))
     weights = []
