@@ -16,12 +16,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import sizes
 import torch
 import tyro
 from machine import describe, flops_of, matrix_rate
 
 import worldmodel  # noqa: F401 (registers the ids)
-from worldmodel import dynamics, tokenizer
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.ids import confirmed_id
@@ -135,9 +135,9 @@ def print_row(world: WorldModel, dtype: torch.dtype, obs: str, batch: int, args:
 
 def main(args: Args) -> None:
     random = args.model == "random"
-    sizes: dict[str, Any] = {"tokenizer": tokenizer.preset(args.preset), "dynamics": dynamics.preset(args.preset).model}
+    own: dict[str, Any] = {"tokenizer": sizes.coder(args.preset), "dynamics": sizes.prior(args.preset).model}
     load = lambda: (  # noqa: E731
-        random_world(args.device, **sizes) if random else WorldModel.from_pretrained(args.model, args.device)
+        random_world(args.device, **own) if random else WorldModel.from_pretrained(args.model, args.device)
     )
     world, fast = load(), fast_dtype(args.device)
     describe(args.device)
@@ -153,7 +153,7 @@ def main(args: Args) -> None:
     if not args.other:
         return
     raster = in_raster_order(world)
-    for batch in args.batches[:3]:
+    for batch in args.batches[:4]:
         print_row(raster, fast, "latent", batch, args, args.horizon)
     if fast != torch.float32:
         for batch in args.batches:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from worldmodel.layers.precision import fast_dtype
+
 
 def matrix_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 8) -> float:
     """FLOP/s of a square matrix product, best of a few."""
@@ -47,6 +49,10 @@ def describe(device: str) -> dict[torch.dtype, float]:
     name = torch.cuda.get_device_name() if device != "cpu" else processor()
     print(f"{name}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {platform.platform()}")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}")
-    rates = {d: matrix_rate(d, device) for d in (torch.float32, torch.bfloat16)}
+    if device == "cpu":
+        limits = [f"{n}={os.environ[n]}" for n in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA") if n in os.environ]
+        print(", ".join([f"torch uses {torch.backends.cpu.get_cpu_capability()}", *limits]))
+    # Where bfloat16 is not fast, its product takes minutes.
+    rates = {d: matrix_rate(d, device) for d in dict.fromkeys((torch.float32, fast_dtype(device)))}
     print(", ".join(f"{str(d).removeprefix('torch.')} {rate / 1e9:.0f} GFLOP/s" for d, rate in rates.items()))
     return rates

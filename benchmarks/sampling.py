@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import torch
 import tyro
 from machine import describe, flops_of
+from sizes import prior
 from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT
-from worldmodel.dynamics.presets import Preset, preset
+from worldmodel.dynamics.presets import Preset
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.precision import cast_products, fast_dtype
@@ -27,7 +28,7 @@ from worldmodel.tokenizer.codebook import CodebookConfig, SlicedCodebook
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    preset: str = "videogen-paper"
+    preset: str = "videogen-paper"  # or "ten-layers" (module sizes)
     batches: tuple[int, ...] = (1, 8, 64)
     device: str = "cpu"
     dtype: str = "fast"
@@ -110,7 +111,7 @@ def seconds_of(run: Callable[[], object], device: str, repeats: int = 2) -> floa
 def main(args: Args) -> None:
     dtype = fast_dtype(args.device) if args.dtype == "fast" else getattr(torch, args.dtype)
     rates = describe(args.device)
-    chosen = preset(args.preset)
+    chosen = prior(args.preset)
     raster, block = (build(chosen, order, dtype, args.device) for order in ("raster", "block"))
     size, tokens = sum(p.numel() for p in raster.parameters()) / 1e6, raster.tokens_per_step
     steps = chosen.latents[0]

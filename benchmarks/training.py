@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import sizes
 import torch
 import tyro
 from machine import describe, flops_of
@@ -89,7 +90,7 @@ def tokenizer_job(name: str, args: Args) -> Job:
 
 
 def prior_job(name: str, args: Args) -> Job:
-    chosen = priors.preset(name)
+    chosen = sizes.prior(name)
     steps, *grid = chosen.latents
     rows = args.rows or (8 if chosen.model.order == "block" else 2)
     model = WorldModel(
