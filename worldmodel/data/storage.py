@@ -111,7 +111,7 @@ class EpisodeStorage(EpisodeFiles):
             frames, *columns = [self._window(entry, place) for place in range(len(self._fields))]
             wrong = wrong_steps(entry, columns) or wrong_frames(entry, frames)
             signals = np.stack(columns[4:], 1) if columns[4:] else np.zeros((0, 0), np.float32)
-            if not wrong and (numbers := wrong_numbers(self.info.action, *columns[:2], signals)):
+            if not wrong and (numbers := wrong_numbers(self.info.action, columns[0], columns[1], signals)):
                 wrong = f"holds episode_{entry.id} with {numbers}"
             yield str(refusal(entry.path, wrong)) if wrong else ""
 
