@@ -168,6 +168,7 @@ def run_trial(source, load, mutate, count, seed, scratch, sums=True) -> Counter:
             while receive.poll(4 * SECONDS + 60):  # within a C library no alarm is heard
                 said = receive.recv()
                 if said is None:
+                    child.join(SECONDS)
                     return found
                 first, word = said[0] + 1, said[1]
                 found[word if word in ("equal", "refused") else f"{said[0]}: {word}"] += 1

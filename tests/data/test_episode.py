@@ -178,3 +178,9 @@ def test_an_action_spec_is_told_in_words():
     )
     box = ActionSpec(kind="box", n=2, low=(-1.0, 0.123456), high=(1.0, 2.0))
     assert str(box) == "2 numbers from (-1, 0.1235) to (1, 2)"
+
+
+@pytest.mark.parametrize("name", ["frames_per_step", "height", "width", "channels", "views", "test_episodes"])
+def test_a_store_of_sizes_beyond_any_is_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} must be at most 2,147,483,647, got 18446744073709551616"):
+        replace(INFO, **{name: 2**64})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MOST_ACTIONS = 2**20  # actions are one-hot, and numbers of one lie side by side
+_MOST = 2**31 - 1
 _MOST_BOUND = float(np.finfo(np.float32).max)
 
 
@@ -146,6 +147,9 @@ class StoreInfo:
         for name in ("frames_per_step", "height", "width", "channels", "views"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("frames_per_step", "height", "width", "channels", "views", "test_episodes"):
+            if getattr(self, name) > _MOST:
+                raise ValueError(f"{name} must be at most {_MOST:,}, got {getattr(self, name)}")
         if not 0.0 <= self.steps_per_second < float("inf"):
             raise ValueError(f"steps_per_second must be at least 0 (0: unknown), got {self.steps_per_second}")
         if self.test_episodes < 0 or self.test_episodes % self.views:
