@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -220,6 +221,7 @@ def test_an_empty_folder_and_the_working_folder_can_be_saved_to(tmp_path, monkey
     monkeypatch.chdir(tmp_path / "here")
     tiny_world().save_pretrained(".")
     WorldModel.from_pretrained(tmp_path / "here")
+    assert Path("config.json").is_file()  # still at work in the folder of that name
 
 
 def test_a_full_disk_is_told_with_the_folder(folder, monkeypatch):

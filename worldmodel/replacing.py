@@ -15,8 +15,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Yield a new folder that takes the place of `folder` on success; on any error the old one stays.
 
     A folder cannot be replaced in one move: the old one is put aside first, and put back if the second move fails.
-    Permissions of the old folder and its files are kept. Where a kill came between the two moves, `finish_replacing`
-    makes the second one; call it before anything looks at `folder`.
+    Permissions of the old folder and its files are kept, and a process that works in it works in the new one. Where a
+    kill came between the two moves, `finish_replacing` makes the second one; call it before anything looks at `folder`.
 
     Raises: PermissionError if the folder or a file in it is read-only.
     """
@@ -27,6 +27,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         for path in (folder, *folder.iterdir()):
             if path.exists():  # not a link to nowhere
                 check_writable(path)
+    inside = folder.exists() and Path.cwd() == folder
     with name_beside(folder) as work:
         fresh, aside = work / "new", work / "old"
         try:
@@ -36,6 +37,8 @@ def replacing(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 os.replace(folder, aside)
             os.replace(fresh, folder)
+            if inside:  # relative names would lead nowhere
+                os.chdir(folder)
             flush_to_disk(folder.parent)
         except BaseException:
             if aside.exists() and not folder.exists():

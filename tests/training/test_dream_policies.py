@@ -20,9 +20,8 @@ ACTION = tiny_config().action
 def agent(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("agent")
     config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8, features_dim=8, channels=4)
-    return train_agent(
-        world.save_pretrained(folder / "world"), folder, DreamTraining(agent=config, obs="rgb"), device="cpu"
-    )
+    training = DreamTraining(agent=config, obs="rgb")
+    return train_agent(world.save_pretrained(folder / "world"), folder / "run", training, device="cpu")
 
 
 class Still:
@@ -133,8 +132,8 @@ def latent_agent(folder, world, obs="latent"):
     home = world.save_pretrained(folder / "world")
     config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, features_dim=8)
     envs = DreamVectorEnv(2, world, obs=obs, horizon=4)
-    train_ppo(envs, config, folder, AgentMeta(view=obs, world_model=str(home)))
-    return folder / "agent"
+    train_ppo(envs, config, folder / "run", AgentMeta(view=obs, world_model=str(home)))
+    return folder / "run" / "agent"
 
 
 def test_an_agent_that_reads_what_other_dynamics_make_of_the_past_is_refused(tmp_path, world):
