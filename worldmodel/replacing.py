@@ -27,7 +27,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         for path in (folder, *folder.iterdir()):
             if path.exists():  # not a link to nowhere
                 check_writable(path)
-    inside = folder.exists() and Path.cwd() == folder
+    inside = folder.exists() and folder.samefile(".")
     with name_beside(folder) as work:
         fresh, aside = work / "new", work / "old"
         try:
