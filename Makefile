@@ -15,11 +15,14 @@ help:  ## show this list
 demo: $(VENV)/ready-core  ## learn a world model of real Doom, train an agent in it, report (ARGS="--fresh" starts over)
 	$(VENV)/bin/videogen-dream demo $(ARGS)
 
-test: $(VENV)/ready-test  ## the whole suite but the slow tests (ARGS="-k name" chooses)
-	$(RUN) pytest -m "not slow and not gpu and not network" --durations=15 $(ARGS)
+# One process per core, since a test computes with one thread (tests/conftest.py).
+PYTEST := $(RUN) pytest -n auto --dist loadfile --durations=15
+
+test: $(VENV)/ready-test  ## the whole suite but the slow tests (ARGS="-k name -n 0" chooses, in one process)
+	$(PYTEST) -m "not slow and not gpu and not network" $(ARGS)
 
 test-slow: $(VENV)/ready-test  ## the slow tests: minutes each
-	$(RUN) pytest -m "slow and not gpu and not network" --durations=15 $(ARGS)
+	$(PYTEST) -m "slow and not gpu and not network" $(ARGS)
 
 lint: $(VENV)/ready-dev  ## ruff and mypy
 	$(RUN) ruff check .
