@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,8 @@ for dtype in (torch.bfloat16, torch.float16):
 def test_half_precision_that_is_asked_for_works_on_a_processor_without_avx512():
     """oneDNN is limited to AVX2 in a process of its own, which it heeds at its start alone."""
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=os.environ | limits, capture_output=True, text=True)
+    root = Path(__file__).resolve().parent.parent  # where the script finds `tests`
+    run = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(run, cwd=root, env=os.environ | limits, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("UserWarning: bfloat16") == 1 and done.stderr.count("UserWarning: float16") == 1
