@@ -310,7 +310,7 @@ def test_games_are_closed_if_a_later_one_cannot_be_made():
 
     with pytest.raises(OSError, match="no room for a third"):
         ThreadVectorEnv(make_env, 4)
-    assert closed == made and len(made) == 2
+    assert len(made) == 2 and set(map(id, closed)) == set(map(id, made)) and len(closed) == 2  # each in its own thread
 
 
 def test_the_first_reset_is_of_all_rows():
