@@ -173,7 +173,7 @@ class WorldModel(nn.Module):
     def fingerprint(self) -> str:
         """SHA-256 of what a dream's state depends on: the codebook and the dynamics, in whatever dtype they multiply.
 
-        Dream states carry it, so that no other world goes on from them.
+        Saved with dream states, so that another world refuses them.
         """
         found = hashlib.sha256()
         for name, tensor in (("codebook", self.tokenizer.codebook.vectors), *uncast_tensors(self.dynamics)):
