@@ -28,7 +28,6 @@ SIZE = 64  # height and width of a stored frame
 _SCREEN_HEIGHT, _SCREEN_WIDTH = 120, 160
 _REWARDS = ("native", "health")
 _HEALTH_PER_REWARD = 10.0
-_MAX_HEALTH_REWARD = 3.0
 _working_folder_lock = threading.Lock()  # the working folder belongs to the whole process
 
 
@@ -47,7 +46,8 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
 
     Args:
         scenario: a name in `worldmodel.envs.scenarios.SCENARIOS`.
-        reward: "native" is the scenario's own; "health" is the step's change of HEALTH / 10, within ±3.
+        reward: "native" is the scenario's own; "health" is the step's change of HEALTH / 10, so that
+            a hit counts as much as it takes.
         frame_skip: tics (1/35 s) per step; a multiple of `frames_per_step`.
         frames_per_step: F.
         hud: show the status bar.
@@ -155,8 +155,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         health, self._signals = self._signals["HEALTH"], self._read_signals()
         reward = native_reward
         if self.reward_kind == "health":
-            change = (self._signals["HEALTH"] - health) / _HEALTH_PER_REWARD
-            reward = min(max(change, -_MAX_HEALTH_REWARD), _MAX_HEALTH_REWARD)
+            reward = (self._signals["HEALTH"] - health) / _HEALTH_PER_REWARD
         return frames[-1].copy(), reward, terminated, truncated, self._info(frames, native_reward)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]

@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 import gymnasium as gym
 
+from worldmodel.agents.blind import FORMS, is_scripted, scripted_policy
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import progress
 from worldmodel.training.collect_crew import Crew, episodes_of
 from worldmodel.training.collect_stats import RETURNS, CollectStats, statistics
-from worldmodel.training.collect_workers import SCRIPTED, Job, LocalCrew, Played
+from worldmodel.training.collect_workers import Job, LocalCrew, Played
 from worldmodel.training.env_options import check_options
 
 UNDER_WAY = "collecting.json"  # of a collection that is not finished: its goal, and the episodes there before it
@@ -55,7 +56,8 @@ def collect(
         out: folder of the store; new, or left by an earlier call with the same settings.
         episodes: how many episodes the store shall hold; or
         steps: how many steps at least: as many episodes as it takes, in their order.
-        policy: "random", "sticky", or the folder of a trained agent or of its training's run.
+        policy: the name of a scripted one, such as "diverse" or "sticky" (`worldmodel.agents.blind` lists them), or the
+            folder of a trained agent or of its training's run.
         epsilon: share of the policy's actions replaced by random ones, in [0, 1].
         workers: processes of this machine that play at the same time.
         seed: of the whole collection.
@@ -207,7 +209,9 @@ def _open_store(job: Job) -> EpisodeStorage:
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     info = _store_info(job.env_id, env)
     env.close()
-    if job.policy not in SCRIPTED:
+    if is_scripted(job.policy):
+        scripted_policy(job.policy, info.action)  # a mistake in its name says so now
+    else:
         _check_agent(job, info.action)
     if not (job.out / "data" / "metadata.json").exists():
         write_json(path, settings)
@@ -228,7 +232,7 @@ def _open_store(job: Job) -> EpisodeStorage:
 
 def _player(policy: str | Path) -> str:
     """The name of a scripted policy, or the folder of an agent."""
-    if policy in SCRIPTED:
+    if is_scripted(str(policy)):
         return str(policy)
     from worldmodel.checkpoint import agent_folder  # starts torch, which scripted play does without
 
@@ -247,11 +251,11 @@ def _check_agent(job: Job, action: ActionSpec) -> None:
 
 def _policy_identity(policy: str) -> str:
     """The name of a scripted policy, or a hash of all that is in an agent's folder."""
-    if policy in SCRIPTED:
+    if is_scripted(policy):
         return policy
     folder = Path(policy)
     if not folder.is_dir():
-        raise ValueError(f"policy must be 'random', 'sticky' or the folder of a trained agent, got {policy!r}.")
+        raise ValueError(f"policy must be a scripted one ({FORMS}) or the folder of a trained agent, got {policy!r}.")
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())

@@ -9,10 +9,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from worldmodel.agents.blind import is_scripted
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.training.collect_workers import (
-    SCRIPTED,
     Job,
     Lost,
     News,
@@ -37,7 +37,7 @@ class RayCrew:
         if self._started_ray:
             ray.init(log_to_driver=False, logging_level="warning")  # losses are reported by `episodes_of`
         self._store = EpisodeStorage.open(job.out)
-        policy = job.policy if job.policy in SCRIPTED else str(Path(job.policy).resolve())
+        policy = job.policy if is_scripted(job.policy) else str(Path(job.policy).resolve())
         self._job = job._replace(out=Path(), policy=policy)
         self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(_RemotePlayer)
         self._actors: dict[int, Any] = {}

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.agents.scripted import EpsilonPolicy, Policy, RandomPolicy, StickyPolicy
+from worldmodel.agents.blind import is_scripted, scripted_policy
+from worldmodel.agents.scripted import EpsilonPolicy, Policy
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
 
-SCRIPTED = {"random": RandomPolicy, "sticky": StickyPolicy}
 _STEPS_BETWEEN_CHECKS = 20  # of a worker for the order to stop
 _SECONDS_TO_END = 10  # for workers that are asked to, before they are killed
 
@@ -256,8 +256,8 @@ def make_player(job: Job) -> tuple[gym.Env, Callable[[int], Policy]]:
     """The env as the policy sees it, and a function that makes one episode's policy from a seed."""
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     spec = env.get_wrapper_attr("action_spec")
-    if job.policy in SCRIPTED:
-        base: Callable[[int], Policy] = partial(SCRIPTED[job.policy], spec, 1)
+    if is_scripted(job.policy):
+        base: Callable[[int], Policy] = partial(scripted_policy, job.policy, spec, 1)
     else:
         import torch
 

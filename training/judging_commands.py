@@ -210,11 +210,12 @@ def run_ablate(
 
 
 def make_evaluate(options: Sequence[str]) -> Function:
+    from worldmodel.agents.blind import is_scripted
     from worldmodel.data import EpisodeStorage
     from worldmodel.model import WorldModel
     from worldmodel.training.dream_report import DreamReport, dream_report, world_of
     from worldmodel.training.dream_report_page import write_dream_report
-    from worldmodel.training.play_one import SCRIPTED, check_plays_one, play_one
+    from worldmodel.training.play_one import check_plays_one, play_one
     from worldmodel.training.plots import check_matplotlib
 
     line = shlex.join(["videogen-dream", "evaluate", *options])
@@ -277,8 +278,8 @@ def make_evaluate(options: Sequence[str]) -> Function:
         if deterministic:
             raise ValueError("--deterministic is for --env; in a report agents draw their actions, as in training")
         for agent in agents:
-            if str(agent) in SCRIPTED:
-                raise ValueError(f"every report plays sticky and random play: leave out {agent}")
+            if is_scripted(str(agent)):
+                raise ValueError(f"every report plays scripted policies: leave out {agent}")
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(world_of(dream), device=device)

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from worldmodel.agents.blind import is_scripted, scripted_policy
 from worldmodel.agents.evaluate import compare_with_random, evaluate, is_dream
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.checkpoint import shipped
 from worldmodel.envs.loading import load_model
 from worldmodel.files import write_json
-from worldmodel.training.collect_workers import SCRIPTED
 from worldmodel.training.dream_policies import check_fits
 from worldmodel.training.dream_report import world_of
 
@@ -48,12 +49,12 @@ def play_one(
         raise ValueError(
             f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
         )
-    scripted = str(player) if str(player) in SCRIPTED else ""
+    scripted = str(player) if is_scripted(str(player)) else ""
     if scripted and deterministic:
         raise ValueError(f"--deterministic is for agents, {scripted} play draws its actions: leave it out")
     agent = None if scripted else load_agent(player)
     options = _options(agent, str(player), env, horizon, world)
-    policy = SCRIPTED[scripted] if agent is None else agent
+    policy = partial(scripted_policy, scripted) if agent is None else agent
     if scripted == "random":
         played = {"random": evaluate(policy, env, episodes, seed, **options)}
     else:
@@ -94,4 +95,4 @@ def _options(agent: Agent | None, name: str, env: str, horizon: int | None, worl
     return {"view": view}
 
 
-__all__ = ["SCRIPTED", "check_plays_one", "play_one"]
+__all__ = ["check_plays_one", "play_one"]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from worldmodel.agents.blind import FORMS, is_scripted, scripted_policy
 from worldmodel.agents.evaluate import env_spec, is_dream
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.agents.scripted import Policy
@@ -25,7 +26,6 @@ from worldmodel.envs.loading import load_model
 from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.model import WorldModel
-from worldmodel.training.collect_workers import SCRIPTED
 from worldmodel.training.dream_policies import check_fits
 from worldmodel.training.dream_report import is_env_id, world_of
 
@@ -238,13 +238,14 @@ def open_scene(
     Args:
         name: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
             name or a hub id.
-        player: "random", "sticky", the folder of a saved agent, or "" for nobody.
+        player: the name of a scripted policy (`worldmodel.agents.blind`), the folder of a saved agent, or "" for
+            nobody.
         world: the world to dream of in place of the one shipped for an id; of an agent in a real game, the world
             through which it sees, if that has moved since its training.
         temperature: of a dream.
         seed: of the first episode.
     """
-    agent = None if str(player) in ("", *SCRIPTED) else _saved_agent(player)
+    agent = None if not str(player) or is_scripted(str(player)) else _saved_agent(player)
     if is_env_id(name) and not is_dream(name):
         if agent is None and world is not None:
             raise ValueError(f"{name} is a real game, and nobody looks at it through a world: leave out {world}")
@@ -275,13 +276,13 @@ def open_scene(
 
 def _saved_agent(player: str | os.PathLike) -> Agent:
     if not Path(player).is_dir():
-        raise ValueError(f"a player is 'random', 'sticky' or the folder of a saved agent, got {str(player)!r}")
+        raise ValueError(f"a player is a scripted one ({FORMS}) or the folder of a saved agent, got {str(player)!r}")
     return load_agent(player)
 
 
 def _policy_maker(player: str | os.PathLike, agent: Agent | None, action: ActionSpec) -> PolicyMaker | None:
     if agent is None:
-        return (lambda seed: SCRIPTED[str(player)](action, 1, seed)) if player else None
+        return (lambda seed: scripted_policy(str(player), action, 1, seed)) if player else None
     played = agent
 
     def begin(seed: int) -> Policy:

@@ -17,6 +17,7 @@ from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed, metrics
 from worldmodel.training.loop import LoopConfig, Task, fit, is_done
+from worldmodel.training.pixel_weights import rarity_weights
 from worldmodel.training.scores import code_use, encode_decode
 
 
@@ -28,10 +29,12 @@ class TokenizerTraining:
     # A batch counts single steps, or clips of `model.clip_steps` steps where the model codes clips.
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
     muon: bool = True  # for the weights between hidden layers; else AdamW for everything
+    rarity: float = 0.0  # power by which pixels of rare colours weigh more; 0: all alike, 0.5 shows small objects
+    rarity_limit: float = 31.0  # weight of a pixel at most, where the mean is 1
     validation_steps: int = 512  # env steps of the validation split that are scored, at least one clip
 
     def __post_init__(self) -> None:
-        check_settings(self, least={"validation_steps": 1})
+        check_settings(self, least={"validation_steps": 1, "rarity": 0, "rarity_limit": 1})
 
 
 def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
@@ -116,12 +119,16 @@ def train_tokenizer(
     model = model.to(distributed.training_device(device))
     length = config.model.piece_steps
     pieces = max(1, config.validation_steps // length)
+    weigh = None
+    if config.rarity:
+        sample = sample_frames(store, 2000, np.random.default_rng(config.loop.seed), "train")
+        weigh = rarity_weights(sample, config.rarity, config.rarity_limit)
     held_out = sample_frames(store, pieces, np.random.default_rng(1), "validation", length)
     task = Task(
         label="tokenizer",
         model=model,
         batch=lambda rng: sample_frames(store, config.loop.batch_size, rng, "train", length),
-        loss=model.loss,
+        loss=lambda frames: model.loss(frames, None if weigh is None else weigh(frames)),
         evaluate=lambda: score_tokenizer(model, held_out),
         save=lambda folder: save_tokenizer(folder, model, tokenizer_card(config, store)),
         hidden=model.hidden_weights() if config.muon else (),

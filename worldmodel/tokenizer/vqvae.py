@@ -267,11 +267,17 @@ class VQVAE(nn.Module):
         return self.codebook.lookup(codes)
 
     @own_defaults
-    def loss(self, frames: Tensor) -> TokenizerLoss:
-        """Normalised reconstruction error plus commitment, for frames (B, T, F, H, W, C) uint8."""
+    def loss(self, frames: Tensor, weights: Tensor | None = None) -> TokenizerLoss:
+        """Normalised reconstruction error plus commitment, for frames (B, T, F, H, W, C) uint8.
+
+        `weights` (B, T, F, H, W) float32 are those of the pixels' squared errors; None: all 1.
+        """
         x = self._inputs(frames)
         quantized = self.codebook(self._latents(x))
-        nmse = F.mse_loss(self._pixels(quantized.latents).float(), x) / self.config.data_variance
+        error = (self._pixels(quantized.latents).float() - x).square()
+        if weights is not None:
+            error = error * self._to_pieces(weights).flatten(1, 2).unsqueeze(1)
+        nmse = error.mean() / self.config.data_variance
         total = nmse + self.config.commitment * quantized.commitment
         codes = self._fold(quantized.codes)
         codes = codes.reshape(*frames.shape[:2], *codes.shape[2:])
