@@ -114,6 +114,9 @@ def is_trained(
     found = read_json(run_dir / "config.json", JsonObject) if (run_dir / "config.json").exists() else {}
     finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)
     settings = _settings(config, meta, about)
+    later = checkpoint.LATER_OPTIONS["agent"]  # which a run of an earlier release does not name
+    if isinstance(found.get("meta"), dict):
+        found["meta"] = later["meta"] | found["meta"]
     if finished and found == settings:
         return True
     what = "an unfinished training (PPO is not resumed) or something else"

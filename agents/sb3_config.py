@@ -74,6 +74,7 @@ class AgentMeta:
     env_id: str = ""  # of the real game
     view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or what a DreamView shows
     world_model: str = ""  # name or folder of the model behind the view; empty for "real"
+    reward: Literal["world", "survival"] = "world"  # what its training paid: the env's own, or 1 a step while it lives
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,6 +69,7 @@ class RealEvalCallback(EvalCallback):
         seed: game i begins with seed + i. Agents chosen by these episodes are to be compared on others.
         deterministic: take the likeliest actions instead of drawing.
         on_best: called with the model whenever its mean is the highest so far.
+        on_judgement: called after every judgement, and after `on_best`, with this callback.
         best_model_save_path: folder for Stable-Baselines3's own file of the best model.
         log_path: folder for Stable-Baselines3's evaluations.npz.
         callback_on_new_best, callback_after_eval: as in EvalCallback; returning False ends the training.
@@ -83,6 +84,7 @@ class RealEvalCallback(EvalCallback):
         seed: int = 50_000,
         deterministic: bool = False,
         on_best: Callable[[BaseAlgorithm], Any] | None = None,
+        on_judgement: Callable[["RealEvalCallback"], Any] | None = None,
         best_model_save_path: str | os.PathLike | None = None,
         log_path: str | os.PathLike | None = None,
         callback_on_new_best: BaseCallback | None = None,
@@ -103,8 +105,9 @@ class RealEvalCallback(EvalCallback):
         )
         self.every = every
         self.seed = seed
-        self.on_best = on_best
+        self.on_best, self.on_judgement = on_best, on_judgement
         self.best_timesteps = 0  # env steps of training behind the best model
+        self.judgements: list[tuple[int, float]] = []  # (env steps of training, mean), of which the best is a maximum
         self._judged = 0  # env steps of training at the last judgement
         self._go_on = True
 
@@ -139,7 +142,10 @@ class RealEvalCallback(EvalCallback):
         self.eval_env.seed(self.seed)
         with restored_generators(self.seed):
             self._go_on = super()._on_step()
+        self.judgements.append((self._judged, float(self.last_mean_reward)))
         if self.best_mean_reward > best:
             self.best_timesteps = self._judged
             if self.on_best is not None:
                 self.on_best(self.model)
+        if self.on_judgement is not None:
+            self.on_judgement(self)

@@ -23,6 +23,14 @@ _COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": ope
 _RULE = re.compile(r"\s*(\w+)\s*(<=|>=|==|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
 
 
+def survival(transition: Transition) -> Tensor:
+    """A reward function, (B,) float32: 1 for every step that the model does not end, 0 for one that it does.
+
+    It costs nothing. Ends by `terminate_when` come after the reward and are paid for.
+    """
+    return (~transition.terminated).float()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DreamRules:
     """All that decides a dream besides the model, its start and the actions; see `DreamVectorEnv` for each."""

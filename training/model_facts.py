@@ -15,6 +15,7 @@ from worldmodel.requests import check_dreams
 from worldmodel.tokenizer import VQVAE
 from worldmodel.training.given import CONDITIONS
 
+_PAID = {"world": "what its env pays", "survival": "each step that it lives"}
 _PATHS = {"none": "nothing", "frames": "first frames", "actions": "actions", "both": "first frames and actions"}
 
 
@@ -97,6 +98,7 @@ def _agent_rows(folder: Path) -> list[list[str]]:
         ["sees", f"{seen}: {shape} {'uint8' if file.pixels else 'float32'}, the last {training.frame_stack} of them"],
         ["acts by", str(file.action)],
         ["trained with PPO for", f"{training.steps:,} steps, as asked for"],
+        ["paid for", _PAID[meta.reward]],
         ["parameters", _millions(agent.policy)],
     ]
 

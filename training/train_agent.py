@@ -13,6 +13,8 @@ from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.envs.loading import load_model
+from worldmodel.envs.rules import survival
+from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
@@ -28,11 +30,13 @@ class DreamTraining:
     obs: Literal["rgb", "latent", "features"] = "latent"  # what it sees: frames, code vectors, or these and their past
     horizon: int = 32  # steps of a dream; its end is a truncation, so the agent still values what would follow
     temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
+    reward: Literal["world", "survival"] = "world"  # what the dream's head tells; or 1 a step, 0 where the episode ends
     eval_every: int = 0  # env steps between two judgements in the real game; 0: none, the agent never meets it
-    eval_episodes: int = 10  # of each judgement
+    eval_episodes: int = 10  # of each judgement; the agent of the highest mean is kept in OUT/best
+    eval_seed: int = 50_000  # game i of every judgement begins with eval_seed + i; final tests need other seeds
 
     def __post_init__(self) -> None:
-        check_settings(self, least={"eval_every": 0, "eval_episodes": 1})
+        check_settings(self, least={"eval_every": 0, "eval_episodes": 1, "eval_seed": 0})
 
 
 @own_defaults
@@ -48,9 +52,12 @@ def train_agent(
     """Train in the dream of `world` (a shipped name, a folder, a hub id); returns the agent's folder `out/agent`.
 
     The agent sees the dream as `config.obs` says, and the real game in the same way (`DreamView`). It begins as the
-    agent in the folder `start_from` (its own or its run's), if one is given. With `eval_every` it is judged in the real
-    game now and then, which changes nothing in its training; `out/best` is the agent of the best judgement. An agent
-    that `out` already holds, finished, is kept; any other there is refused (see `train_ppo`).
+    agent in the folder `start_from` (its own or its run's), if one is given. An agent that `out` already holds,
+    finished, is kept; any other there is refused (see `train_ppo`).
+
+    With `eval_every` it is judged in the real game now and then, by its native reward whatever it is trained for, which
+    changes nothing in its training. `out/best` is the agent of the highest mean, `out/selection.json` lists all
+    judgements. The highest of several means is too high: judge `best` on other seeds.
 
     The world's config names its real game. For `eval_every` that id must be registered, or confirmed: `allow_env`
     repeats it, and the module in "module:Id" is then imported.
@@ -58,26 +65,34 @@ def train_agent(
     config = config or DreamTraining()
     folder = checkpoint.resolve(world)
     model = load_model(folder, device)
-    if model.config.reward == "none":
+    if model.config.reward == "none" and config.reward == "world":
         raise ValueError(
-            f"the play that {world} was learned from had no rewards, so nothing can be learned from its dream. Give "
-            "rewards of your own in Python: train_ppo(DreamVectorEnv(…, reward_fn=…), …)"
+            f"the play that {world} was learned from had no rewards, so nothing can be learned from its dream. If its "
+            'episodes can end, give reward="survival"; or rewards of your own in Python: '
+            "train_ppo(DreamVectorEnv(…, reward_fn=…), …)"
         )
     local = str(world) not in checkpoint.shipped() and Path(world).is_dir()
     home = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
-    meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home)
+    meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home, reward=config.reward)
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
     about["world_sha256"] = checkpoint.weights_name(folder)
     if start_from is not None:
         about["start_sha256"] = checkpoint.weights_name(checkpoint.agent_folder(start_from))
     if config.eval_every:
         about |= {"eval_every": config.eval_every, "eval_episodes": config.eval_episodes}
+        if config.eval_seed != 50_000:  # which earlier releases did not name
+            about["eval_seed"] = config.eval_seed
     if is_trained(out, config.agent, meta, about):
         print(f"agent: {out} has its {config.agent.steps:,} steps already")
         return Path(out) / "agent"
     game = _real_game(folder, model, config, allow_env)
     envs = DreamVectorEnv(
-        config.agent.num_envs, model, obs=config.obs, horizon=config.horizon, temperature=config.temperature
+        config.agent.num_envs,
+        model,
+        obs=config.obs,
+        horizon=config.horizon,
+        temperature=config.temperature,
+        reward_fn=survival if config.reward == "survival" else None,
     )
     judge = None
     try:
@@ -88,8 +103,7 @@ def train_agent(
         if judge is not None:
             judge.eval_env.close()
     if judge is not None:
-        mean, steps = judge.best_mean_reward, judge.best_timesteps
-        print(f"best agent: {Path(out) / 'best'}, {mean:.1f} in {meta.env_id} after {steps:,} steps")
+        print(_selected(judge, Path(out), config, meta))
     return Path(out) / "agent"
 
 
@@ -115,5 +129,31 @@ def _judge(game: str, model: WorldModel, out: Path, config: DreamTraining, meta:
         games,
         config.eval_every,
         config.eval_episodes,
+        seed=config.eval_seed,
         on_best=lambda ppo: save_agent(ppo, out / "best", config.agent, meta),
+        on_judgement=lambda judge: write_json(out / "selection.json", _selection(judge, config, meta)),
+    )
+
+
+def _selection(judge: RealEvalCallback, config: DreamTraining, meta: AgentMeta) -> dict[str, Any]:
+    """How the agent in `best` was chosen, and from which."""
+    return {
+        "rule": "highest mean native return of a judgement; the first of equals",
+        "env_id": meta.env_id,
+        "episodes": config.eval_episodes,
+        "seeds": [config.eval_seed + game for game in range(judge.eval_env.num_envs)],  # of each game's first episode
+        "judgements": [{"steps": steps, "mean": mean} for steps, mean in judge.judgements],
+        "best": {"steps": judge.best_timesteps, "mean": float(judge.best_mean_reward)},
+    }
+
+
+def _selected(judge: RealEvalCallback, out: Path, config: DreamTraining, meta: AgentMeta) -> str:
+    """The same in words, so that nobody takes the highest of many means for a result."""
+    count, games = len(judge.judgements), judge.eval_env.num_envs
+    seeds = f"{config.eval_seed} to {config.eval_seed + games - 1}" if games > 1 else f"{config.eval_seed}"
+    return (
+        f"best agent: {out / 'best'}, {judge.best_mean_reward:.1f} in {meta.env_id} after {judge.best_timesteps:,} "
+        f"steps, the highest of {count} judgement{'s' if count > 1 else ''} (mean of {config.eval_episodes} episodes, "
+        f"seed{'s' if games > 1 else ''} {seeds}). Chosen by these episodes it looks better than it is: report what "
+        "evaluate finds on its own seeds"
     )

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from worldmodel.tokenizer import VQVAE
 
 FORMAT_VERSION = 1
-# Options that the config.json of older world models leaves out, the shipped ones among them, as they were then.
-_LATER_OPTIONS = {"heads": {"read_signals": False}}
+# Options that the config.json of older checkpoints leaves out, the shipped worlds among them, as they were then.
+LATER_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "world_model": {"heads": {"read_signals": False}},
+    "agent": {"meta": {"reward": "world"}},
+}
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 _Config = TypeVar("_Config")
 
@@ -170,7 +173,7 @@ def _a(kind: Any) -> str:
 def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
     """Read config.json strictly: another version or kind, unknown or repeated keys and bad values are refused.
 
-    An option that an older world model leaves out is what it was then, and not the default of today.
+    An option that an older checkpoint leaves out is what it was then, and not the default of today.
     """
     import pydantic
 
@@ -192,10 +195,9 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
         )
     if found != kind:
         raise ValueError(f"{folder} holds {_a(found)}, wanted {_a(kind)}")
-    if kind == "world_model":
-        for part, options in _LATER_OPTIONS.items():
-            if isinstance(data.get(part), dict):
-                data[part] = options | data[part]
+    for part, options in LATER_OPTIONS.get(kind, {}).items():
+        if isinstance(data.get(part), dict):
+            data[part] = options | data[part]
     try:
         return pydantic.TypeAdapter(config_class).validate_python(data)
     except pydantic.ValidationError as error:

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from worldmodel.envs.rules import DreamRules
+from worldmodel.envs.rules import DreamRules, survival
 from worldmodel.envs.transition import Transition
 
 
@@ -33,6 +35,11 @@ def step(**signals):
 def test_a_comparison_ends_the_rows_for_which_it_holds(rule, ends):
     condition = DreamRules(terminate_when=rule).end_condition(("HEALTH", "AMMO2"))
     assert condition(step(HEALTH=[-2.0, 0.0, 3.0], AMMO2=[4.0, 5.0, 6.0])).tolist() == ends
+
+
+def test_survival_pays_every_step_but_the_last():
+    steps = replace(step(), terminated=torch.tensor([False, True, False]))
+    assert survival(steps).tolist() == [1.0, 0.0, 1.0] and survival(steps).dtype == torch.float32
 
 
 def test_without_a_rule_only_the_model_ends_dreams():

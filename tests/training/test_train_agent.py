@@ -3,6 +3,7 @@ import os
 from dataclasses import replace
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.training import train_agent as module
 from worldmodel.training.cli import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
@@ -58,7 +60,13 @@ def test_an_agent_of_latents_is_judged_in_the_real_game_while_it_trains(toy_worl
     assert main(["train-agent", "--world", str(toy_world), "--out", str(run), *options]) == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["time/total_timesteps"] for line in lines if "eval/mean_reward" in line] == [16, 32]
-    assert f"best agent: {run / 'best'}, " in capsys.readouterr().out
+    assert f"best agent: {run / 'best'}, " in (said := capsys.readouterr().out)
+    assert "highest of 2 judgements (mean of 3 episodes, seeds 50000 to 50002)" in said
+    selection = json.loads((run / "selection.json").read_text())
+    means = [line["eval/mean_reward"] for line in lines if "eval/mean_reward" in line]
+    assert selection["judgements"] == [{"steps": 16 * (1 + i), "mean": mean} for i, mean in enumerate(means)]
+    assert selection["best"] in selection["judgements"] and selection["best"]["mean"] == max(means)
+    assert selection["seeds"] == [50_000, 50_001, 50_002] and selection["episodes"] == 3
     for folder in (run / "agent", run / "best"):
         agent = load_agent(folder)
         assert agent.meta.view == "latent" and agent.meta.env_id == "TrainToy-v0"
@@ -79,6 +87,51 @@ def test_judging_changes_nothing_in_the_training(toy_world, tmp_path):
     assert weights[0] == weights[1] and not (tmp_path / "a" / "best").exists()
 
 
+def test_judgements_begin_with_the_seeds_that_are_asked_for(toy_world, tmp_path):
+    judged = replace(CONFIG, eval_every=16, eval_episodes=4)
+    means = []
+    for name, seed in (("usual", 50_000), ("other", 7)):
+        train_agent(toy_world, tmp_path / name, replace(judged, eval_seed=seed), device="cpu")
+        selection = json.loads((tmp_path / name / "selection.json").read_text())
+        assert selection["seeds"] == [seed, seed + 1, seed + 2, seed + 3]
+        means.append(selection["best"]["mean"])
+    assert means[0] != means[1]
+
+
+def test_survival_pays_for_steps_and_is_kept_with_the_agent(world, tmp_path, monkeypatch):
+    folder = train_agent(world, tmp_path / "run", replace(CONFIG, reward="survival"), device="cpu")
+    assert load_agent(folder).meta.reward == "survival"
+    assert load_agent(train_agent(world, tmp_path / "usual", CONFIG, device="cpu")).meta.reward == "world"
+    with pytest.raises(ValueError, match=r"other settings \(meta\.reward is 'survival' there, 'world' here\)"):
+        train_agent(world, tmp_path / "run", CONFIG, device="cpu")
+    monkeypatch.setattr(module, "train_ppo", lambda envs, *_, **__: seen.append(play(envs)))
+    seen: list = []
+    mortal = tiny_world()
+    mortal.heads.threshold.fill_(0.06)  # ends about a quarter of the steps
+    mortal.save_pretrained(world)
+    for reward in ("survival", "world"):
+        train_agent(world, tmp_path / f"not trained, {reward}", replace(CONFIG, reward=reward), device="cpu")
+    (paid, ended), (told, as_before) = seen
+    assert (ended == as_before).all() and ended.any() and not ended.all()
+    assert (paid == ~ended).all() and not np.isin(told, (0, 1)).all()
+
+
+def play(envs):
+    """Rewards and terminations of 24 steps of each row, (24, B) each."""
+    envs.reset(seed=0)
+    steps = [envs.step(np.zeros(envs.num_envs, np.int64)) for _ in range(24)]
+    return np.stack([step[1] for step in steps]), np.stack([step[2] for step in steps])
+
+
+def test_a_finished_agent_of_an_earlier_release_is_kept(world, tmp_path, capsys):
+    folder = train_agent(world, tmp_path / "run", CONFIG, device="cpu")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    del config["meta"]["reward"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert train_agent(world, tmp_path / "run", CONFIG, device="cpu") == folder
+    assert "has its 16 steps already" in capsys.readouterr().out
+
+
 def test_a_world_of_no_game_cannot_judge(tmp_path):
     world = tiny_world()
     world.config = replace(world.config, env_id="")
@@ -90,9 +143,11 @@ def test_a_world_of_no_game_cannot_judge(tmp_path):
 def test_a_world_without_rewards_teaches_nothing(tmp_path):
     world = tiny_world()
     world.config = replace(world.config, reward="none")
+    folder = world.save_pretrained(tmp_path / "world")
     with pytest.raises(ValueError, match=r"had no rewards, .* reward_fn="):
-        train_agent(world.save_pretrained(tmp_path / "world"), tmp_path / "run", CONFIG)
+        train_agent(folder, tmp_path / "run", CONFIG)
     assert not (tmp_path / "run").exists()
+    train_agent(folder, tmp_path / "run", replace(CONFIG, reward="survival"), device="cpu")
 
 
 def test_impossible_numbers_are_refused():
