@@ -98,8 +98,8 @@ def _plan(name: str, spec: ActionSpec) -> Plan:
     if kind == "cycle":
         return partial(_cycle, [(_action(a, spec), _steps(count, name)) for a, count in _parts(rest, name)])
     if kind == "hold":
-        probability, _, odds = rest.partition(",")
-        return partial(_hold, spec, _probability(probability, name), _odds(odds, spec, name) if odds else None)
+        probability, comma, odds = rest.partition(",")
+        return partial(_hold, spec, _probability(probability, name), _odds(odds, spec, name) if comma else None)
     if kind == "odds":
         return partial(_hold, spec, 0.0, _odds(rest, spec, name))
     raise ValueError(

@@ -9,6 +9,8 @@ Letters: B batch, T steps, F frames, H W C pixels, L levels of a channel.
 import torch
 from torch import Tensor
 
+_COUNTED_AT_ONCE = 64  # entries of the first axis: eight bytes per pixel are needed for each
+
 
 class RarityWeights:
     """A pixel's weight is the share of its colour to the power -`power`, mean 1 over the play, at most `limit`.
@@ -36,7 +38,10 @@ def rarity_weights(frames: Tensor, power: float, limit: float) -> RarityWeights:
     """Those of the play that frames (…, C) uint8 are drawn from."""
     channels = frames.shape[-1]
     count = levels(channels)
-    return RarityWeights(torch.bincount(colours(frames, count).flatten(), minlength=count**channels), power, limit)
+    counts = torch.zeros(count**channels, dtype=torch.int64, device=frames.device)
+    for piece in frames.split(_COUNTED_AT_ONCE):
+        counts += torch.bincount(colours(piece, count).flatten(), minlength=len(counts))
+    return RarityWeights(counts, power, limit)
 
 
 def levels(channels: int) -> int:

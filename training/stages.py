@@ -13,6 +13,7 @@ from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.leftovers import is_temporary, remove, remove_leftovers
 from worldmodel.locks import LOCK, only_process
 from worldmodel.settings import difference
+from worldmodel.training.earlier_settings import known_before
 
 
 @dataclass
@@ -61,10 +62,12 @@ class Stages:
         if state is None:
             write_json(file, settings)
             self._write(state := _State([], {}))
-        elif (before := _without(free, found := read_json(file, JsonObject))) != (now := _without(free, settings)):
+        elif known_before(before := _without(free, found := read_json(file, JsonObject))) != known_before(
+            now := _without(free, settings)
+        ):
             raise ValueError(
-                f"{out} holds a run with other settings ({difference(before, now)}); use another --out, or --fresh to "
-                "start over"
+                f"{out} holds a run with other settings ({difference(known_before(before), known_before(now))}); use "
+                "another --out, or --fresh to start over"
             )
         elif found != settings:
             write_json(file, settings)

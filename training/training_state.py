@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from worldmodel.files import atomic_write
-from worldmodel.settings import difference, flat
+from worldmodel.settings import difference
+from worldmodel.training.earlier_settings import known_before
 
 FILE = "training_state.pt"
 _WAY_OUT = "restore it from a backup, or delete it to train again from the first step"
@@ -121,5 +122,4 @@ def _read(path: Path, device: torch.device, whole: bool) -> dict[str, Any]:
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings by their whole names, without what may differ between a run and its continuation."""
-    # None is what a setting was before there was one.
-    return {name: value for name, value in flat(settings).items() if name not in _FREE and value is not None}
+    return {name: value for name, value in known_before(settings).items() if name not in _FREE}

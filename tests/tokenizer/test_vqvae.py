@@ -157,6 +157,39 @@ def test_nmse_is_the_error_over_the_variance_of_the_data():
     assert torch.isclose(vqvae.loss(frames).nmse, error / vqvae.config.data_variance, rtol=0.01)
 
 
+@pytest.mark.parametrize("temporal", MODES)
+def test_the_loss_without_weights_is_the_mean_squared_error_bit_for_bit(temporal):
+    vqvae, frames = make_mode(temporal), make_frames()
+    gradients = []
+    for own in (True, False):
+        vqvae.zero_grad()
+        if own:
+            nmse = vqvae.loss(frames).nmse
+        else:
+            x = vqvae._inputs(frames)
+            seen = vqvae._pixels(vqvae.codebook(vqvae._latents(x)).latents)
+            nmse = torch.nn.functional.mse_loss(seen, x) / vqvae.config.data_variance
+        nmse.backward()
+        gradients.append([nmse.detach(), *(p.grad.clone() for p in vqvae.parameters() if p.grad is not None)])
+    assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("temporal", MODES)
+def test_a_pixel_counts_as_much_as_its_weight_says(temporal):
+    vqvae, frames = make_mode(temporal), make_frames()
+    plain, ones = vqvae.loss(frames), vqvae.loss(frames, torch.ones(frames.shape[:-1]))
+    assert torch.allclose(plain.nmse, ones.nmse) and torch.equal(plain.codes, ones.codes)
+    x = vqvae._inputs(frames)
+    seen = vqvae._pixels(vqvae.codebook(vqvae._latents(x)).latents).detach()
+    errors = vqvae._to_pieces((seen - x).square().movedim(1, -1).mean(-1).reshape(frames.shape[:-1]))
+    weights = torch.zeros(frames.shape[:-1])
+    weights[1, 2, 0, 5, 7] = 10.0
+    wanted = 10.0 * errors.reshape(weights.shape)[1, 2, 0, 5, 7] / weights.numel() / vqvae.config.data_variance
+    loss = vqvae.loss(frames, weights)
+    assert torch.isclose(loss.nmse, wanted, rtol=1e-4)
+    assert torch.isclose(loss.total - loss.nmse, plain.total - plain.nmse)
+
+
 def test_frames_of_another_size_are_refused():
     with pytest.raises(ValueError, match="16"):
         make_vqvae().encode(torch.zeros(1, 1, 2, 32, 32, 3, dtype=torch.uint8))

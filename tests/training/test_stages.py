@@ -45,6 +45,19 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path):
     Stages(tmp_path, replace(Settings(), seed=1), fresh=True)
 
 
+def test_a_run_of_an_earlier_release_goes_on_without_the_settings_that_are_new(tmp_path):
+    @dataclass(frozen=True)
+    class Newer:
+        tokenizer: dict
+        seed: int = 0
+
+    Stages(tmp_path, Newer({"muon": True}), fresh=False)
+    Stages(tmp_path, Newer({"muon": True, "rarity": 0.0, "rarity_limit": 31.0}), fresh=False)
+    assert read_json(tmp_path / "config.json")["tokenizer"]["rarity"] == 0.0
+    with pytest.raises(ValueError, match=r"tokenizer.rarity is not set there, 0.5 here"):
+        Stages(tmp_path, Newer({"muon": True, "rarity": 0.5}), fresh=False)
+
+
 def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
     with Stages(tmp_path, Settings(), fresh=False, free=("seed",))("collect"):
         pass

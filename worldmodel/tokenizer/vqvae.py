@@ -274,10 +274,12 @@ class VQVAE(nn.Module):
         """
         x = self._inputs(frames)
         quantized = self.codebook(self._latents(x))
-        error = (self._pixels(quantized.latents).float() - x).square()
-        if weights is not None:
-            error = error * self._to_pieces(weights).flatten(1, 2).unsqueeze(1)
-        nmse = error.mean() / self.config.data_variance
+        pixels = self._pixels(quantized.latents).float()
+        if weights is None:
+            error = F.mse_loss(pixels, x)
+        else:
+            error = ((pixels - x).square() * self._to_pieces(weights).flatten(1, 2).unsqueeze(1)).mean()
+        nmse = error / self.config.data_variance
         total = nmse + self.config.commitment * quantized.commitment
         codes = self._fold(quantized.codes)
         codes = codes.reshape(*frames.shape[:2], *codes.shape[2:])
