@@ -35,6 +35,7 @@ FLOORS = {
     "worldmodel.dynamics": 3,
     "worldmodel.model": 3,
     "worldmodel.batches": 3,
+    "worldmodel.contexts": 3,
     "worldmodel.dreaming": 3,
     "worldmodel.learning": 3,
     "worldmodel.requests": 3,

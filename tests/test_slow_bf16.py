@@ -61,7 +61,10 @@ def test_a_tokenizer_trains_and_codes_in_float32(slow, tmp_path):
     train_tokenizer(tmp_path / "data", tmp_path / "run", TokenizerTraining(model=tiny_config().tokenizer, loop=LOOP))
 
 
-@pytest.mark.parametrize("changes", [{"refine": 1}, {"order": "raster"}, {"position": "time", "window": 8}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"refine": 1}, {"order": "raster"}, {"position": "time", "window": 8}, {"own_draws": 0.5, "token_noise": 0.1}],
+)
 def test_dynamics_train_and_are_judged_in_float32(slow, tmp_path, changes):
     recorded_store(tmp_path / "data", lengths=(40, 9, 17) * 8)
     save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)

@@ -103,8 +103,9 @@ def train_dynamics(
     coded as a whole; such a model has no start segments, since it makes whole videos (`WorldModel.sample`) and cannot
     dream step by step.
 
-    Goes on after an interruption. `start_from` is the folder of a world model of the same configuration whose dynamics
-    and heads are trained further, on the codes of `tokenizer`. `device` "auto" is a GPU if there is one.
+    Goes on after an interruption. `start_from` is the folder of a world model of the same configuration, but for what
+    is for training alone (`GPTConfig.trained_as`), whose dynamics and heads are trained further, on the codes of
+    `tokenizer`. `device` "auto" is a GPU if there is one.
 
     Returns the validation scores: bits per code, heads, and the shuffled-action loss ratio.
     """
@@ -237,8 +238,10 @@ def _build(store: EpisodeStorage, coder: VQVAE, config: DynamicsTraining) -> Wor
 def _take_weights(model: WorldModel, folder: str | Path) -> None:
     """Copy the dynamics and heads of an earlier model; ValueError if it is built in another way."""
     earlier = WorldModel.from_pretrained(folder, dtype=torch.float32)
-    if replace(earlier.config, steps_per_second=model.config.steps_per_second) != model.config:
-        raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {model.config}")
+    wanted = model.config
+    dynamics = earlier.config.dynamics.trained_as(wanted.dynamics)
+    if replace(earlier.config, steps_per_second=wanted.steps_per_second, dynamics=dynamics) != wanted:
+        raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
     model.dynamics.load_state_dict(earlier.dynamics.state_dict())
     model.heads.load_state_dict(earlier.heads.state_dict())
 

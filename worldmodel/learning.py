@@ -8,9 +8,9 @@ Letters: B rows, T steps, S tokens per step, D width, h w latent grid, M slices,
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from worldmodel import contexts
 from worldmodel.batches import CodeBatch, DynamicsLoss
 from worldmodel.dynamics.heads import HeadsOut
 from worldmodel.dynamics.refine import known_in_passes
@@ -52,19 +52,15 @@ def predict(wm: "WorldModel", batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]
 def _outputs(wm: "WorldModel", batch: CodeBatch, known: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs that predict steps 1..T, (B, T, S, D), after that of step 0 if the model learns how video begins.
 
-    Also the codes of the step before each, (B, T, S, M) as the model was given them, -1 before step 0: with context
-    noise in training.
+    Also the codes of the step before each, (B, T, S, M) as the model was given them, -1 before step 0: in training
+    with noise and with steps of its own drawing.
     """
     if wm.config.dynamics.frame_condition and batch.frames is None:
         raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
-    codes = batch.codes.flatten(2, 3)
-    noise = wm.config.dynamics.context_noise
-    if wm.training and noise:
-        wrong = torch.rand(codes.shape, device=codes.device) < noise
-        codes = torch.where(wrong, torch.randint_like(codes, wm.tokenizer.num_codes), codes)
-    vectors = wm.tokenizer.code_vectors(codes)
-    outputs = wm.dynamics(vectors, batch.actions, batch.frames, first=True, known=known)
-    return outputs, F.pad(codes[:, :-1], (0, 0, 0, 0, wm.config.dynamics.lead, 0), value=-1)
+    given, told = contexts.given_codes(wm, batch)
+    vectors, hints = (None if codes is None else wm.tokenizer.code_vectors(codes) for codes in (given, told))
+    outputs = wm.dynamics(vectors, batch.actions, batch.frames, first=True, known=known, told=hints)
+    return outputs, contexts.codes_before(wm.config.dynamics, given)
 
 
 def _known(wm: "WorldModel", batch: CodeBatch) -> list[Tensor]:

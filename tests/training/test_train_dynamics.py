@@ -185,8 +185,9 @@ def test_a_prior_of_clips_trains_and_makes_video(tmp_path, clip_data, capsys, te
     assert world.sample(2, 6, actions=torch.zeros(2, 5, dtype=torch.int64)).frames.shape == (2, 6, 2, 16, 16, 3)
 
 
-def test_an_interrupted_prior_of_clips_ends_with_the_weights_of_an_unbroken_one(tmp_path, clip_data):
-    paths, config = clip_data("clip"), clip_training(order="raster")
+@pytest.mark.parametrize("changes", [{}, {"own_draws": 0.5, "own_draws_passes": 2, "token_noise": 0.1}])
+def test_an_interrupted_prior_of_clips_ends_with_the_weights_of_an_unbroken_one(tmp_path, clip_data, changes):
+    paths, config = clip_data("clip"), clip_training(order="raster", **changes)
     train_dynamics(*paths, tmp_path / "whole", config)
     save = loop.save_state
 
@@ -289,3 +290,12 @@ def test_a_world_built_in_another_way_is_no_start(tmp_path, store):
     start = tiny_world(layers=1).save_pretrained(tmp_path / "start")
     with pytest.raises(ValueError, match=r"the world model to start from.*layers=1.*wanted .*layers=2"):
         train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG, start_from=start)
+
+
+def test_a_world_is_trained_further_on_its_own_draws_and_with_a_longer_window(tmp_path, store):
+    paths = tmp_path / "data", tmp_path / "tokenizer"
+    train_dynamics(*paths, tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=2)))
+    changes = {"own_draws": 0.5, "own_draws_passes": 2, "token_noise": 0.1, "window": 6, "max_steps": 6}
+    config = replace(CONFIG, model=replace(CONFIG.model, **changes), loop=replace(CONFIG.loop, steps=2))
+    train_dynamics(*paths, tmp_path / "second", config, start_from=tmp_path / "first")
+    assert WorldModel.from_pretrained(tmp_path / "second").config.dynamics == config.model

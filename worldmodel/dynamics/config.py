@@ -1,6 +1,6 @@
 """GPTConfig: size, order, positions and conditions of the dynamics."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
@@ -20,6 +20,9 @@ class GPTConfig:
     window: int = 8  # W, steps that a token can see, its own included
     dropout: float = 0.0  # after attention and feed-forward
     context_noise: float = 0.03  # share of the given codes replaced at random in training, against drift
+    token_noise: float = 0.0  # share of the given tokens, all their codes, replaced by others of the batch
+    own_draws: float = 0.0  # share of the given steps replaced in training by draws of the model (module contexts)
+    own_draws_passes: int = 1  # n: draws follow draws, so that up to n given steps in a row are a dream
     condition_width: int = 32  # of the vector through which an action reaches the norms
     code_head_width: int = 128  # hidden units of the code head; 0: one linear layer, as in the paper (one slice only)
     echo: bool = False  # the code head is told each place's code of the step before: for cameras that stand still
@@ -48,13 +51,17 @@ class GPTConfig:
                 "max_steps": 2,
                 "refine": 0,
                 "frame_condition": 0,
+                "own_draws_passes": 1,
             },
-            share=("dropout", "context_noise", "drop_actions", "drop_frames"),
+            share=("dropout", "context_noise", "token_noise", "drop_actions", "drop_frames"),
+            at_most_one=("own_draws",),
         )
         if self.width % self.heads or self.width // self.heads % 2:
             raise ValueError(
                 f"width / heads must be an even whole number, got width {self.width} and {self.heads} heads"
             )
+        if self.own_draws_passes > 1 and not self.own_draws:
+            raise ValueError(f"own_draws_passes {self.own_draws_passes} needs own_draws above 0")
         if self.refine and self.order == "raster":
             raise ValueError(f"refine must be 0 in raster order, got {self.refine}")
         if self.limited and self.max_steps > self.window:
@@ -92,3 +99,10 @@ class GPTConfig:
     def clip_actions(self) -> int:
         """Actions in the vector of a clip."""
         return self.max_steps - self.lead
+
+    def trained_as(self, other: "GPTConfig") -> "GPTConfig":
+        """This model with the settings of another that are for its training alone, and its window if that is free."""
+        names = ("dropout", "context_noise", "token_noise", "own_draws", "own_draws_passes", "checkpointing")
+        if not (self.limited or other.limited):
+            names += ("window", "max_steps")
+        return replace(self, **{name: getattr(other, name) for name in names})

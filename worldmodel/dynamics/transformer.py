@@ -227,10 +227,16 @@ class CodeTransformer(nn.Module):
         looked_up = self._contents(codes, lookup)
         return self._content(lookup(codes)) if looked_up is None else looked_up.float()
 
-    def _inputs(self, steps: Tensor, read: Callable[[Tensor], Tensor], known: Tensor | None = None) -> Tensor:
+    def _inputs(
+        self,
+        steps: Tensor,
+        read: Callable[[Tensor], Tensor],
+        known: Tensor | None = None,
+        told: Tensor | None = None,
+    ) -> Tensor:
         """T steps (B, T, S, …) -> the inputs (B, T-1+lead, S, D) that predict them; `read` makes content of steps.
 
-        The steps are code vectors; with nothing `known` they may be codes.
+        The steps are code vectors; with nothing `known` they may be codes. `told` as in `forward`.
         """
         if self.config.order == "raster":
             content = read(steps)
@@ -241,7 +247,7 @@ class CodeTransformer(nn.Module):
             start = self.start_token.expand(len(steps), self.config.lead, self.tokens_per_step, -1)
             content = torch.cat((start, read(steps[:, :-1])), dim=1) if steps.shape[1] > 1 else start
         if self.hints is not None:
-            content = content + self.hints(steps[:, 1 - self.config.lead :], known)
+            content = content + self.hints(steps[:, 1 - self.config.lead :] if told is None else told, known)
         table = self._positions()
         if self.config.timed:
             count = content.shape[1]
@@ -260,6 +266,7 @@ class CodeTransformer(nn.Module):
         frames: Tensor | None = None,
         first: bool = False,
         known: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> Tensor:
         """Outputs that predict steps 1..T of code vectors (B, T+1, S, E): (B, T, S, D).
 
@@ -271,9 +278,10 @@ class CodeTransformer(nn.Module):
             frames: the given first steps (B, at least frame_condition, F, H, W, C) uint8; None: not given.
             first: with a learned start, also return the output that predicts step 0: (B, T+1, S, D).
             known: with refine, the tokens that the outputs are told of the steps they predict (B, T+lead, S) bool.
+            told: the code vectors of these steps (B, T+lead, S, E); None: those given as context.
         """
         rows, lead = len(vectors), self.config.lead
-        inputs = self._inputs(vectors, self._content, known)
+        inputs = self._inputs(vectors, self._content, known, told)
         condition = self.condition(rows, inputs.shape[1], actions, self.frame_vector(frames, rows))
         if self.training:
             condition = self._hide(condition)
