@@ -6,7 +6,13 @@ from typing import Any
 from worldmodel.settings import flat
 
 # Of settings that are newer than the first release, by their last names; None needs no entry.
-_BEFORE: dict[str, Any] = {"rarity": 0.0, "rarity_limit": 31.0}
+_BEFORE: dict[str, Any] = {
+    "rarity": 0.0,
+    "rarity_limit": 31.0,
+    "token_noise": 0.0,
+    "own_draws": 0.0,
+    "own_draws_passes": 1,
+}
 
 
 def known_before(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Literal
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.settings import check_settings
 
+_FOR_TRAINING = ("dropout", "context_noise", "token_noise", "own_draws", "own_draws_passes", "checkpointing")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GPTConfig:
@@ -102,7 +104,5 @@ class GPTConfig:
 
     def trained_as(self, other: "GPTConfig") -> "GPTConfig":
         """This model with the settings of another that are for its training alone, and its window if that is free."""
-        names = ("dropout", "context_noise", "token_noise", "own_draws", "own_draws_passes", "checkpointing")
-        if not (self.limited or other.limited):
-            names += ("window", "max_steps")
+        names = _FOR_TRAINING if self.limited or other.limited else (*_FOR_TRAINING, "window", "max_steps")
         return replace(self, **{name: getattr(other, name) for name in names})
