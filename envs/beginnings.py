@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.start_states import Source
+from worldmodel.envs.start_states import BothStarts, Source
 from worldmodel.layers.derived import state_of
 from worldmodel.model import WorldModel
 
@@ -19,10 +19,30 @@ _AT_ONCE = 32  # rows that one burn-in fills up to
 _MOST_ROWS = 128  # of an env that makes beginnings ahead; of more rows enough end together, and memory grows with them
 
 
-def begin(model: WorldModel, source: Source, keys: np.ndarray, numbers: np.ndarray) -> DreamState:
-    """Dreams of rows with these keys (n,), each the one of its number (n,), from a burn-in of their own."""
+def begin(model: WorldModel, source: Source | BothStarts, keys: np.ndarray, numbers: np.ndarray) -> DreamState:
+    """Dreams of rows with these keys (n,), each the one of its number (n,), from a burn-in of their own.
+
+    Rows that begin with contexts of different lengths have a burn-in for each length.
+    """
+    if isinstance(source, BothStarts):
+        return _begin_both(model, source, keys, numbers)
     chosen: Tensor = torch.from_numpy(np.stack((keys, numbers))).to(model.device)
     return model.start_codes(*source.draw(*chosen))
+
+
+def _begin_both(model: WorldModel, both: BothStarts, keys: np.ndarray, numbers: np.ndarray) -> DreamState:
+    made = []
+    for source, rows in both.parts(keys, numbers):
+        state = begin(model, source, keys[rows], numbers[rows])
+        made.append((rows, state if state.clock == both.clock else model.at_clock(state, both.clock)))
+    (rows, whole), *others = made
+    if others:
+        places = np.zeros(len(keys), np.int64)  # rows of the other part hold a copy of the first one at first
+        places[rows] = np.arange(len(rows))
+        whole = whole.select(torch.from_numpy(places))
+    for rows, state in others:
+        whole.put(torch.from_numpy(rows), state)
+    return whole
 
 
 class Beginnings:
@@ -32,7 +52,7 @@ class Beginnings:
     narrow models round by the number of rows. What was made with other weights is not used.
     """
 
-    def __init__(self, model: WorldModel, source: Source, num_envs: int) -> None:
+    def __init__(self, model: WorldModel, source: Source | BothStarts, num_envs: int) -> None:
         self._model, self._source = model, source
         self._made: DreamState | None = None  # B rows, of which those in `_ready` hold
         self._ready = np.zeros(num_envs, bool)

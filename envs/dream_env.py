@@ -44,6 +44,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
         max_uncertainty: float | None = None,
         uncertainty_penalty: float = 0.0,
         graphs: bool = False,
+        starts: Literal["all", "first", "middle"] = "all",
         **unknown: object,
     ) -> None:
         refuse_unknown(unknown, DreamEnv)
@@ -63,6 +64,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
             max_uncertainty=max_uncertainty,
             uncertainty_penalty=uncertainty_penalty,
             graphs=graphs,
+            starts=starts,
         )
         self.model = self._dreams.model
         self.metadata = self.metadata | {"render_fps": self._dreams.metadata["render_fps"]}

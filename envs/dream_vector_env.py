@@ -20,17 +20,18 @@ from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.beginnings import Beginnings, begin
 from worldmodel.envs.dreams import Dreams, TorchStep
+from worldmodel.envs.given_starts import GivenStarts
 from worldmodel.envs.loading import DOOM_STEPS_PER_SECOND, load_model, steps_per_second
 from worldmodel.envs.rules import DreamRules, EndCondition
 from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
-from worldmodel.envs.start_states import GivenStarts, Source, make_source
+from worldmodel.envs.start_states import BothStarts, Source, make_source
 from worldmodel.envs.transition import RewardFunction
 from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean, refuse_unknown
 
-_RESET_OPTIONS = ("reset_mask", "from", "frames", "actions", "signals")
+_RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
 
 
 class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -66,6 +67,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         max_uncertainty: nats; a step of more entropy truncates its dream.
         uncertainty_penalty: what each nat of a step's entropy takes off its reward.
         graphs: on a GPU, launch steps as CUDA graphs (`worldmodel.graphs`).
+        starts: which starts of that source: "first", the first steps of episodes, as the real game begins; "middle",
+            segments from the middle of play; or "all", each row by turns. Of a checkpoint that has no first steps, as
+            older ones, "all" is "middle".
 
     Raises:
         ValueError: an option's value is not valid.
@@ -93,6 +97,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         max_uncertainty: float | None = None,
         uncertainty_penalty: float = 0.0,
         graphs: bool = False,
+        starts: Literal["all", "first", "middle"] = "all",
         **unknown: object,
     ) -> None:
         refuse_unknown(unknown, DreamVectorEnv)
@@ -119,7 +124,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_action_space = self.model.config.action.held.to_gym()
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._dreams = Dreams(self.model, obs, rules, graphs)
-        self._split, self._source = split, make_source(self.model, seed_from, split)
+        self._seed_from, self._split, self._starts = seed_from, split, starts
+        self._source = make_source(self.model, seed_from, split, starts)
         self._beginnings = Beginnings(self.model, self._source, num_envs)
         # What decides the rows' dreams: a key, drawn from the row's seed, and the number of its next dream.
         self._keys = np.array([key_of(None) for _ in range(num_envs)], np.int64)
@@ -137,10 +143,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         Args:
             seed: s gives row i the seed s + i; a list gives each row its own (None: goes on drawing as before).
-            options: any of "reset_mask" (B,) bool: only these rows begin anew; "from": a source as in `seed_from`, for
-                this reset alone; or in its place "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8 of the user's
-                own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them. One picture,
-                (H, W, C) or (B, H, W, C), does too, and the name of a file (`GivenStarts`).
+            options: any of "reset_mask" (B,) bool: only these rows begin anew; "from" and "starts": as `seed_from` and
+                `starts`, for this reset alone; or in their place "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8
+                of the user's own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them.
+                One picture, (H, W, C) or (B, H, W, C), does too, and the name of a file (`GivenStarts`).
 
         Returns: observations of all rows, and infos of those that were reset.
         """
@@ -295,11 +301,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _begin(self, rows: np.ndarray, source: Source, anew: bool = False) -> None:
+    def _begin(self, rows: np.ndarray, source: Source | BothStarts, anew: bool = False) -> None:
         """Begin new dreams in `rows`."""
         self._observations[rows] = _numpy(self._begin_torch(rows, source, anew))
 
-    def _begin_torch(self, rows: np.ndarray, source: Source, anew: bool = False) -> Tensor:
+    def _begin_torch(self, rows: np.ndarray, source: Source | BothStarts, anew: bool = False) -> Tensor:
         if source is self._source:
             fresh = self._beginnings.take(rows, self._keys, self._numbers)
         else:
@@ -324,15 +330,19 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._dreams.state is None:
             raise ResetNeeded(f"No dream has begun. Call reset() before {what}.")
 
-    def _source_of(self, options: Mapping[str, Any], rows: np.ndarray) -> Source:
+    def _source_of(self, options: Mapping[str, Any], rows: np.ndarray) -> Source | BothStarts:
         if "frames" in options:
-            if "from" in options:
-                raise ValueError('a dream begins with options "frames" or "from", not with both')
+            for name in ("from", "starts"):
+                if name in options:
+                    raise ValueError(f'a dream begins with options "frames" or "{name}", not with both')
             return GivenStarts(self.model, rows, self.num_envs, options)
         for name in ("actions", "signals"):
             if name in options:
                 raise ValueError(f'the option "{name}" belongs to "frames", which are missing')
-        return make_source(self.model, options["from"], self._split) if "from" in options else self._source
+        if "from" not in options and options.get("starts", self._starts) == self._starts:
+            return self._source
+        source, usual = options.get("from", self._seed_from), "all" if "from" in options else self._starts
+        return make_source(self.model, source, self._split, options.get("starts", usual))
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -3,29 +3,25 @@
 Each row has a key, drawn from its seed, and a number of its dream: the two decide where that dream begins and all that
 it draws, whatever the rows beside it.
 
-Letters: K stored starts, n rows, T given steps, F frames of a step, H W C pixels, h w latent grid, M slices, G signals.
+Letters: n rows, T given steps, h w latent grid, M slices, G signals.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.splits import SPLITS
 from worldmodel.dynamics.sampling import uniforms
-from worldmodel.media.arrays import ARRAYS
-from worldmodel.media.brightness import to_bytes
-from worldmodel.media.read import read_images
 from worldmodel.model import WorldModel
 from worldmodel.names import did_you_mean
-from worldmodel.shapes import check_frames
 
 SOURCES = ("starts", "prior")  # what `seed_from` may name, next to the folder of a store
+KINDS = ("all", "first", "middle")  # of starts: first steps of episodes, segments from the middle of play, half of each
 _USUAL_STEPS = 8  # given to dreams of a model without starts
 
 
@@ -45,49 +41,89 @@ class Source(Protocol):
         """The beginnings of dream number `numbers` (n,) int64 of rows with `keys` (n,) int64."""
 
 
-def make_source(model: WorldModel, seed_from: str | os.PathLike, split: str = "train") -> Source:
-    """The source called "starts" or "prior", or a store's folder."""
+class BothStarts:
+    """Half of the dreams begin with the first steps of an episode, half in the middle of play.
+
+    A row's dreams do so by turns; the row's key decides which comes first. All of them begin at one clock, which that
+    of a row alone is too.
+    """
+
+    def __init__(self, model: WorldModel, first: Source, middle: Source) -> None:
+        self.first, self.middle = first, middle
+        self.clock = max(_first_steps(model), _given_steps(model)) - 1 + model.config.dynamics.lead
+
+    def parts(self, keys: np.ndarray, numbers: np.ndarray) -> list[tuple[Source, np.ndarray]]:
+        """Which source begins which of these rows, given their keys (n,) and the numbers of their dreams (n,)."""
+        first = ((keys ^ numbers) & 1).astype(bool)
+        parts = [(self.first, np.flatnonzero(first)), (self.middle, np.flatnonzero(~first))]
+        return [(source, rows) for source, rows in parts if len(rows)]
+
+
+def make_source(
+    model: WorldModel, seed_from: str | os.PathLike, split: str = "train", starts: str = "all"
+) -> Source | BothStarts:
+    """The source called "starts" or "prior", or a store's folder; and which kind of starts of it (`KINDS`)."""
     if split not in (splits := (*SPLITS, "all")):
         raise ValueError(f"unknown split {split!r}.{did_you_mean(str(split), splits)}")
+    if starts not in KINDS:
+        raise ValueError(f"unknown starts {starts!r}.{did_you_mean(str(starts), KINDS)}")
     if seed_from == "starts":
-        return RecordedStarts(model)
+        middle = RecordedStarts(model)
+        if starts == "middle" or (starts == "all" and model.starts is not None and model.starts.first is None):
+            return middle
+        first = RecordedStarts(model, first=True)
+        return first if starts == "first" else BothStarts(model, first, middle)
     if seed_from == "prior":
+        if starts != "all":
+            raise ValueError(
+                f'steps made from nothing (seed_from="prior") are of one kind: leave out starts={starts!r}'
+            )
         return PriorStarts(model)
     if not Path(seed_from).is_dir():
         raise ValueError(
             f"seed_from is neither the folder of a store nor known: {str(seed_from)!r}."
             f"{did_you_mean(str(seed_from), SOURCES)}"
         )
-    return StoreStarts(model, seed_from, split)
+    if starts != "all":
+        return StoreStarts(model, seed_from, split, first=starts == "first")
+    return BothStarts(model, StoreStarts(model, seed_from, split, first=True), StoreStarts(model, seed_from, split))
 
 
 class RecordedStarts:
-    """The segments of real play that lie in a model's checkpoint."""
+    """The segments of real play that lie in a model's checkpoint, or with `first` the first steps of episodes there."""
 
-    def __init__(self, model: WorldModel) -> None:
-        if model.starts is None or not len(model.starts.codes):
+    def __init__(self, model: WorldModel, first: bool = False) -> None:
+        starts = model.starts
+        if starts is None or not len(starts.codes):
             raise ValueError(
                 "this model has no start segments, so no dream can begin: its checkpoint folder lacks "
                 "starts.safetensors. Save the model again with starts (train-dynamics does), or let dreams begin in a "
                 "store: seed_from=FOLDER"
             )
-        starts = model.starts
+        if first and starts.first is None:
+            raise ValueError(
+                'this model has no first steps of episodes (older ones do not), wanted for starts="first": leave '
+                "starts out, train it again, or let dreams begin in a store: seed_from=FOLDER"
+            )
+        if first:
+            assert starts.first is not None
+            starts = starts.first
         self._codes = starts.codes.to(model.device)
         self._actions = starts.actions.to(model.device)
         self._signals = starts.signals[:, -1].to(model.device)
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
-        pick, seeds = _pick_and_seed(keys, numbers, len(self._codes))
+        pick, seeds = pick_and_seed(keys, numbers, len(self._codes))
         return Context(self._codes[pick], self._actions[pick], self._signals[pick], seeds)
 
 
 class StoreStarts:
-    """Any segment of a split of recorded play of the model's game."""
+    """Any segment of a split of recorded play of the model's game, or with `first` the first steps of its episodes."""
 
-    def __init__(self, model: WorldModel, folder: str | os.PathLike, split: str = "train") -> None:
-        self._model, self._split = model, split
+    def __init__(self, model: WorldModel, folder: str | os.PathLike, split: str = "train", first: bool = False) -> None:
+        self._model, self._split, self._first = model, split, first
         self._store = EpisodeStorage.open(Path(folder))
-        self._steps = _given_steps(model)
+        self._steps = _first_steps(model) if first else _given_steps(model)
         info, config = self._store.info, model.config
         theirs, ours = (info.action.kind, info.action.n, info.signal_names), (config.action.kind, config.action.n)
         if theirs != (*ours, config.signal_names):
@@ -95,17 +131,24 @@ class StoreStarts:
                 f"{folder} is play of another game: {info.env_id} with (kind, number, signals) {theirs}, the model "
                 f"knows {(*ours, config.signal_names)}"
             )
-        self._store.sample_ids(1, self._steps - 1, np.random.default_rng(0), split)  # fails now rather than at a reset
+        # Fails now rather than at a reset. A segment has an action at least, and one state more than actions.
+        self._length = max(self._steps - 1, 1)
+        self._episodes = np.unique(self._store.starts(self._length, split)[:, 0]) if first else None
+        self._store.sample_ids(1, self._length, np.random.default_rng(0), split)
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
         segments = []
         for key, number in zip(keys.tolist(), numbers.tolist(), strict=True):
             rng = np.random.default_rng((key, number))
-            segments += self._store.sample_ids(1, self._steps - 1, rng, self._split)
+            if self._episodes is None:
+                segments += self._store.sample_ids(1, self._length, rng, self._split)
+            else:
+                segments.append(SegmentId(int(rng.choice(self._episodes)), 0, self._length))
         batch = self._store.batch(segments).to(self._model.device)
+        frames, actions, signals = batch.frames[:, : self._steps], batch.actions, batch.signals[:, self._steps - 1]
         with torch.inference_mode():
-            codes = self._model.tokenizer.encode(batch.frames)
-        return Context(codes, batch.actions, batch.signals[:, -1], _pick_and_seed(keys, numbers, 1)[1])
+            codes = self._model.tokenizer.encode(frames)
+        return Context(codes, actions[:, : self._steps - 1], signals, pick_and_seed(keys, numbers, 1)[1])
 
 
 class PriorStarts:
@@ -130,7 +173,7 @@ class PriorStarts:
             actions.append([space.sample() for _ in range(self._steps - 1)])
         given = spec.hold(torch.from_numpy(np.asarray(actions, dtype=spec.dtype)).to(keys.device))
         reads = self._model.config.dynamics.action_condition != "none"
-        _, seeds = _pick_and_seed(keys, numbers, 1)
+        _, seeds = pick_and_seed(keys, numbers, 1)
         video = self._model.sample(len(keys), self._steps, actions=given if reads else None, seeds=seeds)
         if self._recorded is None:
             signals = torch.zeros(len(keys), len(self._model.config.signal_names), device=keys.device)
@@ -139,106 +182,18 @@ class PriorStarts:
         return Context(video.codes, given, signals, seeds)
 
 
-class GivenStarts:
-    """Frames of the user's own, the same for all rows or for each its own.
-
-    Args:
-        rows: of the env.
-        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C), or one picture, (H, W, C) or (B, H, W, C), which is shown
-            F times as at a reset, uint8 or what `to_bytes` converts; or the name of a file of such an array, or of a
-            picture or a film, shrunk to the model's size; "actions" (T-1, …) or (B, T-1, …) between them, if T is above
-            1, as an agent gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of
-            them: the usual ones (`WorldModel.usual_signals`) where they are not given.
-    """
-
-    def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:
-        config, device = model.config, model.device
-        frames = torch.as_tensor(_frames_of(given["frames"], model), device=device)
-        if frames.ndim in (3, 4):
-            frames = frames[..., None, None, :, :, :].repeat_interleave(model.frames_per_step, dim=-4)
-        check_frames(frames, model.height, model.width, config.tokenizer.channels, model.frames_per_step)
-        each = torch.as_tensor(rows, device=device)
-        frames = _for_rows(frames, 5, each, total, "frames")
-        steps = frames.shape[1]
-        if "actions" not in given and steps > 1:
-            raise ValueError(f"{steps} given steps need options['actions'], the {steps - 1} between them")
-        spec = config.action
-        empty = np.zeros((0, *spec.shape), spec.dtype)
-        actions = torch.as_tensor(_as_actions(given.get("actions", empty), spec.dtype), device=device)
-        if actions.shape[-1:] == spec.held.shape:
-            actions = spec.hold(actions)
-        actions = _for_rows(actions, 1 + len(spec.shape), each, total, "actions")
-        if actions.shape[1] != steps - 1:
-            raise ValueError(f"{steps} given steps have {steps - 1} actions between them, got {actions.shape[1]}")
-        spec.check(actions.flatten(0, 1).cpu().numpy())
-        signals = _signals(given.get("signals"), config.signal_names, model.usual_signals.cpu().numpy())
-        if not np.isfinite(signals).all():
-            raise ValueError(f"options['signals'] must be finite; leave out those not known, got {given['signals']}")
-        self._signals = _for_rows(torch.as_tensor(signals, device=device), 1, each, total, "signals")
-        self._actions = actions
-        with torch.inference_mode():
-            self._codes = model.tokenizer.encode(frames)
-
-    def draw(self, keys: Tensor, numbers: Tensor) -> Context:
-        return Context(self._codes, self._actions, self._signals, _pick_and_seed(keys, numbers, 1)[1])
-
-
-def _frames_of(given: Any, model: WorldModel) -> np.ndarray:
-    """Frames as an array of bytes: given as one, as a tensor or by a file's name."""
-    if not isinstance(given, str | os.PathLike):
-        given = given.detach().cpu() if isinstance(given, Tensor) else given
-        try:
-            return np.array(to_bytes(given))
-        except ValueError as error:
-            raise ValueError(f"options['frames']: {error}") from error
-    path, per_step = Path(given), model.frames_per_step
-    images = read_images(path, model.config.tokenizer.channels, size=(model.height, model.width)).frames
-    if path.suffix.lower() in ARRAYS or len(images) == 1:
-        return images if path.suffix.lower() in ARRAYS else images[0]
-    if len(images) % per_step:
-        raise ValueError(f"{path} has {len(images)} images, which make no steps of {per_step}: give a multiple, or one")
-    return images.reshape(-1, per_step, *images.shape[1:])
-
-
-def _for_rows(given: Tensor, ndim: int, rows: Tensor, total: int, name: str) -> Tensor:
-    """What is given once for all rows (`ndim` axes), or for each row of the env: that of `rows`, (n, …)."""
-    if given.ndim == ndim:
-        return given.expand(len(rows), *given.shape)
-    if given.ndim != ndim + 1 or len(given) != total:
-        raise ValueError(
-            f"options[{name!r}] must have {ndim} axes, or one more with an entry for each of {total} rows, got shape "
-            f"{tuple(given.shape)}"
-        )
-    return given[rows]
-
-
-def _as_actions(given: Any, dtype: np.dtype) -> np.ndarray:
-    """In the dtype of the action space; ValueError where that would change them, as numbers for names."""
-    values = np.asarray(given)
-    if values.size and dtype.kind == "i" and values.dtype.kind not in "iu":
-        raise ValueError(f"options['actions'] must be whole numbers for these named actions, got {values.dtype}")
-    return values.astype(dtype)
-
-
-def _signals(given: Any, names: tuple[str, ...], usual: np.ndarray) -> np.ndarray:
-    if given is None:
-        return usual
-    if isinstance(given, Mapping):
-        for name in given:
-            if name not in names:
-                raise ValueError(f"unknown game variable {name!r}.{did_you_mean(name, names)}")
-        return np.array([given.get(name, value) for name, value in zip(names, usual, strict=True)], np.float32)
-    values = np.asarray(given, np.float32)
-    if values.shape[-1:] != (len(names),):
-        raise ValueError(f"options['signals'] must name or list {', '.join(names) or 'none'}, got shape {values.shape}")
-    return values
+def _first_steps(model: WorldModel) -> int:
+    """Steps that a dream from an episode's beginning is given: one, or as many as the model wants to see."""
+    if model.starts is not None and model.starts.first is not None:
+        return model.starts.first.codes.shape[1]
+    return max(1, model.config.dynamics.frame_condition)
 
 
 def _given_steps(model: WorldModel) -> int:
     return _USUAL_STEPS if model.starts is None else model.starts.codes.shape[1]
 
 
-def _pick_and_seed(keys: Tensor, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def pick_and_seed(keys: Tensor, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """A place in [0, count) and a seed for each dream, both (n,) int64; nothing waits for the device."""
     noise = uniforms(keys, numbers, 4).double()
     picks = ((noise[:, 0] + noise[:, 1] * 2.0**-24) * count).long()

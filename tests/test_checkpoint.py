@@ -27,9 +27,21 @@ def test_a_loaded_world_equals_the_saved_one(folder):
     saved, loaded = tiny_world(), WorldModel.from_pretrained(folder, dtype=torch.float32)
     assert loaded.config == saved.config
     assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in saved.state_dict().items())
-    assert all(torch.equal(a, b) for a, b in zip(saved.starts, loaded.starts, strict=True))
+    assert all(torch.equal(t, loaded.starts.packed()[name]) for name, t in saved.starts.packed().items())
+    assert loaded.starts.first is None
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
     assert (folder / "README.md").read_text() == "# tiny\n"
+
+
+def test_first_steps_of_episodes_are_saved_beside_the_other_starts(tmp_path):
+    world = tiny_world(first=4)
+    folder = world.save_pretrained(tmp_path / "world")
+    names = {"codes", "actions", "signals", "first_codes", "first_actions", "first_signals"}
+    assert set(load_file(folder / "starts.safetensors")) == names
+    first = WorldModel.from_pretrained(folder).starts.first
+    assert first.codes.shape[:2] == (4, 1) and first.actions.shape == (4, 0) and first.first is None
+    for ours, theirs in zip(first[:3], world.starts.first[:3], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_bf16_checkpoint_is_about_half_as_large_and_loads_into_any_dtype(tmp_path, folder):

@@ -14,7 +14,7 @@ from worldmodel import WorldModel
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tiny_world().save_pretrained(tmp_path / "world")
+    folder = tiny_world(first=4).save_pretrained(tmp_path / "world")
     (folder / "SHA256SUMS").unlink()
     return folder
 
@@ -116,11 +116,26 @@ def test_json_that_is_no_settings_is_refused_in_one_line(folder, text, words):
         ("codes", lambda t: t.to(torch.complex64), "codes of the start segments must be integers"),
         ("codes", lambda t: t.flatten(), "codes of the start segments must be"),
         ("actions", lambda t: t.to(torch.bfloat16), "actions of the start segments must be torch.int64"),
+        ("first_signals", lambda t: t.fill_(torch.inf), "first_signals of the start segments must be finite"),
+        ("first_codes", lambda t: t.double(), "first_codes of the start segments must be integers"),
+        ("first_codes", lambda t: t[:, :0], "first_codes of the start segments must be"),
+        ("first_codes", lambda t: t - 99, r"first_codes of the start segments must be in [0, 16)"),
+        ("first_actions", lambda t: t.float(), "first_actions of the start segments must be torch.int64"),
     ],
 )
 def test_starts_of_other_number_types_or_without_value_are_refused(folder, name, change, words):
     path = folder / "starts.safetensors"
     starts = load_file(path)
-    save_file(starts | {name: change(starts[name])}, path)
+    save_file(starts | {name: change(starts[name]).contiguous()}, path)
     message = refusal(folder)
     assert words in message and "starts.safetensors" in message
+
+
+@pytest.mark.parametrize("name", ["first_codes", "first_actions", "first_signals", "first_first_codes", "others"])
+def test_starts_with_a_missing_or_an_unknown_tensor_are_refused(folder, name):
+    path = folder / "starts.safetensors"
+    starts = load_file(path)
+    if starts.pop(name, None) is None:
+        starts[name] = torch.zeros(1)
+    save_file(starts, path)
+    assert "differs in" in (message := refusal(folder)) and name in message

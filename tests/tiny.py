@@ -32,8 +32,11 @@ def tiny_config(heads: Mapping[str, Any] | None = None, **dynamics) -> WorldMode
     )
 
 
-def tiny_world(seed: int = 0, starts: int = 5, **config) -> WorldModel:
-    """Random weights everywhere, also where training begins with zeros, so that outputs differ from each other."""
+def tiny_world(seed: int = 0, starts: int = 5, first: int = 0, **config) -> WorldModel:
+    """Random weights everywhere, also where training begins with zeros, so that outputs differ from each other.
+
+    With `first` it knows the first steps of that many episodes, too, as trained worlds do.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         world = WorldModel(tiny_config(**config))
@@ -41,9 +44,16 @@ def tiny_world(seed: int = 0, starts: int = 5, **config) -> WorldModel:
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.3)
         h, w = world.tokenizer.grid
-        world.starts = Starts(
-            torch.randint(world.tokenizer.num_codes, (starts, 3, h, w, world.tokenizer.num_slices)),
-            torch.randint(3, (starts, 2)),
-            torch.rand(starts, 3, 1) * 100,
-        )
+
+        def make_starts(count: int, steps: int) -> Starts:
+            return Starts(
+                torch.randint(world.tokenizer.num_codes, (count, steps, h, w, world.tokenizer.num_slices)),
+                torch.randint(3, (count, steps - 1)),
+                torch.rand(count, steps, 1) * 100,
+            )
+
+        world.starts = make_starts(starts, 3)
+        if first:
+            given = make_starts(first, max(1, world.config.dynamics.frame_condition))
+            world.starts = world.starts._replace(first=given)
     return world.prepare(torch.float32)

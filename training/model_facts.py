@@ -10,7 +10,7 @@ from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.loading import steps_per_second
 from worldmodel.files import JsonObject, read_json
-from worldmodel.model import WorldModel
+from worldmodel.model import Starts, WorldModel
 from worldmodel.requests import check_dreams
 from worldmodel.tokenizer import VQVAE
 from worldmodel.training.given import CONDITIONS
@@ -80,8 +80,7 @@ def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
         ["makes video from", ", ".join(text for name, text in _PATHS.items() if _makes(dynamics, name))],
         ["dreams step by step", _dreams(wm)],
     ]
-    starts = "none" if wm.starts is None else f"{len(wm.starts.codes)} of {wm.starts.codes.shape[1]} steps"
-    return [*rows, ["recorded starts", starts]]
+    return [*rows, ["recorded starts", _starts(wm.starts)]]
 
 
 def _agent_rows(folder: Path) -> list[list[str]]:
@@ -117,6 +116,14 @@ def _dreams(wm: WorldModel) -> str:
     except ValueError:
         return "no, its tokenizer does not code steps alone"
     return "no, it wants all actions at once" if wm.config.dynamics.action_condition == "clip" else "yes"
+
+
+def _starts(starts: Starts | None) -> str:
+    if starts is None:
+        return "none"
+    count, steps = starts.codes.shape[:2]
+    first = "" if starts.first is None else f", and of {len(starts.first.codes)} episodes the beginning"
+    return f"{count} of {steps} steps{first}"
 
 
 def _millions(module: Any) -> str:

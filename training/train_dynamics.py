@@ -14,7 +14,7 @@ from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
-from worldmodel.model import CodeBatch, Starts, WorldModel, WorldModelConfig
+from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
@@ -23,6 +23,7 @@ from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_code
 from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.loop import LoopConfig, Task, fit
 from worldmodel.training.metrics import best_f1_threshold
+from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.scores import code_scores, head_scores, mean_losses, predictions
 from worldmodel.training.train_tokenizer import check_matches
@@ -41,8 +42,8 @@ class DynamicsTraining:
     segment: int | None = None  # steps of a training segment; None: 16, or as many as the context or a clip holds
     clip_stride: int = CLIP_STRIDE  # steps between the clips that a clip or causal tokenizer codes
     event_share: float = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
-    num_starts: int = 1024  # encoded start segments kept in the checkpoint
-    start_steps: int = 8  # steps of each
+    num_starts: int = 1024  # starts kept in the checkpoint: half first steps of episodes, half from the middle of play
+    start_steps: int = 8  # steps of each of the latter
     validation_segments: int = 384
 
     def __post_init__(self) -> None:
@@ -156,7 +157,7 @@ def _train(
         for split in ("train", "validation")
     )
     if isinstance(train, CodeStore):  # only a model of single steps can dream on from given ones
-        model.starts = pick_starts(train, config.num_starts, config.start_steps)
+        model.starts = pick_starts(train, config.num_starts, config.start_steps, max(1, config.model.frame_condition))
     model.heads.signal_low.copy_(train.signals.amin(0))
     model.heads.signal_high.copy_(train.signals.amax(0))
     if isinstance(train, ClipStore) and train.left_out:
@@ -244,20 +245,6 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
     model.dynamics.load_state_dict(earlier.dynamics.state_dict())
     model.heads.load_state_dict(earlier.heads.state_dict())
-
-
-def pick_starts(codes: CodeStore, count: int, steps: int, seed: int = 0) -> Starts:
-    """Start segments spread over the split, at random."""
-    long_enough = np.flatnonzero(codes.lengths >= steps)
-    if not len(long_enough):
-        raise ValueError(
-            f"no episode has the {steps} steps of a start segment; lower start_steps or collect longer ones"
-        )
-    rng = np.random.default_rng(seed)
-    episode = rng.choice(long_enough, count)
-    start = rng.integers(codes.lengths[episode] - steps + 1)
-    batch = codes.cut(episode, start, steps)
-    return Starts(batch.codes[:, :-1], batch.actions[:, :-1], batch.signals[:, :-1])
 
 
 def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:

@@ -14,6 +14,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
 
+_FIRST = "first_"  # in the names of tensors of first steps
+
 
 @dataclass
 class CodeBatch:
@@ -52,27 +54,42 @@ class DynamicsLoss(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """Encoded start segments that a dream resets to."""
+    """Encoded steps of real play that dreams go on from.
+
+    In starts.safetensors: `codes` (int16), `actions` and `signals` of segments from the middle of play, and, if `first`
+    is not None, `first_codes`, `first_actions` and `first_signals`. Older files have the first three alone.
+    """
 
     codes: Tensor  # (K, T, h, w, M) int64
     actions: Tensor  # (K, T-1) int64 or (K, T-1, A) float32
     signals: Tensor  # (K, T, G) float32
+    first: "Starts | None" = None  # with K and T of their own: the first steps of episodes, which nothing comes before
 
     def packed(self) -> dict[str, Tensor]:
         """For the file: codes as int16."""
-        return self._asdict() | {"codes": self.codes.to(torch.int16)}
+        own = {"codes": self.codes.to(torch.int16), "actions": self.actions, "signals": self.signals}
+        first = {} if self.first is None else self.first.packed()
+        return own | {f"{_FIRST}{name}": tensor for name, tensor in first.items()}
 
     @classmethod
     def unpacked(cls, tensors: dict[str, Tensor]) -> "Starts":
         """From the file."""
-        if missing := set(cls._fields) ^ set(tensors):
-            raise ValueError(f"starts.safetensors must hold {', '.join(cls._fields)}; differs in {sorted(missing)}")
+        first = {name.removeprefix(_FIRST): t for name, t in tensors.items() if name.startswith(_FIRST)}
+        rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(_FIRST)}
+        return cls._of(rest)._replace(first=cls._of(first, _FIRST) if first else None)
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], prefix: str = "") -> "Starts":
+        names = ("codes", "actions", "signals")
+        if differing := set(names) ^ set(tensors):
+            wanted, found = (", ".join(prefix + name for name in some) for some in (names, sorted(differing)))
+            raise ValueError(f"starts.safetensors must hold {wanted}; differs in {found}")
         codes = tensors["codes"]
         if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-            raise ValueError(f"codes of the start segments must be integers, got {codes.dtype}")
+            raise ValueError(f"{prefix}codes of the start segments must be integers, got {codes.dtype}")
         return cls(codes.long(), tensors["actions"], tensors["signals"])
 
-    def check(self, model: "WorldModel") -> None:
+    def check(self, model: "WorldModel", prefix: str = "") -> None:
         """ValueError if these are not starts of `model`."""
         action, tokenizer = model.config.action, model.tokenizer
         count, steps = self.codes.shape[:2] if self.codes.ndim > 1 else (0, 0)
@@ -84,12 +101,14 @@ class Starts(NamedTuple):
         for name, shape in wanted.items():
             if not count or not steps or getattr(self, name).shape != shape:
                 found = tuple(getattr(self, name).shape)
-                raise ValueError(f"{name} of the start segments must be {shape}, at least one, got {found}")
+                raise ValueError(f"{prefix}{name} of the start segments must be {shape}, at least one, got {found}")
         if self.codes.min() < 0 or self.codes.max() >= tokenizer.num_codes:
-            raise ValueError(f"codes of the start segments must be in [0, {tokenizer.num_codes})")
+            raise ValueError(f"{prefix}codes of the start segments must be in [0, {tokenizer.num_codes})")
         for name, wanted_dtype in (("actions", action.torch_dtype), ("signals", torch.float32)):
             if (dtype := getattr(self, name).dtype) != wanted_dtype:
-                raise ValueError(f"{name} of the start segments must be {wanted_dtype}, got {dtype}")
+                raise ValueError(f"{prefix}{name} of the start segments must be {wanted_dtype}, got {dtype}")
         if not self.signals.isfinite().all():
-            raise ValueError("signals of the start segments must be finite")
-        action.check(self.actions.flatten(0, 1).numpy())
+            raise ValueError(f"{prefix}signals of the start segments must be finite")
+        action.check(self.actions.flatten(0, 1).cpu().numpy())
+        if self.first is not None:
+            self.first.check(model, _FIRST)

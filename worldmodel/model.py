@@ -142,7 +142,7 @@ class WorldModel(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike, card: str = "") -> Path:
         """Save the checkpoint folder, weights in their present dtype (`prepare(torch.bfloat16)` halves the file)."""
         if self.starts is not None:
-            Starts(*(tensor.cpu() for tensor in self.starts)).check(self)
+            self.starts.check(self)
         starts = None if self.starts is None else self.starts.packed()
         return checkpoint.save(folder, "world_model", self.config, self._parts(), starts=starts, card=card)
 

@@ -3,12 +3,15 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from worldmodel.envs.beginnings import Beginnings
+from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.envs.beginnings import Beginnings, begin
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
-from worldmodel.envs.start_states import RecordedStarts
+from worldmodel.envs.start_states import RecordedStarts, make_source
 
 KEYS = np.array([11, 22, 33, 44], np.int64)
 NUMBERS = np.array([0, 3, 1, 2], np.int64)
+CONDITIONED = {"frame_condition": 2, "frame_encoder": FrameEncoderConfig(width=4, depths=(1, 1))}
+LIMITED = {"position": "time", "window": 6, "max_steps": 6}
 
 
 class Counting(RecordedStarts):
@@ -87,7 +90,55 @@ def test_a_taken_dream_does_not_change_with_what_is_made_later():
     world.step(state, torch.zeros(1, dtype=torch.int64))
 
 
-def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypatch):
+def test_rows_with_both_kinds_of_starts_have_one_burn_in_for_each(monkeypatch):
+    world = tiny_world(first=4)
+    asked, start_codes = [], world.start_codes
+    monkeypatch.setattr(
+        world, "start_codes", lambda codes, *rest: asked.append(codes.shape[:2]) or start_codes(codes, *rest)
+    )
+    keys = np.arange(10)
+    state = begin(world, make_source(world, "starts"), keys, np.zeros(10, np.int64))
+    assert sorted(asked) == [(5, 1), (5, 3)]
+    assert state.cache.lengths.tolist() == [2, 0] * 5  # the odd ones know nothing but their first step
+
+
+@pytest.mark.parametrize("model", [{}, {"learn_start": True}, CONDITIONED, LIMITED], ids=repr)
+def test_a_row_begins_the_same_alone_and_beside_rows_that_begin_otherwise(model):
+    world = tiny_world(first=4, **model)
+    source = make_source(world, "starts")
+    together = begin(world, source, KEYS, NUMBERS)
+    for row in range(4):
+        alone = begin(world, source, KEYS[[row]], NUMBERS[[row]])
+        assert alone.clock == together.clock
+        assert_equal_states(together.select([row]), alone)
+        for name, tensor in alone.extras.items():
+            torch.testing.assert_close(together.extras[name][[row]], tensor, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", [{}, {"learn_start": True}, CONDITIONED], ids=repr)
+def test_a_dream_from_a_first_step_is_as_if_there_were_nothing_else(model):
+    """Other starts in the middle of play change the rows that begin there, and no other."""
+
+    def play(change):
+        world = tiny_world(first=4, **model)
+        starts = world.starts
+        codes, signals = (starts.codes + change) % 16, starts.signals + change
+        world.starts = starts._replace(codes=codes, actions=(starts.actions + change) % 3, signals=signals)
+        envs = DreamVectorEnv(8, world, "features", horizon=3)
+        seen = [envs.reset(seed=3)[0]]
+        seen += [envs.step(np.arange(8) % 3)[0] for _ in range(2)]
+        return np.stack(seen, axis=1), envs
+
+    before, envs = play(0)
+    after, _ = play(5)
+    first = (envs._keys & 1).astype(bool)  # of the first dream, whose number is 0
+    assert 0 < first.sum() < 8
+    np.testing.assert_array_equal(after[first], before[first])
+    assert all((after[row] != before[row]).any() for row in np.flatnonzero(~first))
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypatch, first):
     """Also after resets by which rows begin elsewhere than they would have."""
     only = np.eye(5, dtype=bool)
     picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
@@ -99,7 +150,8 @@ def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypat
     }
 
     def play():
-        envs = DreamVectorEnv(5, tiny_world(), "codes", horizon=9, terminate_when="HEALTH <= 40")
+        world = tiny_world(first=first)
+        envs = DreamVectorEnv(5, world, "codes", horizon=9, terminate_when="HEALTH <= 40")
         seen = [envs.reset(seed=3)[0]]
         for step in range(24):
             if step in resets:

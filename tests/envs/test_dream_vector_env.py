@@ -164,21 +164,23 @@ def test_the_same_seed_gives_the_same_rollout_through_resets():
     assert not np.array_equal(play(one, 3, seed=5)[-1][0], play(other, 3, seed=6)[-1][0])
 
 
-def test_row_i_dreams_what_a_single_env_with_that_seed_dreams():
-    envs = make(obs="codes")
+@pytest.mark.parametrize("first", [0, 4])
+def test_row_i_dreams_what_a_single_env_with_that_seed_dreams(first):
+    envs = make(world=tiny_world(first=first), obs="codes")
     observations = [envs.reset(seed=11)[0]] + [envs.step(np.array([0, 1, 2]))[0] for _ in range(5)]
     for row in range(3):
-        env = DreamEnv(tiny_world(), obs="codes")
+        env = DreamEnv(tiny_world(first=first), obs="codes")
         alone = [env.reset(seed=11 + row)[0]] + [env.step(row)[0] for _ in range(5)]
         np.testing.assert_array_equal([o[row] for o in observations], alone)
 
 
-def test_row_i_is_a_single_env_through_its_ends_and_new_beginnings():
-    envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=5, terminate_when="HEALTH <= 20")
+@pytest.mark.parametrize("first", [0, 4])
+def test_row_i_is_a_single_env_through_its_ends_and_new_beginnings(first):
+    envs = DreamVectorEnv(3, tiny_world(first=first), "codes", horizon=5, terminate_when="HEALTH <= 20")
     begun = [envs.reset(seed=11)[0]]
     steps = [envs.step(np.array([0, 1, 2])) for _ in range(23)]
     for row in range(3):
-        env = DreamEnv(tiny_world(), obs="codes", horizon=5, terminate_when="HEALTH <= 20")
+        env = DreamEnv(tiny_world(first=first), obs="codes", horizon=5, terminate_when="HEALTH <= 20")
         np.testing.assert_array_equal(env.reset(seed=11 + row)[0], begun[0][row])
         ends = 0
         for observations, rewards, terminations, truncations, infos in steps:
@@ -194,15 +196,38 @@ def test_row_i_is_a_single_env_through_its_ends_and_new_beginnings():
         assert ends >= 4
 
 
-def test_the_shipped_world_dreams_a_row_as_it_does_alone_bit_for_bit():
+@pytest.mark.parametrize("first", [False, True])
+def test_the_shipped_world_dreams_a_row_as_it_does_alone_bit_for_bit(first):
     """In the products' dtype of this machine, which rounds a thousand times as coarsely as float32."""
     world = WorldModel.from_pretrained("doom-hg")
+    if first:
+        codes, actions, signals, _ = world.starts
+        beginnings = Starts(codes[:, :1], actions[:, :0], signals[:, :1])
+        world.starts = world.starts._replace(first=beginnings)
     envs = DreamVectorEnv(4, world, "features", horizon=6)
     played = [envs.reset(seed=0)[0]] + [envs.step(np.arange(4))[0] for _ in range(12)]
     alone = DreamVectorEnv(1, world, "features", horizon=6)
     again = [alone.reset(seed=2)[0]] + [alone.step(np.array([2]))[0] for _ in range(12)]
     for together, single in zip(played, again, strict=True):
         np.testing.assert_array_equal(together[2], single[0])
+
+
+def test_dreams_begin_with_the_kind_of_starts_that_is_asked_for():
+    world = tiny_world(first=4)
+    wanted = {"first": world.starts.first.codes[:, 0], "middle": world.starts.codes[:, -1]}
+
+    def kinds(observations):
+        found = [[kind for kind in wanted if (wanted[kind] == row).flatten(1).all(1).any()] for row in observations]
+        return {kind for row in found for kind in row}
+
+    for starts, expected in (("first", {"first"}), ("middle", {"middle"}), ("all", {"first", "middle"})):
+        envs = DreamVectorEnv(12, world, "codes", starts=starts)
+        assert kinds(torch.from_numpy(envs.reset(seed=0)[0])) == expected
+        for once in ("first", "middle"):
+            assert kinds(torch.from_numpy(envs.reset(options={"starts": once})[0])) == {once}
+        assert kinds(torch.from_numpy(envs.reset()[0])) == expected
+    alone = DreamEnv(world, obs="codes", starts="first")
+    assert all(kinds(torch.from_numpy(alone.reset(seed=seed)[0])[None]) == {"first"} for seed in range(4))
 
 
 def test_a_list_of_seeds_seeds_each_row():

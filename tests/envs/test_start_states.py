@@ -8,7 +8,10 @@ from tests.data.makers import make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import game
 from worldmodel.data import EpisodeStorage, SegmentId
-from worldmodel.envs.start_states import PriorStarts, RecordedStarts, StoreStarts, make_source
+from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.envs.start_states import BothStarts, PriorStarts, RecordedStarts, StoreStarts, make_source
+
+SOURCES = ("starts", "first starts", "store", "first of a store", "prior")
 
 
 def numbers_of(*values):
@@ -21,8 +24,9 @@ def draw(source, *keys, number=0):
 
 def sources(tmp_path):
     """All sources of one tiny world that can make video from nothing."""
-    world = tiny_world(learn_start=True)
-    return [RecordedStarts(world), StoreStarts(world, play_store(tmp_path)), PriorStarts(world)]
+    world, store = tiny_world(first=8, learn_start=True), play_store(tmp_path)
+    recorded = [RecordedStarts(world), RecordedStarts(world, first=True)]
+    return [*recorded, StoreStarts(world, store), StoreStarts(world, store, first=True), PriorStarts(world)]
 
 
 def play_store(tmp_path):
@@ -30,7 +34,7 @@ def play_store(tmp_path):
     return make_store(tmp_path / "play", lengths=(12,) * 10, info=game()).root
 
 
-@pytest.mark.parametrize("kind", range(3), ids=["starts", "store", "prior"])
+@pytest.mark.parametrize("kind", range(5), ids=SOURCES)
 def test_a_rows_start_depends_on_its_key_and_number_only(tmp_path, kind):
     source = sources(tmp_path)[kind]
     together, alone = draw(source, 1, 2, 3), draw(source, 2)
@@ -39,12 +43,13 @@ def test_a_rows_start_depends_on_its_key_and_number_only(tmp_path, kind):
     assert not torch.equal(draw(source, 2, number=1).seeds, alone.seeds)
 
 
-@pytest.mark.parametrize("kind", range(3), ids=["starts", "store", "prior"])
+@pytest.mark.parametrize("kind", range(5), ids=SOURCES)
 def test_starts_fit_the_model_and_differ(tmp_path, kind):
     world, source = tiny_world(), sources(tmp_path)[kind]
     context = draw(source, *range(40))
-    assert context.codes.shape == (40, 3, *world.tokenizer.grid, 2) and context.codes.dtype == torch.int64
-    assert context.actions.shape == (40, 2) and context.actions.dtype == torch.int64
+    steps = 1 if "first" in SOURCES[kind] else 3
+    assert context.codes.shape == (40, steps, *world.tokenizer.grid, 2) and context.codes.dtype == torch.int64
+    assert context.actions.shape == (40, steps - 1) and context.actions.dtype == torch.int64
     assert context.signals.shape == (40, 1)
     assert len(set(context.seeds.tolist())) == 40
     assert len({tuple(codes.flatten().tolist()) for codes in context.codes}) >= 5
@@ -76,6 +81,67 @@ def test_a_start_from_a_store_is_a_segment_of_the_split_as_the_tokenizer_sees_it
         match = next(i for i, segment in enumerate(codes) if torch.equal(segment, context.codes[row]))
         assert torch.equal(possible[match].actions[0], context.actions[row])
         assert torch.equal(possible[match].signals[0, -1], context.signals[row])
+
+
+def test_a_first_start_from_a_store_is_the_first_step_of_an_episode(tmp_path):
+    world, root = tiny_world(), play_store(tmp_path)
+    store = EpisodeStorage.open(root)
+    context = draw(StoreStarts(world, root, "train", first=True), *range(60))
+    begun = [store.batch([SegmentId(int(e), 0, 1)]) for e in store.split("train")]
+    beginnings = {batch.signals[0, 0].item(): world.tokenizer.encode(batch.frames)[0, :1] for batch in begun}
+    for codes, signals in zip(context.codes, context.signals, strict=True):
+        assert torch.equal(codes, beginnings[signals.item()])
+    assert set(context.signals.flatten().tolist()) == set(beginnings)  # every episode
+
+
+def test_a_rows_dreams_begin_by_turns_and_half_of_all_rows_with_a_first_step():
+    keys = np.random.default_rng(0).integers(2**62, size=1000)
+    both = make_source(tiny_world(first=4), "starts")
+    turns = []
+    for number in range(3):
+        (source, first), (other, middle) = both.parts(keys, np.full(1000, number))
+        assert source is both.first and other is both.middle
+        assert sorted([*first, *middle]) == list(range(1000))
+        turns.append(set(first.tolist()))
+    assert 450 < len(turns[0]) < 550
+    assert turns[0] == turns[2] == set(range(1000)) - turns[1]
+
+
+def test_one_kind_of_starts_can_be_asked_for_alone(tmp_path):
+    world, root = tiny_world(first=4), play_store(tmp_path)
+    for place in ("starts", root):
+        assert isinstance(make_source(world, place), BothStarts)
+        steps = {kind: draw(make_source(world, place, starts=kind), 1).codes.shape[1] for kind in ("first", "middle")}
+        assert steps == {"first": 1, "middle": 3}
+
+
+def test_a_model_that_sees_two_first_frames_is_given_two(tmp_path):
+    encoder = FrameEncoderConfig(width=4, depths=(1, 1))
+    world = tiny_world(frame_condition=2, frame_encoder=encoder)
+    context = draw(make_source(world, play_store(tmp_path), starts="first"), 1, 2)
+    assert context.codes.shape[:2] == (2, 2) and context.actions.shape == (2, 1)
+    world.start_codes(*context)
+
+
+def test_of_an_older_model_all_starts_are_those_from_the_middle():
+    world = tiny_world()
+    source = make_source(world, "starts")
+    assert isinstance(source, RecordedStarts)
+    for ours, theirs in zip(draw(source, 1, 2), draw(make_source(world, "starts", starts="middle"), 1, 2), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("place", "starts", "words"),
+    [
+        ("starts", "fisrt", r"unknown starts 'fisrt'\. Did you mean 'first'"),
+        ("starts", "first", "has no first steps of episodes"),
+        ("prior", "middle", "are of one kind: leave out starts='middle'"),
+    ],
+)
+def test_a_kind_of_starts_that_there_is_not_is_refused(place, starts, words):
+    with pytest.raises(ValueError, match=words):
+        make_source(tiny_world(learn_start=True), place, starts=starts)
 
 
 def test_a_store_of_another_game_is_refused(tmp_path):

@@ -97,6 +97,12 @@ def test_a_world_is_told_with_what_it_can_make(tmp_path, capsys):
     assert facts["recorded starts"] == "5 of 3 steps"
 
 
+def test_a_world_tells_of_the_beginnings_that_it_knows(tmp_path, capsys):
+    tiny_world(first=4).save_pretrained(tmp_path)
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recorded starts"] == "5 of 3 steps, and of 4 episodes the beginning"
+
+
 @pytest.mark.parametrize(
     ("changes", "makes", "dreams"),
     [

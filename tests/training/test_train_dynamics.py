@@ -11,6 +11,7 @@ from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
@@ -24,7 +25,6 @@ from worldmodel.training.scores import predictions
 from worldmodel.training.train_dynamics import (
     DynamicsTraining,
     check_limit,
-    pick_starts,
     score_dynamics,
     train_dynamics,
 )
@@ -64,15 +64,9 @@ def test_a_frame_conditioned_model_trains_and_makes_video_without_frames(tmp_pat
     world = WorldModel.from_pretrained(tmp_path / "run" / "best")
     actions = torch.zeros(2, 3, dtype=torch.int64)
     assert world.sample(2, 4, actions=actions).frames.shape == (2, 4, 2, 16, 16, 3)
-    state = world.start_codes(world.starts.codes, world.starts.actions)
-    world.step(state, torch.zeros(7, dtype=torch.int64))
-
-
-def test_start_segments_are_real_play(codes):
-    starts = pick_starts(codes, count=50, steps=3)
-    marks = starts.codes[:, :, 0, 0, 0]
-    assert starts.actions.shape == (50, 2) and starts.signals.shape == (50, 3, 1)
-    assert (marks.diff(dim=1) == 1).all() and (marks[:, 0] // 100 == marks[:, -1] // 100).all()
+    envs = DreamVectorEnv(6, world)
+    envs.reset(seed=0)
+    envs.step(np.zeros(6, np.int64))
 
 
 def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
@@ -80,11 +74,11 @@ def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
     world = WorldModel.from_pretrained(tmp_path / "run" / "best")
     assert world.config.env_id == store.info.env_id and world.config.reward == "health"
     assert world.config.action == store.info.action and world.config.signal_names == ("HEALTH",)
-    assert len(world.starts.codes) == 7
+    assert len(world.starts.codes) == 4 and len(world.starts.first.codes) == 3
     assert 0 < scores["bits_per_code"] < 4.5 and scores["shuffled_action_ratio"] > 0
     assert 0 < world.heads.threshold < 1
     state = world.start_codes(world.starts.codes, world.starts.actions, world.starts.signals[:, -1])
-    world.step(state, torch.zeros(7, dtype=torch.int64))
+    world.step(state, torch.zeros(4, dtype=torch.int64))
 
 
 def test_validation_judges_the_weights_that_are_saved(tmp_path, store):
