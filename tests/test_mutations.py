@@ -110,7 +110,7 @@ def mutate_state(path, rng):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return tiny_world().save_pretrained(tmp_path_factory.mktemp("mutations") / "world")
+    return tiny_world(first=4).save_pretrained(tmp_path_factory.mktemp("mutations") / "world")
 
 
 @pytest.fixture

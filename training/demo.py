@@ -102,6 +102,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
     real = compare_with_random(agent, config.env_id, config.episodes, seed=10_000, view=agent.view(world))
     print(f"the agent in the real game: {real.agent}\nrandom in the real game: {real.random}")
     model = WorldModel.from_pretrained(world)
+    horizon = config.agent.horizon or _LONGEST
     dream = evaluate(
         agent,
         "VideoGenDream-Doom",  # any dream's id: the model decides what is dreamt
@@ -110,14 +111,14 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         num_envs=64,
         model=model,
         obs=agent.obs,
-        horizon=config.agent.horizon,
+        horizon=horizon,
         temperature=config.agent.temperature,
     )
     dream = replace(dream, env_id=f"its dream of {model.config.env_id}")
     return [
         return_row("agent trained in the dream", real.agent, "native"),
         return_row("random", real.random, "native"),
-        return_row(f"agent trained in the dream, {config.agent.horizon} steps", dream, model.config.reward),
+        return_row(f"agent trained in the dream, {horizon} steps", dream, model.config.reward),
     ]
 
 
@@ -136,3 +137,5 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
 
 
 __all__ = ["DemoConfig", "demo"]
+
+_LONGEST = 1000  # steps of a dream in which an agent without a horizon is judged

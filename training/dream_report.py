@@ -26,7 +26,7 @@ from worldmodel.training.calibration import reward_calibration, termination_cali
 from worldmodel.training.dream_policies import Player, make_players
 from worldmodel.training.dreams import Dreams, check_long_enough, dream_on, given_steps, open_loop, swapped_actions
 from worldmodel.training.evaluate_model import control_scores, horizon_scores
-from worldmodel.training.game_starts import begin_in_game, open_game
+from worldmodel.training.game_starts import begin_in_game, begin_in_middle, open_game
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
 from worldmodel.training.measure import check_measurable, encode_segments
 from worldmodel.training.scores import predictions
@@ -46,7 +46,7 @@ class DreamReport:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play are repeated
-    starts: Literal["game", "recorded"] = "game"  # dreams begin as the game does, or with the checkpoint's segments
+    starts: Literal["game", "recorded"] = "game"  # dreams begin as the game does, or in the middle of recorded play
     temperature: float = 1.0  # of the dreams
     split: str = "test"  # of the recorded play; the inverse dynamics learn from its train split
     samples: int = 64  # dreams with recorded actions, for control and drift
@@ -125,7 +125,7 @@ def dream_report(
         check_long_enough(store, config.split, given_steps(wm, config.context_steps), config.drift_steps, "drift_steps")
     players = make_players(wm, agents, config.epsilons)
     with open_game(wm, env_id) as env:
-        dream = begin_in_game(wm, env, episodes, seed) if config.starts == "game" else wm
+        dream = begin_in_game(wm, env, episodes, seed) if config.starts == "game" else begin_in_middle(wm)
     recorded = _recorded(wm, store, config, seed)  # before the long part: here most mistakes come to light
     policies = [_play(player, wm, dream, env_id, episodes, horizon, seed, config.temperature) for player in players]
     return {

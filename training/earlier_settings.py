@@ -12,6 +12,7 @@ _BEFORE: dict[str, Any] = {
     "token_noise": 0.0,
     "own_draws": 0.0,
     "own_draws_passes": 1,
+    "starts": "all",
 }
 
 

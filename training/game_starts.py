@@ -1,7 +1,7 @@
 """Dreams that begin where the real game begins: the first step of real episodes, encoded.
 
-The starts in a checkpoint come from the middle of recorded play. A dream from there is another task than a fresh
-episode of the game, and their returns do not compare.
+Of the starts in a checkpoint half come from the middle of recorded play, of older ones all. A dream from there is
+another task than a fresh episode of the game, and their returns do not compare.
 
 Letters: K episodes, F frames of a step, H W C pixels, G signals.
 """
@@ -71,4 +71,11 @@ def begin_in_game(wm: WorldModel, env: gym.Env, count: int, seed: int) -> WorldM
     signals = torch.tensor([[info[name] for name in names] for info in infos], dtype=torch.float32)
     begins = copy(wm)
     begins.starts = Starts(codes, actions, signals.view(count, 1, len(names)))
+    return begins
+
+
+def begin_in_middle(wm: WorldModel) -> WorldModel:
+    """The same model (not a copy of its weights) whose dreams all begin in the middle of recorded play."""
+    begins = copy(wm)
+    begins.starts = None if wm.starts is None else wm.starts._replace(first=None)
     return begins

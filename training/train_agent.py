@@ -28,7 +28,11 @@ class DreamTraining:
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     obs: Literal["rgb", "latent", "features"] = "latent"  # what it sees: frames, code vectors, or these and their past
-    horizon: int = 32  # steps of a dream; its end is a truncation, so the agent still values what would follow
+    # Steps of a dream, whose end is then a truncation, so the agent still values what would follow; None: a dream goes
+    # on until the model ends it.
+    horizon: int | None = 32
+    # Where dreams begin. first: as episodes do; middle: in the middle of play; all: by turns.
+    starts: Literal["all", "first", "middle"] = "all"
     temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
     reward: Literal["world", "survival"] = "world"  # what the dream's head tells; or 1 a step, 0 where the episode ends
     eval_every: int = 0  # env steps between two judgements in the real game; 0: none, the agent never meets it
@@ -75,6 +79,8 @@ def train_agent(
     home = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
     meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home, reward=config.reward)
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
+    if config.starts != "all":  # which earlier releases did not name
+        about["starts"] = config.starts
     about["world_sha256"] = checkpoint.weights_name(folder)
     if start_from is not None:
         about["start_sha256"] = checkpoint.weights_name(checkpoint.agent_folder(start_from))
@@ -93,6 +99,7 @@ def train_agent(
         horizon=config.horizon,
         temperature=config.temperature,
         reward_fn=survival if config.reward == "survival" else None,
+        starts=config.starts,
     )
     judge = None
     try:

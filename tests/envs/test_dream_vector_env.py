@@ -230,6 +230,20 @@ def test_dreams_begin_with_the_kind_of_starts_that_is_asked_for():
     assert all(kinds(torch.from_numpy(alone.reset(seed=seed)[0])[None]) == {"first"} for seed in range(4))
 
 
+def test_dreams_with_numbers_as_actions_begin_with_first_steps_too(tmp_path):
+    world = box_world()
+    codes, actions, signals, _ = world.starts
+    world.starts = world.starts._replace(first=Starts(codes[:, :1], actions[:, :0], signals[:, :1]))
+    loaded = WorldModel.from_pretrained(world.save_pretrained(tmp_path / "world"), dtype=torch.float32)
+    play = np.random.default_rng(0).uniform(-1, 1, (6, 5, 2)).astype(np.float32)
+    envs = DreamVectorEnv(5, loaded, "codes", horizon=2)
+    seen = [envs.reset(seed=2)[0]] + [envs.step(actions)[0] for actions in play]
+    for row in range(5):
+        env = DreamVectorEnv(1, world, "codes", horizon=2)
+        alone = [env.reset(seed=2 + row)[0]] + [env.step(actions[[row]])[0] for actions in play]
+        np.testing.assert_array_equal([one[row] for one in seen], [one[0] for one in alone])
+
+
 def test_a_list_of_seeds_seeds_each_row():
     envs = make()
     np.testing.assert_array_equal(envs.reset(seed=[4, 5, 6])[0], envs.reset(seed=4)[0])

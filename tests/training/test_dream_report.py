@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import Evaluation, evaluate
@@ -131,10 +132,14 @@ def test_returns_are_those_of_the_game_and_of_dreams_that_begin_as_it_does(resul
     np.testing.assert_allclose(random["dream"]["returns"], dreamt.returns, rtol=1e-5)
 
 
-def test_dreams_can_begin_with_recorded_play(results, world):
+@pytest.mark.parametrize("first", [False, True])
+def test_dreams_can_begin_in_the_middle_of_recorded_play(results, world, first, monkeypatch):
+    if first:
+        monkeypatch.setattr(world, "starts", world.starts._replace(first=tiny_world(first=4).starts.first))
     config = DreamReport(epsilons=(), starts="recorded")
     found = dream_report(world, GAME, **SIZES | {"config": config})["policies"][-1]
-    dreamt = evaluate(RandomPolicy, "VideoGenDream-Doom", 4, seed=20, model=world, horizon=4, obs="codes")
+    options = {"model": world, "horizon": 4, "obs": "codes", "starts": "middle"}
+    dreamt = evaluate(RandomPolicy, "VideoGenDream-Doom", 4, seed=20, **options)
     np.testing.assert_allclose(found["dream"]["returns"], dreamt.returns, rtol=1e-5)
     assert found["dream"]["returns"] != results["policies"][-1]["dream"]["returns"]
     assert found["real"]["returns"] == results["policies"][-1]["real"]["returns"]
@@ -161,8 +166,6 @@ def test_without_recorded_play_what_needs_it_is_absent(world):
 
 
 def test_a_model_that_reads_no_actions_has_no_control(store):
-    from tests.tiny import tiny_world
-
     found = dream_report(tiny_world(action_condition="none"), GAME, store=store, **SIZES)
     assert found["control"] == {"absent": "the model reads no actions"}
     assert "psnr_db" in found["drift"]

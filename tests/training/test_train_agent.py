@@ -170,3 +170,35 @@ def test_a_world_is_no_agent_to_start_from(world, tmp_path):
     with pytest.raises(ValueError, match="holds a world model, wanted an agent"):
         train_agent(world, tmp_path / "run", CONFIG, start_from=world, device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_dreams_without_a_horizon_train_an_agent_although_none_ever_ends(tmp_path, capsys):
+    world = tiny_world(first=4)
+    world.heads.threshold.fill_(2.0)
+    folder = world.save_pretrained(tmp_path / "world")
+    sizes = ["--agent.steps", "32", "--agent.num-envs", "4", "--agent.n-steps", "4", "--agent.batch-size", "8"]
+    options = ["--device", "cpu", "--out", str(tmp_path / "run"), "--horizon", "None", *sizes]
+    assert main(["train-agent", "--world", str(folder), *options]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["horizon"] is None
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert not any("rollout/ep_rew_mean" in line for line in lines) and lines[-1]["train/n_updates"]
+    load_agent(tmp_path / "run")
+    assert main(["train-agent", "--world", str(folder), *options]) == 0
+    assert "has its 32 steps already" in capsys.readouterr().out
+
+
+def test_dreams_begin_with_the_starts_that_are_asked_for(tmp_path, monkeypatch):
+    folder = tiny_world(first=4).save_pretrained(tmp_path / "world")
+    asked = []
+
+    class Watched(module.DreamVectorEnv):
+        def __init__(self, *args, **options):
+            asked.append(options["starts"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(module, "DreamVectorEnv", Watched)
+    for starts in ("all", "first"):
+        train_agent(folder, tmp_path / starts, replace(CONFIG, starts=starts), device="cpu")
+    assert asked == ["all", "first"]
+    found = [json.loads((tmp_path / starts / "config.json").read_text()) for starts in ("all", "first")]
+    assert "starts" not in found[0] and found[1]["starts"] == "first"  # those of earlier releases are kept
