@@ -18,6 +18,7 @@ class Scenario:
     buttons: tuple[str, ...]  # ViZDoom button names
     signals: tuple[str, ...]  # ViZDoom game variable names
     timeout: int | None  # tics (35 per second) after which play is cut off; None: never
+    objects: tuple[str, ...] = ()  # ViZDoom names of the classes that labels tell apart
     settings: str | None = None  # None: ViZDoom ships map and settings; else the settings of a map that is fetched
 
     @property
@@ -34,24 +35,28 @@ SCENARIOS = {
             buttons=_HEALTH_GATHERING_BUTTONS,
             signals=("HEALTH",),
             timeout=2100,
+            objects=("Medikit",),
         ),
         Scenario(
             name="health_gathering_supreme",
             buttons=_HEALTH_GATHERING_BUTTONS,
             signals=("HEALTH",),
             timeout=2100,
+            objects=("CustomMedikit", "Poison"),
         ),
         Scenario(
             name="take_cover",
             buttons=("MOVE_LEFT", "MOVE_RIGHT"),
             signals=("HEALTH",),
             timeout=None,
+            objects=("DoomImp", "DoomImpBall"),
         ),
         Scenario(
             name="defend_the_center",
             buttons=("TURN_LEFT", "TURN_RIGHT", "ATTACK"),
             signals=("HEALTH", "AMMO2", "KILLCOUNT"),
             timeout=2100,
+            objects=("Demon", "MarineChainsawVzd", "BulletPuff", "Blood"),
         ),
         Scenario(
             name="deadly_corridor",
@@ -66,12 +71,14 @@ SCENARIOS = {
             ),
             signals=("HEALTH", "ARMOR", "AMMO2", "KILLCOUNT"),
             timeout=2100,
+            objects=("Zombieman", "ShotgunGuy", "ChaingunGuy", "GreenArmor", "BulletPuff", "Blood"),
         ),
         Scenario(
             name="basic",
             buttons=("MOVE_LEFT", "MOVE_RIGHT", "ATTACK"),
             signals=("AMMO2", "KILLCOUNT"),
             timeout=300,
+            objects=("Cacodemon", "BulletPuff"),
         ),
         Scenario(
             name="battle2",
@@ -86,6 +93,7 @@ SCENARIOS = {
             ),
             signals=("HEALTH", "AMMO2", "KILLCOUNT"),
             timeout=2100,
+            objects=("DoomImp", "DoomImpBall", "CustomMedikit", "Clip", "ExplosiveBarrel", "BulletPuff"),
             settings="""
                 doom_map = map01
                 doom_skill = 2

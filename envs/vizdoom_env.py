@@ -16,6 +16,7 @@ from gymnasium.error import DependencyNotInstalled, InvalidAction, ResetNeeded
 
 from worldmodel.data import ActionSpec
 from worldmodel.envs.battle2 import battle2_wad
+from worldmodel.envs.object_labels import OTHER, read_labels
 from worldmodel.envs.scenarios import Scenario, find_scenario
 from worldmodel.media.resize import area_resize
 from worldmodel.names import did_you_mean, refuse_unknown
@@ -38,7 +39,10 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
 
     - ``frames``: (F, 64, 64, 3) uint8, the evenly spaced frames of the step; at reset the first frame F times;
     - ``signals``: (G,) float32 in the order of `signal_names`, and each signal once more under its own name;
-    - ``native_reward``: the scenario's own reward of the step (0.0 at reset), whatever `reward` is.
+    - ``native_reward``: the scenario's own reward of the step (0.0 at reset), whatever `reward` is;
+    - ``labels``, if asked for: (F, 64, 64, 2) uint8, for each pixel of the frames the class of the object it shows and
+      which object of that frame it is; 0 for walls, floor, sky and the player's weapon. Class c is
+      ``label_names[c - 1]``. `worldmodel.envs.object_labels` says which pixels are an object's.
 
     An episode terminates when the game ends (death, goal reached) and truncates when time is up, never both: a death in
     the last tic is a death. The game shows nothing after its end, so the last good frame stands in for what is missing.
@@ -52,6 +56,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         frames_per_step: F.
         hud: show the status bar.
         episode_timeout: tics until time is up; None for the scenario's own.
+        labels: tell where objects are; the frames stay the same. For evaluation: nothing learns from it.
         render_mode: "rgb_array" or None; `render()` gives the game's own 120 × 160 picture.
 
     Raises:
@@ -71,6 +76,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         frames_per_step: int = 2,
         hud: bool = False,
         episode_timeout: int | None = None,
+        labels: bool = False,
         render_mode: str | None = None,
         **unknown: object,
     ) -> None:
@@ -94,6 +100,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         self.frames_per_step = frames_per_step
         self.action_names = self._scenario.action_names
         self.signal_names = self._scenario.signals
+        self.label_names = (*self._scenario.objects, OTHER) if labels else ()
         self.action_spec = ActionSpec(kind="discrete", n=len(self.action_names), names=self.action_names)
         self.action_space = gym.spaces.Discrete(len(self.action_names))
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
@@ -102,11 +109,13 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
 
         self._timeout = self._scenario.timeout if episode_timeout is None else episode_timeout
         self._game = _make_game(self._scenario, hud)
+        self._game.set_labels_buffer_enabled(labels)
         self._presses = np.eye(len(self.action_names), dtype=np.int64)[:, 1:].tolist()  # row 0 presses nothing
         self._playing = False
         self._tics = 0
         self._signals: dict[str, float] = {}
         self._screen = np.zeros((_SCREEN_HEIGHT, _SCREEN_WIDTH, 3), np.uint8)
+        self._labels = np.zeros((SIZE, SIZE, 2), np.uint8)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -120,10 +129,10 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         self._game.set_seed(int(self.np_random.integers(2**31)))
         self._game.new_episode()
         self._playing, self._tics = True, 0
-        self._screen = self._game.get_state().screen_buffer
+        self._look()
         self._signals = self._read_signals()
         frames = np.repeat(area_resize(self._screen[None], SIZE, SIZE), self.frames_per_step, axis=0)
-        return frames[-1].copy(), self._info(frames, native_reward=0.0)
+        return frames[-1].copy(), self._info(frames, [self._labels] * self.frames_per_step, native_reward=0.0)
 
     def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold the action's button for `frame_skip` tics."""
@@ -135,7 +144,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
 
         game = self._game
         game.set_action(self._presses[int(action)])
-        screens, native_reward = [], 0.0
+        screens, labels, native_reward = [], [], 0.0
         for _ in range(self.frames_per_step):
             tics = self.frame_skip // self.frames_per_step
             if self._timeout is not None:
@@ -145,8 +154,9 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
                 self._tics += tics
                 native_reward += game.get_last_reward()
                 if not game.is_episode_finished():
-                    self._screen = game.get_state().screen_buffer
+                    self._look()
             screens.append(self._screen)
+            labels.append(self._labels)
         frames = area_resize(np.stack(screens), SIZE, SIZE)
 
         terminated = game.is_episode_finished()
@@ -156,7 +166,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         reward = native_reward
         if self.reward_kind == "health":
             reward = (self._signals["HEALTH"] - health) / _HEALTH_PER_REWARD
-        return frames[-1].copy(), reward, terminated, truncated, self._info(frames, native_reward)
+        return frames[-1].copy(), reward, terminated, truncated, self._info(frames, labels, native_reward)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The last picture at the game's own size, (120, 160, 3) uint8, or None without a render mode."""
@@ -166,6 +176,13 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         """Stop the game; harmless when called again."""
         self._playing = False
         self._game.close()
+
+    def _look(self) -> None:
+        """Keep what the game shows."""
+        state = self._game.get_state()
+        self._screen = state.screen_buffer
+        if self.label_names:
+            self._labels = read_labels(state, self.label_names, SIZE, SIZE)
 
     def _steady_weapon(self) -> None:
         """Let the weapon come to rest in an episode that nobody sees.
@@ -186,10 +203,11 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         names = {"HEALTH", *self.signal_names}
         return {name: max(read(getattr(vizdoom.GameVariable, name)), 0.0) for name in names}
 
-    def _info(self, frames: np.ndarray, native_reward: float) -> dict[str, Any]:
+    def _info(self, frames: np.ndarray, labels: list[np.ndarray], native_reward: float) -> dict[str, Any]:
         named = {name: self._signals[name] for name in self.signal_names}
         signals = np.array(list(named.values()), np.float32)
-        return {"frames": frames, "signals": signals, "native_reward": native_reward, **named}
+        seen = {"labels": np.stack(labels)} if self.label_names else {}
+        return {"frames": frames, "signals": signals, "native_reward": native_reward, **seen, **named}
 
 
 def _make_game(scenario: Scenario, hud: bool) -> "vizdoom.DoomGame":

@@ -220,7 +220,8 @@ class Player:
 def play(env: gym.Env, policy: Policy, seed: int, check: Callable[[], None] = lambda: None) -> tuple[Episode, float]:
     """Play one episode; returns it and its native return."""
     observation, info = env.reset(seed=seed)
-    frames, signals = [info["frames"]], [info["signals"]]
+    has_labels = bool(getattr(env.unwrapped, "label_names", ()))
+    frames, signals, labels = [info["frames"]], [info["signals"]], [info["labels"]] if has_labels else []
     actions: list[np.ndarray] = []
     rewards: list[float] = []
     native_return, terminated, truncated = 0.0, False, False
@@ -231,6 +232,8 @@ def play(env: gym.Env, policy: Policy, seed: int, check: Callable[[], None] = la
         observation, reward, terminated, truncated, info = env.step(action)
         frames.append(info["frames"])
         signals.append(info["signals"])
+        if has_labels:
+            labels.append(info["labels"])
         actions.append(action)
         rewards.append(float(reward))
         native_return += info["native_reward"]
@@ -242,6 +245,7 @@ def play(env: gym.Env, policy: Policy, seed: int, check: Callable[[], None] = la
         truncated=bool(truncated),
         signals=np.stack(signals),
         seed=seed,
+        labels=np.stack(labels) if has_labels else None,
     )
     return episode, native_return
 

@@ -50,6 +50,7 @@ from worldmodel.training.measure import (
     tokenizer_scores,
 )
 from worldmodel.training.metrics import psnr, ssim
+from worldmodel.training.object_recall import object_recall
 from worldmodel.training.scores import code_use
 
 
@@ -65,11 +66,14 @@ class ModelEvaluation:
     horizon: int = 16  # dreamt steps; at most a clip for models that can make no more
     temperature: float = 1.0
     max_segments: int = 512  # segments for the losses, and steps for the tokenizer
+    object_steps: int = 2048  # steps whose objects are looked for, in stores with labels
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_settings(self, least={"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2})
+        check_settings(
+            self, least={"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2, "object_steps": 2}
+        )
 
 
 @own_defaults
@@ -83,8 +87,8 @@ def evaluate_model(
         store: play of the game that it was learned from.
         i3d: TorchScript file of an I3D network; without it there is no FVD.
 
-    Returns: the sections "settings", "tokenizer", "prior", "horizon", "control", "idm_fd", "fvd" and "unconditional";
-    one that does not apply to this model is {"absent": why}.
+    Returns: the sections "settings", "tokenizer", "objects", "prior", "horizon", "control", "idm_fd", "fvd" and
+    "unconditional"; one that does not apply to this model or store is {"absent": why}.
     """
     config = config or ModelEvaluation()
     check_measurable(wm, store)
@@ -122,6 +126,9 @@ def evaluate_model(
         "tokenizer": tokenizer_scores(wm, store, split, config.max_segments, seed)
         | change_scores(wm, store, split, config.max_segments, seed)
         | code_use(real_codes(held_out), wm.tokenizer.num_codes),
+        "objects": object_recall(wm.tokenizer, store, split, config.object_steps, seed)
+        if store.info.label_names
+        else {"absent": "the play has no labels of objects (collect --labels)"},
         "prior": prior_scores(wm, held_out, train),
         "horizon": horizon_scores(dreams, store.plays)
         if given

@@ -7,6 +7,7 @@ from typing import Any
 
 from worldmodel.files import atomic_write, write_json
 from worldmodel.training.fvd import PROTOCOL
+from worldmodel.training.objects_page import objects_part
 from worldmodel.training.plots import plot_control, plot_horizon
 from worldmodel.training.report import machine
 from worldmodel.training.tables import strict, table
@@ -41,6 +42,7 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         f"different clips of {settings['episodes']} episodes; temperature {settings['temperature']:g}, "
         f"seed {settings['seed']}. docs/evaluation.md says what each number means.",
         "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
+        "## Objects that the tokenizer keeps\n\n" + objects_part(results["objects"]),
         "## By dreamt step\n\n" + by_step_table(_curves(results)),
         *(f"![{name} by dreamt step]({file})" for name, file in pictures.items()),
         f"Machine: {about['cpu']}, {about['cores']} cores"

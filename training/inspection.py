@@ -64,9 +64,10 @@ def store_facts(store: EpisodeStorage) -> dict[str, Any]:
     """The `dataset_facts` (of a store with episodes) and what is beside them.
 
     Returns: besides, "splits", name -> episodes and steps; "published_test", whether the data came with their own;
-    "views"; "missing_ids", those below the last one; "pending", episodes that are not packed yet; and if there are
-    episodes "lengths", "returns", "numbers" (of actions that are numbers) and "signals", each with its least, mean and
-    greatest value; and "stopped", episodes that neither ended nor were cut.
+    "views"; "missing_ids", those below the last one; "pending", episodes that are not packed yet; "labels", the classes
+    of objects that are labelled, if any; and if there are episodes "lengths", "returns", "numbers" (of actions that are
+    numbers) and "signals", each with its least, mean and greatest value; and "stopped", episodes that neither ended nor
+    were cut.
     """
     info, ids = store.info, store.ids
     facts: dict[str, Any] = {
@@ -78,6 +79,7 @@ def store_facts(store: EpisodeStorage) -> dict[str, Any]:
         "views": info.views,
         "missing_ids": store.missing_ids(int(ids[-1]) + 1) if len(store) else [],
         "pending": len(store.pending_ids),
+        "labels": list(info.label_names),
     }
     if not len(store):
         return facts
@@ -130,6 +132,8 @@ def _rows(facts: Mapping[str, Any]) -> list[list[str]]:
         rows.append(["return of an episode", _words(facts["returns"])])
         rows += [[f"action {name}", _words(values)] for name, values in facts["numbers"].items()]
         rows += [[f"signal {name}", _words(values)] for name, values in facts["signals"].items()]
+    if facts["labels"]:
+        rows.append(["labels of objects", ", ".join(facts["labels"])])
     if facts["pending"]:
         rows.append(["episodes not packed yet", f"{facts['pending']:,} (read like the others)"])
     if missing := facts["missing_ids"]:

@@ -57,6 +57,7 @@ def run_collect(
     workers: int = 2,
     seed: int = 0,
     env_kwargs: tuple[str, ...] = (),
+    labels: bool = False,
     episode_seconds: float = 600.0,
     launcher: Literal["local", "ray"] = "local",
     num_workers: int = 1,
@@ -70,6 +71,7 @@ def run_collect(
         epsilon: share of the agent's actions that are replaced at random.
         workers: processes of this machine.
         env_kwargs: options of the env as NAME=VALUE, such as reward=health frame_skip=8.
+        labels: also keep which object each pixel shows, for evaluate-model; ViZDoom's games tell.
         episode_seconds: a worker that takes longer for an episode is replaced, and the episode played again.
         launcher: "local": on this machine; "ray": on the workers of a Ray cluster, of one machine or many.
         num_workers: of Ray.
@@ -87,6 +89,7 @@ def run_collect(
         workers=workers,
         seed=seed,
         env_kwargs=parse_options(env_kwargs),
+        labels=labels,
         episode_seconds=episode_seconds,
         launcher=launcher,
         num_workers=num_workers,

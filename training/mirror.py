@@ -64,7 +64,8 @@ def _mirrored(
     discrete = action.kind == "discrete"
     actions = order[episode.actions] if discrete else (episode.actions * sign)[:, order]
     frames = np.ascontiguousarray(episode.frames[..., ::-1, :])
-    return replace(episode, frames=frames, actions=actions, signals=episode.signals * signal_sign)
+    labels = None if episode.labels is None else np.ascontiguousarray(episode.labels[..., ::-1, :])
+    return replace(episode, frames=frames, actions=actions, signals=episode.signals * signal_sign, labels=labels)
 
 
 def _check_sides(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> None:

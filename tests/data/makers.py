@@ -1,6 +1,6 @@
 """Tiny episodes and stores of known content; without torch, so that a test can start processes that write them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ PUSHES = ActionSpec(kind="box", n=2, low=(-1.0, 0.0), high=(1.0, 2.0))
 INFO = StoreInfo(
     env_id="Toy", frames_per_step=2, height=4, width=5, channels=3, action=TURNS, signal_names=("HEALTH", "AMMO")
 )
+
+LABELLED = replace(INFO, label_names=("monster", "ball", "other"))
 
 
 def make_episode(num_steps: int = 6, seed: int = 0, info: StoreInfo = INFO, **changes) -> Episode:
@@ -29,7 +31,16 @@ def make_episode(num_steps: int = 6, seed: int = 0, info: StoreInfo = INFO, **ch
         "signals": rng.normal(size=(num_steps + 1, len(info.signal_names))).astype(np.float32),
         "seed": seed,
     }
+    if info.label_names:
+        parts["labels"] = make_labels(num_steps, info, rng)
     return Episode(**parts | changes)
+
+
+def make_labels(num_steps: int, info: StoreInfo, rng: np.random.Generator) -> np.ndarray:
+    """Random objects in a third of the pixels."""
+    classes = rng.integers(1, len(info.label_names) + 1, (num_steps + 1, *info.labels_shape[:-1]), np.uint8)
+    numbers = rng.integers(1, 256, classes.shape, np.uint8)
+    return np.stack((classes, numbers), axis=-1) * (rng.random(classes.shape) < 1 / 3)[..., None]
 
 
 def make_store(root: Path, lengths=(6, 3, 8, 5), info: StoreInfo = INFO) -> EpisodeStorage:

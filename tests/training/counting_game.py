@@ -20,6 +20,7 @@ class CountingGame(gym.Env):
     Args:
         step_seconds: how long a step takes.
         fails: raise an error in the second episode.
+        labels: tell that bright pixels are things.
     """
 
     metadata = {"render_modes": [], "render_fps": 12}  # noqa: RUF012
@@ -29,7 +30,8 @@ class CountingGame(gym.Env):
     reward_kind = "health"
     size = 8  # pixels of a frame, high and wide
 
-    def __init__(self, step_seconds: float = 0.0, fails: bool = False) -> None:
+    def __init__(self, step_seconds: float = 0.0, fails: bool = False, labels: bool = False) -> None:
+        self.label_names = ("thing", "other") if labels else ()
         self.action_space = self.action_spec.to_gym()
         self.observation_space = gym.spaces.Box(0, 255, (self.size, self.size, 3), np.uint8)
         self.step_seconds = step_seconds
@@ -55,7 +57,10 @@ class CountingGame(gym.Env):
     def _told(self, native_reward: float):
         frames = self.np_random.integers(0, 256, (2, *self.observation_space.shape)).astype(np.uint8)
         signals = np.array([self.count], np.float32)
-        return frames[-1], {"frames": frames, "signals": signals, "native_reward": native_reward, "COUNT": self.count}
+        info = {"frames": frames, "signals": signals, "native_reward": native_reward, "COUNT": self.count}
+        if self.label_names:
+            info["labels"] = (frames[..., :2] > 127).all(-1, keepdims=True).repeat(2, axis=-1).astype(np.uint8)
+        return frames[-1], info
 
 
 class LargerCountingGame(CountingGame):

@@ -61,6 +61,27 @@ def ten_episodes(tmp_path_factory) -> Path:
     return out
 
 
+# Labels of objects
+
+
+def test_labels_are_kept_beside_the_same_play(ten_episodes, tmp_path):
+    collect(GAME_ID, tmp_path, episodes=3, workers=1, labels=True)
+    plain, labelled = EpisodeStorage.open(ten_episodes), EpisodeStorage.open(tmp_path)
+    assert content(labelled) == content(plain)[:3]
+    assert plain.info.label_names == () and labelled.info.label_names == ("thing", "other")
+    for episode in range(3):
+        bright = (labelled.frames(episode)[..., :2] > 127).all(-1)
+        assert (labelled.labels(episode) == bright[..., None]).all() and bright.any()
+    with pytest.raises(ValueError, match="was collected with env_kwargs="):
+        collect(GAME_ID, tmp_path, episodes=4, workers=1)
+
+
+def test_a_game_that_cannot_tell_labels_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError, match="has no option 'labels'"):
+        collect("CartPole-v1", tmp_path / "store", episodes=1, labels=True)
+    assert not (tmp_path / "store").exists()
+
+
 # Always the same episodes
 
 

@@ -112,7 +112,9 @@ def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_f
 
 
 def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_numbers(results, world, store):
-    assert [*results] == ["settings", "tokenizer", "prior", "horizon", "control", "idm_fd", "fvd", "unconditional"]
+    sections = ["settings", "tokenizer", "objects", "prior", "horizon", "control", "idm_fd", "fvd", "unconditional"]
+    assert [*results] == sections
+    assert results["objects"] == {"absent": "the play has no labels of objects (collect --labels)"}
     assert len(results["horizon"]["psnr_db"]["dream"]) == 9
     assert results["control"]["transitions"] == 6 * 9 and results["idm_fd"]["clips"] == 6
     assert results["idm_fd"]["dream"] > 0 and results["idm_fd"]["reconstruction"] > 0

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.data.makers import INFO, PUSHES, TURNS, assert_equal, make_store
+from tests.data.makers import INFO, LABELLED, PUSHES, TURNS, assert_equal, make_store
 from tests.kills import kill_everywhere
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.files import read_json
@@ -22,6 +22,13 @@ def test_each_episode_comes_as_it_was_and_then_mirrored(tmp_path):
         assert_equal(new.episode(2 * place), episode)
         twin = replace(episode, frames=np.flip(episode.frames, axis=3), actions=other[episode.actions])
         assert_equal(new.episode(2 * place + 1), twin)
+
+
+def test_labels_are_mirrored_with_the_frames(tmp_path):
+    old = make_store(tmp_path / "old", info=LABELLED)
+    new = mirror(old, tmp_path / "new", swap=[("left", "right")])
+    np.testing.assert_array_equal(new.labels(4), old.labels(2))
+    np.testing.assert_array_equal(new.labels(5), np.flip(old.labels(2), axis=3))
 
 
 def test_twins_share_the_split_that_their_play_had(tmp_path):

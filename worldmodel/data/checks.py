@@ -2,7 +2,8 @@
 
 Two checksums lie with every episode: one of its steps (actions, rewards, ends, signals, id, length and seed), compared
 whenever a store's steps are read, and one of its frames, which are read in place and compared by `check_content`, when
-a whole episode is taken out, and when episodes are packed. Stores of earlier versions have none.
+a whole episode is taken out, and when episodes are packed. An episode with labels has a third, of these, compared
+whenever they are read. Stores of earlier versions have none.
 """
 
 from __future__ import annotations
@@ -26,15 +27,22 @@ class Checksums(NamedTuple):
 
     steps: int
     frames: int
+    labels: int | None = None  # None: it has no labels
 
 
-def checksums(columns: Sequence[NDArray], episode_id: int, seed: int | None) -> Checksums:
-    """Of an episode's columns in the order of `layout`, each contiguous."""
-    return Checksums(steps_checksum(columns[1:], episode_id, seed), google_crc32c.value(columns[0]))
+def checksums(
+    columns: Sequence[NDArray], episode_id: int, seed: int | None, labels: NDArray[np.uint8] | None = None
+) -> Checksums:
+    """Of an episode's columns in the order of `layout`, but for the labels; each contiguous."""
+    return Checksums(
+        steps_checksum(columns[1:], episode_id, seed),
+        google_crc32c.value(columns[0]),
+        None if labels is None else google_crc32c.value(labels),
+    )
 
 
 def steps_checksum(columns: Iterable[NDArray], episode_id: int, seed: int | None) -> int:
-    """Of all columns but the frames."""
+    """Of all columns but the frames and the labels."""
     columns = list(columns)
     crc = google_crc32c.value(f"episode {episode_id} of {len(columns[0])} steps, seed {seed}".encode())
     for column in columns:
@@ -63,6 +71,18 @@ def wrong_frames(entry: Entry, frames: NDArray[np.uint8]) -> str:
     """What is wrong with an episode's frames, by their checksum; "" if nothing is, or it has none."""
     if entry.checksums and google_crc32c.value(frames) != entry.checksums.frames:
         return f"holds frames of episode_{entry.id} that do not match their checksum: it was damaged or changed"
+    return ""
+
+
+def wrong_labels(entry: Entry, labels: NDArray[np.uint8], num_classes: int) -> str:
+    """What is wrong with an episode's labels (N+1, F, H, W, 2), by their checksum and values; "" if nothing is."""
+    if entry.checksums and google_crc32c.value(labels) != entry.checksums.labels:
+        return f"holds labels of episode_{entry.id} that do not match their checksum: it was damaged or changed"
+    classes, numbers = labels[..., 0], labels[..., 1]
+    if classes.max() > num_classes:
+        return f"holds labels of class {classes.max()} in episode_{entry.id}, and metadata.json names {num_classes}"
+    if ((classes == 0) != (numbers == 0)).any():
+        return f"holds labels in episode_{entry.id} with a class and no object, or an object of no class"
     return ""
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_ACTIONS = 2**20  # actions are one-hot, and numbers of one lie side by side
 _MOST = 2**31 - 1
+_MOST_CLASSES = 255  # of objects; 0 is none
 _MOST_BOUND = float(np.finfo(np.float32).max)
 
 
@@ -142,6 +143,7 @@ class StoreInfo:
     test_episodes: int = 0  # above 0: episodes 0 to this - 1 are the test split and no other, as their publisher chose
     views: int = 1  # episodes in a row that show the same play, such as two cameras; they share a split
     steps_per_second: float = 0.0  # of the game's own time; 0: nobody knows
+    label_names: tuple[str, ...] = ()  # classes of the objects in the labels, class c at c - 1; empty: no labels
 
     def __post_init__(self) -> None:
         for name in ("frames_per_step", "height", "width", "channels", "views"):
@@ -162,11 +164,21 @@ class StoreInfo:
             raise ValueError(
                 f"signal names must be different, not empty, printable and free of '/', got {self.signal_names}"
             )
+        if len(set(self.label_names)) < len(self.label_names) or len(self.label_names) > _MOST_CLASSES:
+            raise ValueError(
+                f"label_names must be different and at most {_MOST_CLASSES}, got {len(self.label_names)}: "
+                f"{', '.join(self.label_names[:8])}"
+            )
 
     @property
     def frame_shape(self) -> tuple[int, int, int, int]:
         """(F, H, W, C), the frames of one step."""
         return (self.frames_per_step, self.height, self.width, self.channels)
+
+    @property
+    def labels_shape(self) -> tuple[int, int, int, int]:
+        """(F, H, W, 2), the labels of one step's frames."""
+        return (self.frames_per_step, self.height, self.width, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -181,6 +193,8 @@ class Episode:
         truncated: a time limit ended it after the last action.
         signals: (N + 1, G) float32; G may be 0.
         seed: what the env was reset with.
+        labels: (N + 1, F, H, W, 2) uint8, class and number of the object that each pixel shows, 0 where it shows none;
+            or None. Only evaluation reads them.
     """
 
     frames: NDArray[np.uint8]
@@ -190,9 +204,11 @@ class Episode:
     truncated: bool
     signals: NDArray[np.float32]
     seed: int | None = None
+    labels: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("frames", "actions", "rewards", "signals"):
+        arrays = ("frames", "actions", "rewards", "signals", *(() if self.labels is None else ("labels",)))
+        for name in arrays:
             if not isinstance(getattr(self, name), np.ndarray):
                 raise TypeError(f"{name} of an episode must be a numpy array, got {type(getattr(self, name)).__name__}")
         steps = len(self.actions) if self.actions.ndim else 0
@@ -203,6 +219,8 @@ class Episode:
         self._check("rewards", ("N",), np.float32, steps)
         self._check("frames", ("N+1", "F", "H", "W", "C"), np.uint8, steps + 1)
         self._check("signals", ("N+1", "G"), np.float32, steps + 1)
+        if self.labels is not None:
+            self._check("labels", ("N+1", "F", "H", "W", "2"), np.uint8, steps + 1)
         for name in ("terminated", "truncated"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} of an episode must be a bool, got {type(getattr(self, name)).__name__}")

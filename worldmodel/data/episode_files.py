@@ -29,7 +29,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from worldmodel.data.checks import wrong_frames, wrong_steps
+from worldmodel.data.checks import wrong_frames, wrong_labels, wrong_steps
 from worldmodel.data.episode import Episode, StoreInfo
 from worldmodel.data.layout import (
     Entry,
@@ -212,12 +212,25 @@ class EpisodeFiles:
                 f"signals must be (N+1, {len(info.signal_names)}), one column for each of {info.signal_names}, "
                 f"got {episode.signals.shape}"
             )
+        shape = None if episode.labels is None else episode.labels.shape[1:]
+        if shape != (wanted := info.labels_shape if info.label_names else None):
+            raise ValueError(f"labels of a step must be {wanted} in this store (None: it keeps none), got {shape}")
 
     def _check_content(self, entry: Entry) -> None:
         """Compare an episode with its checksums."""
-        frames, *columns = [self._window(entry, place) for place in range(len(self._fields))]
-        if wrong := wrong_steps(entry, columns) or wrong_frames(entry, frames):
+        frames, columns = self._window(entry, 0), self._columns(entry)
+        if wrong := wrong_steps(entry, columns) or wrong_frames(entry, frames) or self._wrong_labels(entry):
             raise refusal(entry.path, wrong)
+
+    def _columns(self, entry: Entry) -> list[NDArray]:
+        """Actions, rewards, the two ends and each signal."""
+        return [self._window(entry, place) for place in range(1, 5 + len(self.info.signal_names))]
+
+    def _wrong_labels(self, entry: Entry) -> str:
+        """What is wrong with an episode's labels; "" if nothing is, or the store keeps none."""
+        if not self.info.label_names:
+            return ""
+        return wrong_labels(entry, self._window(entry, len(self._fields) - 1), len(self.info.label_names))
 
     def _entry(self, episode: int) -> Entry:
         if not 0 <= episode < len(self._entries):

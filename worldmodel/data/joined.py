@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.episode import Episode, StoreInfo
-from worldmodel.data.layout import Entry
+from worldmodel.data.layout import Entry, layout
 from worldmodel.data.storage import EpisodeStorage
 
 Folder = str | Path
@@ -22,7 +22,8 @@ class JoinedStorage(EpisodeStorage):
     """The first episodes of each of several stores, one store after the other.
 
     An episode keeps the id of its own store, and with it its split: what is held out there is held out here, whatever
-    it is joined with. So ids are no longer unique or ascending; the places 0 to ``len(storage) - 1`` are.
+    it is joined with. So ids are no longer unique or ascending; the places 0 to ``len(storage) - 1`` are. Labels of
+    objects are shown if all stores have them, with the same classes.
 
     Args:
         stores: of the same game.
@@ -48,8 +49,13 @@ class JoinedStorage(EpisodeStorage):
                 raise ValueError(f"{store.root} has {len(store)} episodes, asked for the first {count}")
         self.parts = list(zip(stores, counts, strict=True))
         self.root = Path(os.path.commonpath([store.root.absolute() for store in stores]))
-        self.info = replace(_game(stores[0].info), steps_per_second=stores[0].info.steps_per_second)
-        self._fields = stores[0]._fields
+        names = stores[0].info.label_names
+        self.info = replace(
+            _game(stores[0].info),
+            steps_per_second=stores[0].info.steps_per_second,
+            label_names=names if all(store.info.label_names == names for store in stores) else (),
+        )
+        self._fields = layout(self.info)
         shown = [(store, entry) for store, n in self.parts for entry in store._entries[:n]]
         self._entries = [entry for _, entry in shown]
         self._owners = {entry.path: store for store, entry in shown}
@@ -100,5 +106,5 @@ def open_stores(data: Folder | Sequence[Folder] | EpisodeStorage) -> EpisodeStor
 
 
 def _game(info: StoreInfo) -> StoreInfo:
-    """What stores of one game share: not which of its own episodes each holds out, nor what is known of its speed."""
-    return replace(info, test_episodes=0, views=1, steps_per_second=0.0)
+    """What stores of one game share: not which of its own episodes each holds out, nor what more is known of it."""
+    return replace(info, test_episodes=0, views=1, steps_per_second=0.0, label_names=())

@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 
 def layout(info: StoreInfo) -> list[Field]:
-    """The datasets of every episode; the frames come first, the signals last, in the order of their names."""
+    """The datasets of every episode: frames, steps, signals in the order of their names, and labels if it has any."""
     float32, boolean = np.dtype(np.float32), np.dtype(np.bool_)
     return [
         Field("observations", info.frame_shape, np.dtype(np.uint8), 1),
@@ -61,6 +61,7 @@ def layout(info: StoreInfo) -> list[Field]:
         Field("terminations", (), boolean, 0),
         Field("truncations", (), boolean, 0),
         *(Field(f"infos/{name}", (), float32, 1) for name in info.signal_names),
+        *([Field("labels", info.labels_shape, np.dtype(np.uint8), 1)] if info.label_names else []),
     ]
 
 
@@ -80,12 +81,15 @@ def write_episodes(path: Path, episodes: Sequence[Episode], first_id: int, info:
             ended[:, -1] = episode.terminated, episode.truncated
             columns = [episode.frames, episode.actions, episode.rewards, *ended, *episode.signals.T]
             columns = [np.ascontiguousarray(column) for column in columns]
+            labels = None if episode.labels is None else np.ascontiguousarray(episode.labels)
             group = file.create_group(f"episode_{episode_id}")
             group.attrs.update(id=episode_id, total_steps=episode.num_steps)
             if episode.seed is not None:
                 group.attrs["seed"] = episode.seed
-            group.attrs[CHECKSUMS] = np.array(checksums(columns, episode_id, episode.seed), np.uint32)
+            sums = checksums(columns, episode_id, episode.seed, labels)
+            group.attrs[CHECKSUMS] = np.array([value for value in sums if value is not None], np.uint32)
             group.create_group("infos")
+            columns += [] if labels is None else [labels]
             for (name, kind), column in zip(columns_of, columns, strict=True):
                 dataset = h5py.h5d.create(group.id, name, kind, h5py.h5s.create_simple(column.shape))
                 dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, column, kind)
@@ -148,8 +152,16 @@ def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
         "action_space": _action_space(info.action),
         "dataset_size": 0.0,
         "description": f"{info.env_id}, {info.frames_per_step} frames per step, rewards: {info.reward}",
-        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": asdict(info), "crc32c": _info_checksum(info)},
+        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": _saved(info), "crc32c": _info_checksum(info)},
     }
+
+
+def _saved(info: StoreInfo) -> dict[str, Any]:
+    """As it is kept; without labels, as versions that knew none of them wrote and can read."""
+    saved = asdict(info)
+    if not info.label_names:
+        del saved["label_names"]
+    return saved
 
 
 def read_info(path: Path) -> StoreInfo:
@@ -188,7 +200,7 @@ def read_info(path: Path) -> StoreInfo:
 
 
 def _info_checksum(info: StoreInfo) -> int:
-    return info_checksum(json.loads(json.dumps(asdict(info))))
+    return info_checksum(json.loads(json.dumps(_saved(info))))
 
 
 def default_dataset_id(root: Path) -> str:

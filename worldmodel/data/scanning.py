@@ -19,7 +19,6 @@ from worldmodel.data.episode import StoreInfo
 from worldmodel.data.layout import CHECKED, CHECKSUMS, Entry, hdf5_type, layout
 
 MOST_IDS = 10_000_000  # ids lie below
-_COLUMNS = 5  # fields that every store has
 _EPISODE = re.compile(r"episode_(0|[1-9][0-9]{0,6})")
 
 
@@ -69,6 +68,8 @@ class _Scan:
     def __init__(self, file: h5py.File, path: Path, size: int, info: StoreInfo) -> None:
         self._file, self._path, self._size = file, path, size
         self._fields = [(field, field.name.encode(), hdf5_type(field)) for field in layout(info)]
+        self._num_signals = len(info.signal_names)
+        self._num_checksums = 3 if info.label_names else 2
         self._checked = CHECKED in file.attrs
         self._extents: list[tuple[int, int]] = []  # first byte and the byte after the last of each dataset
 
@@ -85,7 +86,7 @@ class _Scan:
             raise refusal(self._path, f"holds {name!r}, wanted groups named episode_<id>, with ids below {MOST_IDS:,}")
         self._check_link(self._file.id, name.encode(), name)
         group = h5py.h5g.open(self._file.id, name.encode())
-        if len(self._fields) > _COLUMNS:
+        if self._num_signals:
             self._check_link(group, b"infos", f"{name}/infos")
         offsets: list[int] = []
         num_steps = 0
@@ -148,9 +149,10 @@ class _Scan:
                 raise refusal(self._path, f"lacks the checksums of {name}: it was damaged or changed")
             return None
         found = h5py.h5a.open(group, CHECKSUMS.encode())
-        if found.shape != (2,) or found.dtype != np.uint32:
-            raise refusal(self._path, f"holds {name} with a {CHECKSUMS} that is not two checksums")
-        values = np.empty(2, np.uint32)
+        if found.shape != (self._num_checksums,) or found.dtype != np.uint32:
+            count = {2: "two", 3: "three"}[self._num_checksums]
+            raise refusal(self._path, f"holds {name} with a {CHECKSUMS} that is not {count} checksums")
+        values = np.empty(self._num_checksums, np.uint32)
         found.read(values)
         return Checksums(*values.tolist())
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data.checks import wrong_frames, wrong_numbers, wrong_steps
+from worldmodel.data.checks import wrong_frames, wrong_labels, wrong_numbers, wrong_steps
 from worldmodel.data.episode import Batch, Episode, Segment, SegmentId
 from worldmodel.data.episode_files import EpisodeFiles
 from worldmodel.data.scanning import refusal
@@ -67,6 +67,22 @@ class EpisodeStorage(EpisodeFiles):
         terminated, truncated = self._tables.ended[episode].tolist()
         return terminated, truncated
 
+    def labels(self, episode: int) -> NDArray[np.uint8]:
+        """(N + 1, F, H, W, 2) uint8 class and number of the object in each pixel, a copy compared with its checksum.
+
+        Class c is ``info.label_names[c - 1]``, 0 is none; numbers tell the objects of one frame apart.
+
+        Raises:
+            ValueError: the store keeps no labels, or these are damaged.
+        """
+        entry = self._entry(episode)
+        if not self.info.label_names:
+            raise ValueError(f"{self.root} keeps no labels of objects; collect play with labels=True (--labels)")
+        labels = self._window(entry, len(self._fields) - 1).copy()
+        if wrong := wrong_labels(entry, labels, len(self.info.label_names)):
+            raise refusal(entry.path, wrong)
+        return labels
+
     def episode(self, episode: int) -> Episode:
         """A whole episode, copied into memory and compared with its checksums."""
         terminated, truncated = self.ended(episode)
@@ -81,6 +97,7 @@ class EpisodeStorage(EpisodeFiles):
             truncated=truncated,
             signals=self.signals(episode).copy(),
             seed=entry.seed,
+            labels=self.labels(episode) if self.info.label_names else None,
         )
 
     @property
@@ -108,8 +125,8 @@ class EpisodeStorage(EpisodeFiles):
         Opening a store checks its structure, and its first use all numbers but the frames; this checks those too.
         """
         for entry in self._entries:
-            frames, *columns = [self._window(entry, place) for place in range(len(self._fields))]
-            wrong = wrong_steps(entry, columns) or wrong_frames(entry, frames)
+            frames, columns = self._window(entry, 0), self._columns(entry)
+            wrong = wrong_steps(entry, columns) or wrong_frames(entry, frames) or self._wrong_labels(entry)
             signals = np.stack(columns[4:], 1) if columns[4:] else np.zeros((0, 0), np.float32)
             if not wrong and (numbers := wrong_numbers(self.info.action, columns[0], columns[1], signals)):
                 wrong = f"holds episode_{entry.id} with {numbers}"
@@ -251,7 +268,7 @@ class EpisodeStorage(EpisodeFiles):
         ended = np.empty((len(self), 2), bool)
         signals = np.empty((num_steps.sum() + len(self), len(self.info.signal_names)), np.float32)
         for place, entry in enumerate(self._entries):
-            columns = [self._window(entry, column) for column in range(1, len(self._fields))]
+            columns = self._columns(entry)
             if wrong := wrong_steps(entry, columns):
                 raise refusal(entry.path, wrong)
             steps = slice(first_step[place], first_step[place] + entry.num_steps)

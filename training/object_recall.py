@@ -1,0 +1,146 @@
+"""Whether a tokenizer keeps what is small: recall of objects by class and size in what it gives back.
+
+An object is recalled if the decoded picture shows at least half of its contrast: with c the mean colour of the object's
+pixels less that of the ring around it (object_contrasts.py), and c' the same of the decoded picture at the same place,
+if <c', c> / <c, c> is at least 0.5. Objects that hardly stand out in the real frame are not counted.
+
+Letters: P pieces, T steps of a piece, F frames of a step, H W C pixels, N objects.
+"""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.statistics import grouped_mean_with_interval
+from worldmodel.tokenizer import VQVAE
+from worldmodel.training.metrics import nmse
+from worldmodel.training.object_contrasts import gains, object_contrasts
+from worldmodel.training.scores import encode_decode
+
+SIZES = (1, 4, 9, 20, 60)  # pixels of the smallest object in each group of sizes
+RECALLED = 0.5  # share of the contrast
+GUESSES = ("decoded", "other", "background")
+
+
+class Pieces(NamedTuple):
+    """Steps of a store that are looked at, those of a piece together."""
+
+    frames: Tensor  # (P, T, F, H, W, C) uint8
+    labels: NDArray[np.uint8]  # (P, T, F, H, W, 2)
+    plays: NDArray[np.int64]  # (P,) which play each shows
+
+
+class FoundObjects(NamedTuple):
+    """Objects of a store's frames, and how they are shown."""
+
+    plays: NDArray[np.int64]  # (N,) which play each belongs to
+    classes: NDArray[np.uint8]  # (N,)
+    sizes: NDArray[np.int64]  # (N,) pixels
+    gains: NDArray[np.float32]  # (N, 3) share of its contrast in each of `GUESSES`
+    visible: NDArray[np.bool_]  # (N,) whether it stands out in the real frame
+
+
+def object_recall(
+    tokenizer: VQVAE, store: EpisodeStorage, split: str = "test", num_steps: int = 2048, seed: int = 0
+) -> dict[str, Any]:
+    """Recall of the objects in about `num_steps` steps of a split, by class and size.
+
+    Beside the decoded frames stand two guesses that know nothing of the frame: "other", the decoded picture of another
+    step, and "background", the median picture of all steps. What these recall is chance: things that are always in the
+    same place.
+
+    Args:
+        store: play with labels.
+
+    Returns: "steps", "frames", "nmse" of the same frames, "sizes" (the groups' names) and "classes": name -> by group,
+    and over "all" groups, "objects" that count, "invisible" ones that do not, and if there are any the "recall", its
+    "half_width" (95 %, over plays), "gain" (mean share of the contrast), "other" and "background" (their recall).
+    """
+    pieces = draw_pieces(store, tokenizer.config.piece_steps, num_steps, split, seed)
+    frames = pieces.frames
+    _, decoded = encode_decode(tokenizer, frames, next(tokenizer.parameters()).device)
+    found = find_objects(pieces, decoded)
+    names = store.info.label_names
+    present = [number for number in range(1, len(names) + 1) if (found.classes == number).any()]
+    of_all = np.ones(len(found.classes), bool)
+    classes = {names[number - 1]: _by_size(found, found.classes == number) for number in present}
+    return {
+        "split": split,
+        "steps": frames.shape[0] * frames.shape[1],
+        "frames": frames[..., 0, 0, 0].numel(),
+        "nmse": nmse(frames, decoded, tokenizer.config.data_variance),
+        "sizes": size_names(),
+        "classes": classes | ({"all": _by_size(found, of_all)} if len(present) > 1 else {}),
+    }
+
+
+def size_names() -> list[str]:
+    """Of the groups of sizes: "1-3", ..., "60+"."""
+    return [f"{low}-{high - 1}" for low, high in pairwise(SIZES)] + [f"{SIZES[-1]}+"]
+
+
+def draw_pieces(store: EpisodeStorage, length: int, num_steps: int, split: str, seed: int = 0) -> Pieces:
+    """About `num_steps` steps of a split, in random order and none twice, as pieces of `length` steps in a row."""
+    places = [
+        (episode, first)
+        for episode in store.split(split).tolist()
+        for first in range(1, store.lengths[episode] + 2 - length, length)  # the frames of step 0 are one and the same
+    ]
+    if len(places) < 2:
+        raise ValueError(
+            f"split {split!r} of {store.root} has fewer than two pieces of {length} steps to look at; collect more, or "
+            "use another split, such as split='all'"
+        )
+    order = np.random.default_rng(seed).permutation(len(places))[: max(2, num_steps // length)]
+    drawn = [places[place] for place in order.tolist()]
+    frames = np.empty((len(drawn), length, *store.info.frame_shape), np.uint8)
+    labels = np.empty((len(drawn), length, *store.info.labels_shape), np.uint8)
+    for episode in sorted({episode for episode, _ in drawn}):  # each is read and checked once
+        whole, its_labels = store.frames(episode), store.labels(episode)
+        for place, (its, first) in enumerate(drawn):
+            if its == episode:
+                frames[place], labels[place] = whole[first : first + length], its_labels[first : first + length]
+    return Pieces(torch.from_numpy(frames), labels, store.plays[[episode for episode, _ in drawn]])
+
+
+def find_objects(pieces: Pieces, decoded: Tensor) -> FoundObjects:
+    """Every object in the pieces' frames, and how strongly `decoded` (P, T, F, H, W, C) uint8 shows it.
+
+    The decoded picture of the piece before is the "other" one; the pieces' order is random.
+    """
+    real, seen = pieces.frames.numpy(), decoded.numpy()
+    background = np.median(real.reshape(-1, *real.shape[-3:]), axis=0).astype(np.uint8)
+    found = []
+    for place, step, frame in np.ndindex(real.shape[:3]):
+        at = (place, step, frame)
+        pictures = np.stack((real[at], seen[at], seen[place - 1, step, frame], background))
+        classes, sizes, contrasts = object_contrasts(pictures, pieces.labels[at])
+        found.append((np.full(len(classes), pieces.plays[place]), classes, sizes, *gains(contrasts)))
+    return FoundObjects(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _by_size(found: FoundObjects, chosen: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+    """The scores of the chosen objects, by group of sizes and over all."""
+    group = np.searchsorted(SIZES, found.sizes, side="right") - 1
+    parts = {name: chosen & (group == place) for place, name in enumerate(size_names())}
+    return {name: _scores(found, part) for name, part in (parts | {"all": chosen}).items()}
+
+
+def _scores(found: FoundObjects, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    counted = chosen & found.visible
+    scores: dict[str, Any] = {"objects": int(counted.sum()), "invisible": int((chosen & ~found.visible).sum())}
+    if not scores["objects"]:
+        return scores
+    recalled = found.gains[counted] >= RECALLED
+    mean, half_width = grouped_mean_with_interval(recalled[:, 0].astype(np.float64), found.plays[counted])
+    return scores | {
+        "recall": mean,
+        "half_width": half_width,
+        "gain": float(found.gains[counted, 0].mean(dtype=np.float64)),
+        **{guess: float(recalled[:, column].mean()) for column, guess in enumerate(GUESSES) if column},
+    }
