@@ -36,7 +36,7 @@ def collect(
     *,
     episodes: int | None = None,
     steps: int | None = None,
-    policy: str | Path = "sticky",
+    policy: str | Path = "diverse",
     epsilon: float = 0.0,
     workers: int = WORKERS,
     seed: int = 0,
@@ -57,8 +57,8 @@ def collect(
         out: folder of the store; new, or left by an earlier call with the same settings.
         episodes: how many episodes the store shall hold; or
         steps: how many steps at least: as many episodes as it takes, in their order.
-        policy: the name of a scripted one, such as "diverse" or "sticky" (`worldmodel.agents.blind` lists them), or the
-            folder of a trained agent or of its training's run.
+        policy: the name of a scripted one (`worldmodel.agents.blind` lists them), or the folder of a trained agent or
+            of its training's run. "diverse" goes where a dream must be true once an agent has learned in it.
         epsilon: share of the policy's actions replaced by random ones, in [0, 1].
         workers: processes of this machine that play at the same time.
         seed: of the whole collection.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from worldmodel.agents.blind import FORMS, is_scripted
 from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
@@ -30,7 +31,8 @@ class DemoConfig:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = "VideoGenReal-DoomHealthGathering"
-    collect_steps: int = 100_000  # decisions of sticky random play
+    collect_steps: int = 100_000  # decisions of real play
+    policy: str = "diverse"  # who plays them: a scripted policy, as of `collect`
     workers: int = 2
     tokenizer: TokenizerTraining = field(  # without Muon: so the results over seeds were measured (docs/results.md)
         default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900), muon=False)
@@ -63,6 +65,8 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     """
     config, out = (config or DemoConfig()).seeded(), Path(out)
     check_begins(config.env_id, config.workers, config.seed)
+    if not is_scripted(config.policy):
+        raise ValueError(f"policy must be a scripted one ({FORMS}), got {config.policy!r}")
     with staged(out, config, fresh) as stages:
         return _run(out, config, stages)
 
@@ -70,7 +74,14 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
 def _run(out: Path, config: DemoConfig, stages: Stages) -> Path:
     with stages("collect") as todo:
         if todo:
-            collect(config.env_id, out / "data", steps=config.collect_steps, workers=config.workers, seed=config.seed)
+            collect(
+                config.env_id,
+                out / "data",
+                steps=config.collect_steps,
+                policy=config.policy,
+                workers=config.workers,
+                seed=config.seed,
+            )
     with stages("tokenizer") as todo:
         if todo:
             train_tokenizer(out / "data", out / "tokenizer", config.tokenizer)

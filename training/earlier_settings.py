@@ -5,7 +5,7 @@ from typing import Any
 
 from worldmodel.settings import flat
 
-# Of settings that are newer than the first release, by their last names; None needs no entry.
+# Of settings that are newer than the first release, by the end of their names; None needs no entry.
 _BEFORE: dict[str, Any] = {
     "rarity": 0.0,
     "rarity_limit": 31.0,
@@ -13,13 +13,28 @@ _BEFORE: dict[str, Any] = {
     "own_draws": 0.0,
     "own_draws_passes": 1,
     "starts": "all",
+    "policy": "sticky",  # of a demo
 }
 
 
-def known_before(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by their whole names, without those that are what they were before there was such a setting."""
-    return {
-        name: value
-        for name, value in flat(settings).items()
-        if value is not None and value != _BEFORE.get(name.rpartition(".")[2])
-    }
+def completed(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an earlier run by their whole names, with what it meant by those that only `here` has.
+
+    Settings that are None count as absent.
+    """
+    told = known(there)
+    return {name: _BEFORE[end] for name in known(here) if name not in told and (end := _end(name)) in _BEFORE} | told
+
+
+def known(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not None, by their whole names."""
+    return {name: value for name, value in flat(settings).items() if value is not None}
+
+
+def may_lack(names: set[str]) -> set[str]:
+    """Those of the names that settings of an earlier release may lack."""
+    return names & _BEFORE.keys()
+
+
+def _end(name: str) -> str:
+    return name.rpartition(".")[2]

@@ -121,7 +121,7 @@ def _run_round(out: Path, number: int, config: Iteration, stages: Stages) -> Non
                 config.env_id,
                 here / "data",
                 steps=config.collect_steps,
-                policy="sticky" if first else before / "agent" / "agent",
+                policy="diverse" if first else before / "agent" / "agent",
                 epsilon=0.0 if first else config.epsilon,
                 workers=config.workers,
                 seed=config.seed,

@@ -114,7 +114,7 @@ def _sources(row: Mapping[str, Any], columns: int) -> list[str]:
 
 
 def _player(number: int) -> str:
-    return f"agent of round {number - 1}" if number else "sticky random play"
+    return f"agent of round {number - 1}" if number else "diverse blind play"
 
 
 def _interval(result: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def run_collect(
     out: Path,
     episodes: int | None = None,
     steps: int | None = None,
-    policy: str = "sticky",
+    policy: str = "diverse",
     epsilon: float = 0.0,
     workers: int = 2,
     seed: int = 0,
@@ -67,7 +67,9 @@ def run_collect(
     Args:
         env: a real game's id, such as VideoGenReal-Doom.
         out: folder of the store; an earlier collection there goes on.
-        policy: "random", "sticky" (random, holding each action for a while) or the folder of a saved agent.
+        policy: "diverse" (each episode holds, repeats or prefers other actions), "sticky" (random, holding each action
+            for a while), "random", another blind policy such as cycle:move_left*8,move_right*8 (docs/collecting.md), or
+            the folder of a saved agent.
         epsilon: share of the agent's actions that are replaced at random.
         workers: processes of this machine.
         env_kwargs: options of the env as NAME=VALUE, such as reward=health frame_skip=8.

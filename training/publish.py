@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from worldmodel.agents.blind import is_scripted
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.files import JsonObject, read_json
@@ -20,7 +21,7 @@ from worldmodel.training.report import machine, world_report
 from worldmodel.training.train_dynamics import DynamicsTraining, game_text
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
-_PLAY = {"random": "random play", "sticky": "sticky random play"}
+_PLAY = {"random": "random play", "sticky": "sticky random play", "diverse": "diverse blind play"}
 
 
 @own_defaults
@@ -100,8 +101,8 @@ class Play(NamedTuple):
     def __str__(self) -> str:
         if self.collected is None:
             return "recorded play"
-        play = _PLAY.get(self.collected["policy"], f"play of a trained {self.collected['policy']}")
-        noise = self.collected["epsilon"]
+        policy, noise = self.collected["policy"], self.collected["epsilon"]
+        play = _PLAY.get(policy, f"blind play `{policy}`" if is_scripted(policy) else f"play of a trained {policy}")
         return play + (f" with {noise:.0%} random actions" if noise else "")
 
 
@@ -170,7 +171,7 @@ def _collect_command(env: str, play: Play, folder: str) -> str:
     if collected is None:
         return f"# put the recorded play into {folder}"
     words = ["videogen-dream", "collect", "--env", env, "--out", folder, "--episodes", str(play.episodes)]
-    scripted = collected["policy"] in _PLAY
+    scripted = is_scripted(collected["policy"])
     words += ["--policy", collected["policy"] if scripted else "AGENT", "--epsilon", str(collected["epsilon"])]
     words += ["--seed", str(collected["seed"])]
     options = [f"{name}={json.dumps(value)}" for name, value in collected["env_kwargs"].items()]

@@ -13,7 +13,7 @@ from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.leftovers import is_temporary, remove, remove_leftovers
 from worldmodel.locks import LOCK, only_process
 from worldmodel.settings import difference
-from worldmodel.training.earlier_settings import known_before
+from worldmodel.training.earlier_settings import completed, known, may_lack
 
 
 @dataclass
@@ -62,15 +62,16 @@ class Stages:
         if state is None:
             write_json(file, settings)
             self._write(state := _State([], {}))
-        elif known_before(before := _without(free, found := read_json(file, JsonObject))) != known_before(
-            now := _without(free, settings)
-        ):
-            raise ValueError(
-                f"{out} holds a run with other settings ({difference(known_before(before), known_before(now))}); use "
-                "another --out, or --fresh to start over"
-            )
-        elif found != settings:
-            write_json(file, settings)
+        else:
+            found = read_json(file, JsonObject)
+            before, now = completed(_without(free, found), settings), known(_without(free, settings))
+            if before != now:
+                raise ValueError(
+                    f"{out} holds a run with other settings ({difference(before, now)}); use another --out, or "
+                    "--fresh to start over"
+                )
+            if found != settings:
+                write_json(file, settings)
         self._done = state.done
         self.minutes = state.minutes
 
@@ -122,7 +123,7 @@ def _check_ours(out: Path, names: set[str], kind: str) -> None:
     files = [out / "config.json", out / "stages.json"]
     config, stages = (read_json(file) if file.is_file() else None for file in files)
     begun = (isinstance(stages, dict) and "done" in stages) or there == {"config.json"}  # the first file of a run
-    if not isinstance(config, dict) or set(config) != names or not begun:
+    if not isinstance(config, dict) or not names - may_lack(names) <= set(config) <= names or not begun:
         raise ValueError(f"{out} holds something else than {kind}; use another --out, or delete it yourself")
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from worldmodel.files import atomic_write
 from worldmodel.settings import difference
-from worldmodel.training.earlier_settings import known_before
+from worldmodel.training.earlier_settings import completed, known
 
 FILE = "training_state.pt"
 _WAY_OUT = "restore it from a backup, or delete it to train again from the first step"
@@ -76,7 +76,7 @@ def load_state(
         return NEW
     state = _read(path, device, whole=True)
     try:
-        there, here = _deciding(state["settings"]), _deciding(settings)
+        there, here = _deciding(completed(state["settings"], settings)), _deciding(known(settings))
         if there != here:
             raise ValueError(difference(there, here))
         model.load_state_dict(state["model"])
@@ -121,5 +121,5 @@ def _read(path: Path, device: torch.device, whole: bool) -> dict[str, Any]:
 
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings by their whole names, without what may differ between a run and its continuation."""
-    return {name: value for name, value in known_before(settings).items() if name not in _FREE}
+    """Settings without those that may differ between a run and its continuation."""
+    return {name: value for name, value in settings.items() if name not in _FREE}

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from tests.training.counting_game import GAME_ID
+from tests.training.crew_here import CrewHere
 from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.files import write_json
+from worldmodel.training import collect as module
 from worldmodel.training.collect import UNDER_WAY, _Plan, _player, _policy_identity, collect
 from worldmodel.training.collect_stats import read_returns
 from worldmodel.training.collect_workers import Job, Played, make_player, play, seeds_of
@@ -49,7 +51,7 @@ def content(store: Path | EpisodeStorage) -> list[str]:
 
 
 def job(out: Path = Path("unused"), **changes) -> Job:
-    usual = {"env_id": GAME_ID, "env_kwargs": {}, "out": out, "policy": "sticky", "epsilon": 0.0, "seed": 0}
+    usual = {"env_id": GAME_ID, "env_kwargs": {}, "out": out, "policy": "diverse", "epsilon": 0.0, "seed": 0}
     return Job(**usual | changes)
 
 
@@ -118,6 +120,24 @@ def test_frames_actions_rewards_and_signals_keep_the_time_rule(ten_episodes):
         assert episode.signals[:, 0].tolist() == list(range(episode.num_steps + 1))
         assert episode.rewards.tolist() == [(0.0, 1.0, -1.0)[action] for action in episode.actions]
         assert (episode.terminated, episode.truncated) == (episode.num_steps % 2 == 0, episode.num_steps % 2 == 1)
+
+
+def test_every_scripted_policy_is_stored_and_goes_on_under_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LocalCrew", CrewHere)
+    for policy in ("sticky", "cycle:0*2,2*3"):
+        store = tmp_path / policy[:5]
+        collect(GAME_ID, store, episodes=2, policy=policy, workers=1)
+        with pytest.raises(ValueError, match=r"was collected with policy=.*not 'diverse'"):
+            collect(GAME_ID, store, episodes=3)
+        collect(GAME_ID, store, episodes=3, policy=policy, workers=1)
+    actions = EpisodeStorage.open(tmp_path / "cycle").actions(2)
+    assert actions.tolist() == np.resize([0, 0, 2, 2, 2], len(actions)).tolist() and len(actions) > 3
+
+
+def test_a_mistake_in_a_policys_name_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="unknown action 'fire', here are"):
+        collect(GAME_ID, tmp_path / "store", episodes=1, policy="constant:fire")
+    assert not (tmp_path / "store").exists()
 
 
 # When it is enough

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,45 @@ def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
         patch.setattr(module, "compare_with_random", lambda *_, **__: Comparison(real, real))
         rows = module._judge(agent, world, SMALL)
     assert rows[-1]["env_id"] == "its dream of VideoGenReal-DoomHealthGathering"
+
+
+@pytest.fixture
+def of_an_earlier_release(tmp_path):
+    """A demo that has collected, from before there was a policy to choose."""
+    with Stages(tmp_path, SMALL.seeded(), fresh=False)("collect"):
+        pass
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["policy"], config["tokenizer"]["rarity"], config["tokenizer"]["rarity_limit"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_a_demo_of_an_earlier_release_goes_on_with_its_sticky_play(of_an_earlier_release, monkeypatch):
+    def train(data, out, config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_tokenizer", train)
+    with pytest.raises(ValueError, match=r"policy is 'sticky' there, 'diverse' here"):
+        demo(of_an_earlier_release, SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        demo(of_an_earlier_release, replace(SMALL, policy="sticky"))
+
+
+def test_a_demo_collects_diverse_play_or_what_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def collect(env_id, out, **options):
+        asked.append(options["policy"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "collect", collect)
+    for name, config in (("usual", SMALL), ("held", replace(SMALL, policy="hold:0.9"))):
+        with pytest.raises(KeyboardInterrupt):
+            demo(tmp_path / name, config)
+    assert asked == ["diverse", "hold:0.9"]
+    with pytest.raises(ValueError, match=r"policy must be a scripted one .*got 'runs/agent'"):
+        demo(tmp_path / "none", replace(SMALL, policy="runs/agent"))
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_seed_reaches_every_stage():

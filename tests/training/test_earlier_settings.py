@@ -1,28 +1,35 @@
-"""Runs of earlier releases lack newer settings, which counts as what they meant then."""
+"""Runs of earlier releases lack newer settings, which are completed by what they meant then."""
 
 from dataclasses import asdict
 
-import pytest
-
 from worldmodel.dynamics import GPTConfig
-from worldmodel.settings import flat
-from worldmodel.training.earlier_settings import known_before
+from worldmodel.training.earlier_settings import completed, known, may_lack
+
+OLD = {"loop": {"steps": 3}, "tokenizer": {"muon": True}}
+NEW = {"loop": {"steps": 3, "clip": None}, "tokenizer": {"muon": True, "rarity": 0.0}, "policy": "sticky"}
 
 
-def test_a_setting_at_its_earlier_meaning_is_as_if_there_were_none():
-    old = {"loop": {"steps": 3}, "tokenizer": {"muon": True}}
-    new = {"loop": {"steps": 3, "clip": None}, "tokenizer": {"muon": True, "rarity": 0.0, "rarity_limit": 31.0}}
-    assert known_before(new) == known_before(old) == {"loop.steps": 3, "tokenizer.muon": True}
+def test_what_only_the_new_run_has_was_its_earlier_meaning():
+    assert completed(OLD, NEW) == known(NEW)
+    assert completed(OLD, NEW | {"policy": "diverse"})["policy"] == "sticky"
 
 
-@pytest.mark.parametrize("changes", [{"rarity": 0.5}, {"muon": False}])
-def test_any_other_value_is_a_setting(changes):
-    old = {"tokenizer": {"muon": True}}
-    assert known_before({"tokenizer": {"muon": True, "rarity": 0.0} | changes}) != known_before(old)
+def test_what_an_earlier_run_says_itself_stays():
+    assert completed(NEW | {"policy": "random"}, NEW)["policy"] == "random"
+    assert completed({"loop": {"steps": 4}}, NEW)["loop.steps"] == 4
+
+
+def test_settings_that_always_were_are_not_made_up():
+    assert "tokenizer.muon" not in completed({"loop": {"steps": 3}}, NEW)
+
+
+def test_only_newer_settings_may_be_lacking():
+    assert may_lack({"seed", "policy", "rounds"}) == {"policy"}
 
 
 def test_the_usual_dynamics_are_trained_as_they_were_before():
     newer = {"token_noise", "own_draws", "own_draws_passes"}
     usual, other = asdict(GPTConfig()), asdict(GPTConfig(token_noise=0.1, own_draws=0.5, own_draws_passes=2))
-    assert flat(usual).keys() - known_before(usual).keys() == newer
-    assert newer <= known_before(other).keys()
+    old = {name: value for name, value in usual.items() if name not in newer}
+    assert completed(old, usual) == known(usual)
+    assert all(completed(old, other)[name] != other[name] for name in newer)

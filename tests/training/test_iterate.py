@@ -106,9 +106,9 @@ def test_every_round_says_what_was_used_learned_and_reached(done):
     assert f"| 1 | agent of round 0, 25% random actions | {rows[1]['decisions_so_far']:,} |" in report
 
 
-def test_round_0_plays_at_random_and_round_1_with_the_agent_of_round_0(done):
+def test_round_0_plays_blindly_and_round_1_with_the_agent_of_round_0(done):
     agent = str(done / "round-0" / "agent" / "agent")
-    for number, policy, epsilon in ((0, "sticky", 0.0), (1, agent, 0.25)):
+    for number, policy, epsilon in ((0, "diverse", 0.0), (1, agent, 0.25)):
         store = EpisodeStorage.open(done / f"round-{number}" / "data")
         seed = SMALL.of_round(number).seed
         env, make_policy = make_player(Job(LARGER_GAME_ID, {}, store.root, policy, epsilon, seed))
@@ -197,7 +197,7 @@ def test_a_round_goes_on_from_the_one_before_or_starts_anew(tmp_path, stages, wa
     assert starts["train_tokenizer"] == [None, before / "tokenizer" / "best" if warm_model else None]
     assert starts["train_dynamics"] == [None, before / "dynamics" / "best" if warm_model else None]
     assert starts["train_agent"] == [None, before / "agent" / "agent" if warm_agent else None]
-    assert [options["policy"] for _, options in stages["collect"]] == ["sticky", before / "agent" / "agent"]
+    assert [options["policy"] for _, options in stages["collect"]] == ["diverse", before / "agent" / "agent"]
 
 
 @pytest.mark.parametrize(("trained", "used"), [(None, [0, 1, 2]), (2, [0, 1, 1]), (1, [0, 0, 0])])

@@ -85,6 +85,22 @@ def test_a_card_tells_of_a_trained_agents_play_and_of_play_that_nobody_recorded_
     assert "--policy AGENT" in _collect_command("Game", Play("data", 3, made), "data")
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("sticky", "sticky random play"),
+        ("diverse", "diverse blind play"),
+        ("cycle:left*3,right*3", "blind play `cycle:left*3,right*3`"),
+        ("agent 0a1b", "play of a trained agent 0a1b"),
+    ],
+)
+def test_a_card_names_every_kind_of_play_and_repeats_what_is_blind(policy, words):
+    play = Play("data", 3, {"policy": policy, "epsilon": 0.1, "seed": 0, "env_kwargs": {}})
+    assert str(play) == f"{words} with 10% random actions"
+    told = shlex.split(_collect_command("Game", play, "data"))
+    assert told[told.index("--policy") + 1] == ("AGENT" if policy.startswith("agent ") else policy)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A store, and the run folder of dynamics on a whole world's tokenizer."""

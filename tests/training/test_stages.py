@@ -54,7 +54,7 @@ def test_a_run_of_an_earlier_release_goes_on_without_the_settings_that_are_new(t
     Stages(tmp_path, Newer({"muon": True}), fresh=False)
     Stages(tmp_path, Newer({"muon": True, "rarity": 0.0, "rarity_limit": 31.0}), fresh=False)
     assert read_json(tmp_path / "config.json")["tokenizer"]["rarity"] == 0.0
-    with pytest.raises(ValueError, match=r"tokenizer.rarity is not set there, 0.5 here"):
+    with pytest.raises(ValueError, match=r"tokenizer.rarity is 0\.0 there, 0\.5 here"):
         Stages(tmp_path, Newer({"muon": True, "rarity": 0.5}), fresh=False)
 
 
