@@ -12,7 +12,7 @@ _MOST_NUMBERS = 2**26  # of a stacked observation: twice four frames of 1920 x 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentConfig:
-    """PPO and its policy. The defaults are those with which an agent learned health_gathering in a dream."""
+    """PPO and its policy. The defaults are those for dreams, chosen by the real game (docs/results.md)."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -22,11 +22,11 @@ class AgentConfig:
     batch_size: int = 256
     n_epochs: int = 3
     learning_rate: float = 4e-4
-    gamma: float = 0.97
+    gamma: float = 0.98
     gae_lambda: float = 0.92
     clip_range: float = 0.2
     ent_coef: float = 0.005
-    frame_stack: int = 2  # K
+    frame_stack: int = 1  # K; 2 for obs "latent" and "rgb", which show nothing of the past
     features_dim: int = 256  # width of the policy's last layer
     channels: int = 32  # of the first convolution; the others have twice as many
     seed: int = 0

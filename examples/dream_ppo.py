@@ -24,13 +24,13 @@ def main(
     model: str = "doom-hg", config: AgentConfig = CONFIG, episodes: int = 30, out: str = "runs/dream_ppo"
 ) -> Comparison:
     world = WorldModel.from_pretrained(model)
-    dreams = gym.make_vec(DREAM, num_envs=config.num_envs, model=world, obs="latent", horizon=32)
-    train_ppo(dreams, config, out, AgentMeta(env_id=GAME, view="latent", world_model=model))
+    dreams = gym.make_vec(DREAM, num_envs=config.num_envs, model=world, obs="features", horizon=64)
+    train_ppo(dreams, config, out, AgentMeta(env_id=GAME, view="features", world_model=model))
     dreams.close()
 
-    # The real frames go through the tokenizer, so that the agent sees code vectors as in the dream.
+    # The real frames go through the tokenizer, and the dynamics, so that the agent sees what it saw in the dream.
     agent = load_agent(Path(out) / "agent")
-    result = compare_with_random(agent, GAME, episodes, view=(world, "latent"))
+    result = compare_with_random(agent, GAME, episodes, view=(world, "features"))
     print(f"agent  {result.agent}\nrandom {result.random}")
     return result
 

@@ -27,10 +27,12 @@ class DreamTraining:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     agent: AgentConfig = field(default_factory=AgentConfig)
-    obs: Literal["rgb", "latent", "features"] = "latent"  # what it sees: frames, code vectors, or these and their past
+    obs: Literal["rgb", "latent", "features"] = (
+        "features"  # what it sees: frames, code vectors, or these and their past
+    )
     # Steps of a dream, whose end is then a truncation, so the agent still values what would follow; None: a dream goes
     # on until the model ends it.
-    horizon: int | None = 32
+    horizon: int | None = 64
     # Where dreams begin. first: as episodes do; middle: in the middle of play; all: by turns.
     starts: Literal["all", "first", "middle"] = "all"
     temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit

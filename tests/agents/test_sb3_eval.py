@@ -20,7 +20,9 @@ from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.wrappers import DreamViewVector
 
 GAME = "EvalToy-v0"
-CONFIG = AgentConfig(steps=64, num_envs=4, n_steps=4, batch_size=8, n_epochs=1, features_dim=8, channels=4)
+CONFIG = AgentConfig(
+    steps=64, num_envs=4, frame_stack=2, n_steps=4, batch_size=8, n_epochs=1, features_dim=8, channels=4
+)
 META = AgentMeta(env_id=GAME)
 
 

@@ -126,7 +126,9 @@ def test_a_tokenizer_alone_and_a_shipped_world_are_told(tmp_path, capsys):
 
 def test_an_agent_is_told_with_what_it_sees_also_by_its_runs_folder(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
-    config = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), obs="latent")
+    config = DreamTraining(
+        agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8, frame_stack=2), obs="latent"
+    )
     folder = train_agent(world, tmp_path / "run", config, device="cpu")
     facts = dict(model_facts(str(folder)))
     assert facts["agent"] == str(folder) and facts["world"] == str(world)
