@@ -3,11 +3,8 @@
 Letters: n envs side by side.
 """
 
-import inspect
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -17,18 +14,15 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
-from worldmodel.agents.scripted import Policy, RandomPolicy, tell
+from worldmodel.agents.episodes import Lasting, OneEach, PolicyFactory, Seats, Watch, play_episodes
+from worldmodel.agents.scripted import Policy, RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
-from worldmodel.progress import progress
 from worldmodel.statistics import mean_with_interval
 
-PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed), as RandomPolicy
-Watch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # (episodes, env rewards, terminations) of one step
-Act = Callable[[np.ndarray], np.ndarray]  # actions for observations
 View = tuple[WorldModel | str | os.PathLike, str]  # model and obs of a DreamView
 
 
@@ -106,7 +100,7 @@ def evaluate(
         )
     if episodes < 1 or num_envs < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
-    envs = _make_envs(env_id, min(num_envs, episodes), env_kwargs)
+    envs = make_envs(env_id, min(num_envs, episodes), env_kwargs)
     try:
         if view is not None:
             envs = DreamViewVector(envs, *view)
@@ -143,7 +137,8 @@ def env_spec(env_id: str) -> EnvSpec:
     return gym.spec(plain_id)
 
 
-def _make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
+def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
+    """Real games in threads, or dreams as one batch; rows that have ended wait for their reset or begin anew."""
     if env_spec(env_id).vector_entry_point is None:
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
@@ -161,102 +156,24 @@ def _play(
     watch: Watch | None,
     deterministic: bool,
 ) -> Evaluation:
-    count = envs.num_envs
+    seeds = [seed + i for i in range(episodes)]
     if not _is_policy(policy):
-        player: _OneEach | _Lasting = _OneEach(cast("PolicyFactory", policy), envs, deterministic)
+        factory, actions = cast("PolicyFactory", policy), named_actions(envs)
+        seats: Seats = OneEach(lambda episode: factory(actions, 1, seeds[episode]), deterministic)
     else:
         if isinstance(spec := getattr(policy, "action_spec", None), ActionSpec):
             check_actions(spec, named_actions(envs), "the policy", env_id)
-        player = _Lasting(cast("Policy", policy), deterministic)
-    returns, env_returns = np.zeros(episodes), np.zeros(episodes)
-    lengths, finished = np.zeros(episodes, np.int64), np.zeros(episodes, bool)
-    episode_of = np.arange(count)  # which episode each row plays
-    playing = np.ones(count, bool)
-    begun = count  # episodes begun so far
-    observations, infos = envs.reset(seed=[seed + i for i in range(count)])
-    player.begin(np.arange(count), seed + episode_of)
-    player.inform(infos)
-    with progress(episodes, "episode", f"play {env_id}") as bar:
-        while playing.any():
-            observations, rewards, terminations, truncations, infos = envs.step(player.act(observations))
-            player.inform(infos)
-            ids = episode_of[playing]
-            returns[ids] += infos.get("native_reward", rewards)[playing]
-            env_returns[ids] += rewards[playing]
-            lengths[ids] += 1
-            if watch is not None:
-                watch(ids, rewards[playing], terminations[playing])
-            ended = np.flatnonzero(playing & (terminations | truncations))
-            if not len(ended):
-                continue
-            bar.update(len(ended))
-            finished[episode_of[ended]] = True
-            bar.note(f"mean return {returns[finished].mean():.1f}")
-            again = ended[: episodes - begun]  # rows for which an episode is left
-            playing[ended[len(again) :]] = False
-            if len(again):
-                episode_of[again] = begun + np.arange(len(again))
-                begun += len(again)
-                mask = np.isin(np.arange(count), again)
-                seeds = [seed + int(i) for i in episode_of]  # of the rows in the mask; the others go on
-                observations, infos = envs.reset(seed=seeds, options={"reset_mask": mask})
-                player.begin(again, seed + episode_of[again])
-                player.inform(infos)
+        seats = Lasting(cast("Policy", policy), seeds, deterministic)
+    played = play_episodes(envs, seats, seeds, watch=watch, about=f"play {env_id}")
     return Evaluation(
         env_id=env_id,
         seed=seed,
-        returns=tuple(returns.tolist()),
-        env_returns=tuple(env_returns.tolist()),
-        lengths=tuple(lengths.tolist()),
+        returns=tuple(played.returns.tolist()),
+        env_returns=tuple(played.env_returns.tolist()),
+        lengths=tuple(played.lengths.tolist()),
     )
-
-
-class _Lasting:
-    """A policy that plays all episodes."""
-
-    def __init__(self, policy: Policy, deterministic: bool) -> None:
-        self._policy = policy
-        self.act = _act_of(policy, deterministic)
-        policy.reset()
-
-    def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
-        self._policy.reset(rows)
-        tell(self._policy, "seed_rows", rows, seeds)
-
-    def inform(self, infos: dict[str, Any]) -> None:
-        tell(self._policy, "inform", infos)
-
-
-class _OneEach:
-    """A policy of its own for every episode."""
-
-    def __init__(self, factory: PolicyFactory, envs: VectorEnv, deterministic: bool) -> None:
-        self._factory = factory
-        self._deterministic = deterministic
-        self._spec = named_actions(envs)
-        self._acts: dict[int, Act] = {}
-
-    def begin(self, rows: np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
-        for row, seed in zip(rows, seeds, strict=True):
-            self._acts[int(row)] = _act_of(self._factory(self._spec, 1, int(seed)), self._deterministic)
-
-    def inform(self, infos: dict[str, Any]) -> None:
-        """Policies for one episode are told nothing."""
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._acts[row](observations[row : row + 1]) for row in range(len(observations))])
 
 
 def _is_policy(given: Any) -> bool:
     """Whether it plays itself, and is not what makes such."""
     return not isinstance(given, type) and hasattr(given, "act") and hasattr(given, "reset")
-
-
-def _act_of(policy: Policy, deterministic: bool) -> Act:
-    """A policy's `act`, with deterministic=True if that is asked for."""
-    if not deterministic:
-        return policy.act
-    act: Any = policy.act
-    if "deterministic" not in inspect.signature(act).parameters:
-        raise ValueError(f"deterministic=True is for agents: act of a {type(policy).__name__} has no such argument")
-    return partial(act, deterministic=True)

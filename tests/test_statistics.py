@@ -9,6 +9,7 @@ from worldmodel.statistics import (
     difference_with_interval,
     grouped_mean_with_interval,
     mean_with_interval,
+    ratio_with_interval,
     share_interval,
     t_quantile,
 )
@@ -149,3 +150,66 @@ def test_shares_have_wilsons_interval(hits, trials, low, high):
 def test_impossible_shares_are_refused(hits, trials):
     with pytest.raises(ValueError, match="at least one trial"):
         share_interval(hits, trials)
+
+
+# --- ratios
+
+
+def test_a_ratio_of_means_has_fiellers_interval():
+    """Means 6 and 3 of three pairs, variances 1 and 1, covariance -0.5."""
+    ratio, low, high = ratio_with_interval([6, 7, 5], [2, 3, 4], confidence=0.5)
+    t = t_quantile(0.5, 2)
+    variance, covariance = 1 / 3, -0.5 / 3
+    a = 9 - t * t * variance
+    b = 18 - t * t * covariance
+    c = 36 - t * t * variance
+    assert ratio == pytest.approx(2.0)
+    assert [low, high] == pytest.approx([(b - s * math.sqrt(b * b - a * c)) / a for s in (1, -1)])
+
+
+def test_a_ratio_of_rates_is_of_all_over_all():
+    ratio, low, high = ratio_with_interval([1, 1, 1, 1], [1, 1, 1, 1], [10, 20, 10, 20], [5, 5, 6, 5])
+    assert ratio == pytest.approx((4 / 60) / (4 / 21)) and low < ratio < high
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_the_interval_of_a_ratio_covers_the_true_one_as_often_as_it_says(count):
+    rng = np.random.default_rng(0)
+    means, rates = 0, 0
+    for _ in range(800):
+        shared = rng.gamma(4, 10, count)  # what a pair has in common
+        dream, real = shared + rng.gamma(2, 20, count), shared + rng.gamma(2, 10, count)
+        _, low, high = ratio_with_interval(dream, real)
+        means += low <= 80 / 60 <= high
+        _, low, high = ratio_with_interval(np.ones(count), np.ones(count), dream, real)
+        rates += low <= 60 / 80 <= high
+    assert 0.92 < means / 800 < 0.975 and 0.92 < rates / 800 < 0.975
+
+
+def test_what_a_pair_has_in_common_makes_the_interval_narrower():
+    first, second = [10.0, 21.0, 30.0, 41.0], [5.0, 10.0, 15.0, 20.0]
+    _, low, high = ratio_with_interval(first, second)
+    _, wide_low, wide_high = ratio_with_interval(first, second[::-1])
+    assert high - low < (wide_high - wide_low) / 5
+
+
+def test_a_ratio_to_what_cannot_be_told_from_0_is_absent():
+    assert ratio_with_interval([1.0, 2.0, 3.0], [-1.0, 0.0, 1.5]) is None
+    assert ratio_with_interval([1.0, 2.0], [0.0, 0.0]) is None
+    assert ratio_with_interval([1.0], [1.0]) is None
+    assert ratio_with_interval([0.0, 0.0], [1.0, 1.0]) == (0.0, 0.0, 0.0)
+    assert ratio_with_interval([-2.0, -2.0], [-1.0, -1.0]) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0, 2.0], [1.0]), "two lists of equal length"),
+        (([], []), "two lists of equal length"),
+        (([1.0, math.nan], [1.0, 1.0]), "finite numbers"),
+        (([1.0, 1.0], [1.0, 1.0], [0, 0], [1, 1]), "over steps above 0"),
+    ],
+)
+def test_values_without_a_ratio_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ratio_with_interval(*arguments)

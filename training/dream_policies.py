@@ -11,7 +11,10 @@ import numpy as np
 import torch
 
 from worldmodel import checkpoint
-from worldmodel.agents.evaluate import PolicyFactory, View
+from worldmodel.agents.blind import scripted_policy
+from worldmodel.agents.blind_family import blind_family
+from worldmodel.agents.episodes import PolicyFactory
+from worldmodel.agents.evaluate import View
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy, tell
 from worldmodel.checksums import check_sums
@@ -67,13 +70,17 @@ class SeededNoise:
         tell(self.policy, "inform", infos)
 
 
-def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float]) -> list[Player]:
-    """The policies of a report: every agent, sticky play, each of these also with every share of noise, random play.
+def make_players(
+    wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float], policies: Sequence[str] = ()
+) -> list[Player]:
+    """The policies of a report: every agent, sticky play, each of these also with every share of noise; blind ones.
 
     Args:
         wm: the dream; every agent must be able to look at it and to act in it.
         agents: folders of saved agents.
         epsilons: shares of random actions, in (0, 1).
+        policies: names of the blind ones (`worldmodel.agents.blind`) beside sticky and random play; none: a family for
+            the game's actions (`blind_family`).
     """
     for epsilon in epsilons:
         if not 0.0 < epsilon < 1.0:
@@ -81,9 +88,14 @@ def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: 
                 f"epsilons must be between 0 and 1, got {epsilon}; every policy is played without noise, and random "
                 "play is among them, anyway"
             )
-    for name, given in (("agents", [str(agent) for agent in agents]), ("epsilons", list(epsilons))):
-        if len(set(given)) < len(given):
-            raise ValueError(f"{name} are given twice: {', '.join(map(str, given))}; each policy counts once")
+    given: dict[str, list[Any]] = {
+        "agents": [str(agent) for agent in agents],
+        "epsilons": list(epsilons),
+        "policies": list(policies),
+    }
+    for name, each in given.items():
+        if len(set(each)) < len(each):
+            raise ValueError(f"{name} are given twice: {', '.join(map(str, each))}; each policy counts once")
     players = []
     for folder in agents:
         agent = load_agent(folder)
@@ -96,7 +108,21 @@ def make_players(wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: 
     # Blind policies are given codes, which cost the dream nothing.
     players.append(Player("sticky", _sticky(wm.config.action.held, 0.0), "codes", "nothing"))
     players += [Player(_noisy("sticky", e), _sticky(wm.config.action.held, e), "codes", "nothing") for e in epsilons]
-    return [*players, Player("random", RandomPolicy, "codes", "nothing")]
+    return [*players, Player("random", RandomPolicy, "codes", "nothing"), *_blind(wm.config.action.held, policies)]
+
+
+def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
+    """Sticky play, random play and the other blind policies, as in `make_players`: those that need no agent."""
+    return make_players(wm, (), (), policies)
+
+
+def _blind(action: ActionSpec, policies: Sequence[str]) -> list[Player]:
+    def make(name: str) -> PolicyFactory:
+        scripted_policy(name, action)  # one that is not known says so now
+        return lambda _, num_envs, seed: scripted_policy(name, action, num_envs, seed)
+
+    names = [name for name in policies or blind_family(action) if name not in ("sticky", "random")]
+    return [Player(name, make(name), "codes", "nothing") for name in names]
 
 
 def _noisy(name: str, epsilon: float) -> str:

@@ -5,7 +5,7 @@ Letters: K dreams, T steps, H steps of the horizon.
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.agents.evaluate import Evaluation, env_spec, evaluate, is_dream
+from worldmodel.agents.evaluate import env_spec, is_dream
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.layers.defaults import own_defaults
@@ -23,40 +23,46 @@ from worldmodel.settings import check_settings
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.agreement import correlation, rank_violation
 from worldmodel.training.calibration import reward_calibration, termination_calibration
-from worldmodel.training.dream_policies import Player, make_players
+from worldmodel.training.dream_policies import make_players
 from worldmodel.training.dreams import Dreams, check_long_enough, dream_on, given_steps, open_loop, swapped_actions
 from worldmodel.training.evaluate_model import control_scores, horizon_scores
-from worldmodel.training.game_starts import begin_in_game, begin_in_middle, open_game
+from worldmodel.training.game_starts import Openings, first_steps, mid_play, open_game, recorded_starts
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
 from worldmodel.training.measure import check_measurable, encode_segments
+from worldmodel.training.paired_play import Match, RealPlay, Trace, play_both
 from worldmodel.training.scores import predictions
 from worldmodel.training.survival import survival_curve, survival_gap
+from worldmodel.training.trust import trust_section
 
 STARTS = ("game", "recorded")
 NEEDS_DATA = {"absent": "no recorded play was given (--data STORE)"}
 _TELLS = 0.05  # above the score without looking: from here on a network has learned to tell real actions
-_DREAM_ROWS = 64  # dreams side by side
-_DREAM_ID = "VideoGenDream-Doom"  # any dream's id: the model decides what is dreamt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DreamReport:
-    """What is measured besides the returns, and with which policies."""
+    """With which policies, from where, and what is measured besides."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play are repeated
+    policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
     starts: Literal["game", "recorded"] = "game"  # dreams begin as the game does, or in the middle of recorded play
+    mid_play: bool = True  # all once more from the middle of play, in the game and in the dream
+    lead: str = "diverse"  # the scripted policy that leads there
+    lead_steps: int = 200  # by which it does so
     temperature: float = 1.0  # of the dreams
     split: str = "test"  # of the recorded play; the inverse dynamics learn from its train split
     samples: int = 64  # dreams with recorded actions, for control and drift
-    context_steps: int = 8  # real steps that these are given
+    context_steps: int = 8  # real steps that these are given, and dreams from the middle of play
     drift_steps: int = 32  # dreamt steps of these
     max_segments: int = 512  # segments for the calibration
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
 
     def __post_init__(self) -> None:
-        check_settings(self, least={"samples": 2, "context_steps": 1, "drift_steps": 1, "max_segments": 2})
+        check_settings(
+            self, least={"samples": 2, "context_steps": 1, "drift_steps": 1, "max_segments": 2, "lead_steps": 1}
+        )
 
 
 def world_of(dream: str) -> str | Path:
@@ -74,19 +80,6 @@ def is_env_id(name: str) -> bool:
     return not Path(name).is_dir() and (name in gym.registry or ":" in name or name.startswith("VideoGen"))
 
 
-class Trace:
-    """Rewards and ends of episodes step by step; the `watch` of an evaluation."""
-
-    def __init__(self, episodes: int) -> None:
-        self.rewards: list[list[float]] = [[] for _ in range(episodes)]
-        self.terminated = np.zeros(episodes, bool)
-
-    def __call__(self, episodes: np.ndarray, rewards: np.ndarray, terminations: np.ndarray) -> None:
-        for episode, reward in zip(episodes, rewards, strict=True):
-            self.rewards[episode].append(float(reward))
-        self.terminated[episodes] = terminations
-
-
 @own_defaults
 def dream_report(
     wm: WorldModel,
@@ -95,11 +88,11 @@ def dream_report(
     store: EpisodeStorage | None = None,
     *,
     episodes: int = 30,
-    horizon: int = 200,
+    horizon: int = 300,
     seed: int = 10_000,
     config: DreamReport | None = None,
 ) -> dict[str, Any]:
-    """Play agents, sticky and random play in the dream and in the real game, and compare.
+    """Play agents, sticky and random play and blind policies in the dream and in the real game, and compare.
 
     Args:
         wm: the dream, prepared (`from_pretrained`, or `wm.prepare()`).
@@ -108,11 +101,11 @@ def dream_report(
         store: recorded play of the game; without it the sections "reward", "termination", "control" and "drift" are
             absent.
         episodes: of each policy, in the dream and in the game; at least 2.
-        horizon: H; dreams are cut there, and real returns are summed up to there.
+        horizon: H; dreams are cut there, or where the game's own time is up, and real returns are summed up to there.
         seed: episode i is reset with seed + i.
 
-    Returns: the sections "settings", "policies" (one entry for each), "agreement", "reward", "termination", "control"
-    and "drift"; one that cannot be measured is {"absent": why}.
+    Returns: the sections "settings", "trust", "policies" (one entry for each), "agreement", "reward", "termination",
+    "control" and "drift"; one that cannot be measured is {"absent": why}.
     """
     config = config or DreamReport()
     if episodes < 2 or horizon < 1:
@@ -123,78 +116,80 @@ def dream_report(
     if store is not None:
         check_measurable(wm, store)
         check_long_enough(store, config.split, given_steps(wm, config.context_steps), config.drift_steps, "drift_steps")
-    players = make_players(wm, agents, config.epsilons)
+    players = make_players(wm, agents, config.epsilons, config.policies)
     with open_game(wm, env_id) as env:
-        dream = begin_in_game(wm, env, episodes, seed) if config.starts == "game" else begin_in_middle(wm)
+        openings = _openings(wm, env, episodes, seed, config)
     recorded = _recorded(wm, store, config, seed)  # before the long part: here most mistakes come to light
-    policies = [_play(player, wm, dream, env_id, episodes, horizon, seed, config.temperature) for player in players]
+    options: dict[str, Any] = {"horizon": horizon, "seed": seed, "temperature": config.temperature}
+    matches = play_both(wm, env_id, players, openings, **options, whole=("first", "recorded"))
+    match = matches["first" if config.starts == "game" else "recorded"]
+    steps = min(horizon, match.clock or horizon)
+    policies = [
+        {"policy": player.name, "sees": player.sees} | compare(dream, real, steps)
+        for player, dream, real in zip(players, match.dream, match.real, strict=True)
+    ]
     return {
         "settings": {
             "env_id": env_id,
             "learned_from": wm.config.env_id,
             "reward_unit": wm.config.reward,
             "episodes": episodes,
-            "horizon": horizon,
+            "horizon": steps,
+            "clock": match.clock,
             "seed": seed,
             "data": None if store is None else store.folders,
         }
         | asdict(config),
+        "trust": _trust([player.name for player in players], matches, seed),
         "policies": policies,
         "agreement": agreement(policies, seed),
     } | recorded
 
 
+def _openings(wm: WorldModel, env: gym.Env, episodes: int, seed: int, config: DreamReport) -> dict[str, Openings]:
+    """Where episodes begin in both worlds, by the kind of beginning."""
+    if config.starts == "game":
+        openings = {"first": first_steps(wm, env, episodes, seed)}
+    else:
+        openings = {"recorded": recorded_starts(wm, episodes, seed)}
+    if config.mid_play:
+        given = given_steps(wm, config.context_steps)
+        openings["mid"] = mid_play(wm, env, episodes, seed, given, config.lead, config.lead_steps)
+    return openings
+
+
+def _trust(names: Sequence[str], matches: Mapping[str, Match], seed: int) -> dict[str, Any]:
+    """The section "trust", of beginnings that are the same in both worlds."""
+    alike = {kind: match for kind, match in matches.items() if kind != "recorded"}
+    if not alike:
+        return {"absent": "dreams began in the middle of recorded play, and the game with its first frames"}
+    return trust_section(names, alike, seed)
+
+
 # --- returns ---------------------------------------------------------------------------------------------------------
 
 
-def _play(
-    player: Player,
-    wm: WorldModel,
-    dream: WorldModel,
-    env_id: str,
-    episodes: int,
-    horizon: int,
-    seed: int,
-    temperature: float,
-) -> dict[str, Any]:
-    """One policy in both worlds."""
-    traces = {"dream": Trace(episodes), "real": Trace(episodes)}
-    evaluate(
-        player.policy,
-        _DREAM_ID,
-        episodes,
-        seed,
-        num_envs=_DREAM_ROWS,
-        watch=traces["dream"],
-        model=dream,
-        obs=player.obs,
-        horizon=horizon,
-        temperature=temperature,
-    )
-    played = evaluate(player.policy, env_id, episodes, seed, view=player.view(wm), watch=traces["real"])
-    return {"policy": player.name, "sees": player.sees} | compare(traces["dream"], traces["real"], played, horizon)
-
-
-def compare(dream: Trace, real: Trace, played: Evaluation, horizon: int) -> dict[str, Any]:
+def compare(dream: Trace, real: RealPlay, horizon: int) -> dict[str, Any]:
     """A policy's episodes in the dream and in the game, over the first `horizon` steps; and its whole real episodes."""
-    sides = {"dream": _side(dream, horizon), "real": _side(real, horizon)}
+    sides = {"dream": _side(dream, horizon), "real": _side(real.trace, horizon)}
+    whole, whole_half_width = mean_with_interval(real.returns)
     difference, half_width = difference_with_interval(sides["dream"]["returns"], sides["real"]["returns"])
     curves = [np.array(side["survival"]) for side in sides.values()]
     return sides | {
         "difference": {"mean": difference, "half_width": half_width},
         "survival_gap": survival_gap(*curves),
         "whole": {
-            "mean": played.mean,
-            "half_width": played.half_width,
-            "mean_steps": float(np.mean(played.lengths)),
-            "returns": list(played.returns),
+            "mean": whole,
+            "half_width": whole_half_width,
+            "mean_steps": float(real.trace.lengths.mean()),
+            "returns": real.returns.tolist(),
         },
     }
 
 
 def _side(trace: Trace, horizon: int) -> dict[str, Any]:
     """Returns, pace and survival over the first `horizon` steps of each episode."""
-    lengths = np.array([len(rewards) for rewards in trace.rewards])
+    lengths = trace.lengths
     steps = np.minimum(lengths, horizon)
     returns = [sum(rewards[:horizon]) for rewards in trace.rewards]
     mean, half_width = mean_with_interval(returns)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.files import atomic_write, write_json
-from worldmodel.training.dream_report_plots import plot_calibration, plot_returns, plot_survival
+from worldmodel.training.dream_report_plots import plot_calibration, plot_returns, plot_survival, plot_trust
 from worldmodel.training.evaluation_report import absent, by_step_table, control_rows, horizon_cell
 from worldmodel.training.plots import plot_control, plot_horizon
 from worldmodel.training.report import machine
 from worldmodel.training.tables import strict, table
+from worldmodel.training.trust_page import trust_text
 
 _ONE_STEP = (
     "On held-out play, one step at a time: the model is shown the steps before, the action and the step that came. "
@@ -40,6 +41,8 @@ def _draw(folder: Path, results: Mapping[str, Any]) -> dict[str, str]:
         "returns": plot_returns(policies, unit, settings["horizon"], folder / "returns.png"),
         "survival": plot_survival(policies, folder / "survival.png"),
     }
+    if "absent" not in results["trust"]:
+        paths["trust"] = plot_trust(results["trust"], folder / "trust.png")
     if "absent" not in results["reward"]:
         path = folder / "calibration.png"
         paths["calibration"] = plot_calibration(results["reward"], results["termination"], unit, path)
@@ -58,6 +61,9 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     parts = [
         f"# Dream and reality: {settings['env_id']}",
         _summary(results),
+        "## Is the dream true where policies go?",
+        trust_text(results["trust"]),
+        *picture("trust", "survival and reward per step, dream over real"),
         "## Returns side by side",
         _setting(settings, results["policies"]),
         _returns(results["policies"], settings),

@@ -11,6 +11,8 @@ from typing import Any
 from worldmodel.training.plots import COLORS, check_matplotlib, save
 
 _GRAY, _BLUE = "#888888", "#0072B2"
+_KINDS = {"first": _BLUE, "mid": "#D55E00"}  # of beginnings
+_LABELS = {"first": "from first frames", "mid": "from mid-play"}
 
 
 def plot_returns(policies: Sequence[Mapping[str, Any]], unit: str, horizon: int, path: str | Path) -> Path:
@@ -38,6 +40,36 @@ def plot_returns(policies: Sequence[Mapping[str, Any]], unit: str, horizon: int,
     scatter.set(xlabel="dream", ylabel="real")
     figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return save(figure, path)
+
+
+def plot_trust(section: Mapping[str, Any], path: str | Path) -> Path:
+    """Survival and reward per step of every policy, dream over real with 95 %; the bands are what may be trusted."""
+    kinds = {kind: color for kind, color in _KINDS.items() if kind in section}
+    names = [row["policy"] for row in section[next(iter(kinds))]["policies"]]
+    figure = _figure(11, max(3.6, 1.6 + 0.34 * len(names)))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, key, what in zip(panels, ("steps", "reward_per_step"), ("steps", "reward per step"), strict=True):
+        axes.axvspan(*section["thresholds"]["survival" if key == "steps" else key], color="#dddddd")
+        axes.axvline(1, color=_GRAY, linewidth=0.8)
+        for place, (kind, color) in enumerate(kinds.items()):
+            shift = 0.3 * (place - (len(kinds) - 1) / 2)
+            _ratios(axes, [row["ratios"][key] for row in section[kind]["policies"]], shift, color, _LABELS[kind])
+        axes.set_xscale("symlog", linthresh=0.5, linscale=0.5)
+        axes.set_xticks(ticks := [0, 0.5, 0.75, 1, 1.33, 2, 4, 8], [f"{tick:g}" for tick in ticks], fontsize="small")
+        axes.set_xlim(-0.1, 10)
+        axes.set(xlabel=f"{what}, dream over real")
+    panels[0].set_yticks(range(len(names)), [_short(name) for name in names], fontsize="small")
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
+    return save(figure, path)
+
+
+def _ratios(axes: Any, ratios: Sequence[Mapping[str, Any]], shift: float, color: str, label: str) -> None:
+    """One dot for each ratio that there is, at its row."""
+    there = [(place + shift, ratio) for place, ratio in enumerate(ratios) if "absent" not in ratio]
+    values = [ratio["value"] for _, ratio in there]
+    reach = [[_finite(abs(ratio["interval"][side] - ratio["value"])) for _, ratio in there] for side in (0, 1)]
+    axes.errorbar(values, [place for place, _ in there], xerr=reach, fmt="o", color=color, label=label, markersize=4)
 
 
 def plot_survival(policies: Sequence[Mapping[str, Any]], path: str | Path) -> Path:

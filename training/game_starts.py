@@ -1,22 +1,40 @@
-"""Dreams that begin where the real game begins: the first step of real episodes, encoded.
+"""Dreams that begin where the real game stands: at the first step of its episodes, or in the middle of play.
 
 Of the starts in a checkpoint half come from the middle of recorded play, of older ones all. A dream from there is
 another task than a fresh episode of the game, and their returns do not compare.
 
-Letters: K episodes, F frames of a step, H W C pixels, G signals.
+Letters: K episodes, T given steps, F frames of a step, H W C pixels, G signals.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 
+from worldmodel.agents.blind import scripted_policy
 from worldmodel.batches import Starts
 from worldmodel.model import WorldModel
-from worldmodel.training.scores import encode_decode
+from worldmodel.training.scores import CHUNK
+
+_TRIES = 50  # seeds for a play that lasts as long as the given steps
+
+
+class Openings(NamedTuple):
+    """K states of the game, and the same as starts of dreams."""
+
+    starts: Starts
+    seeds: list[int]  # state i comes from a reset with seeds[i] …
+    leads: list[np.ndarray]  # … and these actions, as an agent gives them; none: it is the first step
+
+    @property
+    def elapsed(self) -> np.ndarray:
+        """Steps of the game before each state, (K,)."""
+        return np.array([len(lead) for lead in self.leads])
 
 
 @contextmanager
@@ -44,38 +62,120 @@ def _home(wm: WorldModel) -> str:
     return f", {wm.config.env_id}" if wm.config.env_id else ""
 
 
-def begin_in_game(wm: WorldModel, env: gym.Env, count: int, seed: int) -> WorldModel:
-    """The same model (not a copy of its weights) whose dreams begin with the first step of `count` real episodes.
-
-    Args:
-        env: as `open_game` gives it; start i is its reset with seed + i.
-    """
+def first_steps(wm: WorldModel, env: gym.Env, count: int, seed: int) -> Openings:
+    """The first step of the episodes with seeds seed, seed + 1, …, of a game that `open_game` gave."""
     if wm.config.dynamics.frame_condition > 1:
         raise ValueError(
             f"this model is told {wm.config.dynamics.frame_condition} first steps, and the game shows one before the "
             'first action; begin with recorded play instead (starts="recorded", --starts recorded)'
         )
-    infos = [env.reset(seed=seed + i)[1] for i in range(count)]
-    names, shape = wm.config.signal_names, (wm.frames_per_step, wm.height, wm.width, wm.config.tokenizer.channels)
-    for name in ("frames", *names):
-        if name not in infos[0]:
-            raise ValueError(
-                f"a start needs info[{name!r}], as VideoGenReal-… envs give it; here is {', '.join(infos[0])}"
-            )
-    frames = np.stack([info["frames"] for info in infos])
-    if frames.shape[1:] != shape:
-        raise ValueError(f"the dream has frames {shape} (F, H, W, C), the game shows {frames.shape[1:]}")
-    codes, _ = encode_decode(wm.tokenizer, torch.from_numpy(frames)[:, None], wm.device)
-    action = wm.config.action
-    actions = torch.zeros((count, 0, *action.shape), dtype=torch.float32 if action.kind == "box" else torch.int64)
-    signals = torch.tensor([[info[name] for name in names] for info in infos], dtype=torch.float32)
-    begins = copy(wm)
-    begins.starts = Starts(codes, actions, signals.view(count, 1, len(names)))
-    return begins
+    seeds = [seed + i for i in range(count)]
+    shown = [[_Shown.of(wm, env.reset(seed=each)[1])] for each in seeds]
+    spec = wm.config.action.held
+    nothing = np.zeros((0, *spec.shape), spec.dtype)
+    return Openings(_encoded(wm, shown, [nothing] * count), seeds, [nothing] * count)
 
 
-def begin_in_middle(wm: WorldModel) -> WorldModel:
-    """The same model (not a copy of its weights) whose dreams all begin in the middle of recorded play."""
-    begins = copy(wm)
-    begins.starts = None if wm.starts is None else wm.starts._replace(first=None)
-    return begins
+def mid_play(
+    wm: WorldModel, env: gym.Env, count: int, seed: int, given: int, lead: str, most_steps: int = 200
+) -> Openings:
+    """States in the middle of play: any step of an episode of scripted play is as likely as any other of it.
+
+    Args:
+        env: as `open_game` gives it; it must repeat itself after resets with equal seeds. State i is of its episode
+            with seed + i.
+        given: T, steps that a dream is given, of which the last is the state.
+        lead: who plays, as `scripted_policy` names it.
+        most_steps: actions before a state.
+    """
+    found = [_middle(wm, env, seed + i, given, lead, most_steps) for i in range(count)]
+    shown, leads = [context for context, _ in found], [actions for _, actions in found]
+    _check_repeats(wm, env, seed, leads[0], shown[0][-1])
+    between = [actions[len(actions) - (given - 1) :] for actions in leads]
+    return Openings(_encoded(wm, shown, between), [seed + i for i in range(count)], leads)
+
+
+def recorded_starts(wm: WorldModel, count: int, seed: int) -> Openings:
+    """The middle of recorded play in the checkpoint, beside the game's own first steps: other states."""
+    if wm.starts is None:
+        raise ValueError("this model has no recorded starts; begin as the game does (--starts game)")
+    chosen = torch.from_numpy(np.random.default_rng(seed).choice(len(wm.starts.codes), count))
+    spec = wm.config.action.held
+    codes, actions, signals = wm.starts[:3]
+    starts = Starts(codes[chosen], actions[chosen], signals[chosen])
+    return Openings(starts, [seed + i for i in range(count)], [np.zeros((0, *spec.shape), spec.dtype)] * count)
+
+
+class _Shown(NamedTuple):
+    """What the game showed at one step."""
+
+    frames: np.ndarray  # (F, H, W, C) uint8
+    signals: list[float]  # G
+
+    @classmethod
+    def of(cls, wm: WorldModel, info: dict[str, Any]) -> "_Shown":
+        names, shape = wm.config.signal_names, (wm.frames_per_step, wm.height, wm.width, wm.config.tokenizer.channels)
+        for name in ("frames", *names):
+            if name not in info:
+                raise ValueError(
+                    f"a start needs info[{name!r}], as VideoGenReal-… envs give it; here is {', '.join(info)}"
+                )
+        if info["frames"].shape != shape:
+            raise ValueError(f"the dream has frames {shape} (F, H, W, C), the game shows {info['frames'].shape}")
+        return cls(info["frames"].copy(), [float(info[name]) for name in names])
+
+
+def _middle(
+    wm: WorldModel, env: gym.Env, seed: int, given: int, lead: str, most_steps: int
+) -> tuple[list[_Shown], np.ndarray]:
+    """One state: the given steps that end with it, and all actions before it."""
+    spec = wm.config.action.held
+    least = max(given - 1, 1)
+    for attempt in range(_TRIES):
+        rng = np.random.default_rng((seed, attempt))
+        policy = scripted_policy(lead, spec, 1, int(rng.integers(2**31)))
+        observation, info = env.reset(seed=seed)
+        recent = deque([_Shown.of(wm, info)], maxlen=given)
+        actions: list[np.ndarray] = []
+        chosen: tuple[list[_Shown], int] | None = None
+        over = False
+        while not over and len(actions) < most_steps:
+            actions.append(policy.act(np.asarray(observation)[None])[0])
+            observation, _, terminated, truncated, info = env.step(actions[-1])
+            over = terminated or truncated
+            recent.append(_Shown.of(wm, info))
+            # The n-th that could be chosen takes the place of the one before with odds 1 in n.
+            if not over and len(actions) >= least and rng.random() * (len(actions) - least + 1) < 1.0:
+                chosen = list(recent), len(actions)
+        if chosen is not None:
+            return chosen[0], np.array(actions[: chosen[1]], spec.dtype)
+    raise ValueError(
+        f"no episode of {lead} play lasted longer than the {given} steps that a dream is given: ask for fewer "
+        "(--context-steps), or leave out the middle of play (--no-mid-play)"
+    )
+
+
+def _check_repeats(wm: WorldModel, env: gym.Env, seed: int, lead: np.ndarray, last: _Shown) -> None:
+    """ValueError if the same seed and actions lead elsewhere."""
+    env.reset(seed=seed)
+    info: dict[str, Any] = {}
+    for action in lead:
+        *_, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            break
+    again = _Shown.of(wm, info)
+    if not np.array_equal(again.frames, last.frames) or again.signals != last.signals:
+        raise ValueError(
+            "after a reset with the same seed and the same actions the game shows something else, so a policy cannot "
+            "go on where a dream begins; leave out the middle of play (--no-mid-play)"
+        )
+
+
+@torch.inference_mode()
+def _encoded(wm: WorldModel, shown: Sequence[Sequence[_Shown]], between: Sequence[np.ndarray]) -> Starts:
+    """K contexts of T steps, and the T - 1 actions within each, as starts."""
+    frames = torch.from_numpy(np.stack([[step.frames for step in context] for context in shown]))
+    codes = torch.cat([wm.tokenizer.encode(part.to(wm.device)).cpu() for part in frames.split(CHUNK)])
+    actions: Tensor = wm.config.action.hold(torch.from_numpy(np.stack(between)))
+    signals = torch.tensor([[step.signals for step in context] for context in shown], dtype=torch.float32)
+    return Starts(codes, actions, signals.view(*codes.shape[:2], len(wm.config.signal_names)))

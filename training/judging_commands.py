@@ -242,8 +242,8 @@ def make_evaluate(options: Sequence[str]) -> Function:
         AGENT may also be "sticky" or "random".
 
         evaluate [AGENT ...] --dream WORLD --real ID --out FOLDER: how far a dream can be trusted. The agents, sticky
-        and random play, also with noise, play in the dream and in the real game; OUT gets report.md, report.json and
-        plots with both returns side by side.
+        and random play and blind policies (--policies names others) play in the dream and in the real game, from the
+        game's first frames and from the middle of play; OUT gets the verdict in report.md, report.json and plots.
 
         Args:
             agents: folders of saved agents.
@@ -253,7 +253,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
             real: id of the real game to judge it by.
             data: store of play of that game: adds how well the dream predicts rewards and ends, obeys and drifts.
             horizon: steps of a dream's episode. With --env a dream needs it and a real game has its own end; with
-                --dream it is 200 if not given, and real returns are summed up to there.
+                --dream it is 300 if not given, and both worlds are cut there.
             world: with --env, name or folder of the agent's world, if that has moved since; of a dream, the world to
                 dream of in place of the one shipped for the id.
             deterministic: with --env, the agent takes its likeliest actions instead of drawing.
@@ -279,12 +279,12 @@ def make_evaluate(options: Sequence[str]) -> Function:
             raise ValueError("--deterministic is for --env; in a report agents draw their actions, as in training")
         for agent in agents:
             if is_scripted(str(agent)):
-                raise ValueError(f"every report plays scripted policies: leave out {agent}")
+                raise ValueError(f"a report plays scripted policies besides: leave out {agent}, or give --policies")
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(world_of(dream), device=device)
         store = None if data is None else EpisodeStorage.open(data)
-        steps = 200 if horizon is None else horizon
+        steps = 300 if horizon is None else horizon
         results = dream_report(model, real, agents, store, episodes=episodes, horizon=steps, seed=seed, config=config)
         page = write_dream_report(out, {"run": {"command": line, "world": dream}} | results, plots)
         print(page.read_text(encoding="utf-8"))

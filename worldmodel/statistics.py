@@ -76,6 +76,43 @@ def difference_with_interval(
     return difference, t_quantile(confidence, max(degrees, 1)) * math.sqrt(sum(errors))
 
 
+def ratio_with_interval(
+    first: Sequence[float] | NDArray[np.number],
+    second: Sequence[float] | NDArray[np.number],
+    first_steps: Sequence[float] | NDArray[np.number] | None = None,
+    second_steps: Sequence[float] | NDArray[np.number] | None = None,
+    confidence: float = 0.95,
+) -> tuple[float, float, float] | None:
+    """Ratio of two means, or of two rates, over K pairs of episodes, and its interval (ratio, low, high).
+
+    Fieller's interval (J. R. Stat. Soc. B 16, 1954) with Student's t of K - 1 degrees of freedom. A rate is all of
+    `first` over all of `first_steps`, with its linearised error. Entries of the same place are a pair: what they share
+    makes the interval narrower.
+
+    Returns: None where the second mean or rate cannot be told from 0, so that the ratio might be anything.
+    """
+    sides = []
+    for amounts, steps in ((first, first_steps), (second, second_steps)):
+        amount = np.asarray(amounts, np.float64)
+        step = np.ones_like(amount) if steps is None else np.asarray(steps, np.float64)
+        if amount.ndim != 1 or not amount.size or step.shape != amount.shape or len(amount) != len(first):
+            raise ValueError(f"a ratio is of two lists of equal length, and of their steps, got {first!r}, {second!r}")
+        if not (np.isfinite(amount).all() and np.isfinite(step).all() and step.sum() > 0):
+            raise ValueError(f"a ratio is of finite numbers over steps above 0, got {amounts!r} over {steps!r}")
+        rate = amount.sum() / step.sum()
+        sides.append((rate, (amount - rate * step) / step.mean()))
+    (a, off_a), (b, off_b) = sides
+    count = len(off_a)
+    if count < 2:
+        return None
+    t2 = t_quantile(confidence, count - 1) ** 2 / (count * (count - 1))
+    square, product, rest = b * b - t2 * (off_b @ off_b), a * b - t2 * (off_a @ off_b), a * a - t2 * (off_a @ off_a)
+    if square <= 0.0:
+        return None
+    reach = math.sqrt(max(product * product - square * rest, 0.0))
+    return float(a / b), float((product - reach) / square), float((product + reach) / square)
+
+
 def share_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval (low, high) of a share, which stays in [0, 1] and has a width even where nothing was hit."""
     if not 0 <= hits <= trials or not trials:

@@ -222,6 +222,7 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
         world = str(tiny_world().save_pretrained(tmp_path / "world"))
         data = str(recorded_store(tmp_path / "data", lengths=(20,) * 10).root)
         usual = ["evaluate", "--dream", world, "--real", "CliToy-v0", "--episodes", "2", "--horizon", "3"]
+        usual += ["--policies", "constant:left", "cycle:left*2,right*2", "--lead", "random"]
         small = ["--epsilons", "0.25", "0.5", "--samples", "2", "--context-steps", "2", "--drift-steps", "3"]
         network = ["--inverse-dynamics.steps", "1", "--inverse-dynamics.channels", "4", "--no-plots", "--device", "cpu"]
         command = [*usual, *small, *network, "--data", data, "--out", str(tmp_path / "out")]
@@ -231,7 +232,9 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
     assert "## Returns side by side" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["run"]["command"] == shlex.join(["videogen-dream", *command])
-    assert [row["policy"] for row in report["policies"]][1:] == ["sticky, 25% random", "sticky, 50% random", "random"]
+    noisy, named = ["sticky, 25% random", "sticky, 50% random"], ["constant:left", "cycle:left*2,right*2"]
+    assert [row["policy"] for row in report["policies"]] == ["sticky", *noisy, "random", *named]
+    assert {"first", "mid"} < set(report["trust"]) and report["settings"]["lead"] == "random"
     assert report["settings"]["horizon"] == 3 and report["settings"]["data"] == [data]
 
 

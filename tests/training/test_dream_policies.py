@@ -5,11 +5,12 @@ import pytest
 
 from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame
+from worldmodel.agents.blind_family import blind_family
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy
-from worldmodel.training.dream_policies import SeededNoise, make_players
+from worldmodel.training.dream_policies import SeededNoise, blind_players, make_players
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 DREAM = "VideoGenDream-Doom"
@@ -66,7 +67,7 @@ def test_the_policy_under_the_noise_is_told_of_seeds_and_episodes():
 
 
 def test_agents_and_sticky_play_come_with_every_noise_and_random_play_once(world, agent):
-    players = make_players(world, [agent], (0.25, 0.5))
+    players = make_players(world, [agent], (0.25, 0.5), ["constant:noop"])
     assert [player.name for player in players] == [
         str(agent),
         f"{agent}, 25% random",
@@ -75,6 +76,7 @@ def test_agents_and_sticky_play_come_with_every_noise_and_random_play_once(world
         "sticky, 25% random",
         "sticky, 50% random",
         "random",
+        "constant:noop",
     ]
     assert {(player.obs, player.sees) for player in players[:3]} == {("rgb", "dream")}
     assert {(player.obs, player.sees) for player in players[3:]} == {("codes", "nothing")}
@@ -82,7 +84,7 @@ def test_agents_and_sticky_play_come_with_every_noise_and_random_play_once(world
 
 
 def test_every_players_episodes_do_not_depend_on_how_many_are_played_at_once(world, agent):
-    for player in make_players(world, [agent], (0.5,)):
+    for player in make_players(world, [agent], (0.5,), ["hold:0.5", "diverse"]):
         few, many = (
             evaluate(player.policy, DREAM, 5, seed=3, num_envs=n, model=world, obs=player.obs, horizon=6)
             for n in (2, 5)
@@ -95,7 +97,22 @@ def test_noise_makes_a_difference(world, agent):
     options = {"episodes": 4, "model": world, "horizon": 8}
     plain, noisy = (evaluate(p.policy, DREAM, obs=p.obs, **options).returns for p in players[2:4])
     assert players[3].name == "sticky, 50% random" and plain != noisy
-    assert players[-1].policy is RandomPolicy
+    assert players[4].policy is RandomPolicy
+
+
+def test_named_policies_take_the_place_of_the_family_and_sticky_and_random_play_are_there_once(world):
+    assert [player.name for player in blind_players(world)] == ["sticky", "random", *blind_family(ACTION)]
+    named = blind_players(world, ["random", "constant:left", "sticky"])
+    assert [player.name for player in named] == ["sticky", "random", "constant:left"]
+    policy = named[2].policy(None, 2, 0)
+    assert policy.act(np.zeros(2)).tolist() == [1, 1]  # by the model's names of its actions
+
+
+def test_policies_that_are_unknown_or_named_twice_are_refused(world):
+    with pytest.raises(ValueError, match="unknown action 'jump', here are noop, left, right"):
+        make_players(world, [], (), ["constant:jump"])
+    with pytest.raises(ValueError, match="policies are given twice: random, random"):
+        make_players(world, [], (), ["random", "random"])
 
 
 @pytest.mark.parametrize("epsilons", [(0.0,), (1.0,), (-0.1,), (0.5, 0.5)])

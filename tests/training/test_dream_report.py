@@ -6,22 +6,27 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from tests.training.telling_store import telling_store
-from worldmodel.agents.evaluate import Evaluation, evaluate
+from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.scripted import RandomPolicy
+from worldmodel.envs.vectors import key_of
 from worldmodel.model import WorldModel
-from worldmodel.training.dream_report import DreamReport, Trace, agreement, compare, dream_report, world_of
-from worldmodel.training.game_starts import begin_in_game, open_game
+from worldmodel.training.dream_report import DreamReport, agreement, compare, dream_report, world_of
+from worldmodel.training.game_starts import first_steps, open_game, recorded_starts
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.training.measure import encode_segments
+from worldmodel.training.paired_play import RealPlay, Trace
 from worldmodel.training.scores import predictions
 
 GAME = "ReportToy-v0"
 SMALL = DreamReport(
     epsilons=(0.5,),
+    policies=("constant:noop", "cycle:left*1,right*1"),
+    lead="random",
     samples=4,
     context_steps=2,
     drift_steps=4,
@@ -57,7 +62,7 @@ def trace(rewards, terminated):
     return seen
 
 
-PLAYED = Evaluation(env_id="G", seed=0, returns=(100.0, 300.0), env_returns=(10.0, 30.0), lengths=(1, 4))
+NATIVE = np.array([100.0, 300.0])
 
 
 def test_a_trace_keeps_what_every_episode_got_and_how_it_ended():
@@ -68,7 +73,7 @@ def test_a_trace_keeps_what_every_episode_got_and_how_it_ended():
 def test_both_worlds_are_summed_up_over_the_same_steps():
     dream = trace([[1.0, 1.0], [0.0, 3.0]], [True, False])
     real = trace([[2.0], [1.0, 1.0, 50.0, 50.0]], [True, True])
-    row = compare(dream, real, PLAYED, horizon=2)
+    row = compare(dream, RealPlay(real, NATIVE), horizon=2)
     assert row["dream"]["returns"] == [2.0, 3.0] and row["real"]["returns"] == [2.0, 2.0]  # nothing after step 2
     assert row["difference"]["mean"] == pytest.approx(0.5)
     assert row["dream"]["reward_per_step"] == 5 / 4 and row["real"]["reward_per_step"] == pytest.approx(4 / 3)
@@ -79,7 +84,8 @@ def test_both_worlds_are_summed_up_over_the_same_steps():
 
 
 def test_episodes_that_the_games_clock_cut_are_counted_and_not_taken_for_dead():
-    row = compare(trace([[1.0] * 4] * 2, [False] * 2), trace([[1.0], [1.0] * 4], [False, False]), PLAYED, horizon=4)
+    real = RealPlay(trace([[1.0], [1.0] * 4], [False, False]), NATIVE)
+    row = compare(trace([[1.0] * 4] * 2, [False] * 2), real, horizon=4)
     assert row["real"]["cut_early"] == 1 and row["dream"]["cut_early"] == 0
     assert row["real"]["survival"] == [1.0] * 5
 
@@ -111,9 +117,12 @@ def test_two_policies_are_too_few_for_a_correlation():
 
 
 def test_a_report_has_every_section(results):
-    assert [*results] == ["settings", "policies", "agreement", "reward", "termination", "control", "drift"]
-    assert [row["policy"] for row in results["policies"]] == ["sticky", "sticky, 50% random", "random"]
-    assert results["agreement"]["real"]["spearman"]["policies"] == 3
+    assert [*results] == ["settings", "trust", "policies", "agreement", "reward", "termination", "control", "drift"]
+    names = ["sticky", "sticky, 50% random", "random", "constant:noop", "cycle:left*1,right*1"]
+    assert [row["policy"] for row in results["policies"]] == names
+    for kind in ("first", "mid"):
+        assert [row["policy"] for row in results["trust"][kind]["policies"]] == names
+    assert results["agreement"]["real"]["spearman"]["policies"] == 5
     assert len(results["drift"]["psnr_db"]["dream"]) == len(results["drift"]["psnr_db"]["copy"]) == 4
     assert {"real", "reconstruction", "dream", "dream_swapped"} <= set(results["control"])
     control = results["control"]
@@ -121,28 +130,60 @@ def test_a_report_has_every_section(results):
     assert results["settings"]["reward_unit"] == "health" and results["settings"]["learned_from"]
 
 
+def dreamt_return(world, starts, i, horizon=4):
+    """Of random play that is seeded with 20 + i, dreamt step by step from start i."""
+    part = starts.codes[i : i + 1], starts.actions[i : i + 1], starts.signals[i : i + 1, -1]
+    state = world.start_codes(*part, [key_of(20 + i)])
+    policy, total = RandomPolicy(world.config.action, 1, 20 + i), 0.0
+    for _ in range(horizon):
+        state, out = world.step(state, policy.act(np.zeros(1)))
+        total += float(out.reward)
+        if out.terminated:
+            break
+    return total
+
+
 def test_returns_are_those_of_the_game_and_of_dreams_that_begin_as_it_does(results, world):
-    random = results["policies"][-1]
+    random = results["policies"][2]
     played = evaluate(RandomPolicy, GAME, 4, seed=20)
     assert random["whole"]["returns"] == list(played.returns)
     assert random["real"]["steps"] == [min(length, 4) for length in played.lengths]
     with open_game(world, GAME) as env:
-        dream = begin_in_game(world, env, 4, seed=20)
-    dreamt = evaluate(RandomPolicy, "VideoGenDream-Doom", 4, seed=20, model=dream, horizon=4, obs="codes")
-    np.testing.assert_allclose(random["dream"]["returns"], dreamt.returns, rtol=1e-5)
+        starts = first_steps(world, env, 4, seed=20).starts
+    wanted = [dreamt_return(world, starts, i) for i in range(4)]
+    np.testing.assert_allclose(random["dream"]["returns"], wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("first", [False, True])
 def test_dreams_can_begin_in_the_middle_of_recorded_play(results, world, first, monkeypatch):
+    middle = world.starts._replace(first=None)
     if first:
-        monkeypatch.setattr(world, "starts", world.starts._replace(first=tiny_world(first=4).starts.first))
-    config = DreamReport(epsilons=(), starts="recorded")
-    found = dream_report(world, GAME, **SIZES | {"config": config})["policies"][-1]
-    options = {"model": world, "horizon": 4, "obs": "codes", "starts": "middle"}
-    dreamt = evaluate(RandomPolicy, "VideoGenDream-Doom", 4, seed=20, **options)
-    np.testing.assert_allclose(found["dream"]["returns"], dreamt.returns, rtol=1e-5)
-    assert found["dream"]["returns"] != results["policies"][-1]["dream"]["returns"]
-    assert found["real"]["returns"] == results["policies"][-1]["real"]["returns"]
+        monkeypatch.setattr(world, "starts", middle._replace(first=tiny_world(first=4).starts.first))
+    config = replace(SMALL, starts="recorded", epsilons=())
+    found = dream_report(world, GAME, **SIZES | {"config": config})
+    random, before = found["policies"][1], results["policies"][2]
+    assert random["policy"] == before["policy"] == "random"
+    starts = recorded_starts(world, 4, seed=20).starts
+    assert starts.first is None and all(any(torch.equal(c, each) for each in middle.codes) for c in starts.codes)
+    wanted = [dreamt_return(world, starts, i) for i in range(4)]
+    np.testing.assert_allclose(random["dream"]["returns"], wanted, rtol=1e-4)
+    assert random["dream"]["returns"] != before["dream"]["returns"]
+    assert random["real"]["returns"] == before["real"]["returns"]
+    assert "first" not in found["trust"] and found["trust"]["mid"]["policies"]
+
+
+def test_a_report_may_leave_out_the_middle_of_play_and_then_judge_recorded_starts_by_nothing(world):
+    alone = dream_report(world, GAME, **SIZES | {"config": replace(SMALL, mid_play=False)})
+    assert "mid" not in alone["trust"] and alone["trust"]["first"]["policies"]
+    config = replace(SMALL, mid_play=False, starts="recorded")
+    assert "middle of recorded play" in dream_report(world, GAME, **SIZES | {"config": config})["trust"]["absent"]
+
+
+def test_blind_policies_are_chosen_for_the_game_if_none_are_named(world):
+    found = dream_report(world, GAME, **SIZES | {"config": replace(SMALL, policies=(), mid_play=False)})
+    names = [row["policy"] for row in found["policies"]]
+    assert {"random", "sticky", "constant:noop", "cycle:left*32,right*32", "hold:0.95", "diverse"} < set(names)
+    assert sum(name.startswith(("constant", "cycle", "hold", "odds", "diverse")) for name in names) >= 9
 
 
 def test_calibration_is_that_of_the_heads_on_held_out_play(results, world, store):
@@ -197,7 +238,11 @@ def test_sizes_that_measure_nothing_are_refused(world, sizes):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"starts": "gaem"}, "Did you mean 'game'"), ({"samples": 1}, "samples must be at least 2")],
+    [
+        ({"starts": "gaem"}, "Did you mean 'game'"),
+        ({"samples": 1}, "samples must be at least 2"),
+        ({"lead_steps": 0}, "lead_steps must be at least 1"),
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -212,7 +257,7 @@ def test_a_tokenizer_that_cannot_dream_is_refused():
 
 
 def test_play_too_short_for_the_drift_is_told_before_anything_is_played(world, store, monkeypatch):
-    for plays in ("open_game", "evaluate"):
+    for plays in ("open_game", "play_both"):
         monkeypatch.setattr(f"worldmodel.training.dream_report.{plays}", pytest.fail)
     wanted = r"2 given and 100 dreamt .* lower context_steps \(--context-steps\) or drift_steps \(--drift-steps\)"
     with pytest.raises(ValueError, match=wanted):

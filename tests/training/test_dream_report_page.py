@@ -8,6 +8,7 @@ from worldmodel.training.dream_report import NEEDS_DATA, DreamReport, agreement
 from worldmodel.training.dream_report_page import write_dream_report
 
 STEPS = 8
+RETURNS = 4  # the table of the returns, after those of trust
 
 
 def side(mean, survival):
@@ -46,6 +47,8 @@ def make_results(policies=None, settings=None, **changes):
         policy("bad", 1.0, 2.0, 300.0),
         policy("so", 2.0, 4.0, 500.0),
     ]
+    from tests.training.test_trust_page import make_trust
+
     return {
         "settings": {
             "env_id": "Game-v0",
@@ -58,6 +61,7 @@ def make_results(policies=None, settings=None, **changes):
         }
         | asdict(DreamReport())
         | (settings or {}),
+        "trust": make_trust(),
         "policies": policies,
         "agreement": agreement(policies),
         "reward": {
@@ -127,7 +131,7 @@ def page_of(tmp_path, plots=False, **changes):
 
 def test_dream_and_real_return_stand_side_by_side(tmp_path):
     page = page_of(tmp_path)
-    header, _, *rows = tables(page)[0]
+    header, _, *rows = tables(page)[RETURNS]
     assert header[:4] == ["policy", "dream", "real", "dream − real"] and header[-1] == "whole real episode"
     assert rows[0] == ["1. good", "5.0 ± 0.5", "6.0 ± 0.5", "-1.0 ± 0.7", "0.625", "0.750", "900.0 ± 30.0"]
     assert "first 8 rewards" in page and "(health)" in page and "native reward" in page
@@ -139,7 +143,7 @@ def test_dream_and_real_return_stand_side_by_side(tmp_path):
 
 def test_every_table_is_square(tmp_path):
     blocks = tables(page_of(tmp_path))
-    assert len(blocks) == 11
+    assert len(blocks) == 15
     for rows in blocks:
         assert len({len(row) for row in rows}) == 1, rows[0]
 
@@ -174,9 +178,18 @@ def test_what_does_not_compare_is_said(tmp_path):
     assert "trained on the game's own frames" in page
 
 
+def test_whether_the_dream_is_true_stands_first_or_why_that_is_not_judged(tmp_path):
+    page = page_of(tmp_path, plots=True)
+    assert page.index("**Verdict:** all in **one** line.") < page.index("## Returns side by side")
+    page = page_of(tmp_path / "none", plots=True, trust={"absent": "dreams began elsewhere"})
+    assert "absent: dreams began elsewhere" in page and not (tmp_path / "none" / "trust.png").exists()
+
+
 def test_survival_stands_at_quarters_of_the_horizon(tmp_path):
     curve = [1.0, 1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4, math.nan]
-    rows = tables(page_of(tmp_path, policies=[policy("a", 1.0, 1.0, 1.0, curve), policy("b", 2.0, 1.0, 1.0)]))[3]
+    rows = tables(page_of(tmp_path, policies=[policy("a", 1.0, 1.0, 1.0, curve), policy("b", 2.0, 1.0, 1.0)]))[
+        RETURNS + 3
+    ]
     assert rows[0][1:5] == [f"alive after {step} steps" for step in (2, 4, 6, 8)]
     assert rows[2][1:5] == ["80% / 80%", "60% / 60%", "40% / 40%", "unknown / unknown"]
 
@@ -184,7 +197,7 @@ def test_survival_stands_at_quarters_of_the_horizon(tmp_path):
 def test_without_recorded_play_four_sections_are_absent(tmp_path):
     page = page_of(tmp_path, plots=True, **dict.fromkeys(("reward", "termination", "control", "drift"), NEEDS_DATA))
     assert page.count("absent: no recorded play was given (--data STORE)") == 4
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["returns.png", "survival.png"]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["returns.png", "survival.png", "trust.png"]
 
 
 def test_a_network_that_has_learned_nothing_says_nothing(tmp_path):
@@ -197,7 +210,7 @@ def test_a_network_that_has_learned_nothing_says_nothing(tmp_path):
 
 def test_every_plot_is_drawn_and_shown(tmp_path):
     page = page_of(tmp_path, plots=True)
-    for name in ("returns", "survival", "calibration", "control", "drift"):
+    for name in ("trust", "returns", "survival", "calibration", "control", "drift"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG") and f"({name}.png)" in page
     assert "png" not in page_of(tmp_path / "plain") and not list((tmp_path / "plain").glob("*.png"))
 

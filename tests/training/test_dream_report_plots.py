@@ -5,7 +5,8 @@ import pytest
 from gymnasium.error import DependencyNotInstalled
 
 from tests.training.test_dream_report_page import PART, policy
-from worldmodel.training.dream_report_plots import plot_calibration, plot_returns, plot_survival
+from tests.training.test_trust_page import make_trust
+from worldmodel.training.dream_report_plots import plot_calibration, plot_returns, plot_survival, plot_trust
 
 
 def is_png(path):
@@ -27,6 +28,12 @@ def test_bins_of_one_step_and_heads_that_never_end_anything_are_drawn(tmp_path):
     lonely = PART | {"count": 1, "interval": [-math.inf, math.inf]}
     never = {"bins": [PART | {"actual": 0.0, "interval": [0.0, 0.1]}], "threshold": 0.5}
     assert is_png(plot_calibration({"bins": [lonely]}, never, "native", tmp_path / "calibration.png"))
+
+
+def test_ratios_are_drawn_also_where_some_are_absent_or_without_bounds(tmp_path):
+    both, alone = make_trust(), make_trust()
+    del alone["first"]
+    assert is_png(plot_trust(both, tmp_path / "both.png")) and is_png(plot_trust(alone, tmp_path / "alone.png"))
 
 
 def test_without_matplotlib_it_is_told_how_to_get_it(tmp_path, monkeypatch):

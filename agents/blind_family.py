@@ -1,0 +1,40 @@
+"""A family of blind policies for any set of actions: those that a dream is judged with if none are named."""
+
+from itertools import combinations
+
+from worldmodel.data import ActionSpec
+
+_HOLDS = (0.8, 0.95)
+_BOX_HOLDS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)  # of actions that are numbers, which have no names
+_TURNS = (4, 12, 32)  # steps of each action in a cycle
+_MOST_CYCLES = 6
+_MOST_CONSTANTS = 8
+_FAVOUR = 4  # odds of the favoured action to one of each other
+
+
+def blind_family(spec: ActionSpec) -> tuple[str, ...]:
+    """Names for `scripted_policy`: constants, cycles of two actions, held and weighted random play, and "diverse".
+
+    At least nine where there are two actions or more, or where actions are numbers. Cycles leave out "noop", if others
+    are enough, and are of neighbours in the order of the actions first, such as left and right.
+    """
+    if spec.kind == "box":
+        return (*(f"hold:{hold:g}" for hold in _BOX_HOLDS), "diverse")
+    names = spec.names or tuple(map(str, range(spec.n)))
+    moves = [name for name in names if name != "noop"]
+    constants = [f"constant:{name}" for name in names[:_MOST_CONSTANTS]]
+    favoured = [f"odds:{_odds(moves, moves[-1])}"] if len(moves) > 1 else []
+    holds = [f"hold:{hold:g}" for hold in _HOLDS]
+    return (*constants, *_cycles(moves if len(moves) > 1 else list(names)), *holds, *favoured, "diverse")
+
+
+def _cycles(moves: list[str]) -> list[str]:
+    """Of each pair of actions once for each length, as many as there may be, lengths and pairs by turns."""
+    order = {name: place for place, name in enumerate(moves)}
+    pairs = sorted(combinations(moves, 2), key=lambda pair: (order[pair[1]] - order[pair[0]], order[pair[0]]))
+    rounds = [(pairs[k], _TURNS[(k + turn) % len(_TURNS)]) for turn in range(len(_TURNS)) for k in range(len(pairs))]
+    return [f"cycle:{first}*{steps},{second}*{steps}" for (first, second), steps in rounds[:_MOST_CYCLES]]
+
+
+def _odds(moves: list[str], favoured: str) -> str:
+    return ",".join(f"{name}*{_FAVOUR if name == favoured else 1}" for name in moves)

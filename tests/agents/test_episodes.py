@@ -1,0 +1,104 @@
+"""The loop that plays episodes, on a toy game; what `evaluate` makes of it is tested there."""
+
+import numpy as np
+import pytest
+
+from tests.toy_game import ToyGame
+from worldmodel.agents.episodes import Lasting, OneEach, play_episodes
+from worldmodel.envs.wrappers import ThreadVectorEnv
+
+
+class Counting:
+    """Plays 0, 1, 2, 0, 1, 2, … in every episode; remembers what it did and was told."""
+
+    def __init__(self):
+        self.step, self.begun, self.actions = 0, [], []
+
+    def act(self, observations):
+        action = self.step % 3
+        self.step += 1
+        self.actions.append(action)
+        return np.full(len(observations), action, np.int64)
+
+    def reset(self, rows=None):
+        self.step = 0
+        self.begun.append(None if rows is None else list(rows))
+
+    def seed_rows(self, rows, seeds):
+        self.begun[-1] = (self.begun[-1], list(seeds))
+
+
+class Noting(ToyGame):
+    """Episodes of 6 steps; tells every game's actions of the episode with this seed."""
+
+    played: dict = {}  # noqa: RUF012
+
+    def reset(self, *, seed=None, options=None):
+        found = super().reset(seed=seed)
+        self.left, self.seed = 6, seed
+        self.played[seed] = []
+        return found
+
+    def step(self, action):
+        self.played[self.seed].append(int(action))
+        return super().step(action)
+
+
+def toys(rows, game=ToyGame):
+    return ThreadVectorEnv(game, rows, autoreset_mode="disabled")
+
+
+def test_an_episode_begins_with_its_lead_and_then_its_player_begins_anew():
+    leads = [np.array([2, 2]), np.array([], np.int64), np.array([1])]
+    envs = toys(2, Noting)
+    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8, 9], leads=leads)
+    envs.close()
+    assert Noting.played == {7: [2, 2, 0, 1, 2, 0], 8: [0, 1, 2, 0, 1, 2], 9: [1, 0, 1, 2, 0, 1]}
+    assert played.lengths.tolist() == [4, 6, 5]  # what follows the lead counts alone
+
+
+def test_what_counts_is_watched_and_nothing_of_the_lead():
+    seen = {0: [], 1: []}
+
+    def watch(episodes, rewards, terminations):
+        for episode, reward in zip(episodes, rewards, strict=True):
+            seen[episode].append(float(reward))
+
+    envs = toys(2, Noting)
+    leads = [np.array([0, 1, 2]), np.array([], np.int64)]
+    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8], leads=leads, watch=watch)
+    envs.close()
+    assert [len(seen[i]) for i in (0, 1)] == played.lengths.tolist() == [3, 6]
+    assert [sum(seen[i]) for i in (0, 1)] == played.env_returns.tolist()
+
+
+def test_a_policy_that_plays_all_is_told_of_an_episode_when_its_lead_is_over():
+    policy = Counting()
+    envs = toys(1, Noting)
+    play_episodes(envs, Lasting(policy, [7]), [7], leads=[np.array([0, 0])])
+    envs.close()
+    assert policy.begun == [None, ([0], [7]), ([0], [7])]
+    assert Noting.played[7] == [0, 0, 0, 1, 2, 0]
+
+
+def test_episodes_are_left_after_the_most_steps_that_count():
+    envs = toys(2, Noting)
+    leads = [np.array([0, 1]), np.array([], np.int64), np.array([], np.int64)]
+    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8, 9], leads=leads, most_steps=3)
+    envs.close()
+    assert played.lengths.tolist() == [3, 3, 3]
+    assert len(Noting.played[8]) == 3  # its row went on with episode 9
+
+
+def test_more_rows_than_episodes_are_not_played():
+    envs = toys(4, Noting)
+    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8])
+    envs.close()
+    assert played.lengths.tolist() == [6, 6]
+
+
+def test_a_game_that_ends_within_a_lead_does_not_repeat_itself():
+    envs = toys(1, Noting)
+    with pytest.raises(ValueError, match=r"ended in step 6 of the 9 that lead .* does not repeat itself"):
+        play_episodes(envs, OneEach(lambda _: Counting()), [7], leads=[np.zeros(9, np.int64)])
+    envs.close()
