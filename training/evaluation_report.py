@@ -6,27 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.files import atomic_write, write_json
+from worldmodel.training.dream_report_plots import plot_trust
 from worldmodel.training.fvd import PROTOCOL
 from worldmodel.training.objects_page import objects_part
 from worldmodel.training.plots import plot_control, plot_horizon
 from worldmodel.training.report import machine
 from worldmodel.training.tables import strict, table
+from worldmodel.training.trust_page import trust_text
 
 _PAPERS_CLIPS = 256
 
 
 def write_evaluation(folder: str | Path, results: Mapping[str, Any], plots: bool = True) -> Path:
-    """Write what `evaluate_model` returned; `results` may also hold "run" ({"command": str, …}).
+    """Write what `evaluate_model` returned; `results` may also hold "run" ({"command": str, …}) and "trust".
 
     Returns: the path of report.md.
     """
     folder = Path(folder)
-    results = {"machine": machine(), **results}
+    results = {"machine": machine(), "trust": {"absent": "no real game was given (--real ID)"}, **results}
     pictures = {}
     if plots and "absent" not in results["horizon"]:
         pictures["horizon"] = plot_horizon(results["horizon"], folder / "horizon.png").name
     if plots:
         pictures["control"] = plot_control(results["control"], folder / "control.png").name
+    if plots and "absent" not in results["trust"]:
+        pictures["trust"] = plot_trust(results["trust"], folder / "trust.png").name
     with atomic_write(folder / "report.md") as temporary:
         temporary.write_text(_page(results, pictures), encoding="utf-8")
     write_json(folder / "report.json", strict(results))
@@ -44,7 +48,10 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
         "## Objects that the tokenizer keeps\n\n" + objects_part(results["objects"]),
         "## By dreamt step\n\n" + by_step_table(_curves(results)),
-        *(f"![{name} by dreamt step]({file})" for name, file in pictures.items()),
+        *(f"![{name} by dreamt step]({pictures[name]})" for name in ("horizon", "control") if name in pictures),
+        "## Is the dream true where policies go?",
+        trust_text(results["trust"]),
+        *(f"![{name}: dream over real]({pictures[name]})" for name in ("trust",) if name in pictures),
         f"Machine: {about['cpu']}, {about['cores']} cores"
         + (f", {about['gpu']}" if "gpu" in about else "")
         + f"; torch {about['torch']}; {about['date']}."

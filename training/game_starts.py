@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.agents.blind import scripted_policy
+from worldmodel.agents.evaluate import is_dream
 from worldmodel.batches import Starts
 from worldmodel.model import WorldModel
 from worldmodel.training.scores import CHUNK
@@ -39,7 +40,9 @@ class Openings(NamedTuple):
 
 @contextmanager
 def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
-    """The real game, after checking that it is the dream's: same actions, same unit of reward."""
+    """The real game, after checking that it is one and the dream's: same actions, same unit of reward."""
+    if is_dream(env_id):
+        raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
     env = gym.make(env_id)
     try:
         if env.action_space != wm.config.action.held.to_gym():

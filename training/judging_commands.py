@@ -50,6 +50,7 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
     from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model
     from worldmodel.training.evaluation_report import write_evaluation
     from worldmodel.training.plots import check_matplotlib
+    from worldmodel.training.quick_trust import QuickTrust, quick_trust
 
     line = shlex.join(["videogen-dream", "evaluate-model", *options])
 
@@ -58,8 +59,10 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
         data: tuple[Path, ...],
         out: Path = Path("runs/evaluation"),
         i3d: Path | None = None,
+        real: str | None = None,
         device: str = "auto",
         plots: bool = True,
+        trust: QuickTrust = QuickTrust(),  # noqa: B008 (frozen)
         config: Annotated[ModelEvaluation, Fields] = ModelEvaluation(),  # noqa: B008 (frozen)
     ) -> None:
         """Measure a world model on the test episodes of a store; OUT gets report.md, report.json and plots.
@@ -68,16 +71,20 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
             run: a run folder, a checkpoint folder, a shipped name or a hub id; before --data.
             data: store, or stores, of play of the game that the model was learned from.
             i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
+            real: id of the real game: adds how true the dream is where blind policies go, in about a minute.
             device: where the models run; "auto" takes a GPU if there is one.
             plots: draw PNG files too, which needs matplotlib.
         """
+        if real is None and trust != QuickTrust():
+            raise ValueError("--trust options are for playing in the real game: give its id, --real ID")
         if plots:
             check_matplotlib()
         model = WorldModel.from_pretrained(run, device=device)
         store = open_stores(data)
         if store.info.env_id and model.config.env_id and store.info.env_id != model.config.env_id:
             print(f"note: this is play of {store.info.env_id}, the model was learned from {model.config.env_id}")
-        results = evaluate_model(model, store, config, i3d)
+        told = {} if real is None else {"trust": quick_trust(model, real, trust)}
+        results = evaluate_model(model, store, config, i3d) | told
         about = {"command": line, "config": asdict(config)}
         report = write_evaluation(out, {"run": about} | results, plots)
         print(report.read_text(encoding="utf-8"))
@@ -226,7 +233,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         dream: str | None = None,
         real: str | None = None,
         data: Path | None = None,
-        episodes: int = 30,
+        episodes: int | None = None,
         horizon: int | None = None,
         seed: int = 10_000,
         world: str | None = None,
@@ -251,6 +258,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
                 of a dream, which it sees as it is.
             dream: the world to judge: a run folder, a checkpoint folder, a shipped name, a hub id or a dream's id.
             real: id of the real game to judge it by.
+            episodes: 30 with --env; with --dream 20 of each policy and each kind of beginning, in both worlds.
             data: store of play of that game: adds how well the dream predicts rewards and ends, obeys and drifts.
             horizon: steps of a dream's episode. With --env a dream needs it and a real game has its own end; with
                 --dream it is 300 if not given, and both worlds are cut there.
@@ -264,7 +272,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         if env is not None:
             only = {"dream": dream, "real": real, "data": data}
             check_plays_one(agents, only, config == DreamReport() and device == "auto" and plots)
-            play_one(agents[0], env, episodes, horizon, seed, world, out, deterministic)
+            play_one(agents[0], env, 30 if episodes is None else episodes, horizon, seed, world, out, deterministic)
             return
         if dream is None or real is None:
             raise ValueError(
@@ -284,8 +292,9 @@ def make_evaluate(options: Sequence[str]) -> Function:
             check_matplotlib()
         model = WorldModel.from_pretrained(world_of(dream), device=device)
         store = None if data is None else EpisodeStorage.open(data)
-        steps = 300 if horizon is None else horizon
-        results = dream_report(model, real, agents, store, episodes=episodes, horizon=steps, seed=seed, config=config)
+        sizes = {"episodes": episodes, "horizon": horizon}
+        asked = {name: size for name, size in sizes.items() if size is not None}
+        results = dream_report(model, real, agents, store, **asked, seed=seed, config=config)
         page = write_dream_report(out, {"run": {"command": line, "world": dream}} | results, plots)
         print(page.read_text(encoding="utf-8"))
         print(f"Everything is in {out}.")

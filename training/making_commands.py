@@ -234,6 +234,7 @@ def run_publish(
     target: tyro.conf.Positional[Path],
     notes: str = "",
     also: tuple[Path, ...] = (),
+    real: str | None = None,
     push: str | None = None,
 ) -> None:
     """Make of a trained world model a folder to share: half-size weights, and a card with its data, scores and recipe.
@@ -244,11 +245,12 @@ def run_publish(
         target: the folder to write.
         notes: a sentence for the card, such as what an agent reached in it.
         also: further stores that it was trained on.
+        real: id of the real game: the card then tells how true the dream is where blind policies go.
         push: upload it to the Hugging Face hub under this id, OWNER/NAME.
     """
     from worldmodel.training import publish
 
-    print(publish.publish(world, data, target, notes, also))
+    print(publish.publish(world, data, target, notes, also, real))
     if push is not None:
         print(publish.push(target, push))
 

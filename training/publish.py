@@ -17,16 +17,24 @@ from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
+from worldmodel.training.quick_trust import quick_trust
 from worldmodel.training.report import machine, world_report
 from worldmodel.training.train_dynamics import DynamicsTraining, game_text
 from worldmodel.training.train_tokenizer import TokenizerTraining
+from worldmodel.training.trust_page import card_text
 
 _PLAY = {"random": "random play", "sticky": "sticky random play", "diverse": "diverse blind play"}
 
 
 @own_defaults
 def publish(
-    world: str | Path, data: str | Path, target: str | Path, /, notes: str = "", also: Sequence[str | Path] = ()
+    world: str | Path,
+    data: str | Path,
+    target: str | Path,
+    /,
+    notes: str = "",
+    also: Sequence[str | Path] = (),
+    real: str | None = None,
 ) -> Path:
     """Measure a world model on the test episodes of its data and save it with bfloat16 weights and a card.
 
@@ -36,6 +44,7 @@ def publish(
         target: folder to write.
         notes: a sentence for the card, such as what an agent reached in it.
         also: further stores that it was trained on; the card measures on the test episodes of all.
+        real: id of the real game: the card then tells how true the dream is where blind policies go (`quick_trust`).
     """
     folder, target = resolve(world), Path(target)
     run = _run_of(folder)
@@ -45,8 +54,9 @@ def publish(
         )
     folders = [Path(data), *map(Path, also)]
     model = WorldModel.from_pretrained(folder)
+    trust = None if real is None else quick_trust(model, real)
     report = world_report(model, open_stores(folders))
-    card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes)
+    card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes, trust)
     half = WorldModel.from_pretrained(folder, dtype=torch.float32)
     cast_products(half, torch.bfloat16)  # for the file alone: nothing is multiplied
     return half.save_pretrained(target, card)
@@ -107,7 +117,14 @@ class Play(NamedTuple):
 
 
 def _card(
-    name: str, checkpoint: str, model: WorldModel, report: dict, run: dict, stores: Sequence[Play], notes: str
+    name: str,
+    checkpoint: str,
+    model: WorldModel,
+    report: dict,
+    run: dict,
+    stores: Sequence[Play],
+    notes: str,
+    trust: dict[str, Any] | None,
 ) -> str:
     config, about, facts = model.config, machine(), report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
@@ -149,6 +166,7 @@ def _card(
             "| --- | --- |",
             *lines,
             "",
+            *([] if trust is None else [card_text(trust), ""]),
             "How to repeat it:",
             "",
             "```sh",
@@ -156,7 +174,8 @@ def _card(
             *([] if tokenizer_run is None else [_command(f"train-tokenizer --data {shown}", tokenizer_run, coding)]),
             _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining()),
             f"videogen-dream publish runs/dynamics/{checkpoint} runs/data {name}"
-            + (f" --also {' '.join(folders[1:])}" if folders[1:] else ""),
+            + (f" --also {' '.join(folders[1:])}" if folders[1:] else "")
+            + ("" if trust is None else f" --real {shlex.quote(trust['settings']['env_id'])}"),
             "```",
             "",
             f"Measured on {about['cpu']}, {about['cores']} cores, torch {about['torch']}, {about['date']}.",

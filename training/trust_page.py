@@ -21,11 +21,31 @@ def trust_text(section: Mapping[str, Any]) -> str:
     """The whole section."""
     if "absent" in section:
         return f"absent: {section['absent']}"
-    parts = [f"**Verdict:** {section['line']}", _thresholds(section["thresholds"])]
+    parts = [f"**Verdict:** {section['line']}", *_settings(section), _thresholds(section["thresholds"])]
     for kind, head in _HEADS.items():
         if kind in section:
             parts += [f"### {head}", _rows(section[kind]), _orders(section[kind])]
     return "\n\n".join([*parts, _NOTE])
+
+
+def card_text(section: Mapping[str, Any]) -> str:
+    """The verdict as a paragraph of a model card."""
+    about = section["settings"]
+    return (
+        f"Is the dream true where policies go? {about['policies']} blind policies played in it and in "
+        f"`{about['env_id']}`, {about['episodes']} episodes of {about['horizon']} steps at most each: {section['line']}"
+    )
+
+
+def _settings(section: Mapping[str, Any]) -> list[str]:
+    if "settings" not in section:
+        return []
+    about = section["settings"]
+    return [
+        f"{about['episodes']} episodes of each of {about['policies']} blind policies in the dream and in "
+        f"{about['env_id']}, cut after {about['horizon']} steps; {about['lead']} play leads to the middle; seed "
+        f"{about['seed']}. `videogen-dream evaluate --dream` plays more episodes, and agents."
+    ]
 
 
 def _thresholds(bars: Mapping[str, Any]) -> str:

@@ -265,6 +265,11 @@ def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_p
     assert {len(row) for row in table_rows(page)} == {3, 6}
 
 
+def test_without_the_real_game_there_is_no_word_on_where_policies_go(results, tmp_path):
+    page = write_evaluation(tmp_path, results, plots=False).read_text()
+    assert "absent: no real game was given (--real ID)" in page
+
+
 def test_without_an_i3d_file_fvd_is_absent_and_nothing_stands_in_for_it(results, tmp_path):
     page = write_evaluation(tmp_path, results | {"fvd": {"absent": "no I3D file was given"}}, plots=False).read_text()
     for name in ("FVD", "R-FVD", "FVD\\*"):

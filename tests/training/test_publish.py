@@ -1,11 +1,13 @@
 import shlex
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import tyro
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
+from tests.training.test_quick_trust import LongToy
 from worldmodel.checkpoint import weights_name
 from worldmodel.data import open_stores
 from worldmodel.files import write_json
@@ -131,6 +133,19 @@ def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run,
     card = (tmp_path / "toy" / "README.md").read_text()
     assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
     assert "train-dynamics --data runs/data --tokenizer EARLIER" in card
+
+
+def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tmp_path):
+    gym.register("CardToy-v0", entry_point=LongToy)
+    try:
+        words = [str(run / "run"), str(run / "data"), str(tmp_path / "toy"), "--real", "CardToy-v0"]
+        assert main(["publish", *words]) == 0
+    finally:
+        del gym.registry["CardToy-v0"]
+    card = (tmp_path / "toy" / "README.md").read_text()
+    assert "Is the dream true where policies go? 15 blind policies played in it and in `CardToy-v0`" in card
+    assert "first frames: " in card and "mid-play: " in card
+    assert "publish runs/dynamics/best runs/data toy --real CardToy-v0\n" in card
 
 
 def test_a_card_does_not_take_a_worlds_training_for_its_tokenizers(run, tmp_path):
