@@ -12,6 +12,7 @@ from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
 from tests.tiny import tiny_world
 from tests.training.telling_store import telling_store
+from tests.training.test_trust_page import make_trust
 from worldmodel.data import ActionSpec
 from worldmodel.training.cli import main
 from worldmodel.training.dreams import open_loop, swapped_actions
@@ -251,7 +252,7 @@ def table_rows(page):
 
 
 def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_path):
-    page = write_evaluation(tmp_path, results).read_text(encoding="utf-8")
+    page = write_evaluation(tmp_path, results | {"trust": make_trust()}).read_text(encoding="utf-8")
     assert f"{results['tokenizer']['psnr_db']:.2f} dB" in page
     assert f"| PSNR in dB, dream, ± 95 % | {results['horizon']['psnr_sureness']['half_width'][0]:.3f} |" in page
     assert "| PSNR in dB, dream less copy, ± 95 % |" in page
@@ -260,9 +261,10 @@ def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_p
     assert "6 against 6 clips, 2 of 16 frames given" in page and "papers have 256 clips" in page
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["control"]["dream"] == results["control"]["dream"] and "machine" in data
-    for name in ("horizon.png", "control.png"):
+    for name in ("horizon.png", "control.png", "trust.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in page
-    assert {len(row) for row in table_rows(page)} == {3, 6}
+    numbers, judged = page.split("## Is the dream true where policies go?")
+    assert {len(row) for row in table_rows(numbers)} == {3, 6} and "**Verdict:** all in **one** line." in judged
 
 
 def test_without_the_real_game_there_is_no_word_on_where_policies_go(results, tmp_path):

@@ -7,7 +7,7 @@ import tyro
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
-from tests.training.test_quick_trust import LongToy
+from tests.training.test_quick_trust import SMALL, LongToy
 from worldmodel.checkpoint import weights_name
 from worldmodel.data import open_stores
 from worldmodel.files import write_json
@@ -15,6 +15,7 @@ from worldmodel.model import WorldModel
 from worldmodel.training.cli import main
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.publish import Play, _collect_command, publish
+from worldmodel.training.quick_trust import quick_trust
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
@@ -135,7 +136,8 @@ def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run,
     assert "train-dynamics --data runs/data --tokenizer EARLIER" in card
 
 
-def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tmp_path):
+def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("worldmodel.training.publish.quick_trust", lambda wm, env: quick_trust(wm, env, SMALL))
     gym.register("CardToy-v0", entry_point=LongToy)
     try:
         words = [str(run / "run"), str(run / "data"), str(tmp_path / "toy"), "--real", "CardToy-v0"]
@@ -143,7 +145,7 @@ def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tm
     finally:
         del gym.registry["CardToy-v0"]
     card = (tmp_path / "toy" / "README.md").read_text()
-    assert "Is the dream true where policies go? 15 blind policies played in it and in `CardToy-v0`" in card
+    assert "Is the dream true where policies go? 3 blind policies played in it and in `CardToy-v0`" in card
     assert "first frames: " in card and "mid-play: " in card
     assert "publish runs/dynamics/best runs/data toy --real CardToy-v0\n" in card
 
