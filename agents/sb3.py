@@ -13,13 +13,14 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import JSONOutputFormat, Logger, TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 
 from worldmodel import checkpoint
 from worldmodel.agents.generators import restored_generators
 from worldmodel.agents.sb3_agent import agent_file, load_agent, save_agent
 from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
+from worldmodel.agents.sb3_memory import as_agents_see
 from worldmodel.agents.sb3_policy import policy_for, policy_parts
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
@@ -116,7 +117,7 @@ def is_trained(
     settings = _settings(config, meta, about)
     later = checkpoint.LATER_OPTIONS["agent"]  # which a run of an earlier release does not name
     if isinstance(found.get("meta"), dict):
-        found["meta"] = later["meta"] | found["meta"]
+        found = later["training"] | found | {"meta": later["meta"] | found["meta"]}
     if finished and found == settings:
         return True
     what = "an unfinished training (PPO is not resumed) or something else"
@@ -174,7 +175,8 @@ def _load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: Agent
     if (found.observation_shape, found.pixels) != (file.observation_shape, file.pixels):
         raise ValueError(f"the agent in {folder} sees {_seen(file)}, these envs show {_seen(found)}")
     check_actions(file.action, found.action, f"the agent in {folder}", "these envs")
-    for name in ("frame_stack", "features_dim", *(["channels"] if file.pixels else [])):
+    sizes = ("frame_stack", "features_dim", "previous_action", "durations", *(["channels"] if file.pixels else []))
+    for name in sizes:
         if (ours := getattr(config, name)) != (theirs := getattr(file.training, name)):
             raise ValueError(f"the agent in {folder} was trained with {name}={theirs}, the config says {ours}")
     fill(folder, policy_parts(model.policy))
@@ -213,7 +215,7 @@ def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
         raise ValueError(f"the config is for num_envs={config.num_envs}, the env has {venv.num_envs}")
     _check_plain(venv)
     _check_observations(venv.observation_space)
-    stacked = VecFrameStack(VecMonitor(venv), config.frame_stack)
+    stacked = as_agents_see(VecMonitor(venv), config)
     policy, policy_kwargs = policy_for(stacked.observation_space, config)
     return PPO(
         policy,

@@ -16,6 +16,7 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from worldmodel import checkpoint
+from worldmodel.agents.action_memory import ActionMemory, choices_of, planes_of
 from worldmodel.agents.evaluate import View
 from worldmodel.agents.sb3_config import AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3_env import SB3VecEnv
@@ -47,11 +48,12 @@ def _fresh_policy(file: AgentFile) -> ActorCriticPolicy:
     dtype = np.uint8 if file.pixels else np.float32
     low, high = (0, 255) if file.pixels else (-np.inf, np.inf)
     *grid, depth = file.observation_shape
-    depth *= file.training.frame_stack
+    depth = (depth + planes_of(file.action, file.training)) * file.training.frame_stack
     shape = (depth, *grid) if file.pixels else (*grid, depth)  # Stable-Baselines3 puts channels first in images
     space = gym.spaces.Box(low, high, shape, dtype)
     policy_class, kwargs = policy_for(space, file.training)
-    return policy_class(space, file.action.to_gym(), lambda _: file.training.learning_rate, **kwargs)
+    choices = choices_of(file.action, file.training).to_gym()
+    return policy_class(space, choices, lambda _: file.training.learning_rate, **kwargs)
 
 
 def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
@@ -68,7 +70,10 @@ def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
 
 
 class Agent:
-    """A trained policy that keeps its own frame stack, one per env.
+    """A trained policy that keeps its own frame stack, one per env, and what it is to know of its actions.
+
+    What is done in the game in place of its actions is to be told to it (`acted`). With durations it goes on with an
+    action by itself: it is asked, and looks, at every step.
 
     Args:
         policy: Stable-Baselines3's.
@@ -80,7 +85,8 @@ class Agent:
         self.policy = policy
         self.file = file
         self._seed = seed
-        self._stack: np.ndarray | None = None  # (n, H, W, K*C)
+        self._stack: np.ndarray | None = None  # (n, H, W, K*(C+P))
+        self._memory: ActionMemory | None = None
         self._rngs: list[np.random.Generator] = []
 
     @classmethod
@@ -133,9 +139,11 @@ class Agent:
     def reset(self, rows: np.ndarray | None = None) -> None:
         """Forget the frames of the last episode, in the envs `rows` (None: in all; their number may change)."""
         if rows is None:
-            self._stack = None
+            self._stack = self._memory = None
         elif self._stack is not None:
             self._stack[rows] = 0
+            if self._memory is not None:
+                self._memory.forget(rows)
 
     def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
         """From now on what the agent draws in env rows[i] is decided by seeds[i]."""
@@ -159,12 +167,28 @@ class Agent:
                 f"this agent sees {np.dtype(dtype).name} of shape (n, {', '.join(map(str, shape))}), "
                 f"got {observations.dtype} {observations.shape}"
             )
-        count, depth = len(observations), shape[-1]
+        count, training = len(observations), self.file.training
+        depth = shape[-1] + planes_of(self.action_spec, training)
         if self._stack is None:
-            self._stack = np.zeros((count, *shape[:-1], depth * self.file.training.frame_stack), dtype)
+            self._stack = np.zeros((count, *shape[:-1], depth * training.frame_stack), dtype)
+            self._memory = ActionMemory(self.action_spec, training, count) if training.shows_actions else None
         if len(self._stack) != count:
             raise ValueError(f"this agent plays {len(self._stack)} envs, got {count} observations; reset() it first")
+        if self._memory is not None:
+            observations = self._memory.show(observations)
         self._stack = np.concatenate([self._stack[..., depth:], observations], axis=-1)
+        chosen = self._choose(deterministic)
+        return chosen if self._memory is None else self._memory.take(chosen)
+
+    def acted(self, actions: np.ndarray) -> None:
+        """What was done in all envs after the last `act`, where that differs: the agent is to know its own past."""
+        if self._memory is not None:
+            self._memory.acted(actions)
+
+    def _choose(self, deterministic: bool) -> np.ndarray:
+        """For what is on the stack: actions, or with durations the numbers of pairs."""
+        assert self._stack is not None
+        count = len(self._stack)
         seen = np.moveaxis(self._stack, -1, 1) if self.file.pixels else self._stack
         self.policy.set_training_mode(False)
         distribution = self.policy.get_distribution(torch.from_numpy(np.ascontiguousarray(seen)).to(self.policy.device))

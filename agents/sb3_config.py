@@ -27,6 +27,11 @@ class AgentConfig:
     clip_range: float = 0.2
     ent_coef: float = 0.005
     frame_stack: int = 1  # K; 2 for obs "latent" and "rgb", which show nothing of the past
+    previous_action: bool = False  # show the agent its last action, on planes behind the channels (`ActionMemory`)
+    # Steps for which the policy may choose to go on with a discrete action, such as 1 2 4 8; one number is a fixed
+    # repeat. These steps are env steps like any other: each is shown (with the action), paid and discounted by gamma,
+    # but nothing can be chosen in it, so it trains the value alone. Empty: it chooses in every step.
+    durations: tuple[int, ...] = ()
     features_dim: int = 256  # width of the policy's last layer
     channels: int = 32  # of the first convolution; the others have twice as many
     seed: int = 0
@@ -39,11 +44,18 @@ class AgentConfig:
             above={"learning_rate": 0, "clip_range": 0},
             at_most_one=("gamma", "gae_lambda"),
         )
+        if len(set(self.durations)) < len(self.durations) or not all(1 <= steps <= 255 for steps in self.durations):
+            raise ValueError(f"durations must be different numbers of steps from 1 to 255, got {self.durations}")
         if self.batch_size < 2 or self.rollout % self.batch_size:
             raise ValueError(
                 f"batch_size must divide a rollout, n_steps x num_envs = {self.rollout}, and be at least 2; "
                 f"got {self.batch_size}"
             )
+
+    @property
+    def shows_actions(self) -> bool:
+        """Whether the agent sees its last action; who must hold on to one has to."""
+        return self.previous_action or bool(self.durations)
 
     @property
     def rollout(self) -> int:
@@ -74,6 +86,7 @@ class AgentMeta:
     env_id: str = ""  # of the real game
     view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or what a DreamView shows
     world_model: str = ""  # name or folder of the model behind the view; empty for "real"
+    more_worlds: tuple[str, ...] = ()  # in whose dreams it was trained besides: name or folder, and hash of the weights
     reward: Literal["world", "survival"] = "world"  # what its training paid: the env's own, or 1 a step while it lives
 
 

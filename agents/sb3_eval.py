@@ -15,7 +15,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 
 from worldmodel.agents.evaluate import View, is_dream
 from worldmodel.agents.generators import restored_generators
+from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.sb3_env import SB3VecEnv
+from worldmodel.agents.sb3_memory import as_agents_see
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 
 
@@ -32,7 +34,12 @@ class NativeReward(VecEnvWrapper):
 
 
 def real_games(
-    env_id: str, num_envs: int = 10, view: View | None = None, frame_stack: int = 1, **env_kwargs: Any
+    env_id: str,
+    num_envs: int = 10,
+    view: View | None = None,
+    frame_stack: int = 1,
+    training: AgentConfig | None = None,
+    **env_kwargs: Any,
 ) -> VecEnv:
     """A real game as an agent of Stable-Baselines3 sees it, with its native reward; the caller closes it.
 
@@ -41,6 +48,7 @@ def real_games(
         num_envs: n, played in threads.
         view: (model, obs): show the game as this model's dream would; None: its own frames.
         frame_stack: as in the agent's training.
+        training: config of an agent of `train_ppo`, which decides the frame stack and what is seen of its actions.
         env_kwargs: for the game.
     """
     if is_dream(env_id):
@@ -48,7 +56,8 @@ def real_games(
     games = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), num_envs)
     try:
         envs = SB3VecEnv(games if view is None else DreamViewVector(games, *view))
-        stacked = VecFrameStack(VecMonitor(NativeReward(envs)), frame_stack)
+        plain = VecMonitor(NativeReward(envs))
+        stacked = VecFrameStack(plain, frame_stack) if training is None else as_agents_see(plain, training)
     except BaseException:
         games.close()
         raise

@@ -42,6 +42,10 @@ class SB3Policy:
                 f"a model of Stable-Baselines3 is wanted, got a {type(model).__name__}; load a saved one with its "
                 "algorithm first, such as SB3Policy(PPO.load(path))"
             )
+        if _sees_actions(model):
+            raise ValueError(
+                "this model sees its last action, which only an agent of train_ppo knows: Agent.of(model, config)"
+            )
         if not isinstance(model.observation_space, gym.spaces.Box):
             raise ValueError(f"only models that see a Box can be played, this one sees {model.observation_space}")
         self.model = model
@@ -96,6 +100,15 @@ class SB3Policy:
         stack = np.concatenate([self._stacks.get(row, empty)[..., seen.shape[-1] :], seen], axis=-1)
         self._stacks[row] = stack
         return stack if norm is None or before else norm.normalize_obs(stack)
+
+
+def _sees_actions(model: "BaseAlgorithm") -> bool:
+    from stable_baselines3.common.vec_env import is_vecenv_wrapped
+
+    from worldmodel.agents.sb3_memory import ActionPlanes
+
+    envs = getattr(model, "env", None)
+    return envs is not None and is_vecenv_wrapped(envs, ActionPlanes)
 
 
 @contextmanager

@@ -71,8 +71,62 @@ class ImagePolicy(PlainPolicy):
         return self.features_extractor(obs)
 
 
+class HoldingPolicy(PlainPolicy):
+    """Leaves no choice while an action goes on, as the planes behind an observation tell (`ActionMemory`).
+
+    There all odds lie on the action's first pair (the env heeds none), so the choice has log-probability and entropy 0
+    and no gradient.
+
+    Args:
+        durations: D, of the A x D pairs of which it chooses one.
+    """
+
+    def __init__(self, *args: Any, durations: int, **kwargs: Any) -> None:
+        self._durations = durations
+        self._planes = torch.zeros(0)
+        super().__init__(*args, **kwargs)
+
+    def forward(self, obs: Any, deterministic: bool = False) -> Any:
+        self._look(obs)
+        return super().forward(obs, deterministic)
+
+    def evaluate_actions(self, obs: Any, actions: Tensor) -> Any:
+        self._look(obs)
+        return super().evaluate_actions(obs, actions)
+
+    def get_distribution(self, obs: Any) -> Any:
+        self._look(obs)
+        return super().get_distribution(obs)
+
+    def _look(self, obs: Tensor) -> None:
+        """Keep the planes (n, A + 1) of the newest observation, of any place."""
+        count = int(self.action_space.n) // self._durations + 1
+        if obs.dtype == torch.uint8:  # channels first
+            self._planes = obs[:, -count:].flatten(2)[..., 0]
+        else:
+            self._planes = obs.flatten(1)[:, -count:]
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
+        logits = self.action_net(latent_pi)
+        held, left = self._planes[:, :-1].argmax(-1) * self._durations, self._planes[:, -1] > 0
+        chosen = torch.arange(logits.shape[-1], device=logits.device) == held[:, None]
+        return self.action_dist.proba_distribution(action_logits=logits.masked_fill(left[:, None] & ~chosen, -1e8))
+
+
+class HoldingImagePolicy(HoldingPolicy, ImagePolicy):
+    """The same for uint8 frames."""
+
+
 def policy_for(space: gym.spaces.Box, config: AgentConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
     """Policy class for uint8 frames, or for float32 grids or vectors, and the arguments to build it with."""
+    policy, kwargs = _seeing(space, config)
+    if not config.durations:
+        return policy, kwargs
+    holding = HoldingImagePolicy if policy is ImagePolicy else HoldingPolicy
+    return holding, kwargs | {"durations": len(config.durations)}
+
+
+def _seeing(space: gym.spaces.Box, config: AgentConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
     if space.dtype == np.uint8:
         extractor = {"features_dim": config.features_dim, "channels": config.channels}
         kwargs = {"features_extractor_class": ImageFeatures, "features_extractor_kwargs": extractor}

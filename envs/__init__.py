@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from worldmodel.envs.dream_env import DreamEnv
     from worldmodel.envs.dream_vector_env import DreamVectorEnv
     from worldmodel.envs.goals import GoalLatents, GoalObject, GoalPixels, GoalSignals
+    from worldmodel.envs.mixed_dreams import MixedDreams
     from worldmodel.envs.pixel_game import PixelGame
     from worldmodel.envs.push_env import PushEnv
     from worldmodel.envs.vizdoom_env import VizdoomEnv
@@ -30,6 +31,7 @@ __all__ = [
     "GoalObject",
     "GoalPixels",
     "GoalSignals",
+    "MixedDreams",
     "PixelGame",
     "PushEnv",
     "ThreadVectorEnv",
@@ -44,6 +46,7 @@ _MODULES = {
     "GoalObject": "worldmodel.envs.goals",
     "GoalPixels": "worldmodel.envs.goals",
     "GoalSignals": "worldmodel.envs.goals",
+    "MixedDreams": "worldmodel.envs.mixed_dreams",
     "PixelGame": "worldmodel.envs.pixel_game",
     "PushEnv": "worldmodel.envs.push_env",
     "VizdoomEnv": "worldmodel.envs.vizdoom_env",

@@ -60,7 +60,10 @@ HEAVY = {
         *(f"worldmodel.agents.{name}" for name in ("rllib", "rllib_module", "rllib_policy", "rllib_runner")),
         "worldmodel.training.collect_ray",
     ),
-    "stable_baselines3": tuple(f"worldmodel.agents.sb3{part}" for part in ("", "_agent", "_env", "_eval", "_policy")),
+    "stable_baselines3": (
+        "worldmodel.agents.sb3",
+        *(f"worldmodel.agents.sb3_{part}" for part in ("agent", "env", "eval", "memory", "policy")),
+    ),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
     "vizdoom": (),

@@ -13,6 +13,10 @@ _BEFORE: dict[str, Any] = {
     "own_draws": 0.0,
     "own_draws_passes": 1,
     "starts": "all",
+    "reward": "world",  # of an agent's training
+    "eval_seed": 50_000,
+    "previous_action": False,
+    "durations": [],
     "policy": "sticky",  # of a demo
 }
 

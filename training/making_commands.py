@@ -209,17 +209,19 @@ def make_train_agent(_: Sequence[str]) -> Function:
     from worldmodel.training.train_agent import DreamTraining, train_agent
 
     def run_train_agent(
-        world: str,
+        world: tuple[str, ...],
         out: Path = Path("runs/agent"),
         device: str = "auto",
         allow_env: str | None = None,
         config: Annotated[DreamTraining, Fields] = DreamTraining(),  # noqa: B008 (frozen)
     ) -> None:
-        """Train in the dream of `world`: a shipped name, a folder or a hub id. The agent is saved in OUT/agent.
+        """Train in the dream of a world, or in those of several at once. The agent is saved in OUT/agent.
 
         An interrupted training does not go on: start again with another --out.
 
         Args:
+            world: a shipped name, a folder or a hub id; of several the first is that through which the agent sees the
+                real game.
             allow_env: the id of the real game as the world's config has it, such as my_games:MyGame-v0, for
                 --eval-every: confirms that this module may be imported. Not needed for registered games.
         """

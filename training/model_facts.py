@@ -90,12 +90,15 @@ def _agent_rows(folder: Path) -> list[list[str]]:
     file, meta, training = agent.file, agent.meta, agent.file.training
     seen = "the game's own frames" if meta.view == "real" else f"the game as its world shows it, {meta.view}"
     shape = " x ".join(map(str, file.observation_shape))
+    number = f"the last {training.frame_stack} of them" + ", and its actions" * training.shows_actions
+    held = f", each held for {' or '.join(map(str, training.durations))} steps" if training.durations else ""
     return [
         ["agent", str(folder)],
         ["game", meta.env_id or "unknown"],
         ["world", meta.world_model or "none, it was trained in the game itself"],
-        ["sees", f"{seen}: {shape} {'uint8' if file.pixels else 'float32'}, the last {training.frame_stack} of them"],
-        ["acts by", str(file.action)],
+        *([["dreamt also in", ", ".join(meta.more_worlds)]] if meta.more_worlds else []),
+        ["sees", f"{seen}: {shape} {'uint8' if file.pixels else 'float32'}, {number}"],
+        ["acts by", f"{file.action}{held}"],
         ["trained with PPO for", f"{training.steps:,} steps, as asked for"],
         ["paid for", _PAID[meta.reward]],
         ["parameters", _millions(agent.policy)],

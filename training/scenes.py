@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from worldmodel.agents.blind import FORMS, is_scripted, scripted_policy
 from worldmodel.agents.evaluate import env_spec, is_dream
 from worldmodel.agents.sb3_agent import Agent, load_agent
-from worldmodel.agents.scripted import Policy
+from worldmodel.agents.scripted import Policy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream_env import DreamEnv
@@ -107,6 +107,8 @@ class Scene(ABC):
             raise ValueError("nobody plays: give an action, or open the scene with a policy")
         done = chosen if action is None else np.asarray(action, self.action.dtype)[()]
         self._observation, reward, terminated, truncated, info = self.env.step(done)
+        if self._policy is not None and action is not None:
+            tell(self._policy, "acted", np.asarray(done)[None])
         self._note(done, info)
         native = None if before.native is None else before.native + float(info["native_reward"])
         ended = "terminated" if terminated else "truncated" if truncated else ""
@@ -191,7 +193,9 @@ class DreamScene(Scene):
         config = dream.model.config
         super().__init__(dream, config.action.held, config.signal_names, make_policy, seed)
         self.dream, self.world = dream, dream.model
-        self._past: deque[tuple[DreamState, np.ndarray, Shown]] = deque(maxlen=_KEPT)  # the steps before this one
+        # The steps before this one, and what was done after each.
+        self._past: deque[tuple[DreamState, np.ndarray, Shown, Any]] = deque(maxlen=_KEPT)
+        self._done: Any = None
 
     def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
         self._past.clear()
@@ -202,7 +206,7 @@ class DreamScene(Scene):
             return super().step(action)  # which says what is wrong
         before = self.dream.state, self._observation, self.shown
         shown = super().step(action)
-        self._past.append(before)
+        self._past.append((*before, self._done))
         return shown
 
     def take_back(self, steps: int) -> Shown:
@@ -210,13 +214,17 @@ class DreamScene(Scene):
         if self.shown is None:
             raise ValueError("no dream is running: begin() one")
         for _ in range(min(steps, len(self._past))):
-            state, self._observation, self.shown = self._past.pop()
+            state, self._observation, self.shown, _ = self._past.pop()
             self.dream.state = state
         if self._policy is not None:  # it looks again at what led here
             self._policy.reset()
-            for _, seen, _ in list(self._past)[-_HANDED_OVER:]:
+            for _, seen, _, done in list(self._past)[-_HANDED_OVER:]:
                 self._policy.act(seen[None])
+                tell(self._policy, "acted", np.asarray(done)[None])
         return self.shown
+
+    def _note(self, action: Any, info: Mapping[str, Any]) -> None:
+        self._done = action
 
     @torch.inference_mode()
     def _frames(self, info: Mapping[str, Any]) -> Frames:

@@ -1,9 +1,10 @@
 """Train an agent in a dream: PPO on a vector of dreams, saved so that it can play the real game."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from worldmodel import checkpoint
 from worldmodel.agents.sb3 import is_trained, train_ppo
@@ -13,6 +14,7 @@ from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.envs.loading import load_model
+from worldmodel.envs.mixed_dreams import MixedDreams, check_alike, divided
 from worldmodel.envs.rules import survival
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
@@ -45,9 +47,17 @@ class DreamTraining:
         check_settings(self, least={"eval_every": 0, "eval_episodes": 1, "eval_seed": 0})
 
 
+class World(NamedTuple):
+    """A world in which an agent is trained."""
+
+    name: str  # shipped name, hub id, or the folder's absolute path
+    folder: Path
+    model: WorldModel
+
+
 @own_defaults
 def train_agent(
-    world: str | os.PathLike,
+    world: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | Path,
     config: DreamTraining | None = None,
     *,
@@ -55,11 +65,15 @@ def train_agent(
     device: str = "auto",
     allow_env: str | None = None,
 ) -> Path:
-    """Train in the dream of `world` (a shipped name, a folder, a hub id); returns the agent's folder `out/agent`.
+    """Train in the dream of `world` (a shipped name, a folder, a hub id, or several); returns the agent's `out/agent`.
 
     The agent sees the dream as `config.obs` says, and the real game in the same way (`DreamView`). It begins as the
     agent in the folder `start_from` (its own or its run's), if one is given. An agent that `out` already holds,
     finished, is kept; any other there is refused (see `train_ppo`).
+
+    Of several worlds each dreams its share of the rows. They must have one tokenizer, the same actions and, for
+    obs="features", dynamics of one width (`check_alike`). The first is the agent's home: through it the agent sees the
+    real game, and its game is that in which the agent is judged.
 
     With `eval_every` it is judged in the real game now and then, by its native reward whatever it is trained for, which
     changes nothing in its training. `out/best` is the agent of the highest mean, `out/selection.json` lists all
@@ -69,17 +83,17 @@ def train_agent(
     repeats it, and the module in "module:Id" is then imported.
     """
     config = config or DreamTraining()
-    folder = checkpoint.resolve(world)
-    model = load_model(folder, device)
-    if model.config.reward == "none" and config.reward == "world":
-        raise ValueError(
-            f"the play that {world} was learned from had no rewards, so nothing can be learned from its dream. If its "
-            'episodes can end, give reward="survival"; or rewards of your own in Python: '
-            "train_ppo(DreamVectorEnv(…, reward_fn=…), …)"
-        )
-    local = str(world) not in checkpoint.shipped() and Path(world).is_dir()
-    home = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
-    meta = AgentMeta(env_id=model.config.env_id, view=config.obs, world_model=home, reward=config.reward)
+    worlds = [_load(name, device) for name in ([world] if isinstance(world, str | os.PathLike) else world)]
+    _check_worlds(worlds, config)
+    home, *others = worlds
+    folder, model = home.folder, home.model
+    meta = AgentMeta(
+        env_id=model.config.env_id,
+        view=config.obs,
+        world_model=home.name,
+        reward=config.reward,
+        more_worlds=tuple(f"{other.name} (sha256 {checkpoint.weights_name(other.folder)})" for other in others),
+    )
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
     if config.starts != "all":  # which earlier releases did not name
         about["starts"] = config.starts
@@ -94,15 +108,7 @@ def train_agent(
         print(f"agent: {out} has its {config.agent.steps:,} steps already")
         return Path(out) / "agent"
     game = _real_game(folder, model, config, allow_env)
-    envs = DreamVectorEnv(
-        config.agent.num_envs,
-        model,
-        obs=config.obs,
-        horizon=config.horizon,
-        temperature=config.temperature,
-        reward_fn=survival if config.reward == "survival" else None,
-        starts=config.starts,
-    )
+    envs = _dreams(worlds, config)
     judge = None
     try:
         judge = _judge(game, model, Path(out), config, meta) if game else None
@@ -114,6 +120,56 @@ def train_agent(
     if judge is not None:
         print(_selected(judge, Path(out), config, meta))
     return Path(out) / "agent"
+
+
+def _load(world: str | os.PathLike, device: str) -> World:
+    folder = checkpoint.resolve(world)
+    local = str(world) not in checkpoint.shipped() and Path(world).is_dir()
+    name = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
+    return World(name, folder, load_model(folder, device))
+
+
+def _check_worlds(worlds: Sequence[World], config: DreamTraining) -> None:
+    """ValueError, before anything is written, for worlds in which nothing can be learned, or not by one agent."""
+    if not worlds:
+        raise ValueError("there is no world to train in: give at least one")
+    divided(config.agent.num_envs, len(worlds))
+    home = worlds[0]
+    for world in worlds:
+        if config.reward == "world":
+            _check_reward(home, world)
+        check_alike(home.model, world.model, config.obs, home.name, world.name)
+
+
+def _check_reward(home: World, world: World) -> None:
+    first, reward = home.model.config.reward, world.model.config.reward
+    if reward == "none":
+        raise ValueError(
+            f"the play that {world.name} was learned from had no rewards, so nothing can be learned from its dream. If "
+            'its episodes can end, give reward="survival"; or rewards of your own in Python: '
+            "train_ppo(DreamVectorEnv(…, reward_fn=…), …)"
+        )
+    if reward != first:
+        raise ValueError(
+            f"{world.name} tells the reward {reward!r}, {home.name} {first!r}: what is paid must not depend on the "
+            'row; give reward="survival"'
+        )
+
+
+def _dreams(worlds: Sequence[World], config: DreamTraining) -> DreamVectorEnv | MixedDreams:
+    parts = [
+        DreamVectorEnv(
+            rows,
+            world.model,
+            obs=config.obs,
+            horizon=config.horizon,
+            temperature=config.temperature,
+            reward_fn=survival if config.reward == "survival" else None,
+            starts=config.starts,
+        )
+        for rows, world in zip(divided(config.agent.num_envs, len(worlds)), worlds, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else MixedDreams(parts)
 
 
 def _real_game(folder: Path, model: WorldModel, config: DreamTraining, allow_env: str | None) -> str:
@@ -131,9 +187,7 @@ def _real_game(folder: Path, model: WorldModel, config: DreamTraining, allow_env
 
 def _judge(game: str, model: WorldModel, out: Path, config: DreamTraining, meta: AgentMeta) -> RealEvalCallback:
     """Judges in the game from which the world was learned, and keeps the best agent in `out/best`."""
-    games = real_games(
-        game, min(config.eval_episodes, 10), view=(model, config.obs), frame_stack=config.agent.frame_stack
-    )
+    games = real_games(game, min(config.eval_episodes, 10), view=(model, config.obs), training=config.agent)
     return RealEvalCallback(
         games,
         config.eval_every,

@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 # Options that the config.json of older checkpoints leaves out, the shipped worlds among them, as they were then.
 LATER_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "world_model": {"heads": {"read_signals": False}},
-    "agent": {"meta": {"reward": "world"}},
+    "agent": {"training": {"previous_action": False, "durations": []}, "meta": {"reward": "world", "more_worlds": []}},
 }
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 _Config = TypeVar("_Config")

@@ -1,9 +1,11 @@
 """Runs of earlier releases lack newer settings, which are completed by what they meant then."""
 
+import json
 from dataclasses import asdict
 
 from worldmodel.dynamics import GPTConfig
 from worldmodel.training.earlier_settings import completed, known, may_lack
+from worldmodel.training.train_agent import DreamTraining
 
 OLD = {"loop": {"steps": 3}, "tokenizer": {"muon": True}}
 NEW = {"loop": {"steps": 3, "clip": None}, "tokenizer": {"muon": True, "rarity": 0.0}, "policy": "sticky"}
@@ -33,3 +35,11 @@ def test_the_usual_dynamics_are_trained_as_they_were_before():
     old = {name: value for name, value in usual.items() if name not in newer}
     assert completed(old, usual) == known(usual)
     assert all(completed(old, other)[name] != other[name] for name in newer)
+
+
+def test_the_usual_agents_are_trained_as_they_were_before():
+    newer = {"starts", "reward", "eval_seed"}, {"previous_action", "durations"}
+    usual = json.loads(json.dumps(asdict(DreamTraining())))  # as files give it back
+    old = {name: value for name, value in usual.items() if name not in newer[0]}
+    old["agent"] = {name: value for name, value in usual["agent"].items() if name not in newer[1]}
+    assert completed(old, usual) == known(usual)

@@ -133,10 +133,20 @@ def test_an_agent_is_told_with_what_it_sees_also_by_its_runs_folder(tmp_path, ca
     facts = dict(model_facts(str(folder)))
     assert facts["agent"] == str(folder) and facts["world"] == str(world)
     assert facts["sees"] == "the game as its world shows it, latent: 2 x 2 x 8 float32, the last 2 of them"
-    assert facts["acts by"] == "one of 3 actions (noop, left, right)"
+    assert facts["acts by"] == "one of 3 actions (noop, left, right)" and facts["paid for"] == "what its env pays"
     capsys.readouterr()
     assert main(["inspect", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == facts
+
+
+def test_an_agent_that_holds_its_actions_says_so(tmp_path):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    sizes = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8, frame_stack=2, durations=(1, 4))
+    folder = train_agent(world, tmp_path / "run", DreamTraining(agent=sizes, reward="survival"), device="cpu")
+    facts = dict(model_facts(str(folder)))
+    assert facts["sees"].endswith(", the last 2 of them, and its actions")
+    assert facts["acts by"].endswith(", each held for 1 or 4 steps")
+    assert facts["paid for"] == "each step that it lives"
 
 
 def test_what_is_neither_store_nor_model_is_refused(tmp_path, capsys):

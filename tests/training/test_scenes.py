@@ -136,6 +136,24 @@ def test_a_policy_forgets_what_was_taken_back():
     assert looked == before
 
 
+def test_a_policy_is_told_what_was_done_in_its_place():
+    told = []
+
+    class Told(Counting):
+        def acted(self, actions):
+            told.append(actions.tolist())
+
+    scene = DreamScene(DreamEnv(tiny_world(), "codes"), lambda seed: Told())
+    scene.begin()
+    scene.step(2)
+    scene.step()
+    scene.step(0)
+    assert told == [[2], [0]]  # and not what it chose itself
+    told.clear()
+    scene.take_back(1)
+    assert told == [[2], [1]]  # it looks again, and is told all that was done
+
+
 def test_a_dream_that_has_ended_can_be_taken_back_and_goes_on():
     scene = DreamScene(DreamEnv(tiny_world(), "codes", horizon=2))
     scene.begin()

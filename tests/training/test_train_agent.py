@@ -9,6 +9,7 @@ import torch
 
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
+from worldmodel import checkpoint
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.training import train_agent as module
@@ -123,10 +124,61 @@ def play(envs):
     return np.stack([step[1] for step in steps]), np.stack([step[2] for step in steps])
 
 
+@pytest.fixture
+def sister(world, tmp_path):
+    """A world with the same tokenizer as the first and other dynamics."""
+    other = tiny_world(seed=1)
+    other.tokenizer.load_state_dict(tiny_world().tokenizer.state_dict())
+    return other.save_pretrained(tmp_path / "sister")
+
+
+def test_an_agent_of_two_worlds_is_at_home_in_the_first_and_knows_both(world, sister, tmp_path, capsys):
+    options = ["--agent.steps", "16", "--agent.num-envs", "5", "--agent.n-steps", "4", "--agent.batch-size", "10"]
+    run = ["train-agent", "--out", str(tmp_path / "run"), "--device", "cpu", *options, "--world", str(world)]
+    assert main([*run, str(sister)]) == 0
+    meta = load_agent(tmp_path / "run").meta
+    assert meta.world_model == str(world) and len(meta.more_worlds) == 1
+    assert meta.more_worlds[0] == f"{sister} (sha256 {checkpoint.weights_name(sister)})"
+    assert main(["inspect", str(tmp_path / "run")]) == 0 and meta.more_worlds[0] in capsys.readouterr().out
+    assert main([*run, str(sister)]) == 0 and "steps already" in capsys.readouterr().out
+    assert main(run) == 2 and "other settings (meta.more_worlds" in capsys.readouterr().err
+
+
+def test_rows_dream_of_all_worlds(world, sister, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "train_ppo", lambda envs, *_, **__: seen.append(envs.parts))
+    seen: list = []
+    config = replace(CONFIG, agent=replace(CONFIG.agent, num_envs=3, batch_size=6), reward="survival")
+    train_agent([world, sister], tmp_path / "run", config, device="cpu")
+    assert [part.num_envs for part in seen[0]] == [2, 1]
+    rewards = [play(part)[0] for part in seen[0]]
+    assert all((each == 1).all() for each in rewards)
+    weights = [part.model.dynamics.state_dict() for part in seen[0]]
+    assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
+
+
+def test_worlds_that_do_not_fit_together_leave_no_run_behind(world, tmp_path):
+    other, paid = tiny_world(seed=1), tiny_world()
+    paid.config = replace(paid.config, reward="native")
+    other, paid = (each.save_pretrained(tmp_path / name) for each, name in ((other, "other"), (paid, "paid")))
+    for worlds, message in (
+        ([world, other], f"{other} has another tokenizer than {world}"),
+        ([world, paid], "tells the reward 'native', .* 'health': .*reward=\"survival\""),
+        ([world] * 5, "5 worlds need at least as many rows, got 4"),
+        ([], "no world to train in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_agent(worlds, tmp_path / "run", CONFIG, device="cpu")
+    assert not (tmp_path / "run").exists()
+    train_agent([world, paid], tmp_path / "run", replace(CONFIG, reward="survival"), device="cpu")
+
+
 def test_a_finished_agent_of_an_earlier_release_is_kept(world, tmp_path, capsys):
     folder = train_agent(world, tmp_path / "run", CONFIG, device="cpu")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    del config["meta"]["reward"]
+    for name in ("reward", "more_worlds"):
+        del config["meta"][name]
+    for name in ("previous_action", "durations"):
+        del config[name]
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     assert train_agent(world, tmp_path / "run", CONFIG, device="cpu") == folder
     assert "has its 16 steps already" in capsys.readouterr().out
