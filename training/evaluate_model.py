@@ -19,6 +19,7 @@ from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
 from worldmodel.training.clips import other_clips
+from worldmodel.training.danger_probe import danger_probe
 from worldmodel.training.dreams import (
     Dreams,
     by_step,
@@ -31,6 +32,7 @@ from worldmodel.training.dreams import (
     swapped_actions,
     usable_horizon,
 )
+from worldmodel.training.dreamt_objects import dreamt_objects
 from worldmodel.training.frechet import frechet_distance
 from worldmodel.training.fvd import CLIP_FRAMES, fvd_scores, i3d_logits, load_i3d
 from worldmodel.training.inverse_dynamics import (
@@ -67,13 +69,15 @@ class ModelEvaluation:
     temperature: float = 1.0
     max_segments: int = 512  # segments for the losses, and steps for the tokenizer
     object_steps: int = 2048  # steps whose objects are looked for, in stores with labels
+    object_dreams: int = 64  # dreams whose objects are counted, in stores with labels
+    object_horizon: int = 64  # steps of these dreams, if the episodes are long enough
+    danger_steps: int = 4096  # steps of the train split for the probes of coming hits, in stores with HEALTH
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_settings(
-            self, least={"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2, "object_steps": 2}
-        )
+        least = {"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2, "object_steps": 2}
+        check_settings(self, least=least | {"object_dreams": 2, "object_horizon": 1, "danger_steps": 4})
 
 
 @own_defaults
@@ -87,8 +91,8 @@ def evaluate_model(
         store: play of the game that it was learned from.
         i3d: TorchScript file of an I3D network; without it there is no FVD.
 
-    Returns: the sections "settings", "tokenizer", "objects", "prior", "horizon", "control", "idm_fd", "fvd" and
-    "unconditional"; one that does not apply to this model or store is {"absent": why}.
+    Returns: the sections "settings", "tokenizer", "objects", "dreamt_objects", "danger", "prior", "horizon", "control",
+    "idm_fd", "fvd" and "unconditional"; one that does not apply to this model or store is {"absent": why}.
     """
     config = config or ModelEvaluation()
     check_measurable(wm, store)
@@ -126,9 +130,8 @@ def evaluate_model(
         "tokenizer": tokenizer_scores(wm, store, split, config.max_segments, seed)
         | change_scores(wm, store, split, config.max_segments, seed)
         | code_use(real_codes(held_out), wm.tokenizer.num_codes),
-        "objects": object_recall(wm.tokenizer, store, split, config.object_steps, seed)
-        if store.info.label_names
-        else {"absent": "the play has no labels of objects (collect --labels)"},
+        **_objects(wm, store, config),
+        "danger": danger_probe(wm.tokenizer, store, config.danger_steps, seed),
         "prior": prior_scores(wm, held_out, train),
         "horizon": horizon_scores(dreams, store.plays)
         if given
@@ -137,6 +140,27 @@ def evaluate_model(
         "idm_fd": _idm_fd(features, config.samples, floor.source),
         "fvd": fvd_section(network, dreams, wm.device),
         "unconditional": _unconditional(wm, dreams, judge, features["real"], network, config),
+    }
+
+
+def _objects(wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation) -> dict[str, Any]:
+    """The sections "objects" and "dreamt_objects"."""
+    if not store.info.label_names:
+        absent = {"absent": "the play has no labels of objects (collect --labels)"}
+        return {"objects": absent, "dreamt_objects": absent}
+    dreamt = dreamt_objects(
+        wm,
+        store,
+        config.split,
+        config.object_dreams,
+        config.context_steps,
+        config.object_horizon,
+        config.temperature,
+        config.seed,
+    )
+    return {
+        "objects": object_recall(wm.tokenizer, store, config.split, config.object_steps, config.seed),
+        "dreamt_objects": dreamt,
     }
 
 

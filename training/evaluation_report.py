@@ -8,7 +8,7 @@ from typing import Any
 from worldmodel.files import atomic_write, write_json
 from worldmodel.training.dream_report_plots import plot_trust
 from worldmodel.training.fvd import PROTOCOL
-from worldmodel.training.objects_page import objects_part
+from worldmodel.training.objects_page import danger_part, dreamt_part, objects_part
 from worldmodel.training.plots import plot_control, plot_horizon
 from worldmodel.training.report import machine
 from worldmodel.training.tables import strict, table
@@ -47,6 +47,8 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         f"seed {settings['seed']}. docs/evaluation.md says what each number means.",
         "## Numbers\n\n" + table(["part", "number", "value"], [*_rows(results)]),
         "## Objects that the tokenizer keeps\n\n" + objects_part(results["objects"]),
+        "## Objects in dreams\n\n" + dreamt_part(results["dreamt_objects"]),
+        "## Coming hits\n\n" + danger_part(results["danger"]),
         "## By dreamt step\n\n" + by_step_table(_curves(results)),
         *(f"![{name} by dreamt step]({pictures[name]})" for name in ("horizon", "control") if name in pictures),
         "## Is the dream true where policies go?",

@@ -7,7 +7,7 @@ from tests.training.labelled_store import labelled_store
 from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model
 from worldmodel.training.evaluation_report import write_evaluation
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
-from worldmodel.training.objects_page import objects_part
+from worldmodel.training.objects_page import danger_part, dreamt_part, objects_part
 
 NOTHING = {"objects": 0, "invisible": 0}
 SCORES = {"recall": 0.75, "half_width": 0.05, "gain": 0.625, "other": 0.125, "background": 0.0}
@@ -36,15 +36,54 @@ def test_play_without_objects_says_so():
     assert objects_part({"absent": "no labels"}) == "absent: no labels"
 
 
-def test_a_report_of_play_with_labels_holds_their_recall(world, tmp_path):
-    store = labelled_store(tmp_path / "store", steps=8)
+def test_dreams_stand_beside_the_game_by_step():
+    pixels = {
+        "0": {"game": 0.012, "dream": 0.012, "ratio": 1.0, "half_width": 0.0},
+        "1": {"game": 0.01, "dream": 0.005, "ratio": 0.5, "half_width": 0.125},
+        "2": {"game": 0.0, "dream": 0.0, "ratio": None, "half_width": None},
+    }
+    pictures = {step: scores | {"game": 1.0} for step, scores in pixels.items()}
+    section = {"dreams": 64, "context_steps": 8, "temperature": 1.0, "episodes": 20, "classes": {}}
+    assert dreamt_part(section).endswith("There was none.")
+    section["classes"]["ball"] = {"precision": 0.875, "recall": None, "pixels": pixels, "pictures": pictures}
+    assert dreamt_part(section).splitlines()[2:] == [
+        "| class |  | 0 | 1 | 2 |",
+        "| --- | --- | --- | --- | --- |",
+        "| ball (precision 0.88, recall –) | pixels in the game | 1.20% | 1.00% | 0.00% |",
+        "|  | pixels, dream / game | 1.00 ± 0.00 | 0.50 ± 0.12 | – |",
+        "|  | pictures, dream / game | 1.00 ± 0.00 | 0.50 ± 0.12 | – |",
+    ]
+    assert dreamt_part({"absent": "no labels"}) == "absent: no labels"
+
+
+def test_probes_stand_beside_each_other():
+    near = {"states": 1000, "hits": 0.0456, "codes": 0.91, "codes_half_width": 0.02, "pixels": 0.9}
+    far = {"states": 950, "hits": 1.0, "codes": None, "codes_half_width": None, "pixels": None}
+    section = {
+        "steps": [3, 10],
+        "states": {"train": 4000},
+        "near": near | {"pixels_half_width": None},
+        "far": far | {"pixels_half_width": None},
+    }
+    assert danger_part(section).splitlines()[4:] == [
+        "| within 3 steps | 1,000 | 0.046 | 0.910 ± 0.020 | 0.900 |",
+        "| not within 3, but within 10 steps | 950 | 1.000 | not measured | not measured |",
+    ]
+    assert danger_part({"absent": "no HEALTH"}) == "absent: no HEALTH"
+
+
+def test_a_report_of_play_with_labels_holds_all_three(world, tmp_path):
+    store = labelled_store(tmp_path / "store", steps=14)
     network = InverseDynamicsConfig(steps=1, channels=4)
-    config = ModelEvaluation(
-        samples=2, context_steps=2, horizon=2, max_segments=4, object_steps=10, inverse_dynamics=network
-    )
+    sizes = {"samples": 2, "max_segments": 4, "object_steps": 10, "object_dreams": 3, "danger_steps": 40}
+    config = ModelEvaluation(context_steps=2, horizon=2, object_horizon=4, inverse_dynamics=network, **sizes)
     results = evaluate_model(world, store, config)
     assert results["objects"]["split"] == "test" and results["objects"]["steps"] == 10
+    dreamt = results["dreamt_objects"]
+    assert (dreamt["dreams"], dreamt["context_steps"], dreamt["horizon"]) == (3, 2, 4)
+    assert results["danger"]["near"]["hits"] == 1.0  # HEALTH falls in every step there
     page = write_evaluation(tmp_path / "out", results, plots=False).read_text()
     recall = results["objects"]["classes"]["block"]["9-19"]["recall"]
     assert f"| block | 9-19 | 20 | {recall:.2f} ± " in page
+    assert "| class |  | 0 | 1 | 2 | 3-4 |" in page and "| within 3 steps | " in page
     assert json.loads((tmp_path / "out" / "report.json").read_text())["objects"] == results["objects"]

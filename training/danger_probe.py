@@ -1,0 +1,207 @@
+"""Whether codes tell that a hit is coming: AUROC of probes for a fall of HEALTH soon, beside the same from pixels.
+
+A state looks at the last two steps. It is in *near* danger if HEALTH falls within the next 12 tics, and in *far* danger
+if it does not, but within the next 40. Probes are linear: they find what lies open, not all that is there.
+
+Letters: N states, S steps of an episode, h w latent grid, E features of a code vector, D features of a probe.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.media.resize import area_resize
+from worldmodel.tokenizer import VQVAE
+from worldmodel.training.metrics import auroc
+from worldmodel.training.scores import CHUNK
+
+SIGNAL = "HEALTH"
+TICS = (12, 40)  # to the end of the near and of the far future, in 35ths of a second
+_TICS_PER_SECOND, _USUAL_TICS = 35.0, 4.0  # of a step, where a store does not tell its speed
+PIXELS = (20, 32)  # height and width of the pictures beside the codes
+DECAYS = (1e-3, 1e-2, 1e-1)  # weights of the squared weights that are tried
+_RESAMPLES = 200
+
+
+class States(NamedTuple):
+    """States of a split, what is seen of them and what comes."""
+
+    codes: Tensor  # (N, D) float32, code vectors of the last two steps
+    pixels: Tensor  # (N, D) float32, their last frames, small
+    near: NDArray[np.bool_]  # (N,)
+    far: NDArray[np.bool_]  # (N,)
+    plays: NDArray[np.int64]  # (N,)
+
+
+def danger_probe(tokenizer: VQVAE, store: EpisodeStorage, num_steps: int = 4096, seed: int = 0) -> dict[str, Any]:
+    """Probes trained on the train split, their decay chosen on the validation split, judged on the test split.
+
+    Args:
+        store: play with the signal HEALTH.
+        num_steps: steps of the train split at most, in whole episodes; a quarter of them of each other split.
+
+    Returns: "steps" (to the end of the near and of the far future), "states" and for "near" and "far" "states" (that
+    are judged), "hits" (the share in danger), "codes" and "pixels" (AUROC) and their "_half_width" (95 %, by
+    resampling plays). Numbers that cannot be measured, such as with no hit in a split, are None. Or {"absent": why}.
+    """
+    if tokenizer.config.temporal != "step":
+        return {"absent": "the tokenizer does not code single steps"}
+    if SIGNAL not in store.info.signal_names:
+        return {"absent": f"the play has no signal {SIGNAL}"}
+    ends = future_steps(store.info.steps_per_second)
+    sizes = {"train": num_steps, "validation": num_steps // 4, "test": num_steps // 4}
+    splits = {name: _states(tokenizer, store, name, size, ends, seed) for name, size in sizes.items()}
+    if empty := [name for name, states in splits.items() if not len(states.near)]:
+        return {"absent": f"split {empty[0]!r} has no episode of which the next {ends[1]} steps are known"}
+    results: dict[str, Any] = {"steps": list(ends), "states": {n: len(states.near) for n, states in splits.items()}}
+    for target in ("near", "far"):
+        results[target] = _judge(splits, target, seed)
+    return results
+
+
+def future_steps(steps_per_second: float) -> tuple[int, int]:
+    """How many steps the near and the far future reach."""
+    tics = _TICS_PER_SECOND / steps_per_second if steps_per_second else _USUAL_TICS
+    near = max(1, round(TICS[0] / tics))
+    return near, max(near + 1, round(TICS[1] / tics))
+
+
+def dangers(
+    falls: NDArray[np.bool_], ended: bool, ends: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """What comes after each state of an episode.
+
+    Args:
+        falls: (S,) whether the signal falls in each step.
+        ended: the game ended after the last step, so that nothing comes after it.
+        ends: steps of the near and of the far future.
+
+    Returns: the states (N,) with two steps behind them and a known future, as the number of the next step; and for each
+    whether the signal falls within the near future, and whether only later within the far one.
+    """
+    steps = len(falls)
+    states = np.arange(1, steps if ended else steps - ends[1] + 1)
+    sums = np.concatenate(([0], np.cumsum(falls)))
+    soon, later = (sums[np.minimum(states + end, steps)] - sums[states] > 0 for end in ends)
+    return states, soon, later & ~soon
+
+
+def _states(
+    tokenizer: VQVAE, store: EpisodeStorage, split: str, num_steps: int, ends: tuple[int, int], seed: int
+) -> States:
+    """States of whole episodes of a split, drawn at random until there are `num_steps`."""
+    episodes = np.random.default_rng(seed).permutation(store.split(split)).tolist()
+    column, parts, left = store.info.signal_names.index(SIGNAL), [], num_steps
+    for episode in episodes:
+        if left <= 0:
+            break
+        falls = np.diff(store.signals(episode)[:, column]) < 0
+        states, near, far = dangers(falls, store.ended(episode)[0], ends)
+        if len(states):
+            codes, pixels = _looks(tokenizer, store.frames(episode)[: states[-1] + 1])
+            plays = np.full(len(states), store.plays[episode])
+            parts.append(States(_with_before(codes, states), _with_before(pixels, states), near, far, plays))
+            left -= len(states)
+    if not parts:
+        nothing = np.zeros(0, bool)
+        return States(torch.empty(0, 0), torch.empty(0, 0), nothing, nothing, np.zeros(0, np.int64))
+    return States(
+        torch.cat([part.codes for part in parts]),
+        torch.cat([part.pixels for part in parts]),
+        np.concatenate([part.near for part in parts]),
+        np.concatenate([part.far for part in parts]),
+        np.concatenate([part.plays for part in parts]),
+    )
+
+
+def _with_before(look: Tensor, states: NDArray[np.int64]) -> Tensor:
+    """The step before each state and its own, of what is seen of all steps (S, D): (N, 2 D)."""
+    return torch.cat((look[states - 1], look[states]), dim=1)
+
+
+@torch.inference_mode()
+def _looks(tokenizer: VQVAE, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """Code vectors and small last frames of steps (S, F, H, W, C): both (S, D) float32."""
+    device = next(tokenizer.parameters()).device
+    vectors = []
+    for first in range(0, len(frames), CHUNK):
+        codes = tokenizer.encode(torch.from_numpy(frames[first : first + CHUNK, None].copy()).to(device))
+        vectors.append(tokenizer.code_vectors(codes).float().flatten(1).cpu())
+    height, width = (min(size, most) for size, most in zip(frames.shape[2:4], PIXELS, strict=True))
+    small = area_resize(np.ascontiguousarray(frames[:, -1]), height, width)
+    return torch.cat(vectors), torch.from_numpy(small).flatten(1).float() / 255
+
+
+def _judge(splits: dict[str, States], target: str, seed: int) -> dict[str, Any]:
+    """The AUROC of both probes for one target; far danger is asked of states that are not in near danger."""
+    asked = {
+        name: np.flatnonzero(~states.near) if target == "far" else np.arange(len(states.near))
+        for name, states in splits.items()
+    }
+    truth = {name: torch.from_numpy(getattr(states, target)[asked[name]]) for name, states in splits.items()}
+    hits = float(truth["test"].float().mean()) if len(truth["test"]) else None
+    scores: dict[str, Any] = {"states": len(truth["test"]), "hits": hits}
+    both = all(0 < int(hit.sum()) < len(hit) for hit in truth.values())
+    for look in ("codes", "pixels"):
+        seen = {name: getattr(states, look)[asked[name]] for name, states in splits.items()}
+        told = _best_probe(seen, truth) if both else None
+        plays = splits["test"].plays[asked["test"]]
+        scores[look] = None if told is None else auroc(told, truth["test"])
+        scores[f"{look}_half_width"] = None if told is None else auroc_half_width(told, truth["test"], plays, seed)
+    return scores
+
+
+def _best_probe(seen: dict[str, Tensor], truth: dict[str, Tensor]) -> Tensor:
+    """What the probe with the decay that does best on the validation split says of the test split."""
+    mean, deviation = seen["train"].mean(0), seen["train"].std(0)
+    scale = torch.where(deviation > 1e-6, 1 / deviation, 0)  # what never changes tells nothing
+    seen = {name: (look - mean) * scale for name, look in seen.items()}
+    best, told = -1.0, seen["test"].new_zeros(len(seen["test"]))
+    for decay in DECAYS:
+        weights, bias = logistic_regression(seen["train"], truth["train"], decay)
+        score = auroc(seen["validation"] @ weights + bias, truth["validation"]) or 0.0
+        if score > best:
+            best, told = score, seen["test"] @ weights + bias
+    return told
+
+
+def logistic_regression(seen: Tensor, truth: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+    """Weights (D,) and bias () of the likeliest line, less `decay` times half the squared weights.
+
+    Args:
+        seen: (N, D) float32 features of about unit variance.
+        truth: (N,) bool.
+    """
+    weights = torch.zeros(seen.shape[1], requires_grad=True)
+    bias = truth.float().mean().logit().clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = seen @ weights + bias
+        value = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.float())
+        value = value + decay / 2 * weights.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    return weights.detach(), bias.detach()
+
+
+def auroc_half_width(scores: Tensor, truth: Tensor, plays: NDArray[np.int64], seed: int) -> float | None:
+    """Half of an AUROC's 95 % interval, from drawing whole plays again with replacement; None for a single play."""
+    rng, names = np.random.default_rng(seed), np.unique(plays)
+    if len(names) < 2:
+        return None
+    rows = {name: np.flatnonzero(plays == name) for name in names.tolist()}
+    drawn = []
+    for _ in range(_RESAMPLES):
+        chosen = np.concatenate([rows[name] for name in rng.choice(names, len(names)).tolist()])
+        drawn.append(auroc(scores[chosen], truth[chosen]))
+    low, high = np.quantile([value for value in drawn if value is not None], [0.025, 0.975])
+    return float(high - low) / 2

@@ -1,0 +1,126 @@
+"""Whether dreams keep their objects: pixels of an object's colours in dreams over those in the game, by step.
+
+Letters: D dreams, T given and dreamt steps, F frames of a step, H W C pixels, K classes of objects.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.model import WorldModel
+from worldmodel.statistics import grouped_mean_with_interval
+from worldmodel.training.dreams import given_steps, open_loop
+from worldmodel.training.object_colours import ObjectColours
+from worldmodel.training.object_recall import draw_pieces
+from worldmodel.training.scores import encode_decode
+
+ENDS = (0, 1, 2, 4, 8, 16, 32, 64)  # last steps of the stretches that are looked at; 0 is the last given step
+SEEN = 2  # pixels of a picture that make it show a class
+_LEARNING_STEPS, _CHECKING_STEPS = 1000, 256
+
+
+def dreamt_objects(
+    wm: WorldModel,
+    store: EpisodeStorage,
+    split: str = "test",
+    num_dreams: int = 64,
+    context_steps: int = 8,
+    horizon: int = max(ENDS),
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Dream with the recorded actions, open loop, and compare the objects' share of the pixels with the game's.
+
+    What colours an object has is learned from the labels of the train split; both the dreams and the game are looked at
+    as the tokenizer shows them, so that only what the dynamics loses or invents makes a difference.
+
+    Args:
+        store: play with labels.
+        horizon: dreamt steps; less where no episode is long enough.
+
+    Returns: "dreams", "episodes", "context_steps", "horizon" and "classes": name -> "precision" and "recall" of the
+    colours on labelled pixels, and "pixels" and "pictures", the share of pixels that have the colours and of pictures
+    that show at least `SEEN` of them: by stretch of steps ("0", "1", "2", "3-4", "5-8", ...) a `share_ratio`. Or
+    {"absent": why}.
+    """
+    given = given_steps(wm, context_steps)
+    if not given:
+        return {"absent": "the model can be given no step to go on from"}
+    longest = max((store.lengths[episode] + 1 for episode in store.split(split)), default=0) - given
+    if longest < 1:
+        return {"absent": f"no episode of split {split!r} goes on after {given} given steps"}
+    horizon = min(horizon, longest)
+    if wm.config.tokenizer.temporal == "clip" and given + horizon < wm.config.tokenizer.clip_steps:
+        return {"absent": f"the episodes of split {split!r} are shorter than the tokenizer's clips"}
+    colours, agreement = _learned(wm, store, split, seed)
+    dreams = open_loop(wm, store, split, num_dreams, given, temperature, seed, horizon)
+    plays = store.plays[[segment.episode for segment in dreams.segments]]
+    game, dreamt = (colours.shares(video.numpy()) for video in (dreams.reconstruction, dreams.dream))  # (D, T, F, K)
+    names = store.info.label_names
+    height, width = store.info.height, store.info.width
+    shown, dreamt_shown = ((share * height * width > SEEN - 0.5).astype(np.float64) for share in (game, dreamt))
+    return {
+        "split": split,
+        "dreams": num_dreams,
+        "episodes": len(set(plays.tolist())),
+        "context_steps": given,
+        "horizon": horizon,
+        "temperature": temperature,
+        "classes": {
+            names[c - 1]: scores
+            | {
+                "pixels": _by_stretch(game[..., c - 1], dreamt[..., c - 1], given, plays),
+                "pictures": _by_stretch(shown[..., c - 1], dreamt_shown[..., c - 1], given, plays),
+            }
+            for c, scores in agreement.items()
+            if scores["labelled"]
+        },
+    }
+
+
+def _learned(
+    wm: WorldModel, store: EpisodeStorage, split: str, seed: int
+) -> tuple[ObjectColours, dict[int, dict[str, Any]]]:
+    """The colours of objects in decoded pictures of the train split, and how far they can be trusted in `split`."""
+    length, count = wm.tokenizer.config.piece_steps, len(store.info.label_names)
+    learning, checking = (
+        draw_pieces(store, length, steps, part, seed)
+        for steps, part in ((_LEARNING_STEPS, "train"), (_CHECKING_STEPS, split))
+    )
+    (_, learned), (_, checked) = (encode_decode(wm.tokenizer, part.frames, wm.device) for part in (learning, checking))
+    colours = ObjectColours(learned.numpy(), learning.labels[..., 0], count)
+    return colours, colours.agreement(checked.numpy(), checking.labels[..., 0])
+
+
+def stretches(horizon: int) -> list[range]:
+    """The dreamt steps that are looked at together, as many of those up to the last of `ENDS` as there are."""
+    begins = [0, *(end + 1 for end in ENDS[:-1])]
+    return [range(begin, end + 1) for begin, end in zip(begins, ENDS, strict=True) if end <= horizon]
+
+
+def _by_stretch(
+    game: NDArray[np.float64], dreamt: NDArray[np.float64], given: int, plays: NDArray[np.int64]
+) -> dict[str, dict[str, Any]]:
+    """Shares (D, T, F) of one class in the game and in the dreams, by stretch."""
+    found = {}
+    for steps in stretches(game.shape[1] - given):
+        at = slice(given - 1 + steps.start, given - 1 + steps.stop)
+        name = str(steps.start) if len(steps) == 1 else f"{steps.start}-{steps.stop - 1}"
+        found[name] = share_ratio(game[:, at].mean((1, 2)), dreamt[:, at].mean((1, 2)), plays)
+    return found
+
+
+def share_ratio(game: NDArray[np.float64], dreamt: NDArray[np.float64], plays: NDArray[np.int64]) -> dict[str, Any]:
+    """Mean "game" and "dream" of shares (D,), the "ratio" of the means and its "half_width" (95 %, over plays).
+
+    The interval is that of a ratio of means (Cochran, Sampling Techniques, 3rd edition, section 2.11). Ratio and half
+    width are None where the game shows nothing.
+    """
+    shares: dict[str, Any] = {"game": float(game.mean()), "dream": float(dreamt.mean())}
+    if not shares["game"]:
+        return shares | {"ratio": None, "half_width": None}
+    ratio = shares["dream"] / shares["game"]
+    _, off = grouped_mean_with_interval(dreamt - ratio * game, plays)
+    return shares | {"ratio": ratio, "half_width": off / shares["game"]}
