@@ -70,7 +70,8 @@ def play_real(
     """Every policy from every opening on in the game, to its end or for `most_steps` steps."""
     count = len(openings.seeds)
     blind = [player for player in players if player.sees == "nothing"]
-    games = make_envs(env_id, min(_GAMES, count * max(len(blind), 1)), {})
+    games = make_envs(env_id, min(_GAMES, count), {})
+    views: list[VectorEnv] = []  # kept to the end: one that is dropped closes the games
     found: dict[str, RealPlay] = {}
 
     def play(envs: VectorEnv, those: Sequence[Player], seats: Seats) -> None:
@@ -90,8 +91,8 @@ def play_real(
         for player in players:
             if player.sees != "nothing":
                 view = player.view(wm)
-                envs = games if view is None else DreamViewVector(games, *view)
-                play(envs, [player], Lasting(cast("Policy", player.policy), openings.seeds))
+                views.append(games if view is None else DreamViewVector(games, *view))
+                play(views[-1], [player], Lasting(cast("Policy", player.policy), openings.seeds))
     finally:
         games.close()
     return [found[player.name] for player in players]

@@ -1,5 +1,6 @@
 import shutil
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.training.dream_policies import SeededNoise, blind_players, make_players
+from worldmodel.training.game_starts import mid_play, open_game
+from worldmodel.training.paired_play import play_both
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 DREAM = "VideoGenDream-Doom"
@@ -181,3 +184,20 @@ def test_an_agent_trained_on_the_games_own_frames_sees_these(tmp_path, world):
     assert load_agent(tmp_path / "agent").meta.view == "real"
     player = make_players(world, [tmp_path / "agent"], ())[0]
     assert (player.obs, player.sees, player.view(world)) == ("rgb", "frames", None)
+
+
+def test_agents_go_on_from_the_middle_of_play_in_both_worlds_and_the_same_seed_repeats_it(world, agent):
+    gym.register("PlayersToy-v0", entry_point=ToyGame)
+    try:
+        players = make_players(world, [agent], (0.5,), ["constant:left"])
+        with open_game(world, "PlayersToy-v0") as env:
+            openings = {"mid": mid_play(world, env, 3, seed=20, given=2, lead="random")}
+        one, two = (play_both(world, "PlayersToy-v0", players, openings, horizon=5, seed=0)["mid"] for _ in range(2))
+    finally:
+        del gym.registry["PlayersToy-v0"]
+    assert len(one.real) == len(one.dream) == 6
+    for first, second in zip(one.real, two.real, strict=True):
+        assert first.trace.rewards == second.trace.rewards
+    for first, second in zip(one.dream, two.dream, strict=True):
+        assert first.rewards == second.rewards and first.lengths.max() <= 5
+    assert one.real[0].trace.rewards != one.real[1].trace.rewards  # noise makes a difference
