@@ -17,6 +17,7 @@ class ObjectContrasts(NamedTuple):
 
     classes: NDArray[np.uint8]  # (K,) from 1 on
     sizes: NDArray[np.int64]  # (K,) pixels
+    alone: NDArray[np.bool_]  # (K,) whether it touches no other object, which may hide a part of it
     contrasts: NDArray[np.float32]  # (K, V, C) mean of the object less mean of its ring, in units of [0, 1]
 
 
@@ -34,6 +35,7 @@ def object_contrasts(pictures: NDArray[np.uint8], labels: NDArray[np.uint8]) -> 
     classes = labels[..., 0].reshape(-1)[firsts][numbers > 0]
     masks = labels[..., 1] == numbers[numbers > 0][:, None, None]
     rings = grow(masks, RING) & (labels[..., 1] == 0)
+    touches = (grow(masks, 1) & ~masks & (labels[..., 1] > 0)).any((1, 2))
     sizes, around = masks.sum((1, 2)), rings.sum((1, 2))
     kept = around > 0
     flat = np.moveaxis(pictures, 0, -2).reshape(labels[..., 0].size, -1) / np.float32(255)  # (HW, VC)
@@ -42,7 +44,7 @@ def object_contrasts(pictures: NDArray[np.uint8], labels: NDArray[np.uint8]) -> 
         for which, count in ((masks, sizes), (rings, around))
     )
     contrasts = (inside - outside).astype(np.float32).reshape(-1, len(pictures), pictures.shape[-1])
-    return ObjectContrasts(classes[kept], sizes[kept], contrasts)
+    return ObjectContrasts(classes[kept], sizes[kept], ~touches[kept], contrasts)
 
 
 def grow(masks: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage
 from worldmodel.statistics import grouped_mean_with_interval
 from worldmodel.tokenizer import VQVAE
-from worldmodel.training.metrics import nmse
+from worldmodel.training.metrics import nmse, psnr
 from worldmodel.training.object_contrasts import gains, object_contrasts
 from worldmodel.training.scores import encode_decode
 
@@ -41,6 +41,7 @@ class FoundObjects(NamedTuple):
     plays: NDArray[np.int64]  # (N,) which play each belongs to
     classes: NDArray[np.uint8]  # (N,)
     sizes: NDArray[np.int64]  # (N,) pixels
+    alone: NDArray[np.bool_]  # (N,) whether it touches no other object
     gains: NDArray[np.float32]  # (N, 3) share of its contrast in each of `GUESSES`
     visible: NDArray[np.bool_]  # (N,) whether it stands out in the real frame
 
@@ -57,9 +58,11 @@ def object_recall(
     Args:
         store: play with labels.
 
-    Returns: "steps", "frames", "nmse" of the same frames, "sizes" (the groups' names) and "classes": name -> by group,
-    and over "all" groups, "objects" that count, "invisible" ones that do not, and if there are any the "recall", its
-    "half_width" (95 %, over plays), "gain" (mean share of the contrast), "other" and "background" (their recall).
+    Returns: "steps", "frames", "psnr_db" and "nmse" of the same frames (over their own variance, so that tokenizers
+    compare), "sizes" (the groups' names) and "classes": name -> by group, and over "all" groups, "objects" that count,
+    "invisible" ones that do not, and if there are any the "recall", its "half_width" (95 %, over plays), "alone"
+    (objects that touch no other), their "recall_alone", "gain" (mean share of the contrast), "other" and "background"
+    (their recall).
     """
     pieces = draw_pieces(store, tokenizer.config.piece_steps, num_steps, split, seed)
     frames = pieces.frames
@@ -73,7 +76,8 @@ def object_recall(
         "split": split,
         "steps": frames.shape[0] * frames.shape[1],
         "frames": frames[..., 0, 0, 0].numel(),
-        "nmse": nmse(frames, decoded, tokenizer.config.data_variance),
+        "nmse": nmse(frames, decoded, float(frames.numpy().var(dtype=np.float64)) / 255.0**2),
+        "psnr_db": psnr(frames, decoded),
         "sizes": size_names(),
         "classes": classes | ({"all": _by_size(found, of_all)} if len(present) > 1 else {}),
     }
@@ -119,8 +123,9 @@ def find_objects(pieces: Pieces, decoded: Tensor) -> FoundObjects:
     for place, step, frame in np.ndindex(real.shape[:3]):
         at = (place, step, frame)
         pictures = np.stack((real[at], seen[at], seen[place - 1, step, frame], background))
-        classes, sizes, contrasts = object_contrasts(pictures, pieces.labels[at])
-        found.append((np.full(len(classes), pieces.plays[place]), classes, sizes, *gains(contrasts)))
+        objects = object_contrasts(pictures, pieces.labels[at])
+        plays = np.full(len(objects.sizes), pieces.plays[place])
+        found.append((plays, objects.classes, objects.sizes, objects.alone, *gains(objects.contrasts)))
     return FoundObjects(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
@@ -136,11 +141,13 @@ def _scores(found: FoundObjects, chosen: NDArray[np.bool_]) -> dict[str, Any]:
     scores: dict[str, Any] = {"objects": int(counted.sum()), "invisible": int((chosen & ~found.visible).sum())}
     if not scores["objects"]:
         return scores
-    recalled = found.gains[counted] >= RECALLED
+    recalled, alone = found.gains[counted] >= RECALLED, found.alone[counted]
     mean, half_width = grouped_mean_with_interval(recalled[:, 0].astype(np.float64), found.plays[counted])
     return scores | {
         "recall": mean,
         "half_width": half_width,
+        "alone": int(alone.sum()),
+        "recall_alone": float(recalled[alone, 0].mean()) if alone.any() else None,
         "gain": float(found.gains[counted, 0].mean(dtype=np.float64)),
         **{guess: float(recalled[:, column].mean()) for column, guess in enumerate(GUESSES) if column},
     }

@@ -6,7 +6,16 @@ from typing import Any
 
 from worldmodel.training.tables import table
 
-_HEAD = ["class", "pixels", "objects", "recall ± 95 %", "contrast kept", "another step's picture", "median picture"]
+_HEAD = [
+    "class",
+    "pixels",
+    "objects",
+    "recall ± 95 %",
+    "of those alone",
+    "contrast kept",
+    "another step's picture",
+    "median picture",
+]
 
 
 def objects_part(section: Mapping[str, Any]) -> str:
@@ -15,8 +24,8 @@ def objects_part(section: Mapping[str, Any]) -> str:
         return f"absent: {section['absent']}"
     line = (
         f"Recall in the decoded pictures of {section['steps']:,} steps ({section['frames']:,} frames, NMSE "
-        f"{section['nmse']:.4f}), by the pixels of an object in the frame; the last two columns are the recall of "
-        "pictures that know nothing of the frame."
+        f"{section['nmse']:.4f}, {section['psnr_db']:.2f} dB), by the pixels of an object in the frame. Those alone "
+        "touch no other object. The last two columns are the recall of pictures that know nothing of the frame."
     )
     rows = []
     for name, groups in section["classes"].items():
@@ -29,10 +38,10 @@ def _cells(scores: Mapping[str, Any]) -> list[str]:
     unseen = f" (and {scores['invisible']:,} that hardly stand out)" if scores["invisible"] else ""
     objects = f"{scores['objects']:,}{unseen}"
     if not scores["objects"]:
-        return [objects, *["–"] * 4]
+        return [objects, *["–"] * 5]
     sure = _interval(scores["half_width"])
-    values = (scores[name] for name in ("gain", "other", "background"))
-    return [objects, f"{scores['recall']:.2f}{sure}", *(f"{value:.2f}" for value in values)]
+    values = (scores[name] for name in ("recall_alone", "gain", "other", "background"))
+    return [objects, f"{scores['recall']:.2f}{sure}", *map(_share, values)]
 
 
 def dreamt_part(section: Mapping[str, Any]) -> str:

@@ -33,6 +33,13 @@ def test_what_is_further_away_and_what_other_objects_show_does_not_count():
     np.testing.assert_allclose(found.contrasts[at], 102 / 255, atol=1e-6)
 
 
+def test_an_object_is_alone_if_no_other_one_touches_it():
+    for column, alone in ((6, False), (7, True)):
+        picture, labels = scene(BALL, (6, column, 1, 9, 255))
+        found = object_contrasts(picture[None], labels)
+        assert found.alone.tolist() == [alone, alone]
+
+
 def test_objects_of_a_frame_are_told_apart_by_their_numbers():
     picture, labels = scene(BALL, (10, 10, 2, 3, 100), (10, 11, 2, 4, 100))
     found = object_contrasts(picture[None], labels)

@@ -33,10 +33,17 @@ def shares(scores, name="recall"):
 def test_what_is_given_back_as_it_was_is_recalled(monkeypatch, world, store):
     scores = judge(monkeypatch, world, store, lambda frames: frames)
     assert scores["steps"] == 20 * 6 and scores["frames"] == 240 and scores["nmse"] == 0
+    assert scores["psnr_db"] > 50
     wanted = {"ball": {"1-3": 1.0, "4-8": 1.0, "9-19": 1.0, "all": 1.0}, "block": {"9-19": 1.0, "all": 1.0}}
     assert shares(scores["classes"]) == wanted | {"all": wanted["ball"]}
     assert shares(scores["classes"], "objects")["all"]["all"] == 4 * 240
     assert scores["classes"]["ball"]["20-59"] == {"objects": 0, "invisible": 0}
+
+
+def test_the_error_is_over_the_variance_of_the_frames_themselves(monkeypatch, world, store):
+    mean = np.concatenate([store.frames(episode)[1:] for episode in range(20)]).mean()
+    scores = judge(monkeypatch, world, store, lambda frames: torch.full_like(frames, round(float(mean))))
+    assert scores["nmse"] == pytest.approx(1.0, rel=1e-2)
 
 
 def test_what_is_left_out_is_not(monkeypatch, world, store):
@@ -70,12 +77,24 @@ def test_what_hardly_stands_out_is_counted_apart(monkeypatch, world, store):
     assert scores["all"]["all"]["objects"] == 3 * 240 and scores["all"]["all"]["invisible"] == 240
 
 
+def test_objects_that_touch_no_other_have_a_recall_of_their_own():
+    def scores(alone):
+        gains = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+        ones, visible = np.ones(4, np.int64), np.array([True, True, True, False])
+        return recall._scores(recall.FoundObjects(ones, ones, ones, alone, gains, visible), ones > 0)
+
+    some = scores(np.array([True, False, False, True]))
+    assert (some["objects"], some["recall"], some["alone"], some["recall_alone"]) == (3, 2 / 3, 1, 1.0)
+    assert scores(np.zeros(4, bool))["recall_alone"] is None
+
+
 def test_sizes_are_grouped_by_pixels():
     assert size_names() == ["1-3", "4-8", "9-19", "20-59", "60+"]
     found = recall.FoundObjects(
         plays=np.arange(9),
         classes=np.ones(9, np.uint8),
         sizes=np.array([1, 3, 4, 8, 9, 19, 20, 59, 60]),
+        alone=np.ones(9, bool),
         gains=np.ones((9, 3), np.float32),
         visible=np.ones(9, bool),
     )

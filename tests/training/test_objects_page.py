@@ -10,24 +10,24 @@ from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.training.objects_page import danger_part, dreamt_part, objects_part
 
 NOTHING = {"objects": 0, "invisible": 0}
-SCORES = {"recall": 0.75, "half_width": 0.05, "gain": 0.625, "other": 0.125, "background": 0.0}
+SCORES = {"recall": 0.75, "half_width": 0.05, "recall_alone": 0.875, "gain": 0.625, "other": 0.125, "background": 0.0}
 
 
 def part(**classes) -> list[str]:
-    section = {"steps": 1000, "frames": 2000, "nmse": 0.1234, "classes": classes}
+    section = {"steps": 1000, "frames": 2000, "nmse": 0.1234, "psnr_db": 30.0, "classes": classes}
     return objects_part(section).splitlines()
 
 
 def test_each_group_of_objects_has_its_row():
     lines = part(
         ball={"1-3": NOTHING, "4-8": {"objects": 1200, "invisible": 7} | SCORES, "all": {"objects": 0, "invisible": 3}},
-        medikit={"1-3": {"objects": 5, "invisible": 0} | SCORES | {"half_width": math.inf}},
+        medikit={"1-3": {"objects": 5, "invisible": 0} | SCORES | {"half_width": math.inf, "recall_alone": None}},
     )
-    assert "1,000 steps (2,000 frames, NMSE 0.1234)" in lines[0]
+    assert "1,000 steps (2,000 frames, NMSE 0.1234, 30.00 dB)" in lines[0]
     assert lines[4:] == [
-        "| ball | 4-8 | 1,200 (and 7 that hardly stand out) | 0.75 ± 0.05 | 0.62 | 0.12 | 0.00 |",
-        "|  | all | 0 (and 3 that hardly stand out) | – | – | – | – |",
-        "| medikit | 1-3 | 5 | 0.75 | 0.62 | 0.12 | 0.00 |",
+        "| ball | 4-8 | 1,200 (and 7 that hardly stand out) | 0.75 ± 0.05 | 0.88 | 0.62 | 0.12 | 0.00 |",
+        "|  | all | 0 (and 3 that hardly stand out) | – | – | – | – | – |",
+        "| medikit | 1-3 | 5 | 0.75 | – | 0.62 | 0.12 | 0.00 |",
     ]
 
 
