@@ -81,6 +81,18 @@ def test_rows_that_rest_are_left_out_and_cannot_come_back(world, monkeypatch):
     assert dreams.reset(seed=[1] * 5)[0].shape == (5, 2, 2, 2)
 
 
+def test_rows_that_rest_get_no_reward_and_end_no_more():
+    world = tiny_world()
+    world.heads.threshold.fill_(2.0)  # nothing ends by itself
+    dreams = DreamRows(5, world, world.starts, [1, 3, 3, 3, 3], 10)
+    dreams.reset(seed=range(5))
+    actions = np.zeros(5, np.int64)
+    _, rewards, terminations, truncations, _ = dreams.step(actions)
+    assert rewards.all() and truncations.tolist() == [True, False, False, False, False]
+    _, rewards, terminations, truncations, _ = dreams.step(actions)
+    assert rewards[0] == 0 and rewards[1:].all() and not (terminations | truncations).any()
+
+
 def test_nothing_is_decoded_for_policies_that_look_at_nothing(world, monkeypatch):
     monkeypatch.setattr(type(world.tokenizer), "decode", lambda *_: pytest.fail("decoded"))
     play(world, 2, [0, 1])

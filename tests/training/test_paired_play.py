@@ -85,6 +85,11 @@ def test_a_horizon_before_that_cuts_both(endless, openings):
     assert matches["first"].dream[0].lengths.tolist() == [3] * 4
 
 
+def test_the_horizon_is_not_taken_for_the_games_clock(endless, openings):
+    match = play_both(endless, GAME, blind_players(endless)[:1], {"first": openings["first"]}, horizon=3, seed=0)
+    assert match["first"].clock is None and match["first"].real[0].trace.lengths.tolist() == [3] * 4
+
+
 def test_a_game_whose_episodes_are_cut_at_different_times_has_no_clock(endless, openings):
     class Moody(TimedGame):
         def reset(self, *, seed=None, options=None):
