@@ -56,6 +56,6 @@ def quick_trust(wm: WorldModel, env_id: str, config: QuickTrust | None = None) -
     matches = play_both(
         wm, env_id, players, openings, horizon=config.horizon, seed=seed, temperature=config.temperature
     )
-    settings = {"env_id": env_id, "episodes": count, "horizon": config.horizon, "clock": matches["mid"].clock}
+    settings = {"env_id": env_id, "episodes": count, "horizon": config.horizon}
     section = trust_section([player.name for player in players], matches, seed)
     return {"settings": settings | {"policies": len(players), "lead": config.lead, "seed": seed}} | section

@@ -40,6 +40,8 @@ class Side(NamedTuple):
 def trust_section(names: Sequence[str], matches: Mapping[str, Match], seed: int = 0) -> dict[str, Any]:
     """The section "trust" of a report: what `judge` tells of each kind of beginning, thresholds, and the verdict.
 
+    "clock" is the number of steps after which the game's time is up, None if it never was.
+
     Args:
         matches: of the kinds "first" and "mid" those that were played.
     """
@@ -50,6 +52,7 @@ def trust_section(names: Sequence[str], matches: Mapping[str, Match], seed: int 
         told[kind] = judge(names, dream, real, seed)
     return {
         "thresholds": {"in_order": LEAST_IN_ORDER, "survival": list(SURVIVAL), "reward_per_step": list(REWARD)},
+        "clock": next(iter(matches.values())).clock,
         **told,
         "verdict": _worst({section["verdict"] for section in told.values()}),
         "line": verdict_line(told),

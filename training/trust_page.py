@@ -22,6 +22,8 @@ def trust_text(section: Mapping[str, Any]) -> str:
     if "absent" in section:
         return f"absent: {section['absent']}"
     parts = [f"**Verdict:** {section['line']}", *_settings(section), _thresholds(section["thresholds"])]
+    if section["clock"] is not None:
+        parts.append(f"The game's time is up after {section['clock']} steps of an episode; dreams are cut then too.")
     for kind, head in _HEADS.items():
         if kind in section:
             parts += [f"### {head}", _rows(section[kind]), _orders(section[kind])]

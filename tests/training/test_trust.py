@@ -144,5 +144,6 @@ def test_the_line_tells_of_both_kinds_of_beginnings_and_why():
         "1 of 1 pairs are in the wrong order by survival (first frames)."
     )
     alone = trust_section(["noop", "other"], {"first": good})
-    assert alone["line"].endswith("; **trusted**.") and "mid" not in alone
+    assert alone["line"].endswith("; **trusted**.") and "mid" not in alone and alone["clock"] is None
+    assert trust_section(["noop", "other"], {"first": good._replace(clock=200)})["clock"] == 200
     assert section["thresholds"] == {"in_order": 0.9, "survival": [0.75, 1.33], "reward_per_step": [0.8, 1.25]}

@@ -30,7 +30,14 @@ def make_trust(**changes):
         "because": ["b lives 3.30 times as long"],
     }
     bars = {"in_order": 0.9, "survival": [0.75, 1.33], "reward_per_step": [0.8, 1.25]}
-    section = {"thresholds": bars, "first": kind, "mid": kind, "verdict": "not trusted", "line": "all in **one** line."}
+    section = {
+        "thresholds": bars,
+        "clock": None,
+        "first": kind,
+        "mid": kind,
+        "verdict": "not trusted",
+        "line": "all in **one** line.",
+    }
     return section | changes
 
 
@@ -59,6 +66,11 @@ def test_every_kind_of_beginning_has_its_tables():
     one = make_trust()
     del one["mid"]
     assert len(tables(trust_text(one))) == 2 and "middle of play" not in trust_text(one)
+
+
+def test_that_the_games_time_was_up_is_told():
+    assert "time is up after 525 steps" in trust_text(make_trust(clock=525))
+    assert "time is up" not in trust_text(make_trust())
 
 
 def test_a_section_that_is_absent_says_why():
