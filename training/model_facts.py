@@ -91,7 +91,7 @@ def _agent_rows(folder: Path) -> list[list[str]]:
     seen = "the game's own frames" if meta.view == "real" else f"the game as its world shows it, {meta.view}"
     shape = " x ".join(map(str, file.observation_shape))
     number = f"the last {training.frame_stack} of them" + ", and its actions" * training.shows_actions
-    held = f", each held for {' or '.join(map(str, training.durations))} steps" if training.durations else ""
+    held = f", held for one of {', '.join(map(str, training.durations))} steps" if training.durations else ""
     return [
         ["agent", str(folder)],
         ["game", meta.env_id or "unknown"],

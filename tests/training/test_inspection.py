@@ -145,7 +145,7 @@ def test_an_agent_that_holds_its_actions_says_so(tmp_path):
     folder = train_agent(world, tmp_path / "run", DreamTraining(agent=sizes, reward="survival"), device="cpu")
     facts = dict(model_facts(str(folder)))
     assert facts["sees"].endswith(", the last 2 of them, and its actions")
-    assert facts["acts by"].endswith(", each held for 1 or 4 steps")
+    assert facts["acts by"].endswith(", held for one of 1, 4 steps")
     assert facts["paid for"] == "each step that it lives"
 
 
