@@ -4,6 +4,7 @@ The fairest baseline of a game and the hardest test of its dream. Each has a nam
 wherever a policy is named:
 
     constant:noop                          a single action, by its name or number
+    constant:0.5,-1                        the same where an action is numbers
     cycle:move_left*32,move_right*32       actions by turns, each for so many steps
     hold:0.95                              random, the last action repeated with that probability
     hold:0.9,move_forward*3,turn_left*1    the same, drawn with these odds; actions not named are not drawn
@@ -94,7 +95,7 @@ def _plan(name: str, spec: ActionSpec) -> Plan:
         return partial(_diverse, spec)
     kind, _, rest = name.partition(":")
     if kind == "constant":
-        return partial(_constant, _action(rest, spec))
+        return partial(_constant, _numbers(rest, spec, name) if spec.kind == "box" else _action(rest, spec))
     if kind == "cycle":
         return partial(_cycle, [(_action(a, spec), _steps(count, name)) for a, count in _parts(rest, name)])
     if kind == "hold":
@@ -107,7 +108,7 @@ def _plan(name: str, spec: ActionSpec) -> Plan:
     )
 
 
-def _constant(action: int, rng: np.random.Generator) -> Iterator[int]:
+def _constant(action: np.ndarray | int, rng: np.random.Generator) -> Iterator[np.ndarray | int]:
     return repeat(action)
 
 
@@ -160,13 +161,28 @@ def _parts(text: str, name: str) -> list[tuple[str, str]]:
 
 def _action(text: str, spec: ActionSpec) -> int:
     if spec.kind == "box":
-        raise ValueError(f"actions are {spec.n} real numbers here, which have no names: use hold:P, random or diverse")
+        raise ValueError(
+            f"actions are {spec.n} real numbers here, which have no names: use constant:NUMBER,…, hold:P, random or "
+            "diverse"
+        )
     if text in spec.names:
         return spec.names.index(text)
     if text.isdecimal() and int(text) < spec.n:
         return int(text)
     known = spec.names or tuple(map(str, range(spec.n)))
     raise ValueError(f"unknown action {text!r}, here are {', '.join(known)}.{did_you_mean(text, known)}")
+
+
+def _numbers(text: str, spec: ActionSpec, name: str) -> np.ndarray:
+    """An action of a box; a number that a rounding took out of the bounds is put back."""
+    numbers = np.array([_number(part, name) for part in text.split(",")])
+    if len(numbers) != spec.n:
+        raise ValueError(f"policy {name!r}: an action is {spec.n} numbers here, got {len(numbers)}")
+    low, high = np.array(spec.low), np.array(spec.high)
+    slack = 1e-5 * np.maximum(np.abs(low), np.abs(high))
+    if not ((numbers >= low - slack) & (numbers <= high + slack)).all():
+        raise ValueError(f"policy {name!r}: the numbers of an action must be from {spec.low} to {spec.high}")
+    return np.clip(numbers, low, high).astype(np.float32)
 
 
 def _steps(text: str, name: str) -> int:

@@ -29,7 +29,7 @@ COMMANDS = {
     "sample": "make videos with a world model: from nothing, first frames, actions or both",
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "ablate": "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
-    "evaluate": "play a saved agent; with --dream and --real, report how far a dream can be trusted",
+    "evaluate": "play a saved agent or the best blind policy; with --dream and --real, report how far to trust a dream",
     "watch": "write a video of an agent, or of scripted play, in a real game or in a dream",
     "play": "play dreams and real games yourself, in a browser",
     "fetch-battle2": "get the battle2 map, which ViZDoom does not ship",

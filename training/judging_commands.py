@@ -109,7 +109,8 @@ def run_watch(
     """Write a video of an agent, or of scripted play, in a real game or in a dream: the first episodes of `evaluate`.
 
     Args:
-        player: the folder of a saved agent, "sticky" or "random".
+        player: the folder of a saved agent, or a blind policy, such as random, sticky or
+            cycle:move_left*8,move_right*8 (docs/collecting.md).
         env: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
             name or a hub id.
         out: .mp4 or .gif, or without an ending for both.
@@ -222,7 +223,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
     from worldmodel.model import WorldModel
     from worldmodel.training.dream_report import DreamReport, dream_report, world_of
     from worldmodel.training.dream_report_page import write_dream_report
-    from worldmodel.training.play_one import check_plays_one, play_one
+    from worldmodel.training.play_one import BLIND, check_plays_one, play_one
     from worldmodel.training.plots import check_matplotlib
 
     line = shlex.join(["videogen-dream", "evaluate", *options])
@@ -234,6 +235,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         real: str | None = None,
         data: Path | None = None,
         episodes: int | None = None,
+        search_episodes: int | None = None,
         horizon: int | None = None,
         seed: int = 10_000,
         world: str | None = None,
@@ -243,10 +245,13 @@ def make_evaluate(options: Sequence[str]) -> Function:
         plots: bool = True,
         config: Annotated[DreamReport, Fields] = DreamReport(),  # noqa: B008 (frozen)
     ) -> None:
-        """Judge agents, in one of two ways.
+        """Judge agents, in one of three ways.
 
         evaluate AGENT --env ID: mean return of one agent with its 95 % interval, beside random play on the same seeds.
-        AGENT may also be "sticky" or "random".
+        AGENT may also be a blind policy, such as random, sticky or cycle:move_left*8,move_right*8 (docs/collecting.md).
+
+        evaluate blind --env ID: the same of the best blind policy, which looks at nothing, that a search on other seeds
+        finds: what an agent with eyes should beat.
 
         evaluate [AGENT ...] --dream WORLD --real ID --out FOLDER: how far a dream can be trusted. The agents, sticky
         and random play and blind policies (--policies names others) play in the dream and in the real game, from the
@@ -258,7 +263,9 @@ def make_evaluate(options: Sequence[str]) -> Function:
                 of a dream, which it sees as it is.
             dream: the world to judge: a run folder, a checkpoint folder, a shipped name, a hub id or a dream's id.
             real: id of the real game to judge it by.
-            episodes: 30 with --env; with --dream 20 of each policy and each kind of beginning, in both worlds.
+            episodes: 30 with --env, of evaluate blind 100; with --dream 20 of each policy and each kind of beginning,
+                in both worlds.
+            search_episodes: of evaluate blind, of each policy in the search's last round; 40 if not given.
             data: store of play of that game: adds how well the dream predicts rewards and ends, obeys and drifts.
             horizon: steps of a dream's episode. With --env a dream needs it and a real game has its own end; with
                 --dream it is 300 if not given, and both worlds are cut there.
@@ -272,7 +279,7 @@ def make_evaluate(options: Sequence[str]) -> Function:
         if env is not None:
             only = {"dream": dream, "real": real, "data": data}
             check_plays_one(agents, only, config == DreamReport() and device == "auto" and plots)
-            play_one(agents[0], env, 30 if episodes is None else episodes, horizon, seed, world, out, deterministic)
+            play_one(agents[0], env, episodes, horizon, seed, world, out, deterministic, search_episodes)
             return
         if dream is None or real is None:
             raise ValueError(
@@ -281,12 +288,14 @@ def make_evaluate(options: Sequence[str]) -> Function:
             )
         if out is None:
             raise ValueError("a report needs a folder: give --out, such as --out runs/trust")
+        if search_episodes is not None:
+            raise ValueError("--search-episodes is for evaluate blind --env ID: leave it out")
         if world is not None:
             raise ValueError("--world is for --env; in a report every agent sees through the world of --dream")
         if deterministic:
             raise ValueError("--deterministic is for --env; in a report agents draw their actions, as in training")
         for agent in agents:
-            if is_scripted(str(agent)):
+            if is_scripted(str(agent)) or str(agent) == BLIND:
                 raise ValueError(f"a report plays scripted policies besides: leave out {agent}, or give --policies")
         if plots:
             check_matplotlib()

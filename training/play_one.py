@@ -1,4 +1,7 @@
-"""`videogen-dream evaluate PLAYER --env ID`: an agent or scripted play in a game or a dream, beside random play."""
+"""`videogen-dream evaluate PLAYER --env ID`: an agent or scripted play in a game or a dream, beside random play.
+
+PLAYER "blind" is the best blind policy that a search finds, judged on other episodes than those of the search.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.agents.blind import is_scripted, scripted_policy
+from worldmodel.agents.blind_search import SEED, BlindSearch, search_blind
 from worldmodel.agents.evaluate import compare_with_random, evaluate, is_dream
 from worldmodel.agents.sb3_agent import Agent, load_agent
 from worldmodel.checkpoint import shipped
@@ -16,6 +20,9 @@ from worldmodel.envs.loading import load_model
 from worldmodel.files import write_json
 from worldmodel.training.dream_policies import check_fits
 from worldmodel.training.dream_report import world_of
+
+BLIND = "blind"  # the player that is searched
+_EPISODES, _BLIND_EPISODES, _SEARCH_EPISODES = 30, 100, 40  # where nothing else is asked for
 
 
 def check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], others_untouched: bool) -> None:
@@ -28,7 +35,8 @@ def check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], othe
             )
     if not others_untouched:
         raise ValueError(
-            "with --env only --episodes, --horizon, --seed, --world, --deterministic and --out count; leave out others"
+            "with --env only --episodes, --search-episodes, --horizon, --seed, --world, --deterministic and --out "
+            "count; leave out others"
         )
     if len(agents) != 1:
         raise ValueError(f"--env plays one agent, got {len(agents)}; to compare several give --dream and --real")
@@ -37,38 +45,59 @@ def check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], othe
 def play_one(
     player: Path,
     env: str,
-    episodes: int,
+    episodes: int | None,
     horizon: int | None,
     seed: int,
     world: str | None,
     out: Path | None,
     deterministic: bool,
+    search_episodes: int | None = None,
 ) -> None:
     """Play, write every episode's return to `out`, and print the means; arguments as those of the command."""
     if env in shipped() or Path(env).is_dir():
         raise ValueError(
             f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
         )
-    scripted = str(player) if is_scripted(str(player)) else ""
+    name = str(player)
+    scripted = name if is_scripted(name) or name == BLIND else ""
     if scripted and deterministic:
         raise ValueError(f"--deterministic is for agents, {scripted} play draws its actions: leave it out")
+    if search_episodes is not None and name != BLIND:
+        raise ValueError(f"--search-episodes is for evaluate {BLIND}, which searches a policy; {name} is one")
+    if episodes is None:
+        episodes = _BLIND_EPISODES if name == BLIND else _EPISODES
     agent = None if scripted else load_agent(player)
-    options = _options(agent, str(player), env, horizon, world)
-    policy = partial(scripted_policy, scripted) if agent is None else agent
+    options = _options(agent, name, env, horizon, world)
+    search = _search(env, search_episodes, seed, episodes, options) if name == BLIND else None
+    policy = partial(scripted_policy, scripted if search is None else search.best) if agent is None else agent
     if scripted == "random":
         played = {"random": evaluate(policy, env, episodes, seed, **options)}
     else:
         result = compare_with_random(policy, env, episodes, seed, deterministic=deterministic, **options)
         played = {scripted or "agent": result.agent, "random": result.random}
     if out is not None:
-        write_json(out, {name: asdict(evaluation) for name, evaluation in played.items()})
+        told = {} if search is None else {"policy": search.best, "search": asdict(search)}
+        write_json(out, told | {who: asdict(evaluation) for who, evaluation in played.items()})
     if world is not None and is_dream(env):
         print(f"world:  {world}")
-    for name, evaluation in played.items():
-        print(f"{name + ':':7} {evaluation}")
+    if search is not None:
+        print(f"policy: {search.best}, the best of {len(search.tried)} in {search.episodes:,} other episodes")
+    for who, evaluation in played.items():
+        print(f"{who + ':':7} {evaluation}")
     if len(played) > 1:
         gain, half_width = result.gain
         print(f"gain:   {gain:.1f}" + (f" ± {half_width:.1f}" if np.isfinite(half_width) else ""))
+
+
+def _search(env: str, search_episodes: int | None, seed: int, episodes: int, options: Mapping[str, Any]) -> BlindSearch:
+    if search_episodes is None:
+        search_episodes = _SEARCH_EPISODES
+    if seed < SEED + search_episodes and seed + episodes > SEED:
+        raise ValueError(
+            f"the search plays the episodes from seed {SEED} on, and its winner is judged on others: give another "
+            f"--seed, got {seed}"
+        )
+    return search_blind(env, search_episodes, **options)
 
 
 def _options(agent: Agent | None, name: str, env: str, horizon: int | None, world: str | None) -> dict[str, Any]:
@@ -95,4 +124,4 @@ def _options(agent: Agent | None, name: str, env: str, horizon: int | None, worl
     return {"view": view}
 
 
-__all__ = ["check_plays_one", "play_one"]
+__all__ = ["BLIND", "check_plays_one", "play_one"]

@@ -46,20 +46,20 @@ def test_a_cycle_does_each_action_for_its_number_of_steps(name):
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 0.95])
 def test_held_play_repeats_as_often_as_told(probability):
-    actions = episode(f"hold:{probability}", seed=0, steps=12_000)
+    actions = episode(f"hold:{probability}", seed=0, steps=6000)
     same = (actions[1:] == actions[:-1]).mean()
-    assert same == pytest.approx(probability + (1 - probability) / 4, abs=0.02)  # a draw is the same in a quarter
+    assert same == pytest.approx(probability + (1 - probability) / 4, abs=0.03)  # a draw is the same in a quarter
 
 
 def test_held_play_draws_with_the_odds_it_is_given():
-    actions = episode("hold:0.5,move_forward*3,turn_left", seed=0, steps=12_000)
-    assert np.bincount(actions, minlength=4) / 12_000 == pytest.approx([0, 0.25, 0, 0.75], abs=0.03)
+    actions = episode("hold:0.5,move_forward*3,turn_left", seed=0, steps=6000)
+    assert np.bincount(actions, minlength=4) / 6000 == pytest.approx([0, 0.25, 0, 0.75], abs=0.04)
 
 
 def test_odds_are_drawn_anew_at_every_step():
-    actions = episode("odds:turn_left*2,turn_right*1,turn_left", seed=0, steps=12_000)
-    assert np.bincount(actions, minlength=4) / 12_000 == pytest.approx([0, 0.75, 0.25, 0], abs=0.02)
-    assert (actions[1:] == actions[:-1]).mean() == pytest.approx(0.75**2 + 0.25**2, abs=0.02)
+    actions = episode("odds:turn_left*2,turn_right*1,turn_left", seed=0, steps=6000)
+    assert np.bincount(actions, minlength=4) / 6000 == pytest.approx([0, 0.75, 0.25, 0], abs=0.03)
+    assert (actions[1:] == actions[:-1]).mean() == pytest.approx(0.75**2 + 0.25**2, abs=0.03)
 
 
 def test_held_box_actions_are_repeated_whole_and_cover_the_box():
@@ -142,8 +142,8 @@ def test_another_number_of_observations_is_refused():
 
 @pytest.fixture(scope="module")
 def many() -> list[np.ndarray]:
-    """The first 400 steps of 600 episodes, each with a seed of its own."""
-    return [episode("diverse", seed, 400) for seed in range(600)]
+    """The first 300 steps of 300 episodes, each with a seed of its own."""
+    return [episode("diverse", seed, 300) for seed in range(300)]
 
 
 def test_a_tenth_of_diverse_episodes_is_one_action_and_a_fifth_a_cycle(many):
@@ -153,19 +153,19 @@ def test_a_tenth_of_diverse_episodes_is_one_action_and_a_fifth_a_cycle(many):
         seen = strides(actions)
         turns = [seen[i : i + k] for k in (2, 3, 4) for i in (0, k) if len(seen) > 2 * k]
         cycles += any(first == second for first, second in zip(turns[::2], turns[1::2], strict=True))
-    assert constant / 600 == pytest.approx(0.1, abs=0.04)
-    assert 0.12 < cycles / 600 < 0.25
+    assert constant / 300 == pytest.approx(0.1, abs=0.05)
+    assert 0.1 < cycles / 300 < 0.27
 
 
 def test_diverse_episodes_do_every_action_for_long(many):
     longest = {action: max(n for actions in many for a, n in strides(actions) if a == action) for action in range(4)}
-    assert min(longest.values()) == 400  # some whole episode each
+    assert min(longest.values()) == 300  # some whole episode each
     still = np.mean([max((n for a, n in strides(actions) if a == 0), default=0) >= 32 for actions in many])
     assert still > 0.2  # sticky play does so in less than one of a hundred
 
 
 def test_diverse_episodes_differ_in_their_odds_and_in_how_long_they_hold(many):
-    shares = np.array([np.bincount(actions, minlength=4) / 400 for actions in many])
+    shares = np.array([np.bincount(actions, minlength=4) / 300 for actions in many])
     assert shares.mean(0) == pytest.approx(np.full(4, 0.25), abs=0.04)
     assert shares.std(0).min() > 0.2
     lengths = np.array([np.mean([n for _, n in strides(actions)]) for actions in many])
@@ -182,7 +182,7 @@ def test_diverse_episodes_of_a_policy_that_lasts_differ_too():
 
 def test_diverse_play_of_a_single_action_and_of_a_box_works():
     assert (episode("diverse", 0, 20, ActionSpec(kind="discrete", n=1)) == 0).all()
-    boxes = [episode("diverse", seed, 200, BOX) for seed in range(200)]
+    boxes = [episode("diverse", seed, 50, BOX) for seed in range(200)]
     constant = np.mean([(actions == actions[0]).all() for actions in boxes])
     assert constant == pytest.approx(0.1, abs=0.06)
     assert isinstance(scripted_policy("diverse", BOX), BlindPolicy)
@@ -218,7 +218,24 @@ def test_a_mistake_in_a_name_says_what_is_wanted(name, message):
         scripted_policy(name, BUTTONS)
 
 
-@pytest.mark.parametrize("name", ["constant:0", "cycle:0*2", "hold:0.5,0*2", "odds:0"])
+@pytest.mark.parametrize("name", ["cycle:0*2", "hold:0.5,0*2", "odds:0"])
 def test_actions_of_a_box_have_no_names(name):
-    with pytest.raises(ValueError, match="2 real numbers here, which have no names: use hold:P, random or diverse"):
+    with pytest.raises(ValueError, match="2 real numbers here, which have no names: use constant:NUMBER,…, hold:P"):
+        scripted_policy(name, BOX)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("constant:0", "an action is 2 numbers here, got 1"),
+        ("constant:0,5,5", "an action is 2 numbers here, got 3"),
+        ("constant:0,4.9", "must be from"),
+        ("constant:nan,5", "must be from"),
+        ("constant:noop,5", "'noop' is no number"),
+    ],
+)
+def test_a_constant_action_of_a_box_is_its_numbers_within_their_bounds(name, message):
+    actions = episode("constant:-0.25, 5.5", seed=0, steps=3, spec=BOX)
+    assert actions.tolist() == [[-0.25, 5.5]] * 3 and actions.dtype == np.float32
+    with pytest.raises(ValueError, match=message):
         scripted_policy(name, BOX)

@@ -199,6 +199,32 @@ def test_scripted_play_is_judged_as_an_agent_is(player, tmp_path, capsys):
     assert "leave out --world" in capsys.readouterr().err
 
 
+def test_the_best_blind_policy_is_searched_on_some_episodes_and_judged_on_others(tmp_path, capsys):
+    out = tmp_path / "scores.json"
+    usual = ["evaluate", "blind", "--env", LARGER_GAME_ID, "--search-episodes", "8"]
+    assert main([*usual, "--episodes", "3", "--out", str(out)]) == 0
+    told, found = capsys.readouterr().out, json.loads(out.read_text())
+    assert found["policy"] == found["search"]["best"] == "constant:left"  # the action that pays
+    assert f"policy: constant:left, the best of {len(found['search']['tried'])} in " in told
+    assert "\nblind:  " in told and "\nrandom: " in told and "\ngain:   " in told
+    assert found["blind"]["seed"] == found["random"]["seed"] == 10_000 and len(found["blind"]["returns"]) == 3
+    assert main([*usual, "--seed", "509990", "--episodes", "11"]) == 2
+    assert "judged on others: give another --seed, got 509990" in capsys.readouterr().err
+    assert main([*usual, "--deterministic"]) == 2
+    assert "blind play draws its actions" in capsys.readouterr().err
+    assert main(["evaluate", "sticky", *usual[2:]]) == 2
+    assert "--search-episodes is for evaluate blind" in capsys.readouterr().err
+
+
+def test_a_cycle_of_named_actions_plays_a_dream(tmp_path, capsys):
+    world = str(tiny_world().save_pretrained(tmp_path / "world"))
+    usual = ["--env", "VideoGenDream-Doom", "--world", world, "--episodes", "2", "--horizon", "5"]
+    assert main(["evaluate", "cycle:left*2,right*2", *usual]) == 0
+    assert "\ncycle:left*2,right*2: " in capsys.readouterr().out
+    assert main(["evaluate", "cycle:attack*2,right*2", *usual]) == 2
+    assert "unknown action 'attack', here are noop, left, right" in capsys.readouterr().err
+
+
 def test_scores_are_written_before_they_are_printed(tmp_path, monkeypatch):
     class Closed(io.StringIO):
         def write(self, text):
@@ -256,6 +282,11 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
             "is for --env; in a rep",
         ),
         (["sticky", "--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x"], "leave out sticky"),
+        (["blind", "--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x"], "leave out blind"),
+        (
+            ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--search-episodes", "9"],
+            "evaluate blind",
+        ),
         (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
         (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),
     ],
