@@ -19,6 +19,8 @@ _BEFORE: dict[str, Any] = {
     "durations": [],
     "policy": "sticky",  # of a demo
 }
+# Settings of a loop without which rounds were made in another way: such a run is known for a loop, but does not go on.
+_WITHOUT_BEFORE = {"first_steps", "blind_share"}
 
 
 def completed(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def known(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def may_lack(names: set[str]) -> set[str]:
     """Those of the names that settings of an earlier release may lack."""
-    return names & _BEFORE.keys()
+    return names & (_BEFORE.keys() | _WITHOUT_BEFORE)
 
 
 def _end(name: str) -> str:

@@ -1,14 +1,16 @@
 """Iterated imagination: play, learn the dream, train an agent in it, play with that agent, and so on.
 
 A round is five stages: collect real play, train the tokenizer, train the dynamics, train the agent in their dream,
-judge the agent in the real game. Round 0 plays at random, every other round with the agent of the round before. What a
-stage made is not made again; an interrupted stage goes on from its last complete state, but for the agent's, which
-starts anew: PPO is not resumed.
+judge the agent in the real game. Round 0 collects diverse blind play, which trains the models of all rounds; every
+other round collects play of the agent of the round before, and more blind play beside it: where that agent does not go,
+the next one would else find mistakes of the dream. What a stage made is not made again; an interrupted stage goes on
+from its last complete state, but for the agent's, which starts anew: PPO is not resumed.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +31,23 @@ from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
+AGENT_PLAY, BLIND_PLAY = "data", "blind"  # stores in the folder of a round, which has one of them or both
 JUDGED_FROM = 10_000  # seed of the first judged episode, the same in every round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Iteration:
-    """Everything that decides a loop. The defaults spend as many real decisions as the demo, in four rounds."""
+    """Everything that decides a loop. The defaults spend as many real decisions as the demo, in three rounds."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = "VideoGenReal-DoomHealthGathering"
-    rounds: int = 4  # a finished loop goes on when there are to be more
-    collect_steps: int = 25_000  # decisions of real play in each round, rounded up to whole episodes
+    rounds: int = 3  # a finished loop goes on when there are to be more
+    first_steps: int = 50_000  # decisions of diverse blind play in round 0, rounded up to whole episodes; never fades
+    collect_steps: int = 25_000  # decisions of real play in each later round
+    blind_share: float = 0.5  # of these, the share of diverse blind play; the others are the agent's
     epsilon: float = 0.1  # share of an agent's actions that are replaced by random ones while it collects
-    fade: float = 0.75  # share fade^a of the play that is a rounds old trains the model: 1 keeps all, 0 the newest only
+    fade: float = 0.75  # share fade^a of later play that is a rounds old trains the model: 1 keeps all, 0 the newest
     warm_model: bool = True  # tokenizer, dynamics and heads go on from those of the round before; else they start anew
     warm_agent: bool = True  # so does the agent
     tokenizer_rounds: int | None = None  # the tokenizer is trained in so many first rounds, then kept; None: in all
@@ -61,9 +66,9 @@ class Iteration:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            least={"rounds": 1, "collect_steps": 1, "episodes": 2, "tokenizer_rounds": 1},  # 2, for an interval
+            least={"rounds": 1, "first_steps": 1, "collect_steps": 1, "episodes": 2, "tokenizer_rounds": 1},
             above={"later_steps": 0},
-            at_most_one=("epsilon", "fade"),
+            at_most_one=("epsilon", "fade", "blind_share"),
         )
 
     def of_round(self, number: int) -> "Iteration":
@@ -117,15 +122,7 @@ def _run_round(out: Path, number: int, config: Iteration, stages: Stages) -> Non
     collecting, tokenizing, dreaming, training, judging = (stage_name(number, stage) for stage in STAGES)
     with stages(collecting) as todo:
         if todo:
-            collect(
-                config.env_id,
-                here / "data",
-                steps=config.collect_steps,
-                policy="diverse" if first else before / "agent" / "agent",
-                epsilon=0.0 if first else config.epsilon,
-                workers=config.workers,
-                seed=config.seed,
-            )
+            _collect(here, config, None if first else before / "agent" / "agent")
     last_trained = number if config.tokenizer_rounds is None else min(number, config.tokenizer_rounds - 1)
     tokenizer = round_folder(out, last_trained) / "tokenizer"
     with stages(tokenizing) as todo:
@@ -150,24 +147,61 @@ def _run_round(out: Path, number: int, config: Iteration, stages: Stages) -> Non
             write_json(here / FACTS, facts_of(played, play_of(out, number, config.fade)))
 
 
+def _collect(folder: Path, config: Iteration, agent: Path | None) -> None:
+    """A round's real play, the agent's if there is one and blind play; each goes on where it was stopped."""
+    blind = config.first_steps if agent is None else round(config.blind_share * config.collect_steps)
+    if agent is not None and blind < config.collect_steps:
+        collect(
+            config.env_id,
+            folder / AGENT_PLAY,
+            steps=config.collect_steps - blind,
+            policy=agent,
+            epsilon=config.epsilon,
+            workers=config.workers,
+            seed=config.seed,
+        )
+    if blind:
+        other = np.random.SeedSequence((config.seed, 1))  # for other episodes than the agent's
+        collect(
+            config.env_id,
+            folder / BLIND_PLAY,
+            steps=blind,
+            policy="diverse",
+            workers=config.workers,
+            seed=int(other.generate_state(1)[0]) >> 1,
+        )
+
+
 def round_folder(out: Path, number: int) -> Path:
     return out / f"round-{number}"
 
 
 def play_of(out: Path, number: int, fade: float) -> JoinedStorage:
-    """What the model of a round is trained and validated on: the play of all rounds so far, older play less of it."""
-    stores = [EpisodeStorage.open(round_folder(out, earlier) / "data") for earlier in range(number + 1)]
-    return JoinedStorage(stores, kept_episodes([len(store) for store in stores], fade))
+    """What the model of a round is trained and validated on: the play of all rounds so far, older play less of it.
+
+    Round 0's play, which no agent chose, is always used whole.
+    """
+    stores = [[EpisodeStorage.open(place) for place in _played(out, earlier)] for earlier in range(number + 1)]
+    kept = kept_episodes([[len(store) for store in played] for played in stores], fade)
+    return JoinedStorage(list(chain.from_iterable(stores)), list(chain.from_iterable(kept)))
 
 
-def kept_episodes(episodes: Sequence[int], fade: float) -> list[int]:
-    """How many of each round's episodes are used in the newest round, the last of the list.
+def kept_episodes(episodes: Sequence[Sequence[int]], fade: float) -> list[list[int]]:
+    """How many episodes of each round's stores are used in the newest round, the last of the list.
 
-    They are a round's first ones. So what has once been dropped never comes back, and the splits keep their shares.
+    They are a store's first ones. So what has once been dropped never comes back, and the splits keep their shares.
     """
     newest = len(episodes) - 1
+    shares = [1.0, *(fade ** (newest - number) for number in range(1, newest + 1))]
     # Rounded before it is rounded up: 0.1 * 30 is a little more than 3.
-    return [math.ceil(round(count * fade ** (newest - number), 9)) for number, count in enumerate(episodes)]
+    return [
+        [math.ceil(round(count * share, 9)) for count in played] for played, share in zip(episodes, shares, strict=True)
+    ]
+
+
+def _played(out: Path, number: int) -> list[Path]:
+    """The stores of a round that has collected."""
+    return [place for name in (AGENT_PLAY, BLIND_PLAY) if (place := round_folder(out, number) / name).exists()]
 
 
 def _share(share: float, steps: int) -> int:

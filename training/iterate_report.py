@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,12 @@ def returns_of(played: Evaluation) -> dict[str, Any]:
 
 def facts_of(played: Evaluation, play: JoinedStorage) -> dict[str, Any]:
     """What round.json holds: how the round's agent did in the real game, and what its model was trained on."""
+    rounds = [list(parts) for _, parts in groupby(play.parts, lambda part: part[0].root.parent)]
     train = [
-        sum(store.lengths[episode] for episode in store.split("train") if episode < count)
-        for store, count in play.parts
+        sum(store.lengths[e] for store, count in parts for e in store.split("train") if e < count) for parts in rounds
     ]
-    newest = play.parts[-1][0]
-    return {"real": returns_of(played), "decisions": newest.num_steps, "trained_on": train}
+    decisions = sum(store.num_steps for store, _ in rounds[-1])
+    return {"real": returns_of(played), "decisions": decisions, "trained_on": train}
 
 
 def write_rounds(out: Path, config: "Iteration", minutes: Mapping[str, float]) -> Path:
@@ -84,11 +85,11 @@ def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: "Iter
             [["–", "nobody", 0, f"{_interval(random)} (random play)"], *(_result(row, config) for row in rows)],
         ),
         "## What each model was trained on",
-        "Decisions of training episodes (8 of 10; the others stay held out in every round). Play ages: of play that is "
-        f"a rounds old, the first {config.fade:g}^a of its episodes are used. Tokenizer, dynamics and heads "
-        f"{start[config.warm_model]}, agents {start[config.warm_agent]}.",
+        "Decisions of training episodes (8 of 10; the others stay held out in every round). Round 0's play is always "
+        f"used whole. Later play ages: where it is a rounds old, the first {config.fade:g}^a of its episodes are used. "
+        f"Tokenizer, dynamics and heads {start[config.warm_model]}, agents {start[config.warm_agent]}.",
         table(
-            ["round", *(_player(row["round"]) for row in rows), "in all"],
+            ["round", *(f"play of round {row['round']}" for row in rows), "in all"],
             [_sources(row, len(rows)) for row in rows],
         ),
         "## Minutes",
@@ -104,8 +105,7 @@ def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: "Iter
 
 
 def _result(row: Mapping[str, Any], config: "Iteration") -> list[Any]:
-    player = _player(row["round"]) + (f", {config.epsilon:.0%} random actions" if row["round"] else "")
-    return [row["round"], player, f"{row['decisions_so_far']:,}", _interval(row["real"])]
+    return [row["round"], _players(row["round"], config), f"{row['decisions_so_far']:,}", _interval(row["real"])]
 
 
 def _sources(row: Mapping[str, Any], columns: int) -> list[str]:
@@ -113,8 +113,12 @@ def _sources(row: Mapping[str, Any], columns: int) -> list[str]:
     return [str(row["round"]), *cells, *[""] * (columns - len(cells)), f"{sum(row['trained_on']):,}"]
 
 
-def _player(number: int) -> str:
-    return f"agent of round {number - 1}" if number else "diverse blind play"
+def _players(number: int, config: "Iteration") -> str:
+    blind = "diverse blind play"
+    if number == 0 or config.blind_share == 1.0:
+        return blind
+    agent = f"agent of round {number - 1} with {config.epsilon:.0%} random actions"
+    return agent if config.blind_share == 0.0 else f"{agent}; {config.blind_share:.0%} {blind}"
 
 
 def _interval(result: Mapping[str, Any]) -> str:

@@ -26,7 +26,11 @@ def test_settings_that_always_were_are_not_made_up():
 
 
 def test_only_newer_settings_may_be_lacking():
-    assert may_lack({"seed", "policy", "rounds"}) == {"policy"}
+    assert may_lack({"seed", "policy", "rounds", "blind_share"}) == {"policy", "blind_share"}
+
+
+def test_what_had_no_counterpart_before_is_named_as_lacking():
+    assert "blind_share" not in completed({"rounds": 3}, {"rounds": 3, "blind_share": 0.5})
 
 
 def test_the_usual_dynamics_are_trained_as_they_were_before():
