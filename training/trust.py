@@ -220,11 +220,16 @@ def _distance(ratio: float) -> float:
 
 
 def _reason(row: Mapping[str, Any], name: str) -> str:
-    policy, ratio = row["policy"], row["ratios"][name]["value"]
+    policy = row["policy"]
     if name == "steps":
-        return f"{policy} lives {ratio:.2f} times as long"
-    verb = "is paid" if row["real"]["reward_per_step"] > 0 else "loses"
-    return f"{policy} {verb} {ratio:.2f} times as much a step"
+        return f"{policy} lives {row['ratios'][name]['value']:.2f} times as long"
+    dream, real = (fixed(row[world]["reward_per_step"], 3) for world in ("dream", "real"))
+    return f"{policy} gets {dream} a step, in the game {real}"
+
+
+def fixed(value: float, digits: int) -> str:
+    """With so many digits, and 0 without a sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _worst(verdicts: set[str]) -> str:
@@ -235,7 +240,7 @@ def _figures(section: Mapping[str, Any]) -> str:
     survival, returns = section["survival"], section["return"]
     pairs = f"{_pairs(survival, ' pairs in the right order')} by survival and {_pairs(returns)} by return"
     spreads = [
-        f"{what} {order['smallest']['ratio']:.2f} to {order['largest']['ratio']:.2f}"
+        f"{what} {fixed(order['smallest']['ratio'], 2)} to {fixed(order['largest']['ratio'], 2)}"
         for order, what in ((survival, "survival"), (returns, "reward per step"))
         if order["smallest"] is not None
     ]

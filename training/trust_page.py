@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worldmodel.training.tables import table
+from worldmodel.training.trust import fixed
 
 _HEADS = {
     "first": "From the game's own first frames",
@@ -69,7 +70,7 @@ def _rows(kind: Mapping[str, Any]) -> str:
                 row["policy"],
                 f"{_mean(dream['steps'])} / {_mean(real['steps'])}",
                 _ratio(ratios["steps"]),
-                f"{dream['reward_per_step']:.3f} / {real['reward_per_step']:.3f}",
+                f"{fixed(dream['reward_per_step'], 3)} / {fixed(real['reward_per_step'], 3)}",
                 _ratio(ratios["reward_per_step"]),
                 f"{100 * dream['ends_per_step']:.2f} / {100 * real['ends_per_step']:.2f}",
                 _ratio(ratios["ends_per_step"]),
@@ -89,7 +90,7 @@ def _order(found: Mapping[str, Any]) -> list[str]:
         f" ({found['share']:.0%})" if found["share"] is not None else ""
     )
     ends = [
-        "none" if found[side] is None else f"{found[side]['ratio']:.2f} ({found[side]['policy']})"
+        "none" if found[side] is None else f"{fixed(found[side]['ratio'], 2)} ({found[side]['policy']})"
         for side in ("smallest", "largest")
     ]
     rank = found["spearman"]
@@ -104,4 +105,5 @@ def _ratio(found: Mapping[str, Any]) -> str:
     if "absent" in found:
         return "absent"
     low, high = found["interval"]
-    return f"{found['value']:.2f} ({low:.2f} to {high:.2f})" if math.isfinite(high) else f"{found['value']:.2f}"
+    value = fixed(found["value"], 2)
+    return f"{value} ({fixed(low, 2)} to {fixed(high, 2)})" if math.isfinite(high) else value

@@ -63,9 +63,12 @@ def test_pairs_that_the_game_does_not_tell_apart_do_not_count():
 def test_a_step_that_pays_too_little_is_not_trusted():
     real = [(20, -1.0), (40, 0.5)]
     found = judged([(20, -0.1), (40, 0.5)], real)
-    assert found["because"] == ["a loses 0.10 times as much a step"] and found["verdict"] == "not trusted"
+    assert found["because"] == ["a gets -0.100 a step, in the game -1.000"] and found["verdict"] == "not trusted"
     found = judged([(20, -1.0), (40, 1.0)], real)
-    assert found["because"] == ["b is paid 2.00 times as much a step"]
+    assert found["because"] == ["b gets 1.000 a step, in the game 0.500"]
+    found = judged([(20, -1e-5), (40, 0.5)], real)
+    assert found["because"] == ["a gets 0.000 a step, in the game -1.000"]
+    assert "reward per step 0.00 to 1.00 of" in verdict_line({"first": found})
 
 
 def test_what_the_game_never_pays_has_no_ratio():
