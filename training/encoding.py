@@ -57,18 +57,22 @@ def encode_store(
         if name in tensors:
             return list(tensors[name].split(sizes))
     device, single = next(tokenizer.parameters()).device, tokenizer.config.temporal == "step"
-    parts = []
+    codes: Tensor | None = None  # one block: many small ones, kept between large ones that come and go, split the heap
+    done = 0
     with progress(sum(sizes), "step" if single else "clip", "encoding") as bar:
         for frames in _pieces(store, tokenizer, stride, batch_size):
-            codes = tokenizer.encode(torch.from_numpy(frames).to(device))
-            parts.append((codes.squeeze(1) if single else codes).to(torch.int16).cpu())
-            bar.update(len(frames))
-    if not parts:
+            found = tokenizer.encode(torch.from_numpy(frames).to(device))
+            found = found.squeeze(1) if single else found
+            if codes is None:
+                codes = torch.empty((sum(sizes), *found.shape[1:]), dtype=torch.int16)
+            codes[done : done + len(found)] = found
+            done += len(found)
+            bar.update(len(found))
+    if codes is None:
         raise ValueError(
             f"no episode of {store.root} is as long as a clip of {tokenizer.config.clip_steps} steps, the longest has "
             f"{max(store.lengths) + 1}; train a tokenizer of shorter clips or collect longer episodes"
         )
-    codes = torch.cat(parts)
     with atomic_write(cache) as temporary:
         save_file({name: codes}, temporary)
     return list(codes.split(sizes))
