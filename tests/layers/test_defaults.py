@@ -75,7 +75,7 @@ def test_worlds_load_and_dream_the_same(folder, tmp_path, ambient):
 @pytest.mark.parametrize("ambient", AMBIENT)
 def test_agents_train_load_and_act_the_same(folder, tmp_path, ambient):
     config = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4)
-    seen = np.zeros((2, 2, 2, 8), np.float32)
+    seen = np.zeros((2, 2, 2, 24), np.float32)  # features
     plain = train_agent(folder, tmp_path / "plain", config, device="cpu")
     with AMBIENT[ambient]():
         changed = train_agent(folder, tmp_path / "changed", config, device="cpu")

@@ -39,5 +39,5 @@ def test_an_unknown_option_gives_the_nearest_and_all_valid_ones():
 
 def test_a_game_of_ones_own_is_found_by_its_module():
     check_options(GAME_ID, ["step_seconds"])
-    with pytest.raises(TypeError, match=r"no option 'sleep'\. Valid: fails, step_seconds"):
+    with pytest.raises(TypeError, match=r"no option 'sleep'\. Valid: fails, labels, step_seconds"):
         check_options(GAME_ID, ["sleep"])
