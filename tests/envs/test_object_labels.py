@@ -25,10 +25,9 @@ def test_a_pixel_belongs_to_the_object_that_covers_most_of_it():
 
 
 def test_a_pixel_of_which_less_than_a_quarter_is_covered_belongs_to_nobody():
-    covering = shrink((slice(0, 4), slice(0, 5), 3))  # all of one pixel, a quarter of its neighbour
-    assert covering[0, :, 1].tolist() == [3, 3]
-    touching = shrink((slice(0, 4), slice(0, 4), 3), (slice(0, 3), slice(4, 5), 3))
-    assert touching[0, :, 1].tolist() == [3, 0]
+    whole, neighbour = (slice(0, 5), slice(0, 5), 3), (slice(0, 3), slice(5, 7), 3)  # 25 pixels, and 6 of 25
+    assert shrink(whole, neighbour, size=(10, 10))[0, :, 1].tolist() == [3, 0]
+    assert shrink(whole, neighbour, (3, 5, 3), size=(10, 10))[0, :, 1].tolist() == [3, 3]
 
 
 def test_small_objects_are_not_lost():
@@ -41,6 +40,8 @@ def test_an_object_does_not_take_the_only_pixel_of_another():
     assert labels[..., 1].tolist() == [[0, 0], [6, 0]]
     labels = shrink((slice(4, 8), slice(0, 4), 6), (7, slice(3, 5), 4))
     assert labels[..., 1].tolist() == [[0, 0], [6, 4]]
+    labels = shrink((slice(4, 8), slice(0, 8), 6), (7, 0, 4), (7, 7, 5))
+    assert labels[..., 1].tolist() == [[0, 0], [4, 6]]  # 5 would take the last pixel of 6
 
 
 def test_the_screen_of_the_game_keeps_single_pixels():
