@@ -49,6 +49,7 @@ class BlindSearch:
 
     best: str
     tried: tuple[Tried, ...]
+    steps: int  # decisions of all its episodes
 
     @property
     def episodes(self) -> int:
@@ -86,6 +87,7 @@ class _Field:
         self._envs, self._seed = envs, seed
         self.spec = named_actions(envs)
         self.returns: dict[str, list[float]] = {}
+        self.steps = 0
 
     def leaders(self, count: int | None = None) -> list[str]:
         """The policies with the highest means, best first; of equal ones, the one that was tried first."""
@@ -101,6 +103,7 @@ class _Field:
         played = play_episodes(self._envs, seats, seeds, about=f"{len(names)} blind policies")
         for (name, _), reached in zip(turns, played.returns.tolist(), strict=True):
             self.returns.setdefault(name, []).append(reached)
+        self.steps += int(played.lengths.sum())
 
 
 def _search(field: _Field, episodes: int) -> BlindSearch:
@@ -116,7 +119,8 @@ def _search(field: _Field, episodes: int) -> BlindSearch:
     field.play(field.leaders(8), 2 * screen)
     field.play(field.leaders(4), episodes)
     best = next(name for name in field.leaders() if len(field.returns[name]) == episodes)
-    return BlindSearch(best, tuple(Tried(name, tuple(field.returns[name])) for name in field.leaders()))
+    tried = tuple(Tried(name, tuple(field.returns[name])) for name in field.leaders())
+    return BlindSearch(best, tried, field.steps)
 
 
 # --- which policies --------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The command line, `videogen-dream COMMAND`: what all commands share.
 
-The commands themselves are in making_commands.py, data_commands.py and judging_commands.py.
+The commands themselves are in making_commands.py, data_commands.py, judging_commands.py and table_commands.py.
 """
 
 import sys
@@ -29,6 +29,7 @@ COMMANDS = {
     "sample": "make videos with a world model: from nothing, first frames, actions or both",
     "evaluate-model": "measure a world model on held-out play: pictures, codes, dreams, control, distances",
     "ablate": "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
+    "benchmark": "fill a table of results: random, blind, model-free and dream-trained players of every game",
     "evaluate": "play a saved agent or the best blind policy; with --dream and --real, report how far to trust a dream",
     "watch": "write a video of an agent, or of scripted play, in a real game or in a dream",
     "play": "play dreams and real games yourself, in a browser",
@@ -41,8 +42,9 @@ def _load(command: str, options: Sequence[str]) -> Callable[..., Any]:
     from worldmodel.training.data_commands import DATA
     from worldmodel.training.judging_commands import JUDGING
     from worldmodel.training.making_commands import MAKING
+    from worldmodel.training.table_commands import TABLES
 
-    return (MAKING | DATA | JUDGING)[command](options)
+    return (MAKING | DATA | JUDGING | TABLES)[command](options)
 
 
 def _help() -> str:

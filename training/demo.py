@@ -71,8 +71,15 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
         return _run(out, config, stages)
 
 
-def _run(out: Path, config: DemoConfig, stages: Stages) -> Path:
-    with stages("collect") as todo:
+def learn_world(out: Path, config: DemoConfig, stages: Stages, label: str = "") -> Path:
+    """Play, and learn the dream of what was played; returns the world's folder.
+
+    Args:
+        out: gets `data`, `tokenizer` and `dynamics`.
+        config: of one seed (`seeded`).
+        label: with which the names of the stages begin.
+    """
+    with stages(f"{label}collect") as todo:
         if todo:
             collect(
                 config.env_id,
@@ -82,13 +89,17 @@ def _run(out: Path, config: DemoConfig, stages: Stages) -> Path:
                 workers=config.workers,
                 seed=config.seed,
             )
-    with stages("tokenizer") as todo:
+    with stages(f"{label}tokenizer") as todo:
         if todo:
             train_tokenizer(out / "data", out / "tokenizer", config.tokenizer)
-    with stages("dynamics") as todo:
+    with stages(f"{label}dynamics") as todo:
         if todo:
             train_dynamics(out / "data", out / "tokenizer" / "best", out / "dynamics", config.dynamics)
-    world = out / "dynamics" / "best"
+    return out / "dynamics" / "best"
+
+
+def _run(out: Path, config: DemoConfig, stages: Stages) -> Path:
+    world = learn_world(out, config, stages)
     with stages("agent") as todo:
         if todo:
             remove(out / "agent")  # of an interrupted attempt
@@ -147,6 +158,6 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
     write_report(out, facts | scores)
 
 
-__all__ = ["DemoConfig", "demo"]
+__all__ = ["DemoConfig", "demo", "learn_world"]
 
 _LONGEST = 1000  # steps of a dream in which an agent without a horizon is judged

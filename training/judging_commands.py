@@ -189,34 +189,6 @@ def run_play(
     asyncio.run(serve(scenes, out, host, port, announce, allow_host))
 
 
-def run_ablate(
-    table: Annotated[str, tyro.conf.Positional],
-    data: Path,
-    out: Path = Path("runs/ablations"),
-    preset: str = "small",
-    i3d: Path | None = None,
-    workers: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
-    """Train and measure every variant of a table; OUT/TABLE.md is the table. Goes on after an interruption.
-
-    Args:
-        table: attention, depth, transformer, positions, latents, codes, codebooks, conditions, or all.
-        data: store of play; its test episodes are measured on.
-        preset: "smoke" (seconds each), "small" (minutes each on one CPU core) or "paper" (its own sizes).
-        i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
-        workers: trainings at once, each in a process with its share of the threads.
-    """
-    from worldmodel.training.ablations import ablate
-
-    typed = f"videogen-dream ablate {table} --preset {preset} --data {data} --workers {workers} --seed {seed}"
-    typed += "" if i3d is None else f" --i3d {i3d}"
-    pages = ablate(table, data, out, preset, i3d=i3d, workers=workers, seed=seed, device=device, command=typed)
-    print("\n".join(pages.values()))
-    print(f"Everything is in {out}.")
-
-
 def make_evaluate(options: Sequence[str]) -> Function:
     from worldmodel.agents.blind import is_scripted
     from worldmodel.data import EpisodeStorage
@@ -316,6 +288,5 @@ JUDGING: dict[str, Callable[[Sequence[str]], Function]] = {
     "evaluate-model": make_evaluate_model,
     "watch": lambda _: run_watch,
     "play": lambda _: run_play,
-    "ablate": lambda _: run_ablate,
     "evaluate": make_evaluate,
 }

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class _State:
     done: list[str]
     minutes: dict[str, float]
     clearing: bool = False  # the run is being deleted, to start over
+    running: str = ""  # the stage that is being done
+    cut: list[str] = field(default_factory=list)  # stages of which an attempt was killed: nobody knows how long it took
 
 
 @contextmanager
@@ -72,8 +74,10 @@ class Stages:
                 )
             if found != settings:
                 write_json(file, settings)
-        self._done = state.done
+        self._state = state
         self.minutes = state.minutes
+        if state.running and state.running not in state.cut:
+            state.cut.append(state.running)
 
     def _clear(self, out: Path) -> None:
         """Delete a run but for what says that it is one, so that the next attempt finishes this after a kill."""
@@ -83,23 +87,32 @@ class Stages:
                 remove(path)
 
     def _write(self, state: _State) -> None:
-        write_json(self._path, {name: value for name, value in asdict(state).items() if value is not False})
+        usual = ("done", "minutes")
+        write_json(self._path, {name: value for name, value in asdict(state).items() if value or name in usual})
+
+    def was_cut(self, name: str) -> bool:
+        """Whether an attempt at this stage was killed: its minutes are those of the other attempts alone."""
+        return name in self._state.cut
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[bool]:
         """Yields whether the stage is still to be done; when its body ends without an error, it is done."""
-        if name in self._done:
+        state = self._state
+        if name in state.done:
             print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
             yield False
             return
         print(f"{name} …", flush=True)
         begin, before = time.monotonic(), self.minutes.get(name, 0.0)
+        state.running = name
+        self._write(state)
         try:
             yield True
-            self._done.append(name)
+            state.done.append(name)
         finally:
             self.minutes[name] = round(before + (time.monotonic() - begin) / 60, 2)
-            self._write(_State(self._done, self.minutes))
+            state.running = ""
+            self._write(state)
 
 
 def check_begins(env_id: str, workers: int, seed: int) -> None:

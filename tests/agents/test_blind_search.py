@@ -76,7 +76,7 @@ def test_the_result_does_not_depend_on_how_many_envs_play(found):
 
 def test_every_policy_plays_the_same_episodes(found):
     search, seeds = found
-    assert len(seeds) == search.episodes
+    assert len(seeds) == search.episodes and search.steps == 61 * search.episodes
     assert {seed: seeds.count(seed) for seed in set(seeds)} == {
         700 + k: sum(len(tried.returns) > k for tried in search.tried) for k in range(8)
     }

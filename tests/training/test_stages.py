@@ -38,6 +38,25 @@ def test_the_minutes_of_all_attempts_at_a_stage_count(tmp_path, monkeypatch):
     assert Stages(tmp_path, Settings(), fresh=False).minutes == {"tokenizer": 3.0}
 
 
+def test_a_stage_says_whether_an_attempt_was_killed(tmp_path, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    stages = Stages(tmp_path, Settings(), fresh=False)
+    with monkeypatch.context() as patch, pytest.raises(KilledError), stages("tokenizer"):
+        patch.setattr(stages, "_write", lambda state: None)  # a killed process writes nothing any more
+        raise KilledError
+    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, Settings(), fresh=False)("dynamics"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, Settings(), fresh=False)
+    for name in ("collect", "tokenizer", "dynamics"):
+        with again(name) as todo:
+            assert todo
+    for stages in (again, Stages(tmp_path, Settings(), fresh=False)):
+        assert [stages.was_cut(name) for name in ("collect", "tokenizer", "dynamics")] == [False, True, False]
+    assert not Stages(tmp_path, Settings(), fresh=True).was_cut("tokenizer")
+
+
 def test_a_run_with_other_settings_is_not_continued(tmp_path):
     Stages(tmp_path, Settings(), fresh=False)
     with pytest.raises(ValueError, match=r"other settings \(seed is 0 there, 1 here\).*--fresh"):
