@@ -1,5 +1,6 @@
 """The search finds the best blind policy of games where that is known, and only its seed decides what it does."""
 
+from functools import partial
 from itertools import pairwise
 from math import log2, prod
 
@@ -10,6 +11,7 @@ import pytest
 from tests.tiny import tiny_world
 from worldmodel.agents.blind import scripted_policy
 from worldmodel.agents.blind_search import LENGTHS, around, screened, search_blind
+from worldmodel.agents.evaluate import evaluate
 from worldmodel.data import ActionSpec
 
 GAME = "StridesForBlindSearch-v0"
@@ -80,6 +82,13 @@ def test_every_policy_plays_the_same_episodes(found):
     assert {seed: seeds.count(seed) for seed in set(seeds)} == {
         700 + k: sum(len(tried.returns) > k for tried in search.tried) for k in range(8)
     }
+
+
+@pytest.mark.parametrize("policy", ["random", "hold:0.5", "cycle:turn*8,forward*32"])
+def test_a_policys_returns_are_those_that_evaluate_finds_on_the_same_seeds(found, policy):
+    returns = next(tried.returns for tried in found[0].tried if tried.policy == policy)
+    again = evaluate(partial(scripted_policy, policy), GAME, len(returns), 700)
+    assert again.returns == returns
 
 
 def test_few_policies_are_tried_and_only_the_last_ones_for_long(found):
