@@ -123,7 +123,7 @@ def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """In words: which players that learned in dreams are above the best blind policy and model-free PPO, which not."""
     others = {row["row"]: row for row in rows if row["row"] in ("blind", "free1")}
     return [
-        f"{_learner(row)} is {_word(_above(row, other))} "
+        f"{_learner(row).capitalize()} is {_word(_above(row, other))} "
         f"{'the best blind policy' if key == 'blind' else _learner(other)}: {interval(row)} against {interval(other)}."
         for row in rows
         if row["row"].startswith(_JUDGED)

@@ -120,7 +120,7 @@ def test_every_cell_has_a_file_with_all_that_made_it(tmp_path, work):
     assert all({"cpu", "torch", "date", "videogen_dream"} <= set(cell["machine"]) for cell in cells.values())
     counts = Counter(what for what, *_ in work.done)
     assert counts == {"judge": 6, "search": 1, "collect": 1, "tokenizer": 1, "dynamics": 1, "agent": 2, "policy": 2}
-    assert "trained in the dream (6 real decisions) is above the best blind policy: 106.0" in page
+    assert "Trained in the dream (6 real decisions) is above the best blind policy: 106.0" in page
     assert "best blind policy of 2 tried, `constant:left` |" in page
     assert f"evaluate constant:left --env {LARGER_GAME_ID} --episodes 3 --seed 10000" in page
 
@@ -244,7 +244,7 @@ def test_agents_of_a_given_world_learn_there_and_nothing_is_collected(tmp_path, 
     assert {entry[2] for entry in work.done if entry[0] == "agent"} == {str(worlds[0])}
     cell = cells_of(tmp_path / "out")["dream-0"]
     assert cell["decisions"] is None and cell["world"]["given"] and cell["world"]["name"] == str(worlds[0])
-    assert "trained in the dream (unknown real decisions)" in page and "without its world's" in page
+    assert "Trained in the dream (unknown real decisions)" in page and "without its world's" in page
 
 
 def test_the_command_takes_a_world_for_each_game(monkeypatch):

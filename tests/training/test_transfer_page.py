@@ -55,7 +55,7 @@ def test_a_row_is_above_the_best_blind_policy_where_the_intervals_are_apart(tmp_
     row = data["games"]["Toy-v0"][-1]
     assert (row["above_blind"], row["agents_above_blind"]) == (above, singly)
     word = "above" if above else "**not above**"
-    assert f"- the dream player (100 real decisions) is {word} the best blind policy: " in page
+    assert f"- The dream player (100 real decisions) is {word} the best blind policy: " in page
     assert f"| {word}, {singly} of 2 agents above |" in page
 
 
@@ -72,9 +72,9 @@ def test_rows_have_one_order_and_every_learner_stands_against_model_free_play(tm
     page, data = write(tmp_path, *(cell(row, [30.0, 31.0, 32.0], 0, 50) for row in rows), BLIND, RANDOM)
     order = ["random", "blind", "free1", "free10", "dream", "loop4"]
     assert [row["row"] for row in data["games"]["Toy-v0"]] == order
-    statements = [line for line in page.splitlines() if line.startswith("- the ")]
+    statements = [line for line in page.splitlines() if line.startswith("- The ")]
     assert [line.split(":")[0] for line in statements] == [
-        f"- the {one} player (50 real decisions) is {word}"
+        f"- The {one} player (50 real decisions) is {word}"
         for one in ("dream", "loop4")
         for word in ("above the best blind policy", "**not above** the free1 player (50 real decisions)")
     ]
