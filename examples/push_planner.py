@@ -8,7 +8,7 @@ actions would push the object: the dream keeps the positions as game variables. 
 goes on from where the dream believes it to be. `--by frames` judges plans by the dreamt frames alone instead.
 
 The simulator tells how far the object was from its target in the end. Random actions and a hand at rest act in the same
-scenes. How well it goes: docs/results.md, pushing.
+scenes. How well it goes: docs/results/pushing.md.
 
 Source: the task of Visual Foresight (arXiv:1812.00568), for which BAIR's recordings were made.
 """
