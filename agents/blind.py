@@ -22,7 +22,7 @@ import numpy as np
 
 from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy
 from worldmodel.data import ActionSpec
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 Plan = Callable[[np.random.Generator], Iterator[np.ndarray | int]]  # actions of one episode, without end
 PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed)

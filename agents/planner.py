@@ -24,9 +24,9 @@ from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.envs.transition import RewardFunction, Transition
+from worldmodel.errors import did_you_mean
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 from worldmodel.requests import check_dreams
 
 

@@ -3,7 +3,7 @@
     python benchmarks/beginnings.py --rows 32
     GLIBC_TUNABLES=glibc.malloc.perturb=0 python benchmarks/beginnings.py --rows 32
 
-The second line leaves glibc as it is (`worldmodel.layers.memory`); the tunable itself changes nothing.
+The second line leaves glibc as it is (`worldmodel.layers.cpu.memory`); the tunable itself changes nothing.
 """
 
 import resource
@@ -15,7 +15,7 @@ import torch
 import tyro
 from machine import describe
 
-from worldmodel.layers.memory import keep_freed_memory
+from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.model import WorldModel
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.start_states import BothStarts, Source
-from worldmodel.layers.derived import state_of
+from worldmodel.layers.weight_cache import version_of
 from worldmodel.model import WorldModel
 
 _AT_ONCE = 32  # rows that one burn-in fills up to
@@ -61,7 +61,7 @@ class Beginnings:
 
     def take(self, rows: np.ndarray, keys: np.ndarray, numbers: np.ndarray) -> DreamState:
         """The next dreams of `rows` (n,), given the keys and numbers of those of all rows (B,)."""
-        weights = state_of(self._weights)
+        weights = version_of(self._weights)
         if weights != self._made_with:
             self._made_with, self._made = weights, None
             self._ready[:] = False

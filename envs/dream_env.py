@@ -15,8 +15,8 @@ from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.envs.rules import EndCondition
 from worldmodel.envs.spaces import valid_actions
 from worldmodel.envs.transition import RewardFunction
+from worldmodel.errors import refuse_unknown
 from worldmodel.model import WorldModel
-from worldmodel.names import refuse_unknown
 
 
 class DreamEnv(gym.Env[np.ndarray, Any]):

@@ -27,9 +27,9 @@ from worldmodel.envs.spaces import check_observation_kind, observation_space, ob
 from worldmodel.envs.start_states import BothStarts, Source, make_source
 from worldmodel.envs.transition import RewardFunction
 from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
+from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean, refuse_unknown
 
 _RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from worldmodel.envs.start_states import Context, pick_and_seed
+from worldmodel.errors import did_you_mean
 from worldmodel.media.arrays import ARRAYS
 from worldmodel.media.brightness import to_bytes
 from worldmodel.media.read import read_images
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldmodel.envs.transition import Transition
+from worldmodel.errors import did_you_mean
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 
 _DIFFERS = 30  # of 765: pixels of two pictures that differ more show that something moved
 _MISMATCH = 4000.0  # squared distance of two colours beyond which it does not matter how far they are apart

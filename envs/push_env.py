@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec
 from worldmodel.envs.push_scene import MAX_OBJECTS, PICTURE, REACH, PushScene, far_from
+from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.media.resize import area_resize
-from worldmodel.names import did_you_mean, refuse_unknown
 
 FRAMES_PER_SECOND = 10
 SIZE = 64  # height and width of a stored frame

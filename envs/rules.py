@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.envs.transition import RewardFunction, Transition
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 from worldmodel.settings import check_temperature
 
 EndCondition = Callable[[Transition], Tensor]  # (B,) bool

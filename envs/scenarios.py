@@ -5,7 +5,7 @@ Actions are "noop" and then one button each, in the order of `buttons`. Signals 
 
 from dataclasses import dataclass
 
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 _HEALTH_GATHERING_BUTTONS = ("TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD")
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
+from worldmodel.errors import did_you_mean
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 
 OBSERVATIONS = ("rgb", "latent", "codes", "features")
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.splits import SPLITS
 from worldmodel.dynamics.sampling import uniforms
+from worldmodel.errors import did_you_mean
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 
 SOURCES = ("starts", "prior")  # what `seed_from` may name, next to the folder of a store
 KINDS = ("all", "first", "middle")  # of starts: first steps of episodes, segments from the middle of play, half of each

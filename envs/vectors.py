@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 _AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}  # same_step, next_step, disabled
 

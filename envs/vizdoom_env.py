@@ -18,8 +18,8 @@ from worldmodel.data import ActionSpec
 from worldmodel.envs.battle2 import battle2_wad
 from worldmodel.envs.object_labels import OTHER, read_labels
 from worldmodel.envs.scenarios import Scenario, find_scenario
+from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.media.resize import area_resize
-from worldmodel.names import did_you_mean, refuse_unknown
 
 if TYPE_CHECKING:
     import vizdoom

@@ -15,7 +15,6 @@ FLOORS = {
     "worldmodel": 3,  # the public names
     "worldmodel.devices": 1,
     "worldmodel.errors": 1,
-    "worldmodel.names": 1,
     "worldmodel.files": 1,
     "worldmodel.forks": 1,
     "worldmodel.leftovers": 1,

@@ -14,7 +14,7 @@ from typing import Any
 
 from worldmodel.data import StoreInfo
 from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.ablation_papers import PAPER, WORDS
 from worldmodel.training.inverse_dynamics import InverseDynamicsConfig

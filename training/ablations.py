@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.errors import did_you_mean
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.leftovers import is_temporary
-from worldmodel.names import did_you_mean
 from worldmodel.training import distributed
 from worldmodel.training.ablation_measure import (
     Measuring,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.errors import did_you_mean
 from worldmodel.media.arrays import ARRAYS
-from worldmodel.names import did_you_mean
 from worldmodel.training.array_tables import read_array_columns
 from worldmodel.training.doubtful_columns import refuse_doubtful
 from worldmodel.training.text_columns import parse_columns, parse_what_can_be, read_text_table

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 from worldmodel.training.terminal import prepare_terminal, reader_is_gone
 
 # What each command is for; its options are the arguments of the function that `_load` gives.

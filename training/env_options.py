@@ -10,7 +10,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 import worldmodel  # noqa: F401 (registers the env ids)
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 _WORDS = {"none": None, "true": True, "false": False}
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
+from worldmodel.errors import did_you_mean
 from worldmodel.media.arrays import ARRAYS, read_array
 from worldmodel.media.brightness import to_bytes
 from worldmodel.media.read import read_images
 from worldmodel.model import WorldModelConfig
-from worldmodel.names import did_you_mean
 from worldmodel.shapes import check_frames
 from worldmodel.training.clips import draw_clips
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
 from worldmodel.data.layout import default_dataset_id
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
 

@@ -12,9 +12,9 @@ import torch
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs.loading import steps_per_second
+from worldmodel.errors import did_you_mean
 from worldmodel.files import atomic_write, write_json
 from worldmodel.model import WorldModel
-from worldmodel.names import did_you_mean
 from worldmodel.training.dreams import OPEN_LOOP_STEPS, dream_along, eventful_segments, open_loop, open_loop_scores
 from worldmodel.training.measure import (
     check_measurable,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec
 from worldmodel.data.steps import num_steps, numbers_to_steps, state_frames
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 from worldmodel.training.action_tables import Table
 
 _MANY_WORDS = 64  # different words that are hardly actions

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.checksums import file_sum, write_sums
+from worldmodel.errors import did_you_mean
 from worldmodel.files import JsonObject, naming_failures, read_json, write_json
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.names import did_you_mean
 from worldmodel.replacing import finish_replacing, replacing
 from worldmodel.restoring import restore
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 
 def usable_device(device: str | torch.device) -> torch.device:

@@ -1,5 +1,28 @@
-"""Failures that are neither the caller's mistake nor a bug here."""
+"""Errors and what they say: the failures of the outside world, and the nearest valid name when one is unknown."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any
 
 
 class OutsideError(RuntimeError):
     """Something outside this program failed (a download, a game's process); the message says what to do."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of an error message: the closest valid name, if any is close, and all valid names.
+
+    Starts with a space, so that it can follow a sentence: ``f"unknown model {name!r}.{did_you_mean(name, models)}"``.
+    """
+    names = sorted(valid)
+    close = get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    hint = next((f" Did you mean {n!r}?" for n in names if close and n.lower() == close[0]), "")
+    return f"{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any]) -> None:
+    """Raise TypeError with the nearest valid name for what the last parameter of `taker`, ``**unknown``, has caught."""
+    for name in unknown:
+        options = [parameter for parameter in inspect.signature(taker).parameters if parameter != "unknown"]
+        raise TypeError(f"{taker.__name__} has no option {name!r}.{did_you_mean(name, options)}")

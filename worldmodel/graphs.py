@@ -15,7 +15,7 @@ from torch import Tensor
 
 from worldmodel.dreaming import StepOut
 from worldmodel.dynamics import DreamState
-from worldmodel.layers.derived import state_of
+from worldmodel.layers.weight_cache import version_of
 from worldmodel.model import WorldModel
 from worldmodel.requests import check_actions, check_state
 
@@ -144,7 +144,7 @@ class GraphedSteps:
     def _now(self, temperature: float) -> tuple:
         """What recordings are made for: the temperature, what is kept of weights, and these."""
         kept = (derived.changes for derived in self._model.dynamics.derived)
-        return temperature, *kept, *state_of(self._weights)
+        return temperature, *kept, *version_of(self._weights)
 
     def _recording(self, held: DreamState, action: Tensor, temperature: float) -> Recorded:
         copy, cache = held.clone(), held.cache

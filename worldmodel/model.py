@@ -22,8 +22,8 @@ from worldmodel.data import ActionSpec
 from worldmodel.devices import usable_device
 from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
+from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.layers.defaults import own_defaults, own_dtype
-from worldmodel.layers.memory import keep_freed_memory
 from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
 from worldmodel.requests import check_dreams, check_state
 from worldmodel.restoring import restore
@@ -155,7 +155,7 @@ class WorldModel(nn.Module):
         Warns once where the device multiplies matrices of that dtype much more slowly than float32.
 
         Weights that were changed through `.data` are seen from here on: what is kept of them is made anew. On a
-        processor also lets the process keep memory that is freed (`worldmodel.layers.memory`).
+        processor also lets the process keep memory that is freed (`worldmodel.layers.cpu.memory`).
         """
         if isinstance(dtype, str):
             if dtype != "auto":

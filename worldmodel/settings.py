@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 
 def check_settings(

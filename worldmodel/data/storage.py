@@ -18,7 +18,7 @@ from worldmodel.data.episode import Batch, Episode, Segment, SegmentId
 from worldmodel.data.episode_files import EpisodeFiles
 from worldmodel.data.scanning import refusal
 from worldmodel.data.splits import SPLITS, split_of
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 
 class _Tables(NamedTuple):

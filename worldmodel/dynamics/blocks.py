@@ -14,7 +14,7 @@ from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.layers.attention import WindowAttention
 from worldmodel.layers.axial import AxialWindowAttention
-from worldmodel.layers.dropout import Dropout
+from worldmodel.layers.cpu.dropout import Dropout
 from worldmodel.layers.precision import Linear
 
 Attend = Callable[[WindowAttention | AxialWindowAttention, Tensor], Tensor]

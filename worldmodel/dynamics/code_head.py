@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.dynamics.sampling import Draw, Sampling, draw
-from worldmodel.layers.cross_entropy import cross_entropy
+from worldmodel.layers.cpu.cross_entropy import cross_entropy
 from worldmodel.layers.precision import EmbeddingSum, Linear
 
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec
-from worldmodel.layers.derived import Derived
 from worldmodel.layers.precision import Linear
+from worldmodel.layers.weight_cache import WeightCache
 
 
 class Condition(NamedTuple):
@@ -128,7 +128,7 @@ class JoinedNorms:
 
     def __init__(self, norms: Iterable[ConditionalNorm]) -> None:
         self._norms = list(norms)
-        self.joint: Derived[Linear] = Derived()  # one layer that holds all weights
+        self.joint: WeightCache[Linear] = WeightCache()  # one layer that holds all weights
 
     def tell(self, condition: Tensor) -> list[Modulation]:
         """What each norm is told by conditions (B, T, C), in their order."""

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldmodel.layers.conv import GridConv
-from worldmodel.layers.derived import Derived
 from worldmodel.layers.precision import Linear
+from worldmodel.layers.weight_cache import WeightCache
 from worldmodel.tokenizer import CodeLookup
 
 _LARGEST = 2**24  # numbers of a table: beyond, it would lie far from the processor
@@ -26,7 +26,7 @@ class ContentTable:
     def __init__(self, token_in: Linear, neighbours: GridConv | None, grid: tuple[int, int]) -> None:
         self._token_in, self._neighbours = token_in, neighbours
         self._around = None if neighbours is None else _around(*grid)
-        self.made: Derived[tuple[Tensor, Tensor | None]] = Derived()  # the table, and `_around` on its device
+        self.made: WeightCache[tuple[Tensor, Tensor | None]] = WeightCache()  # the table, and `_around` on its device
 
     def __call__(self, codes: Tensor, lookup: CodeLookup) -> Tensor | None:
         """Codes (B, T, S, M), with neighbours of whole steps -> (B, T, S, D) in the products' dtype.

@@ -12,7 +12,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.dynamics.gpt import GPT
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

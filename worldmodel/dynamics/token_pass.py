@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.dynamics.blocks import Block, Told
 from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
 from worldmodel.layers.attention import KVCache, WindowAttention
-from worldmodel.layers.kernels import attend_one
+from worldmodel.layers.cpu.attention import attend_one
 from worldmodel.layers.position import Rotation
 
 

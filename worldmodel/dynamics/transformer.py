@@ -23,10 +23,10 @@ from worldmodel.dynamics.content import ContentTable
 from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.refine import Hints
 from worldmodel.layers.conv import GridConv
-from worldmodel.layers.derived import Derived
-from worldmodel.layers.kernels import causal_mask
+from worldmodel.layers.cpu.attention import causal_mask
 from worldmodel.layers.position import BroadcastPosition, Rotation, SinePosition, rotation
 from worldmodel.layers.precision import Linear
+from worldmodel.layers.weight_cache import WeightCache
 from worldmodel.tokenizer import CodeLookup
 
 
@@ -98,7 +98,7 @@ class CodeTransformer(nn.Module):
         return self.tokens_per_step * (self.num_slices + bool(self.config.refine))
 
     @property
-    def derived(self) -> list[Derived]:
+    def derived(self) -> list[WeightCache]:
         """What is kept of weights that are not in training."""
         return [self._contents.made, self._norms.joint]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from worldmodel.layers.kernels import Mask, attend, attend_few
+from worldmodel.layers.cpu.attention import Mask, attend, attend_few
 from worldmodel.layers.position import Rotation
 from worldmodel.layers.precision import Linear
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.layers.attention import KVCache, WindowAttention
-from worldmodel.layers.kernels import Mask
+from worldmodel.layers.cpu.attention import Mask
 from worldmodel.layers.position import Rotation
 
 

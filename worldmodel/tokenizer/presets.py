@@ -4,7 +4,7 @@ Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4;
 2x2x2; the defaults of its authors' public code for 4x4x4. Differs: that code has no positions in its tokenizer.
 """
 
-from worldmodel.names import did_you_mean
+from worldmodel.errors import did_you_mean
 from worldmodel.tokenizer.codebook import CodebookConfig
 from worldmodel.tokenizer.config import VQVAEConfig
 

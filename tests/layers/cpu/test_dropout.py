@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worldmodel.layers.dropout import Dropout
+from worldmodel.layers.cpu.dropout import Dropout
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -1,8 +1,8 @@
-"""Tests for worldmodel/names.py."""
+"""Tests for worldmodel/errors.py."""
 
 import pytest
 
-from worldmodel.names import did_you_mean, refuse_unknown
+from worldmodel.errors import did_you_mean, refuse_unknown
 
 
 def test_the_closest_name_is_offered_and_all_are_listed_in_order():

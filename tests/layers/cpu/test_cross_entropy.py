@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldmodel.layers.cross_entropy import ROWS, cross_entropy
+from worldmodel.layers.cpu.cross_entropy import ROWS, cross_entropy
 
 
 @pytest.mark.parametrize("rows", [1, ROWS - 1, ROWS, 2 * ROWS + 3])

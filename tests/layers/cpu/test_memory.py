@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import resource
-from worldmodel.layers.memory import keep_freed_memory
+from worldmodel.layers.cpu.memory import keep_freed_memory
 import numpy as np
 kept = keep_freed_memory()
 def work():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worldmodel.layers.kernels import Mask, attend, attend_few, causal_mask
+from worldmodel.layers.cpu.attention import Mask, attend, attend_few, causal_mask
 
 CPU = torch.device("cpu")
 

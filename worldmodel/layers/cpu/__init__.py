@@ -1,0 +1,1 @@
+"""Processors' own ways: attention, losses and dropout that are faster there, and memory settings."""
