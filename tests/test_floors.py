@@ -168,7 +168,7 @@ def test_every_module_at_the_top_of_worldmodel_has_a_floor():
         ("worldmodel.training.cli", "import agents.sb3"),
         ("worldmodel.training.cli", "import ray"),
         ("worldmodel.agents.evaluate", "from stable_baselines3.common import vec_env"),
-        ("worldmodel.training.video", "if True:\n    from moviepy import ImageSequenceClip"),
+        ("worldmodel.media.write", "if True:\n    from moviepy import ImageSequenceClip"),
         ("worldmodel.training.loop", "from torch.utils.tensorboard import SummaryWriter"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_planted_wrong_import_is_caught(module, source):
         ("worldmodel.tokenizer.vqvae", "from .codebook import SlicedCodebook\nfrom ..layers import conv"),
         ("worldmodel.agents.evaluate", "import worldmodel\nfrom worldmodel import __version__"),
         ("worldmodel.agents.sb3", "from stable_baselines3 import PPO"),
-        ("worldmodel.training.video", "def save():\n    from moviepy import ImageSequenceClip"),
+        ("worldmodel.media.write", "def save():\n    from moviepy import ImageSequenceClip"),
         ("worldmodel.envs.vizdoom_env", "if TYPE_CHECKING:\n    import vizdoom"),
         ("worldmodel.data.storage", "import rayon"),
     ],

@@ -27,7 +27,7 @@ from worldmodel.training.measure import (
 )
 from worldmodel.training.scores import code_use, head_scores
 from worldmodel.training.tables import strict, table
-from worldmodel.training.video import dream_vs_real
+from worldmodel.media.write import dream_vs_real
 
 if TYPE_CHECKING:
     from worldmodel.agents.evaluate import Evaluation

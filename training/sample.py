@@ -31,7 +31,7 @@ from worldmodel.training.given import (
     real_clips,
 )
 from worldmodel.training.scores import CHUNK
-from worldmodel.training.video import (
+from worldmodel.media.write import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
     UNSEEN_COLOR,

@@ -13,7 +13,7 @@ import torch
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
 from worldmodel.training.scenes import Frames, Scene, Shown, rgb
-from worldmodel.training.video import (
+from worldmodel.media.write import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
     UNSEEN_COLOR,

@@ -8,7 +8,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from worldmodel.media.read import images_per_second, natural_order, pictures_in, read_images
-from worldmodel.training.video import write_video
+from worldmodel.media.write import write_video
 
 IMAGES = np.random.default_rng(0).integers(256, size=(6, 16, 24, 3), dtype=np.uint8)
 

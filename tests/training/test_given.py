@@ -22,7 +22,7 @@ from worldmodel.training.given import (
     read_first_frames,
     real_clips,
 )
-from worldmodel.training.video import write_video
+from worldmodel.media.write import write_video
 
 CONFIG = tiny_config()
 PUSHES = ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(1.0, 1.0))

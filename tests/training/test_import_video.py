@@ -10,7 +10,7 @@ from worldmodel.media.resize import area_resize
 from worldmodel.training import import_video as module
 from worldmodel.training.cli import main
 from worldmodel.training.import_video import import_video
-from worldmodel.training.video import write_video
+from worldmodel.media.write import write_video
 
 
 def make_video(num_frames=7, seed=0, height=16, width=24, channels=3):

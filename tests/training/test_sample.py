@@ -14,7 +14,7 @@ from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.media.read import images_per_second
 from worldmodel.training.sample import SampleConfig, Samples, draw_grid, draw_strip, sample_videos
-from worldmodel.training.video import BACKGROUND, CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
+from worldmodel.media.write import BACKGROUND, CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 
 CONFIG = SampleConfig(n=3, steps=4, scale=1)
 SIDE = 16 + 2 * 2  # of a frame with its border

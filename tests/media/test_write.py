@@ -7,8 +7,8 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
-from worldmodel.training import video
-from worldmodel.training.video import (
+from worldmodel.media import write as video
+from worldmodel.media.write import (
     BACKGROUND,
     CAPTION_HEIGHT,
     CONTEXT_COLOR,

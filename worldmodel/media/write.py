@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.files import atomic_write
-from worldmodel.training.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
+from worldmodel.media.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
 Color = tuple[int, int, int]
