@@ -18,9 +18,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy loads
 import numpy as np
 from machine import describe
 
-from worldmodel.data.bair import read_trajectories, to_features
-from worldmodel.data.tfrecord import make_example, write_records
-from worldmodel.training.import_bair import import_bair
+from worldmodel.data.bair.importer import import_bair
+from worldmodel.data.bair.records import read_trajectories, to_features
+from worldmodel.data.bair.tfrecord import make_example, write_records
 
 PER_FILE = 256
 

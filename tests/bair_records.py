@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worldmodel.data.bair import to_features
-from worldmodel.data.tfrecord import make_example, write_records
+from worldmodel.data.bair.records import to_features
+from worldmodel.data.bair.tfrecord import make_example, write_records
 
 # A real trajectory of the archive (CC BY 4.0, Ebert et al. 2017), as thuml/iVideoGPT publishes it.
 REAL_CLIP = Path(__file__).with_name("data") / "bair_clip.npz"

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage, SegmentId
+from worldmodel.data.clips import Floor, draw_clips, other_clips
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
-from worldmodel.training.clips import Floor, draw_clips, other_clips
 from worldmodel.training.frechet import frechet_distance
 from worldmodel.training.fvd import CLIP_FRAMES, i3d_logits, load_i3d
 from worldmodel.training.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.regroup import regroup
 from worldmodel.errors import did_you_mean
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.leftovers import is_temporary
@@ -28,7 +29,6 @@ from worldmodel.training.ablation_report import write_table
 from worldmodel.training.ablation_tables import PRESETS, TABLES, Scale, Variant, variants
 from worldmodel.training.fvd import load_i3d
 from worldmodel.training.jobs import check_failed, run_jobs
-from worldmodel.training.regroup import regroup
 from worldmodel.training.report import machine
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer

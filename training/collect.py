@@ -17,6 +17,7 @@ import gymnasium as gym
 
 from worldmodel.agents.blind import FORMS, is_scripted, scripted_policy
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
+from worldmodel.data.store_settings import open_with_settings
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import progress
@@ -209,7 +210,6 @@ def _open_store(job: Job) -> EpisodeStorage:
     """The store in `job.out`, new or continued; ValueError if it was made with other settings."""
     settings = job._asdict() | {"policy": _policy_identity(job.policy)}
     del settings["out"]
-    path = job.out / SETTINGS
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     info = _store_info(job.env_id, env)
     env.close()
@@ -217,21 +217,7 @@ def _open_store(job: Job) -> EpisodeStorage:
         scripted_policy(job.policy, info.action)  # a mistake in its name says so now
     else:
         _check_agent(job, info.action)
-    if not (job.out / "data" / "metadata.json").exists():
-        write_json(path, settings)
-        return EpisodeStorage.create(job.out, info)
-    if not path.exists():
-        raise ValueError(
-            f"{job.out} holds a store that collect did not make ({SETTINGS} is missing). Choose another out."
-        )
-    made_with = read_json(path, JsonObject)
-    for name in settings.keys() | made_with.keys():
-        if (was := made_with.get(name)) != (now := settings.get(name)):
-            raise ValueError(
-                f"{job.out} was collected with {name}={was!r}, not {now!r}. Keep the settings to go on, or "
-                "choose another out."
-            )
-    return EpisodeStorage.open(job.out)
+    return open_with_settings(job.out, SETTINGS, settings, lambda: info)
 
 
 def _player(policy: str | Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.facts import dataset_facts
 from worldmodel.training.collect_workers import Played
 
 RETURNS = "returns.jsonl"  # one line per episode: the native return, which the store itself does not keep
@@ -57,27 +58,21 @@ class CollectStats:
 
 
 def statistics(store: EpisodeStorage, steps_before: int, seconds: float) -> CollectStats:
+    facts = dataset_facts(store)
     places = range(len(store))
-    rewards = np.concatenate([store.rewards(i) for i in places])
     changes = np.concatenate([np.diff(store.signals(i), axis=0) for i in places])
-    ended = np.array([store.ended(i) for i in places])
-    spec = store.info.action
-    action_counts = {}
-    if spec.kind == "discrete":
-        counts = np.bincount(np.concatenate([store.actions(i) for i in places]), minlength=spec.n)
-        action_counts = dict(zip(spec.names or map(str, range(spec.n)), counts.tolist(), strict=True))
     native = read_returns(store.root / RETURNS)
     return CollectStats(
-        episodes=len(store),
-        steps=store.num_steps,
-        terminated=int(ended[:, 0].sum()),
-        truncated=int(ended[:, 1].sum()),
+        episodes=facts["episodes"],
+        steps=facts["steps"],
+        terminated=facts["terminated"],
+        truncated=facts["truncated"],
         lengths=np.array(store.lengths),
         returns=np.array([store.rewards(i).sum() for i in places]),
         native_returns=np.array([native.get(episode_id, np.nan) for episode_id in store.ids.tolist()]),
         reward_unit=store.info.reward,
-        action_counts=action_counts,
-        reward_signs=(int((rewards > 0).sum()), int((rewards < 0).sum())),
+        action_counts=facts.get("actions", {}),
+        reward_signs=(facts["positive_rewards"], facts["negative_rewards"]),
         signal_changes={
             name: (int((change > 0).sum()), int((change < 0).sum()))
             for name, change in zip(store.info.signal_names, changes.T, strict=True)

@@ -32,8 +32,8 @@ def run_import_bair(
         skip_bad: leave out records that cannot be read, and list them.
         download: fetch the archive (30 GiB, CC BY 4.0) into PATH first, if it is not there; see docs/bair.md.
     """
-    from worldmodel.training.fetch_bair import fetch_bair
-    from worldmodel.training.import_bair import import_bair
+    from worldmodel.data.bair.download import fetch_bair
+    from worldmodel.data.bair.importer import import_bair
 
     if download:
         fetch_bair(path)
@@ -86,7 +86,7 @@ def run_import_video(
         ends: what the end of a video means.
         name: of the game.
     """
-    from worldmodel.training.import_video import import_video
+    from worldmodel.data.user_video.importer import import_video
 
     import_video(
         videos,
@@ -151,7 +151,7 @@ def run_mirror(
         negate_signals: game variables that change their sign, such as a position to the right; others stay.
     """
     from worldmodel.data import EpisodeStorage
-    from worldmodel.training.mirror import mirror
+    from worldmodel.data.mirror import mirror
 
     pairs = []
     for text in swap:
@@ -165,7 +165,7 @@ def run_mirror(
 
 def run_export_bair(store: tyro.conf.Positional[Path], out: Path) -> None:
     """Write a store of pushing (64 x 64 x 3 frames, actions of 4 numbers a frame) as BAIR's TFRecord files."""
-    from worldmodel.training.export_bair import export_bair
+    from worldmodel.data.bair.exporter import export_bair
 
     export_bair(store, out)
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import Batch, EpisodeStorage, SegmentId
+from worldmodel.data.clips import draw_clips
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
-from worldmodel.training.clips import draw_clips
 from worldmodel.training.metrics import psnr
 from worldmodel.training.scores import CHUNK, encode_decode
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.clips import other_clips
 from worldmodel.dynamics import Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.settings import check_settings
-from worldmodel.training.clips import other_clips
 from worldmodel.training.danger_probe import danger_probe
 from worldmodel.training.dreams import (
     Dreams,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
+from worldmodel.data.clips import draw_clips
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.errors import did_you_mean
@@ -20,7 +21,6 @@ from worldmodel.media.brightness import to_bytes
 from worldmodel.media.read import read_images
 from worldmodel.model import WorldModelConfig
 from worldmodel.shapes import check_frames
-from worldmodel.training.clips import draw_clips
 
 # Whether first frames and actions are given. "auto" takes the first of these that the model was trained for.
 CONDITIONS = {"both": (True, True), "frames": (True, False), "actions": (False, True), "none": (False, False)}

@@ -1,19 +1,12 @@
 """What a store holds, at a glance: `videogen-dream inspect`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worldmodel.data import EpisodeStorage
-from worldmodel.data.layout import read_info
-from worldmodel.data.pending import PATTERN, scan_pending
-from worldmodel.data.scanning import scan
-from worldmodel.data.splits import SPLITS
+from worldmodel.data.facts import damaged_files, store_facts
 from worldmodel.progress import progress
-from worldmodel.training.measure import dataset_facts
 from worldmodel.training.report import dataset_rows
 
 _SHOWN = 10  # missing ids that are listed
@@ -44,66 +37,6 @@ def verify_store(folder: str | Path) -> str:
         )
     unchecked = store.num_unchecked
     return f"{len(store) - unchecked} match their checksums" + (f", {unchecked} have none" if unchecked else "")
-
-
-def damaged_files(root: Path) -> list[str]:
-    """What is wrong with each file of episodes that cannot be read."""
-    info, found = read_info(root / "data" / "metadata.json"), []
-    looks: dict[Path, Callable] = {path: scan_pending for path in sorted((root / "data" / "pending").glob(PATTERN))}
-    if (main := root / "data" / "main_data.hdf5").exists():
-        looks = {main: scan} | looks
-    for path, look in looks.items():
-        try:
-            look(path, info)
-        except ValueError as error:
-            found.append(str(error))
-    return found
-
-
-def store_facts(store: EpisodeStorage) -> dict[str, Any]:
-    """The `dataset_facts` (of a store with episodes) and what is beside them.
-
-    Returns: besides, "splits", name -> episodes and steps; "published_test", whether the data came with their own;
-    "views"; "missing_ids", those below the last one; "pending", episodes that are not packed yet; "labels", the classes
-    of objects that are labelled, if any; and if there are episodes "lengths", "returns", "numbers" (of actions that are
-    numbers) and "signals", each with its least, mean and greatest value; and "stopped", episodes that neither ended nor
-    were cut.
-    """
-    info, ids = store.info, store.ids
-    facts: dict[str, Any] = {
-        "env_id": info.env_id,
-        "episodes": len(store),
-        "steps": store.num_steps,
-        "splits": {name: _size(store, store.split(name)) for name in SPLITS},
-        "published_test": info.test_episodes > 0,
-        "views": info.views,
-        "missing_ids": store.missing_ids(int(ids[-1]) + 1) if len(store) else [],
-        "pending": len(store.pending_ids),
-        "labels": list(info.label_names),
-    }
-    if not len(store):
-        return facts
-    places = range(len(store))
-    signals = np.concatenate([store.signals(i) for i in places])
-    facts |= dataset_facts(store)
-    facts["lengths"] = _range(np.array(store.lengths))
-    facts["returns"] = _range(np.array([store.rewards(i).sum() for i in places]))
-    facts["stopped"] = sum(not any(store.ended(i)) for i in places)
-    facts["numbers"] = {}
-    if info.action.kind == "box":
-        actions = np.concatenate([store.actions(i) for i in places])
-        names = info.action.names or tuple(f"number {i}" for i in range(info.action.n))
-        facts["numbers"] = {name: _range(column) for name, column in zip(names, actions.T, strict=True)}
-    facts["signals"] = {name: _range(column) for name, column in zip(info.signal_names, signals.T, strict=True)}
-    return facts
-
-
-def _size(store: EpisodeStorage, episodes: NDArray[np.int64]) -> dict[str, int]:
-    return {"episodes": len(episodes), "steps": sum(store.lengths[i] for i in episodes.tolist())}
-
-
-def _range(values: NDArray) -> dict[str, float]:
-    return {"least": float(values.min()), "mean": float(values.mean(dtype=np.float64)), "greatest": float(values.max())}
 
 
 def facts_page(facts: Mapping[str, Any]) -> str:

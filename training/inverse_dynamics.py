@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
+from worldmodel.data.clips import pixel_statistics
 from worldmodel.progress import progress
 from worldmodel.settings import check_settings
 from worldmodel.shapes import frames_to_model
 from worldmodel.training.metrics import r_squared
-from worldmodel.training.train_tokenizer import pixel_statistics
 
 _CHUNK = 256  # transitions that pass through at once
 

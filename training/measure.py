@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage, SegmentId
+from worldmodel.data.clips import sample_frames
 from worldmodel.model import CodeBatch, WorldModel
-from worldmodel.statistics import mean_with_interval
 from worldmodel.training.codes import usual_segment_steps
 from worldmodel.training.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
 from worldmodel.training.scores import CHUNK, code_scores, encode_decode, mean_losses
-from worldmodel.training.train_tokenizer import sample_frames
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
@@ -33,35 +32,6 @@ def check_measurable(wm: WorldModel, store: EpisodeStorage) -> None:
             f"the model's actions are {wm.config.action}, those of {store.root} are {store.info.action}; "
             "measure it on play of the game it was learned from"
         )
-
-
-def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
-    """Size of a store, what was done in it and how often that was rewarded."""
-    info, places = store.info, range(len(store))
-    rewards = np.concatenate([store.rewards(i) for i in places])
-    ended = np.array([store.ended(i) for i in places])
-    mean, half_width = mean_with_interval([float(store.rewards(i).sum()) for i in places])
-    facts = {
-        "env_id": info.env_id,
-        "episodes": len(store),
-        "steps": store.num_steps,
-        "test_episodes": len(store.split("test")),
-        "frames_per_step": info.frames_per_step,
-        "frame_size": [info.height, info.width, info.channels],
-        "reward_unit": info.reward,
-        "return_mean": mean,
-        "return_half_width": half_width,
-        "positive_rewards": int((rewards > 0).sum()),
-        "negative_rewards": int((rewards < 0).sum()),
-        "terminated": int(ended[:, 0].sum()),
-        "truncated": int(ended[:, 1].sum()),
-    }
-    if info.action.kind == "discrete":
-        actions = np.concatenate([store.actions(i) for i in places])
-        names = info.action.names or tuple(f"action {i}" for i in range(info.action.n))
-        counts = np.bincount(actions, minlength=info.action.n)
-        facts["actions"] = dict(zip(names, counts.tolist(), strict=True))
-    return facts
 
 
 def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iterator[tuple[SegmentId, int]]:

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.error import Error
 
 from worldmodel.data import ActionSpec
-from worldmodel.training.scenes import DreamScene, Frames, GameScene, Scene, Shown
 from worldmodel.media.write import write_video
+from worldmodel.training.scenes import DreamScene, Frames, GameScene, Scene, Shown
 
 _TAKEN_BACK = 9  # steps of one press of "back": about a second of Doom
 _CLIP_STEPS = 1000  # of the episode that is on the screen, kept for saving

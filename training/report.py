@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.facts import dataset_facts
 from worldmodel.envs.loading import steps_per_second
 from worldmodel.errors import did_you_mean
 from worldmodel.files import atomic_write, write_json
+from worldmodel.media.write import dream_vs_real
 from worldmodel.model import WorldModel
 from worldmodel.training.dreams import OPEN_LOOP_STEPS, dream_along, eventful_segments, open_loop, open_loop_scores
 from worldmodel.training.measure import (
     check_measurable,
-    dataset_facts,
     dream_speed,
     dynamics_scores,
     encode_segments,
@@ -27,7 +28,6 @@ from worldmodel.training.measure import (
 )
 from worldmodel.training.scores import code_use, head_scores
 from worldmodel.training.tables import strict, table
-from worldmodel.media.write import dream_vs_real
 
 if TYPE_CHECKING:
     from worldmodel.agents.evaluate import Evaluation

@@ -19,18 +19,6 @@ from worldmodel.envs.loading import steps_per_second
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.read import in_words
-from worldmodel.model import WorldModel
-from worldmodel.settings import check_settings
-from worldmodel.training.given import (
-    CONDITIONS,
-    action_text,
-    check_same_game,
-    choose_condition,
-    read_actions,
-    read_first_frames,
-    real_clips,
-)
-from worldmodel.training.scores import CHUNK
 from worldmodel.media.write import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
@@ -44,6 +32,18 @@ from worldmodel.media.write import (
     write_image,
     write_video,
 )
+from worldmodel.model import WorldModel
+from worldmodel.settings import check_settings
+from worldmodel.training.given import (
+    CONDITIONS,
+    action_text,
+    check_same_game,
+    choose_condition,
+    read_actions,
+    read_first_frames,
+    real_clips,
+)
+from worldmodel.training.scores import CHUNK
 
 _BORDER = 2  # pixels
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldmodel.checkpoint import load_tokenizer, resolve, save_tokenizer, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
@@ -54,33 +55,6 @@ def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
         f"{said}; train a tokenizer of these sizes: --model.frames-per-step {frames[0]} --model.height {frames[1]} "
         f"--model.width {frames[2]} --model.channels {frames[3]}"
     )
-
-
-def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:
-    """Pieces of `length` steps that follow each other, drawn at random: (count, length, F, H, W, C) uint8."""
-    episodes = store.split(split)
-    if not len(episodes):
-        raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
-    places = [max(0, store.lengths[e] + 2 - length) for e in episodes]  # where a piece can begin
-    ends = np.cumsum(places)
-    if not ends[-1]:
-        longest = max(store.lengths[e] + 1 for e in episodes)
-        raise ValueError(
-            f"no episode of the {split} split is as long as a clip of {length} steps, the longest has {longest}; "
-            "lower clip_steps or collect longer episodes"
-        )
-    drawn = rng.integers(ends[-1], size=count)
-    which = np.searchsorted(ends, drawn, side="right")
-    firsts = drawn - (ends - places)[which]
-    frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in zip(which, firsts, strict=True)])
-    return torch.from_numpy(frames)
-
-
-def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float, ...], float]:
-    """Mean of each channel and variance of all training pixels, on the [0, 1] scale; from 2,000 steps."""
-    frames = sample_frames(store, 2000, np.random.default_rng(seed), "train").numpy()[:, 0]
-    mean = frames.mean(axis=(0, 1, 2, 3), dtype=np.float64) / 255.0
-    return tuple(mean.tolist()), float(frames.var(dtype=np.float64)) / 255.0**2
 
 
 @own_defaults

@@ -10,9 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from worldmodel.model import WorldModel
-from worldmodel.progress import progress
-from worldmodel.training.scenes import Frames, Scene, Shown, rgb
 from worldmodel.media.write import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
@@ -24,6 +21,9 @@ from worldmodel.media.write import (
     upscale,
     write_video,
 )
+from worldmodel.model import WorldModel
+from worldmodel.progress import progress
+from worldmodel.training.scenes import Frames, Scene, Shown, rgb
 
 
 class Watched(NamedTuple):

@@ -16,8 +16,8 @@ from tests.bair_records import write_archive, write_tfds
 from tests.data.makers import INFO, PUSHES, make_episode, make_store
 from tests.mutations import check, mutate_bytes, mutate_field, mutate_json, run_trial
 from worldmodel.data import EpisodeStorage, SegmentId
+from worldmodel.data.bair.tfrecord import masked_crc
 from worldmodel.data.layout import CHECKED, CHECKSUMS
-from worldmodel.data.tfrecord import masked_crc
 
 pytestmark = pytest.mark.slow
 
@@ -429,7 +429,7 @@ def forge_record(root, rng):
 
 
 def by_import(root):
-    from worldmodel.training.import_bair import import_bair
+    from worldmodel.data.bair.importer import import_bair
 
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
         with contextlib.redirect_stderr(io.StringIO()):

@@ -13,6 +13,7 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
 from tests.training.telling_store import telling_store
 from worldmodel.data import Episode
+from worldmodel.data.regroup import regroup, regroup_episode
 from worldmodel.errors import OutsideError
 from worldmodel.model import WorldModel
 from worldmodel.training import ablation_measure, ablations
@@ -20,7 +21,6 @@ from worldmodel.training.ablation_measure import Measuring, _actions_of
 from worldmodel.training.ablation_tables import PRESETS, TABLES, variants
 from worldmodel.training.ablations import ablate
 from worldmodel.training.cli import main
-from worldmodel.training.regroup import regroup, regroup_episode
 
 SMOKE = PRESETS["smoke"]
 QUICK = replace(

@@ -74,7 +74,7 @@ def test_labels_are_kept_beside_the_same_play(ten_episodes, tmp_path):
     for episode in range(3):
         bright = (labelled.frames(episode)[..., :2] > 127).all(-1)
         assert (labelled.labels(episode) == bright[..., None]).all() and bright.any()
-    with pytest.raises(ValueError, match="was collected with env_kwargs="):
+    with pytest.raises(ValueError, match="was made with env_kwargs="):
         collect(GAME_ID, tmp_path, episodes=4, workers=1)
 
 
@@ -127,7 +127,7 @@ def test_every_scripted_policy_is_stored_and_goes_on_under_its_name(tmp_path, mo
     for policy in ("sticky", "cycle:0*2,2*3"):
         store = tmp_path / policy[:5]
         collect(GAME_ID, store, episodes=2, policy=policy, workers=1)
-        with pytest.raises(ValueError, match=r"was collected with policy=.*not 'diverse'"):
+        with pytest.raises(ValueError, match=r"was made with policy=.*not 'diverse'"):
             collect(GAME_ID, store, episodes=3)
         collect(GAME_ID, store, episodes=3, policy=policy, workers=1)
     actions = EpisodeStorage.open(tmp_path / "cycle").actions(2)
@@ -338,14 +338,14 @@ def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatc
 
 def test_a_store_made_otherwise_is_not_continued(ten_episodes, tmp_path):
     for changes in ({"seed": 1}, {"policy": "random"}, {"epsilon": 0.1}, {"env_kwargs": {"step_seconds": 0.1}}):
-        with pytest.raises(ValueError, match=f"was collected with {next(iter(changes))}="):
+        with pytest.raises(ValueError, match=f"was made with {next(iter(changes))}="):
             collect(GAME_ID, ten_episodes, **({"episodes": 20} | changes))
     assert len(content(ten_episodes)) == 10
 
 
 def test_a_store_of_unknown_origin_is_not_continued(ten_episodes, tmp_path):
     os.symlink(ten_episodes / "data", tmp_path / "data")
-    with pytest.raises(ValueError, match="holds a store that collect did not make"):
+    with pytest.raises(ValueError, match="holds a store that was made in another way"):
         collect(GAME_ID, tmp_path, episodes=20)
 
 

@@ -14,6 +14,7 @@ from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.media.resize import area_resize
+from worldmodel.media.write import write_video
 from worldmodel.training.given import (
     action_text,
     check_same_game,
@@ -22,7 +23,6 @@ from worldmodel.training.given import (
     read_first_frames,
     real_clips,
 )
-from worldmodel.media.write import write_video
 
 CONFIG = tiny_config()
 PUSHES = ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(1.0, 1.0))

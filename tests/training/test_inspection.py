@@ -11,9 +11,9 @@ from tests.training.recorded import recorded_store
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.facts import dataset_facts, store_facts
 from worldmodel.training.cli import main
-from worldmodel.training.inspection import facts_page, inspect_store, store_facts
-from worldmodel.training.measure import dataset_facts
+from worldmodel.training.inspection import facts_page, inspect_store
 from worldmodel.training.model_facts import model_facts
 from worldmodel.training.train_agent import DreamTraining, train_agent
 

@@ -14,11 +14,11 @@ from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+from worldmodel.data.facts import dataset_facts
 from worldmodel.model import WorldModel
 from worldmodel.training import measure
 from worldmodel.training.measure import (
     change_scores,
-    dataset_facts,
     dream_speed,
     dynamics_scores,
     encode_segments,

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.training.test_export_bair import make_push
+from tests.data.bair.test_exporter import make_push
 from worldmodel import dynamics, tokenizer
 from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.data.bair.exporter import export_bair
+from worldmodel.data.bair.importer import import_bair
 from worldmodel.dynamics import FrameEncoderConfig, HeadsConfig
 from worldmodel.training.cli import main
-from worldmodel.training.export_bair import export_bair
-from worldmodel.training.import_bair import import_bair
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.presets import dynamics_training, tokenizer_training
 from worldmodel.training.train_dynamics import train_dynamics

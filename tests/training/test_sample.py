@@ -13,8 +13,8 @@ from tests.tiny import tiny_world
 from tests.training.recorded import ACTIONS, recorded_store
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.media.read import images_per_second
-from worldmodel.training.sample import SampleConfig, Samples, draw_grid, draw_strip, sample_videos
 from worldmodel.media.write import BACKGROUND, CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
+from worldmodel.training.sample import SampleConfig, Samples, draw_grid, draw_strip, sample_videos
 
 CONFIG = SampleConfig(n=3, steps=4, scale=1)
 SIDE = 16 + 2 * 2  # of a frame with its border

@@ -10,6 +10,7 @@ from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.user_video.importer import import_video
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
 from worldmodel.layers.precision import autocast
@@ -18,7 +19,6 @@ from worldmodel.tokenizer import VQVAE
 from worldmodel.training import loop
 from worldmodel.training.codes import split_codes
 from worldmodel.training.encoding import encode_store
-from worldmodel.training.import_video import import_video
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.metrics import best_f1_threshold
 from worldmodel.training.scores import predictions

@@ -9,15 +9,10 @@ from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.tokenizer import VQVAEConfig
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.train_tokenizer import (
-    TokenizerTraining,
-    check_matches,
-    pixel_statistics,
-    sample_frames,
-    train_tokenizer,
-)
+from worldmodel.training.train_tokenizer import TokenizerTraining, check_matches, train_tokenizer
 
 CONFIG = TokenizerTraining(
     model=tiny_config().tokenizer,
@@ -81,38 +76,6 @@ def test_resumed_training_equals_unbroken_training(tmp_path, store, monkeypatch)
     train_tokenizer(tmp_path / "data", tmp_path / "killed", CONFIG)
     ends = [load_tokenizer(tmp_path / name / "last").state_dict() for name in ("unbroken", "killed")]
     assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
-
-
-def test_pixel_statistics_are_those_of_the_training_frames(store):
-    mean, variance = pixel_statistics(store)
-    frames = np.concatenate([store.frames(int(e)) for e in store.split("train")])
-    assert mean == pytest.approx([frames.mean() / 255] * 3, rel=0.05)
-    assert variance == pytest.approx(frames.var() / 255**2, rel=0.1)
-
-
-def test_sampled_frames_come_from_their_split(store):
-    frames = sample_frames(store, 64, np.random.default_rng(0), "validation")
-    assert frames.shape == (64, 1, 2, 16, 16, 3)
-    wanted = {
-        store.frames(int(e)).tobytes()[i * 1536 : (i + 1) * 1536] for e in store.split("validation") for i in range(41)
-    }
-    assert all(frame.numpy().tobytes() in wanted for frame in frames[:, 0])
-
-
-def test_sampled_clips_are_steps_in_a_row_and_reach_both_ends(store):
-    clips = sample_frames(store, 2000, np.random.default_rng(0), "train", 38)
-    assert clips.shape == (2000, 38, 2, 16, 16, 3)
-    brightness = clips[:, :, 0, 0, 0, 0].int()
-    assert (brightness.diff(dim=1) == 2).all()
-    assert brightness[:, 0].unique().tolist() == [0, 2, 4, 6]  # an episode has 41 steps
-
-
-def test_episodes_shorter_than_a_clip_are_left_out(tmp_path):
-    store = recorded_store(tmp_path / "mixed", lengths=(4, 12) * 10)
-    clips = sample_frames(store, 50, np.random.default_rng(0), "train", 8)
-    assert (clips[:, :, 0, 0, 0, 0].int().diff(dim=1) == 2).all()
-    with pytest.raises(ValueError, match="as long as a clip of 14 steps, the longest has 13"):
-        sample_frames(store, 1, np.random.default_rng(0), "train", 14)
 
 
 def test_frames_of_another_size_are_refused_before_training(tmp_path, store):

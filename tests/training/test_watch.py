@@ -12,9 +12,9 @@ from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame, seeing_world
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.envs import DreamEnv
+from worldmodel.media.write import CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 from worldmodel.model import WorldModel
 from worldmodel.training.scenes import DreamScene, GameScene
-from worldmodel.media.write import CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 from worldmodel.training.watch import Watched, watch
 
 SIDE, BORDER, GAP = 16, 4, 6  # pixels of a toy frame, of the border at scale 4, and between cells

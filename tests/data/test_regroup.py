@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from tests.training.recorded import recorded_store
+from worldmodel.data import EpisodeStorage
+from worldmodel.data.regroup import regroup, regroup_episode
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two frames per step; step t is of brightness 2 t, has the action t % 3 and some reward."""
+    return recorded_store(tmp_path / "data", lengths=(9, 12, 10, 11))
+
+
+def test_split_steps_show_each_frame_once_with_the_action_that_was_held(store):
+    old, new = store.episode(0), regroup_episode(store.episode(0), 1)
+    assert new.frames.shape == (19, 1, 16, 16, 3)
+    assert new.frames[:, 0, 0, 0, 0].tolist() == [0, *np.repeat(range(2, 20, 2), 2)]
+    assert new.actions.tolist() == np.repeat(old.actions, 2).tolist()
+    assert new.rewards[1::2].tolist() == old.rewards.tolist() and not new.rewards[::2].any()
+    assert new.signals.shape == (19, 1) and new.signals[2::2].tolist() == old.signals[1:].tolist()
+
+
+def test_merged_steps_have_the_last_action_and_all_rewards(store):
+    old, new = store.episode(0), regroup_episode(store.episode(0), 4)  # 9 steps: the last is left out
+    assert new.frames[:, :, 0, 0, 0].tolist() == [
+        [0] * 4,
+        *([2 + 4 * t, 2 + 4 * t, 4 + 4 * t, 4 + 4 * t] for t in range(0, 4)),
+    ]
+    assert new.actions.tolist() == old.actions[1:8:2].tolist()
+    assert new.rewards.tolist() == (old.rewards[:8:2] + old.rewards[1:8:2]).tolist()
+    assert new.signals.tolist() == old.signals[:9:2].tolist()
+
+
+def test_numbers_that_do_not_divide_are_refused(store):
+    with pytest.raises(ValueError, match="steps of 2 frames cannot be split into or merged to steps of 3"):
+        regroup_episode(store.episode(0), 3)
+
+
+def test_a_regrouped_store_has_the_first_episodes_with_their_splits(tmp_path, store):
+    root = regroup(store, tmp_path / "new", 4, max_steps=20)
+    new = EpisodeStorage.open(root)
+    assert new.lengths == [4, 6] and new.info.frames_per_step == 4
+    assert all(set(new.split(name)) == set(store.split(name)) & {0, 1} for name in ("train", "validation", "test"))
+
+
+def test_a_store_that_is_there_is_kept_and_half_a_store_is_not(tmp_path, store, monkeypatch):
+    from worldmodel.data import regroup as module
+
+    whole, calls = module.regroup_episode, []
+
+    def dying(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(module, "regroup_episode", dying)
+    with pytest.raises(KeyboardInterrupt):
+        regroup(store, tmp_path / "new", 1)
+    assert not (tmp_path / "new").exists()
+    assert len(EpisodeStorage.open(regroup(store, tmp_path / "new", 1))) == 4
+    before = len(calls)
+    regroup(store, tmp_path / "new", 1)
+    assert len(calls) == before

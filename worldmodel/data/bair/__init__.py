@@ -1,0 +1,1 @@
+"""BAIR robot pushing: the archive's records, read and written without TensorFlow."""

@@ -1,0 +1,110 @@
+"""Clips drawn from a store: frames to train on, and held-out clips that differ as long as there are any.
+
+Letters: K starts, F frames of a step, H W C pixels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldmodel.data.episode import SegmentId
+from worldmodel.data.storage import EpisodeStorage
+
+
+def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:
+    """Pieces of `length` steps that follow each other, drawn at random: (count, length, F, H, W, C) uint8."""
+    episodes = store.split(split)
+    if not len(episodes):
+        raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
+    places = [max(0, store.lengths[e] + 2 - length) for e in episodes]  # where a piece can begin
+    ends = np.cumsum(places)
+    if not ends[-1]:
+        longest = max(store.lengths[e] + 1 for e in episodes)
+        raise ValueError(
+            f"no episode of the {split} split is as long as a clip of {length} steps, the longest has {longest}; "
+            "lower clip_steps or collect longer episodes"
+        )
+    drawn = rng.integers(ends[-1], size=count)
+    which = np.searchsorted(ends, drawn, side="right")
+    firsts = drawn - (ends - places)[which]
+    frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in zip(which, firsts, strict=True)])
+    return torch.from_numpy(frames)
+
+
+def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float, ...], float]:
+    """Mean of each channel and variance of all training pixels, on the [0, 1] scale; from 2,000 steps."""
+    frames = sample_frames(store, 2000, np.random.default_rng(seed), "train").numpy()[:, 0]
+    mean = frames.mean(axis=(0, 1, 2, 3), dtype=np.float64) / 255.0
+    return tuple(mean.tolist()), float(frames.var(dtype=np.float64)) / 255.0**2
+
+
+def draw_clips(store: EpisodeStorage, n: int, num_steps: int, rng: np.random.Generator, split: str) -> list[SegmentId]:
+    """`n` segments of `num_steps` steps in random order: one of every play, then a second one of each, and so on.
+
+    Several views of the same play count as one. None comes twice before all have come.
+
+    Raises: ValueError if no episode of the split is long enough.
+    """
+    starts = store.starts(num_steps, split)
+    if not len(starts):
+        store.sample_ids(1, num_steps, rng, split)  # raises, and says what is missing
+    return _spread(starts, n, num_steps, rng, store.plays)
+
+
+class Floor(NamedTuple):
+    """Real clips to hold against the real clips, and where they come from."""
+
+    segments: list[SegmentId]  # empty if there are too few
+    source: str  # "of 40 other episodes"; or why there are none
+
+
+def other_clips(
+    store: EpisodeStorage, real: Sequence[SegmentId], num_steps: int, rng: np.random.Generator, split: str
+) -> Floor:
+    """As many different clips as there are real ones, of other plays of the split.
+
+    If these hold too few, clips of the same plays are taken that share no moment with a real one.
+    """
+    starts, plays = store.starts(num_steps, split), store.plays
+    others = starts[~np.isin(plays[starts[:, 0]], plays[[segment.episode for segment in real]])]
+    if len(others) >= len(real):
+        segments = _spread(others, len(real), num_steps, rng, plays)
+        return Floor(segments, f"of {_episodes(segments)} other episodes")
+    apart = starts[_apart(starts, num_steps, real, plays)]
+    if len(apart) >= len(real):
+        segments = _spread(apart, len(real), num_steps, rng, plays)
+        return Floor(segments, f"of {_episodes(segments)} episodes, most of them the same, so rather too near")
+    return Floor([], f"split {split!r} holds only {len(apart)} other clips of {num_steps} steps; ask for fewer samples")
+
+
+def _episodes(segments: Sequence[SegmentId]) -> int:
+    return len({segment.episode for segment in segments})
+
+
+def _apart(
+    starts: NDArray[np.int64], num_steps: int, real: Sequence[SegmentId], plays: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(K,) whether the frames `start` to `start + num_steps` are in no real segment, nor any of its own in them."""
+    free = np.ones(len(starts), bool)
+    for episode, start, stop in set(real):
+        free &= (plays[starts[:, 0]] != plays[episode]) | (starts[:, 1] > stop) | (starts[:, 1] + num_steps < start)
+    return free
+
+
+def _spread(
+    starts: NDArray[np.int64], n: int, num_steps: int, rng: np.random.Generator, plays: NDArray[np.int64]
+) -> list[SegmentId]:
+    """`n` of the starts (K, 2), K above 0, from the beginning again once all are taken."""
+    drawn = rng.permutation(starts)
+    play_K = plays[drawn[:, 0]]
+    by_play = np.argsort(play_K, kind="stable")
+    sorted_K = play_K[by_play]
+    turn_K = np.empty(len(drawn), np.int64)  # how many of the same play come before
+    turn_K[by_play] = np.arange(len(drawn)) - np.searchsorted(sorted_K, sorted_K)
+    order = np.argsort(turn_K, kind="stable")
+    chosen = drawn[order[np.arange(n) % len(order)]]
+    return [SegmentId(episode, start, start + num_steps) for episode, start in chosen.tolist()]

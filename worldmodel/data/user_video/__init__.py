@@ -1,0 +1,1 @@
+"""Stores out of a user's own videos and tables of actions."""

@@ -1,0 +1,296 @@
+"""The user's own videos with their actions into a store: one video, one episode.
+
+Letters: V frames of a video, H W C pixels, F frames per step.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from glob import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+from worldmodel.data.steps import frames_to_steps
+from worldmodel.data.store_settings import open_with_settings
+from worldmodel.data.user_video.actions import action_spec, rows_per_step, to_steps
+from worldmodel.data.user_video.summary import action_lines
+from worldmodel.data.user_video.tables import TABLES, Table, read_table
+from worldmodel.media.arrays import ARRAYS
+from worldmodel.media.pictures import PICTURES
+from worldmodel.media.read import (
+    VIDEOS,
+    Images,
+    images_per_second,
+    in_words,
+    natural_order,
+    pictures_in,
+    read_images,
+)
+from worldmodel.media.resize import area_resize
+from worldmodel.progress import progress
+from worldmodel.shapes import channels_first
+
+SETTINGS = "import_video.json"
+_FILES = (*VIDEOS, *ARRAYS)
+_NONE = ("none",)  # names of the actions of videos without any
+
+
+def import_video(
+    videos: Sequence[str | Path],
+    actions: Sequence[str | Path],
+    out: str | Path,
+    *,
+    fps: float | None = None,
+    frames_per_step: int = 2,
+    action_kind: Literal["auto", "discrete", "box"] = "auto",
+    action_names: Sequence[str] = (),
+    action_columns: Sequence[str] = (),
+    action_limit: Sequence[float] = (),
+    reward: str | None = None,
+    signals: Sequence[str] = (),
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    ends: Literal["stopped", "truncated", "terminated"] = "stopped",
+    name: str = "Video",
+) -> EpisodeStorage:
+    """Make a store of videos and their actions by the time rule; print and return it. Run it again to go on.
+
+    Args:
+        videos: files of video (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (of one array (V, H, W, C) uint8),
+            folders of pictures (numbers in their names count by size), or folders of these.
+        actions: a file .npy, .npz, .csv or .tsv for each video in the same order, or one folder with files of the same
+            names. None at all: videos without actions, for models that are told none.
+        out: folder of the store; new, or left by an earlier import of the same files with the same settings.
+        fps: frames per second of the videos, so that samples are shown as fast; None: as the first video says itself.
+        frames_per_step: F, frames that make a step.
+        action_kind: see `action_spec`, also for `action_names` and `action_limit`.
+        action_columns: columns of actions, if these are not all but those of reward and signals; those without a name
+            by their numbers, counted from 0.
+        reward: column (of tables) or array (.npz) with the rewards.
+        signals: columns or arrays with numbers to be predicted, such as a score.
+        size: height and width to shrink to; None: as the videos are.
+        channels: 3, or 1 for gray.
+        ends: what the end of a video means: the recording stopped, a time limit, or the end of the game.
+        name: of the game; models and stores of one game go together.
+
+    Raises:
+        FileNotFoundError, ValueError: names the file, and what was wanted of it.
+    """
+    if frames_per_step < 1 or channels not in (1, 3) or ends not in ("stopped", "truncated", "terminated"):
+        raise ValueError(
+            "frames_per_step must be at least 1, channels 1 or 3, ends 'stopped', 'truncated' or 'terminated'; got "
+            f"{frames_per_step}, {channels}, {ends!r}"
+        )
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be above 0, or None to ask the first video, got {fps}")
+    of_tables: dict[str, Any] = {"reward": reward, "signals": signals, "action_kind": action_kind != "auto"}
+    of_tables |= {"action_names": action_names, "action_columns": action_columns, "action_limit": action_limit}
+    if not actions and (needless := [name for name, value in of_tables.items() if value]):
+        raise ValueError(f"{' and '.join(needless)} belong to files of actions: give those too, or leave this out")
+    sources = _find_videos([Path(video) for video in videos])
+    paths = _find_tables(sources, [Path(path) for path in actions]) if actions else []
+    read = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
+    tables: list[Table | None] = list(read) if read else [None for _ in sources]
+    speed = images_per_second(sources[0]) if fps is None else fps
+    odd: list[str] = []
+
+    changed: dict[Path, Counter[str]] = {}  # how the images of each video were changed
+
+    def describe() -> StoreInfo:
+        if fps is None:
+            odd.extend(_odd_speeds(sources, speed))
+        per_step, lengths, shape = [], [], (0, 0, 0)
+        for source, table in zip(sources, tables, strict=True):
+            frames, changed[source] = _read(source, channels, size)
+            lengths.append(len(frames))
+            per_step.append(rows_per_step(table or _idle(source, len(frames)), len(frames), frames_per_step))
+            shape = shape if any(shape) else frames.shape[1:]
+            if frames.shape[1:] != shape:
+                raise ValueError(
+                    f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
+                    "--size"
+                )
+        spec = ActionSpec(kind="discrete", n=1, names=_NONE)
+        if read:
+            spec = action_spec(read, action_kind, per_step, action_names, action_limit)
+        for table, length in zip(read, lengths, strict=bool(read)):  # what cannot be brought into steps is refused here
+            to_steps(table, spec, length, frames_per_step)
+        return StoreInfo(
+            env_id=name,
+            frames_per_step=frames_per_step,
+            height=shape[0],
+            width=shape[1],
+            channels=shape[2],
+            action=spec,
+            signal_names=tuple(signals),
+            reward="native" if reward else "none",
+            steps_per_second=speed / frames_per_step,
+        )
+
+    settings: dict[str, Any] = {
+        "videos": [str(source) for source in sources],
+        "actions": [str(path) for path in paths],
+        "fps": speed,
+        "frames_per_step": frames_per_step,
+        "action_kind": action_kind,
+        "action_names": list(action_names),
+        "action_columns": list(action_columns),
+        "action_limit": list(action_limit),
+        "reward": reward,
+        "signals": list(signals),
+        "size": None if size is None else list(size),
+        "channels": channels,
+        "ends": ends,
+        "name": name,
+    } | {f"content of {path}": _digest(path) for path in (*sources, *paths)}
+    with (
+        open_with_settings(Path(out), SETTINGS, settings, describe) as store,
+        progress(len(sources), "video", "import", initial=len(store)) as bar,
+    ):
+        for source, table in list(zip(sources, tables, strict=True))[len(store) :]:
+            frames, changed[source] = _read(source, channels, size)
+            store.append(_episode(frames, table or _idle(source, len(frames)), store.info, ends))
+            bar.update()
+    of_actions = action_lines(read, store, action_kind) if read else []
+    of_images = in_words(sum(changed.values(), Counter()))
+    lines = [*_summary(store, sources[0].name if fps is None else "--fps"), *odd, *of_images, *of_actions]
+    print("\n".join(lines))
+    return store
+
+
+def _idle(source: Path, frames: int) -> Table:
+    """What stands for actions that nobody recorded: of one kind, always the same."""
+    return Table(source, np.zeros(frames, np.int64), None, np.zeros((frames, 0)))
+
+
+def _odd_speeds(sources: Sequence[Path], first: float) -> list[str]:
+    """A line if the videos do not agree on how fast they are."""
+    speeds = {round(images_per_second(source), 2) for source in sources[1:]} | {round(first, 2)}
+    if len(speeds) == 1:
+        return []
+    return [
+        f"odd: the videos run at {min(speeds):g} to {max(speeds):g} frames a second; the store keeps "
+        f"{first:.4g}, as {sources[0].name} states"
+    ]
+
+
+def _summary(store: EpisodeStorage, speed_from: str) -> list[str]:
+    info, spec = store.info, store.info.action
+    bounds = f" from {_short(spec.low)} to {_short(spec.high)}" if spec.kind == "box" else ""
+    splits = {name: len(store.split(name)) for name in ("train", "validation", "test")}
+    lines = [
+        f"{len(store)} episodes, {store.num_steps} steps of {info.frames_per_step} frames {info.frame_shape[1:]}: "
+        + ", ".join(f"{count} {name}" for name, count in splits.items()),
+        "no actions" if spec.names == _NONE else f"{spec.kind} actions: {spec.n}{bounds}",
+    ]
+    lines.append(
+        f"{info.steps_per_second:.4g} steps a second ({info.steps_per_second * info.frames_per_step:.4g} frames), by "
+        f"{speed_from}"
+        if info.steps_per_second
+        else "speed unknown, because the videos do not state it: give it with --fps"
+    )
+    if info.height % 16 or info.width % 16:
+        lines.append(
+            "most tokenizers take heights and widths that are multiples of 16: import again with such a --size"
+        )
+    if empty := [name for name, count in splits.items() if not count]:
+        lines.append(f"no episode falls to {' and '.join(empty)}: a training wants ten videos or more")
+    return lines
+
+
+def _short(numbers: Sequence[float]) -> str:
+    return f"({', '.join(f'{number:.4g}' for number in numbers)})"
+
+
+def _episode(frames: NDArray[np.uint8], table: Table, info: StoreInfo, ends: str) -> Episode:
+    steps = to_steps(table, info.action, len(frames), info.frames_per_step)
+    try:
+        return Episode(
+            frames=frames_to_steps(frames, info.frames_per_step),
+            actions=steps.actions,
+            rewards=steps.rewards,
+            terminated=ends == "terminated",
+            truncated=ends == "truncated",
+            signals=steps.signals,
+        )
+    except ValueError as error:
+        raise ValueError(f"{table.path}: {error}") from error
+
+
+def _read(source: Path, channels: int, size: tuple[int, int] | None) -> Images:
+    """Frames (V, H, W, C) with V at least 2."""
+    frames, notes = read_images(source, channels, size=size)
+    if frames.ndim == 3 and channels == 1:
+        frames = frames[..., None]
+    if frames.ndim != 4 or frames.shape[-1] != channels or len(frames) < 2:
+        hint = channels_first(frames.shape, channels)
+        raise ValueError(f"{source}: wanted at least 2 frames (V, H, W, {channels}), got {frames.shape}{hint}")
+    if size is not None and frames.shape[1:3] != tuple(size):  # of an array
+        try:
+            frames = area_resize(frames, *size)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+    return Images(frames, notes)
+
+
+def _digest(path: Path) -> str:
+    """Of a file's content, or of all pictures in a folder and their names."""
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    names = "".join(f"{file.name} {_digest(file)}\n" for file in sorted(pictures_in(path)))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _find_videos(given: Sequence[Path]) -> list[Path]:
+    """The videos that are meant: folders of videos are replaced by what is in them."""
+    found: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: give a video, a folder of pictures, or a folder of these")
+        if not path.is_dir() or _has_pictures(path):
+            found.append(path)
+            continue
+        inside = sorted(
+            (p for p in path.iterdir() if p.suffix.lower() in _FILES or (p.is_dir() and _has_pictures(p))),
+            key=natural_order,
+        )
+        if not inside:
+            raise ValueError(f"{path} holds no videos ({', '.join(_FILES)}) and no pictures ({', '.join(PICTURES)})")
+        found += inside
+    if not found:
+        raise ValueError("at least one video is wanted")
+    return found
+
+
+def _has_pictures(folder: Path) -> bool:
+    return bool(pictures_in(folder))
+
+
+def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:
+    if len(given) == 1 and given[0].is_dir():
+        found, by_stem, taken = [], defaultdict(list), set(videos)
+        for path in sorted(given[0].iterdir()):
+            if path.suffix.lower() in TABLES and path not in taken:
+                by_stem[path.stem].append(path)
+        for video in videos:
+            stem = video.name if video.is_dir() else video.stem
+            fitting = by_stem[stem]
+            if len(fitting) != 1:
+                others = [path.name for path in sorted(given[0].glob(f"{escape(stem)}.*"))]
+                names = ", ".join([path.name for path in fitting] or others) or "none"
+                raise ValueError(
+                    f"{video} needs one file {stem} with the ending {', '.join(TABLES)} in {given[0]}; there is {names}"
+                )
+            found += fitting
+        return found
+    if len(given) != len(videos):
+        raise ValueError(
+            f"{len(videos)} videos need as many files of actions, got {len(given)}; or give one folder with files of "
+            "the videos' names"
+        )
+    return list(given)
