@@ -16,7 +16,7 @@ import torch
 import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.envs import GoalObject, GoalPixels
 from worldmodel.envs.push_scene import SPEED, floor_at
-from worldmodel.training.agreement import spearman
+from worldmodel.evaluation.rank_correlation import spearman
 
 STEPS = 20
 _MOVED = 0.03  # metres between the least and the largest distance of an episode that counts

@@ -19,7 +19,7 @@ from worldmodel import WorldModel
 from worldmodel.dreaming import Branches
 from worldmodel.envs import DreamView, GoalObject
 from worldmodel.envs.push_scene import floor_at
-from worldmodel.training.agreement import spearman
+from worldmodel.evaluation.rank_correlation import spearman
 
 STEPS = 5  # dreamt ahead
 PUSHED = 0.04  # metres nearer that make a push

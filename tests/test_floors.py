@@ -43,9 +43,10 @@ FLOORS = {
     "worldmodel.videos": 3,
     "worldmodel.checkpoint": 3,
     "worldmodel.pretrained": 3,
-    "worldmodel.envs": 4,
-    "worldmodel.agents": 5,
-    "worldmodel.training": 6,
+    "worldmodel.evaluation": 4,
+    "worldmodel.envs": 5,
+    "worldmodel.agents": 6,
+    "worldmodel.training": 7,
 }
 # Packages that are slow to import, and the modules that are about nothing else.
 HEAVY = {

@@ -20,10 +20,10 @@ from worldmodel.agents.planner_config import PlannerConfig
 from worldmodel.agents.sb3 import train_ppo
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.layers import precision
 from worldmodel.layers.precision import Linear
 from worldmodel.model import WorldModel
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer

@@ -16,14 +16,14 @@ from torch import Tensor
 from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.clips import Floor, draw_clips, other_clips
+from worldmodel.evaluation.frechet import frechet_distance
+from worldmodel.evaluation.fvd import CLIP_FRAMES, i3d_logits, load_i3d
+from worldmodel.evaluation.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
+from worldmodel.evaluation.metrics import bits, nmse, psnr, ssim
+from worldmodel.evaluation.scores import code_use, encode_decode, mean_losses
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
-from worldmodel.training.frechet import frechet_distance
-from worldmodel.training.fvd import CLIP_FRAMES, i3d_logits, load_i3d
-from worldmodel.training.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
-from worldmodel.training.metrics import bits, nmse, psnr, ssim
-from worldmodel.training.scores import code_use, encode_decode, mean_losses
 
 _ROWS = 64  # videos that are sampled at once
 

@@ -15,9 +15,9 @@ from typing import Any
 from worldmodel.data import StoreInfo
 from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig
 from worldmodel.errors import did_you_mean
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.ablation_papers import PAPER, WORDS
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.training.loop import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining

@@ -14,6 +14,7 @@ import torch
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.regroup import regroup
 from worldmodel.errors import did_you_mean
+from worldmodel.evaluation.fvd import load_i3d
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.leftovers import is_temporary
 from worldmodel.training import distributed
@@ -27,9 +28,8 @@ from worldmodel.training.ablation_measure import (
 )
 from worldmodel.training.ablation_report import write_table
 from worldmodel.training.ablation_tables import PRESETS, TABLES, Scale, Variant, variants
-from worldmodel.training.fvd import load_i3d
 from worldmodel.training.jobs import check_failed, run_jobs
-from worldmodel.training.report import machine
+from worldmodel.training.tables import machine
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 

@@ -11,17 +11,9 @@ import torch
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.dynamics import GPTConfig
 from worldmodel.model import CodeBatch
 from worldmodel.tokenizer import VQVAEConfig
 from worldmodel.training.encoding import CLIP_STRIDE, clip_starts
-
-
-def usual_segment_steps(model: GPTConfig, tokenizer: VQVAEConfig) -> int:
-    """Steps of a segment where none are asked for: a clip's after its first one; or 16, or what the context holds."""
-    if tokenizer.temporal != "step":
-        return tokenizer.clip_steps - 1
-    return min(16, model.max_steps - model.lead) if model.limited else 16
 
 
 class Segments(ABC):

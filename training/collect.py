@@ -64,8 +64,8 @@ def collect(
         workers: processes of this machine that play at the same time.
         seed: of the whole collection.
         env_kwargs: further arguments of the env, such as {"reward": "health", "frame_skip": 8}.
-        labels: also keep which object each pixel shows, for evaluation (`worldmodel.training.object_recall`); ViZDoom's
-            games tell. The play is the same, and the store two thirds larger.
+        labels: also keep which object each pixel shows, for evaluation (`worldmodel.evaluation.object_recall`);
+            ViZDoom's games know. The episodes are the same, and the store two thirds larger.
         episode_seconds: time limit for an episode, and for a worker's start; above it the worker is taken to hang.
         launcher: "local", or "ray": play on `num_workers` workers of a Ray cluster, of one machine or many, in place of
             `workers`. Only this process writes; an agent's folder must be visible to every node.

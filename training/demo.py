@@ -13,11 +13,12 @@ from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.sb3_agent import load_agent
 from worldmodel.agents.sb3_config import AgentConfig
 from worldmodel.data import EpisodeStorage
+from worldmodel.evaluation.world_report import world_report
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.leftovers import remove
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import collect
-from worldmodel.training.report import RETURN_KEYS, return_row, world_report, write_dream_vs_real, write_report
+from worldmodel.training.report import RETURN_KEYS, return_row, write_dream_vs_real, write_report
 from worldmodel.training.stages import Stages, check_begins, staged
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics

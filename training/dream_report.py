@@ -16,22 +16,22 @@ import numpy as np
 from worldmodel.agents.evaluate import env_spec, is_dream
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.evaluation.calibration import reward_calibration, termination_calibration
+from worldmodel.evaluation.evaluate_model import control_scores, horizon_scores
+from worldmodel.evaluation.held_out import check_measurable, encode_segments
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
+from worldmodel.evaluation.open_loop import Dreams, check_long_enough, dream_on, given_steps, open_loop, swapped_actions
+from worldmodel.evaluation.rank_correlation import correlation, rank_violation
+from worldmodel.evaluation.scores import predictions
+from worldmodel.evaluation.survival import survival_curve, survival_gap
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.requests import check_dreams
 from worldmodel.settings import check_settings
 from worldmodel.statistics import difference_with_interval, mean_with_interval
-from worldmodel.training.agreement import correlation, rank_violation
-from worldmodel.training.calibration import reward_calibration, termination_calibration
 from worldmodel.training.dream_policies import make_players
-from worldmodel.training.dreams import Dreams, check_long_enough, dream_on, given_steps, open_loop, swapped_actions
-from worldmodel.training.evaluate_model import control_scores, horizon_scores
 from worldmodel.training.game_starts import Openings, first_steps, mid_play, open_game, recorded_starts
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
-from worldmodel.training.measure import check_measurable, encode_segments
 from worldmodel.training.paired_play import Match, RealPlay, Trace, play_both
-from worldmodel.training.scores import predictions
-from worldmodel.training.survival import survival_curve, survival_gap
 from worldmodel.training.trust import trust_section
 
 STARTS = ("game", "recorded")

@@ -9,8 +9,7 @@ from worldmodel.files import atomic_write, write_json
 from worldmodel.training.dream_report_plots import plot_calibration, plot_returns, plot_survival, plot_trust
 from worldmodel.training.evaluation_report import absent, by_step_table, control_rows, horizon_cell
 from worldmodel.training.plots import plot_control, plot_horizon
-from worldmodel.training.report import machine
-from worldmodel.training.tables import strict, table
+from worldmodel.training.tables import machine, strict, table
 from worldmodel.training.trust_page import trust_text
 
 _ONE_STEP = (

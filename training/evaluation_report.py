@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from worldmodel.evaluation.fvd import PROTOCOL
 from worldmodel.files import atomic_write, write_json
 from worldmodel.training.dream_report_plots import plot_trust
-from worldmodel.training.fvd import PROTOCOL
 from worldmodel.training.objects_page import danger_part, dreamt_part, objects_part
 from worldmodel.training.plots import plot_control, plot_horizon
-from worldmodel.training.report import machine
-from worldmodel.training.tables import strict, table
+from worldmodel.training.tables import machine, strict, table
 from worldmodel.training.trust_page import trust_text
 
 _PAPERS_CLIPS = 256

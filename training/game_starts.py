@@ -19,8 +19,8 @@ from torch import Tensor
 from worldmodel.agents.blind import scripted_policy
 from worldmodel.agents.evaluate import is_dream
 from worldmodel.batches import Starts
+from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
-from worldmodel.training.scores import CHUNK
 
 _TRIES = 50  # seeds for a play that lasts as long as the given steps
 

@@ -11,8 +11,7 @@ from worldmodel.agents.evaluate import Evaluation
 from worldmodel.data import JoinedStorage
 from worldmodel.files import JsonObject, atomic_write, read_json
 from worldmodel.statistics import mean_with_interval
-from worldmodel.training.report import machine
-from worldmodel.training.tables import table
+from worldmodel.training.tables import machine, table
 
 if TYPE_CHECKING:
     from worldmodel.training.iterate import Iteration

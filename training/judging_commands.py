@@ -46,8 +46,8 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
     from dataclasses import asdict
 
     from worldmodel.data import open_stores
+    from worldmodel.evaluation.evaluate_model import ModelEvaluation, evaluate_model
     from worldmodel.model import WorldModel
-    from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model
     from worldmodel.training.evaluation_report import write_evaluation
     from worldmodel.training.plots import check_matplotlib
     from worldmodel.training.quick_trust import QuickTrust, quick_trust

@@ -12,13 +12,14 @@ import torch
 from worldmodel.agents.blind import is_scripted
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.evaluation.world_report import world_report
 from worldmodel.files import JsonObject, read_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
 from worldmodel.training.collect import SETTINGS
 from worldmodel.training.quick_trust import quick_trust
-from worldmodel.training.report import machine, world_report
+from worldmodel.training.tables import machine
 from worldmodel.training.train_dynamics import DynamicsTraining, game_text
 from worldmodel.training.train_tokenizer import TokenizerTraining
 from worldmodel.training.trust_page import card_text

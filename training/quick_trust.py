@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from worldmodel.evaluation.open_loop import given_steps
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.requests import check_dreams
 from worldmodel.settings import check_settings
 from worldmodel.training.dream_policies import blind_players
-from worldmodel.training.dreams import given_steps
 from worldmodel.training.game_starts import first_steps, mid_play, open_game
 from worldmodel.training.paired_play import play_both
 from worldmodel.training.trust import trust_section

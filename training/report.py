@@ -1,110 +1,22 @@
 """The report of a run: every measurement of a world model on one page, for people and for programs."""
 
 import math
-import os
-import platform
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from worldmodel.data import EpisodeStorage
-from worldmodel.data.facts import dataset_facts
 from worldmodel.envs.loading import steps_per_second
 from worldmodel.errors import did_you_mean
+from worldmodel.evaluation.open_loop import dream_along, eventful_segments
+from worldmodel.evaluation.world_report import steps_that_fit
 from worldmodel.files import atomic_write, write_json
 from worldmodel.media.write import dream_vs_real
 from worldmodel.model import WorldModel
-from worldmodel.training.dreams import OPEN_LOOP_STEPS, dream_along, eventful_segments, open_loop, open_loop_scores
-from worldmodel.training.measure import (
-    check_measurable,
-    dream_speed,
-    dynamics_scores,
-    encode_segments,
-    real_codes,
-    tokenizer_scores,
-)
-from worldmodel.training.scores import code_use, head_scores
-from worldmodel.training.tables import strict, table
+from worldmodel.training.tables import machine, strict, table
 
 if TYPE_CHECKING:
     from worldmodel.agents.evaluate import Evaluation
-
-
-def world_report(
-    wm: WorldModel,
-    store: EpisodeStorage,
-    split: str = "test",
-    *,
-    context_steps: int = 8,
-    num_starts: int = 64,
-    max_segments: int = 512,
-    temperature: float = 1.0,
-    seed: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """Measure a world model on held-out episodes.
-
-    Args:
-        wm: prepared for dreaming (`from_pretrained`, or `wm.prepare()`).
-        store: recorded play; thresholds are chosen on its validation episodes, everything else is measured on `split`.
-        split: "test", "validation", "train" or "all".
-        context_steps: real steps that an open-loop dream is given before it goes on alone. Where no episode is long
-            enough for these and 16 dreamt ones, a fourth of the longest one is given and the rest dreamt.
-        num_starts: open-loop dreams.
-        max_segments: held-out segments for the losses and the heads, drawn at random if there are more; and as many
-            single steps for the tokenizer.
-        temperature: of the open-loop dreams.
-        seed: of the draws of segments, and of the dreams.
-
-    Returns: the sections "dataset", "tokenizer", "open_loop", "dynamics", "heads" and "speed" of `write_report`.
-    """
-    check_measurable(wm, store)
-    held_out = encode_segments(wm, store, split, max_segments, seed)
-    validation = None
-    if len(store.split("validation")):
-        validation = encode_segments(wm, store, "validation", max_segments, seed)
-    context_steps, dreamt = _steps_that_fit(store, split, context_steps)
-    dreams = open_loop(wm, store, split, num_starts, context_steps, temperature, seed, dreamt)
-    return {
-        "dataset": dataset_facts(store),
-        "tokenizer": tokenizer_scores(wm, store, split, max_segments, seed)
-        | code_use(real_codes(held_out), wm.tokenizer.num_codes),
-        "open_loop": open_loop_scores(dreams)
-        | {"starts": num_starts, "context_steps": context_steps, "temperature": temperature},
-        "dynamics": dynamics_scores(wm, held_out),
-        "heads": head_scores(wm, held_out, validation),
-        "speed": dream_speed(wm, held_out),
-    }
-
-
-def _steps_that_fit(store: EpisodeStorage, split: str, context_steps: int) -> tuple[int, int]:
-    """Given and dreamt steps of an open-loop dream; fewer than wanted where no episode is long enough."""
-    episodes = store.split(split)
-    if not len(episodes):
-        raise ValueError(f"split {split!r} of {store.root} has no episode to dream of; collect more or choose another")
-    dreamt, longest = max(OPEN_LOOP_STEPS), max(store.lengths[episode] for episode in episodes)
-    if context_steps + dreamt - 1 > longest:
-        context_steps = max(longest // 4, 1)
-        dreamt = longest + 1 - context_steps
-    return context_steps, dreamt
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were made on, and when."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    about = {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "torch": str(torch.__version__),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    if torch.cuda.is_available():
-        about["gpu"] = torch.cuda.get_device_name()
-    return about
 
 
 def write_dream_vs_real(
@@ -123,7 +35,7 @@ def write_dream_vs_real(
     The starts are drawn where a rare positive reward follows in the recorded play (`eventful_segments`), so that there
     is something to see; how the dream looks plays no part. The measured open-loop numbers come from all starts alike.
     """
-    context_steps, dreamt = _steps_that_fit(store, split, context_steps)
+    context_steps, dreamt = steps_that_fit(store, split, context_steps)
     segments = eventful_segments(store, split, episodes, context_steps, dreamt, seed)
     dreams = dream_along(wm, store, segments, context_steps, temperature, seed)
     fps = steps_per_second(wm.config) * wm.frames_per_step

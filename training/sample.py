@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.loading import steps_per_second
+from worldmodel.evaluation.scores import CHUNK
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.read import in_words
@@ -43,7 +44,6 @@ from worldmodel.training.given import (
     read_first_frames,
     real_clips,
 )
-from worldmodel.training.scores import CHUNK
 
 _BORDER = 2  # pixels
 

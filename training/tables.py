@@ -1,8 +1,30 @@
-"""Numbers for people and for programs: Markdown tables, and JSON without infinities."""
+"""What reports share: Markdown tables, JSON without infinities, and the machine that figures come from."""
 
 import math
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import torch
+
+
+def machine() -> dict[str, Any]:
+    """The machine that the figures come from, and the date."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    about = {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch": str(torch.__version__),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    if torch.cuda.is_available():
+        about["gpu"] = torch.cuda.get_device_name()
+    return about
 
 
 def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:

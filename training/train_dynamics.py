@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from worldmodel.batches import default_segment_steps
 from worldmodel.checkpoint import load_tokenizer, resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
+from worldmodel.evaluation.calibration import platt_scaling
+from worldmodel.evaluation.metrics import best_f1_threshold
+from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
-from worldmodel.training.calibration import platt_scaling
-from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes, usual_segment_steps
+from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes
 from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.loop import LoopConfig, Task, fit
-from worldmodel.training.metrics import best_f1_threshold
 from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
-from worldmodel.training.scores import code_scores, head_scores, mean_losses, predictions
 from worldmodel.training.train_tokenizer import check_matches
 
 
@@ -58,7 +59,7 @@ class DynamicsTraining:
 
     def segment_steps(self, tokenizer: VQVAEConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
-        steps = usual_segment_steps(self.model, tokenizer)
+        steps = default_segment_steps(self.model, tokenizer)
         if tokenizer.temporal == "step":
             return self.segment or steps
         if self.segment not in (None, steps):
@@ -186,7 +187,7 @@ def check_lengths(store: EpisodeStorage, tokenizer: VQVAEConfig, segment: int, s
         raise ValueError(f"the train split of {len(store)} episodes is empty; record or import more")
     if tokenizer.temporal != "step":  # what does not fit, is told where clips are coded
         return
-    if segment > max(longest, usual_segment_steps(GPTConfig(), tokenizer)):
+    if segment > max(longest, default_segment_steps(GPTConfig(), tokenizer)):
         raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")
     if start_steps > longest:
         raise ValueError(f"start_steps must be at most the {longest} steps of the longest episode, got {start_steps}")

@@ -24,9 +24,8 @@ from worldmodel.leftovers import remove
 from worldmodel.training.command_lines import command_line, options_of
 from worldmodel.training.demo import DemoConfig
 from worldmodel.training.iterate import JUDGED_FROM, Iteration, iterate
-from worldmodel.training.report import machine
 from worldmodel.training.stages import Stages
-from worldmodel.training.tables import strict
+from worldmodel.training.tables import machine, strict
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.transfer_page import CELL, interval
 from worldmodel.training.transfer_world import Game, World, cost_of, world_of

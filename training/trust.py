@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from worldmodel.evaluation.rank_correlation import correlation
 from worldmodel.statistics import mean_with_interval, ratio_with_interval
-from worldmodel.training.agreement import correlation
 from worldmodel.training.paired_play import Match, Trace
 
 # What a dream must keep to be trusted.

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics import GPTConfig
+from worldmodel.tokenizer import VQVAEConfig
+
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
 
@@ -112,3 +115,10 @@ class Starts(NamedTuple):
         action.check(self.actions.flatten(0, 1).cpu().numpy())
         if self.first is not None:
             self.first.check(model, _FIRST)
+
+
+def default_segment_steps(model: GPTConfig, tokenizer: VQVAEConfig) -> int:
+    """Steps of a training segment if none are asked for: a clip without its first step; else 16, or what fits the context."""
+    if tokenizer.temporal != "step":
+        return tokenizer.clip_steps - 1
+    return min(16, model.max_steps - model.lead) if model.limited else 16

@@ -12,7 +12,7 @@ from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.data import SegmentId
 from worldmodel.data.clips import draw_clips, other_clips, pixel_statistics, sample_frames
-from worldmodel.training.dreams import open_loop
+from worldmodel.evaluation.open_loop import open_loop
 from worldmodel.training.given import real_clips
 
 

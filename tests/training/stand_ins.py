@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
+from worldmodel.evaluation.held_out import encode_segments
 from worldmodel.model import CodeBatch, DynamicsLoss
-from worldmodel.training.measure import encode_segments
 
 
 class PixelTokenizer:

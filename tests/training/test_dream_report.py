@@ -14,13 +14,13 @@ from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.envs.vectors import key_of
+from worldmodel.evaluation.held_out import encode_segments
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
+from worldmodel.evaluation.scores import predictions
 from worldmodel.model import WorldModel
 from worldmodel.training.dream_report import DreamReport, agreement, compare, dream_report, world_of
 from worldmodel.training.game_starts import first_steps, open_game, recorded_starts
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
-from worldmodel.training.measure import encode_segments
 from worldmodel.training.paired_play import RealPlay, Trace
-from worldmodel.training.scores import predictions
 
 GAME = "ReportToy-v0"
 SMALL = DreamReport(

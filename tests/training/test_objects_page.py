@@ -4,9 +4,9 @@ import json
 import math
 
 from tests.training.labelled_store import labelled_store
-from worldmodel.training.evaluate_model import ModelEvaluation, evaluate_model
+from worldmodel.evaluation.evaluate_model import ModelEvaluation, evaluate_model
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.training.evaluation_report import write_evaluation
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.training.objects_page import danger_part, dreamt_part, objects_part
 
 NOTHING = {"objects": 0, "invisible": 0}

@@ -12,8 +12,10 @@ from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import Evaluation
+from worldmodel.evaluation.world_report import world_report
 from worldmodel.training import report
-from worldmodel.training.report import machine, return_row, world_report, write_dream_vs_real, write_report
+from worldmodel.training.report import return_row, write_dream_vs_real, write_report
+from worldmodel.training.tables import machine
 
 WORLD_SECTIONS = ["dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"]
 

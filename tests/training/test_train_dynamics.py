@@ -13,6 +13,8 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.data.user_video.importer import import_video
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.evaluation.metrics import best_f1_threshold
+from worldmodel.evaluation.scores import predictions
 from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
@@ -20,8 +22,6 @@ from worldmodel.training import loop
 from worldmodel.training.codes import split_codes
 from worldmodel.training.encoding import encode_store
 from worldmodel.training.loop import LoopConfig
-from worldmodel.training.metrics import best_f1_threshold
-from worldmodel.training.scores import predictions
 from worldmodel.training.train_dynamics import (
     DynamicsTraining,
     check_limit,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from worldmodel.training.object_colours import ObjectColours
+from worldmodel.evaluation.object_colours import ObjectColours
 
 WALL, RED, BLUE = (90, 80, 70), (250, 10, 10), (10, 10, 250)
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.evaluation.object_colours import ObjectColours
+from worldmodel.evaluation.object_recall import draw_pieces
+from worldmodel.evaluation.open_loop import given_steps, open_loop
+from worldmodel.evaluation.scores import encode_decode
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
-from worldmodel.training.dreams import given_steps, open_loop
-from worldmodel.training.object_colours import ObjectColours
-from worldmodel.training.object_recall import draw_pieces
-from worldmodel.training.scores import encode_decode
 
 ENDS = (0, 1, 2, 4, 8, 16, 32, 64)  # last steps of the stretches that are looked at; 0 is the last given step
 SEEN = 2  # pixels of a picture that make it show a class

@@ -6,8 +6,8 @@ import torch
 
 from tests.clips import CLIP, clip_world
 from tests.training.labelled_store import COLOURS, WALL, labelled_store
-from worldmodel.training import object_recall as recall
-from worldmodel.training.object_recall import draw_pieces, find_objects, object_recall, size_names
+from worldmodel.evaluation import object_recall as recall
+from worldmodel.evaluation.object_recall import draw_pieces, find_objects, object_recall, size_names
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worldmodel.training.object_contrasts import gains, grow, object_contrasts
+from worldmodel.evaluation.object_contrasts import gains, grow, object_contrasts
 
 
 def scene(*objects, size=(12, 12), ground=100):

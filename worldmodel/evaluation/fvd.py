@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.progress import progress
-from worldmodel.training.frechet import frechet_distance
 
 CLIP_FRAMES = 16
 SIDE = 224  # pixels, what I3D reads

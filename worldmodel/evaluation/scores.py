@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worldmodel.evaluation.metrics import auroc, best_f1_threshold, bits, codes_in_use, f1, perplexity
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.tokenizer import VQVAE
-from worldmodel.training.metrics import auroc, best_f1_threshold, bits, codes_in_use, f1, perplexity
 
 CHUNK = 32  # segments that pass through a model at once
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from worldmodel.training.frechet import frechet_distance
+from worldmodel.evaluation.frechet import frechet_distance
 
 
 def features(rows, width, seed, scale=1.0, shift=0.0):

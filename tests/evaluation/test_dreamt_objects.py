@@ -6,8 +6,8 @@ import torch
 
 from tests.clips import clip_world
 from tests.training.labelled_store import COLOURS, WALL, labelled_store
-from worldmodel.training import dreamt_objects as measure
-from worldmodel.training.dreamt_objects import dreamt_objects, share_ratio, stretches
+from worldmodel.evaluation import dreamt_objects as measure
+from worldmodel.evaluation.dreamt_objects import dreamt_objects, share_ratio, stretches
 
 
 @pytest.fixture(scope="module")

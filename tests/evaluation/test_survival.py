@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worldmodel.training.survival import survival_curve, survival_gap
+from worldmodel.evaluation.survival import survival_curve, survival_gap
 
 
 def test_without_cuts_survival_is_the_share_that_has_not_ended():

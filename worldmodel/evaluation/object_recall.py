@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.evaluation.metrics import nmse, psnr
+from worldmodel.evaluation.object_contrasts import gains, object_contrasts
+from worldmodel.evaluation.scores import encode_decode
 from worldmodel.statistics import grouped_mean_with_interval
 from worldmodel.tokenizer import VQVAE
-from worldmodel.training.metrics import nmse, psnr
-from worldmodel.training.object_contrasts import gains, object_contrasts
-from worldmodel.training.scores import encode_decode
 
 SIZES = (1, 4, 9, 20, 60)  # pixels of the smallest object in each group of sizes
 RECALLED = 0.5  # share of the contrast

@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from worldmodel.training.agreement import correlation, fisher_interval, pearson, rank_violation, ranks, spearman
+from worldmodel.evaluation.rank_correlation import (
+    correlation,
+    fisher_interval,
+    pearson,
+    rank_violation,
+    ranks,
+    spearman,
+)
 
 
 def test_equal_values_share_their_mean_rank():

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.data.clips import pixel_statistics
+from worldmodel.evaluation.metrics import r_squared
 from worldmodel.progress import progress
 from worldmodel.settings import check_settings
 from worldmodel.shapes import frames_to_model
-from worldmodel.training.metrics import r_squared
 
 _CHUNK = 256  # transitions that pass through at once
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodel.training.metrics import (
+from worldmodel.evaluation.metrics import (
     auroc,
     best_f1_threshold,
     bits,

@@ -14,9 +14,9 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer
 from worldmodel.data import SegmentId
 from worldmodel.dynamics import Video
-from worldmodel.statistics import grouped_mean_with_interval
-from worldmodel.training import dreams as module
-from worldmodel.training.dreams import (
+from worldmodel.evaluation import open_loop as module
+from worldmodel.evaluation.metrics import psnr, ssim
+from worldmodel.evaluation.open_loop import (
     by_step,
     eventful_segments,
     given_steps,
@@ -26,7 +26,7 @@ from worldmodel.training.dreams import (
     swapped_actions,
     usable_horizon,
 )
-from worldmodel.training.metrics import psnr, ssim
+from worldmodel.statistics import grouped_mean_with_interval
 
 
 class Clairvoyant:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from worldmodel.data import Batch, EpisodeStorage, SegmentId
 from worldmodel.data.clips import draw_clips
+from worldmodel.evaluation.metrics import psnr
+from worldmodel.evaluation.scores import CHUNK, encode_decode
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
-from worldmodel.training.metrics import psnr
-from worldmodel.training.scores import CHUNK, encode_decode
 
 OPEN_LOOP_STEPS = (1, 4, 8, 16)
 

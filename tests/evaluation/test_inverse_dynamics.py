@@ -6,7 +6,7 @@ import torch
 
 from tests.training.recorded import ACTIONS
 from tests.training.telling_store import PUSHES, telling_store
-from worldmodel.training.inverse_dynamics import (
+from worldmodel.evaluation.inverse_dynamics import (
     InverseDynamicsConfig,
     action_score,
     blind_score,

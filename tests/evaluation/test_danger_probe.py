@@ -9,8 +9,14 @@ import torch
 from tests.clips import clip_world
 from tests.training.recorded import ACTIONS, game
 from worldmodel.data import Episode, EpisodeStorage
-from worldmodel.training import danger_probe as probes
-from worldmodel.training.danger_probe import auroc_half_width, danger_probe, dangers, future_steps, logistic_regression
+from worldmodel.evaluation import danger_probe as probes
+from worldmodel.evaluation.danger_probe import (
+    auroc_half_width,
+    danger_probe,
+    dangers,
+    future_steps,
+    logistic_regression,
+)
 
 HIT = 9  # steps from the beginning to a hit, and from hit to hit
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.stand_ins import save_script
-from worldmodel.training.fvd import fvd_scores, i3d_logits, load_i3d
+from worldmodel.evaluation.fvd import fvd_scores, i3d_logits, load_i3d
 
 
 class Switched(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from tests.clips import clip_world
 from tests.training.stand_ins import Foresees, KnowsTheActions, PixelTokenizer, known_batch, steps_batch
 from worldmodel.data.clips import sample_frames
-from worldmodel.training import scores
-from worldmodel.training.measure import dynamics_scores, encode_segments, real_codes, tokenizer_scores
-from worldmodel.training.scores import code_scores, code_use, encode_decode, head_scores, mean_losses
+from worldmodel.evaluation import scores
+from worldmodel.evaluation.held_out import dynamics_scores, encode_segments, real_codes, tokenizer_scores
+from worldmodel.evaluation.scores import code_scores, code_use, encode_decode, head_scores, mean_losses
 from worldmodel.training.train_dynamics import score_dynamics
 from worldmodel.training.train_tokenizer import score_tokenizer
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.evaluation.metrics import auroc
+from worldmodel.evaluation.scores import CHUNK
 from worldmodel.media.resize import area_resize
 from worldmodel.tokenizer import VQVAE
-from worldmodel.training.metrics import auroc
-from worldmodel.training.scores import CHUNK
 
 SIGNAL = "HEALTH"
 TICS = (12, 40)  # to the end of the near and of the far future, in 35ths of a second

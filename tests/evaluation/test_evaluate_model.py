@@ -14,19 +14,19 @@ from tests.tiny import tiny_world
 from tests.training.telling_store import telling_store
 from tests.training.test_trust_page import make_trust
 from worldmodel.data import ActionSpec
-from worldmodel.training.cli import main
-from worldmodel.training.dreams import open_loop, swapped_actions
-from worldmodel.training.evaluate_model import (
+from worldmodel.evaluation.evaluate_model import (
     ModelEvaluation,
     control_scores,
     evaluate_model,
     fvd_section,
     horizon_scores,
 )
+from worldmodel.evaluation.frechet import frechet_distance
+from worldmodel.evaluation.fvd import i3d_logits, load_i3d
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
+from worldmodel.evaluation.open_loop import open_loop, swapped_actions
+from worldmodel.training.cli import main
 from worldmodel.training.evaluation_report import write_evaluation
-from worldmodel.training.frechet import frechet_distance
-from worldmodel.training.fvd import i3d_logits, load_i3d
-from worldmodel.training.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 
 IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
 SMALL = ModelEvaluation(
@@ -86,7 +86,7 @@ def test_the_action_error_of_dreams_is_told_in_that_of_real_play(monkeypatch):
     off = torch.tensor([0.1, -0.2])
     told = iter([actions + off, actions + 2 * off])  # as read from real play and from dreams
     monkeypatch.setattr(
-        "worldmodel.training.evaluate_model.read", lambda *_: (next(told).flatten(0, 1), torch.zeros(12, 2))
+        "worldmodel.evaluation.evaluate_model.read", lambda *_: (next(told).flatten(0, 1), torch.zeros(12, 2))
     )
     judge = SimpleNamespace(action=ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(2.0, 2.0)))
     frames = torch.zeros(4, 4, 2, 8, 8, 3, dtype=torch.uint8)
@@ -134,7 +134,7 @@ def test_the_floor_is_read_from_other_test_episodes_than_the_real_clips(world, t
         read_videos.append(frames)
         return read(judge, frames)
 
-    monkeypatch.setattr("worldmodel.training.evaluate_model.read", noting)
+    monkeypatch.setattr("worldmodel.evaluation.evaluate_model.read", noting)
     results = evaluate_model(world, store, replace(SMALL, samples=3))
     held_out = store.split("test").tolist()
     real = open_loop(world, store, "test", 3, 3, temperature=1.0, num_steps=9).segments

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.batches import default_segment_steps
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.clips import sample_frames
+from worldmodel.evaluation.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
+from worldmodel.evaluation.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.model import CodeBatch, WorldModel
-from worldmodel.training.codes import usual_segment_steps
-from worldmodel.training.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
-from worldmodel.training.scores import CHUNK, code_scores, encode_decode, mean_losses
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
@@ -55,7 +55,7 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
     segment is one clip, and episodes shorter than that are left out.
     """
     given = wm.config.dynamics.frame_condition
-    steps = usual_segment_steps(wm.config.dynamics, wm.config.tokenizer)
+    steps = default_segment_steps(wm.config.dynamics, wm.config.tokenizer)
     tiles = list(held_out_segments(store, split, steps))
     if wm.config.tokenizer.temporal != "step":
         tiles = [tile for tile in tiles if tile[0].stop - tile[0].start == steps]

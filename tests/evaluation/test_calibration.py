@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodel.statistics import share_interval
-from worldmodel.training.calibration import (
+from worldmodel.evaluation.calibration import (
     calibration_bins,
     calibration_error,
     platt_scaling,
     reward_calibration,
     termination_calibration,
 )
+from worldmodel.statistics import share_interval
 
 
 def no_interval(values):

@@ -15,9 +15,8 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.facts import dataset_facts
-from worldmodel.model import WorldModel
-from worldmodel.training import measure
-from worldmodel.training.measure import (
+from worldmodel.evaluation import held_out as measure
+from worldmodel.evaluation.held_out import (
     change_scores,
     dream_speed,
     dynamics_scores,
@@ -26,6 +25,7 @@ from worldmodel.training.measure import (
     prior_scores,
     tokenizer_scores,
 )
+from worldmodel.model import WorldModel
 
 # --- data
 

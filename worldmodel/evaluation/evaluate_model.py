@@ -16,11 +16,29 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.data.clips import other_clips
 from worldmodel.dynamics import Sampling
 from worldmodel.dynamics.generation import check_request
-from worldmodel.layers.defaults import own_defaults
-from worldmodel.model import WorldModel
-from worldmodel.settings import check_settings
-from worldmodel.training.danger_probe import danger_probe
-from worldmodel.training.dreams import (
+from worldmodel.evaluation.danger_probe import danger_probe
+from worldmodel.evaluation.dreamt_objects import dreamt_objects
+from worldmodel.evaluation.frechet import frechet_distance
+from worldmodel.evaluation.fvd import CLIP_FRAMES, fvd_scores, i3d_logits, load_i3d
+from worldmodel.evaluation.held_out import (
+    change_scores,
+    check_measurable,
+    encode_segments,
+    prior_scores,
+    real_codes,
+    tokenizer_scores,
+)
+from worldmodel.evaluation.inverse_dynamics import (
+    InverseDynamics,
+    InverseDynamicsConfig,
+    action_score,
+    blind_score,
+    read,
+    train_inverse_dynamics,
+)
+from worldmodel.evaluation.metrics import psnr, ssim
+from worldmodel.evaluation.object_recall import object_recall
+from worldmodel.evaluation.open_loop import (
     Dreams,
     by_step,
     check_long_enough,
@@ -32,28 +50,10 @@ from worldmodel.training.dreams import (
     swapped_actions,
     usable_horizon,
 )
-from worldmodel.training.dreamt_objects import dreamt_objects
-from worldmodel.training.frechet import frechet_distance
-from worldmodel.training.fvd import CLIP_FRAMES, fvd_scores, i3d_logits, load_i3d
-from worldmodel.training.inverse_dynamics import (
-    InverseDynamics,
-    InverseDynamicsConfig,
-    action_score,
-    blind_score,
-    read,
-    train_inverse_dynamics,
-)
-from worldmodel.training.measure import (
-    change_scores,
-    check_measurable,
-    encode_segments,
-    prior_scores,
-    real_codes,
-    tokenizer_scores,
-)
-from worldmodel.training.metrics import psnr, ssim
-from worldmodel.training.object_recall import object_recall
-from worldmodel.training.scores import code_use
+from worldmodel.evaluation.scores import code_use
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.model import WorldModel
+from worldmodel.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worldmodel.evaluation.metrics import auroc
 from worldmodel.statistics import mean_with_interval, share_interval
-from worldmodel.training.metrics import auroc
 
 Floats = NDArray[np.floating]
 
