@@ -5,7 +5,7 @@ Letters: n envs, A actions or numbers of an action, D durations, P planes, C cha
 
 import numpy as np
 
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.data import ActionSpec
 
 

@@ -5,19 +5,18 @@ Letters: n envs side by side.
 
 import os
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
 from worldmodel.agents.episodes import Lasting, OneEach, PolicyFactory, Seats, Watch, play_episodes
 from worldmodel.agents.scripted import Policy, RandomPolicy
 from worldmodel.data import ActionSpec
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
+from worldmodel.envs.registry import env_spec
 from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
@@ -122,19 +121,6 @@ def compare_with_random(
     """Evaluate a policy, and random play on the same seeds; arguments as in `evaluate`."""
     agent = evaluate(policy, env_id, episodes, seed, view=view, deterministic=deterministic, **options)
     return Comparison(agent, evaluate(RandomPolicy, env_id, episodes, seed, **options))  # blind, so it needs no view
-
-
-def is_dream(env_id: str) -> bool:
-    """Whether the id is that of a dream; an unknown one raises Gymnasium's error, which names the nearest."""
-    return env_spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
-
-
-def env_spec(env_id: str) -> EnvSpec:
-    """What is registered under an id, also one that names its module, as in "my_games:MyGame-v0"."""
-    module, _, plain_id = env_id.rpartition(":")
-    if module:
-        import_module(module)  # registers it, as gym.make would
-    return gym.spec(plain_id)
 
 
 def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:

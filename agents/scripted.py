@@ -144,3 +144,36 @@ def _odds(spec: ActionSpec, weights: np.ndarray) -> np.ndarray:
             f"for {spec.kind} actions"
         )
     return weights / weights.sum()
+
+
+class SeededNoise:
+    """Another policy's actions, each replaced by a random one with probability `epsilon`.
+
+    Every env draws from a seed of its own (`seed_rows`), so an episode does not depend on those played beside it.
+    """
+
+    def __init__(self, policy: Policy, epsilon: float, action_spec: ActionSpec) -> None:
+        self.policy, self.epsilon, self.action_spec = policy, epsilon, action_spec
+        self._rows: dict[int, tuple[np.random.Generator, RandomPolicy]] = {}
+
+    def reset(self, rows: np.ndarray | None = None) -> None:
+        self.policy.reset(rows)
+
+    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
+        """From now on what is drawn in env rows[i], by the other policy too, is decided by seeds[i]."""
+        tell(self.policy, "seed_rows", rows, seeds)
+        for row, seed in zip(rows, seeds, strict=True):
+            coin = np.random.default_rng((int(seed), 1))  # apart from the other policy's own draws
+            self._rows[int(row)] = coin, RandomPolicy(self.action_spec, 1, seed=int(coin.integers(2**62)))
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        actions = np.array(self.policy.act(observations))
+        for row in range(len(actions)):
+            coin, noise = self._rows[row]
+            if coin.random() < self.epsilon:
+                actions[row] = noise.act(observations[row : row + 1])[0]
+        tell(self.policy, "acted", actions)
+        return actions
+
+    def inform(self, infos: Mapping[str, Any]) -> None:
+        tell(self.policy, "inform", infos)

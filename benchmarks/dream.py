@@ -23,7 +23,7 @@ from machine import describe, flops_of, matrix_rate
 
 import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.data import ActionSpec
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.layers.precision import fast_dtype
 from worldmodel.model import Starts, WorldModel, WorldModelConfig

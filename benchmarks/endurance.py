@@ -20,7 +20,7 @@ import tyro
 from dream import random_world
 
 from worldmodel.dynamics import GPTConfig
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 
 SMALL = VQVAEConfig(

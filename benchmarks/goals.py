@@ -15,7 +15,7 @@ import torch
 
 import worldmodel  # noqa: F401 (registers the ids)
 from worldmodel.envs import GoalObject, GoalPixels
-from worldmodel.envs.push_scene import SPEED, floor_at
+from worldmodel.envs.push.scene import SPEED, floor_at
 from worldmodel.evaluation.rank_correlation import spearman
 
 STEPS = 20

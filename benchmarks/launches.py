@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.blocks import attention_parts
-from worldmodel.envs.dreams import Dreams
-from worldmodel.envs.rules import DreamRules
+from worldmodel.envs.dream.rollout import Dreams
+from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.layers.attention import KVCache
 from worldmodel.model import WorldModel
 

@@ -18,7 +18,7 @@ from goals import push
 from worldmodel import WorldModel
 from worldmodel.dreaming import Branches
 from worldmodel.envs import DreamView, GoalObject
-from worldmodel.envs.push_scene import floor_at
+from worldmodel.envs.push.scene import floor_at
 from worldmodel.evaluation.rank_correlation import spearman
 
 STEPS = 5  # dreamt ahead

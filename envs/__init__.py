@@ -13,13 +13,13 @@ if __name__ == "envs":
     )
 
 if TYPE_CHECKING:
-    from worldmodel.envs.dream_env import DreamEnv
-    from worldmodel.envs.dream_vector_env import DreamVectorEnv
-    from worldmodel.envs.goals import GoalLatents, GoalObject, GoalPixels, GoalSignals
-    from worldmodel.envs.mixed_dreams import MixedDreams
+    from worldmodel.envs.dream.env import DreamEnv
+    from worldmodel.envs.dream.goals import GoalLatents, GoalObject, GoalPixels, GoalSignals
+    from worldmodel.envs.dream.mixed import MixedDreams
+    from worldmodel.envs.dream.vector_env import DreamVectorEnv
     from worldmodel.envs.pixel_game import PixelGame
-    from worldmodel.envs.push_env import PushEnv
-    from worldmodel.envs.vizdoom_env import VizdoomEnv
+    from worldmodel.envs.push.env import PushEnv
+    from worldmodel.envs.vizdoom.env import VizdoomEnv
     from worldmodel.envs.wrappers import DreamView, DreamViewVector, ThreadVectorEnv
 
 __all__ = [
@@ -39,17 +39,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DreamEnv": "worldmodel.envs.dream_env",
-    "DreamVectorEnv": "worldmodel.envs.dream_vector_env",
+    "DreamEnv": "worldmodel.envs.dream.env",
+    "DreamVectorEnv": "worldmodel.envs.dream.vector_env",
     "DreamView": "worldmodel.envs.wrappers",
-    "GoalLatents": "worldmodel.envs.goals",
-    "GoalObject": "worldmodel.envs.goals",
-    "GoalPixels": "worldmodel.envs.goals",
-    "GoalSignals": "worldmodel.envs.goals",
-    "MixedDreams": "worldmodel.envs.mixed_dreams",
+    "GoalLatents": "worldmodel.envs.dream.goals",
+    "GoalObject": "worldmodel.envs.dream.goals",
+    "GoalPixels": "worldmodel.envs.dream.goals",
+    "GoalSignals": "worldmodel.envs.dream.goals",
+    "MixedDreams": "worldmodel.envs.dream.mixed",
     "PixelGame": "worldmodel.envs.pixel_game",
-    "PushEnv": "worldmodel.envs.push_env",
-    "VizdoomEnv": "worldmodel.envs.vizdoom_env",
+    "PushEnv": "worldmodel.envs.push.env",
+    "VizdoomEnv": "worldmodel.envs.vizdoom.env",
     "DreamViewVector": "worldmodel.envs.wrappers",
     "ThreadVectorEnv": "worldmodel.envs.wrappers",
 }

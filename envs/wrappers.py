@@ -17,8 +17,8 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.loading import load_model
 from worldmodel.envs.own_thread import OwnThread
+from worldmodel.envs.registry import load_model
 from worldmodel.envs.spaces import observation_space, show
 from worldmodel.envs.vectors import as_autoreset_mode, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel

@@ -11,9 +11,7 @@ import gymnasium as gym
 
 from worldmodel import WorldModel
 from worldmodel.agents.evaluate import Comparison, compare_with_random
-from worldmodel.agents.sb3 import train_ppo
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
+from worldmodel.agents.sb3 import AgentConfig, AgentMeta, load_agent, train_ppo
 
 DREAM = "VideoGenDream-DoomHealthGathering"
 GAME = "VideoGenReal-DoomHealthGathering"

@@ -12,8 +12,7 @@ from typing import Any
 import ray
 
 from worldmodel.agents.evaluate import Comparison, compare_with_random
-from worldmodel.agents.rllib import dream_ppo
-from worldmodel.agents.rllib_policy import load_policy
+from worldmodel.agents.rllib import dream_ppo, load_policy
 
 DREAM = "VideoGenDream-DoomHealthGathering"
 GAME = "VideoGenReal-DoomHealthGathering"

@@ -9,8 +9,7 @@ from typing import Any
 
 from worldmodel import WorldModel
 from worldmodel.agents.evaluate import Comparison, compare_with_random
-from worldmodel.agents.planner import Planner
-from worldmodel.agents.planner_config import PlannerConfig
+from worldmodel.agents.planner import Planner, PlannerConfig
 
 GAME = "VideoGenReal-DoomHealthGathering"
 CONFIG = PlannerConfig(horizon=15, candidates=48, iterations=2, elites=8, repeat=0.8, replan_every=4)

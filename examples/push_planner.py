@@ -22,10 +22,9 @@ import numpy as np
 import torch
 
 from worldmodel import WorldModel
-from worldmodel.agents.planner import Planner
-from worldmodel.agents.planner_config import PlannerConfig
+from worldmodel.agents.planner import Planner, PlannerConfig
 from worldmodel.envs import DreamView, GoalObject, GoalSignals
-from worldmodel.envs.push_scene import floor_at
+from worldmodel.envs.push.scene import floor_at
 from worldmodel.progress import progress
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
-from worldmodel.agents.planner_config import PlannerConfig
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.planner.config import PlannerConfig
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.data import ActionSpec
 from worldmodel.envs import PushEnv
 from worldmodel.model import Starts, WorldModel

@@ -57,12 +57,12 @@ HEAVY = {
     "pybullet": (),
     "pybullet_data": (),
     "ray": (
-        *(f"worldmodel.agents.{name}" for name in ("rllib", "rllib_module", "rllib_policy", "rllib_runner")),
+        *(f"worldmodel.agents.rllib.{part}" for part in ("config", "module", "policy", "env_runner")),
         "worldmodel.training.collect_ray",
     ),
-    "stable_baselines3": (
-        "worldmodel.agents.sb3",
-        *(f"worldmodel.agents.sb3_{part}" for part in ("agent", "env", "eval", "memory", "policy")),
+    "stable_baselines3": tuple(
+        f"worldmodel.agents.sb3.{part}"
+        for part in ("agent", "eval_callback", "networks", "rollout_memory", "train", "vec_env")
     ),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
@@ -160,9 +160,9 @@ def test_every_module_at_the_top_of_worldmodel_has_a_floor():
         ("worldmodel.tokenizer.vqvae", "from ..dynamics.gpt import GPT"),
         ("worldmodel.tokenizer.vqvae", "from .. import model"),
         ("worldmodel.layers.conv", "from worldmodel import model"),
-        ("worldmodel.model", "import worldmodel.envs.dream_env as dream"),
-        ("worldmodel.model", "import_module('worldmodel.agents.sb3')"),
-        ("worldmodel.envs.dream_env", "import importlib\nimportlib.import_module('worldmodel.training.loop')"),
+        ("worldmodel.model", "import worldmodel.envs.dream.env as dream"),
+        ("worldmodel.model", "import_module('worldmodel.agents.sb3.train')"),
+        ("worldmodel.envs.dream.env", "import importlib\nimportlib.import_module('worldmodel.training.loop')"),
         ("worldmodel.agents.evaluate", "if TYPE_CHECKING:\n    from worldmodel.training import loop"),
         ("worldmodel.data.storage", "from worldmodel import WorldModel"),
         ("worldmodel.agents.evaluate", "from envs import DreamEnv"),
@@ -180,12 +180,12 @@ def test_a_planted_wrong_import_is_caught(module, source):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("worldmodel.envs.dream_env", "from worldmodel.model import WorldModel"),
+        ("worldmodel.envs.dream.env", "from worldmodel.model import WorldModel"),
         ("worldmodel.tokenizer.vqvae", "from .codebook import SlicedCodebook\nfrom ..layers import conv"),
         ("worldmodel.agents.evaluate", "import worldmodel\nfrom worldmodel import __version__"),
-        ("worldmodel.agents.sb3", "from stable_baselines3 import PPO"),
+        ("worldmodel.agents.sb3.train", "from stable_baselines3 import PPO"),
         ("worldmodel.media.write", "def save():\n    from moviepy import ImageSequenceClip"),
-        ("worldmodel.envs.vizdoom_env", "if TYPE_CHECKING:\n    import vizdoom"),
+        ("worldmodel.envs.vizdoom.env", "if TYPE_CHECKING:\n    import vizdoom"),
         ("worldmodel.data.storage", "import rayon"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from tests.tape import Tapes
 from tests.tiny import tiny_world
 from worldmodel.dreaming import StepOut
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.graphs import GraphedSteps
 from worldmodel.model import WorldModel
 

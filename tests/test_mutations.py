@@ -85,7 +85,7 @@ def by_gym(folder):
 
 
 def by_agent(folder):
-    from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.agents.sb3.agent import load_agent
 
     agent = load_agent(folder)
     seen = np.random.default_rng(0).normal(size=(3, *agent.file.observation_shape)).astype(np.float32)
@@ -115,7 +115,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def agent(world, tmp_path):
-    from worldmodel.agents.sb3_config import AgentConfig
+    from worldmodel.agents.sb3.config import AgentConfig
     from worldmodel.training.train_agent import DreamTraining, train_agent
 
     config = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4)

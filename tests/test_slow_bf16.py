@@ -15,11 +15,11 @@ from tests.agents.trained import META, dreams, small
 from tests.bf16_products import without_fast_bf16
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
-from worldmodel.agents.planner import Planner
-from worldmodel.agents.planner_config import PlannerConfig
-from worldmodel.agents.sb3 import train_ppo
+from worldmodel.agents.planner.config import PlannerConfig
+from worldmodel.agents.planner.planner import Planner
+from worldmodel.agents.sb3.train import train_ppo
 from worldmodel.checkpoint import save_tokenizer
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.layers import precision
 from worldmodel.layers.precision import Linear
@@ -109,7 +109,7 @@ def test_planners_plan_in_float32(slow):
 @pytest.mark.rllib
 def test_rllibs_networks_see_frames_in_float32(slow):
     gym, columns = pytest.importorskip("gymnasium"), pytest.importorskip("ray.rllib.core.columns")
-    from worldmodel.agents.rllib_module import PixelPPOModule
+    from worldmodel.agents.rllib.module import PixelPPOModule
 
     module = PixelPPOModule(
         observation_space=gym.spaces.Box(0, 255, (16, 16, 3), np.uint8),

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from tests.tiny import tiny_world
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny import tiny_world
 from tests.vector_contract import check_vector_env
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 
 
 def shared_observations(envs, step):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 
-from worldmodel.agents.blind import FORMS, is_scripted, scripted_policy
+from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.data.store_settings import open_with_settings
 from worldmodel.errors import OutsideError
@@ -231,7 +231,7 @@ def _player(policy: str | Path) -> str:
 
 def _check_agent(job: Job, action: ActionSpec) -> None:
     """ValueError or FileNotFoundError, before anything is written, for an agent that cannot play this env."""
-    from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.agents.sb3.agent import load_agent
     from worldmodel.envs.spaces import check_actions
 
     agent = load_agent(job.policy)

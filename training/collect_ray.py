@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from worldmodel.agents.blind import is_scripted
+from worldmodel.agents.blind.policies import is_scripted
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.training.collect_workers import (

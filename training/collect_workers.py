@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.agents.blind import is_scripted, scripted_policy
+from worldmodel.agents.blind.policies import is_scripted, scripted_policy
 from worldmodel.agents.scripted import EpsilonPolicy, Policy
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
@@ -265,7 +265,7 @@ def make_player(job: Job) -> tuple[gym.Env, Callable[[int], Policy]]:
     else:
         import torch
 
-        from worldmodel.agents.sb3_agent import load_agent
+        from worldmodel.agents.sb3.agent import load_agent
 
         torch.set_num_threads(1)  # the workers share the cores
         agent = load_agent(job.policy)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worldmodel.agents.blind import FORMS, is_scripted
+from worldmodel.agents.blind.policies import FORMS, is_scripted
 from worldmodel.agents.evaluate import compare_with_random, evaluate
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.world_report import world_report
 from worldmodel.files import JsonObject, read_json, write_json

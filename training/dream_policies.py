@@ -4,24 +4,17 @@ Letters: n envs.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-
-from worldmodel import checkpoint
-from worldmodel.agents.blind import scripted_policy
-from worldmodel.agents.blind_family import blind_family
+from worldmodel.agents.blind.family import blind_family
+from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.agents.episodes import PolicyFactory
 from worldmodel.agents.evaluate import View
-from worldmodel.agents.sb3_agent import Agent, load_agent
-from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy, tell
-from worldmodel.checksums import check_sums
+from worldmodel.agents.sb3.agent import check_fits, load_agent
+from worldmodel.agents.scripted import Policy, RandomPolicy, SeededNoise, StickyPolicy
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import check_actions, observation_space
 from worldmodel.model import WorldModel
-from worldmodel.tensor_files import read_tensors
 
 
 class Player(NamedTuple):
@@ -35,39 +28,6 @@ class Player(NamedTuple):
     def view(self, wm: WorldModel) -> View | None:
         """The `view` of `evaluate` in the real game."""
         return (wm, self.obs) if self.sees == "dream" else None
-
-
-class SeededNoise:
-    """Another policy's actions, each replaced by a random one with probability `epsilon`.
-
-    Every env draws from a seed of its own (`seed_rows`), so an episode does not depend on those played beside it.
-    """
-
-    def __init__(self, policy: Policy, epsilon: float, action_spec: ActionSpec) -> None:
-        self.policy, self.epsilon, self.action_spec = policy, epsilon, action_spec
-        self._rows: dict[int, tuple[np.random.Generator, RandomPolicy]] = {}
-
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        self.policy.reset(rows)
-
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        """From now on what is drawn in env rows[i], by the other policy too, is decided by seeds[i]."""
-        tell(self.policy, "seed_rows", rows, seeds)
-        for row, seed in zip(rows, seeds, strict=True):
-            coin = np.random.default_rng((int(seed), 1))  # apart from the other policy's own draws
-            self._rows[int(row)] = coin, RandomPolicy(self.action_spec, 1, seed=int(coin.integers(2**62)))
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        actions = np.array(self.policy.act(observations))
-        for row in range(len(actions)):
-            coin, noise = self._rows[row]
-            if coin.random() < self.epsilon:
-                actions[row] = noise.act(observations[row : row + 1])[0]
-        tell(self.policy, "acted", actions)
-        return actions
-
-    def inform(self, infos: Mapping[str, Any]) -> None:
-        tell(self.policy, "inform", infos)
 
 
 def make_players(
@@ -138,51 +98,3 @@ def _sticky(action: ActionSpec, epsilon: float) -> PolicyFactory:
         return policy
 
     return make
-
-
-def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
-    """ValueError for an agent that cannot play this dream, before anything is played."""
-    check_actions(agent.action_spec, wm.config.action.held, f"the agent {name}", "the dream")
-    obs = "rgb" if agent.meta.view == "real" else agent.meta.view
-    shape = observation_space(wm, obs).shape
-    if agent.file.observation_shape != shape:
-        raise ValueError(
-            f"the agent {name} sees {obs} of shape {agent.file.observation_shape}, the dream shows {shape}; give "
-            "agents that were trained in this world or on another with the same tokenizer"
-        )
-    if obs == "rgb":
-        return
-    theirs = _weights_of_home(agent)
-    if not _same(theirs, wm, "tokenizer.codebook.vectors"):
-        raise ValueError(
-            f"the agent {name} reads the codes of another tokenizer, that of {agent.meta.world_model}, and these mean "
-            "something else here; give agents that were trained in this world"
-        )
-    if obs == "features" and not _same(theirs, wm, "dynamics."):
-        raise ValueError(
-            f"the agent {name} reads what other dynamics make of the past, those of {agent.meta.world_model}, and this "
-            'means something else here; give agents that were trained in this world, or with obs="latent"'
-        )
-
-
-def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
-    """The weights of the agent's world; None if that is not found any more."""
-    try:
-        home = checkpoint.resolve(agent.meta.world_model, fetch=False)
-    except FileNotFoundError:
-        return None
-    check_sums(home)
-    return read_tensors(home / "model.safetensors")
-
-
-def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:
-    """Whether these weights are this world's, but for rounding; where there are none they are believed to be."""
-    if theirs is None:
-        return True
-    theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(prefix)}
-    ours = {name: tensor for name, tensor in wm.state_dict().items() if name.startswith(prefix)}
-    return theirs.keys() == ours.keys() and all(
-        tensor.shape == ours[name].shape
-        and torch.allclose(tensor.float(), ours[name].cpu().float(), rtol=1e-2, atol=1e-3)
-        for name, tensor in theirs.items()
-    )

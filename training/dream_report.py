@@ -3,19 +3,15 @@
 Letters: K dreams, T steps, H steps of the horizon.
 """
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.agents.evaluate import env_spec, is_dream
 from worldmodel.data import EpisodeStorage
-from worldmodel.envs.dream_env import DreamEnv
 from worldmodel.evaluation.calibration import reward_calibration, termination_calibration
 from worldmodel.evaluation.evaluate_model import control_scores, horizon_scores
 from worldmodel.evaluation.held_out import check_measurable, encode_segments
@@ -63,21 +59,6 @@ class DreamReport:
         check_settings(
             self, least={"samples": 2, "context_steps": 1, "drift_steps": 1, "max_segments": 2, "lead_steps": 1}
         )
-
-
-def world_of(dream: str) -> str | Path:
-    """The world that a command means: that of a dream's id, or one by its folder or name."""
-    if not is_env_id(dream):
-        return dream
-    if not is_dream(dream):
-        raise ValueError(f"{dream} is a real game; the dream to judge is a world's folder or name, or a dream's id")
-    usual = inspect.signature(DreamEnv).parameters["model"].default
-    return env_spec(dream).kwargs.get("model", usual)
-
-
-def is_env_id(name: str) -> bool:
-    """Whether a name is that of an env, if only a mistyped one, and not that of a world."""
-    return not Path(name).is_dir() and (name in gym.registry or ":" in name or name.startswith("VideoGen"))
 
 
 @own_defaults

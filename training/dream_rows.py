@@ -12,8 +12,8 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from worldmodel.batches import Starts
-from worldmodel.envs.dreams import Dreams
-from worldmodel.envs.rules import DreamRules
+from worldmodel.envs.dream.rollout import Dreams
+from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.envs.spaces import observation_space
 from worldmodel.envs.vectors import key_of
 from worldmodel.model import WorldModel

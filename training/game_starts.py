@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.agents.blind import scripted_policy
-from worldmodel.agents.evaluate import is_dream
+from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.batches import Starts
+from worldmodel.envs.registry import is_dream
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
 

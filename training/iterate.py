@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.agents.evaluate import evaluate
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import EpisodeStorage, JoinedStorage
 from worldmodel.files import write_json

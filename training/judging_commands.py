@@ -190,10 +190,11 @@ def run_play(
 
 
 def make_evaluate(options: Sequence[str]) -> Function:
-    from worldmodel.agents.blind import is_scripted
+    from worldmodel.agents.blind.policies import is_scripted
     from worldmodel.data import EpisodeStorage
+    from worldmodel.envs.dream.env import world_of
     from worldmodel.model import WorldModel
-    from worldmodel.training.dream_report import DreamReport, dream_report, world_of
+    from worldmodel.training.dream_report import DreamReport, dream_report
     from worldmodel.training.dream_report_page import write_dream_report
     from worldmodel.training.play_one import BLIND, check_plays_one, play_one
     from worldmodel.training.plots import check_matplotlib

@@ -99,8 +99,8 @@ def run_collect(
 
 
 def make_train_policy(_: Sequence[str]) -> Function:
-    from worldmodel.agents.sb3 import train_policy
-    from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig
+    from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
+    from worldmodel.agents.sb3.train import train_policy
 
     def run_train_policy(env: str, out: Path, config: Annotated[AgentConfig, Fields] = REAL_GAME) -> None:
         """Train PPO on the real game `env`; the agent is saved in OUT/agent. It is not resumed."""
@@ -259,7 +259,7 @@ def run_publish(
 
 def run_fetch_battle2(target: Path | None = None) -> None:
     """Fetch battle2.wad, check its hash, and keep it where the env finds it (or in `target`)."""
-    from worldmodel.envs.battle2 import fetch_battle2
+    from worldmodel.envs.vizdoom.battle2 import fetch_battle2
 
     print(fetch_battle2(target))
 

@@ -8,7 +8,7 @@ from worldmodel.checkpoint import agent_folder, load_tokenizer, resolve
 from worldmodel.checksums import check_sums
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
-from worldmodel.envs.loading import steps_per_second
+from worldmodel.envs.registry import steps_per_second
 from worldmodel.files import JsonObject, read_json
 from worldmodel.model import Starts, WorldModel
 from worldmodel.requests import check_dreams
@@ -84,7 +84,7 @@ def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
 
 
 def _agent_rows(folder: Path) -> list[list[str]]:
-    from worldmodel.agents.sb3_agent import load_agent
+    from worldmodel.agents.sb3.agent import load_agent
 
     agent = load_agent(folder)
     file, meta, training = agent.file, agent.meta, agent.file.training

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.agents.blind import is_scripted, scripted_policy
-from worldmodel.agents.blind_search import SEED, BlindSearch, search_blind
-from worldmodel.agents.evaluate import compare_with_random, evaluate, is_dream
-from worldmodel.agents.sb3_agent import Agent, load_agent
+from worldmodel.agents.blind.policies import is_scripted, scripted_policy
+from worldmodel.agents.blind.search import SEED, BlindSearch, search_blind
+from worldmodel.agents.evaluate import compare_with_random, evaluate
+from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
 from worldmodel.checkpoint import shipped
-from worldmodel.envs.loading import load_model
+from worldmodel.envs.dream.env import world_of
+from worldmodel.envs.registry import is_dream, load_model
 from worldmodel.files import write_json
-from worldmodel.training.dream_policies import check_fits
-from worldmodel.training.dream_report import world_of
 
 BLIND = "blind"  # the player that is searched
 _EPISODES, _BLIND_EPISODES, _SEARCH_EPISODES = 30, 100, 40  # where nothing else is asked for

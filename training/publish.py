@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from worldmodel.agents.blind import is_scripted
+from worldmodel.agents.blind.policies import is_scripted
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.evaluation.world_report import world_report

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.envs.loading import steps_per_second
+from worldmodel.envs.registry import steps_per_second
 from worldmodel.errors import did_you_mean
 from worldmodel.evaluation.open_loop import dream_along, eventful_segments
 from worldmodel.evaluation.world_report import steps_that_fit

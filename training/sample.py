@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
-from worldmodel.envs.loading import steps_per_second
+from worldmodel.envs.registry import steps_per_second
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults

@@ -15,19 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.agents.blind import FORMS, is_scripted, scripted_policy
-from worldmodel.agents.evaluate import env_spec, is_dream
-from worldmodel.agents.sb3_agent import Agent, load_agent
+from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
+from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
 from worldmodel.agents.scripted import Policy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.dream_env import DreamEnv
-from worldmodel.envs.loading import load_model
+from worldmodel.envs.dream.env import DreamEnv, world_of
+from worldmodel.envs.registry import env_spec, is_dream, is_env_id, load_model
 from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.model import WorldModel
-from worldmodel.training.dream_policies import check_fits
-from worldmodel.training.dream_report import is_env_id, world_of
 
 _USUAL_FPS = 8.75  # steps a second of an env that does not tell; Doom's
 _HANDED_OVER = 8  # steps of a game with which a dream of it goes on

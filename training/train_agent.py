@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from worldmodel import checkpoint
-from worldmodel.agents.sb3 import is_trained, train_ppo
-from worldmodel.agents.sb3_agent import save_agent
-from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
-from worldmodel.agents.sb3_eval import RealEvalCallback, real_games
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.agents.sb3.agent import save_agent
+from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
+from worldmodel.agents.sb3.eval_callback import RealEvalCallback, real_games
+from worldmodel.agents.sb3.train import is_trained, train_ppo
+from worldmodel.envs.dream.mixed import MixedDreams, check_alike, divided
+from worldmodel.envs.dream.rules import survival
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.ids import confirmed_id
-from worldmodel.envs.loading import load_model
-from worldmodel.envs.mixed_dreams import MixedDreams, check_alike, divided
-from worldmodel.envs.rules import survival
+from worldmodel.envs.registry import load_model
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel

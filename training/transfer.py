@@ -13,8 +13,8 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction
 
-from worldmodel.agents.blind import FORMS, is_scripted
-from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig
+from worldmodel.agents.blind.policies import FORMS, is_scripted
+from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.settings import check_settings
 from worldmodel.training.demo import DemoConfig
 from worldmodel.training.stages import Stages, check_begins, staged

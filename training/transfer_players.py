@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import worldmodel
-from worldmodel.agents.blind import scripted_policy
-from worldmodel.agents.blind_search import SEED, search_blind
+from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.agents.blind.search import SEED, search_blind
 from worldmodel.agents.episodes import PolicyFactory
 from worldmodel.agents.evaluate import View, evaluate
-from worldmodel.agents.sb3 import train_policy
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
+from worldmodel.agents.sb3.train import train_policy
 from worldmodel.agents.scripted import Policy, RandomPolicy
 from worldmodel.checkpoint import weights_name
 from worldmodel.files import JsonObject, read_json, write_json

@@ -118,7 +118,7 @@ class Starts(NamedTuple):
 
 
 def default_segment_steps(model: GPTConfig, tokenizer: VQVAEConfig) -> int:
-    """Steps of a training segment if none are asked for: a clip without its first step; else 16, or what fits the context."""
+    """Steps of a training segment by default: a clip without its first step; else 16, or what fits the context."""
     if tokenizer.temporal != "step":
         return tokenizer.clip_steps - 1
     return min(16, model.max_steps - model.lead) if model.limited else 16

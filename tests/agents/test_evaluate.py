@@ -6,13 +6,13 @@ from gymnasium.vector import SyncVectorEnv
 from tests.tiny import tiny_world
 from tests.toy_game import BoundGame, ToyGame, best_action, seeing_world
 from worldmodel.agents.evaluate import Evaluation, compare_with_random, evaluate
-from worldmodel.agents.sb3 import train_ppo
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
+from worldmodel.agents.sb3.train import train_ppo
 from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
 from worldmodel.data import ActionSpec
-from worldmodel.envs.dream_env import DreamEnv
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.env import DreamEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 

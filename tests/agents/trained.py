@@ -1,8 +1,8 @@
 """Small trainings that tests of agents share."""
 
 from tests.tiny import tiny_world
-from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 
 META = AgentMeta(env_id="Toy", view="rgb", world_model="doom-hg")
 

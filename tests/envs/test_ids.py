@@ -8,8 +8,8 @@ import pytest
 
 from tests.tiny import tiny_world
 from worldmodel import WorldModel
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.training.cli import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -51,7 +51,7 @@ def test_a_worlds_config_imports_no_module_for_evaluations_while_training(plante
 
 
 def test_a_worlds_config_imports_no_module_for_rllib(planted, world):
-    from worldmodel.agents.rllib import dream_ppo
+    from worldmodel.agents.rllib.config import dream_ppo
 
     with pytest.raises(ValueError, match=r"config\.json names the game 'strangers_module:.*give real_env_id="):
         dream_ppo(env_config={"model": str(world), "device": "cpu"})

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.toy_game import FRAMES, BoundGame, ToyGame, seeing_world
 from tests.vector_contract import check_vector_env
-from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.envs.spaces import show
 from worldmodel.envs.wrappers import DreamView, DreamViewVector, ThreadVectorEnv
 

@@ -9,11 +9,11 @@ import torch
 
 from tests.tiny import tiny_world
 from worldmodel import WorldModel
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.checkpoint import load_tokenizer
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.training.train_agent import DreamTraining, train_agent
 

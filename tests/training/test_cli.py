@@ -16,7 +16,7 @@ from tests.toy_game import ToyGame
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
 from tests.training.recorded import recorded_store
 from worldmodel import checkpoint, dynamics, tokenizer
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.model import WorldModel
 from worldmodel.training import cli

@@ -255,7 +255,7 @@ def fake_agent(monkeypatch):
     from tests.training.counting_game import CountingGame
 
     agent = FakeAgent(CountingGame.action_spec)
-    monkeypatch.setitem(sys.modules, "worldmodel.agents.sb3_agent", SimpleNamespace(load_agent=lambda folder: agent))
+    monkeypatch.setitem(sys.modules, "worldmodel.agents.sb3.agent", SimpleNamespace(load_agent=lambda folder: agent))
     return agent
 
 

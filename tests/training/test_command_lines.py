@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tiny import tiny_config
-from worldmodel.agents.sb3_config import REAL_GAME
+from worldmodel.agents.sb3.config import REAL_GAME
 from worldmodel.training import making_commands
 from worldmodel.training.cli import main
 from worldmodel.training.command_lines import command_line, options_of
@@ -20,7 +20,7 @@ CASES = {
     "train-tokenizer": ("worldmodel.training.train_tokenizer.train_tokenizer", TOKENIZER, TokenizerTraining()),
     "train-dynamics": ("worldmodel.training.train_dynamics.train_dynamics", DYNAMICS, DynamicsTraining()),
     "train-agent": ("worldmodel.training.train_agent.train_agent", AGENT, DreamTraining()),
-    "train-policy": ("worldmodel.agents.sb3.train_policy", replace(REAL_GAME, steps=90, seed=4), REAL_GAME),
+    "train-policy": ("worldmodel.agents.sb3.train.train_policy", replace(REAL_GAME, steps=90, seed=4), REAL_GAME),
     "loop": (
         "worldmodel.training.iterate.iterate",
         replace(Iteration(), tokenizer=TOKENIZER, dynamics=DYNAMICS, agent=AGENT, warm_agent=False, tokenizer_rounds=2),

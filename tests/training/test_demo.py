@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny import tiny_world
 from worldmodel.agents.evaluate import Comparison, Evaluation
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.dynamics import GPTConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training import demo as module

@@ -6,12 +6,12 @@ import pytest
 
 from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame
-from worldmodel.agents.blind_family import blind_family
+from worldmodel.agents.blind.family import blind_family
 from worldmodel.agents.evaluate import evaluate
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
-from worldmodel.agents.scripted import RandomPolicy
-from worldmodel.training.dream_policies import SeededNoise, blind_players, make_players
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
+from worldmodel.agents.scripted import RandomPolicy, SeededNoise
+from worldmodel.training.dream_policies import blind_players, make_players
 from worldmodel.training.game_starts import mid_play, open_game
 from worldmodel.training.paired_play import play_both
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -145,9 +145,9 @@ def test_an_agent_of_another_game_is_refused_before_anything_is_played(agent):
 
 def latent_agent(folder, world, obs="latent"):
     """An agent that reads the code vectors of `world`, or at least says so."""
-    from worldmodel.agents.sb3 import train_ppo
-    from worldmodel.agents.sb3_config import AgentMeta
-    from worldmodel.envs.dream_vector_env import DreamVectorEnv
+    from worldmodel.agents.sb3.config import AgentMeta
+    from worldmodel.agents.sb3.train import train_ppo
+    from worldmodel.envs.dream.vector_env import DreamVectorEnv
 
     home = world.save_pretrained(folder / "world")
     config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, features_dim=8)
@@ -176,7 +176,7 @@ def test_an_agent_that_reads_the_codes_of_another_tokenizer_is_refused(tmp_path,
 
 
 def test_an_agent_trained_on_the_games_own_frames_sees_these(tmp_path, world):
-    from worldmodel.agents.sb3 import train_ppo
+    from worldmodel.agents.sb3.train import train_ppo
     from worldmodel.envs.wrappers import ThreadVectorEnv
 
     config = AgentConfig(steps=8, num_envs=2, n_steps=4, batch_size=8, features_dim=8, channels=4)

@@ -13,12 +13,13 @@ from tests.toy_game import ToyGame
 from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.scripted import RandomPolicy
+from worldmodel.envs.dream.env import world_of
 from worldmodel.envs.vectors import key_of
 from worldmodel.evaluation.held_out import encode_segments
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.evaluation.scores import predictions
 from worldmodel.model import WorldModel
-from worldmodel.training.dream_report import DreamReport, agreement, compare, dream_report, world_of
+from worldmodel.training.dream_report import DreamReport, agreement, compare, dream_report
 from worldmodel.training.game_starts import first_steps, open_game, recorded_starts
 from worldmodel.training.paired_play import RealPlay, Trace
 

@@ -10,7 +10,7 @@ from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import FrameEncoderConfig
-from worldmodel.envs.dream_env import DreamEnv
+from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.model import WorldModel
 from worldmodel.training.game_starts import first_steps, mid_play, open_game, recorded_starts
 

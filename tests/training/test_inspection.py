@@ -8,7 +8,7 @@ import pytest
 from tests.data.makers import INFO, PUSHES, make_episode, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import dataset_facts, store_facts

@@ -15,9 +15,9 @@ from tests.tiny import tiny_config
 from tests.training.counting_game import LARGER_GAME_ID
 from tests.training.crew_here import CrewHere
 from tests.training.recorded import recorded_store
-from worldmodel.agents import sb3
 from worldmodel.agents.evaluate import Evaluation
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.config import AgentConfig
+from worldmodel.agents.sb3.train import train as sb3
 from worldmodel.data import EpisodeStorage
 from worldmodel.training import collect as collecting
 from worldmodel.training import iterate as module

@@ -10,9 +10,9 @@ import torch
 from tests.tiny import tiny_world
 from tests.toy_game import FRAMES, ToyGame
 from worldmodel.agents.evaluate import evaluate
-from worldmodel.agents.sb3 import train_ppo
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig, AgentMeta
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
+from worldmodel.agents.sb3.train import train_ppo
 from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
 from worldmodel.envs import DreamEnv, DreamVectorEnv
 from worldmodel.training.scenes import DreamScene, GameScene, open_scene

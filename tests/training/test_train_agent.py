@@ -10,8 +10,8 @@ import torch
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from worldmodel import checkpoint
-from worldmodel.agents.sb3_agent import load_agent
-from worldmodel.agents.sb3_config import AgentConfig
+from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.training import train_agent as module
 from worldmodel.training.cli import main
 from worldmodel.training.train_agent import DreamTraining, train_agent

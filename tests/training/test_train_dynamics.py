@@ -12,7 +12,7 @@ from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.user_video.importer import import_video
 from worldmodel.dynamics import FrameEncoderConfig
-from worldmodel.envs.dream_vector_env import DreamVectorEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import predictions
 from worldmodel.layers.precision import autocast

@@ -12,9 +12,9 @@ from tests.data.makers import INFO, make_episode
 from tests.kills import kill_everywhere, litter
 from tests.tiny import tiny_world
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
-from worldmodel.agents.blind_search import BlindSearch, Tried
+from worldmodel.agents.blind.search import BlindSearch, Tried
 from worldmodel.agents.evaluate import Evaluation
-from worldmodel.agents.sb3_config import REAL_GAME, AgentConfig
+from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import write_json
 from worldmodel.training import demo, transfer_players

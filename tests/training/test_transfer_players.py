@@ -9,10 +9,10 @@ from tests.tiny import tiny_world
 from tests.training.counting_game import LARGER_GAME_ID
 from tests.training.test_iterate import PPO
 from tests.training.test_iterate import SMALL as LOOP
-from worldmodel.agents.blind import scripted_policy
-from worldmodel.agents.blind_search import BlindSearch
+from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.agents.blind.search import BlindSearch
 from worldmodel.agents.evaluate import evaluate
-from worldmodel.agents.sb3_agent import load_agent
+from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.checkpoint import weights_name
 from worldmodel.training import transfer_players

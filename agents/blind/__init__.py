@@ -1,0 +1,1 @@
+"""Policies that see nothing: the baselines that need no learning."""

@@ -1,0 +1,213 @@
+"""PPO from RLlib (new API stack), in the dream; judged in the real game."""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import AutoresetMode
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+import worldmodel  # noqa: F401 (registers the env ids)
+from worldmodel import checkpoint
+from worldmodel.agents.rllib.env_runner import DreamEnvRunner
+from worldmodel.agents.rllib.module import PixelPPOModule, VectorPPOModule
+from worldmodel.envs.dream.vector_env import as_autoreset_mode, check_observation_kind
+from worldmodel.envs.ids import confirmed_id
+from worldmodel.envs.registry import is_dream
+from worldmodel.model import WorldModelConfig
+
+
+class DreamPPOConfig(PPOConfig):
+    """RLlib's PPOConfig, which makes sure that training is in the dream and evaluation in the real game.
+
+    Made by `dream_ppo`. All of RLlib's own settings can be changed after that; what would make the agent learn or be
+    judged wrongly is refused when the algorithm is built.
+    """
+
+    is_of_dreams = True  # which `DreamEnvRunner` asks for
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class or DreamPPO)
+        self.env_runner_cls = DreamEnvRunner
+        self.view = "rgb"  # what an evaluated agent sees: "real" frames, or the obs of a DreamView
+        self.real_env_config: dict[str, Any] = {}  # arguments of the real game's env
+
+    def validate(self) -> None:
+        super().validate()
+        if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, DreamEnvRunner)):
+            raise ValueError(
+                f"env_runner_cls must be DreamEnvRunner or a class of that kind, got {self.env_runner_cls}"
+            )
+        if self.in_evaluation:
+            self._check_evaluation()
+        else:
+            self._check_training()
+
+    def _check_training(self) -> None:
+        if not is_dream(_bare(self.env)):
+            raise ValueError(f"training is in a dream, such as VideoGenDream-Doom; {self.env!r} is none")
+        mode = as_autoreset_mode(self.env_config.get("autoreset_mode", AutoresetMode.SAME_STEP))
+        if mode is not AutoresetMode.NEXT_STEP:
+            raise ValueError(
+                "RLlib needs env_config={'autoreset_mode': 'next_step'} (in any other it loses a step of every "
+                f"episode), got {mode.name.lower()!r}"
+            )
+        if not (self.evaluation_interval or self.evaluation_num_env_runners):
+            raise ValueError(
+                "without evaluation_interval and evaluation_num_env_runners RLlib makes no env for evaluation, and "
+                "algo.evaluate() would play the dream. Set evaluation_interval (a huge one to evaluate only by calling "
+                "algo.evaluate())"
+            )
+
+    def _check_evaluation(self) -> None:
+        if is_dream(_bare(self.env)):
+            raise ValueError(
+                f"evaluation is in the real game, but {self.env!r} is a dream. Give evaluation_config={{'env': …}} the "
+                "real game's id, and build_algo() no env"
+            )
+
+
+class DreamPPO(PPO):
+    """RLlib's PPO with a `DreamPPOConfig`; the algorithm to name in ``ray.tune.Tuner(DreamPPO, …)``."""
+
+    @classmethod
+    def get_default_config(cls) -> DreamPPOConfig:
+        return DreamPPOConfig()
+
+
+def dream_ppo(
+    dream_id: str = "VideoGenDream-Doom",
+    *,
+    env_config: Mapping[str, Any] | None = None,
+    real_env_id: str | None = None,
+    real_env_config: Mapping[str, Any] | None = None,
+    view: str | None = None,
+    num_env_runners: int = 0,
+    num_envs: int = 64,
+    evaluation_interval: int = 10,
+    evaluation_episodes: int = 10,
+    features_dim: int = 256,
+    channels: int = 32,
+    seed: int | None = 0,
+) -> DreamPPOConfig:
+    """An RLlib config that trains PPO in the dream and evaluates in the real game.
+
+    The numbers are those with which Stable-Baselines3's PPO learned health_gathering in a dream, without its stack of
+    frames; change them, as anything else, by RLlib's own calls: ``dream_ppo(…).training(lr=1e-4).learners(…)``.
+
+    Args:
+        dream_id: of a dream; an id that another package registers needs that package before it, "package:Id-v0".
+        env_config: arguments of `DreamVectorEnv`, besides what this function sets: autoreset_mode. The default horizon
+            is 32 steps. `model` is a name or folder: every runner loads its own.
+        real_env_id: of the game to evaluate in; default: the one that the world model was learned from, which must be
+            registered (its config is not trusted to name a module to import; an id given here is).
+        real_env_config: arguments of the real game's env.
+        view: how an evaluated agent sees the game: "real" frames as they are, or as the dream shows them (its obs, the
+            default).
+        num_env_runners: Ray workers that sample, each in dreams of its own; 0: the algorithm's own process does.
+        num_envs: dreams per runner, a batch.
+        evaluation_interval: iterations from one evaluation to the next.
+        evaluation_episodes: of an evaluation.
+        features_dim, channels: sizes of the policy (see `PixelPPOModule`).
+        seed: of training; None for another one every time.
+    """
+    if not is_dream(_bare(dream_id)):
+        raise ValueError(f"dream_id must be that of a dream, such as VideoGenDream-Doom; {dream_id!r} is none")
+    dream: dict[str, Any] = {"obs": "rgb", "horizon": 32, "autoreset_mode": "next_step"} | dict(env_config or {})
+    dream["model"] = _named(dream.get("model", gym.spec(_bare(dream_id)).kwargs.get("model")))
+    obs = dream["obs"]
+    check_observation_kind(obs)
+    if obs == "codes":
+        raise ValueError(
+            'PPO learns from obs="rgb" (frames), "latent" or "features" (vectors), got "codes". Codes are names, '
+            "between which no distance means anything."
+        )
+    view = view or obs
+    if view not in (obs, "real") or (view == "real" and obs != "rgb"):
+        raise ValueError(f'view must be that of the dream, {obs!r}, or "real" if the dream shows "rgb"; got {view!r}')
+    real_env_id = real_env_id or _learned_from(dream["model"])
+    if is_dream(_bare(real_env_id)):
+        raise ValueError(f"real_env_id must be that of a real game, {real_env_id!r} is a dream")
+    meta = {"env_id": real_env_id, "view": view, "world_model": "" if view == "real" else dream["model"]}
+
+    config = DreamPPOConfig()
+    config.view = view
+    config.real_env_config = dict(real_env_config or {})
+    config.environment(dream_id, env_config=dream, normalize_actions=False, clip_actions=True)
+    config.env_runners(
+        num_env_runners=num_env_runners,
+        num_envs_per_env_runner=num_envs,
+        gym_env_vectorize_mode="vector_entry_point",
+    )
+    config.learners(num_learners=0)
+    batch = 32 * num_envs * max(num_env_runners, 1)
+    config.training(
+        train_batch_size_per_learner=batch,
+        minibatch_size=min(256, batch),
+        num_epochs=3,
+        lr=4e-4,
+        gamma=0.97,
+        lambda_=0.92,
+        entropy_coeff=0.005,
+        clip_param=0.2,
+        grad_clip=0.5,
+        use_kl_loss=False,
+        vf_loss_coeff=0.5,
+        vf_clip_param=float("inf"),  # RLlib's 10 stops the value from learning where it is far off
+    )
+    config.rl_module(
+        rl_module_spec=RLModuleSpec(
+            module_class=PixelPPOModule if obs == "rgb" else VectorPPOModule,
+            model_config={"features_dim": features_dim, "channels": channels, "meta": meta},
+        )
+    )
+    config.evaluation(
+        evaluation_interval=evaluation_interval,
+        evaluation_num_env_runners=0,
+        evaluation_duration=evaluation_episodes,
+        evaluation_config={
+            "env": real_env_id,
+            "explore": True,  # actions are drawn, as in training; the likeliest alone may run against a wall forever
+            # Of several games side by side RLlib takes the episodes that end first: the short ones.
+            "num_envs_per_env_runner": 1,
+        },
+    )
+    config.debugging(seed=seed)
+    return config
+
+
+def _named(model: Any) -> str:
+    """A world model's name, or its folder as an absolute path: Ray's workers have folders of their own."""
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"every env runner loads its own model: give its name or folder, got a {type(model).__name__}")
+    folder = checkpoint.resolve(model)
+    return str(model) if str(model) in checkpoint.shipped() else str(Path(folder).resolve())
+
+
+def _learned_from(model: str) -> str:
+    """Id of the real game that a world model was learned from."""
+    folder = checkpoint.resolve(model)
+    env_id = checkpoint.load_config(folder, "world_model", WorldModelConfig).env_id
+    if not env_id:
+        raise ValueError(f"{model} does not say from which game it was learned: give real_env_id")
+    try:
+        return confirmed_id(env_id, str(folder / "config.json"))
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / 'config.json'} names the game {env_id!r}, which is not registered here. Import the "
+            f"package that registers it, or, if you trust it, give real_env_id={env_id!r}"
+        ) from error
+
+
+def _bare(env_id: str) -> str:
+    """The id without the package before it, which is imported: `gym.spec` takes no "package:Id"."""
+    if not isinstance(env_id, str):
+        raise TypeError(f"an env is given by its Gymnasium id, got {env_id!r}")
+    package, _, name = env_id.rpartition(":")
+    if package:
+        import_module(package)
+    return name

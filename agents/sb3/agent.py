@@ -1,0 +1,260 @@
+"""Agents trained with Stable-Baselines3, saved without pickle: save, load, play.
+
+Letters: n envs, H W C one observation, K frames stacked on the channels.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from worldmodel import checkpoint
+from worldmodel.agents.action_memory import ActionMemory, choices_of, planes_of
+from worldmodel.agents.evaluate import View
+from worldmodel.agents.sb3.config import AgentConfig, AgentFile, AgentMeta
+from worldmodel.agents.sb3.networks import policy_for, policy_parts
+from worldmodel.agents.sb3.vec_env import SB3VecEnv
+from worldmodel.checksums import check_sums
+from worldmodel.data import ActionSpec
+from worldmodel.envs.spaces import check_actions, named_actions, observation_space
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.model import WorldModel
+from worldmodel.restoring import restore
+from worldmodel.tensor_files import read_tensors
+
+
+def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta: AgentMeta) -> Path:
+    """Save the policy: config.json and model.safetensors. The optimiser's state is not kept."""
+    file = agent_file(model, config, meta)
+    about = f"PPO agent for {meta.env_id or 'an unnamed game'}, view {meta.view}. Load it with load_agent(folder).\n"
+    return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=about)
+
+
+@own_defaults
+def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
+    """Load a saved agent for play, from its folder or that of its training's run; `seed` decides what it draws."""
+    folder = checkpoint.agent_folder(folder)
+    file = checkpoint.load_config(folder, "agent", AgentFile)
+    with torch.random.fork_rng():
+        policy = restore(folder, lambda: _fresh_policy(file), policy_parts)
+    return Agent(policy, file, seed)
+
+
+def _fresh_policy(file: AgentFile) -> ActorCriticPolicy:
+    dtype = np.uint8 if file.pixels else np.float32
+    low, high = (0, 255) if file.pixels else (-np.inf, np.inf)
+    *grid, depth = file.observation_shape
+    depth = (depth + planes_of(file.action, file.training)) * file.training.frame_stack
+    shape = (depth, *grid) if file.pixels else (*grid, depth)  # Stable-Baselines3 puts channels first in images
+    space = gym.spaces.Box(low, high, shape, dtype)
+    policy_class, kwargs = policy_for(space, file.training)
+    choices = choices_of(file.action, file.training).to_gym()
+    return policy_class(space, choices, lambda _: file.training.learning_rate, **kwargs)
+
+
+def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
+    """What a saved agent says of itself; the names of its actions too, if its env tells them."""
+    envs = model.get_env().unwrapped
+    observations = envs.observation_space
+    return AgentFile(
+        observation_shape=observations.shape,
+        pixels=observations.dtype == np.uint8,
+        action=named_actions(envs.envs if isinstance(envs, SB3VecEnv) else envs),
+        training=config,
+        meta=meta,
+    )
+
+
+class Agent:
+    """A trained policy that keeps its own frame stack, one per env, and what it is to know of its actions.
+
+    What is done in the game in place of its actions is to be told to it (`acted`). With durations it goes on with an
+    action by itself: it is asked, and looks, at every step.
+
+    Args:
+        policy: Stable-Baselines3's.
+        file: what is known of it.
+        seed: of its draws; `seed_rows` gives each env its own.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, file: AgentFile, seed: int = 0) -> None:
+        self.policy = policy
+        self.file = file
+        self._seed = seed
+        self._stack: np.ndarray | None = None  # (n, H, W, K*(C+P))
+        self._memory: ActionMemory | None = None
+        self._rngs: list[np.random.Generator] = []
+
+    @classmethod
+    def of(
+        cls,
+        model: PPO,
+        config: AgentConfig,
+        meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
+        seed: int = 0,
+    ) -> "Agent":
+        """The policy of a model in training, which goes on learning."""
+        return cls(model.policy, agent_file(model, config, meta), seed)
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        return self.file.action
+
+    @property
+    def meta(self) -> AgentMeta:
+        return self.file.meta
+
+    @property
+    def obs(self) -> Literal["rgb", "latent", "features"]:
+        """The `obs` of a dream in which this agent can play."""
+        return "rgb" if self.meta.view == "real" else self.meta.view
+
+    def view(self, world: str | os.PathLike | None = None) -> View | None:
+        """The `view` with which `evaluate` shows a real game as this agent saw its training; None: raw frames.
+
+        Args:
+            world: where the agent's world model is now; None for where it was in training.
+        """
+        if self.meta.view == "real":
+            if world is not None:
+                raise ValueError("this agent was trained on the game's own frames: it needs no world")
+            return None
+        try:
+            home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
+            return home, self.meta.view
+        except checkpoint.NotDownloadedError:
+            raise
+        except FileNotFoundError as error:
+            if world is not None:
+                raise
+            raise FileNotFoundError(
+                f"the world model through which this agent sees is not at {self.meta.world_model} any more: put it "
+                "back, or for an evaluation pass --world (world=…) with its folder or name"
+            ) from error
+
+    def reset(self, rows: np.ndarray | None = None) -> None:
+        """Forget the frames of the last episode, in the envs `rows` (None: in all; their number may change)."""
+        if rows is None:
+            self._stack = self._memory = None
+        elif self._stack is not None:
+            self._stack[rows] = 0
+            if self._memory is not None:
+                self._memory.forget(rows)
+
+    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
+        """From now on what the agent draws in env rows[i] is decided by seeds[i]."""
+        self._grow(max(rows) + 1)
+        for row, seed in zip(rows, seeds, strict=True):
+            self._rngs[row] = np.random.default_rng(seed)
+
+    def _grow(self, count: int) -> None:
+        self._rngs += [np.random.default_rng((self._seed, row)) for row in range(len(self._rngs), count)]
+
+    @own_defaults
+    @torch.inference_mode()
+    def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C).
+
+        `deterministic` takes the likeliest action (the mean of numbers) instead of drawing.
+        """
+        shape, dtype = self.file.observation_shape, np.uint8 if self.file.pixels else np.float32
+        if observations.shape[1:] != shape or observations.dtype != dtype:
+            raise ValueError(
+                f"this agent sees {np.dtype(dtype).name} of shape (n, {', '.join(map(str, shape))}), "
+                f"got {observations.dtype} {observations.shape}"
+            )
+        count, training = len(observations), self.file.training
+        depth = shape[-1] + planes_of(self.action_spec, training)
+        if self._stack is None:
+            self._stack = np.zeros((count, *shape[:-1], depth * training.frame_stack), dtype)
+            self._memory = ActionMemory(self.action_spec, training, count) if training.shows_actions else None
+        if len(self._stack) != count:
+            raise ValueError(f"this agent plays {len(self._stack)} envs, got {count} observations; reset() it first")
+        if self._memory is not None:
+            observations = self._memory.show(observations)
+        self._stack = np.concatenate([self._stack[..., depth:], observations], axis=-1)
+        chosen = self._choose(deterministic)
+        return chosen if self._memory is None else self._memory.take(chosen)
+
+    def acted(self, actions: np.ndarray) -> None:
+        """What was done in all envs after the last `act`, where that differs: the agent is to know its own past."""
+        if self._memory is not None:
+            self._memory.acted(actions)
+
+    def _choose(self, deterministic: bool) -> np.ndarray:
+        """For what is on the stack: actions, or with durations the numbers of pairs."""
+        assert self._stack is not None
+        count = len(self._stack)
+        seen = np.moveaxis(self._stack, -1, 1) if self.file.pixels else self._stack
+        self.policy.set_training_mode(False)
+        distribution = self.policy.get_distribution(torch.from_numpy(np.ascontiguousarray(seen)).to(self.policy.device))
+        self._grow(count)
+        rngs = self._rngs[:count]
+        if isinstance(distribution, CategoricalDistribution):
+            odds = distribution.distribution.probs.cpu().numpy().astype(np.float64)
+            if deterministic:
+                return odds.argmax(-1)
+            mass = odds.cumsum(-1)
+            noise = np.array([rng.random() for rng in rngs])
+            return (noise[:, None] * mass[:, -1:] >= mass).sum(-1)
+        actions = distribution.distribution.mean.cpu().numpy()
+        if not deterministic:
+            noise = np.stack([rng.standard_normal(actions.shape[-1]) for rng in rngs])
+            actions = actions + noise * distribution.distribution.stddev.cpu().numpy()
+        spec = self.action_spec
+        return np.clip(actions, spec.low, spec.high).astype(np.float32)
+
+
+def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
+    """ValueError for an agent that cannot play this dream, before anything is played."""
+    check_actions(agent.action_spec, wm.config.action.held, f"the agent {name}", "the dream")
+    obs = "rgb" if agent.meta.view == "real" else agent.meta.view
+    shape = observation_space(wm, obs).shape
+    if agent.file.observation_shape != shape:
+        raise ValueError(
+            f"the agent {name} sees {obs} of shape {agent.file.observation_shape}, the dream shows {shape}; give "
+            "agents that were trained in this world or on another with the same tokenizer"
+        )
+    if obs == "rgb":
+        return
+    theirs = _weights_of_home(agent)
+    if not _same(theirs, wm, "tokenizer.codebook.vectors"):
+        raise ValueError(
+            f"the agent {name} reads the codes of another tokenizer, that of {agent.meta.world_model}, and these mean "
+            "something else here; give agents that were trained in this world"
+        )
+    if obs == "features" and not _same(theirs, wm, "dynamics."):
+        raise ValueError(
+            f"the agent {name} reads what other dynamics make of the past, those of {agent.meta.world_model}, and this "
+            'means something else here; give agents that were trained in this world, or with obs="latent"'
+        )
+
+
+def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
+    """The weights of the agent's world; None if that is not found any more."""
+    try:
+        home = checkpoint.resolve(agent.meta.world_model, fetch=False)
+    except FileNotFoundError:
+        return None
+    check_sums(home)
+    return read_tensors(home / "model.safetensors")
+
+
+def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:
+    """Whether these weights are this world's, but for rounding; where there are none they are believed to be."""
+    if theirs is None:
+        return True
+    theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(prefix)}
+    ours = {name: tensor for name, tensor in wm.state_dict().items() if name.startswith(prefix)}
+    return theirs.keys() == ours.keys() and all(
+        tensor.shape == ours[name].shape
+        and torch.allclose(tensor.float(), ours[name].cpu().float(), rtol=1e-2, atol=1e-3)
+        for name, tensor in theirs.items()
+    )

@@ -1,0 +1,124 @@
+"""Models of Stable-Baselines3's algorithms as policies, for evaluation and play.
+
+Letters: n envs, H W C one observation, K frames stacked on the last axis.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from worldmodel.agents.sb3.generators import restored_generators
+from worldmodel.data import ActionSpec
+from worldmodel.envs.spaces import action_spec_of
+from worldmodel.layers.defaults import own_defaults
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+
+class SB3Policy:
+    """A model of any algorithm of Stable-Baselines3 or sb3-contrib as `worldmodel.agents.evaluate` asks for it.
+
+    It sees what its training showed it: frames are stacked as by a VecFrameStack, as many as its observations are
+    deep, and normalised if a VecNormalize is among its envs (a model loaded from a file needs those: ``load(…, env)``).
+    Rows are asked one after the other, each with a memory (RecurrentPPO) and draws of its own. Masks of actions are
+    not asked for.
+
+    Args:
+        model: in training or loaded.
+        seed: of its draws; `seed_rows` gives each env its own.
+
+    Raises:
+        TypeError: this is no model, such as the path of one.
+        ValueError: it sees something else than a Box.
+    """
+
+    def __init__(self, model: "BaseAlgorithm", seed: int = 0) -> None:
+        if not hasattr(model, "predict") or not hasattr(model, "observation_space"):
+            raise TypeError(
+                f"a model of Stable-Baselines3 is wanted, got a {type(model).__name__}; load a saved one with its "
+                "algorithm first, such as SB3Policy(PPO.load(path))"
+            )
+        if _sees_actions(model):
+            raise ValueError(
+                "this model sees its last action, which only an agent of train_ppo knows: Agent.of(model, config)"
+            )
+        if not isinstance(model.observation_space, gym.spaces.Box):
+            raise ValueError(f"only models that see a Box can be played, this one sees {model.observation_space}")
+        self.model = model
+        self.action_spec: ActionSpec = action_spec_of(model.action_space)
+        self._normalize = model.get_vec_normalize_env()
+        self._seed = seed
+        self._stacks: dict[int, np.ndarray] = {}  # row -> its last K observations, (H, W, K*C)
+        self._memories: dict[int, Any] = {}  # row -> what the model remembers of the episode
+        self._rngs: dict[int, np.random.Generator] = {}
+
+    def reset(self, rows: np.ndarray | None = None) -> None:
+        """Forget the last episode, in the envs `rows` (None: in all; their number may change)."""
+        for of_rows in (self._stacks, self._memories):
+            for row in list(of_rows) if rows is None else rows:
+                of_rows.pop(int(row), None)
+
+    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
+        """From now on what the model draws in env rows[i] is decided by seeds[i]."""
+        self._rngs |= {int(row): np.random.default_rng(seed) for row, seed in zip(rows, seeds, strict=True)}
+
+    @own_defaults
+    def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C) or (n, …).
+
+        `deterministic` is that of the model's `predict`: the likeliest action instead of one drawn.
+        """
+        return np.stack([self._act(row, seen, deterministic) for row, seen in enumerate(observations)])
+
+    def _act(self, row: int, seen: np.ndarray, deterministic: bool) -> np.ndarray:
+        stacked = self._stacked(row, seen)
+        begins = row not in self._memories
+        rng = self._rngs.setdefault(row, np.random.default_rng((self._seed, row)))
+        with _drawing(self.model, int(rng.integers(2**31))):
+            actions, memory = self.model.predict(
+                stacked[None], self._memories.get(row), np.array([begins]), deterministic=deterministic
+            )
+        self._memories[row] = memory
+        return np.asarray(actions, self.action_spec.dtype)[0]
+
+    def _stacked(self, row: int, seen: np.ndarray) -> np.ndarray:
+        """The row's last K observations as the model was shown them in training."""
+        norm, wanted = self._normalize, self.model.observation_space
+        before = norm is not None and norm.observation_space.shape == seen.shape
+        if norm is not None and before:
+            seen = norm.normalize_obs(seen)
+        depth, rest = divmod(int(np.prod(wanted.shape)), seen.size)
+        if rest or not depth:
+            raise ValueError(
+                f"this model sees observations of shape {wanted.shape}, got {seen.shape}: another env or view"
+            )
+        empty = np.zeros((*seen.shape[:-1], depth * seen.shape[-1]), seen.dtype)
+        stack = np.concatenate([self._stacks.get(row, empty)[..., seen.shape[-1] :], seen], axis=-1)
+        self._stacks[row] = stack
+        return stack if norm is None or before else norm.normalize_obs(stack)
+
+
+def _sees_actions(model: "BaseAlgorithm") -> bool:
+    from stable_baselines3.common.vec_env import is_vecenv_wrapped
+
+    from worldmodel.agents.sb3.rollout_memory import ActionPlanes
+
+    envs = getattr(model, "env", None)
+    return envs is not None and is_vecenv_wrapped(envs, ActionPlanes)
+
+
+@contextmanager
+def _drawing(model: "BaseAlgorithm", seed: int) -> Iterator[None]:
+    """What the model draws inside is decided by the seed; a training goes on as if nothing had been drawn."""
+    generator = model.action_space.np_random
+    before = generator.bit_generator.state
+    model.action_space.seed(seed)  # exploring algorithms draw from it
+    try:
+        with restored_generators(seed):
+            yield
+    finally:
+        model.action_space.np_random.bit_generator.state = before

@@ -1,0 +1,252 @@
+"""PPO from Stable-Baselines3, in the dream or in the real game."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import JSONOutputFormat, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
+
+from worldmodel import checkpoint
+from worldmodel.agents.sb3.agent import agent_file, load_agent, save_agent
+from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig, AgentFile, AgentMeta
+from worldmodel.agents.sb3.generators import restored_generators
+from worldmodel.agents.sb3.networks import policy_for, policy_parts
+from worldmodel.agents.sb3.rollout_memory import as_agents_see
+from worldmodel.agents.sb3.vec_env import SB3VecEnv
+from worldmodel.envs.spaces import check_actions
+from worldmodel.envs.wrappers import ThreadVectorEnv
+from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.leftovers import is_temporary
+from worldmodel.locks import LOCK, only_process
+from worldmodel.progress import Progress, progress
+from worldmodel.restoring import fill
+from worldmodel.settings import difference
+
+
+@own_defaults
+def train_ppo(
+    envs: VectorEnv | VecEnv,
+    config: AgentConfig,
+    run_dir: str | os.PathLike,
+    meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
+    on_rollout: Callable[[PPO], bool | None] | None = None,
+    about: Mapping[str, Any] | None = None,
+    start_from: str | os.PathLike | None = None,
+    callback: BaseCallback | None = None,
+) -> PPO:
+    """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent. It is not resumed.
+
+    Args:
+        envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller. As they are,
+            without VecFrameStack or VecNormalize: frames are stacked here, and the saved agent sees what the env shows.
+        run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent; must not hold a run yet.
+        meta: saved with the agent.
+        on_rollout: called after each update; returning False ends the training, which then does not count as finished.
+        about: what else decides the agent, kept in run_dir/config.json.
+        start_from: folder of a saved agent or its run, whose policy is trained further; None: a new one.
+        callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
+
+    Raises:
+        ValueError: run_dir holds a run or something else already, another training is running in it, or envs, config
+            and `start_from` do not fit; nothing is touched.
+    """
+    run_dir = Path(run_dir)
+    settings = _settings(config, meta, about)
+    if is_trained(run_dir, config, meta, about):
+        raise ValueError(f"{run_dir} holds this agent already, finished; use another folder, or delete it")
+    with restored_generators():
+        model = _make_ppo(envs, config) if start_from is None else _load_ppo(start_from, envs, config)
+        with only_process(run_dir, "training"):
+            _learn(model, run_dir, config, meta, settings, on_rollout, callback)
+    return model
+
+
+def _learn(
+    model: PPO,
+    run_dir: Path,
+    config: AgentConfig,
+    meta: AgentMeta,
+    settings: dict[str, Any],
+    on_rollout: Callable[[PPO], bool | None] | None,
+    callback: BaseCallback | None,
+) -> None:
+    write_json(run_dir / "config.json", settings | {"finished": False})
+    outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
+    model.set_logger(Logger(str(run_dir), outputs))
+    total = -(-config.steps // config.rollout) * config.rollout
+    saved: list[tuple[int, int]] = []  # (updates, env steps) behind each saved agent
+
+    def after_update(model: PPO) -> bool | None:
+        save_agent(model, run_dir / "agent", config, meta)
+        saved.append((model._n_updates, model.num_timesteps))
+        return None if on_rollout is None else on_rollout(model)
+
+    try:
+        with progress(total, "step", "agent") as bar:
+            watch = _Watch(bar, after_update)
+            model.learn(total, callback=watch if callback is None else [watch, callback])
+        if not saved or saved[-1][0] < model._n_updates:  # else training was stopped, amid a rollout
+            after_update(model)
+    finally:
+        model.logger.close()
+    trained = saved[-1][1]
+    ending = {"finished": True} if trained >= total else {"finished": False, "stopped_after": trained}
+    write_json(run_dir / "config.json", settings | ending)
+
+
+def is_trained(
+    run_dir: str | os.PathLike, config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether `train_ppo` has finished this agent in `run_dir`; ValueError if that holds another or half a run."""
+    run_dir = Path(run_dir)
+    there = {path.name for path in run_dir.iterdir() if not is_temporary(path.name)} if run_dir.exists() else set()
+    if there <= {LOCK}:
+        return False
+    found = read_json(run_dir / "config.json", JsonObject) if (run_dir / "config.json").exists() else {}
+    finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)
+    settings = _settings(config, meta, about)
+    later = checkpoint.LATER_OPTIONS["agent"]  # which a run of an earlier release does not name
+    if isinstance(found.get("meta"), dict):
+        found = later["training"] | found | {"meta": later["meta"] | found["meta"]}
+    if finished and found == settings:
+        return True
+    what = "an unfinished training (PPO is not resumed) or something else"
+    if finished:
+        what = f"an agent of other settings ({difference(found, settings)})"
+    if stopped is not None:
+        what = f"an agent whose training was stopped after {stopped:,} steps (PPO is not resumed)"
+    raise ValueError(f"{run_dir} holds {what}; use another --out, or delete the folder to start over")
+
+
+def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All that decides an agent, as config.json gives it back."""
+    return json.loads(json.dumps(asdict(config) | {"meta": asdict(meta)} | dict(about or {}), default=str))
+
+
+@own_defaults
+def train_policy(
+    env_id: str, steps: int, run_dir: str | os.PathLike, *, config: AgentConfig = REAL_GAME, **env_kwargs: Any
+) -> Path:
+    """Train an agent with PPO on the real game, on its raw frames and its own reward; returns the agent's folder.
+
+    An agent that `run_dir` already holds, finished, is kept; any other there is refused (see `train_ppo`).
+    """
+    config, meta, about = replace(config, steps=steps), AgentMeta(env_id=env_id), {"env_kwargs": env_kwargs}
+    if is_trained(run_dir, config, meta, about):
+        print(f"agent: {run_dir} has its {steps:,} steps already")
+        return Path(run_dir) / "agent"
+    envs = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), config.num_envs)
+    try:
+        train_ppo(envs, config, run_dir, meta, about=about)
+    finally:
+        envs.close()
+    return Path(run_dir) / "agent"
+
+
+@own_defaults
+def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None = None) -> PPO:
+    """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`); its optimiser starts anew.
+
+    Args:
+        folder: the agent's, or that of its training's run.
+        envs: that show what the agent sees; as for `train_ppo`.
+        config: how to train, with a policy of the same sizes; None: as before.
+    """
+    with restored_generators():
+        return _load_ppo(folder, envs, config)
+
+
+def _load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None) -> PPO:
+    folder = checkpoint.agent_folder(folder)
+    file = load_agent(folder).file  # which checks all of it
+    config = config or file.training
+    model = _make_ppo(envs, config)
+    found = agent_file(model, config, file.meta)
+    if (found.observation_shape, found.pixels) != (file.observation_shape, file.pixels):
+        raise ValueError(f"the agent in {folder} sees {_seen(file)}, these envs show {_seen(found)}")
+    check_actions(file.action, found.action, f"the agent in {folder}", "these envs")
+    sizes = ("frame_stack", "features_dim", "previous_action", "durations", *(["channels"] if file.pixels else []))
+    for name in sizes:
+        if (ours := getattr(config, name)) != (theirs := getattr(file.training, name)):
+            raise ValueError(f"the agent in {folder} was trained with {name}={theirs}, the config says {ours}")
+    fill(folder, policy_parts(model.policy))
+    return model
+
+
+def _seen(file: AgentFile) -> str:
+    return f"{'uint8' if file.pixels else 'float32'} of shape {file.observation_shape}"
+
+
+class _Watch(BaseCallback):
+    """Moves the progress bar, and tells when an update is done."""
+
+    def __init__(self, bar: Progress, after_update: Callable[[PPO], bool | None]) -> None:
+        super().__init__()
+        self._bar = bar
+        self._after_update = after_update
+        self._go_on = True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps:  # the update on the last rollout has just ended
+            self._go_on = self._after_update(self.model) is not False
+
+    def _on_step(self) -> bool:
+        self._bar.update(self.training_env.num_envs)
+        return self._go_on
+
+    def _on_rollout_end(self) -> None:
+        if self.model.ep_info_buffer:
+            self._bar.note(f"episode reward {np.mean([episode['r'] for episode in self.model.ep_info_buffer]):.2f}")
+
+
+def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
+    venv = SB3VecEnv(envs) if isinstance(envs, VectorEnv) else envs
+    if venv.num_envs != config.num_envs:
+        raise ValueError(f"the config is for num_envs={config.num_envs}, the env has {venv.num_envs}")
+    _check_plain(venv)
+    _check_observations(venv.observation_space)
+    stacked = as_agents_see(VecMonitor(venv), config)
+    policy, policy_kwargs = policy_for(stacked.observation_space, config)
+    return PPO(
+        policy,
+        stacked,
+        learning_rate=config.learning_rate,
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.n_epochs,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.ent_coef,
+        policy_kwargs=policy_kwargs,
+        seed=config.seed,
+    )
+
+
+def _check_plain(venv: VecEnv) -> None:
+    """ValueError for envs that change what is seen: that part would not be in the saved agent."""
+    while isinstance(venv, VecEnvWrapper):
+        if getattr(venv, "norm_obs", False) or venv.observation_space != venv.venv.observation_space:
+            raise ValueError(
+                f"{type(venv).__name__} changes what the agent sees, and a saved agent would not know of it: give the "
+                "env without it; frames are stacked by the config's frame_stack"
+            )
+        venv = venv.venv
+
+
+def _check_observations(space: gym.Space) -> None:
+    if not isinstance(space, gym.spaces.Box) or space.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            f'PPO learns from obs="rgb" (uint8 frames), "latent" or "features" (float32 vectors), got {space}. '
+            "Codes are names, between which no distance means anything."
+        )

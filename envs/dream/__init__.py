@@ -1,0 +1,1 @@
+"""Dream environments: a world model stepped as Gymnasium environments."""

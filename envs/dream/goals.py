@@ -1,0 +1,263 @@
+"""Goals given as a picture, or as values of game variables: reward functions for dream envs and planners.
+
+Each is called with a `Transition` and returns minus a distance for each step; those of pictures measure real ones too.
+
+Letters: B steps or pictures, H W C pixels, h w latent grid, E features of a code vector, K colours, P pixels of an
+object, R how far they reach from its centre.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worldmodel.envs.dream.rules import Transition
+from worldmodel.errors import did_you_mean
+from worldmodel.model import WorldModel
+
+_DIFFERS = 30  # of 765: pixels of two pictures that differ more show that something moved
+_MISMATCH = 4000.0  # squared distance of two colours beyond which it does not matter how far they are apart
+_SHARPNESS = 20.0  # squared colour distance by which a better place for the object must win
+_LOST = 2200.0  # mismatch from which on an object counts as not seen
+_COLOURS = 4  # K
+_FEWEST = 3  # pixels that an object must have
+_PIXELS = 32  # of an object that are looked at, about: the time goes with their number
+
+
+class GoalPixels:
+    """Minus the mean squared distance of a step's last frame to the goal, on the [0, 1] scale.
+
+    Args:
+        goal: (H, W, C) uint8.
+        start: the picture before anything was done, (H, W, C) uint8. With it only those pixels count that differ
+            between start and goal, so that a hand elsewhere in the picture costs nothing.
+    """
+
+    def __init__(self, goal: Tensor, start: Tensor | None = None) -> None:
+        goal = _picture(goal, "goal")
+        self._goal = goal.float() / 255
+        self._counts = None
+        if start is not None:
+            self._counts = _that_count(_differing(_picture(start, "start", goal), goal))
+
+    def __call__(self, step: Transition) -> Tensor:
+        return -self.distance(step.frames()[:, -1])
+
+    def distance(self, pictures: Tensor) -> Tensor:
+        """Of pictures (B, H, W, C) uint8: (B,) float32."""
+        _check_size(pictures, self._goal)
+        goal = self._goal.to(pictures.device)
+        error = (pictures.float() / 255 - goal).square().mean(-1)
+        return error.mean((1, 2)) if self._counts is None else _mean_where(error, self._counts)
+
+
+class GoalLatents:
+    """Minus the mean squared distance of a step's code vectors to those of the goal: nothing is decoded.
+
+    Args:
+        world: whose tokenizer codes the goal.
+        goal, start: as for `GoalPixels`; with a start only those cells of the grid count that differ.
+    """
+
+    def __init__(self, world: WorldModel, goal: Tensor, start: Tensor | None = None) -> None:
+        goal = _picture(goal, "goal")
+        wanted = (world.height, world.width, world.config.tokenizer.channels)
+        if goal.shape != wanted:
+            raise ValueError(f"goal must be as large as the world's frames, {wanted}, got {tuple(goal.shape)}")
+        self._world = world
+        self._goal = self._latents(goal[None])[0]
+        self._counts = None
+        if start is not None:
+            begin = self._latents(_picture(start, "start", goal)[None])[0]
+            self._counts = _that_count((begin != self._goal).any(-1))
+
+    def __call__(self, step: Transition) -> Tensor:
+        return -self._distance(step.latents())
+
+    def distance(self, pictures: Tensor) -> Tensor:
+        """Of pictures (B, H, W, C) uint8, each taken for all frames of a step: (B,) float32."""
+        return self._distance(self._latents(pictures))
+
+    def _distance(self, latents: Tensor) -> Tensor:
+        error = (latents - self._goal).square().mean(-1)
+        return error.mean((1, 2)) if self._counts is None else _mean_where(error, self._counts)
+
+    @torch.inference_mode()
+    def _latents(self, pictures: Tensor) -> Tensor:
+        """(B, H, W, C) uint8 -> (B, h, w, E)."""
+        tokenizer = self._world.tokenizer
+        frames = pictures.to(self._world.device)[:, None].repeat_interleave(tokenizer.frames_per_step, dim=1)
+        return tokenizer.code_vectors(tokenizer.encode(frames[:, None])[:, 0])
+
+
+class GoalSignals:
+    """Minus the distance of some game variables from the values they shall have: nothing is decoded.
+
+    Args:
+        wanted: values by the signals' names, such as {"OBJECT0_X": 0.1, "OBJECT0_Y": -0.05}.
+    """
+
+    def __init__(self, wanted: Mapping[str, float]) -> None:
+        if not wanted:
+            raise ValueError("wanted must name at least one signal and its value")
+        self._wanted = dict(wanted)
+
+    def __call__(self, step: Transition) -> Tensor:
+        for name in self._wanted:
+            if name not in step.signals:
+                raise ValueError(f"this dream has no signal {name!r}.{did_you_mean(name, step.signals)}")
+        errors = [step.signals[name] - value for name, value in self._wanted.items()]
+        return -torch.stack(errors, dim=-1).norm(dim=-1)
+
+
+class GoalObject:
+    """Minus the distance, in pixels, of one object from where the goal shows it.
+
+    The object is what looks unlike the floor where start and goal differ. In a step's last frame it is taken to be
+    where its colours fit best, whatever else is in the picture: distances of whole pictures mostly measure where the
+    hand is. It is not looked for where something like it lay in the last picture in which it was seen for certain, the
+    start or one given to `follow`. If it is seen nowhere, hidden by the hand or lost by the dream, it counts as being
+    where it was then: no plan gains by hiding it, and none loses.
+
+    Args:
+        goal, start: (H, W, C) uint8, two pictures that differ by the place of one object.
+        within: pixels, how far from where it was last seen the object is looked for; None: anywhere.
+
+    Attributes:
+        goal_place, place: (2,) float32, row and column of the object's centre in the goal, and in the last picture in
+            which it was seen.
+        seen: whether it has been seen, in the start or later. Until then `place` is NaN, and it counts as being as far
+            away as the picture allows.
+
+    Source: a cost by registration to the goal image, Visual Foresight (arXiv:1812.00568). Differs: one object, found by
+    its colours, instead of learned flow.
+    """
+
+    def __init__(self, goal: Tensor, start: Tensor, within: float | None = None) -> None:
+        if within is not None and not within > 0:
+            raise ValueError(f"within must be above 0 pixels, or None, got {within}")
+        goal = _picture(goal, "goal")
+        start = _picture(start, "start", goal)
+        differs = _differing(start, goal)
+        before, after = start.float(), goal.float()
+        near = F.max_pool2d(differs[None].float(), 3, stride=1, padding=1)[0].bool()  # more floor than object
+        floor = torch.cat((before[near], after[near])).median(0).values if near.any() else after[0, 0]
+        later = (after - floor).square().sum(-1) > (before - floor).square().sum(-1)
+        shows, showed = differs & later, differs & ~later
+        places = shows.nonzero()
+        if len(places) < _FEWEST:
+            raise ValueError(
+                f"start and goal must differ by the place of an object of at least {_FEWEST} pixels, got {len(places)}"
+            )
+        self.goal_place = places.float().mean(0)
+        around = places - self.goal_place.round().long()
+        self._reach = int(around.abs().max())
+        self._colours, self._pixels = _template(after[shows], around)
+        self._within = within
+        self.seen = int(showed.sum()) >= _FEWEST
+        self.place = showed.nonzero().float().mean(0) if self.seen else torch.full((2,), torch.nan)
+        self._like = goal
+        self._taken = torch.zeros_like(differs)
+        self._taken = self._like_it(start)
+
+    def __call__(self, step: Transition) -> Tensor:
+        return -self.distance(step.frames()[:, -1])
+
+    def follow(self, picture: Tensor) -> bool:
+        """Take a real picture (H, W, C) uint8 as the last one, and tell whether the object is seen in it."""
+        picture = _picture(picture, "picture", self._like)
+        places, lost = self._weights(picture[None])
+        if lost >= 0.5:
+            return False
+        self.seen = True
+        shares = places[0] / places.sum()
+        self.place = torch.stack([(shares.sum(1 - axis) * torch.arange(shares.shape[axis])).sum() for axis in (0, 1)])
+        self._taken = self._like_it(picture)
+        return True
+
+    @torch.inference_mode()
+    def distance(self, pictures: Tensor) -> Tensor:
+        """Of pictures (B, H, W, C) uint8: (B,) float32, pixels."""
+        _check_size(pictures, self._like)
+        places, lost = self._weights(pictures)
+        away = _away(places.shape[1:], self.goal_place).to(pictures.device)
+        unseen = torch.dist(self.place, self.goal_place) if self.seen else away.max()
+        return (places * away).sum((1, 2)) + lost * unseen.to(lost.device)
+
+    def _weights(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the object is in pictures (B, H, W, C): weights of the places (B, H, W), and of its being lost (B,)."""
+        fits = -self._mismatch(pictures)
+        sought = ~self._taken
+        if self._within is not None and self.seen:
+            sought &= _away(fits.shape[1:], self.place) <= self._within
+        fits.masked_fill_(~sought.to(fits.device), -torch.inf)
+        weights = (F.pad(fits.flatten(1), (0, 1), value=-_LOST) / _SHARPNESS).softmax(1)
+        return weights[:, :-1].view_as(fits), weights[:, -1]
+
+    def _like_it(self, picture: Tensor) -> Tensor:
+        """Places where something like the object lies that is not it, (H, W) bool."""
+        alike = self._mismatch(picture[None])[0] < _LOST
+        return alike & (_away(alike.shape, self.place) > self._reach + 1)
+
+    def _mismatch(self, pictures: Tensor) -> Tensor:
+        """How badly the object fits at each place, (B, H, W): mean over its pixels of a bounded squared distance."""
+        (height, width), reach = pictures.shape[1:3], self._reach
+        colours, image = self._colours.to(pictures.device), pictures.float()
+        errors = (image.square().sum(-1, keepdim=True) - 2 * image @ colours.T + colours.square().sum(1)).movedim(-1, 0)
+        padded = F.pad(errors.clamp(0, _MISMATCH), (reach,) * 4, value=_MISMATCH)  # (K, B, H + 2R, W + 2R)
+        total = torch.zeros(pictures.shape[:3], device=pictures.device)
+        for colour, down, along in self._pixels:  # a convolution of one channel would take five times as long
+            total += padded[colour, :, reach + down :, reach + along :][:, :height, :width]
+        return total / len(self._pixels)
+
+
+def _template(colours: Tensor, around: Tensor) -> tuple[Tensor, list[tuple[int, int, int]]]:
+    """An object's pixels (P, C) at (P, 2) around its centre -> K colours (K, C), and which of them is where."""
+    groups = colours.sum(-1).argsort().chunk(_COLOURS)  # by brightness: these objects have one colour, lit and shaded
+    pixels = [(k, *place) for k, group in enumerate(groups) for place in around[group].tolist()]
+    return torch.stack([colours[group].mean(0) for group in groups]), pixels[:: 1 + len(pixels) // _PIXELS]
+
+
+def _picture(given: Tensor, name: str, like: Tensor | None = None) -> Tensor:
+    picture = torch.as_tensor(given)
+    if picture.ndim != 3 or picture.dtype != torch.uint8:
+        raise ValueError(
+            f"{name} must be one picture (H, W, C) uint8, got {tuple(picture.shape)} {str(picture.dtype)[6:]}"
+        )
+    if like is not None and picture.shape != like.shape:
+        raise ValueError(f"{name} must be as large as the goal, {tuple(like.shape)}, got {tuple(picture.shape)}")
+    return picture.cpu()
+
+
+def _check_size(pictures: Tensor, goal: Tensor) -> None:
+    """ValueError unless pictures (B, H, W, C) are as large as the goal, which would be compared by broadcasting."""
+    if pictures.shape[1:] != goal.shape:
+        raise ValueError(
+            f"this goal is a picture {tuple(goal.shape)}, the frames are {tuple(pictures.shape[1:])}: give a goal as "
+            "large as the world's frames, of as many colours"
+        )
+
+
+def _that_count(differ: Tensor) -> Tensor:
+    """Places where start and goal differ, as float32; ValueError if there are none, for every distance would be 0."""
+    if not differ.any():
+        raise ValueError("start and goal must differ, nowhere do they; without a start the whole picture counts")
+    return differ.float()
+
+
+def _differing(start: Tensor, goal: Tensor) -> Tensor:
+    """Pixels that show that something moved, (H, W) bool."""
+    return (start.int() - goal.int()).abs().sum(-1) > _DIFFERS
+
+
+def _away(size: Sequence[int], place: Tensor) -> Tensor:
+    """Distance of every place of a picture from one of them, (H, W)."""
+    down, along = (torch.arange(length) - at for length, at in zip(size, place, strict=True))
+    return torch.hypot(down[:, None].expand(*size), along.expand(*size))
+
+
+def _mean_where(error: Tensor, counts: Tensor) -> Tensor:
+    """Mean of (B, h, w) over the places that count, (B,)."""
+    counts = counts.to(error.device)
+    return (error * counts).sum((1, 2)) / counts.sum().clamp_min(1)

@@ -1,0 +1,137 @@
+"""The dreams of an env: begin, step, end. All on the model's device, without a word to the host.
+
+Letters: B rows, n some of them, G signals.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from worldmodel.dynamics import DreamState
+from worldmodel.envs.dream.rules import DreamRules, Transition, one_per_row
+from worldmodel.envs.spaces import observe
+from worldmodel.graphs import GraphedSteps
+from worldmodel.model import WorldModel
+from worldmodel.requests import check_state
+
+# What an env adds to its state: the keys of rows and the numbers of their next dreams, which decide these.
+_OWN = {"env.return": torch.float32, "env.key": torch.int64, "env.number": torch.int64}
+_RETURN = "env.return"  # travels with each row of the state, (B,) float32: the rewards of its dream so far
+
+
+class TorchStep(NamedTuple):
+    """One step of all rows, on the model's device."""
+
+    observations: Tensor  # (B, …) in the dtype of the observation space
+    rewards: Tensor  # (B,) float32
+    terminations: Tensor  # (B,) bool
+    truncations: Tensor  # (B,) bool; never with a termination
+    infos: dict[str, Tensor]  # (B,) float32 each: "nll", "entropy", and the game variables by name
+
+
+class Dreams:
+    """B dreams of one model under one set of rules."""
+
+    def __init__(self, model: WorldModel, obs: str, rules: DreamRules, graphs: bool = False) -> None:
+        self.model, self.obs = model, obs
+        self.model_step = GraphedSteps(model).step if graphs else model.step
+        self.state: DreamState | None = None
+        self.rules = rules
+
+    @property
+    def rules(self) -> DreamRules:
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: DreamRules) -> None:
+        if not isinstance(rules, DreamRules):
+            raise TypeError(
+                f"rules must be DreamRules, such as dataclasses.replace(env.rules, horizon=9), got {rules!r}"
+            )
+        self._end_condition = rules.end_condition(self.model.config.signal_names)
+        self._rules = rules
+
+    @property
+    def running(self) -> DreamState:
+        assert self.state is not None, "no dream has begun"
+        return self.state
+
+    def begin(self, rows: list[int] | None, fresh: DreamState, anew: bool = False) -> Tensor:
+        """Let some rows (None: all) go on with fresh dreams, n of them; returns their observations (n, …).
+
+        The clock goes on, by which sums are rounded: so a row that ends and begins is the same alone and in a batch.
+
+        Args:
+            anew: let the clock of all rows begin anew, as if nothing had been dreamt before.
+        """
+        if not anew and self.state is not None:
+            fresh = self.model.at_clock(fresh, self.state.clock)
+        fresh.extras[_RETURN] = torch.zeros(len(fresh), device=self.model.device)
+        observations = observe(self.model, fresh, self.obs)
+        self.state = fresh if rows is None else self.running.put(rows, fresh)
+        return observations
+
+    @torch.inference_mode()
+    def step(self, actions: Tensor) -> TorchStep:
+        """Dream one step in every row."""
+        before, rules = self.running, self.rules
+        signals_before = self._by_name(before.signals)
+        whole = self.model.config.action.hold(actions)
+        state, out = self.model_step(before, whole, rules.temperature)
+        rows, signals = len(actions), self._by_name(state.signals)
+        transition = Transition(
+            actions=actions,
+            reward=out.reward,
+            terminated=out.terminated,
+            signals=signals,
+            signals_before=signals_before,
+            codes=out.codes,
+            _tokenizer=self.model.tokenizer,
+        )
+        rewards, terminations = out.reward, out.terminated
+        if rules.reward_fn is not None:
+            rewards = one_per_row(rules.reward_fn(transition), rows, "reward_fn", torch.float32)
+            if rewards.device.type == "cpu" and not rewards.isfinite().all():  # a GPU would have to be waited for
+                raise ValueError(f"reward_fn must return finite numbers, got {rewards.tolist()}")
+        if self._end_condition is not None:
+            terminations = terminations | one_per_row(
+                self._end_condition(transition), rows, "terminate_when", torch.bool
+            )
+        if rules.uncertainty_penalty:
+            rewards = rewards - rules.uncertainty_penalty * out.entropy
+        truncations = torch.zeros_like(terminations)
+        if rules.horizon is not None:
+            truncations |= state.counter >= rules.horizon
+        if rules.max_uncertainty is not None:
+            truncations |= out.entropy > rules.max_uncertainty
+        state.extras[_RETURN] = state.extras[_RETURN] + rewards
+        self.state = state
+        seen = transition.frames()[:, -1] if self.obs == "rgb" else observe(self.model, state, self.obs)
+        infos = {"nll": out.nll, "entropy": out.entropy} | signals
+        return TorchStep(seen, rewards, terminations, truncations & ~terminations, infos)
+
+    def signals(self) -> dict[str, Tensor]:
+        """The game variables of all rows by name, (B,) each."""
+        return self._by_name(self.running.signals)
+
+    def episodes(self) -> tuple[Tensor, Tensor]:
+        """Of every row's dream so far: its rewards added up, (B,) float32, and its steps, (B,) int64."""
+        return self.running.extras[_RETURN], self.running.counter
+
+    def restore(self, state: DreamState) -> None:
+        """Go on from a copy of a state: one of an env, or one that a model began."""
+        state = check_state(self.model, state)
+        for name, dtype in _OWN.items():
+            tensor = state.extras.get(name)
+            if tensor is not None and (tensor.shape != (len(state),) or tensor.dtype != dtype):
+                raise ValueError(
+                    f"{state.origin} has {name} of {tensor.dtype} {tuple(tensor.shape)}, wanted {dtype} ({len(state)},)"
+                )
+            if tensor is not None and tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(f"{state.origin} has {name} that are not finite")
+        self.state = state.clone()
+        self.state.extras.setdefault(_RETURN, torch.zeros(len(state), device=self.model.device))
+
+    def _by_name(self, signals: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.model.config.signal_names, signals.unbind(1), strict=True))

@@ -1,0 +1,1 @@
+"""Robot pushing, BAIR-style, as a Gymnasium environment."""

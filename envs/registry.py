@@ -1,0 +1,50 @@
+"""From a name to a world model on a device, and what is known of the game it dreams of."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import gymnasium as gym
+import torch
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from worldmodel.model import WorldModel, WorldModelConfig
+
+DOOM_STEPS_PER_SECOND = 35 / 4  # 35 tics per second; a step is 4 of them
+
+
+def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
+    """The model itself, or the one of this shipped name or folder."""
+    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device)
+
+
+def steps_per_second(config: WorldModelConfig) -> float:
+    """How fast a model's game runs: as its play was recorded, or as the registered game says, or as Doom."""
+    if config.steps_per_second:
+        return config.steps_per_second
+    spec = gym.registry.get(config.env_id)
+    if spec is None or not isinstance(spec.entry_point, str):
+        return DOOM_STEPS_PER_SECOND
+    try:
+        made = load_env_creator(spec.entry_point)
+    except ImportError:  # a dream needs no game
+        return DOOM_STEPS_PER_SECOND
+    return float(getattr(made, "metadata", {}).get("render_fps", DOOM_STEPS_PER_SECOND))
+
+
+def is_dream(env_id: str) -> bool:
+    """Whether the id is that of a dream; an unknown one raises Gymnasium's error, which names the nearest."""
+    return env_spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
+
+
+def env_spec(env_id: str) -> EnvSpec:
+    """What is registered under an id, also one that names its module, as in "my_games:MyGame-v0"."""
+    module, _, plain_id = env_id.rpartition(":")
+    if module:
+        import_module(module)  # registers it, as gym.make would
+    return gym.spec(plain_id)
+
+
+def is_env_id(name: str) -> bool:
+    """Whether a name is that of an env, if only a mistyped one, and not that of a world."""
+    return not Path(name).is_dir() and (name in gym.registry or ":" in name or name.startswith("VideoGen"))

@@ -1,0 +1,1 @@
+"""ViZDoom as Gymnasium environments."""

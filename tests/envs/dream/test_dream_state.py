@@ -1,0 +1,374 @@
+"""A dream env's state, its futures, its resets by the user, and its life on the device."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.error import ResetNeeded
+from PIL import Image
+
+from tests.tiny import tiny_world
+from worldmodel.dynamics import DreamState
+from worldmodel.envs.dream.env import DreamEnv
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
+
+ACTIONS = np.array([0, 1, 2])
+
+
+def play(envs, steps):
+    return [envs.step(ACTIONS)[:4] for _ in range(steps)]
+
+
+def assert_equal_plays(one, other):
+    for a, b in zip(one, other, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("obs", ["rgb", "features"])
+@pytest.mark.parametrize("kind", [{}, {"position": "time", "max_steps": 6, "window": 6}], ids=str)
+def test_a_restored_state_goes_on_identically_through_resets(tmp_path, obs, kind):
+    world = tiny_world(**kind)
+    envs = DreamVectorEnv(3, world, obs, horizon=5)
+    envs.reset(seed=2)
+    play(envs, 3)
+    envs.state.save(tmp_path / "state.safetensors")
+    unbroken = play(envs, 12)
+    assert any(truncations.any() for *_, truncations in unbroken)
+    other = DreamVectorEnv(3, tiny_world(**kind), obs, horizon=5)  # never reset: it goes on from the file
+    other.state = DreamState.load(tmp_path / "state.safetensors")
+    assert_equal_plays(play(other, 12), unbroken)
+
+
+def test_a_state_is_a_copy_on_both_sides():
+    envs = DreamVectorEnv(3, tiny_world(), "codes")
+    envs.reset(seed=2)
+    state = envs.state
+    first = play(envs, 4)
+    envs.state = state
+    again = play(envs, 4)
+    envs.state = state
+    assert_equal_plays(first, again)
+    assert_equal_plays(first, play(envs, 4))
+
+
+def test_resets_after_a_state_was_taken_come_again_when_it_is_set():
+    envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=2)
+    envs.reset(seed=2)
+    state = envs.state
+    first = play(envs, 7)
+    envs.reset(seed=9)  # other keys
+    envs.state = state
+    assert_equal_plays(play(envs, 7), first)
+
+
+def test_a_state_that_is_set_decides_the_resets_of_an_env_that_never_had_one():
+    dream = DreamEnv(tiny_world(), "codes")
+    dream.reset(seed=2)
+    state = dream.state
+    wanted = [dream.reset()[0] for _ in range(2)]
+    other = DreamEnv(tiny_world(), "codes")
+    other.state = state
+    np.testing.assert_array_equal([other.reset()[0] for _ in range(2)], wanted)
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent", "features"])
+def test_rows_that_stay_show_the_restored_state(obs):
+    envs = DreamVectorEnv(3, tiny_world(), obs, autoreset_mode="disabled")
+    envs.reset(seed=2)
+    seen = envs.step(ACTIONS)[0]
+    state = envs.state
+    play(envs, 2)
+    envs.state = state
+    observations, _ = envs.reset(options={"reset_mask": np.array([False, True, False])})
+    np.testing.assert_array_equal(observations[[0, 2]], seen[[0, 2]])
+
+
+def test_the_return_of_a_restored_dream_counts_what_came_before():
+    envs = DreamVectorEnv(3, tiny_world(), horizon=6)
+    envs.model.heads.threshold.fill_(2.0)
+    envs.reset(seed=2)
+    earned = sum(rewards for _, rewards, *_ in play(envs, 4))
+    other = DreamVectorEnv(3, envs.model, horizon=6)
+    other.state = envs.state
+    earned = earned + other.step(ACTIONS)[1]
+    *_, rewards, _, truncations, infos = other.step(ACTIONS)
+    assert truncations.all()
+    np.testing.assert_allclose(infos["final_info"]["episode"]["r"], earned + rewards, rtol=1e-5)
+    assert infos["final_info"]["episode"]["l"].tolist() == [6, 6, 6]
+
+
+def test_rows_of_a_state_can_be_selected_and_repeated():
+    envs = DreamVectorEnv(3, tiny_world(), "codes")
+    envs.reset(seed=2)
+    play(envs, 2)
+    state = envs.state
+    straight = envs.step(ACTIONS)[0]
+    copies = DreamVectorEnv(4, tiny_world(), "codes")
+    copies.state = state.select([1]).repeat(4)
+    observations = copies.step(np.array([1, 1, 1, 0]))[0]
+    np.testing.assert_array_equal(observations[0], straight[1])
+    np.testing.assert_array_equal(observations[0], observations[2])
+
+
+def test_an_env_goes_on_from_a_state_that_the_model_began():
+    world = tiny_world()
+    frames = np.random.default_rng(0).integers(256, size=(3, 1, 2, 16, 16, 3), dtype=np.uint8)
+    envs = DreamVectorEnv(3, world, "codes")
+    envs.state = world.start(frames, np.zeros((3, 0), np.int64), seeds=[5, 6, 7])
+    state = world.start(frames, np.zeros((3, 0), np.int64), seeds=[5, 6, 7])
+    _, out = world.step(state, torch.from_numpy(ACTIONS))
+    np.testing.assert_array_equal(envs.step(ACTIONS)[0], out.codes)
+
+
+def test_a_single_envs_state_is_that_of_a_row():
+    env = DreamEnv(tiny_world(), obs="codes")
+    env.reset(seed=4)
+    state = env.state
+    first = [env.step(a)[0] for a in (0, 1, 2)]
+    env.state = state
+    np.testing.assert_array_equal(first, [env.step(a)[0] for a in (0, 1, 2)])
+    with pytest.raises(ValueError, match=r"dreams 1 rows, the state has 2; use state.select"):
+        env.state = state.repeat(2)
+
+
+@pytest.mark.parametrize("what", ["state", "imagine", "step_torch"])
+def test_nothing_can_be_asked_of_a_dream_that_has_not_begun(what):
+    envs = DreamVectorEnv(3, tiny_world())
+    asked = {
+        "state": lambda: envs.state,
+        "imagine": lambda: envs.imagine(np.zeros((3, 1, 1), np.int64)),
+        "step_torch": lambda: envs.step_torch(torch.zeros(3, dtype=torch.int64)),
+    }
+    with pytest.raises(ResetNeeded, match=f"before {what}"):
+        asked[what]()
+
+
+# --- futures ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_imagined_future_comes_true_and_imagining_changes_nothing():
+    envs, untouched = (DreamVectorEnv(3, tiny_world(), "codes") for _ in range(2))
+    for one in (envs, untouched):
+        one.model.heads.threshold.fill_(2.0)
+        one.reset(seed=2)
+        play(one, 2)
+    actions = np.random.default_rng(0).integers(3, size=(3, 4, 5))
+    branches = envs.imagine(actions)
+    for t in range(5):
+        observations, rewards, *_ = envs.step(actions[:, 0, t])
+        np.testing.assert_array_equal(observations, branches.codes[:, 0, t])
+        np.testing.assert_allclose(rewards, branches.rewards[:, 0, t], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(observations, untouched.step(actions[:, 0, t])[0])
+    assert branches.rewards.shape == (3, 4, 5)
+
+
+def test_a_single_env_imagines_n_futures():
+    env = DreamEnv(tiny_world(), obs="codes")
+    env.reset(seed=2)
+    branches = env.imagine(np.array([[0, 1], [2, 0], [0, 1]]))
+    assert branches.rewards.shape == (3, 2) and branches.codes.shape == (3, 2, 2, 2, 2)
+    same = env.imagine(np.array([[0, 1], [0, 1]]), seeds=[7, 7])
+    assert torch.equal(same.codes[0], same.codes[1])
+    np.testing.assert_array_equal(env.step(0)[0], branches.codes[0, 0])
+
+
+# --- resets by the user ----------------------------------------------------------------------------------------------
+
+
+def own_frames(rows=3, steps=3):
+    return np.random.default_rng(0).integers(256, size=(rows, steps, 2, 16, 16, 3), dtype=np.uint8)
+
+
+def test_dreams_begin_with_the_users_frames():
+    world = tiny_world()
+    envs = DreamVectorEnv(3, world, "codes")
+    frames, actions = own_frames(), np.array([[0, 1], [1, 2], [2, 0]])
+    options = {"frames": frames, "actions": actions, "signals": {"HEALTH": 70.0}}
+    observations, infos = envs.reset(seed=1, options=options)
+    np.testing.assert_array_equal(observations, world.tokenizer.encode(torch.from_numpy(frames))[:, -1])
+    assert infos["HEALTH"].tolist() == [70.0] * 3
+    one = envs.step(ACTIONS)[0]
+    mixed = actions.copy()
+    mixed[0] = [2, 2]
+    envs.reset(seed=1, options=options | {"actions": mixed})
+    other = envs.step(ACTIONS)[0]
+    np.testing.assert_array_equal(one[1:], other[1:])
+    assert not np.array_equal(one[0], other[0])  # the actions between the given steps count
+
+
+def test_frames_without_signals_begin_with_the_usual_ones():
+    world = tiny_world()
+    usual = world.starts.signals[:, -1].median(0).values
+    dream = DreamEnv(world, "codes")
+    _, info = dream.reset(options={"frames": own_frames()[0, 0, 0]})
+    assert info["HEALTH"] == usual.item() > 0
+    assert world.start(own_frames(), np.zeros((3, 2), np.int64)).signals.tolist() == [usual.tolist()] * 3
+    world.starts = None
+    assert world.usual_signals.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("kind", ["float", "tensor", "int64", "uint16", "npy", "picture", "pictures", "large"])
+def test_frames_may_be_of_other_number_types_and_in_files(tmp_path, kind):
+    world = tiny_world()
+    frames = own_frames(steps=1)[0]  # (1, 2, 16, 16, 3)
+    given = {
+        "float": frames / 255,
+        "tensor": torch.from_numpy(frames / np.float32(255)),
+        "int64": frames.astype(int),
+        "uint16": frames.astype(np.uint16) * 257,
+        "npy": tmp_path / "a.npy",
+        "pictures": tmp_path,
+    }.get(kind, str(tmp_path / "0.png"))
+    for number, frame in enumerate(frames[0]):
+        whole = frame.repeat(2, 0).repeat(3, 1) if kind == "large" else frame
+        Image.fromarray(whole).save(tmp_path / f"{number}.png")
+    np.save(tmp_path / "a.npy", frames / 255)
+    observation, _ = DreamEnv(world, "codes").reset(options={"frames": given})
+    wanted = frames[:, [0, 0]] if kind in ("picture", "large") else frames
+    np.testing.assert_array_equal(observation, world.tokenizer.encode(torch.from_numpy(wanted)[None])[0, -1])
+
+
+def test_frames_of_an_unclear_brightness_or_order_are_refused(tmp_path):
+    dream, frames = DreamEnv(tiny_world(), "codes"), own_frames(steps=1)[0]
+    Image.fromarray(frames[0, 0]).save(tmp_path / "0.png")
+    (tmp_path / "text.png").write_text("a text")
+    for given, message in (
+        (frames * 1.0, r"options\['frames'\]: pixels of type float64 .* floats must be in \[0, 1\]"),
+        (frames[0, 0].transpose(2, 0, 1), "their channels seem to come first"),
+        (tmp_path / "text.png", r"text\.png is not a picture that Pillow can read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dream.reset(options={"frames": given})
+    with pytest.raises(FileNotFoundError, match=r"gone\.png is missing"):
+        dream.reset(options={"frames": tmp_path / "gone.png"})
+    (tmp_path / "text.png").unlink()
+    for number in (1, 2):
+        Image.fromarray(frames[0, 0]).save(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match="has 3 images, which make no steps of 2"):
+        dream.reset(options={"frames": tmp_path})
+
+
+def test_the_same_frames_for_all_rows_give_each_row_a_future_of_its_own():
+    envs = DreamVectorEnv(3, tiny_world(), "codes")
+    observations, _ = envs.reset(seed=1, options={"frames": own_frames()[0, :1]})
+    assert (observations == observations[0]).all()
+    observations = envs.step(np.zeros(3, np.int64))[0]
+    assert not np.array_equal(observations[0], observations[1])
+
+
+def test_a_masked_reset_takes_the_masks_rows_of_the_frames():
+    world = tiny_world()
+    envs = DreamVectorEnv(3, world, "codes", autoreset_mode="disabled")
+    before, _ = envs.reset(seed=1)
+    frames = own_frames(steps=1)
+    options = {"frames": frames, "reset_mask": np.array([False, True, False])}
+    observations, _ = envs.reset(options=options)
+    np.testing.assert_array_equal(observations[1], world.tokenizer.encode(torch.from_numpy(frames))[1, 0])
+    np.testing.assert_array_equal(observations[[0, 2]], before[[0, 2]])
+
+
+def test_a_single_env_begins_with_the_users_frames():
+    world = tiny_world()
+    env = DreamEnv(world, obs="codes")
+    frames = own_frames(1, 2)[0]
+    observation, info = env.reset(seed=0, options={"frames": frames, "actions": [1], "signals": [33.0]})
+    np.testing.assert_array_equal(observation, world.tokenizer.encode(torch.from_numpy(frames)[None])[0, -1])
+    assert info["HEALTH"] == 33.0
+
+
+def test_after_the_users_frames_dreams_begin_where_they_usually_do():
+    envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=1)
+    envs.model.heads.threshold.fill_(2.0)
+    envs.reset(seed=1, options={"frames": own_frames()[0, :1]})
+    observations = envs.step(ACTIONS)[0]
+    starts = envs.model.starts.codes[:, -1].numpy()
+    assert all(any(np.array_equal(row, start) for start in starts) for row in observations)
+
+
+def test_one_reset_can_begin_elsewhere():
+    world = tiny_world(learn_start=True)
+    envs = DreamVectorEnv(3, world, "codes")
+    usual, _ = envs.reset(seed=1)
+    own, _ = envs.reset(seed=1, options={"from": "prior"})
+    assert not np.array_equal(usual, own)
+    always = DreamVectorEnv(3, world, "codes", seed_from="prior")
+    np.testing.assert_array_equal(always.reset(seed=1)[0], own)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frames": own_frames()[0, :, :1]}, "frames must be"),
+        ({"frames": own_frames()[0]}, r"3 given steps need options\['actions'\]"),
+        ({"frames": own_frames()[0], "actions": [0]}, "3 given steps have 2 actions between them, got 1"),
+        ({"frames": own_frames(2, 1)}, "an entry for each of 3 rows"),
+        ({"frames": own_frames()[0], "actions": [0, 7]}, "action"),
+        ({"frames": own_frames()[0, :1], "signals": {"HELTH": 1}}, "Did you mean 'HEALTH'"),
+        ({"frames": own_frames()[0], "actions": [0.9, 1.7]}, "must be whole numbers for these named actions"),
+        ({"frames": own_frames()[0, :1], "signals": {"HEALTH": np.nan}}, "signals'] must be finite"),
+        ({"frames": own_frames()[0, :1], "signals": [np.inf]}, "signals'] must be finite"),
+        ({"frames": own_frames()[0, :1], "from": "prior"}, "not with both"),
+        ({"signals": {"HEALTH": 1}}, 'belongs to "frames"'),
+        ({"from": "nowhere"}, "neither the folder of a store"),
+        ({"from": "prior"}, "learn_start=True"),
+    ],
+)
+def test_resets_that_cannot_be_are_refused_and_the_dreams_go_on(options, message):
+    envs, other = (DreamVectorEnv(3, tiny_world(), "codes") for _ in range(2))
+    for one in (envs, other):
+        one.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        envs.reset(seed=1, options=options)
+    assert_equal_plays(play(envs, 3), play(other, 3))
+
+
+# --- on the device ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
+def test_steps_in_torch_are_the_steps_in_numpy(obs):
+    envs, on_device = (DreamVectorEnv(3, tiny_world(), obs, horizon=4, autoreset_mode="disabled") for _ in range(2))
+    for one in (envs, on_device):
+        one.reset(seed=0)
+    for _ in range(9):
+        observations, rewards, terminations, truncations, infos = envs.step(ACTIONS)
+        dreamt = on_device.step_torch(torch.from_numpy(ACTIONS))
+        np.testing.assert_array_equal(observations, dreamt.observations)
+        np.testing.assert_array_equal(rewards, dreamt.rewards)
+        np.testing.assert_array_equal(terminations, dreamt.terminations)
+        np.testing.assert_array_equal(truncations, dreamt.truncations)
+        for name in ("nll", "entropy", "HEALTH"):
+            np.testing.assert_array_equal(infos[name], dreamt.infos[name])
+        ended = dreamt.terminations | dreamt.truncations
+        if ended.any():
+            begun = on_device.reset_torch(ended)
+            observations, _ = envs.reset(options={"reset_mask": ended.numpy()})
+            np.testing.assert_array_equal(observations[ended.numpy()], begun)
+
+
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
+def test_what_a_step_in_torch_gave_outlives_the_reset_of_its_row(obs):
+    envs = DreamVectorEnv(3, tiny_world(), obs, horizon=5)
+    envs.reset(seed=4)
+    step = envs.step_torch(torch.tensor(ACTIONS))
+    seen, health = step.observations.clone(), step.infos["HEALTH"].clone()
+    envs.reset_torch(torch.tensor([True, False, True]))
+    assert torch.equal(step.observations, seen) and torch.equal(step.infos["HEALTH"], health)
+    assert not torch.equal(step.infos["HEALTH"], envs.state.signals[:, 0])  # the rows did begin anew
+
+
+@pytest.mark.gpu
+def test_a_step_in_torch_never_waits_for_the_device():
+    envs = DreamVectorEnv(64, "doom-hg", "latent", device="cuda", horizon=32)
+    envs.reset(seed=0)
+    actions = torch.zeros(64, dtype=torch.int64, device="cuda")
+    envs.step_torch(actions)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(20):
+            envs.step_torch(actions)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

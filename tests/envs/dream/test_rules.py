@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from worldmodel.envs.dream.rules import DreamRules, Transition, survival
+
+
+def step(**signals):
+    """Three dreamt steps with these game variables."""
+    tensors = {name: torch.tensor(values) for name, values in signals.items()}
+    nothing = torch.zeros(3)
+    return Transition(
+        actions=nothing.long(),
+        reward=nothing,
+        terminated=nothing.bool(),
+        signals=tensors,
+        signals_before=tensors,
+        codes=torch.zeros(3, 1, 1, 1, dtype=torch.int64),
+        _tokenizer=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "ends"),
+    [
+        ("HEALTH <= 0", [True, True, False]),
+        ("HEALTH<0", [True, False, False]),
+        (" HEALTH >= -1.5 ", [False, True, True]),
+        ("HEALTH > 0", [False, False, True]),
+        ("AMMO2 == 5", [False, True, False]),
+    ],
+)
+def test_a_comparison_ends_the_rows_for_which_it_holds(rule, ends):
+    condition = DreamRules(terminate_when=rule).end_condition(("HEALTH", "AMMO2"))
+    assert condition(step(HEALTH=[-2.0, 0.0, 3.0], AMMO2=[4.0, 5.0, 6.0])).tolist() == ends
+
+
+def test_survival_pays_every_step_but_the_last():
+    steps = replace(step(), terminated=torch.tensor([False, True, False]))
+    assert survival(steps).tolist() == [1.0, 0.0, 1.0] and survival(steps).dtype == torch.float32
+
+
+def test_without_a_rule_only_the_model_ends_dreams():
+    assert DreamRules().end_condition(("HEALTH",)) is None
