@@ -19,7 +19,7 @@ import tyro
 from worldmodel.agents.scripted import StickyPolicy
 from worldmodel.envs import VizdoomEnv
 from worldmodel.media.resize import area_resize
-from worldmodel.training.collect import collect
+from worldmodel.training.collect.collect import collect
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 import tyro
 
 from worldmodel.files import read_json
-from worldmodel.training.demo import DemoConfig, demo
+from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.pipeline.demo import demo
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/training.py --tokenizers doom-small videogen-2x4x4 --priors doom-small videogen-paper
 
-A step is what `worldmodel.training.loop` does: loss under autocast, backward, clipping, optimisers; the data is random
+A step is what `worldmodel.training.fit` does: loss under autocast, backward, clipping, optimisers; the data is random
 and drawn beforehand. FLOP are the model's own products in a forward and a backward pass, counted by torch; what masks
 hide and what the optimisers multiply is not counted.
 """

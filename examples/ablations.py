@@ -7,7 +7,7 @@ First record play, for instance: videogen-dream collect --env VideoGenReal-Doom 
 
 import sys
 
-from worldmodel.training.ablations import ablate
+from worldmodel.training.ablations.run import ablate
 
 
 def main(data: str, table: str = "depth", preset: str = "small", out: str = "runs/ablations") -> None:

@@ -118,7 +118,7 @@ def kill(root: Path, at: int) -> Iterator[Killer]:
         patches.enter_context(patch.object(io, "open", opened))
         save_file = _writing(killer, safetensors.torch.save_file)
         patches.enter_context(patch.object(safetensors.torch, "save_file", save_file))
-        from worldmodel.training import encoding
+        from worldmodel.training import encode_store as encoding
 
         patches.enter_context(patch.object(encoding, "save_file", save_file))
         patches.enter_context(patch.object(torch, "save", _writing(killer, torch.save)))

@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny import tiny_world
 from worldmodel import WorldModel, checkpoint, checksums
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 
 
 @pytest.fixture

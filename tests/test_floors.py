@@ -58,7 +58,7 @@ HEAVY = {
     "pybullet_data": (),
     "ray": (
         *(f"worldmodel.agents.rllib.{part}" for part in ("config", "module", "policy", "env_runner")),
-        "worldmodel.training.collect_ray",
+        "worldmodel.training.collect.ray_workers",
     ),
     "stable_baselines3": tuple(
         f"worldmodel.agents.sb3.{part}"
@@ -162,15 +162,15 @@ def test_every_module_at_the_top_of_worldmodel_has_a_floor():
         ("worldmodel.layers.conv", "from worldmodel import model"),
         ("worldmodel.model", "import worldmodel.envs.dream.env as dream"),
         ("worldmodel.model", "import_module('worldmodel.agents.sb3.train')"),
-        ("worldmodel.envs.dream.env", "import importlib\nimportlib.import_module('worldmodel.training.loop')"),
-        ("worldmodel.agents.evaluate", "if TYPE_CHECKING:\n    from worldmodel.training import loop"),
+        ("worldmodel.envs.dream.env", "import importlib\nimportlib.import_module('worldmodel.training.fit')"),
+        ("worldmodel.agents.evaluate", "if TYPE_CHECKING:\n    from worldmodel.training import fit"),
         ("worldmodel.data.storage", "from worldmodel import WorldModel"),
         ("worldmodel.agents.evaluate", "from envs import DreamEnv"),
-        ("worldmodel.training.cli", "import agents.sb3"),
-        ("worldmodel.training.cli", "import ray"),
+        ("worldmodel.training.cli.main", "import agents.sb3"),
+        ("worldmodel.training.cli.main", "import ray"),
         ("worldmodel.agents.evaluate", "from stable_baselines3.common import vec_env"),
         ("worldmodel.media.write", "if True:\n    from moviepy import ImageSequenceClip"),
-        ("worldmodel.training.loop", "from torch.utils.tensorboard import SummaryWriter"),
+        ("worldmodel.training.fit", "from torch.utils.tensorboard import SummaryWriter"),
     ],
 )
 def test_a_planted_wrong_import_is_caught(module, source):

@@ -96,7 +96,7 @@ def test_the_wheel_carries_version_licence_and_command(wheel):
     archive = zipfile.ZipFile(wheel)
     info = f"videogen_dream-{worldmodel.__version__}.dist-info"
     assert f"{info}/licenses/LICENSE" in archive.namelist()
-    assert "videogen-dream = worldmodel.training.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+    assert "videogen-dream = worldmodel.training.cli.main:main" in archive.read(f"{info}/entry_points.txt").decode()
 
 
 def test_the_installed_wheel_works_from_another_folder(wheel, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.settings import check_settings, difference
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
-from worldmodel.training.loop import LoopConfig
+from worldmodel.training.fit import LoopConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

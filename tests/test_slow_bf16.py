@@ -24,7 +24,7 @@ from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, 
 from worldmodel.layers import precision
 from worldmodel.layers.precision import Linear
 from worldmodel.model import WorldModel
-from worldmodel.training.loop import LoopConfig
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 

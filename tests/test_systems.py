@@ -35,7 +35,7 @@ store = make_store(sys.argv[1] + "/store", (6, 3))
 store.append(make_episode(8, seed=2))
 store.flush()
 assert_holds(store, (6, 3, 8))
-from worldmodel.training.tables import machine
+from worldmodel.training.reports.markdown import machine
 assert machine()["cores"] > 0
 """
 

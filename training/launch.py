@@ -25,7 +25,7 @@ def launch(
         if num_workers != 1:
             raise ValueError(
                 f"num_workers={num_workers} needs --launcher ray, or: "
-                f"torchrun --nproc-per-node {num_workers} -m worldmodel.training.cli COMMAND …"
+                f"torchrun --nproc-per-node {num_workers} -m worldmodel.training.cli.main COMMAND …"
             )
         with distributed.group():
             return _run(train, out)

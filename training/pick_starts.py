@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.model import Starts
-from worldmodel.training.codes import CodeStore
+from worldmodel.training.code_segments import CodeStore
 
 _TIMES = 10  # parts of equal length of the time within episodes, from each of which equally many starts are drawn
 

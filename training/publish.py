@@ -17,12 +17,12 @@ from worldmodel.files import JsonObject, read_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
-from worldmodel.training.collect import SETTINGS
-from worldmodel.training.quick_trust import quick_trust
-from worldmodel.training.tables import machine
+from worldmodel.training.collect.collect import SETTINGS
+from worldmodel.training.dream_vs_real.quick_trust import quick_trust
+from worldmodel.training.dream_vs_real.trust_page import card_text
+from worldmodel.training.reports.markdown import machine
 from worldmodel.training.train_dynamics import DynamicsTraining, game_text
 from worldmodel.training.train_tokenizer import TokenizerTraining
-from worldmodel.training.trust_page import card_text
 
 _PLAY = {"random": "random play", "sticky": "sticky random play", "diverse": "diverse blind play"}
 

@@ -22,9 +22,9 @@ from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed
-from worldmodel.training.codes import ClipStore, CodeStore, Segments, split_codes
-from worldmodel.training.encoding import CLIP_STRIDE, codes_name, encode_store
-from worldmodel.training.loop import LoopConfig, Task, fit
+from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, split_codes
+from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store
+from worldmodel.training.fit import LoopConfig, Task, fit
 from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_tokenizer import check_matches

@@ -13,7 +13,7 @@ from tests.training.telling_store import telling_store
 from worldmodel.data import SegmentId
 from worldmodel.data.clips import draw_clips, other_clips, pixel_statistics, sample_frames
 from worldmodel.evaluation.open_loop import open_loop
-from worldmodel.training.given import real_clips
+from worldmodel.training.show.sample_inputs import real_clips
 
 
 @pytest.fixture(scope="module")

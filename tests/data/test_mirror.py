@@ -9,7 +9,7 @@ from tests.kills import kill_everywhere
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.data.mirror import mirror
 from worldmodel.files import read_json
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 
 
 def test_each_episode_comes_as_it_was_and_then_mirrored(tmp_path):

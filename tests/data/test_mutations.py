@@ -314,7 +314,7 @@ def by_use(root):
 
 def by_check(root):
     """As `inspect --verify`, and whole episodes."""
-    from worldmodel.training.inspection import inspect_store, verify_store
+    from worldmodel.training.reports.inspect_store import inspect_store, verify_store
 
     with contextlib.redirect_stderr(io.StringIO()):
         found = [verify_store(root), repr(inspect_store(root))]

@@ -11,7 +11,7 @@ from worldmodel import WorldModel
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.envs.ids import confirmed_id
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 TINY = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4)

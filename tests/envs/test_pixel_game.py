@@ -10,8 +10,8 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.envs import PixelGame
 from worldmodel.errors import OutsideError
 from worldmodel.media.resize import area_resize
-from worldmodel.training.collect import collect
-from worldmodel.training.collect_stats import RETURNS, read_returns
+from worldmodel.training.collect.collect import collect
+from worldmodel.training.collect.stats import RETURNS, read_returns
 
 GAME_ID = "tests.envs.test_pixel_game:Counting-v0"
 

@@ -11,8 +11,8 @@ import torch
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
 from tests.tiny import tiny_world
+from tests.training.dream_vs_real.test_trust_page import make_trust
 from tests.training.telling_store import telling_store
-from tests.training.test_trust_page import make_trust
 from worldmodel.data import ActionSpec
 from worldmodel.evaluation.evaluate_model import (
     ModelEvaluation,
@@ -25,8 +25,8 @@ from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.evaluation.open_loop import open_loop, swapped_actions
-from worldmodel.training.cli import main
-from worldmodel.training.evaluation_report import write_evaluation
+from worldmodel.training.cli.main import main
+from worldmodel.training.reports.evaluation import write_evaluation
 
 IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
 SMALL = ModelEvaluation(

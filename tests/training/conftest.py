@@ -6,7 +6,7 @@ import torch
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
-from worldmodel.training.codes import CodeStore
+from worldmodel.training.code_segments import CodeStore
 
 
 @pytest.fixture(scope="module")

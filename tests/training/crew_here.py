@@ -1,7 +1,7 @@
 """A crew without processes: one worker, which plays in the process of the test."""
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.training.collect_workers import Job, News, Played, Player, Started
+from worldmodel.training.collect.workers import Job, News, Played, Player, Started
 
 
 class CrewHere:

@@ -12,9 +12,10 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from tests.training.test_loop import CONFIG, Losses
-from worldmodel.training import distributed, loop
-from worldmodel.training.loop import Task, fit
+from tests.training.test_fit import CONFIG, Losses
+from worldmodel.training import distributed
+from worldmodel.training import fit as loop
+from worldmodel.training.fit import Task, fit
 
 STEPS = dataclasses.replace(CONFIG, steps=6, evaluate_every=3, save_every=3)
 

@@ -9,7 +9,7 @@ from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
 from worldmodel.checkpoint import load_tokenizer
 from worldmodel.training import train_tokenizer as training
-from worldmodel.training.loop import LoopConfig
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.pixel_weights import colours, levels, rarity_weights
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 

@@ -6,16 +6,16 @@ import pytest
 import tyro
 
 from tests.tiny import tiny_config, tiny_world
+from tests.training.dream_vs_real.test_quick_trust import SMALL, LongToy
 from tests.training.recorded import recorded_store
-from tests.training.test_quick_trust import SMALL, LongToy
 from worldmodel.checkpoint import weights_name
 from worldmodel.data import open_stores
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
-from worldmodel.training.cli import main
-from worldmodel.training.loop import LoopConfig
+from worldmodel.training.cli.main import main
+from worldmodel.training.dream_vs_real.quick_trust import quick_trust
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.publish import Play, _collect_command, publish
-from worldmodel.training.quick_trust import quick_trust
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 

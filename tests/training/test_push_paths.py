@@ -10,9 +10,9 @@ from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.data.bair.exporter import export_bair
 from worldmodel.data.bair.importer import import_bair
 from worldmodel.dynamics import FrameEncoderConfig, HeadsConfig
-from worldmodel.training.cli import main
-from worldmodel.training.loop import LoopConfig
-from worldmodel.training.presets import dynamics_training, tokenizer_training
+from worldmodel.training.cli.main import main
+from worldmodel.training.cli.presets import dynamics_training, tokenizer_training
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import train_dynamics
 from worldmodel.training.train_tokenizer import train_tokenizer
 

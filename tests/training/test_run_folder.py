@@ -14,11 +14,11 @@ import torch.utils.tensorboard
 from tests.data.makers import make_store
 from tests.kills import kill_everywhere, litter
 from tests.tiny import tiny_world
-from tests.training.test_loop import CONFIG, make_task, weights
+from tests.training.test_fit import CONFIG, make_task, weights
 from worldmodel.checkpoint import save_tokenizer
 from worldmodel.files import write_json
 from worldmodel.replacing import replacing
-from worldmodel.training.loop import fit
+from worldmodel.training.fit import fit
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_dynamics import train_dynamics
 from worldmodel.training.train_tokenizer import train_tokenizer

@@ -13,7 +13,7 @@ from worldmodel import checkpoint
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.training import train_agent as module
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 CONFIG = DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4)

@@ -18,10 +18,10 @@ from worldmodel.evaluation.scores import predictions
 from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
-from worldmodel.training import loop
-from worldmodel.training.codes import split_codes
-from worldmodel.training.encoding import encode_store
-from worldmodel.training.loop import LoopConfig
+from worldmodel.training import fit as loop
+from worldmodel.training.code_segments import split_codes
+from worldmodel.training.encode_store import encode_store
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import (
     DynamicsTraining,
     check_limit,

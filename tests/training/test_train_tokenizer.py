@@ -11,7 +11,7 @@ from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.tokenizer import VQVAEConfig
-from worldmodel.training.loop import LoopConfig
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_tokenizer import TokenizerTraining, check_matches, train_tokenizer
 
 CONFIG = TokenizerTraining(

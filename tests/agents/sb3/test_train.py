@@ -13,11 +13,11 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNorma
 from tests.agents.trained import META, dreams, small
 from tests.tiny import tiny_world
 from tests.toy_game import BoundGame, ToyGame, toys
+from worldmodel.agents.sb3 import networks as sb3_policy
 from worldmodel.agents.sb3.agent import Agent, load_agent
 from worldmodel.agents.sb3.config import REAL_GAME, AgentMeta
 from worldmodel.agents.sb3.networks import GridFeatures, policy_for
 from worldmodel.agents.sb3.train import is_trained, train_policy, train_ppo
-from worldmodel.agents.sb3.train import networks as sb3_policy
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.files import write_json

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from worldmodel.data.bair import download as module
 from worldmodel.data.bair.download import fetch_bair
-from worldmodel.data.bair.records import download as module
 from worldmodel.errors import OutsideError
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 
 RECORDS = {
     f"softmotion30_44k/{name}": name.encode() * 400

@@ -10,12 +10,12 @@ from tests.bair_records import write_archive
 from tests.data.makers import assert_equal, files_of
 from tests.kills import kill_everywhere, litter
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
+from worldmodel.data.bair import exporter as module
 from worldmodel.data.bair.exporter import export_bair
 from worldmodel.data.bair.importer import import_bair
-from worldmodel.data.bair.records import exporter as module
 from worldmodel.data.bair.records import read_trajectories, store_info
 from worldmodel.replacing import finish_replacing
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 
 
 def make_push(root, steps=15, num_episodes=3, frames_per_step=2, seed=0, **changes):

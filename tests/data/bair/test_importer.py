@@ -21,13 +21,13 @@ from tests.bair_records import (
     write_tfds,
 )
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.bair import importer as module
 from worldmodel.data.bair.importer import import_bair
-from worldmodel.data.bair.records import importer as module
 from worldmodel.data.bair.records import to_features
 from worldmodel.data.bair.tfrecord import make_example, write_records
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_killed_import_goes_on(tmp_path):
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from worldmodel.data.bair.records import importer as module
+from worldmodel.data.bair import importer as module
 module.BLOCK = 1
 count = []
 def killing(*arguments, real=module.note):

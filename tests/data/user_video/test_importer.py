@@ -10,7 +10,7 @@ from worldmodel.data.user_video import importer as module
 from worldmodel.data.user_video.importer import import_video
 from worldmodel.media.resize import area_resize
 from worldmodel.media.write import write_video
-from worldmodel.training.cli import main
+from worldmodel.training.cli.main import main
 
 
 def make_video(num_frames=7, seed=0, height=16, width=24, channels=3):

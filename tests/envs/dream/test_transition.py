@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from worldmodel.envs.dream import transition as module
+from worldmodel.envs.dream import rules as module
 from worldmodel.envs.dream.rules import Transition
 
 

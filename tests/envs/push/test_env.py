@@ -18,7 +18,7 @@ from worldmodel.envs import GoalObject, PushEnv
 from worldmodel.envs.push.scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, PushScene, far_from, floor_at
 from worldmodel.media.resize import area_resize
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REST = (0.0, 0.0, 1.0, -1.0)  # hold the open hand above the objects
 
 HASH_OF_AN_EPISODE = """

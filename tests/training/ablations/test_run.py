@@ -1,0 +1,232 @@
+"""Whole comparisons on toy play: trained once, measured alike, written as tables."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.makers import make_store
+from tests.test_examples import load_example
+from tests.training.recorded import recorded_store
+from tests.training.stand_ins import Means, save_script
+from tests.training.telling_store import telling_store
+from worldmodel.data import Episode
+from worldmodel.data.regroup import regroup, regroup_episode
+from worldmodel.errors import OutsideError
+from worldmodel.model import WorldModel
+from worldmodel.training.ablations import measure as ablation_measure
+from worldmodel.training.ablations import run as ablations
+from worldmodel.training.ablations.measure import Measuring, _actions_of
+from worldmodel.training.ablations.run import ablate
+from worldmodel.training.ablations.tables import PRESETS, TABLES, variants
+from worldmodel.training.cli.main import main
+
+SMOKE = PRESETS["smoke"]
+QUICK = replace(
+    SMOKE,
+    coarser=4,
+    tokenizer_loop=replace(SMOKE.tokenizer_loop, steps=2, batch_size=2),
+    prior_loop=replace(SMOKE.prior_loop, steps=2, batch_size=2),
+    inverse_dynamics=replace(SMOKE.inverse_dynamics, steps=2),
+    samples=2,
+    data_steps=480,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return telling_store(tmp_path_factory.mktemp("play") / "data")
+
+
+class Trained:
+    """Stands before both training functions: notes the folders, in order, and fails in those of `failing`."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.failing: set[str] = set()
+
+    def before(self, train, place: int):
+        def noting(*args, **kwargs):
+            self.names.append(args[place].name)
+            if args[place].name in self.failing:
+                raise FloatingPointError("the loss became nan")
+            return train(*args, **kwargs)
+
+        return noting
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    spy = Trained()
+    monkeypatch.setattr(ablations, "train_tokenizer", spy.before(ablations.train_tokenizer, 1))
+    monkeypatch.setattr(ablations, "train_dynamics", spy.before(ablations.train_dynamics, 2))
+    return spy
+
+
+@pytest.mark.timeout(120)
+def test_tables_share_what_they_have_in_common_and_finished_trainings_are_not_repeated(tmp_path, store, trained):
+    scale = replace(QUICK, depths=(1, 2, 2, 2))
+    first = ablate("transformer", store.root, tmp_path, scale)["transformer"]
+    assert len(trained.names) == 3  # one tokenizer, two priors
+    assert ablate("transformer", store.root, tmp_path, scale)["transformer"] == first
+    assert len(trained.names) == 3
+    ablate("depth", store.root, tmp_path, scale)
+    assert len(trained.names) == 4  # the prior of one layer
+    rows = json.loads((tmp_path / "depth.json").read_text())["rows"]
+    assert [row["metrics"]["prior_parameters"] for row in rows[1:]] == [rows[1]["metrics"]["prior_parameters"]] * 3
+    assert rows[0]["metrics"]["prior_parameters"] < rows[1]["metrics"]["prior_parameters"]
+
+
+@pytest.mark.timeout(120)
+def test_a_failed_training_leaves_a_gap_and_is_tried_again(tmp_path, store, trained):
+    failing = variants("attention", QUICK, store.info)[0].tokenizer_folder
+    trained.failing.add(failing)
+    with pytest.raises(OutsideError, match=f"1 trainings failed: {failing}"):
+        ablate("attention", store.root, tmp_path, QUICK)
+    assert "| none | none | 0.0041 | failed |" in (tmp_path / "attention.md").read_text()
+    trained.failing.clear()
+    page = ablate("attention", store.root, tmp_path, QUICK)["attention"]
+    assert "| failed |" not in page and trained.names.count(failing) == 2 and len(trained.names) == 3
+
+
+def test_real_clips_and_those_of_the_floor_are_of_different_test_episodes(tmp_path, monkeypatch):
+    store = telling_store(tmp_path / "data", episodes=60)  # 6 for the test
+    measuring = Measuring(
+        data=str(store.root),
+        folder=str(tmp_path / "measure"),
+        i3d=None,
+        device="cpu",
+        samples=3,
+        seed=0,
+        inverse_dynamics=QUICK.inverse_dynamics,
+    )
+    seen, features = [], ablation_measure._features
+
+    def noting(measuring, store, clips):
+        seen.append(clips)
+        return features(measuring, store, clips)
+
+    monkeypatch.setattr(ablation_measure, "_features", noting)
+    ablation_measure.prepare(measuring)
+    where = [{episode_of(store, clip) for clip in clips} for clips in seen]
+    assert len(where[0]) == len(where[1]) == 3 and where[0] | where[1] == set(store.split("test").tolist())
+    assert [*ablation_measure.floor_of(measuring)] == ["idm_fd"]
+    assert ablation_measure.floor_source(measuring) == "of 3 other episodes"
+    few = replace(measuring, samples=60, folder=str(tmp_path / "few"))
+    ablation_measure.prepare(few)
+    assert ablation_measure.floor_of(few) == {} and "other clips" in ablation_measure.floor_source(few)
+
+
+def episode_of(store, clip):
+    """The episode whose frames a clip's are."""
+    wanted = clip.numpy().tobytes()
+    found = [
+        episode
+        for episode in range(len(store))
+        for first in range(store.lengths[episode])
+        if store.frames(episode)[first : first + len(clip)].tobytes() == wanted
+    ]
+    return found[0]
+
+
+def test_measurements_are_made_again_if_the_samples_are_others(tmp_path, store, trained):
+    ablate("attention", store.root, tmp_path, QUICK)
+    ablate("attention", store.root, tmp_path, replace(QUICK, samples=3))
+    measured = json.loads(next(tmp_path.glob("tokenizer-*/measured.json")).read_text())
+    assert measured["settings"]["samples"] == 3 and len(trained.names) == 2
+
+
+@pytest.mark.timeout(120)
+def test_an_i3d_file_fills_the_columns_that_were_absent(tmp_path, store):
+    before = ablate("transformer", store.root, tmp_path, QUICK)["transformer"]
+    save_script(Means(), tmp_path / "i3d.pt")
+    after = ablate("transformer", store.root, tmp_path, QUICK, i3d=tmp_path / "i3d.pt")["transformer"]
+    assert "absent" in before and "absent" not in after
+    for row in json.loads((tmp_path / "transformer.json").read_text())["rows"]:
+        assert {"r_fvd", "fvd", "fvd_star"} <= set(row["metrics"])
+
+
+def test_unknown_names_and_other_data_are_refused_before_any_training(tmp_path, store, trained):
+    with pytest.raises(ValueError, match=r"unknown table 'deph'\. Did you mean 'depth'"):
+        ablate("deph", store.root, tmp_path)
+    with pytest.raises(ValueError, match=r"unknown preset 'smal'\. Did you mean 'small'"):
+        ablate("depth", store.root, tmp_path, "smal")
+    with pytest.raises(FileNotFoundError, match="there is no I3D file"):
+        ablate("depth", store.root, tmp_path, QUICK, i3d=tmp_path / "nothing.pt")
+    ablations._claim(tmp_path, store)
+    with pytest.raises(ValueError, match="holds ablations on other data"):
+        ablate("depth", recorded_store(tmp_path / "other").root, tmp_path, QUICK)
+    assert not trained.names
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_table_runs_at_smoke_size(tmp_path, store, trained):
+    pages = ablate("all", store.root, tmp_path, "smoke")
+    assert tuple(pages) == TABLES and not any("| failed |" in page for page in pages.values())
+    for table in TABLES:
+        for row in json.loads((tmp_path / f"{table}.json").read_text())["rows"]:
+            measured = {"nmse", "r_idm_fd"} | (set() if table == "attention" else {"bits_per_code", "idm_fd_star"})
+            assert row["here"] == "not trained" or measured <= set(row["metrics"])
+    assert len(set(trained.names)) == len(trained.names)
+    names = list(trained.names)
+    assert ablate("all", store.root, tmp_path, "smoke") == pages and trained.names == names
+
+
+def test_the_command_names_the_nearest_table(tmp_path, store, capsys):
+    assert main(["ablate", "codebook", "--data", str(store.root), "--out", str(tmp_path)]) == 2
+    assert "Did you mean 'codebooks'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_example_prints_a_table(tmp_path, store, capsys):
+    load_example("ablations").main(str(store.root), "attention", "smoke", str(tmp_path))
+    assert "VideoGPT table 3" in capsys.readouterr().out and (tmp_path / "attention.json").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 2), (4, 2), (1, 4)])
+def test_actions_of_clips_are_those_of_regrouped_play(old, new):
+    steps = 16 // old + 1
+    episode = Episode(
+        frames=np.zeros((steps + 1, old, 2, 2, 3), np.uint8),
+        actions=np.arange(1, steps + 1),
+        rewards=np.zeros(steps, np.float32),
+        terminated=True,
+        truncated=False,
+        signals=np.zeros((steps + 1, 0), np.float32),
+    )
+    wanted = regroup_episode(episode, new).actions
+    parts = max(1, old // new)  # of the clip's first step, which is the second one of the play
+    clip = torch.from_numpy(episode.actions)[None, 1 : 16 // old]
+    given = _actions_of(clip, old, new)[0].tolist()
+    assert given == [0] * (parts - 1) + wanted[parts : 16 // new].tolist()
+
+
+def test_models_of_longer_steps_are_measured_under_the_actions_of_the_play(tmp_path, store, monkeypatch):
+    sample, given = WorldModel.sample, []
+
+    def noting(self, *args, actions=None, **options):
+        given.append(actions)
+        return sample(self, *args, actions=actions, **options)
+
+    monkeypatch.setattr(WorldModel, "sample", noting)
+    ablate("conditions", regroup(store, tmp_path / "single frames", 1), tmp_path / "out", QUICK)
+    assert [None if actions is None else bool(actions.any()) for actions in given] == [None, None, True, True]
+
+
+def test_play_of_long_steps_has_no_row_that_reads_actions(store):
+    info = replace(store.info, frames_per_step=4)
+    with pytest.raises(ValueError, match="frames_per_step 2 or less"):
+        variants("conditions", SMOKE, info)
+    assert variants("depth", SMOKE, info)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    store = make_store(tmp_path / "store")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="something else than ablations"):
+        ablations._claim(tmp_path / "out", store)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]

@@ -1,0 +1,129 @@
+"""What the tables compare: every variant can be built, and differs from the base in what its table is about alone."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from tests.training.recorded import ACTIONS
+from worldmodel.data import StoreInfo
+from worldmodel.dynamics import GPT
+from worldmodel.tokenizer import VQVAE
+from worldmodel.training.ablations.papers import PAPER, STATED
+from worldmodel.training.ablations.tables import PRESETS, TABLES, latent_name, variants
+
+INFO = StoreInfo(env_id="VideoGenReal-Doom", frames_per_step=2, height=64, width=64, channels=3, action=ACTIONS)
+BASE = {preset: variants("transformer", scale, INFO)[0] for preset, scale in PRESETS.items()}
+
+
+def differences(a: dict, b: dict, prefix: str = "") -> set[str]:
+    """Names of the settings in which two nested dicts differ."""
+    found = set()
+    for key in a:
+        if isinstance(a[key], dict):
+            found |= differences(a[key], b[key], f"{prefix}{key}.")
+        elif a[key] != b[key]:
+            found.add(prefix + key)
+    return found
+
+
+LATENTS = {
+    "tokenizer.model.frames_per_step",
+    "tokenizer.model.clip_steps",
+    "tokenizer.model.stage_widths",
+    "tokenizer.model.space_stride",
+    "dynamics.model.window",
+    "dynamics.model.max_steps",
+    "dynamics.clip_stride",
+}
+SLICES = {
+    "tokenizer.model.codebook.num_slices",
+    "tokenizer.model.codebook.code_dim",
+    "dynamics.model.code_head_width",
+}
+VARIED = {
+    "attention": {"tokenizer.model.attention"},
+    "depth": {"dynamics.model.layers"},
+    "transformer": {"dynamics.model.attention"},
+    "positions": {"dynamics.model.position"},
+    "latents": LATENTS,
+    "codes": {"tokenizer.model.codebook.num_codes"},
+    "codebooks": LATENTS | SLICES,
+    "conditions": {"dynamics.model.action_condition", "dynamics.model.frame_condition"},
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("table", TABLES)
+def test_variants_differ_from_the_base_in_what_the_table_compares_alone(table, preset):
+    base = {part: asdict(getattr(BASE[preset], part)) for part in ("tokenizer", "dynamics")}
+    rows = [row for row in variants(table, PRESETS[preset], INFO) if row.tokenizer is not None]
+    found, bases = set(), 0
+    for row in rows:
+        settings = {part: asdict(getattr(row, part)) for part in base if getattr(row, part) is not None}
+        differing = differences(settings, base)
+        bases += not differing
+        found |= differing
+    assert found and found <= VARIED[table]
+    assert bases == 1 and len({(row.tokenizer_folder, row.here) for row in rows}) == len(rows) > 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_variant_can_be_built(table, preset):
+    for row in variants(table, PRESETS[preset], INFO):
+        if row.tokenizer is None:
+            continue
+        with torch.device("meta"):
+            tokenizer = VQVAE(row.tokenizer.model)
+            if row.dynamics is not None:
+                of_codes = (tokenizer.grid, tokenizer.num_codes, tokenizer.num_slices, tokenizer.code_dim)
+                GPT(row.dynamics.model, *of_codes, ACTIONS, row.tokenizer.model.frames_per_step * 3)
+
+
+def test_the_paper_preset_has_the_latents_and_codes_that_its_rows_name():
+    for table in ("latents", "codebooks", "codes"):
+        for row in variants(table, PRESETS["paper"], INFO):
+            assert row.tokenizer is None or row.here in (row.name, row.name.removesuffix("x1"))
+            if row.tokenizer is not None and table != "codes":
+                assert latent_name(row.tokenizer.model) == row.here
+    assert len([row for row in variants("latents", PRESETS["paper"], INFO) if row.tokenizer is None]) == 1
+
+
+def test_all_rows_of_the_codebooks_table_have_one_number_of_codes():
+    for scale in PRESETS.values():
+        for row in variants("codebooks", scale, INFO):
+            model = row.tokenizer.model
+            codes = model.clip_steps * model.grid[0] * model.grid[1] * model.codebook.num_slices
+            assert codes == 8 * (32 // scale.coarser) ** 2
+
+
+def test_the_net_without_attention_is_of_about_equal_size():
+    for preset in ("small", "paper"):
+        with torch.device("meta"):
+            sizes = [
+                sum(parameter.numel() for parameter in VQVAE(row.tokenizer.model).parameters())
+                for row in variants("attention", PRESETS[preset], INFO)
+            ]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.08)
+
+
+def test_every_figure_and_statement_belongs_to_a_row():
+    for table in TABLES:
+        names = [row.name for row in variants(table, PRESETS["paper"], INFO)]
+        stated = {name for pairs in STATED.get(table, {}).values() for pair in pairs for name in pair}
+        assert set(PAPER.get(table, {})) | stated <= set(names)
+
+
+def test_folders_are_named_after_what_was_trained():
+    base, scale = BASE["small"], PRESETS["small"]
+    again = variants("depth", scale, INFO)[2]
+    assert (again.tokenizer_folder, again.dynamics_folder) == (base.tokenizer_folder, base.dynamics_folder)
+    longer = replace(scale, tokenizer_loop=replace(scale.tokenizer_loop, steps=1))
+    other = variants("depth", longer, INFO)[2]
+    assert other.tokenizer_folder != base.tokenizer_folder and other.dynamics_folder != base.dynamics_folder
+
+
+def test_an_unknown_table_gives_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown table 'position'\. Did you mean 'positions'"):
+        variants("position", PRESETS["small"], INFO)

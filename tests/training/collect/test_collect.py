@@ -1,0 +1,435 @@
+"""Collection: the same episodes whatever the workers, nothing lost by a stop, nothing mixed."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.training.counting_game import GAME_ID
+from tests.training.crew_here import CrewHere
+from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
+from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.errors import OutsideError
+from worldmodel.files import write_json
+from worldmodel.training.collect.collect import UNDER_WAY, _Plan, _player, _policy_identity, collect
+from worldmodel.training.collect.collect import collect as module
+from worldmodel.training.collect.stats import read_returns
+from worldmodel.training.collect.workers import Job, Played, make_player, play, seeds_of
+
+ROOT = Path(__file__).resolve().parents[3]
+# A collection as started from a terminal.
+SLOW_COLLECTION = f"""
+import signal
+import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+sys.path.insert(0, {str(ROOT)!r})
+from worldmodel.training.collect.collect import collect
+if __name__ == "__main__":
+    collect({GAME_ID!r}, sys.argv[1], episodes=200, workers=2, env_kwargs={{"step_seconds": 0.02}})
+"""
+
+
+def content(store: Path | EpisodeStorage) -> list[str]:
+    """A hash of each stored episode."""
+    if isinstance(store, Path):
+        store = EpisodeStorage.open(store)
+    episodes = [store.episode(i) for i in range(len(store))]
+    return [
+        hashlib.sha256(
+            b"".join(array.tobytes() for array in (e.frames, e.actions, e.rewards, e.signals))
+            + repr((e.terminated, e.truncated, e.seed)).encode()
+        ).hexdigest()
+        for e in episodes
+    ]
+
+
+def job(out: Path = Path("unused"), **changes) -> Job:
+    usual = {"env_id": GAME_ID, "env_kwargs": {}, "out": out, "policy": "diverse", "epsilon": 0.0, "seed": 0}
+    return Job(**usual | changes)
+
+
+@pytest.fixture(scope="module")
+def ten_episodes(tmp_path_factory) -> Path:
+    """Ten episodes from one worker."""
+    out = tmp_path_factory.mktemp("ten") / "store"
+    collect(GAME_ID, out, episodes=10, workers=1)
+    return out
+
+
+# Labels of objects
+
+
+def test_labels_are_kept_beside_the_same_play(ten_episodes, tmp_path):
+    collect(GAME_ID, tmp_path, episodes=3, workers=1, labels=True)
+    plain, labelled = EpisodeStorage.open(ten_episodes), EpisodeStorage.open(tmp_path)
+    assert content(labelled) == content(plain)[:3]
+    assert plain.info.label_names == () and labelled.info.label_names == ("thing", "other")
+    for episode in range(3):
+        bright = (labelled.frames(episode)[..., :2] > 127).all(-1)
+        assert (labelled.labels(episode) == bright[..., None]).all() and bright.any()
+    with pytest.raises(ValueError, match="was made with env_kwargs="):
+        collect(GAME_ID, tmp_path, episodes=4, workers=1)
+
+
+def test_a_game_that_cannot_tell_labels_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError, match="has no option 'labels'"):
+        collect("CartPole-v1", tmp_path / "store", episodes=1, labels=True)
+    assert not (tmp_path / "store").exists()
+
+
+# Always the same episodes
+
+
+def test_the_number_of_workers_and_a_break_do_not_change_what_is_stored(ten_episodes, tmp_path):
+    collect(GAME_ID, tmp_path, episodes=3, workers=1)
+    collect(GAME_ID, tmp_path, episodes=10, workers=3)
+    assert content(tmp_path) == content(ten_episodes)
+    assert len(set(content(tmp_path))) == 10
+
+
+def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
+    env, make_policy = make_player(job())
+    env_seed, policy_seed = seeds_of(0, 4)
+    expected, native_return = play(env, make_policy(policy_seed), env_seed)
+    stored = EpisodeStorage.open(ten_episodes).episode(4)
+    assert stored.seed == env_seed
+    for name in ("frames", "actions", "rewards", "signals"):
+        assert np.array_equal(getattr(stored, name), getattr(expected, name))
+    assert native_return == 10 * expected.rewards.sum()
+
+
+def test_episodes_and_collections_have_seeds_of_their_own():
+    seeds = [seeds_of(seed, episode) for seed in range(5) for episode in range(50)]
+    assert len(set(np.ravel(seeds).tolist())) == 500
+
+
+def test_frames_actions_rewards_and_signals_keep_the_time_rule(ten_episodes):
+    store = EpisodeStorage.open(ten_episodes)
+    assert store.info.reward == "health" and store.info.steps_per_second == 12
+    assert store.info.signal_names == ("COUNT",)
+    for i in range(10):
+        episode = store.episode(i)
+        assert episode.frames.shape == (episode.num_steps + 1, 2, 8, 8, 3)
+        assert episode.signals[:, 0].tolist() == list(range(episode.num_steps + 1))
+        assert episode.rewards.tolist() == [(0.0, 1.0, -1.0)[action] for action in episode.actions]
+        assert (episode.terminated, episode.truncated) == (episode.num_steps % 2 == 0, episode.num_steps % 2 == 1)
+
+
+def test_every_scripted_policy_is_stored_and_goes_on_under_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LocalCrew", CrewHere)
+    for policy in ("sticky", "cycle:0*2,2*3"):
+        store = tmp_path / policy[:5]
+        collect(GAME_ID, store, episodes=2, policy=policy, workers=1)
+        with pytest.raises(ValueError, match=r"was made with policy=.*not 'diverse'"):
+            collect(GAME_ID, store, episodes=3)
+        collect(GAME_ID, store, episodes=3, policy=policy, workers=1)
+    actions = EpisodeStorage.open(tmp_path / "cycle").actions(2)
+    assert actions.tolist() == np.resize([0, 0, 2, 2, 2], len(actions)).tolist() and len(actions) > 3
+
+
+def test_a_mistake_in_a_policys_name_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="unknown action 'fire', here are"):
+        collect(GAME_ID, tmp_path / "store", episodes=1, policy="constant:fire")
+    assert not (tmp_path / "store").exists()
+
+
+# When it is enough
+
+
+def test_a_goal_in_steps_takes_the_first_episodes_that_reach_it(ten_episodes, tmp_path):
+    lengths = np.cumsum(EpisodeStorage.open(ten_episodes).lengths)
+    stats = collect(GAME_ID, tmp_path, steps=int(lengths[5]), workers=3)
+    assert content(tmp_path) == content(ten_episodes)[:6]
+    assert (stats.episodes, stats.steps) == (6, lengths[5])
+    again = collect(GAME_ID, tmp_path, steps=int(lengths[5]), workers=3)  # nothing to do: no worker starts
+    assert again.new_steps == 0
+    assert len(content(tmp_path)) == 6
+
+
+def test_a_plan_gives_out_missing_episodes_in_order():
+    plan = _Plan({1: 5}, episodes=4, steps=None)
+    assert [plan.next_id() for _ in range(5)] == [0, 2, 3, None, None]
+    plan.add(Played(3, 5, 0.0))
+    plan.add(Played(0, 5, 0.0))
+    assert (plan.wanted, plan.done, plan.reached) == (2, 3, False)
+    plan.add(Played(2, 5, 0.0))
+    assert plan.reached
+
+
+def test_a_plan_in_steps_counts_only_episodes_without_a_gap():
+    plan = _Plan({}, episodes=None, steps=10)
+    assert [plan.next_id() for _ in range(2)] == [0, 1]
+    plan.add(Played(1, 100, 0.0))
+    assert not plan.reached
+    plan.add(Played(0, 9, 0.0))
+    assert plan.reached
+    assert plan.wanted == 2
+
+
+def test_a_plan_in_steps_gives_out_nothing_once_what_is_under_way_reaches_the_goal():
+    plan = _Plan({1: 4, 100: 10}, episodes=None, steps=10)
+    assert [plan.next_id() for _ in range(2)] == [0, 2]
+    plan.add(Played(2, 6, 0.0))  # with episode 1 it is enough, however short 0 will be
+    assert plan.next_id() is None
+    plan.add(Played(0, 1, 0.0))
+    assert plan.reached and plan.wanted == 3
+
+
+# Stops and failures
+
+
+def start_slow_collection(out: Path) -> subprocess.Popen:
+    """Begin, and wait until some episodes are stored."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_COLLECTION, str(out)], stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("data/pending/episode_*"))) < 4:
+        assert process.poll() is None, "the collection ended by itself"
+        assert time.monotonic() < deadline, "nothing was stored within a minute"
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
+def test_a_stopped_collection_is_loadable_and_goes_on(ten_episodes, tmp_path, stop):
+    process = start_slow_collection(tmp_path)
+    if stop == signal.SIGINT:
+        os.killpg(process.pid, stop)  # as a terminal does
+    else:
+        process.kill()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert errors.count(b"Traceback") <= 1  # the parent's own KeyboardInterrupt, none from its workers
+    stored = EpisodeStorage.open(tmp_path)
+    assert 4 <= len(stored) < 200
+    expected = content(ten_episodes)
+    found = dict(zip(stored.ids.tolist(), content(stored), strict=True))
+    assert all(found[i] == expected[i] for i in found.keys() & set(range(10)))
+    collect(GAME_ID, tmp_path, episodes=10, workers=2, env_kwargs={"step_seconds": 0.02})
+    assert content(tmp_path)[:10] == expected
+
+
+def test_a_failing_worker_is_quoted_and_what_is_stored_stays(tmp_path):
+    with pytest.raises(OutsideError, match="ArithmeticError: the game is broken"):
+        collect(GAME_ID, tmp_path, episodes=3, workers=1, env_kwargs={"fails": True})
+    assert len(EpisodeStorage.open(tmp_path)) == 1
+
+
+# Policies
+
+
+class FakeAgent:
+    """Notes what is asked of it."""
+
+    def __init__(self, spec) -> None:
+        self.action_spec = spec
+        self.meta = SimpleNamespace(view="real", world_model="a-model")
+        self.calls = []
+
+    def view(self):
+        return None if self.meta.view == "real" else (self.meta.world_model, self.meta.view)
+
+    def reset(self, rows=None) -> None:
+        self.calls.append("reset")
+
+    def seed_rows(self, rows, seeds) -> None:
+        self.calls.append(("seed", list(rows), list(seeds)))
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        assert observations.shape == (1, 8, 8, 3)
+        return np.array([1])
+
+
+@pytest.fixture
+def fake_agent(monkeypatch):
+    """An agent that load_agent finds in any folder."""
+    from tests.training.counting_game import CountingGame
+
+    agent = FakeAgent(CountingGame.action_spec)
+    monkeypatch.setitem(sys.modules, "worldmodel.agents.sb3.agent", SimpleNamespace(load_agent=lambda folder: agent))
+    return agent
+
+
+def test_an_agent_is_reset_and_seeded_for_each_episode(fake_agent):
+    env, make_policy = make_player(job(policy="folder"))
+    for seed in (5, 6):
+        episode, _ = play(env, make_policy(seed), 0)
+        assert (episode.actions == 1).all()
+    assert fake_agent.calls == ["reset", ("seed", [0], [5]), "reset", ("seed", [0], [6])]
+
+
+def test_epsilon_adds_noise_to_an_agent(fake_agent):
+    env, make_policy = make_player(job(policy="folder", epsilon=0.5))
+    actions = np.concatenate([play(env, make_policy(i), i)[0].actions for i in range(60)])
+    assert (actions == 1).mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.08)
+
+
+def test_an_agent_that_cannot_play_is_refused_before_anything_is_written(fake_agent, tmp_path):
+    agent = tmp_path / "agent"
+    agent.mkdir()
+    fake_agent.action_spec = ActionSpec(kind="discrete", n=7)
+    with pytest.raises(ValueError, match="acts by"):
+        collect(GAME_ID, tmp_path / "out", episodes=1, policy=agent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_folder_stands_for_its_agent(tmp_path):
+    (tmp_path / "run" / "agent").mkdir(parents=True)
+    (tmp_path / "run" / "agent" / "model.safetensors").touch()
+    wanted = str(tmp_path / "run" / "agent")
+    assert _player(tmp_path / "run") == _player(tmp_path / "run" / "agent") == wanted
+    assert _player("sticky") == "sticky"
+
+
+def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():
+    action = ActionSpec(kind="box", n=1, low=(0.0,), high=(1.0,))
+    looks = np.zeros((1, 1))
+    pairs = []
+    for seed in range(50):
+        noisy = EpsilonPolicy(StickyPolicy(action, 1, seed), 1.0, action, 1, seed)
+        pairs.append((noisy.act(looks)[0, 0], StickyPolicy(action, 1, seed).act(looks)[0, 0]))
+    assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.4
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_what_a_kill_left_beyond_its_goal_is_not_kept_and_play_of_other_goals_is(tmp_path, same):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    collect(GAME_ID, unbroken, steps=20, workers=1)
+    collect(GAME_ID, killed, episodes=1, workers=1)
+    assert not (killed / UNDER_WAY).exists()
+    store = EpisodeStorage.open(killed)
+    wanted = len(EpisodeStorage.open(unbroken))
+    store.write_pending(store.episode(0), wanted + 1)  # a faster worker was ahead
+    store.write_pending(store.episode(0), wanted + 3)  # of a collection before that, towards another goal
+    goal = {"episodes": None, "steps": 20 if same else 2000}
+    write_json(killed / UNDER_WAY, {"goal": goal, "before": [0, wanted + 3]})
+    collect(GAME_ID, killed, steps=20, workers=1)
+    beyond = [wanted + 3] if same else [wanted + 1, wanted + 3]
+    assert EpisodeStorage.open(killed).ids.tolist() == [*range(wanted), *beyond]
+    assert content(killed)[:wanted] == content(unbroken)
+
+
+def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatch):
+    shown = []
+
+    def dream_view(env, model, obs):
+        shown.append((model, obs))
+        return env
+
+    monkeypatch.setitem(sys.modules, "worldmodel.envs.wrappers", SimpleNamespace(DreamView=dream_view))
+    make_player(job(policy="folder"))
+    assert shown == []
+    fake_agent.meta.view = "rgb"
+    make_player(job(policy="folder"))
+    assert shown == [("a-model", "rgb")]
+
+
+# What is refused
+
+
+def test_a_store_made_otherwise_is_not_continued(ten_episodes, tmp_path):
+    for changes in ({"seed": 1}, {"policy": "random"}, {"epsilon": 0.1}, {"env_kwargs": {"step_seconds": 0.1}}):
+        with pytest.raises(ValueError, match=f"was made with {next(iter(changes))}="):
+            collect(GAME_ID, ten_episodes, **({"episodes": 20} | changes))
+    assert len(content(ten_episodes)) == 10
+
+
+def test_a_store_of_unknown_origin_is_not_continued(ten_episodes, tmp_path):
+    os.symlink(ten_episodes / "data", tmp_path / "data")
+    with pytest.raises(ValueError, match="holds a store that was made in another way"):
+        collect(GAME_ID, tmp_path, episodes=20)
+
+
+def test_a_retrained_agent_counts_as_another_policy(tmp_path):
+    agent = tmp_path / "agent"
+    agent.mkdir()
+    (agent / "policy.safetensors").write_bytes(b"old")
+    before = _policy_identity(str(agent))
+    assert before == _policy_identity(f"{agent}/")
+    (agent / "policy.safetensors").write_bytes(b"new")
+    assert _policy_identity(str(agent)) != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "either episodes or steps, got episodes=None and steps=None"),
+        ({"episodes": 1, "steps": 1}, "either episodes or steps"),
+        ({"episodes": 0}, "at least 1, got 0"),
+        ({"episodes": 1, "workers": 0}, "workers=0"),
+        ({"episodes": 1, "episode_seconds": 0.0}, "episode_seconds must be above 0, got 0.0"),
+        ({"episodes": 1, "num_workers": 3}, "num_workers=3 needs --launcher ray"),
+        ({"episodes": 1, "launcher": "ray", "workers": 3}, "workers=3 are processes of this machine"),
+        ({"episodes": 1, "launcher": "ray", "num_workers": 0}, "num_workers must be at least 1, got 0"),
+        ({"episodes": 1, "launcher": "rya"}, "launcher must be 'local' or 'ray', got 'rya'"),
+        ({"episodes": 1, "epsilon": 2.0}, r"epsilon must be in \[0, 1\], got 2.0"),
+        (
+            {"episodes": 1, "policy": "stiky"},
+            r"a scripted one \(random, sticky, .*\) or the folder of a trained agent, got 'stiky'",
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        collect(GAME_ID, tmp_path / "store", **changes)
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_env_that_reports_no_frames_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="CartPole-v1 reports no frames"):
+        collect("CartPole-v1", tmp_path / "store", episodes=1)
+    assert not (tmp_path / "store").exists()
+
+
+# The summary
+
+
+def test_statistics_are_those_of_the_stored_episodes(ten_episodes, capsys):
+    stats = collect(GAME_ID, ten_episodes, episodes=10)
+    store = EpisodeStorage.open(ten_episodes)
+    episodes = [store.episode(i) for i in range(10)]
+    assert (stats.episodes, stats.steps, stats.new_steps) == (10, store.num_steps, 0)
+    assert stats.terminated == sum(e.terminated for e in episodes)
+    assert stats.truncated == 10 - stats.terminated
+    assert stats.returns.tolist() == [e.rewards.sum() for e in episodes]
+    assert stats.native_returns.tolist() == (10 * stats.returns).tolist()
+    actions = np.concatenate([e.actions for e in episodes])
+    assert stats.action_counts == {name: (actions == i).sum() for i, name in enumerate(("noop", "left", "right"))}
+    assert stats.reward_signs == (stats.action_counts["left"], stats.action_counts["right"])
+    assert stats.signal_changes == {"COUNT": (stats.steps, 0)}
+    printed = capsys.readouterr().out
+    assert f"10 episodes, {stats.steps} steps" in printed
+    assert "return (native): mean" in printed
+    assert "COUNT per 1,000 steps: rises 1000.0, falls 0.0" in printed
+    assert "this run" not in printed
+
+
+def test_a_line_of_returns_cut_short_by_a_kill_is_left_out(tmp_path):
+    path = tmp_path / "returns.jsonl"
+    path.write_text('{"episode_id": 0, "num_steps": 5, "native_return": 2.5}\n{"episode_id": 1, "num_st')
+    assert read_returns(path) == {0: 2.5}
+
+
+# The real game
+
+
+@pytest.mark.vizdoom
+def test_real_games_are_collected(tmp_path):
+    stats = collect("VideoGenReal-DoomDeadlyCorridor", tmp_path, episodes=3, workers=2)
+    store = EpisodeStorage.open(tmp_path)
+    assert len(store) == stats.episodes == 3
+    assert store.info.signal_names == ("HEALTH", "ARMOR", "AMMO2", "KILLCOUNT")
+    env, make_policy = make_player(job(env_id="VideoGenReal-DoomDeadlyCorridor"))
+    env_seed, policy_seed = seeds_of(0, 2)
+    expected, _ = play(env, make_policy(policy_seed), env_seed)
+    env.close()
+    assert np.array_equal(store.episode(2).frames, expected.frames)

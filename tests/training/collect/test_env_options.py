@@ -1,0 +1,43 @@
+"""Env options from the command line: what a text means, and which names an env takes."""
+
+import pytest
+
+from tests.training.counting_game import GAME_ID
+from worldmodel.training.collect.env_options import check_options, parse_options
+
+
+def test_values_are_numbers_words_or_text():
+    texts = ["reward=health", "frame_skip=4", "hud=true", "episode_timeout=None", "speed=0.5", "map=a=b", "size=[8, 8]"]
+    assert parse_options(texts) == {
+        "reward": "health",
+        "frame_skip": 4,
+        "hud": True,
+        "episode_timeout": None,
+        "speed": 0.5,
+        "map": "a=b",
+        "size": [8, 8],
+    }
+    assert parse_options([]) == {}
+
+
+@pytest.mark.parametrize("text", ["frame_skip", "=4", "frame skip=4"])
+def test_a_text_that_is_no_option_is_refused_with_the_form(text):
+    with pytest.raises(ValueError, match="NAME=VALUE, such as frame_skip=4"):
+        parse_options([text])
+
+
+def test_an_option_given_twice_is_refused():
+    with pytest.raises(ValueError, match="'hud' is given twice"):
+        parse_options(["hud=true", "hud=false"])
+
+
+def test_an_unknown_option_gives_the_nearest_and_all_valid_ones():
+    check_options("VideoGenReal-Doom", ["frame_skip", "hud"])
+    with pytest.raises(TypeError, match=r"Did you mean 'frame_skip'\? Valid: .*episode_timeout.*hud.*reward"):
+        check_options("VideoGenReal-Doom", ["frameskip"])
+
+
+def test_a_game_of_ones_own_is_found_by_its_module():
+    check_options(GAME_ID, ["step_seconds"])
+    with pytest.raises(TypeError, match=r"no option 'sleep'\. Valid: fails, labels, step_seconds"):
+        check_options(GAME_ID, ["sleep"])

@@ -1,0 +1,139 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.tiny import tiny_world
+from worldmodel.agents.evaluate import Comparison, Evaluation
+from worldmodel.agents.sb3.config import AgentConfig
+from worldmodel.dynamics import GPTConfig
+from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
+from worldmodel.training.fit import LoopConfig
+from worldmodel.training.pipeline import demo as module
+from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.pipeline.demo import demo
+from worldmodel.training.pipeline.stages import Stages
+from worldmodel.training.train_agent import DreamTraining, train_agent
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
+
+LOOP = LoopConfig(steps=4, batch_size=4, evaluate_every=2, save_every=2)
+SMALL = DemoConfig(
+    collect_steps=2500,
+    workers=1,
+    tokenizer=TokenizerTraining(
+        model=VQVAEConfig(stage_widths=(8, 8, 8, 16), residual_units=8, codebook=CodebookConfig(num_codes=16)),
+        loop=LOOP,
+        validation_steps=16,
+    ),
+    dynamics=DynamicsTraining(
+        model=GPTConfig(layers=1, width=16, heads=2), loop=LOOP, num_starts=8, validation_segments=8
+    ),
+    agent=DreamTraining(agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8), horizon=4),
+    episodes=2,
+)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("config", [None, "{}", '{"steps": 3}'])
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh, config):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "thesis.txt").write_text("precious")
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="something else than a demo's run; use another --out"):
+        demo(tmp_path, SMALL, fresh=fresh)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_interrupted_agent_stage_starts_anew(tmp_path, monkeypatch):
+    stages = Stages(tmp_path, SMALL.seeded(), fresh=False)
+    for name in ("collect", "tokenizer", "dynamics"):
+        with stages(name):
+            pass
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "metrics.jsonl").write_text("of the first attempt")
+
+    def train(world, out, config, **_):
+        assert not out.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_agent", train)
+    with pytest.raises(KeyboardInterrupt):
+        demo(tmp_path, SMALL)
+
+
+def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    agent = train_agent(world, tmp_path / "agent", SMALL.agent, device="cpu")
+    real = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "compare_with_random", lambda *_, **__: Comparison(real, real))
+        rows = module._judge(agent, world, SMALL)
+    assert rows[-1]["env_id"] == "its dream of VideoGenReal-DoomHealthGathering"
+
+
+@pytest.fixture
+def of_an_earlier_release(tmp_path):
+    """A demo that has collected, from before there was a policy to choose."""
+    with Stages(tmp_path, SMALL.seeded(), fresh=False)("collect"):
+        pass
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["policy"], config["tokenizer"]["rarity"], config["tokenizer"]["rarity_limit"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_a_demo_of_an_earlier_release_goes_on_with_its_sticky_play(of_an_earlier_release, monkeypatch):
+    def train(data, out, config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_tokenizer", train)
+    with pytest.raises(ValueError, match=r"policy is 'sticky' there, 'diverse' here"):
+        demo(of_an_earlier_release, SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        demo(of_an_earlier_release, replace(SMALL, policy="sticky"))
+
+
+def test_a_demo_collects_diverse_play_or_what_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def collect(env_id, out, **options):
+        asked.append(options["policy"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "collect", collect)
+    for name, config in (("usual", SMALL), ("held", replace(SMALL, policy="hold:0.9"))):
+        with pytest.raises(KeyboardInterrupt):
+            demo(tmp_path / name, config)
+    assert asked == ["diverse", "hold:0.9"]
+    with pytest.raises(ValueError, match=r"policy must be a scripted one .*got 'runs/agent'"):
+        demo(tmp_path / "none", replace(SMALL, policy="runs/agent"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_seed_reaches_every_stage():
+    config = DemoConfig(seed=7).seeded()
+    assert config.tokenizer.loop.seed == config.dynamics.loop.seed == config.agent.agent.seed == 7
+
+
+@pytest.mark.vizdoom
+def test_the_demo_runs_from_nothing_to_a_report_and_knows_it_is_done(tmp_path, monkeypatch, capsys):
+    report = demo(tmp_path, SMALL)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert {"run", "returns", "dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"} <= set(data)
+    assert [row["policy"] for row in data["returns"]][1] == "random"
+    assert all(row["mean"] > 100 for row in data["returns"][:2])  # native returns: 4 for each step survived
+    assert set(data["run"]["minutes"]) >= {"collect", "tokenizer", "dynamics", "agent", "judge"}
+    for name in ("dream_vs_real.mp4", "dream_vs_real.gif"):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert "dream_vs_real.gif" in report.read_text()
+
+    def never(*_, **__):
+        raise AssertionError("this stage was done already")
+
+    for stage in ("collect", "train_tokenizer", "train_dynamics", "train_agent", "_judge", "_report"):
+        monkeypatch.setattr(module, stage, never)
+    assert demo(tmp_path, SMALL) == report
+    assert "collect: done before" in capsys.readouterr().out

@@ -1,0 +1,99 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from worldmodel.files import read_json
+from worldmodel.training.pipeline import stages as module
+from worldmodel.training.pipeline.stages import Stages
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: tuple[int, ...] = (3, 4)
+    seed: int = 0
+
+
+def test_a_stage_that_failed_is_not_done(tmp_path):
+    stages = Stages(tmp_path, Settings(), fresh=False)
+    with stages("collect") as todo:
+        assert todo
+    with pytest.raises(KeyboardInterrupt), stages("tokenizer"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, Settings(), fresh=False)
+    with again("collect") as todo:
+        assert not todo
+    with again("tokenizer") as todo:
+        assert todo
+
+
+def test_the_minutes_of_all_attempts_at_a_stage_count(tmp_path, monkeypatch):
+    clock = iter([0, 120, 1000, 1060])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, Settings(), fresh=False)("tokenizer"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, Settings(), fresh=False)
+    assert again.minutes == {"tokenizer": 2.0}
+    with again("tokenizer") as todo:
+        assert todo
+    assert Stages(tmp_path, Settings(), fresh=False).minutes == {"tokenizer": 3.0}
+
+
+def test_a_stage_says_whether_an_attempt_was_killed(tmp_path, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    stages = Stages(tmp_path, Settings(), fresh=False)
+    with monkeypatch.context() as patch, pytest.raises(KilledError), stages("tokenizer"):
+        patch.setattr(stages, "_write", lambda state: None)  # a killed process writes nothing any more
+        raise KilledError
+    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, Settings(), fresh=False)("dynamics"):
+        raise KeyboardInterrupt
+    again = Stages(tmp_path, Settings(), fresh=False)
+    for name in ("collect", "tokenizer", "dynamics"):
+        with again(name) as todo:
+            assert todo
+    for stages in (again, Stages(tmp_path, Settings(), fresh=False)):
+        assert [stages.was_cut(name) for name in ("collect", "tokenizer", "dynamics")] == [False, True, False]
+    assert not Stages(tmp_path, Settings(), fresh=True).was_cut("tokenizer")
+
+
+def test_a_run_with_other_settings_is_not_continued(tmp_path):
+    Stages(tmp_path, Settings(), fresh=False)
+    with pytest.raises(ValueError, match=r"other settings \(seed is 0 there, 1 here\).*--fresh"):
+        Stages(tmp_path, replace(Settings(), seed=1), fresh=False)
+    Stages(tmp_path, replace(Settings(), seed=1), fresh=True)
+
+
+def test_a_run_of_an_earlier_release_goes_on_without_the_settings_that_are_new(tmp_path):
+    @dataclass(frozen=True)
+    class Newer:
+        tokenizer: dict
+        seed: int = 0
+
+    Stages(tmp_path, Newer({"muon": True}), fresh=False)
+    Stages(tmp_path, Newer({"muon": True, "rarity": 0.0, "rarity_limit": 31.0}), fresh=False)
+    assert read_json(tmp_path / "config.json")["tokenizer"]["rarity"] == 0.0
+    with pytest.raises(ValueError, match=r"tokenizer.rarity is 0\.0 there, 0\.5 here"):
+        Stages(tmp_path, Newer({"muon": True, "rarity": 0.5}), fresh=False)
+
+
+def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
+    with Stages(tmp_path, Settings(), fresh=False, free=("seed",))("collect"):
+        pass
+    with Stages(tmp_path, Settings(seed=1), fresh=False, free=("seed",))("collect") as todo:
+        assert not todo
+    assert read_json(tmp_path / "config.json") == {"steps": [3, 4], "seed": 1}
+    with pytest.raises(ValueError, match="other settings"):
+        Stages(tmp_path, Settings(steps=(5,)), fresh=False, free=("seed",))
+
+
+@pytest.mark.parametrize("file", ["stages.json", "config.json"])
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "[" * 100_000, "{", '{"done": 3}', '{"done": ["a"], "minutes": [1]}']
+)
+def test_a_damaged_file_of_a_run_is_refused_in_one_line(tmp_path, file, content):
+    Stages(tmp_path, Settings(), fresh=False)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=r"stages\.json|config\.json|something else than a demo's run") as error:
+        Stages(tmp_path, Settings(), fresh=False)
+    assert "\n" not in str(error.value)

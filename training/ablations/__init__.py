@@ -1,0 +1,1 @@
+"""The papers' comparisons, rerun: `videogen-dream ablate`."""

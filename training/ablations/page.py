@@ -1,0 +1,199 @@
+"""A finished comparison as a page and as JSON: the paper's figures beside ours, and whether both have one order."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from worldmodel.files import atomic_write, write_json
+from worldmodel.training.ablations.papers import PAPER, STATED, WORDS, Figure
+from worldmodel.training.reports.markdown import strict, table
+
+# What may stand beside a number of the paper: the same, then what is measured without I3D. Less is better in all.
+STAND_INS = {
+    "nmse": ("nmse",),
+    "r_fvd": ("r_fvd", "r_idm_fd"),
+    "fvd": ("fvd", "idm_fd"),
+    "fvd_star": ("fvd_star", "idm_fd_star"),
+    "bits_per_code": ("bits_per_code",),
+}
+_NEEDS_I3D = ("r_fvd", "fvd", "fvd_star")
+HEADERS = {
+    "nmse": "NMSE",
+    "r_fvd": "R-FVD",
+    "r_idm_fd": "R-IDM-FD",
+    "fvd": "FVD",
+    "idm_fd": "IDM-FD",
+    "fvd_star": "FVD\\*",
+    "idm_fd_star": "IDM-FD\\*",
+    "bits_per_code": "bits/dim",
+    "bits_per_clip": "bits per clip",
+    "psnr_db": "PSNR, dB",
+    "ssim": "SSIM",
+    "perplexity": "perplexity",
+    "codes_in_use": "codes in use",
+    "tokenizer_parameters": "weights of the VQ-VAE",
+    "tokenizer_minutes": "minutes to train it",
+    "prior_parameters": "weights of the prior",
+    "prior_minutes": "minutes to train it",
+}
+_DIGITS = {
+    "nmse": 4,
+    "r_idm_fd": 3,
+    "idm_fd": 3,
+    "idm_fd_star": 3,
+    "ssim": 3,
+    "psnr_db": 2,
+    "bits_per_code": 3,
+    "tokenizer_minutes": 1,
+    "prior_minutes": 1,
+}
+_WHOLE = ("bits_per_clip", "perplexity", "codes_in_use", "tokenizer_parameters", "prior_parameters")
+
+
+class Order(NamedTuple):
+    """How many of the pairs that a paper tells apart come in its order, and those that do not, (better, worse)."""
+
+    agreeing: int
+    pairs: int
+    reversed: tuple[tuple[str, str], ...]
+
+
+def paper_order(name: str, metric: str) -> list[tuple[str, str]]:
+    """Pairs of rows (better, worse) that a paper tells apart: by more than what stands behind both ±, or in words."""
+    figures = {row: values[metric] for row, values in PAPER.get(name, {}).items() if metric in values}
+    pairs = [
+        (a, b)
+        for a, left in figures.items()
+        for b, right in figures.items()
+        if right.value - left.value > left.spread + right.spread
+    ]
+    return [*pairs, *STATED.get(name, {}).get(metric, ())]
+
+
+def order_agreement(pairs: Sequence[tuple[str, str]], ours: Mapping[str, float]) -> Order:
+    """Compare a paper's pairs with our numbers, of which less is better; a tie of ours is no agreement."""
+    known = [(better, worse) for better, worse in pairs if better in ours and worse in ours]
+    reversed_ = tuple((better, worse) for better, worse in known if ours[better] >= ours[worse])
+    return Order(len(known) - len(reversed_), len(known), reversed_)
+
+
+def orders(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Order]]:
+    """Paper's metric -> our metric -> how far the rows have the paper's order."""
+    found: dict[str, dict[str, Order]] = {}
+    for metric, stand_ins in STAND_INS.items():
+        if pairs := paper_order(name, metric):
+            for mine in stand_ins:
+                ours = {row["name"]: row["metrics"][mine] for row in rows if mine in row["metrics"]}
+                found.setdefault(metric, {})[mine] = order_agreement(pairs, ours)
+    return found
+
+
+def write_table(folder: str | Path, name: str, results: Mapping[str, Any]) -> str:
+    """Write FOLDER/NAME.md and NAME.json.
+
+    Args:
+        results: "rows", each with "name", "here" and "metrics" (or "failed"), and what the page says of the run:
+            "preset", "seed", "samples", "command", "machine", "env_id", "steps", "floor", "floor_source".
+
+    Returns: the page.
+    """
+    folder = Path(folder)
+    found = orders(name, results["rows"])
+    page = _page(name, results, found)
+    with atomic_write(folder / f"{name}.md") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    rows = [{**row, "paper": _plain(PAPER.get(name, {}).get(row["name"], {}))} for row in results["rows"]]
+    agreement = {metric: {mine: order._asdict() for mine, order in by.items()} for metric, by in found.items()}
+    write_json(folder / f"{name}.json", strict({**results, "table": name, "rows": rows, "order": agreement}))
+    return page
+
+
+def _plain(figures: Mapping[str, Figure]) -> dict[str, list[float]]:
+    return {metric: list(figure) for metric, figure in figures.items()}
+
+
+def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str, Order]]) -> str:
+    rows, about = results["rows"], results["machine"]
+    failed = [f"- {row['name']}: {row['failed']}" for row in rows if "failed" in row]
+    parts = [
+        f"# {name}: as in the paper, and here (preset {results['preset']})",
+        WORDS[name],
+        beside_paper(name, rows),
+        "\n".join(order_lines(found)),
+        *(["Failed:\n\n" + "\n".join(failed)] if failed else []),
+        "## What else was measured here",
+        _rest(name, rows),
+        f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings saw "
+        f"{results['steps']:,} steps of it, seed {results['seed']}; one training each, so small differences may be "
+        f"chance. {_floor(results)}",
+        f"Machine: {about['cpu']}, {about['cores']} cores"
+        + (f", {about['gpu']}" if "gpu" in about else "")
+        + f"; torch {about['torch']}; {about['date']}. Made by `{results['command']}`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _floor(results: Mapping[str, Any]) -> str:
+    if not results["floor"]:
+        return f"These distances have no floor: {results['floor_source']}."
+    values = ", ".join(f"{HEADERS[metric]} {_number(metric, value)}" for metric, value in results["floor"].items())
+    return f"Other real clips, {results['floor_source']}, against the same real clips: {values}, the floor of these."
+
+
+def beside_paper(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The metrics of the paper's table: its figures, then ours. "—": the paper has none; "absent": there was no I3D."""
+    shown = _metrics_of_paper(name)
+    header = ["paper's row", "here"]
+    for metric in shown:
+        header += [f"{HEADERS[metric]}, paper", *(HEADERS[mine] for mine in STAND_INS[metric])]
+    lines = []
+    for row in rows:
+        line = [row["name"], row["here"]]
+        for metric in shown:
+            line.append(str(PAPER.get(name, {}).get(row["name"], {}).get(metric, "—")))
+            line += [_cell(row, mine) for mine in STAND_INS[metric]]
+        lines.append(line)
+    return table(header, lines)
+
+
+def _metrics_of_paper(name: str) -> list[str]:
+    figures = PAPER.get(name, {}).values()
+    return [m for m in STAND_INS if any(m in row for row in figures) or m in STATED.get(name, {})]
+
+
+def order_lines(found: Mapping[str, Mapping[str, Order]]) -> list[str]:
+    """A line per number of the paper and of ours: how many pairs of rows have one order."""
+    lines = []
+    for metric, by in found.items():
+        for mine, order in by.items():
+            what = f"- Order by {HEADERS[metric]} (paper) and {HEADERS[mine]} (here):"
+            if not order.pairs:
+                lines.append(f"{what} not compared, {'no I3D file was given' if mine in _NEEDS_I3D else 'no numbers'}.")
+                continue
+            turned = "; ".join(f'"{better}" is not below "{worse}"' for better, worse in order.reversed)
+            pairs = "pair that the paper tells apart" if order.pairs == 1 else "pairs that the paper tells apart"
+            lines.append(
+                f"{what} {order.agreeing} of {order.pairs} {pairs} agree" + (f"; here {turned}." if turned else ".")
+            )
+    return lines
+
+
+def _rest(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    before = {mine for metric in _metrics_of_paper(name) for mine in STAND_INS[metric]}
+    shown = [m for m in HEADERS if m not in before and any(m in row["metrics"] for row in rows)]
+    lines = [[row["here"], *(_cell(row, metric) for metric in shown)] for row in rows if row["metrics"]]
+    return table(["here", *(HEADERS[metric] for metric in shown)], lines)
+
+
+def _cell(row: Mapping[str, Any], metric: str) -> str:
+    if metric in row["metrics"]:
+        return _number(metric, row["metrics"][metric])
+    if "failed" in row:
+        return "failed"
+    return "absent" if metric in _NEEDS_I3D and row["metrics"] else "—"
+
+
+def _number(metric: str, value: float) -> str:
+    if metric in _WHOLE:
+        return f"{value:,.0f}"
+    return f"{value:.{_DIGITS.get(metric, 1)}f}"

@@ -1,0 +1,216 @@
+"""Rerun the comparisons of the VideoGen papers on any store: train every variant, measure it, write the tables."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.data.regroup import regroup
+from worldmodel.errors import did_you_mean
+from worldmodel.evaluation.fvd import load_i3d
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
+from worldmodel.leftovers import is_temporary
+from worldmodel.training import distributed
+from worldmodel.training.ablations.jobs import check_failed, run_jobs
+from worldmodel.training.ablations.measure import (
+    Measuring,
+    floor_of,
+    floor_source,
+    measure_prior,
+    measure_tokenizer,
+    prepare,
+)
+from worldmodel.training.ablations.page import write_table
+from worldmodel.training.ablations.tables import PRESETS, TABLES, Scale, Variant, variants
+from worldmodel.training.reports.markdown import machine
+from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
+
+
+def ablate(
+    name: str,
+    data: str | Path,
+    out: str | Path,
+    preset: str | Scale = "small",
+    *,
+    i3d: str | Path | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    command: str = "",
+) -> dict[str, str]:
+    """Train and measure the variants of a table; OUT/NAME.md and OUT/NAME.json are the table.
+
+    Every training has a folder in OUT named after its configuration, so that tables share what they have in common,
+    an interrupted run goes on, and a finished one is not repeated.
+
+    Args:
+        name: of a table (`TABLES`), or "all".
+        data: a store; OUT belongs to it from then on.
+        preset: "smoke", "small" or "paper", or sizes of your own.
+        i3d: TorchScript file of an I3D network, for FVD; without it FVD is absent.
+        workers: trainings at once, each in a process with its share of the threads: tokenizers first, then priors.
+        seed: of every training and of the clips that are measured.
+        command: what was typed, for the page.
+
+    Returns: the page of each table by its name.
+
+    Raises: OutsideError at the end if a training failed; the others are done and the tables are written.
+    """
+    if name != "all" and name not in TABLES:
+        raise ValueError(f"unknown table {name!r}.{did_you_mean(name, (*TABLES, 'all'))}")
+    if isinstance(preset, str) and preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}")
+    label, scale = (preset, PRESETS[preset]) if isinstance(preset, str) else ("of one's own", preset)
+    scale = replace(
+        scale,
+        tokenizer_loop=replace(scale.tokenizer_loop, seed=seed),
+        prior_loop=replace(scale.prior_loop, seed=seed),
+    )
+    if i3d is not None:
+        load_i3d(i3d)  # a wrong file is told before hours of training
+    store, out = EpisodeStorage.open(data), Path(out)
+    tables = {table: variants(table, scale, store.info) for table in (TABLES if name == "all" else (name,))}
+    _claim(out, store)
+    place = str(distributed.training_device(device))
+    measuring = Measuring(
+        data=str(data),
+        folder=str(out / f"measure-{scale.samples}clips-seed{seed}"),
+        i3d=None if i3d is None else str(i3d),
+        device=place,
+        samples=scale.samples,
+        seed=seed,
+        inverse_dynamics=scale.inverse_dynamics,
+    )
+    prepare(measuring)
+    failed = _train_all([row for rows in tables.values() for row in rows], store, out, scale, measuring, workers)
+    about = {
+        "preset": label,
+        "seed": seed,
+        "samples": scale.samples,
+        "env_id": store.info.env_id,
+        "steps": min(store.num_steps, scale.data_steps or store.num_steps),
+        "floor": floor_of(measuring),
+        "floor_source": floor_source(measuring),
+        "command": command or f"ablate({name!r}, {str(data)!r}, {str(out)!r}, {label!r})",
+        "machine": machine(),
+        "workers": workers,
+    }
+    pages = {}
+    for table, rows in tables.items():
+        results = about | {"rows": [_row(variant, out, failed) for variant in rows]}
+        pages[table] = write_table(out, table, results)
+    check_failed(failed, "trainings")
+    return pages
+
+
+def _claim(out: Path, store: EpisodeStorage) -> None:
+    """Refuse a folder that holds the trainings on other data, or something else."""
+    path, data = out / "data.json", {"fingerprint": store.fingerprint()}
+    if not path.exists() and out.exists() and any(not is_temporary(each.name) for each in out.iterdir()):
+        raise ValueError(f"{out} holds something else than ablations (data.json is missing); use another --out")
+    if path.exists() and read_json(path) != data:
+        raise ValueError(f"{out} holds ablations on other data than {store.root}; use another --out")
+    write_json(path, data)
+
+
+def _train_all(
+    rows: list[Variant], store: EpisodeStorage, out: Path, scale: Scale, measuring: Measuring, workers: int
+) -> list[str]:
+    """Train and measure what the rows need, each once; returns the folders' names that failed."""
+    rows = [row for row in rows if row.tokenizer is not None]
+    tokenizers = {row.tokenizer_folder: row.tokenizer for row in rows if row.tokenizer is not None}
+    stores = {
+        frames: _store_for(frames, store, out, scale)
+        for frames in sorted({config.model.frames_per_step for config in tokenizers.values()})
+    }
+    threads = max(1, torch.get_num_threads() // workers)
+
+    def run(jobs: Mapping[str, Callable[[], None]]) -> list[str]:
+        return run_jobs(jobs, out / "logs", workers, threads)
+
+    failed = run(
+        {
+            folder: partial(_tokenizer_job, stores[config.model.frames_per_step], out / folder, config, measuring)
+            for folder, config in tokenizers.items()
+        }
+    )
+    priors: dict[str, Callable[[], None]] = {}
+    for row in rows:
+        if row.dynamics is None or row.tokenizer is None or row.tokenizer_folder in failed:
+            continue
+        data = stores[row.tokenizer.model.frames_per_step]
+        tokenizer, folder = out / row.tokenizer_folder, out / row.dynamics_folder
+        priors[row.dynamics_folder] = partial(_prior_job, data, tokenizer, folder, row.dynamics, measuring)
+    return failed + run(priors)
+
+
+def _store_for(frames_per_step: int, store: EpisodeStorage, out: Path, scale: Scale) -> Path:
+    """The store itself, or the part of it that is learned from, in steps of that many frames."""
+    steps = scale.data_steps
+    if store.info.frames_per_step == frames_per_step and (steps is None or steps >= store.num_steps):
+        return store.root
+    return regroup(store, out / f"data-{frames_per_step}frames-{steps or 'all'}", frames_per_step, steps)
+
+
+def _tokenizer_job(data: Path, folder: Path, config: TokenizerTraining, measuring: Measuring) -> None:
+    _timed(folder, lambda: train_tokenizer(data, folder, config, device=measuring.device))
+    measure_tokenizer(folder, measuring)
+
+
+def _prior_job(data: Path, tokenizer: Path, folder: Path, config: DynamicsTraining, measuring: Measuring) -> None:
+    def train() -> None:
+        # Priors on one tokenizer have the same codes: the first that encodes the store leaves them to the others.
+        _share(tokenizer / "codes.safetensors", folder / "codes.safetensors")
+        train_dynamics(data, tokenizer / "last", folder, config, device=measuring.device)
+        _share(folder / "codes.safetensors", tokenizer / "codes.safetensors")
+
+    _timed(folder, train)
+    measure_prior(folder, tokenizer, measuring)
+
+
+def _share(source: Path, target: Path) -> None:
+    """The same file in both places; files of codes are replaced, never changed, so one copy on the disk will do."""
+    if not source.exists() or target.exists():
+        return
+    with atomic_write(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, temporary)
+
+
+def _timed(folder: Path, train: Callable[[], Any]) -> None:
+    """Train unless that was finished before; leaves the minutes of the last attempt in time.json."""
+    if (folder / "time.json").exists():
+        return
+    resumed, begin = (folder / "training_state.pt").exists(), time.monotonic()
+    train()
+    write_json(folder / "time.json", {"minutes": (time.monotonic() - begin) / 60, "resumed": resumed})
+
+
+def _row(variant: Variant, out: Path, failed: list[str]) -> dict[str, Any]:
+    """A row of the table, from the files that its jobs left."""
+    row: dict[str, Any] = {"name": variant.name, "here": variant.here, "metrics": {}}
+    if variant.tokenizer is None:
+        return row
+    folders = {"tokenizer": variant.tokenizer_folder}
+    row["config"] = {"tokenizer": asdict(variant.tokenizer)}
+    if variant.dynamics is not None:
+        folders["prior"] = variant.dynamics_folder
+        row["config"]["dynamics"] = asdict(variant.dynamics)
+    row["folders"] = folders
+    for part, folder in folders.items():
+        if folder in failed or (part == "prior" and variant.tokenizer_folder in failed):
+            row["failed"] = f"{folder} failed" if folder in failed else "its tokenizer failed"
+            break
+        row["metrics"] |= read_json(out / folder / "measured.json", JsonObject, ("metrics",))["metrics"]
+        row["metrics"][f"{part}_minutes"] = read_json(out / folder / "time.json", JsonObject, ("minutes",))["minutes"]
+    return row

@@ -1,0 +1,1 @@
+"""Recording episodes of games into a store."""

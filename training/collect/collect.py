@@ -1,0 +1,274 @@
+"""Collection: parallel workers play a policy in a real env and store whole episodes.
+
+Episode i depends on (seed, i) and the settings alone, whatever the number of workers and however often the collection
+was stopped and resumed.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+
+from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
+from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
+from worldmodel.data.store_settings import open_with_settings
+from worldmodel.errors import OutsideError
+from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.progress import progress
+from worldmodel.training.collect.crew import Crew, episodes_of
+from worldmodel.training.collect.env_options import check_options
+from worldmodel.training.collect.stats import RETURNS, CollectStats, statistics
+from worldmodel.training.collect.workers import Job, LocalCrew, Played
+
+UNDER_WAY = "collecting.json"  # of a collection that is not finished: its goal, and the episodes there before it
+WORKERS = 2  # processes, where nothing else is asked for
+SETTINGS = "collect.json"  # how the store was made; a store made in another way is not continued
+
+
+def collect(
+    env_id: str,
+    out: str | Path,
+    *,
+    episodes: int | None = None,
+    steps: int | None = None,
+    policy: str | Path = "diverse",
+    epsilon: float = 0.0,
+    workers: int = WORKERS,
+    seed: int = 0,
+    env_kwargs: dict[str, Any] | None = None,
+    labels: bool = False,
+    episode_seconds: float = 600.0,
+    launcher: Literal["local", "ray"] = "local",
+    num_workers: int = 1,
+) -> CollectStats:
+    """Play `policy` in a real env, store whole episodes in `out`, print and return their statistics.
+
+    Run it again to resume after a stop or towards a higher goal. The workers are new Python processes, so a script that
+    calls this needs the usual ``if __name__ == "__main__":``. A worker that dies or takes too long is replaced and its
+    episode played again, three times at most.
+
+    Args:
+        env_id: an env that reports its frames and signals as `worldmodel.envs.VizdoomEnv` does.
+        out: folder of the store; new, or left by an earlier call with the same settings.
+        episodes: how many episodes the store shall hold; or
+        steps: how many steps at least: as many episodes as it takes, in their order.
+        policy: the name of a scripted one (`worldmodel.agents.blind` lists them), or the folder of a trained agent or
+            of its training's run. "diverse" goes where a dream must be true once an agent has learned in it.
+        epsilon: share of the policy's actions replaced by random ones, in [0, 1].
+        workers: processes of this machine that play at the same time.
+        seed: of the whole collection.
+        env_kwargs: further arguments of the env, such as {"reward": "health", "frame_skip": 8}.
+        labels: also keep which object each pixel shows, for evaluation (`worldmodel.evaluation.object_recall`);
+            ViZDoom's games know. The episodes are the same, and the store two thirds larger.
+        episode_seconds: time limit for an episode, and for a worker's start; above it the worker is taken to hang.
+        launcher: "local", or "ray": play on `num_workers` workers of a Ray cluster, of one machine or many, in place of
+            `workers`. Only this process writes; an agent's folder must be visible to every node.
+        num_workers: of Ray.
+
+    Raises:
+        ValueError: an argument is not valid, or `out` holds something else than this collection.
+        TypeError: the env has no option of a name in `env_kwargs`.
+        OutsideError: a worker failed, or an episode's workers were lost three times; says why. What is stored stays;
+            where that is nothing, no store does.
+    """
+    if (episodes is None) == (steps is None):
+        raise ValueError(f"give either episodes or steps, got episodes={episodes} and steps={steps}")
+    goal = episodes if steps is None else steps
+    if goal is None or goal < 1 or workers < 1:
+        raise ValueError(f"episodes or steps and workers must be at least 1, got {goal} and workers={workers}")
+    _check_launcher(launcher, workers, num_workers)
+    if not episode_seconds > 0:
+        raise ValueError(f"episode_seconds must be above 0, got {episode_seconds}")
+    if not 0.0 <= epsilon <= 1.0:
+        raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
+    options = (env_kwargs or {}) | ({"labels": True} if labels else {})
+    check_options(env_id, options)
+    job = Job(env_id, options, Path(out), _player(policy), epsilon, seed)
+    new = not job.out.exists()
+    store = _open_store(job)
+    plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
+    # Play that was there before a collection stays, also if that is broken off and goes on: only its own surplus goes.
+    under_way, goal_now = Path(out) / UNDER_WAY, {"episodes": episodes, "steps": steps}
+    broken_off = read_json(under_way, JsonObject, ("goal", "before")) if under_way.exists() else {}
+    before = broken_off["before"] if broken_off.get("goal") == goal_now else store.ids.tolist()
+    write_json(under_way, {"goal": goal_now, "before": before})
+    began, steps_before = time.perf_counter(), store.num_steps
+    if not plan.reached:
+        try:
+            count = workers if launcher == "local" else num_workers
+            _play_all(job.out, plan, _crew(job, launcher), count, episode_seconds)
+        except OutsideError:
+            if new and not len(EpisodeStorage.open(job.out)):
+                shutil.rmtree(job.out)
+            raise
+        store = EpisodeStorage.open(job.out)
+    # With a goal in steps, later episodes were under way when the last one needed was finished.
+    store.discard(store.pending_ids - set(before) - set(range(plan.wanted)))
+    store.flush()
+    under_way.unlink()
+    stats = statistics(store, steps_before, time.perf_counter() - began)
+    print(stats)
+    return stats
+
+
+class _Plan:
+    """Which episode comes next, and whether the goal is reached."""
+
+    def __init__(self, lengths: dict[int, int], episodes: int | None, steps: int | None) -> None:
+        self._lengths = lengths  # steps of each stored episode, by id
+        self._episodes, self._steps = episodes, steps
+        self._next_ids = count()
+        self._certain_steps = 0  # of the stored episodes among those that were given out or passed over
+        self.wanted = 0  # episodes 0 to wanted - 1 are stored; once the goal is reached, they are all it takes
+        self._wanted_steps = 0
+        self._advance()
+
+    @property
+    def goal(self) -> int:
+        return self._steps or self._episodes or 0
+
+    @property
+    def unit(self) -> str:
+        return "step" if self._steps else "episode"
+
+    @property
+    def done(self) -> int:
+        """How much of the goal is stored, in its unit."""
+        return min(self.goal, sum(self._lengths.values()) if self._steps else len(self._lengths))
+
+    @property
+    def reached(self) -> bool:
+        return (self._wanted_steps if self._steps else self.wanted) >= self.goal
+
+    def next_id(self) -> int | None:
+        """An episode that nobody has played or is playing; None when those that are given out reach the goal."""
+        for next_id in self._next_ids:
+            if (self._certain_steps if self._steps else next_id) >= self.goal:
+                return None
+            if next_id not in self._lengths:
+                return next_id
+            self._certain_steps += self._lengths[next_id]
+        raise AssertionError("ids do not end")
+
+    def add(self, played: Played) -> None:
+        self._lengths[played.episode_id] = played.num_steps
+        self._certain_steps += played.num_steps
+        self._advance()
+
+    def _advance(self) -> None:
+        while not self.reached and self.wanted in self._lengths:
+            self._wanted_steps += self._lengths[self.wanted]
+            self.wanted += 1
+
+
+def _play_all(out: Path, plan: _Plan, crew: Crew, workers: int, seconds: float) -> None:
+    began, steps = time.perf_counter(), 0
+    with (
+        progress(plan.goal, plan.unit, "collect", initial=plan.done) as bar,
+        open(out / RETURNS, "a", encoding="utf-8") as returns,
+        closing(episodes_of(crew, workers, plan.next_id, seconds, bar.say)) as episodes,
+    ):
+        while not plan.reached:
+            played = next(episodes)
+            returns.write(json.dumps(played._asdict()) + "\n")
+            returns.flush()
+            before = plan.done
+            plan.add(played)
+            steps += played.num_steps
+            bar.note(f"{steps / (time.perf_counter() - began):,.0f} steps/s")
+            bar.update(plan.done - before)
+
+
+def _check_launcher(launcher: str, workers: int, num_workers: int) -> None:
+    if launcher not in ("local", "ray"):
+        raise ValueError(f"launcher must be 'local' or 'ray', got {launcher!r}")
+    if launcher == "local" and num_workers != 1:
+        raise ValueError(
+            f"num_workers={num_workers} needs --launcher ray; on this machine give --workers {num_workers}"
+        )
+    if launcher == "ray" and workers != WORKERS:
+        raise ValueError(f"workers={workers} are processes of this machine; with --launcher ray give --num-workers")
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+
+
+def _crew(job: Job, launcher: str) -> Crew:
+    if launcher == "local":
+        return LocalCrew(job)
+    from worldmodel.training.collect.ray_workers import RayCrew
+
+    return RayCrew(job)
+
+
+def _open_store(job: Job) -> EpisodeStorage:
+    """The store in `job.out`, new or continued; ValueError if it was made with other settings."""
+    settings = job._asdict() | {"policy": _policy_identity(job.policy)}
+    del settings["out"]
+    env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
+    info = _store_info(job.env_id, env)
+    env.close()
+    if is_scripted(job.policy):
+        scripted_policy(job.policy, info.action)  # a mistake in its name says so now
+    else:
+        _check_agent(job, info.action)
+    return open_with_settings(job.out, SETTINGS, settings, lambda: info)
+
+
+def _player(policy: str | Path) -> str:
+    """The name of a scripted policy, or the folder of an agent."""
+    if is_scripted(str(policy)):
+        return str(policy)
+    from worldmodel.checkpoint import agent_folder  # starts torch, which scripted play does without
+
+    return str(agent_folder(policy))
+
+
+def _check_agent(job: Job, action: ActionSpec) -> None:
+    """ValueError or FileNotFoundError, before anything is written, for an agent that cannot play this env."""
+    from worldmodel.agents.sb3.agent import load_agent
+    from worldmodel.envs.spaces import check_actions
+
+    agent = load_agent(job.policy)
+    check_actions(agent.action_spec, action, f"the agent in {job.policy}", job.env_id)
+    agent.view()
+
+
+def _policy_identity(policy: str) -> str:
+    """The name of a scripted policy, or a hash of all that is in an agent's folder."""
+    if is_scripted(policy):
+        return policy
+    folder = Path(policy)
+    if not folder.is_dir():
+        raise ValueError(f"policy must be a scripted one ({FORMS}) or the folder of a trained agent, got {policy!r}.")
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"agent {digest.hexdigest()[:16]}"
+
+
+def _store_info(env_id: str, env: gym.Env) -> StoreInfo:
+    real: Any = env.unwrapped
+    if not hasattr(real, "frames_per_step"):
+        raise ValueError(
+            f"{env_id} reports no frames and signals to learn from. Use a real env, such as VideoGenReal-Doom, or wrap "
+            "one that shows pictures in worldmodel.envs.PixelGame (docs/own-game.md)"
+        )
+    height, width, channels = real.observation_space.shape
+    return StoreInfo(
+        env_id=env_id,
+        frames_per_step=real.frames_per_step,
+        height=height,
+        width=width,
+        channels=channels,
+        action=real.action_spec,
+        signal_names=real.signal_names,
+        reward=real.reward_kind,
+        steps_per_second=float(env.metadata.get("render_fps") or 0.0),
+        label_names=getattr(real, "label_names", ()),
+    )

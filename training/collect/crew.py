@@ -1,0 +1,119 @@
+"""Who plays which episode: workers that are lost are replaced, and their episodes played again."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Protocol
+
+from worldmodel.errors import OutsideError
+from worldmodel.training.collect.workers import Lost, News, Played
+
+ATTEMPTS = 3  # at an episode; for each worker, at starting one while no episode is finished
+_LONGEST_WAIT = 1.0  # seconds between looks at the clock
+
+
+class Crew(Protocol):
+    """Workers by their numbers; `collect_workers.LocalCrew` and `collect_ray.RayCrew`."""
+
+    def start(self) -> int:
+        """Begin to start a worker; returns its number."""
+
+    def give(self, worker: int, episode_id: int) -> None:
+        """Let a worker that waits play an episode."""
+
+    def news(self, seconds: float) -> list[tuple[int, News]]:
+        """What has happened; waits for something to happen, for so long at most."""
+
+    def end(self, worker: int) -> None:
+        """Kill a worker and its game, at once."""
+
+    def close(self) -> None:
+        """End all workers."""
+
+
+def episodes_of(
+    crew: Crew, workers: int, next_id: Callable[[], int | None], seconds: float, say: Callable[[str], None]
+) -> Generator[Played, None, None]:
+    """Let a crew play, until nothing is asked for; yields the episodes as they are stored.
+
+    Args:
+        crew: without workers yet; closed at the end.
+        workers: how many of them play.
+        next_id: the next episode to play; None: there is none at this time.
+        seconds: a worker that takes longer to start, or for an episode, is replaced.
+        say: gets a sentence for each loss.
+
+    Raises: OutsideError if an episode, or the start of workers, failed `ATTEMPTS` times.
+    """
+    with closing(crew):
+        yield from _Shift(crew, workers, next_id, seconds, say).run()
+
+
+class _Shift:
+    def __init__(
+        self, crew: Crew, workers: int, next_id: Callable[[], int | None], seconds: float, say: Callable[[str], None]
+    ) -> None:
+        self._crew, self._workers, self._next_id, self._seconds, self._say = crew, workers, next_id, seconds, say
+        self._idle: list[int] = []
+        self._busy: dict[int, int | None] = {}  # each other worker's episode; None while it starts
+        self._deadlines: dict[int, float] = {}
+        self._again: list[int] = []  # episodes whose workers were lost
+        self._losses: Counter[int | None] = Counter()  # by episode; None: of workers that played none
+
+    def run(self) -> Generator[Played, None, None]:
+        for _ in range(self._workers):
+            self._start()
+        while True:
+            self._give()
+            if not self._busy:
+                return
+            now = time.monotonic()  # before the news: whoever is late then has not been heard of
+            for worker, news in self._crew.news(self._wait(now)):
+                if isinstance(news, Lost):
+                    self._replace(worker, news.reason)
+                    continue
+                del self._busy[worker], self._deadlines[worker]
+                self._idle.append(worker)
+                if isinstance(news, Played):
+                    self._losses[None] = 0
+                    yield news
+            for worker in [worker for worker, deadline in self._deadlines.items() if deadline < now]:
+                what = "started" if self._busy[worker] is None else "finished"
+                self._replace(worker, f"not {what} within {self._seconds:g} s")
+
+    def _start(self) -> None:
+        worker = self._crew.start()
+        self._busy[worker] = None
+        self._deadlines[worker] = time.monotonic() + self._seconds
+
+    def _give(self) -> None:
+        while self._idle:
+            episode_id = self._again.pop(0) if self._again else self._next_id()
+            if episode_id is None:
+                return
+            worker = self._idle.pop()
+            self._crew.give(worker, episode_id)
+            self._busy[worker] = episode_id
+            self._deadlines[worker] = time.monotonic() + self._seconds
+
+    def _wait(self, now: float) -> float:
+        return min(_LONGEST_WAIT, max(0.0, min(self._deadlines.values()) - now))
+
+    def _replace(self, worker: int, reason: str) -> None:
+        self._crew.end(worker)
+        episode_id = self._busy.pop(worker, None)
+        if self._deadlines.pop(worker, None) is None:
+            self._idle.remove(worker)
+        self._losses[episode_id] += 1
+        attempts = ATTEMPTS if episode_id is not None else ATTEMPTS * self._workers
+        if self._losses[episode_id] == attempts:
+            what = f"{attempts} workers were lost without playing"
+            if episode_id is not None:
+                what = f"episode {episode_id} was begun {attempts} times, and each time its worker was lost"
+            raise OutsideError(f"{what}; the last one: {reason}. What is stored stays; run collect again to resume")
+        then = "another one is started" if episode_id is None else f"episode {episode_id} is played again"
+        self._say(f"a collection worker was lost: {reason}; {then}")
+        if episode_id is not None:
+            self._again.append(episode_id)
+        self._start()

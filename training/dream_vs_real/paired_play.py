@@ -1,0 +1,184 @@
+"""The same policies from the same states, in the game and in the dream.
+
+Letters: P policies, K openings.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from worldmodel.agents.episodes import Lasting, OneEach, Seats, play_episodes
+from worldmodel.agents.evaluate import make_envs
+from worldmodel.agents.scripted import Policy
+from worldmodel.data import ActionSpec
+from worldmodel.envs.wrappers import DreamViewVector
+from worldmodel.model import WorldModel
+from worldmodel.training.dream_vs_real.game_starts import Openings
+from worldmodel.training.dream_vs_real.policies import Player
+from worldmodel.training.dream_vs_real.rows import DreamRows
+
+_GAMES = 10  # real games at once, in threads
+_DREAMS = 64  # rows of one batch
+
+
+class Trace:
+    """Rewards and ends of episodes step by step; the `watch` of an evaluation."""
+
+    def __init__(self, episodes: int) -> None:
+        self.rewards: list[list[float]] = [[] for _ in range(episodes)]
+        self.terminated = np.zeros(episodes, bool)
+
+    def __call__(self, episodes: np.ndarray, rewards: np.ndarray, terminations: np.ndarray) -> None:
+        for episode, reward in zip(episodes, rewards, strict=True):
+            self.rewards[episode].append(float(reward))
+        self.terminated[episodes] = terminations
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Steps of each episode."""
+        return np.array([len(rewards) for rewards in self.rewards])
+
+    def part(self, first: int, count: int) -> "Trace":
+        """The trace of `count` episodes from the one called `first` on."""
+        own = Trace(count)
+        own.rewards = self.rewards[first : first + count]
+        own.terminated = self.terminated[first : first + count]
+        return own
+
+
+class RealPlay(NamedTuple):
+    """A policy's K episodes in the game."""
+
+    trace: Trace
+    returns: np.ndarray  # (K,) in the game's native reward, beyond the horizon too
+
+
+class Match(NamedTuple):
+    """The P policies from one kind of openings on."""
+
+    real: list[RealPlay]
+    dream: list[Trace]
+    limits: np.ndarray  # (K,) steps after which an episode is cut in both worlds
+    clock: int | None  # steps of a whole episode after which the game's time is up
+
+
+def play_real(
+    wm: WorldModel, env_id: str, players: Sequence[Player], openings: Openings, most_steps: int | None = None
+) -> list[RealPlay]:
+    """Every policy from every opening on in the game, to its end or for `most_steps` steps."""
+    count = len(openings.seeds)
+    blind = [player for player in players if player.sees == "nothing"]
+    games = make_envs(env_id, min(_GAMES, count), {})
+    views: list[VectorEnv] = []  # kept to the end: one that is dropped closes the games
+    found: dict[str, RealPlay] = {}
+
+    def play(envs: VectorEnv, those: Sequence[Player], seats: Seats) -> None:
+        total, about = len(those) * count, f"play {env_id}"
+        trace = Trace(total)
+        seeds, leads = openings.seeds * len(those), openings.leads * len(those)
+        returns = play_episodes(
+            envs, seats, seeds, leads=leads, most_steps=most_steps, watch=trace, about=about
+        ).returns
+        for place, player in enumerate(those):
+            first = place * count
+            found[player.name] = RealPlay(trace.part(first, count), returns[first : first + count])
+
+    try:
+        if blind:
+            play(games, blind, _blind_seats(blind, openings.seeds, wm.config.action.held))
+        for player in players:
+            if player.sees != "nothing":
+                view = player.view(wm)
+                views.append(games if view is None else DreamViewVector(games, *view))
+                play(views[-1], [player], Lasting(cast("Policy", player.policy), openings.seeds))
+    finally:
+        games.close()
+    return [found[player.name] for player in players]
+
+
+def play_dream(
+    wm: WorldModel,
+    players: Sequence[Player],
+    openings: Openings,
+    limits: np.ndarray,
+    seed: int,
+    temperature: float = 1.0,
+) -> list[Trace]:
+    """Every policy from every opening on in the dream, to its end or for limits[k] steps, (K,)."""
+    count = len(openings.seeds)
+    found: dict[str, Trace] = {}
+
+    def play(those: Sequence[Player], seats: Seats) -> None:
+        total = len(those) * count
+        trace, numbers = Trace(total), [*range(count)] * len(those)
+        dreams = DreamRows(min(_DREAMS, total), wm, openings.starts, limits, seed, those[0].obs, temperature)
+        play_episodes(dreams, seats, numbers, watch=trace, about="dream")
+        found.update({player.name: trace.part(place * count, count) for place, player in enumerate(those)})
+
+    if blind := [player for player in players if player.sees == "nothing"]:
+        play(blind, _blind_seats(blind, openings.seeds, wm.config.action.held))
+    for player in players:
+        if player.sees != "nothing":
+            play([player], Lasting(cast("Policy", player.policy), openings.seeds))
+    return [found[player.name] for player in players]
+
+
+def play_both(
+    wm: WorldModel,
+    env_id: str,
+    players: Sequence[Player],
+    openings: Mapping[str, Openings],
+    *,
+    horizon: int,
+    seed: int,
+    temperature: float = 1.0,
+    whole: Sequence[str] = (),
+) -> dict[str, Match]:
+    """Every policy in both worlds from every kind of openings on, cut alike.
+
+    Args:
+        openings: of each kind by its name.
+        horizon: steps after which episodes are cut, or earlier where the game's time is up.
+        seed: of the dreams.
+        whole: kinds whose real episodes are played to their end all the same.
+    """
+    real = {
+        kind: play_real(wm, env_id, players, each, None if kind in whole else horizon)
+        for kind, each in openings.items()
+    }
+    clock = _clock([(openings[kind], play, kind in whole) for kind, plays in real.items() for play in plays], horizon)
+    matches = {}
+    for kind, each in openings.items():
+        most = np.full(len(each.seeds), horizon)
+        limits = most if clock is None else np.minimum(most, clock - each.elapsed)
+        dream = play_dream(wm, players, each, limits, seed, temperature)
+        matches[kind] = Match(real[kind], dream, limits, clock)
+    return matches
+
+
+def _clock(played: Sequence[tuple[Openings, RealPlay, bool]], horizon: int) -> int | None:
+    """Steps of an episode after which the game's time is up, as far as play tells; None if it never was.
+
+    Time is up where episodes did not terminate and all lasted equally long, from their reset on, and no other longer.
+    """
+    totals, timed_out = [], []
+    for openings, real, whole in played:
+        lengths = real.trace.lengths
+        total = lengths + openings.elapsed
+        ran_out = ~real.trace.terminated & (whole | (lengths < horizon))
+        totals += total.tolist()
+        timed_out += total[ran_out].tolist()
+    return timed_out[0] if timed_out and min(timed_out) == max(totals) else None
+
+
+def _blind_seats(players: Sequence[Player], seeds: Sequence[int], spec: ActionSpec) -> OneEach:
+    """Each blind policy in turn plays all openings; episode k of every one draws from seeds[k]."""
+
+    def make(episode: int) -> Policy:
+        player, opening = divmod(episode, len(seeds))
+        factory = cast("Callable[[ActionSpec, int, int], Policy]", players[player].policy)
+        return factory(spec, 1, seeds[opening])
+
+    return OneEach(make)

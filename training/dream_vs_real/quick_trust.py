@@ -1,0 +1,61 @@
+"""The trust section alone, of blind policies and few episodes: cheap enough for every model that is measured."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from worldmodel.evaluation.open_loop import given_steps
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.model import WorldModel
+from worldmodel.requests import check_dreams
+from worldmodel.settings import check_settings
+from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game
+from worldmodel.training.dream_vs_real.paired_play import play_both
+from worldmodel.training.dream_vs_real.policies import blind_players
+from worldmodel.training.dream_vs_real.trust import trust_section
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuickTrust:
+    """Who plays from where, and how much."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    episodes: int = 10  # of each policy and each kind of beginning, in the dream and in the game
+    horizon: int = 200  # steps after which both are cut
+    policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
+    lead: str = "diverse"  # the scripted policy that leads to the middle of play
+    lead_steps: int = 200  # actions by which it does so at most
+    context_steps: int = 8  # real steps that a dream from there is given
+    temperature: float = 1.0
+    seed: int = 10_000
+
+    def __post_init__(self) -> None:
+        check_settings(self, least={"episodes": 2, "horizon": 1, "lead_steps": 1, "context_steps": 1})
+
+
+@own_defaults
+def quick_trust(wm: WorldModel, env_id: str, config: QuickTrust | None = None) -> dict[str, Any]:
+    """Play blind policies in the dream and in the real game, from first frames and from the middle of play.
+
+    Args:
+        wm: the dream, prepared (`from_pretrained`, or `wm.prepare()`).
+        env_id: of the real game that it was learned from.
+
+    Returns: the section "trust" (`trust_section`) with its "settings". A model that is told more first steps than the
+    game shows is judged from the middle of play alone.
+    """
+    config = config or QuickTrust()
+    check_dreams(wm)
+    players = blind_players(wm, config.policies)
+    openings = {}
+    with open_game(wm, env_id) as env:
+        count, seed, given = config.episodes, config.seed, given_steps(wm, config.context_steps)
+        if wm.config.dynamics.frame_condition <= 1:
+            openings["first"] = first_steps(wm, env, count, seed)
+        openings["mid"] = mid_play(wm, env, count, seed, given, config.lead, config.lead_steps)
+    matches = play_both(
+        wm, env_id, players, openings, horizon=config.horizon, seed=seed, temperature=config.temperature
+    )
+    settings = {"env_id": env_id, "episodes": count, "horizon": config.horizon}
+    section = trust_section([player.name for player in players], matches, seed)
+    return {"settings": settings | {"policies": len(players), "lead": config.lead, "seed": seed}} | section

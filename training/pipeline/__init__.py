@@ -1,0 +1,1 @@
+"""The whole path, once (demo) or in rounds (loop)."""

@@ -1,0 +1,1 @@
+"""What people look at: sampled videos, watched agents, the play page."""

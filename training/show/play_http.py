@@ -1,0 +1,128 @@
+"""What the play server answers to HTTP: the page with its security headers, and refusals.
+
+Whoever can reach the server may play; pages of other sites, opened in a browser that can reach it, may not. A browser
+sends the name that it asked for as Host, so a foreign name that resolves to this machine (DNS rebinding) is found.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import re
+import socket
+from collections.abc import Collection
+from http import HTTPStatus
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from websockets.asyncio.server import ServerConnection
+    from websockets.http11 import Request, Response
+
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class Http:
+    """Answers to requests for the page, and the check of those that want to play.
+
+    Args:
+        host: what the server listens on.
+        allowed: further names under which browsers may ask for it.
+    """
+
+    def __init__(self, host: str, allowed: Collection[str] = ()) -> None:
+        self._page = files("worldmodel.training.show").joinpath("play.html").read_text(encoding="utf-8")
+        self._hashes = {tag: _hash_of(self._page, tag) for tag in ("script", "style")}
+        self._open = host not in THIS_MACHINE  # to other machines
+        names = {*THIS_MACHINE, host, *allowed}
+        if self._open:
+            names |= {socket.gethostname(), socket.getfqdn()}
+        self._names = {name.lower() for name in names}
+
+    def respond(self, connection: "ServerConnection", request: "Request") -> "Response | None":
+        """The answer to a request; None lets a WebSocket through to the player's session."""
+        name, refusal = self._check(request)
+        if refusal is not None:
+            return connection.respond(*refusal)
+        path = urlsplit(request.path).path
+        if path == "/play":
+            return None
+        if path != "/":
+            return connection.respond(HTTPStatus.NOT_FOUND, "There is only one page: /\n")
+        response = connection.respond(HTTPStatus.OK, self._page)
+        for header, value in self._headers(name).items():
+            if header in response.headers:
+                del response.headers[header]
+            response.headers[header] = value
+        return response
+
+    def _check(self, request: "Request") -> tuple[str, tuple[HTTPStatus, str] | None]:
+        """The Host header, and why a request with it is refused."""
+        hosts, origins = (request.headers.get_all(name) for name in ("Host", "Origin"))
+        try:
+            if len(hosts) != 1 or len(origins) > 1:
+                raise ValueError(f"one Host and at most one Origin, got {len(hosts)} and {len(origins)}")
+            name, path = _name_of(hosts[0]), urlsplit(request.path).path
+            elsewhere = any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins)
+        except ValueError as error:
+            return "", (HTTPStatus.BAD_REQUEST, f"The request is malformed: {error}\n")
+        if not self._is_ours(name):
+            return "", (
+                HTTPStatus.FORBIDDEN,
+                f"This server does not answer to the name {name}. Use its address, or start it with --allow-host "
+                f"{name}.\n",
+            )
+        if path == "/play" and elsewhere:
+            return "", (HTTPStatus.FORBIDDEN, "Pages of other sites may not play here.\n")
+        return hosts[0], None
+
+    def _is_ours(self, name: str) -> bool:
+        if name in self._names:
+            return True
+        try:  # an address cannot be made to point here by somebody's name server
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self._open
+
+    def _headers(self, host: str) -> dict[str, str]:
+        policy = {
+            "default-src": "'none'",
+            "script-src": self._hashes["script"],
+            "style-src": self._hashes["style"],
+            "img-src": "data:",
+            "connect-src": f"'self' ws://{host} wss://{host}",
+            "base-uri": "'none'",
+            "form-action": "'none'",
+            "frame-ancestors": "'none'",
+        }
+        return {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cache-Control": "no-store",
+        }
+
+
+def _name_of(host: str) -> str:
+    """The name in a Host header, in lower case; ValueError if it is anything but a name and a port."""
+    parts = urlsplit(f"//{host}")
+    name = parts.hostname or ""
+    if not re.fullmatch(r"[a-z0-9._:-]+", name) or host.lower() not in _spellings(name, parts.port):
+        raise ValueError(f"{host!r} is not the name of a host")
+    return name
+
+
+def _spellings(name: str, port: int | None) -> set[str]:
+    written = f"[{name}]" if ":" in name else name
+    return {written, f"{written}:"} if port is None else {f"{written}:{port}"}
+
+
+def _hash_of(page: str, tag: str) -> str:
+    """What a content security policy calls the page's only element of that name."""
+    (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -1,0 +1,67 @@
+"""Key bindings of the play page: which keys stand for which action of a game."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from worldmodel.data import ActionSpec
+
+# Keys by what an action is called; names are the browser's `KeyboardEvent.code`.
+_KEYS_OF = {
+    "turn_left": ("ArrowLeft", "KeyA"),
+    "turn_right": ("ArrowRight", "KeyD"),
+    "move_forward": ("ArrowUp", "KeyW"),
+    "move_backward": ("ArrowDown", "KeyS"),
+    "move_left": ("KeyQ",),
+    "move_right": ("KeyE",),
+    "attack": ("Space",),
+}
+# Keys of the numbers of an action, two each: for its lowest and for its highest value.
+_KEY_PAIRS = (
+    ("ArrowLeft", "ArrowRight"),
+    ("ArrowDown", "ArrowUp"),
+    ("KeyQ", "KeyE"),
+    ("KeyA", "KeyD"),
+    ("KeyS", "KeyW"),
+)
+
+
+class Keys:
+    """What keys mean in a game: for named actions one each, for numbers a pair each."""
+
+    def __init__(self, action: ActionSpec) -> None:
+        self._action = action
+        self.bindings = _numbers(action) if action.kind == "box" else _choices(action)  # (keys, label)
+
+    def action(self, held: Sequence[str]) -> Any:
+        """The action for the keys held, in the order in which they were pressed: the last one counts."""
+        spec = self._action
+        if spec.kind == "discrete":
+            for key in reversed(held):
+                for number, (keys, _) in enumerate(self.bindings):
+                    if key in keys:
+                        return number
+            return spec.names.index("noop") if "noop" in spec.names else 0
+        low, high = np.array(spec.low), np.array(spec.high)
+        numbers = np.clip(0.0, low, high)
+        for key in held:
+            for place, (keys, _) in enumerate(self.bindings):
+                if key in keys:
+                    numbers[place // 2] = (low, high)[place % 2][place // 2]
+        return numbers.astype(np.float32)
+
+
+def _choices(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
+    names = action.names or tuple(f"action {number}" for number in range(action.n))
+    # Beyond the digits there is no key, only the page's button: it sends a name of its own.
+    digits = [(f"Digit{number}",) if number < 10 else (f"Action{number}",) for number in range(action.n)]
+    return [(_KEYS_OF.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
+
+
+def _numbers(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
+    if action.n > len(_KEY_PAIRS):
+        raise ValueError(f"there are keys for {len(_KEY_PAIRS)} numbers of an action at most, got {action.n}")
+    names = action.names or tuple(f"number {place}" for place in range(action.n))
+    pairs = zip(names, _KEY_PAIRS[: action.n], strict=True)
+    return [((key,), f"{name} {sign}") for name, pair in pairs for key, sign in zip(pair, "-+", strict=True)]

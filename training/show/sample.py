@@ -1,0 +1,290 @@
+"""Sample videos from a world model, from nothing, first frames, actions or both, and write them as a grid to look at.
+
+Letters: n videos, T steps, F frames of a step, H W C pixels.
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
+from worldmodel.dynamics import Sampling
+from worldmodel.envs.registry import steps_per_second
+from worldmodel.evaluation.scores import CHUNK
+from worldmodel.files import write_json
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.media.read import in_words
+from worldmodel.media.write import (
+    CONTEXT_COLOR,
+    PREDICTION_COLOR,
+    UNSEEN_COLOR,
+    Frames,
+    border,
+    caption,
+    check_ending,
+    tile,
+    upscale,
+    write_image,
+    write_video,
+)
+from worldmodel.model import WorldModel
+from worldmodel.settings import check_settings
+from worldmodel.training.show.sample_inputs import (
+    CONDITIONS,
+    action_text,
+    check_same_game,
+    choose_condition,
+    read_actions,
+    read_first_frames,
+    real_clips,
+)
+
+_BORDER = 2  # pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleConfig:
+    """What is asked of the model, and how it is shown."""
+
+    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: all at hand that the model reads
+    n: int = 16  # videos
+    steps: int | None = None  # of each, the given ones included; None: what --actions make, a clip model's clip, or 16
+    given_steps: int | None = None  # of first frames; None: as few as the model takes
+    split: str = "test"  # of the store, that real clips come from
+    temperature: float = 1.0  # 0 takes the likeliest codes
+    top_k: int | None = None  # draw among the k likeliest codes
+    top_p: float | None = None  # draw among the fewest codes that together have this probability
+    guidance: float = 1.0  # above 1 stresses the conditions; 1 is off
+    seed: int = 0  # of the first video, the others take the next numbers; it also draws the real clips
+    scale: int = 2  # screen pixels per pixel
+    fps: float | None = None  # video frames per second; None: as fast as the game
+    columns: int | None = None  # of the grid; None: about square
+    strip: bool = False  # also write a PNG: a video per row, a step per column
+
+    def __post_init__(self) -> None:
+        least = {"n": 1, "steps": 2, "given_steps": 1, "scale": 1, "columns": 1}
+        check_settings(self, least=least, above={"fps": 0})
+        if self.condition != "auto" and self.condition not in CONDITIONS:
+            raise ValueError(f"condition must be auto, {', '.join(CONDITIONS)}, got {self.condition!r}")
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, guidance=self.guidance)
+
+
+class Samples(NamedTuple):
+    """Sampled videos, and what they were made from."""
+
+    frames: NDArray[np.uint8]  # (n, T, F, H, W, C), the given steps first, as the tokenizer shows them
+    condition: str
+    given_steps: int  # 0 without first frames
+    actions: NDArray | None  # (n, T - 1, …)
+    real: NDArray[np.uint8] | None  # (n, T, F, H, W, C) the store's clips
+    recorded: NDArray | None  # (n, T - 1, …) the store's actions
+    segments: list[SegmentId]  # where those are in the store
+    files: list[Path]
+    notes: tuple[str, ...] = ()  # how first frames out of a file were changed
+
+    @property
+    def legend(self) -> str:
+        """What the colours of the borders mean."""
+        lines = [f"{len(self.frames)} videos of {self.frames.shape[1]} steps, condition: {self.condition}"]
+        if len(different := set(self.segments)) < len(self.segments):
+            lines.append(f"the split has {len(different)} such clips, so some are shown again, with other draws")
+        if self.real is not None:
+            lines.append("left: real play (gray: not shown to the model); right: sampled")
+        if self.real is not None or self.actions is not None:
+            lines.append("below: the action that led here")
+        given = f"blue: the {self.given_steps} given steps; " if self.given_steps else ""
+        lines += [f"{given}orange: dreamt", *self.notes]
+        return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
+
+
+@own_defaults
+def sample_videos(
+    model: WorldModel | str | Path,
+    out: str | Path,
+    config: SampleConfig | None = None,
+    *,
+    data: EpisodeStorage | str | Path | None = None,
+    frames: str | Path | NDArray | None = None,
+    actions: str | Path | list[str] | tuple[str, ...] | NDArray | None = None,
+    device: str = "auto",
+    command: str | None = None,
+) -> Samples:
+    """Sample videos and write a grid of them as OUT, and beside it a JSON file that says how they were made.
+
+    Args:
+        model: a world model, or its run folder, checkpoint folder, shipped name or hub id.
+        out: .mp4 or .gif, or both if it has no ending.
+        data: store of real play of the same game: its clips give first frames and actions and stand beside the videos.
+        frames: first frames of one's own, as `given.read_first_frames` takes them.
+        actions: as `given.read_actions` takes them. They begin after the first step; with `data` after the last given
+            one, and those between the given steps are the recorded ones.
+        device: of a model that is given by name.
+        command: kept in the JSON file.
+
+    Raises: ValueError if the model was not trained for the condition or what is given does not fit.
+    """
+    config, out = config or SampleConfig(), check_ending(out)
+    wm = model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device=device)
+    spec = wm.config.action
+    if wm.config.tokenizer.channels not in (1, 3):
+        raise ValueError(f"only gray and RGB frames can be shown, these have {wm.config.tokenizer.channels} channels")
+    if data is not None and frames is not None:
+        raise ValueError("first frames come from --data or from --frames, not from both: leave one out")
+    chosen = None if actions is None else read_actions(actions, spec)
+    at_hand = data is not None, frames is not None, chosen is not None
+    condition = choose_condition(config.condition, wm.config.dynamics, config.sampling, *at_hand)
+    gives_frames, gives_actions = CONDITIONS[condition]
+
+    given_steps = (config.given_steps or max(1, wm.config.dynamics.frame_condition)) if gives_frames else 0
+    known = max(given_steps - 1, 0) if data is not None else 0  # recorded actions, before the chosen ones
+    steps = config.steps or _usual_steps(wm, None if chosen is None else known + chosen.shape[-1 - len(spec.shape)])
+    if given_steps > steps:
+        raise ValueError(f"given_steps must be at most steps = {steps}, got {given_steps}")
+
+    real, recorded, segments, first = None, None, [], None
+    changed: Counter[str] = Counter()
+    if data is not None:
+        store = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data)
+        check_same_game(wm.config, store)
+        segments = real_clips(store, config.n, steps, config.split, config.seed)
+        batch = store.batch(segments)
+        real, recorded = batch.frames.numpy(), batch.actions.numpy()
+        first = real[:, :given_steps] if gives_frames else None
+    elif frames is not None:
+        first = read_first_frames(frames, wm.config, config.n, given_steps, changed)
+    taken = None
+    if gives_actions:
+        taken = recorded if chosen is None else _join_actions(recorded, chosen, known, config.n, steps, spec)
+
+    sampled = _sample(wm, config, steps, first, taken)
+    samples = Samples(sampled, condition, given_steps, taken, real, recorded, segments, [], in_words(changed))
+    files = write_video(
+        out, draw_grid(samples, spec, config), config.fps or steps_per_second(wm.config) * wm.frames_per_step
+    )
+    if config.strip:
+        files.append(out.with_suffix(".png"))
+        write_image(files[-1], draw_strip(samples, config.scale))
+    about: dict[str, Any] = {
+        "command": command,
+        "model": None if isinstance(model, WorldModel) else str(model),
+        "env_id": wm.config.env_id,
+        "condition": condition,
+        "given_steps": given_steps,
+        "steps": steps,
+        "seeds": list(range(config.seed, config.seed + config.n)),
+        "options": asdict(config),
+        "data": None if data is None else store.folders,
+        "segments": [segment._asdict() for segment in segments],
+        "frames": _describe(frames),
+        "actions": None if taken is None else taken.tolist(),
+        "files": [file.name for file in files],
+    }
+    files.append(out.with_suffix(".json"))
+    write_json(files[-1], about)
+    return samples._replace(files=files)
+
+
+def _usual_steps(wm: WorldModel, actions: int | None) -> int:
+    if actions is not None:
+        return actions + 1
+    return wm.config.tokenizer.clip_steps if wm.config.tokenizer.temporal == "clip" else 16
+
+
+def _join_actions(
+    recorded: NDArray | None, chosen: NDArray, known: int, n: int, steps: int, spec: ActionSpec
+) -> NDArray:
+    """(n, steps - 1, …): the first `known` recorded actions, then the chosen ones."""
+    if chosen.ndim == 1 + len(spec.shape):
+        chosen = np.broadcast_to(chosen, (n, *chosen.shape))
+    if len(chosen) != n:
+        raise ValueError(f"actions must be given once for all videos or for each of the {n}, got {len(chosen)} rows")
+    missing = steps - 1 - known
+    if chosen.shape[1] < missing:
+        raise ValueError(
+            f"videos of {steps} steps need {missing} actions, got {chosen.shape[1]}; give more, or ask for "
+            f"{known + chosen.shape[1] + 1} steps"
+        )
+    before = [] if recorded is None else [recorded[:, :known]]
+    return np.concatenate([*before, chosen[:, :missing]], axis=1)
+
+
+def _sample(
+    wm: WorldModel, config: SampleConfig, steps: int, first: NDArray | None, actions: NDArray | None
+) -> NDArray[np.uint8]:
+    parts = []
+    for start in range(0, config.n, CHUNK):
+        rows = slice(start, min(start + CHUNK, config.n))
+        video = wm.sample(
+            rows.stop - rows.start,
+            steps,
+            first_frames=None if first is None else torch.from_numpy(first[rows]),
+            actions=None if actions is None else torch.from_numpy(actions[rows]),
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+            guidance=config.guidance,
+            seeds=range(config.seed + rows.start, config.seed + rows.stop),
+        )
+        parts.append(video.frames.cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _describe(frames: str | Path | NDArray | None) -> str | None:
+    return f"an array {frames.shape}" if isinstance(frames, np.ndarray) else None if frames is None else str(frames)
+
+
+def _framed(samples: Samples, scale: int) -> list[list[NDArray[np.uint8]]]:
+    """Of each video its panels, real play first if there is any: (T, F, H', W', 3) with borders."""
+    steps = samples.frames.shape[1]
+    given = (np.arange(steps) < samples.given_steps)[:, None]
+    panels = [] if samples.real is None else [(samples.real, UNSEEN_COLOR)]
+    panels.append((samples.frames, PREDICTION_COLOR))
+    rows = []
+    for row in range(len(samples.frames)):
+        videos = []
+        for frames, later in panels:
+            colors = np.where(given, CONTEXT_COLOR, later).astype(np.uint8)
+            images = np.broadcast_to(frames[row], (*frames[row].shape[:-1], 3))  # gray as three equal colours
+            flat = images.reshape(-1, *images.shape[2:])
+            framed = border(upscale(flat, scale), colors.repeat(frames.shape[2], axis=0), _BORDER)
+            videos.append(framed.reshape(*images.shape[:2], *framed.shape[1:]))
+        rows.append(videos)
+    return rows
+
+
+def draw_grid(samples: Samples, spec: ActionSpec, config: SampleConfig) -> Frames:
+    """All videos side by side, left of each its real clip if there is one; below, the action that led to the step."""
+    actions = [samples.actions] if samples.real is None else [samples.recorded, samples.actions]
+    cells = []
+    for row, panels in enumerate(_framed(samples, config.scale)):
+        flat = [panel.reshape(-1, *panel.shape[2:]) for panel in panels]
+        if any(known is not None for known in actions):
+            flat = [
+                caption(images, _texts(None if known is None else known[row], spec, samples.frames.shape[1:3]))
+                for images, known in zip(flat, actions, strict=True)
+            ]
+        cells.append(tile(flat, len(flat), gap=2))
+    columns = config.columns or ceil(sqrt(len(cells) * cells[0].shape[1] / cells[0].shape[2]))
+    return tile(cells, columns)
+
+
+def _texts(actions: NDArray | None, spec: ActionSpec, shape: tuple[int, int]) -> list[str]:
+    """One text for each of T * F images, for actions (T - 1, …)."""
+    steps, per_step = shape
+    texts = [""] * steps if actions is None else ["", *(action_text(action, spec) for action in actions)]
+    return [text for text in texts for _ in range(per_step)]
+
+
+def draw_strip(samples: Samples, scale: int) -> NDArray[np.uint8]:
+    """(H, W, 3): a video per row, below its real clip if there is one, a step's last frame per column."""
+    rows = [panel[:, -1:] for panels in _framed(samples, scale) for panel in panels]
+    return tile([image for row in rows for image in row], samples.frames.shape[1], gap=2)[0]

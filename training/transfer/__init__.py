@@ -1,0 +1,1 @@
+"""The table of all players of the games: `videogen-dream benchmark transfer`."""

@@ -1,0 +1,164 @@
+"""The table of all players as a page and as JSON, from the cells that are there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
+from worldmodel.statistics import mean_with_interval
+from worldmodel.training.reports.markdown import table
+
+# Keys of a cell's file.
+CELL = ("game", "row", "player", "seed", "result", "decisions", "hours", "commands", "settings", "world", "machine")
+_ORDER = ("random", "blind", "free", "dream", "loop")  # of the rows, by the beginnings of their names
+_JUDGED = ("dream", "loop")  # which must be above the best blind policy
+_NOTE = (
+    "Native return per episode, mean ± 95 %, on the same episodes for everyone. *All together* is the mean over the "
+    "episodes of all agents of a row; its interval holds for these agents, other trainings may differ by more. *Above* "
+    "means with intervals apart. Real decisions are those that a player learned from, of the blind policy those of its "
+    "search; judged episodes are not among them. Hours are those of the wall clock, for all agents of a row, their "
+    "world and judging; ≥ where an attempt was killed, whose time is not known."
+)
+
+
+def write_transfer(out: Path, games: Sequence[str], command: str) -> Path:
+    """Write transfer.json and transfer.md about all cells below `out`; returns the path of transfer.md.
+
+    Args:
+        games: these come first; others that have cells follow.
+        command: what was typed.
+    """
+    cells = [read_json(file, JsonObject, CELL) for file in sorted(out.glob("*/cells/*.json"))]
+    places = list(dict.fromkeys([*games, *(cell["game"] for cell in cells)]))
+    tables = {game: rows_of([cell for cell in cells if cell["game"] == game]) for game in places}
+    made = {"command": command, "settings": read_json(out / "config.json", JsonObject)}
+    made["games"] = {game: rows for game, rows in tables.items() if rows}
+    write_json(out / "transfer.json", made | {"cells": cells})
+    parts = [
+        _game(game, rows, [cell for cell in cells if cell["game"] == game]) for game, rows in tables.items() if rows
+    ]
+    head = f"Made by `{command}`. The same with every episode and all settings: transfer.json."
+    with atomic_write(out / "transfer.md") as temporary:
+        text = "\n\n".join(["# Who plays the real games how well", *([head] if command else []), _NOTE, *parts])
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return out / "transfer.md"
+
+
+def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One game's rows in their order: the agents of a row together, and beside the best blind policy."""
+    names = sorted({cell["row"] for cell in cells}, key=_place)
+    members = {name: sorted((c for c in cells if c["row"] == name), key=lambda c: c["seed"] or 0) for name in names}
+    blind = members["blind"][0]["result"] if "blind" in members else None
+    return [_row(name, members[name], blind) for name in names]
+
+
+def _place(row: str) -> tuple[int, int]:
+    kind = row.rstrip("0123456789")
+    return _ORDER.index(kind), int(row.removeprefix(kind) or 0)
+
+
+def _row(name: str, cells: Sequence[Mapping[str, Any]], blind: Mapping[str, Any] | None) -> dict[str, Any]:
+    mean, half_width = mean_with_interval([value for cell in cells for value in cell["result"]["returns"]])
+    agents = [{key: cell["result"][key] for key in ("mean", "half_width")} | {"seed": cell["seed"]} for cell in cells]
+    hours = [cell["hours"] for cell in cells]
+    shared = {cell["world"]["sha256"]: cell["hours"]["world"] for cell in cells if cell["world"] is not None}
+    row: dict[str, Any] = {
+        "row": name,
+        "player": cells[0]["player"],
+        "decisions": cells[0]["decisions"],
+        "agents": agents,
+        "mean": mean,
+        "half_width": half_width,
+        "hours": sum(each["player"] + each["judged"] for each in hours) + sum(h or 0.0 for h in shared.values()),
+        "hours_of_all_attempts": all(each["of_all_attempts"] for each in hours),
+        "world_given": None in shared.values(),
+    }
+    if blind is not None and name not in ("random", "blind"):
+        row["above_blind"] = _above(row, blind)
+        row["agents_above_blind"] = sum(_above(agent, blind) for agent in agents)
+    return row
+
+
+def _above(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the means are in this order and their intervals apart."""
+    return bool(one["mean"] - one["half_width"] > other["mean"] + other["half_width"])
+
+
+def _word(above: bool) -> str:
+    return "above" if above else "**not above**"
+
+
+def _game(game: str, rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]]) -> str:
+    header = ["player", "real decisions", "each agent", "all together", "against the best blind policy", "hours"]
+    parts = [f"## {game}", table(header, [_cells(row) for row in rows])]
+    if statements := _statements(rows):
+        parts.append("\n".join(f"- {statement}" for statement in statements))
+    return "\n\n".join([*parts, _how(cells)])
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    decisions = "not told by its world" if row["decisions"] is None else f"{row['decisions']:,}"
+    against = "–"
+    if "above_blind" in row:
+        against = _word(row["above_blind"])
+        if len(row["agents"]) > 1:
+            against += f", {row['agents_above_blind']} of {len(row['agents'])} agents above"
+    hours = f"{'' if row['hours_of_all_attempts'] else '≥ '}{row['hours']:.1f}"
+    together = interval(row)
+    return [
+        row["player"],
+        decisions,
+        " / ".join(interval(agent) for agent in row["agents"]) if len(row["agents"]) > 1 else "–",
+        f"**{together}**" if row["row"].startswith(_JUDGED) else together,
+        against,
+        hours + (", without its world's" if row["world_given"] else ""),
+    ]
+
+
+def interval(result: Mapping[str, Any]) -> str:
+    return f"{result['mean']:,.1f} ± {result['half_width']:,.1f}"
+
+
+def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """In words: which players that learned in dreams are above the best blind policy and model-free PPO, which not."""
+    others = {row["row"]: row for row in rows if row["row"] in ("blind", "free1")}
+    return [
+        f"{_learner(row).capitalize()} is {_word(_above(row, other))} "
+        f"{'the best blind policy' if key == 'blind' else _learner(other)}: {interval(row)} against {interval(other)}."
+        for row in rows
+        if row["row"].startswith(_JUDGED)
+        for key, other in others.items()
+    ]
+
+
+def _learner(row: Mapping[str, Any]) -> str:
+    count = row["decisions"]
+    return f"{row['player']} ({'unknown' if count is None else f'{count:,}'} real decisions)"
+
+
+def _how(cells: Sequence[Mapping[str, Any]]) -> str:
+    """The commands that make the rows again, the worlds, and the machines."""
+    ordered = sorted(cells, key=lambda cell: (_place(cell["row"]), cell["seed"] or 0))
+    commands = dict.fromkeys(line for cell in ordered for line in cell["commands"])
+    lines = ["The same by single commands:", "```sh\n" + "\n".join(commands) + "\n```"]
+    worlds = {cell["world"]["sha256"]: cell["world"] for cell in ordered if cell["world"] is not None}
+    facts = [f"World `{world['name']}`: weights of SHA-256 {sha256}." for sha256, world in worlds.items()]
+    seeds = {(cell["result"]["first_seed"], cell["result"]["episodes"]) for cell in ordered}
+    facts += [
+        f"Judged on {count} episodes, seeds {first:,} to {first + count - 1:,}." for first, count in sorted(seeds)
+    ]
+    facts += [f"Made on {text}." for text in _machines([cell["machine"] for cell in ordered])]
+    return "\n\n".join([*lines, "\n".join(f"- {fact}" for fact in facts)])
+
+
+def _machines(all_: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every machine once, with the first and the last day."""
+    days: dict[str, list[str]] = {}
+    for about in all_:
+        gpu = f", {about['gpu']}" if "gpu" in about else ""
+        versions = f"VideoGenDream {about['videogen_dream']}, torch {about['torch']}"
+        days.setdefault(f"{about['cpu']}, {about['cores']} cores{gpu}; {versions}", []).append(about["date"])
+    return [f"{text}; {' to '.join(sorted({min(dates), max(dates)}))}" for text, dates in days.items()]
+
+
+__all__ = ["CELL", "interval", "rows_of", "write_transfer"]

@@ -1,0 +1,168 @@
+"""One table of all players of a game: random, the best blind one, trained in the real game, trained in its dream.
+
+Every cell is one player, judged on the same episodes, and a file of its own; what is there is not made again. An
+interrupted stage goes on from its last complete state, but for an agent's training, which starts anew: PPO is not
+resumed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import UseAppendAction
+
+from worldmodel.agents.blind.policies import FORMS, is_scripted
+from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
+from worldmodel.settings import check_settings
+from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.pipeline.stages import Stages, check_begins, staged
+from worldmodel.training.train_agent import DreamTraining
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
+from worldmodel.training.transfer.page import write_transfer
+from worldmodel.training.transfer.players import (
+    Player,
+    blind_player,
+    dream_player,
+    fill,
+    free_player,
+    loop_player,
+    random_player,
+)
+from worldmodel.training.transfer.world import Game, check_world
+
+GAMES = (
+    "VideoGenReal-DoomHealthGathering",
+    "VideoGenReal-Doom",
+    "VideoGenReal-DoomTakeCover",
+    "VideoGenReal-DoomDefendTheCenter",
+)
+# In these a run may differ from its continuation: they add games and rows, and change none that is there.
+_FREE = ("games", "world", "seeds", "free_seeds", "loop_rounds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """Everything that decides the table. The defaults are for two CPU cores and take hours for each game."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    games: tuple[str, ...] = GAMES  # ids of real games
+    # GAME=WORLD, a folder, a shipped name or a hub id: the world of this game is not learned here. Once for each game.
+    world: Annotated[tuple[str, ...], UseAppendAction] = ()
+    decisions: int = 100_000  # of real play that a world is learned from, and model-free PPO
+    longer: int = 10  # model-free PPO also learns from so many times the decisions; 1: it does not
+    policy: str = "diverse"  # who plays for the world: a scripted policy, as of `collect`
+    workers: int = 2  # processes that collect
+    tokenizer: TokenizerTraining = field(default_factory=TokenizerTraining)
+    dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)
+    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=250_000)))
+    free: AgentConfig = REAL_GAME  # PPO in the real game, for `decisions` steps, rounded up to whole rollouts
+    seeds: int = 3  # agents that are trained in the dream, with seed, seed + 1, …
+    free_seeds: int = 3  # model-free agents of each length
+    loop_rounds: int = 0  # of `loop`, with the settings above; 0: no such row, for it takes hours
+    search_episodes: int = 40  # of each of the last blind policies in the search, as of `evaluate blind`
+    episodes: int = 100  # that every player is judged on, the first with seed 10,000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ones = ("decisions", "longer", "workers", "seeds", "free_seeds")
+        least = dict.fromkeys(ones, 1) | {"loop_rounds": 0, "search_episodes": 8, "episodes": 2, "seed": 0}
+        check_settings(self, least=least)
+        for name in ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed", "free.seed"):
+            self._check_untouched(name, 0, "--seed sets that of every stage")
+        self._check_untouched("free.steps", REAL_GAME.steps, "--decisions and --longer set them")
+        self._check_untouched("agent.eval_every", 0, "agents of this table do not meet the game before they are judged")
+        if len(set(self.games)) < len(self.games) or not self.games:
+            raise ValueError(f"games must be at least one, each once, got {' '.join(self.games) or 'none'}")
+
+    def _check_untouched(self, name: str, usual: int, reason: str) -> None:
+        value: object = self
+        for part in name.split("."):
+            value = getattr(value, part)
+        if value != usual:
+            raise ValueError(f"leave out {name.replace('_', '-')}: {reason}")
+
+    def worlds(self) -> dict[str, str]:
+        """The given worlds by their games."""
+        given: dict[str, str] = {}
+        for text in self.world:
+            game, equals, world = text.partition("=")
+            if not equals or not world or game not in self.games or game in given:
+                raise ValueError(
+                    f"a world is given as GAME=WORLD, once for one of the games ({', '.join(self.games)}), got {text!r}"
+                )
+            given[game] = world
+        return given
+
+    def recipe(self, env_id: str) -> DemoConfig:
+        """How the world of a game is learned."""
+        return DemoConfig(
+            env_id=env_id,
+            collect_steps=self.decisions,
+            policy=self.policy,
+            workers=self.workers,
+            tokenizer=self.tokenizer,
+            dynamics=self.dynamics,
+            agent=self.agent,
+            episodes=self.episodes,
+            seed=self.seed,
+        ).seeded()
+
+
+def transfer(
+    out: str | Path = "runs/transfer", config: Transfer | None = None, *, fresh: bool = False, command: str = ""
+) -> Path:
+    """Fill all cells that are missing; returns the path of transfer.md, which is written anew after each of them.
+
+    Args:
+        out: the run folder; new, empty, or of an earlier call with the same settings. Games, given worlds, seeds and
+            the loop may be added; cells that are not asked for any more stay in the table.
+        fresh: delete what an earlier call has made first.
+        command: what was typed, for the page.
+
+    Raises:
+        ValueError: `out` holds something else, or a table of other settings and `fresh` is not set; or the settings
+            cannot be played. Nothing is written then.
+    """
+    config, out = config or Transfer(), Path(out)
+    worlds = config.worlds()
+    if not is_scripted(config.policy):
+        raise ValueError(f"policy must be a scripted one ({FORMS}), got {config.policy!r}")
+    games = [Game(env_id, out / folder_of(env_id), config.episodes, worlds.get(env_id)) for env_id in config.games]
+    if len({game.folder for game in games}) < len(games):
+        raise ValueError(f"two of the games have one name, and so one folder: {', '.join(config.games)}")
+    for game in games:
+        check_begins(game.env_id, config.workers, config.seed)
+        check_world(game, fresh)
+    with staged(out, config, fresh, free=_FREE, kind="a table's run") as stages:
+        for game in games:
+            for name, make in _cells(game, config, stages):
+                fill(game, name, make)
+                page = write_transfer(out, config.games, command)
+    return page
+
+
+def folder_of(env_id: str) -> str:
+    """The name of a game's folder: its id without the module."""
+    return env_id.rpartition(":")[2].replace("/", "-")
+
+
+def _cells(game: Game, config: Transfer, stages: Stages) -> Iterator[tuple[str, Callable[[], Player]]]:
+    """The name of every cell, and what makes its player; what costs least comes first."""
+    yield "random", partial(random_player, game)
+    yield "blind", partial(blind_player, game, stages, config.search_episodes)
+    recipe = config.recipe(game.env_id)
+    for seed in range(config.seed, config.seed + config.seeds):
+        yield f"dream-{seed}", partial(dream_player, game, stages, recipe, seed)
+    for times in sorted({1, config.longer}):
+        for seed in range(config.seed, config.seed + config.free_seeds):
+            free = replace(config.free, steps=times * config.decisions, seed=seed)
+            yield f"free{times}-{seed}", partial(free_player, game, stages, free, times)
+    if config.loop_rounds:
+        yield f"loop{config.loop_rounds}", partial(loop_player, game, stages, recipe, config.loop_rounds)
+
+
+__all__ = ["GAMES", "Transfer", "transfer"]

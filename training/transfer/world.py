@@ -1,0 +1,121 @@
+"""The dream of a game in the table: given, or learned from play that is collected for it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from worldmodel.checkpoint import load_config, resolve, weights_name
+from worldmodel.data import EpisodeStorage
+from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.model import WorldModelConfig
+from worldmodel.training.cli.command_lines import command_line, options_of
+from worldmodel.training.cli.presets import dynamics_training, tokenizer_training
+from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.pipeline.demo import learn_world
+from worldmodel.training.pipeline.stages import Stages
+
+
+class Game(NamedTuple):
+    """A game, its folder in the table's run, and the world that is given for it, if one is."""
+
+    env_id: str
+    folder: Path
+    episodes: int  # that every player is judged on
+    world: str | None = None
+
+    def stage(self, name: str) -> str:
+        return f"{self.folder.name}: {name}"
+
+
+class World(NamedTuple):
+    """The dream of a game: its name as `train_agent` takes it, and what it cost."""
+
+    name: str
+    sha256: str
+    decisions: int | None  # None: nobody knows
+    hours: float | None  # None: it was given
+    whole: bool  # whether the hours are those of all attempts
+    commands: list[str]
+
+
+def check_world(game: Game, fresh: bool) -> None:
+    """ValueError if the given world is not of this game, or the agents that are here learned in another one."""
+    kept = None if fresh else _kept(game)
+    if game.world is None:
+        if kept is not None and kept["given"] is not None:
+            raise ValueError(
+                f"agents of {game.env_id} in {game.folder} learned in a world that was given: repeat "
+                f"--world {game.env_id}={kept['given']}, or use another --out"
+            )
+        return
+    folder = resolve(game.world)
+    learned = load_config(folder, "world_model", WorldModelConfig).env_id
+    if learned.rpartition(":")[2] != game.env_id.rpartition(":")[2]:
+        raise ValueError(f"{game.world} is a world of {learned or 'an unnamed game'}, and was given for {game.env_id}")
+    _check_same(game, kept, weights_name(folder))
+
+
+def _check_same(game: Game, kept: Mapping[str, Any] | None, sha256: str) -> None:
+    if kept is not None and kept["sha256"] != sha256:
+        raise ValueError(
+            f"agents of {game.env_id} in {game.folder} learned in another world: its weights have the SHA-256 "
+            f"{kept['sha256'][:12]}…, those of {game.world or 'the one there'} {sha256[:12]}…; use another --out"
+        )
+
+
+def _kept(game: Game) -> dict[str, Any] | None:
+    """Which world the agents of a game learn in, once that is decided."""
+    file = game.folder / "world.json"
+    return read_json(file, JsonObject, ("given", "sha256")) if file.is_file() else None
+
+
+def world_of(game: Game, stages: Stages, recipe: DemoConfig) -> World:
+    """The given world, or one that is learned here, if that was not done before."""
+    if game.world is not None:
+        folder = resolve(game.world)
+        world = World(game.world, weights_name(folder), _decisions_of(folder), None, True, [])
+    else:
+        folder = learn_world(game.folder, recipe, stages, game.stage(""))
+        play = EpisodeStorage.open(game.folder / "data")
+        cost = cost_of(stages, [game.stage(name) for name in ("collect", "tokenizer", "dynamics")])
+        commands = _world_commands(game.folder, recipe)
+        world = World(str(folder), weights_name(folder), play.num_steps, **cost, commands=commands)
+    kept = _kept(game)
+    _check_same(game, kept, world.sha256)
+    if kept is None:
+        write_json(game.folder / "world.json", {"given": game.world, "sha256": world.sha256})
+    return world
+
+
+def _decisions_of(folder: Path) -> int | None:
+    """How many decisions a world was learned from, where the folder of its training and the play are still there."""
+    run = folder.parent / "config.json"
+    about = read_json(run) if folder.name in ("best", "last") and run.is_file() else None
+    stores = about.get("data") if isinstance(about, dict) else None
+    if not isinstance(stores, list) or not all((Path(store) / "data" / "metadata.json").is_file() for store in stores):
+        return None
+    return sum(EpisodeStorage.open(store).num_steps for store in stores)
+
+
+def cost_of(stages: Stages, names: Sequence[str]) -> dict[str, Any]:
+    """`hours` and `whole` of a player or a world that these stages made."""
+    return {
+        "hours": sum(stages.minutes[name] for name in names) / 60,
+        "whole": not any(stages.was_cut(name) for name in names),
+    }
+
+
+def _world_commands(folder: Path, recipe: DemoConfig) -> list[str]:
+    data, tokenizer = folder / "data", folder / "tokenizer"
+    play = ["--policy", recipe.policy, "--seed", recipe.seed, "--workers", recipe.workers]
+    coder, model = (
+        options_of(recipe.tokenizer, tokenizer_training()),
+        options_of(recipe.dynamics, dynamics_training()),
+    )
+    return [
+        command_line("collect", "--env", recipe.env_id, "--steps", recipe.collect_steps, *play, "--out", data),
+        command_line("train-tokenizer", "--data", data, *coder, "--out", tokenizer),
+        command_line(
+            "train-dynamics", "--data", data, "--tokenizer", tokenizer / "best", *model, "--out", folder / "dynamics"
+        ),
+    ]
