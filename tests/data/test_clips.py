@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.data.makers import INFO, make_store
+from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.data import SegmentId
@@ -84,9 +85,9 @@ def test_too_few_other_clips_make_no_floor(play):
     )
 
 
-def test_dreams_and_samples_stand_beside_different_clips(world, tmp_path):
+def test_dreams_and_samples_stand_beside_different_clips(tmp_path):
     store = telling_store(tmp_path, steps=6, episodes=30)  # 3 for the test
-    dreams = open_loop(world, store, "test", 3, 2, temperature=1.0, num_steps=5)
+    dreams = open_loop(tiny_world(), store, "test", 3, 2, temperature=1.0, num_steps=5)
     assert {segment.episode for segment in dreams.segments} == set(store.split("test"))
     assert torch.equal(dreams.real, store.batch(dreams.segments).frames)
     assert {clip.episode for clip in real_clips(store, 3, 7, "test", seed=4)} == set(store.split("test"))

@@ -18,8 +18,8 @@ from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.files import write_json
+from worldmodel.training.collect import collect as module
 from worldmodel.training.collect.collect import UNDER_WAY, _Plan, _player, _policy_identity, collect
-from worldmodel.training.collect.collect import collect as module
 from worldmodel.training.collect.stats import read_returns
 from worldmodel.training.collect.workers import Job, Played, make_player, play, seeds_of
 

@@ -102,7 +102,7 @@ def test_an_episode_that_always_kills_its_worker_ends_in_one_error_and_the_other
 
 
 def test_workers_that_cannot_start_end_in_one_error(tmp_path, monkeypatch):
-    from worldmodel.training.collect.collect import workers as collect_workers
+    from worldmodel.training.collect import workers as collect_workers
 
     monkeypatch.setattr(collect_workers, "_work", os._exit)  # by the wrong kind of argument, with exit code 1
     with pytest.raises(OutsideError, match=r"3 workers were lost without playing; .* exit code 1"):

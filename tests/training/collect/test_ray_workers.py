@@ -95,7 +95,7 @@ class Answer(tuple):
 
 @pytest.fixture
 def ray_of(monkeypatch):
-    from worldmodel.training.collect.collect import ray_workers as collect_ray
+    from worldmodel.training.collect import ray_workers as collect_ray
 
     def use(ray: FakeRay) -> FakeRay:
         monkeypatch.setattr(collect_ray, "ray", ray)

@@ -21,7 +21,7 @@ from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.training import fit as fitting
 from worldmodel.training.code_segments import CodeStore
-from worldmodel.training.collect.collect import collect as collecting
+from worldmodel.training.collect import collect as collecting
 from worldmodel.training.collect.workers import Job, make_player, play, seeds_of
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.pipeline import loop as module

@@ -6,7 +6,7 @@ file: 30 frames of two cameras, 64 x 64 RGB, with an action (4) and the gripper'
 Letters: F frames per step, H W C pixels, N steps, A numbers per frame's action.
 Source: Ebert et al., Self-Supervised Visual Planning with Temporal Skip Connections (arXiv:1710.05268) for the data;
 its keys and layout as public readers of it (TensorFlow Datasets, bair_robot_pushing_small) document them.
-What TFDS itself writes of them is in bair_tfds.py.
+What TFDS itself writes of them is in tfds.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
