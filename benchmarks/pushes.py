@@ -16,10 +16,10 @@ import torch
 from goals import push
 
 from worldmodel import WorldModel
-from worldmodel.dreaming import Branches
 from worldmodel.envs import DreamView, GoalObject
 from worldmodel.envs.push.scene import floor_at
 from worldmodel.evaluation.rank_correlation import spearman
+from worldmodel.model.dreaming import Branches
 
 STEPS = 5  # dreamt ahead
 PUSHED = 0.04  # metres nearer that make a push

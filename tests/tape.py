@@ -8,8 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from worldmodel.dreaming import StepOut
-from worldmodel.graphs import Recorded
+from worldmodel.model.cuda_graphs import Recorded
+from worldmodel.model.dreaming import StepOut
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:
@@ -58,7 +58,7 @@ class Tape(TorchDispatchMode):
 
 
 class Tapes:
-    """Takes the place of `worldmodel.graphs.CudaGraphs`."""
+    """Takes the place of `worldmodel.model.cuda_graphs.CudaGraphs`."""
 
     def __init__(self, device: torch.device) -> None:
         pass

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldmodel.batches import default_segment_steps
 from worldmodel.checkpoint import load_tokenizer, resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
@@ -19,6 +18,7 @@ from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, 
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
+from worldmodel.model.batches import default_segment_steps
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.training import distributed

@@ -20,14 +20,14 @@ from torch import Tensor
 from worldmodel.agents.planner.config import PlannerConfig, plan_returns
 from worldmodel.agents.planner.proposals import hold, later_plan, make_proposals
 from worldmodel.data import ActionSpec
-from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.envs.dream.rules import RewardFunction, Transition
 from worldmodel.errors import did_you_mean
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.requests import check_dreams
+from worldmodel.model.checks import check_dreams
+from worldmodel.model.dreaming import Branches
 
 
 class Planner:

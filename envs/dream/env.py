@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from worldmodel.data import ActionSpec
-from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.rules import EndCondition, RewardFunction
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
@@ -19,6 +18,7 @@ from worldmodel.envs.registry import env_spec, is_dream, is_env_id
 from worldmodel.envs.spaces import valid_actions
 from worldmodel.errors import refuse_unknown
 from worldmodel.model import WorldModel
+from worldmodel.model.dreaming import Branches
 
 
 class DreamEnv(gym.Env[np.ndarray, Any]):

@@ -11,9 +11,9 @@ from torch import Tensor
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.rules import DreamRules, Transition, one_per_row
 from worldmodel.envs.spaces import observe
-from worldmodel.graphs import GraphedSteps
 from worldmodel.model import WorldModel
-from worldmodel.requests import check_state
+from worldmodel.model.checks import check_state
+from worldmodel.model.cuda_graphs import GraphedSteps
 
 # What an env adds to its state: the keys of rows and the numbers of their next dreams, which decide these.
 _OWN = {"env.return": torch.float32, "env.key": torch.int64, "env.number": torch.int64}

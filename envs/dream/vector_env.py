@@ -16,7 +16,6 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from worldmodel.data import ActionSpec
-from worldmodel.dreaming import Branches
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.given_starts import GivenStarts
 from worldmodel.envs.dream.rollout import Dreams, TorchStep
@@ -29,6 +28,7 @@ from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds
 from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
+from worldmodel.model.dreaming import Branches
 
 _RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
 
@@ -65,7 +65,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             or a comparison of a game variable such as "HEALTH <= 0".
         max_uncertainty: nats; a step of more entropy truncates its dream.
         uncertainty_penalty: what each nat of a step's entropy takes off its reward.
-        graphs: on a GPU, launch steps as CUDA graphs (`worldmodel.graphs`).
+        graphs: on a GPU, launch steps as CUDA graphs (`worldmodel.model.cuda_graphs`).
         starts: which starts of that source: "first", the first steps of episodes, as the real game begins; "middle",
             segments from the middle of play; or "all", each row by turns. Of a checkpoint that has no first steps, as
             older ones, "all" is "middle".

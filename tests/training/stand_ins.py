@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.evaluation.held_out import encode_segments
-from worldmodel.model import CodeBatch, DynamicsLoss
+from worldmodel.model.batches import CodeBatch, DynamicsLoss
 
 
 class PixelTokenizer:

@@ -22,7 +22,7 @@ from worldmodel.evaluation.scores import predictions
 from worldmodel.evaluation.survival import survival_curve, survival_gap
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.requests import check_dreams
+from worldmodel.model.checks import check_dreams
 from worldmodel.settings import check_settings
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.dream_vs_real.game_starts import Openings, first_steps, mid_play, open_game, recorded_starts

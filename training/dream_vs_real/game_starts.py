@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from worldmodel.agents.blind.policies import scripted_policy
-from worldmodel.batches import Starts
 from worldmodel.envs.registry import is_dream
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
+from worldmodel.model.batches import Starts
 
 _TRIES = 50  # seeds for a play that lasts as long as the given steps
 

@@ -6,7 +6,7 @@ from typing import Any
 from worldmodel.evaluation.open_loop import given_steps
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.requests import check_dreams
+from worldmodel.model.checks import check_dreams
 from worldmodel.settings import check_settings
 from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game
 from worldmodel.training.dream_vs_real.paired_play import play_both

@@ -11,12 +11,12 @@ import torch
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from worldmodel.batches import Starts
 from worldmodel.envs.dream.rollout import Dreams
 from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.envs.spaces import observation_space
 from worldmodel.envs.vectors import key_of
 from worldmodel.model import WorldModel
+from worldmodel.model.batches import Starts
 
 _SHRINKS = 0.75  # share of rows that still dream from which on the others are left out
 

@@ -11,7 +11,7 @@ from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.files import JsonObject, read_json
 from worldmodel.model import Starts, WorldModel
-from worldmodel.requests import check_dreams
+from worldmodel.model.checks import check_dreams
 from worldmodel.tokenizer import VQVAE
 from worldmodel.training.show.sample_inputs import CONDITIONS
 

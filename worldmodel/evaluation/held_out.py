@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.batches import default_segment_steps
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.clips import sample_frames
 from worldmodel.evaluation.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
 from worldmodel.evaluation.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.model import CodeBatch, WorldModel
+from worldmodel.model.batches import default_segment_steps
 
 # --- data ------------------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.planner.config import PlannerConfig, plan_returns
 from worldmodel.agents.planner.planner import Planner
 from worldmodel.agents.scripted import EpsilonPolicy, SeededNoise
-from worldmodel.batches import Starts
 from worldmodel.data import ActionSpec
 from worldmodel.model import WorldModel
+from worldmodel.model.batches import Starts
 
 DREAM = "VideoGenDream-Doom"
 GAME = "PlannerToy-v0"

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldmodel.batches import CodeBatch
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Sampling
+from worldmodel.model.batches import CodeBatch
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel

@@ -18,7 +18,7 @@ from torch import Tensor
 from worldmodel.dynamics import DreamState, Sampling
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.layers.attention import KVCache
-from worldmodel.requests import check_actions, check_dreams, check_seeds, check_state
+from worldmodel.model.checks import check_actions, check_dreams, check_seeds, check_state
 from worldmodel.tokenizer import VQVAE
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.dreaming import StepOut
 from worldmodel.dynamics import DreamState
 from worldmodel.layers.weight_cache import version_of
 from worldmodel.model import WorldModel
-from worldmodel.requests import check_actions, check_state
+from worldmodel.model.checks import check_actions, check_state
+from worldmodel.model.dreaming import StepOut
 
 _READ = ("codes", "signals", "seeds", "counter")  # what a step reads of a state, besides its cache
 _TOLD = ("codes", "reward", "terminated", "termination_probability", "signals", "nll", "entropy", "outputs")

@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldmodel import checkpoint, dreaming, learning, videos
-from worldmodel.batches import CodeBatch, DynamicsLoss, Starts
+from worldmodel import checkpoint
 from worldmodel.data import ActionSpec
 from worldmodel.devices import usable_device
-from worldmodel.dreaming import Branches, Rollout, StepOut
 from worldmodel.dynamics import GPT, DreamState, GPTConfig, Heads, HeadsConfig, Sampling, Video
 from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
-from worldmodel.requests import check_dreams, check_state
+from worldmodel.model import dreaming, learning, videos
+from worldmodel.model.batches import CodeBatch, DynamicsLoss, Starts
+from worldmodel.model.checks import check_dreams, check_state
+from worldmodel.model.dreaming import Branches, Rollout, StepOut
 from worldmodel.restoring import restore
 from worldmodel.settings import check_settings
 from worldmodel.tensor_files import read_tensors

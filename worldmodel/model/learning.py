@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from worldmodel import contexts
-from worldmodel.batches import CodeBatch, DynamicsLoss
 from worldmodel.dynamics.heads import HeadsOut
 from worldmodel.dynamics.refine import known_in_passes
+from worldmodel.model import contexts
+from worldmodel.model.batches import CodeBatch, DynamicsLoss
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel

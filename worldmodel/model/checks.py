@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import as_seeds
-from worldmodel.state_checks import check_of_world
+from worldmodel.model.state_checks import check_of_world
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel

@@ -8,10 +8,10 @@ import torch
 
 from tests.tape import Tapes
 from tests.tiny import tiny_world
-from worldmodel.dreaming import StepOut
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
-from worldmodel.graphs import GraphedSteps
 from worldmodel.model import WorldModel
+from worldmodel.model.cuda_graphs import GraphedSteps
+from worldmodel.model.dreaming import StepOut
 
 ROWS, STEPS = 3, 11  # the tiny world's window is 4 steps
 KINDS = {

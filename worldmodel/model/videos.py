@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldmodel.dynamics import GPTConfig, Sampling, Video
 from worldmodel.dynamics.generation import generate
-from worldmodel.requests import check_actions, check_seeds
+from worldmodel.model.checks import check_actions, check_seeds
 
 if TYPE_CHECKING:
     from worldmodel.model import WorldModel
