@@ -19,7 +19,7 @@ from worldmodel import WorldModel
 from worldmodel.envs import DreamView, GoalObject
 from worldmodel.envs.push.scene import floor_at
 from worldmodel.evaluation.rank_correlation import spearman
-from worldmodel.model.dreaming import Branches
+from worldmodel.model.outputs import Branches
 
 STEPS = 5  # dreamt ahead
 PUSHED = 0.04  # metres nearer that make a push

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from worldmodel.model.cuda_graphs import Recorded
-from worldmodel.model.dreaming import StepOut
+from worldmodel.model.outputs import StepOut
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import tiny_world
 from worldmodel import checkpoint
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ def test_a_bf16_checkpoint_is_about_half_as_large_and_loads_into_any_dtype(tmp_p
 
 def test_a_tokenizer_alone_is_saved_the_same_way(tmp_path):
     world = tiny_world()
-    checkpoint.save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
-    loaded = checkpoint.load_tokenizer(tmp_path / "tokenizer")
+    save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
+    loaded = load_tokenizer(tmp_path / "tokenizer")
     assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in world.tokenizer.state_dict().items())
     with pytest.raises(ValueError, match="holds a tokenizer, wanted a world model"):
         WorldModel.from_pretrained(tmp_path / "tokenizer")
@@ -70,8 +71,8 @@ def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path):
     for given in (tmp_path / "run", tmp_path / "run" / "dynamics", wanted):
         assert checkpoint.resolve(given) == wanted
         WorldModel.from_pretrained(given)
-    checkpoint.save_tokenizer(tmp_path / "tokenizer" / "best", tiny_world().tokenizer)
-    checkpoint.load_tokenizer(tmp_path / "tokenizer")
+    save_tokenizer(tmp_path / "tokenizer" / "best", tiny_world().tokenizer)
+    load_tokenizer(tmp_path / "tokenizer")
 
 
 def test_a_run_folder_without_a_best_names_the_checkpoints_inside(folder, tmp_path):
@@ -81,7 +82,7 @@ def test_a_run_folder_without_a_best_names_the_checkpoints_inside(folder, tmp_pa
     with pytest.raises(ValueError, match=r"no checkpoint folder of VideoGenDream \(its config.json names no format\)$"):
         WorldModel.from_pretrained(run)
     tiny_world().save_pretrained(run / "last")
-    checkpoint.save_tokenizer(run / "agent", tiny_world().tokenizer)  # another kind
+    save_tokenizer(run / "agent", tiny_world().tokenizer)  # another kind
     with pytest.raises(ValueError, match=rf"a run that holds some: give {run / 'last'}\)?$"):
         WorldModel.from_pretrained(run)
 
@@ -255,8 +256,8 @@ def test_saving_again_replaces_the_checkpoint(folder):
 def test_the_tokenizer_of_a_world_can_be_taken_and_trained_further(tmp_path):
     world = tiny_world()
     world.save_pretrained(tmp_path / "world")
-    loaded = checkpoint.load_tokenizer(tmp_path / "world")
+    loaded = load_tokenizer(tmp_path / "world")
     state = world.tokenizer.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
     assert all(parameter.requires_grad for parameter in loaded.parameters())
-    assert checkpoint.load_tokenizer("doom-hg").grid == (4, 4)
+    assert load_tokenizer("doom-hg").grid == (4, 4)

@@ -5,6 +5,7 @@ import pytest
 
 from tests.tiny import tiny_world
 from worldmodel import WorldModel, checkpoint, checksums
+from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 from worldmodel.training.cli.main import main
 
 
@@ -24,7 +25,7 @@ def test_one_changed_bit_is_refused_with_the_name_of_its_file(folder, name):
     flip(folder / name)
     for load in (
         WorldModel.from_pretrained,
-        checkpoint.load_tokenizer,
+        load_tokenizer,
         lambda f: gym.make("VideoGenDream-Doom", model=f),
     ):
         with pytest.raises(ValueError, match=f"{name} has changed since it was saved"):
@@ -77,7 +78,7 @@ def test_the_sums_are_those_of_sha256sum(folder):
 def test_inspect_verifies_worlds_tokenizers_and_says_when_it_cannot(folder, tmp_path, capsys):
     assert main(["inspect", str(folder), "--verify"]) == 0
     assert "config.json, model.safetensors, starts.safetensors (SHA-256)" in capsys.readouterr().out
-    coder = checkpoint.save_tokenizer(tmp_path / "coder", tiny_world().tokenizer)
+    coder = save_tokenizer(tmp_path / "coder", tiny_world().tokenizer)
     assert main(["inspect", str(coder), "--verify"]) == 0
     assert "config.json, model.safetensors (SHA-256)" in capsys.readouterr().out
     flip(coder / "model.safetensors")

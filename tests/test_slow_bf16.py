@@ -18,12 +18,12 @@ from tests.training.recorded import recorded_store
 from worldmodel.agents.planner.config import PlannerConfig
 from worldmodel.agents.planner.planner import Planner
 from worldmodel.agents.sb3.train import train_ppo
-from worldmodel.checkpoint import save_tokenizer
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.layers import precision
 from worldmodel.layers.precision import Linear
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer

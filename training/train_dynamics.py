@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from worldmodel.checkpoint import load_tokenizer, resolve, weights_name
+from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.evaluation.calibration import platt_scaling
@@ -18,9 +18,10 @@ from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, 
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
-from worldmodel.model.batches import default_segment_steps
+from worldmodel.model.network import default_segment_steps
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
+from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import distributed
 from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, split_codes
 from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.checkpoint import load_tokenizer, resolve, save_tokenizer, weights_name
+from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.evaluation import metrics
@@ -18,6 +18,7 @@ from worldmodel.evaluation.scores import code_use, encode_decode
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
+from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 from worldmodel.training import distributed
 from worldmodel.training.fit import LoopConfig, Task, fit, is_done
 from worldmodel.training.pixel_weights import rarity_weights

@@ -2,7 +2,7 @@
 
 Refuses what it cannot read.
 
-A tokenizer alone and a whole world model are saved the same way; `kind` in config.json tells them apart. No pickle.
+World models, tokenizers and agents are saved the same way; `kind` in config.json says which it is. No pickle.
 """
 
 import dataclasses
@@ -10,20 +10,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from worldmodel.checksums import file_sum, write_sums
 from worldmodel.errors import did_you_mean
 from worldmodel.files import JsonObject, naming_failures, read_json, write_json
-from worldmodel.layers.defaults import own_defaults
 from worldmodel.replacing import finish_replacing, replacing
-from worldmodel.restoring import restore
-
-if TYPE_CHECKING:
-    from worldmodel.tokenizer import VQVAE
 
 FORMAT_VERSION = 1
 # Options that the config.json of older checkpoints leaves out, the shipped worlds among them, as they were then.
@@ -158,8 +152,8 @@ def _check_replaceable(folder: Path, kind: str) -> None:
         )
 
 
-def _kind_in(folder: Path) -> str | None:
-    """What a folder holds a checkpoint of."""
+def kind_in(folder: Path) -> str | None:
+    """Kind of the checkpoint in a folder; None if there is none."""
     about = read_json(folder / "config.json") if (folder / "config.json").is_file() else None
     return about.get("kind") if isinstance(about, dict) else None
 
@@ -170,10 +164,13 @@ def _a(kind: Any) -> str:
     return f"{'an' if words[:1] in tuple('aeiou') else 'a'} {words}"
 
 
-def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config:
+def load_config(folder: Path, kind: str, config_class: type[_Config], part: str | None = None) -> _Config:
     """Read config.json strictly: another version or kind, unknown or repeated keys and bad values are refused.
 
-    An option that an older checkpoint leaves out is what it was then, and not the default of today.
+    An option missing from an older checkpoint gets the value it had then, not the current default.
+
+    Args:
+        part: read only the part of this name, which holds a `config_class`: "tokenizer" of a world model.
     """
     import pydantic
 
@@ -183,7 +180,7 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
     version, found = data.pop("format_version", None), data.pop("kind", None)
     if version is None:
         places = [folder / name for name in ("best", "last", "agent", "agent/agent", "dynamics/best")]
-        inside = [str(place) for place in places if _kind_in(place) == kind]
+        inside = [str(place) for place in places if kind_in(place) == kind]
         raise ValueError(
             f"{folder} is no checkpoint folder of VideoGenDream (its config.json names no format)"
             + (f", but a run that holds some: give {' or '.join(inside)}" if inside else "")
@@ -195,33 +192,15 @@ def load_config(folder: Path, kind: str, config_class: type[_Config]) -> _Config
         )
     if found != kind:
         raise ValueError(f"{folder} holds {_a(found)}, wanted {_a(kind)}")
-    for part, options in LATER_OPTIONS.get(kind, {}).items():
-        if isinstance(data.get(part), dict):
-            data[part] = options | data[part]
+    for section, options in LATER_OPTIONS.get(kind, {}).items():
+        if isinstance(data.get(section), dict):
+            data[section] = options | data[section]
+    wanted, place = (data, ()) if part is None else (data.get(part), (part,))
     try:
-        return pydantic.TypeAdapter(config_class).validate_python(data)
+        return pydantic.TypeAdapter(config_class).validate_python(wanted)
     except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [f"{'.'.join(map(str, (*place, *e['loc'])))}: {e['msg']}" for e in error.errors()]
         raise ValueError(f"{folder / 'config.json'} does not fit this release: {'; '.join(lines)}") from error
-
-
-def save_tokenizer(folder: str | os.PathLike, tokenizer: "VQVAE", card: str = "") -> Path:
-    """Save a tokenizer alone."""
-    return save(folder, "tokenizer", tokenizer.config, {"tokenizer": tokenizer}, card=card)
-
-
-@own_defaults
-def load_tokenizer(name: str | os.PathLike) -> "VQVAE":
-    """Load a tokenizer, saved alone or that of a world model, in evaluation mode and float32."""
-    from worldmodel.model import WorldModel
-    from worldmodel.tokenizer import VQVAE, VQVAEConfig
-
-    folder = resolve(name)
-    if _kind_in(folder) == "world_model":
-        return WorldModel.from_pretrained(folder, dtype=torch.float32).tokenizer.requires_grad_(True)
-    config = load_config(folder, "tokenizer", VQVAEConfig)
-    tokenizer = restore(folder, lambda: VQVAE(config), lambda made: {"tokenizer": made})
-    return tokenizer.eval()
 
 
 def is_there(name: str | os.PathLike) -> bool:

@@ -1,4 +1,4 @@
-"""A module built as a config says and filled from model.safetensors; a config that lies costs no memory."""
+"""Modules built from a config and filled from model.safetensors; a forged config costs no memory."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +14,26 @@ from worldmodel.checksums import check_sums
 from worldmodel.tensor_files import Declared, misfits, not_finite, read_header, read_tensors
 
 _Module = TypeVar("_Module", bound=nn.Module)
+_Value = TypeVar("_Value")
 _SPARE_BYTES = 2**30  # of tables that are not saved, such as positions
 # Tensors that older world models lack, the shipped ones among them; they stay as a fresh module has them.
 _LATER_TENSORS = {"heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high"}
 
 
-def restore(folder: Path, make: Callable[[], _Module], parts: Callable[[_Module], Mapping[str, nn.Module]]) -> _Module:
-    """The module that `make` builds, its `parts` filled from the folder's model.safetensors.
+def restore(
+    folder: Path,
+    make: Callable[[], _Module],
+    parts: Callable[[_Module], Mapping[str, nn.Module]],
+    *,
+    among_others: bool = False,
+) -> _Module:
+    """Build a module by `make` and fill its `parts` from the folder's model.safetensors.
 
-    First built without memory and compared with the header of the file, so that sizes that are not those of the file
-    are refused before they are allocated.
+    The module is first built without memory and compared with the header of the file, so that sizes that differ from
+    the file's are refused before they are allocated.
+
+    Args:
+        among_others: the file may also hold other parts, which are ignored.
 
     Raises: ValueError, which names the file, if config.json describes nothing that can be built; and see `fill`.
     """
@@ -31,8 +41,9 @@ def restore(folder: Path, make: Callable[[], _Module], parts: Callable[[_Module]
     declared = read_header(path)
     with _blaming(config), _at_most(1000 + 16 * len(declared)), torch.device("meta"):
         rehearsal = make()
-        wanted = _states(parts(rehearsal))
-    _check_fit(path, declared, wanted)
+        own = parts(rehearsal)
+        wanted = _states(own)
+    _check_fit(path, _belonging(declared, own) if among_others else declared, wanted)
     held = sum(tensor.nbytes for tensor in (*rehearsal.parameters(), *rehearsal.buffers()))
     if held > _SPARE_BYTES + 8 * path.stat().st_size:
         raise ValueError(
@@ -41,19 +52,22 @@ def restore(folder: Path, make: Callable[[], _Module], parts: Callable[[_Module]
         )
     with _blaming(config):
         module = make()
-    fill(folder, parts(module))
+    fill(folder, parts(module), among_others=among_others)
     return module
 
 
-def fill(folder: Path, parts: Mapping[str, nn.Module]) -> None:
-    """Fill fresh modules from model.safetensors, in which prefix "x" is that of the part "x".
+def fill(folder: Path, parts: Mapping[str, nn.Module], *, among_others: bool = False) -> None:
+    """Fill fresh modules from model.safetensors, where the names of part "x" begin with "x.".
 
     Raises: ValueError, which names the file, if it has missing, unknown or misshapen tensors, of other number types,
         or values that are not finite; or if a file of the folder is not as its SHA256SUMS has it.
     """
     path, fresh = folder / "model.safetensors", _states(parts)
-    later = _check_fit(path, read_header(path), fresh)
+    declared = read_header(path)
+    later = _check_fit(path, _belonging(declared, parts) if among_others else declared, fresh)
     tensors = read_tensors(path)
+    if among_others:
+        tensors = _belonging(tensors, parts)
     if broken := not_finite(tensors, fresh):
         raise ValueError(
             f"{path} holds values that are not finite, in {', '.join(broken[:8])}; fetch or train it again"
@@ -74,6 +88,12 @@ def _check_fit(path: Path, declared: dict[str, Declared], wanted: dict[str, Tens
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise ValueError(f"{path} does not fit its config.json: {shown}")
     return later
+
+
+def _belonging(named: Mapping[str, _Value], parts: Mapping[str, nn.Module]) -> dict[str, _Value]:
+    """The entries whose names begin with that of one of the parts."""
+    prefixes = tuple(f"{prefix}." for prefix in parts)
+    return {name: value for name, value in named.items() if name.startswith(prefixes)}
 
 
 def _states(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:

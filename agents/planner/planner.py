@@ -27,7 +27,7 @@ from worldmodel.errors import did_you_mean
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
-from worldmodel.model.dreaming import Branches
+from worldmodel.model.outputs import Branches
 
 
 class Planner:

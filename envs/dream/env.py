@@ -18,7 +18,7 @@ from worldmodel.envs.registry import env_spec, is_dream, is_env_id
 from worldmodel.envs.spaces import valid_actions
 from worldmodel.errors import refuse_unknown
 from worldmodel.model import WorldModel
-from worldmodel.model.dreaming import Branches
+from worldmodel.model.outputs import Branches
 
 
 class DreamEnv(gym.Env[np.ndarray, Any]):

@@ -28,7 +28,7 @@ from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds
 from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.model.dreaming import Branches
+from worldmodel.model.outputs import Branches
 
 _RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
 

@@ -10,7 +10,8 @@ from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.test_run_folder import NoEvents
 from tests.training.test_train_dynamics import CONFIG
-from worldmodel.checkpoint import save_tokenizer, weights_name
+from worldmodel.checkpoint import weights_name
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training import train_dynamics as module
 
 

@@ -11,10 +11,10 @@ from tests.tiny import tiny_world
 from worldmodel import WorldModel
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig
-from worldmodel.checkpoint import load_tokenizer
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.layers.defaults import own_defaults
+from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 

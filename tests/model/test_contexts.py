@@ -29,7 +29,7 @@ def in_training(world: WorldModel) -> WorldModel:
 
 def given(world: WorldModel, batch: CodeBatch, seed: int = 0) -> torch.Tensor:
     torch.manual_seed(seed)
-    return contexts.given_codes(world, batch)[0]
+    return contexts.given_codes(world.dynamics, world.tokenizer, batch)[0]
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
@@ -146,7 +146,9 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
     lead, real = world.config.dynamics.lead, batch.codes.flatten(2, 3)
     past = real.clone()
     past[:, 1 - lead :] = 7
-    monkeypatch.setattr(contexts, "_draw", lambda wm, batch, codes, noise: torch.full_like(codes[:, 1 - lead :], 7))
+    monkeypatch.setattr(
+        contexts, "_draw", lambda dynamics, tokenizer, batch, codes, noise: torch.full_like(codes[:, 1 - lead :], 7)
+    )
     found = world.loss(batch)
     outputs = world.dynamics(world.tokenizer.code_vectors(past), batch.actions, first=True)
     before = F.pad(past[:, :-1], (0, 0, 0, 0, lead, 0), value=-1)
@@ -161,7 +163,7 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
 def test_the_known_tokens_of_a_step_are_real_ones(monkeypatch):
     """Those that refine tells go with the rest of their step."""
     world, batch = in_training(tiny_world(own_draws=1.0, context_noise=0.0, refine=1)), make_batch()
-    given_now, told = contexts.given_codes(world, batch)
+    given_now, told = contexts.given_codes(world.dynamics, world.tokenizer, batch)
     assert torch.equal(told, batch.codes.flatten(2, 3)[:, 1:]) and not torch.equal(given_now[:, 1:], told)
     read = []
     world.dynamics.hints.register_forward_pre_hook(lambda _, args: read.append(args[0]))

@@ -11,7 +11,7 @@ from tests.tiny import tiny_world
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.model.cuda_graphs import GraphedSteps
-from worldmodel.model.dreaming import StepOut
+from worldmodel.model.outputs import StepOut
 
 ROWS, STEPS = 3, 11  # the tiny world's window is 4 steps
 KINDS = {

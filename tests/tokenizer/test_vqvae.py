@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
-from worldmodel.checkpoint import load_tokenizer, save_tokenizer
 from worldmodel.layers.streaming import Stream
 from worldmodel.shapes import frames_to_model
 from worldmodel.tokenizer import VQVAE, CodebookConfig, StreamState, VQVAEConfig
+from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 
 MODES = ["step", "causal", "clip"]
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
-from worldmodel.checkpoint import load_tokenizer
+from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import train_tokenizer as training
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.pixel_weights import colours, levels, rarity_weights

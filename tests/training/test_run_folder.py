@@ -15,9 +15,9 @@ from tests.data.makers import make_store
 from tests.kills import kill_everywhere, litter
 from tests.tiny import tiny_world
 from tests.training.test_fit import CONFIG, make_task, weights
-from worldmodel.checkpoint import save_tokenizer
 from worldmodel.files import write_json
 from worldmodel.replacing import replacing
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.fit import fit
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_dynamics import train_dynamics

@@ -8,7 +8,6 @@ import torch
 from tests.clips import CLIP, clip_config, clip_tokenizer
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
-from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.user_video.importer import import_video
 from worldmodel.dynamics import FrameEncoderConfig
@@ -18,6 +17,7 @@ from worldmodel.evaluation.scores import predictions
 from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training import fit as loop
 from worldmodel.training.code_segments import split_codes
 from worldmodel.training.encode_store import encode_store

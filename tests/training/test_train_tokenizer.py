@@ -7,10 +7,10 @@ import torch
 from tests.data.makers import INFO
 from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
-from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.tokenizer import VQVAEConfig
+from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_tokenizer import TokenizerTraining, check_matches, train_tokenizer
 

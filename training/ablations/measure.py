@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldmodel.checkpoint import load_tokenizer
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.clips import Floor, draw_clips, other_clips
 from worldmodel.evaluation.frechet import frechet_distance
@@ -24,6 +23,7 @@ from worldmodel.evaluation.scores import code_use, encode_decode, mean_losses
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
+from worldmodel.tokenizer.files import load_tokenizer
 
 _ROWS = 64  # videos that are sampled at once
 

@@ -112,7 +112,7 @@ def make_train_policy(_: Sequence[str]) -> Function:
 
 
 def make_train_tokenizer(options: Sequence[str]) -> Function:
-    from worldmodel.checkpoint import load_tokenizer
+    from worldmodel.tokenizer.files import load_tokenizer
     from worldmodel.tokenizer.presets import PRESETS
     from worldmodel.training.cli.presets import asked_preset, tokenizer_training
     from worldmodel.training.launch import Launcher, launch

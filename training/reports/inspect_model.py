@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel import checksums
-from worldmodel.checkpoint import agent_folder, load_tokenizer, resolve
+from worldmodel.checkpoint import agent_folder, resolve
 from worldmodel.checksums import check_sums
 from worldmodel.dynamics import GPTConfig, Sampling
 from worldmodel.dynamics.generation import check_request
@@ -13,6 +13,7 @@ from worldmodel.files import JsonObject, read_json
 from worldmodel.model import Starts, WorldModel
 from worldmodel.model.checks import check_dreams
 from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.show.sample_inputs import CONDITIONS
 
 _PAID = {"world": "what its env pays", "survival": "each step that it lives"}

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from worldmodel.data.checks import Checksums, checksums, info_checksum
+from worldmodel.data.checksums import Checksums, checksums, info_checksum
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
 from worldmodel.files import read_json
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from worldmodel.data.checks import Checksums
+from worldmodel.data.checksums import Checksums
 from worldmodel.data.episode import StoreInfo
 from worldmodel.data.layout import CHECKED, CHECKSUMS, Entry, hdf5_type, layout
 

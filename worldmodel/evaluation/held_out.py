@@ -18,7 +18,7 @@ from worldmodel.data.clips import sample_frames
 from worldmodel.evaluation.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
 from worldmodel.evaluation.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.model import CodeBatch, WorldModel
-from worldmodel.model.batches import default_segment_steps
+from worldmodel.model.network import default_segment_steps
 
 # --- data ------------------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,9 @@
-"""What is asked of a world model, checked: seeds, actions, states, and whether it can dream at all.
+"""Argument checks for `WorldModel`.
 
-Letters: B rows, A numbers of an action.
+Letters: B rows, A dimensions of an action, K starts, T steps, h w latent grid, M slices, G signals.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,20 +11,19 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import as_seeds
+from worldmodel.model.batches import FIRST, Starts
+from worldmodel.model.network import Network
 from worldmodel.model.state_checks import check_of_world
 
-if TYPE_CHECKING:
-    from worldmodel.model import WorldModel
 
-
-def check_dreams(wm: "WorldModel") -> None:
-    """Refuse a tokenizer whose steps cannot be dreamt one after the other."""
+def check_dreams(network: Network) -> None:
+    """ValueError if the tokenizer cannot code and decode one step at a time."""
     reasons = {
         "clip": "it codes a whole clip at once: every code depends on frames after it, and no step can be decoded "
         "before the clip is complete",
         "causal": "decoding a step needs the steps before it, which a dream's state does not hold yet",
     }
-    temporal = wm.config.tokenizer.temporal
+    temporal = network.config.tokenizer.temporal
     if temporal in reasons:
         raise ValueError(
             f'a tokenizer with temporal="{temporal}" cannot dream, since {reasons[temporal]}. '
@@ -38,33 +36,58 @@ def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.d
     return as_seeds(range(rows) if seeds is None else seeds, rows, device)
 
 
-def check_state(wm: "WorldModel", state: DreamState) -> DreamState:
-    """A state of this model, its cache in the dtype of the model's products; ValueError for another model's.
+def check_state(network: Network, state: DreamState) -> DreamState:
+    """The state, with its cache in the dtype of the model's matmuls; ValueError if it belongs to another model.
 
-    What another model dreamt, or comes from a file, is checked once: then it is this model's.
+    A state from a file or from another instance is checked in full once, and then marked as this model's.
     """
     state.check_fresh()
-    if state.world is not wm:
-        check_of_world(wm, state)
-        state.world = wm
+    if state.world is not network:
+        check_of_world(network, state)
+        state.world = network
     cache = state.cache
-    dtype = wm.dynamics.token_in.weight.dtype
+    dtype = network.dynamics.token_in.weight.dtype
     if cache.keys[0].dtype == dtype:
         return state
     return state.with_cache(cache.map(lambda t: t.to(dtype) if t.is_floating_point() else t.clone()))
 
 
 def check_actions(
-    wm: "WorldModel", actions: Tensor | np.ndarray, lead: Sequence[int], steps: int | None = None
+    network: Network, actions: Tensor | np.ndarray, lead: Sequence[int], steps: int | None = None
 ) -> Tensor:
-    """Actions of shape `lead`, or (*lead, steps), each of the game's kind and range; on the model's device."""
-    spec = wm.config.action
+    """Actions of shape `lead`, or (*lead, steps), on the model's device; ValueError if they are invalid."""
+    spec = network.config.action
     dtype = torch.int64 if spec.kind == "discrete" else torch.float32
     given = torch.as_tensor(actions)
-    actions = given.to(wm.device)
+    actions = given.to(network.device)
     wanted = (*lead, *(() if steps is None else (steps,)), *spec.shape)
     if actions.is_floating_point() != dtype.is_floating_point or actions.shape != wanted:
         raise ValueError(f"actions must be {dtype} of shape {wanted}, got {actions.dtype} {tuple(actions.shape)}")
     if given.device.type == "cpu" and given.numel():  # on a GPU the check would make the host wait
         spec.check(given.to(dtype).flatten(0, -1 - len(spec.shape)).numpy())
     return actions.to(dtype)
+
+
+def check_starts(network: Network, starts: Starts, prefix: str = "") -> None:
+    """ValueError if these starts do not fit the model: their shapes, types or values."""
+    action, tokenizer = network.config.action, network.tokenizer
+    count, steps = starts.codes.shape[:2] if starts.codes.ndim > 1 else (0, 0)
+    wanted = {
+        "codes": (count, steps, *tokenizer.grid, tokenizer.num_slices),
+        "actions": (count, steps - 1, *action.shape),
+        "signals": (count, steps, len(network.config.signal_names)),
+    }
+    for name, shape in wanted.items():
+        if not count or not steps or getattr(starts, name).shape != shape:
+            found = tuple(getattr(starts, name).shape)
+            raise ValueError(f"{prefix}{name} of the start segments must be {shape}, at least one, got {found}")
+    if starts.codes.min() < 0 or starts.codes.max() >= tokenizer.num_codes:
+        raise ValueError(f"{prefix}codes of the start segments must be in [0, {tokenizer.num_codes})")
+    for name, wanted_dtype in (("actions", action.torch_dtype), ("signals", torch.float32)):
+        if (dtype := getattr(starts, name).dtype) != wanted_dtype:
+            raise ValueError(f"{prefix}{name} of the start segments must be {wanted_dtype}, got {dtype}")
+    if not starts.signals.isfinite().all():
+        raise ValueError(f"{prefix}signals of the start segments must be finite")
+    action.check(starts.actions.flatten(0, 1).cpu().numpy())
+    if starts.first is not None:
+        check_starts(network, starts.first, FIRST)

@@ -1,55 +1,50 @@
-"""What the dynamics are given in training in place of real codes: steps of their own drawing, and noise.
+"""Inputs of the dynamics in training: real codes, some replaced by the model's own samples and by noise.
 
-A dream goes on from steps that the model drew itself, with its errors; one that was given real steps alone has never
-seen such a past. The targets stay real.
+A dream continues from steps that the model sampled, errors included. A model trained on real steps alone has never seen
+such a past. The targets stay real.
 
 Letters: B rows, T steps, S tokens per step, M slices.
 Source: scheduled sampling (arXiv:1506.03099), in parallel (arXiv:1906.07651). Differs: whole steps are replaced, and
-all passes draw with the same noise. So in order "block" (without refine) the steps that n passes give are those of a
-dream wherever at most n in a row are replaced: a loss of steps rolled out over n steps is this loss.
+all passes draw with the same noise. So in order "block" without refine, n passes give the steps of a dream wherever at
+most n steps in a row are replaced; this loss then equals that of a rollout of n steps.
 """
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics import GPT, GPTConfig
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Sampling
 from worldmodel.model.batches import CodeBatch
-
-if TYPE_CHECKING:
-    from worldmodel.model import WorldModel
+from worldmodel.tokenizer import VQVAE
 
 
-def given_codes(wm: "WorldModel", batch: CodeBatch) -> tuple[Tensor, Tensor | None]:
-    """The codes that the dynamics are given, (B, T+1, S, M): outside of training the real ones.
+def given_codes(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch) -> tuple[Tensor, Tensor | None]:
+    """Input codes of the dynamics, (B, T+1, S, M); in evaluation mode the real ones.
 
-    Also those that they are told of the steps they predict, (B, T+lead, S, M), for models with refine: the rest of a
-    real step goes with a part of the same one. None: the given ones.
+    For models with refine also the codes of the predicted steps from which the known tokens of a pass are taken,
+    (B, T+lead, S, M): the known part of a real step must belong to the same step. None: the input codes.
     """
-    config, real = wm.config.dynamics, batch.codes.flatten(2, 3)
-    if not wm.training:
+    config, real = dynamics.config, batch.codes.flatten(2, 3)
+    if not dynamics.training:
         return real, None
     if not config.own_draws:
-        return _noisy(wm, real), None
-    given = _noisy(wm, _with_own_draws(wm, batch, real))
-    return given, _noisy(wm, real)[:, 1 - config.lead :] if config.refine else None
+        return _noisy(config, real, tokenizer.num_codes), None
+    given = _noisy(config, _with_own_draws(dynamics, tokenizer, batch, real), tokenizer.num_codes)
+    return given, _noisy(config, real, tokenizer.num_codes)[:, 1 - config.lead :] if config.refine else None
 
 
 def codes_before(config: GPTConfig, codes: Tensor) -> Tensor:
-    """Of steps 0..T (B, T+1, S, M) the one before each that is predicted, (B, T+lead, S, M); -1 before step 0."""
+    """The step before each predicted one, of steps 0..T (B, T+1, S, M): (B, T+lead, S, M); -1 before step 0."""
     return F.pad(codes[:, :-1], (0, 0, 0, 0, config.lead, 0), value=-1)
 
 
-def _noisy(wm: "WorldModel", codes: Tensor) -> Tensor:
-    """Codes (B, T+1, S, M), a share of them replaced by random ones, and a share of the tokens by others."""
-    config = wm.config.dynamics
+def _noisy(config: GPTConfig, codes: Tensor, num_codes: int) -> Tensor:
+    """Codes (B, T+1, S, M), some replaced by random codes, and some tokens by other tokens of the batch."""
     if config.context_noise:
         wrong = torch.rand(codes.shape, device=codes.device) < config.context_noise
-        codes = torch.where(wrong, torch.randint_like(codes, wm.tokenizer.num_codes), codes)
+        codes = torch.where(wrong, torch.randint_like(codes, num_codes), codes)
     if config.token_noise:
         wrong = torch.rand(codes.shape[:-1], device=codes.device) < config.token_noise
         codes = torch.where(wrong[..., None], _other_tokens(codes, config.order == "block"), codes)
@@ -57,7 +52,7 @@ def _noisy(wm: "WorldModel", codes: Tensor) -> Tensor:
 
 
 def _other_tokens(codes: Tensor, whole_steps: bool) -> Tensor:
-    """For every token one of any row, of no later a place in time: what comes later must not be told."""
+    """For each token a random one of any row that is not later in time, so that no token leaks the future."""
     rows, steps, tokens, _ = codes.shape
     place = torch.arange(1, steps * tokens + 1, device=codes.device)
     if whole_steps:  # up to the last token of the same step
@@ -69,40 +64,40 @@ def _other_tokens(codes: Tensor, whole_steps: bool) -> Tensor:
 
 @torch.compiler.disable
 @torch.no_grad()
-def _with_own_draws(wm: "WorldModel", batch: CodeBatch, real: Tensor) -> Tensor:
-    """Codes (B, T+1, S, M), a share of the predicted steps replaced by what the model draws from those before them."""
-    gpt, config = wm.dynamics, wm.config.dynamics
+def _with_own_draws(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch, real: Tensor) -> Tensor:
+    """Codes (B, T+1, S, M), some of the predicted steps replaced by samples of the model, given the steps before."""
+    config = dynamics.config
     shape = len(real), real.shape[1] - 1 + config.lead
-    noise = torch.rand((*shape, gpt.noise_per_step), device=real.device)
+    noise = torch.rand((*shape, dynamics.noise_per_step), device=real.device)
     mine = torch.rand((*shape, 1, 1), device=real.device) < config.own_draws
     first, predicted = real.tensor_split((1 - config.lead,), dim=1)
     given = real
-    gpt.eval()  # as in dreams: nothing is dropped or hidden
+    dynamics.eval()  # as in dreams: no dropout, no hidden conditions
     try:
         for _ in range(config.own_draws_passes):
-            drawn = _draw(wm, batch, given, noise)
+            drawn = _draw(dynamics, tokenizer, batch, given, noise)
             given = torch.cat((first, torch.where(mine, drawn, predicted)), dim=1)
     finally:
-        gpt.train()
+        dynamics.train()
         torch.clear_autocast_cache()  # some versions of torch keep weights in it that were cast without gradients
     return given
 
 
-def _draw(wm: "WorldModel", batch: CodeBatch, given: Tensor, noise: Tensor) -> Tensor:
-    """Draw each predicted step from the given ones before it, all at once: (B, T+lead, S, M).
+def _draw(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch, given: Tensor, noise: Tensor) -> Tensor:
+    """Sample each predicted step given the steps before it, all in parallel: (B, T+lead, S, M).
 
-    In raster order each token is drawn from the given ones before it.
+    In raster order each token is sampled given the tokens before it.
     """
-    gpt, config, look_up = wm.dynamics, wm.config.dynamics, wm.tokenizer.code_vectors
-    count = gpt.tokens_per_step * gpt.num_slices
-    of_codes, of_groups = noise[..., :count].unflatten(-1, (gpt.tokens_per_step, -1)), noise[..., count:]
+    config, look_up = dynamics.config, tokenizer.code_vectors
+    count = dynamics.tokens_per_step * dynamics.num_slices
+    of_codes, of_groups = noise[..., :count].unflatten(-1, (dynamics.tokens_per_step, -1)), noise[..., count:]
     vectors, before = look_up(given), codes_before(config, given)
     if not config.refine:
-        outputs = gpt(vectors, batch.actions, batch.frames, first=True)
-        return gpt.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
+        outputs = dynamics(vectors, batch.actions, batch.frames, first=True)
+        return dynamics.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
     groups, drawn = draw_groups(of_groups, config.refine + 1), torch.zeros_like(of_codes, dtype=torch.int64)
     for now in range(config.refine + 1):
-        outputs = gpt(vectors, batch.actions, batch.frames, first=True, known=groups < now, told=look_up(drawn))
-        new = gpt.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
+        outputs = dynamics(vectors, batch.actions, batch.frames, first=True, known=groups < now, told=look_up(drawn))
+        new = dynamics.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
         drawn = torch.where((groups == now)[..., None], new, drawn)
     return drawn

@@ -1,6 +1,6 @@
-"""Dream steps as CUDA graphs: what a step launches is recorded once, and from then on launched as a whole.
+"""Dream steps as CUDA graphs: the kernels of a step are recorded once and then launched as a whole.
 
-A step is some three hundred small operations; a GPU runs many of them faster than its host can launch them.
+A step is about three hundred small operations; a GPU runs many of them faster than its host can launch them.
 
 Letters: B rows, W window in steps.
 """
@@ -15,37 +15,37 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState
 from worldmodel.layers.weight_cache import version_of
-from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_actions, check_state
-from worldmodel.model.dreaming import StepOut
+from worldmodel.model.dreaming import Dreamer
+from worldmodel.model.outputs import StepOut
 
-_READ = ("codes", "signals", "seeds", "counter")  # what a step reads of a state, besides its cache
-_TOLD = ("codes", "reward", "terminated", "termination_probability", "signals", "nll", "entropy", "outputs")
+_READ = ("codes", "signals", "seeds", "counter")  # inputs of a step in a state, besides its cache
+_RETURNED = ("codes", "reward", "terminated", "termination_probability", "signals", "nll", "entropy", "outputs")
 
 
 class Recorded(NamedTuple):
-    """A step that can be repeated, on the same memory."""
+    """A recorded step that can be repeated on the same memory."""
 
     repeat: Callable[[], None]
-    out: StepOut  # its tensors are written over by every repetition
+    out: StepOut  # every repetition overwrites its tensors
 
 
 class Recorder(Protocol):
-    """Makes recordings of steps; one of its own for all that belong together."""
+    """Records steps; one recorder for all recordings of a dream."""
 
     def __init__(self, device: torch.device) -> None: ...
 
     def __call__(self, once: Callable[[], object], step: Callable[[], StepOut]) -> Recorded:
-        """Run `once`, by which libraries prepare what they need, and record what `step` launches without running it."""
+        """Run `once` as a warm-up for the libraries, then record what `step` launches, without running it."""
 
 
 class CudaGraphs:
-    """Recordings as CUDA graphs, which share the memory of what they do not return."""
+    """Records CUDA graphs, which share the memory of their intermediate results."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         with torch.cuda.device(device):
-            # Of their own, both: libraries keep working memory for each stream, and a pool ends with its last graph.
+            # A stream and a pool of its own: libraries keep workspaces per stream, and a pool ends with its last graph.
             self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
     def __call__(self, once: Callable[[], object], step: Callable[[], StepOut]) -> Recorded:
@@ -64,19 +64,19 @@ class CudaGraphs:
 class GraphedSteps:
     """`WorldModel.step` with the same arguments and results, repeated from recordings.
 
-    One dream at a time: it goes on in memory of its own, to which a state that another step made is copied. States of a
-    dream that was stepped here before are spent then; the one that was copied is not.
+    One dream at a time: it lives in memory of its own, and a state made by another step is copied there. That makes
+    earlier states stepped here invalid; the copied state stays valid.
 
-    One recording is made for each place in the cache's ring, and others while it fills and while rows see less than it
-    holds. All are made anew when the temperature, the number of rows or a weight changes. (A tensor of the model that
-    is replaced by another one, as `load_state_dict(assign=True)` does, is not seen.)
+    There is one recording for each position in the cache's ring, and further ones while the ring fills and while rows
+    see less than it holds. All are made again when the temperature, the number of rows or a weight changes. (A tensor
+    of the model that is replaced by another one, as `load_state_dict(assign=True)` does, goes unnoticed.)
 
     Raises:
-        ValueError: the model is not on a GPU. Or its context is limited: a full one begins again, which only the host
-            can decide.
+        ValueError: the model is not on a GPU. Or its context is limited: only the host can decide when a full context
+            restarts.
     """
 
-    def __init__(self, model: WorldModel, recorder: type[Recorder] = CudaGraphs) -> None:
+    def __init__(self, model: Dreamer, recorder: type[Recorder] = CudaGraphs) -> None:
         if recorder is CudaGraphs and model.device.type != "cuda":
             raise ValueError(f"graphs need a GPU, the model is on {model.device}; leave graphs out")
         if model.config.dynamics.limited:
@@ -100,15 +100,15 @@ class GraphedSteps:
         action = check_actions(self._model, action, (len(state),))
         held, held_action = self._hold(state, action, temperature)
         cache = held.cache
-        # All that the host decides in a step.
+        # Everything that the host decides in a step.
         key = (cache.clock % cache.window, cache.unbroken, cache.shortest >= cache.window - 1, cache.shortest <= 0)
         if key not in self._recorded:
             self._recorded[key] = self._recording(held, held_action, temperature)
-            self._made_for = self._now(temperature)  # what is kept of weights may have been made just now
+            self._made_for = self._now(temperature)  # caches of weights may have been filled just now
         repeat, out = self._recorded[key]
         repeat()
         cache.tick()
-        out = replace(out, **{name: getattr(out, name).clone() for name in _TOLD})
+        out = replace(out, **{name: getattr(out, name).clone() for name in _RETURNED})
         return DreamState(
             cache,
             out.codes,
@@ -122,10 +122,10 @@ class GraphedSteps:
         ), out
 
     def _hold(self, state: DreamState, action: Tensor, temperature: float) -> tuple[DreamState, Tensor]:
-        """The values of both in the memory that recordings know."""
+        """Copy both to the memory that the recordings use."""
         now = self._now(temperature)
         if self._held is None or len(self._held[1]) != len(action) or self._made_for != now:
-            self._recorded.clear()  # before their memory is taken anew
+            self._recorded.clear()  # before their memory is allocated again
             self._record = self._recorder(self._model.device)
             self._made_for, self._held = now, (state.clone(), action.clone())
             held = self._held[0]
@@ -142,7 +142,7 @@ class GraphedSteps:
         return self._held
 
     def _now(self, temperature: float) -> tuple:
-        """What recordings are made for: the temperature, what is kept of weights, and these."""
+        """Key of valid recordings: the temperature and the versions of the weights and of their caches."""
         kept = (derived.changes for derived in self._model.dynamics.derived)
         return temperature, *kept, *version_of(self._weights)
 

@@ -1,15 +1,11 @@
-"""Dreaming step by step: how a dream begins from given steps, goes on with an action, and renews a full context.
+"""Dreaming step by step: start from a context, step with actions, branch into futures, imagine a whole rollout.
 
-The functions behind `WorldModel.start_codes`, `step` and `imagine`, whose docstrings describe their arguments.
-
-Letters: B rows, T given steps, N imagined steps, F frames of a step, H W C pixels, h w latent grid, M slices, E code
-features, G signals.
+Letters: B rows, T context steps, N imagined steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens,
+M slices, E code features, D width, G signals, A dimensions of an action. In `branch`: N futures of H steps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from numbers import Integral
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,258 +13,253 @@ from torch import Tensor
 
 from worldmodel.dynamics import DreamState, Sampling
 from worldmodel.dynamics.sampling import uniforms
-from worldmodel.layers.attention import KVCache
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.model.burn_in import burn_in, extras_after, renew
 from worldmodel.model.checks import check_actions, check_dreams, check_seeds, check_state
-from worldmodel.tokenizer import VQVAE
-
-if TYPE_CHECKING:
-    from worldmodel.model import WorldModel
+from worldmodel.model.network import Network
+from worldmodel.model.outputs import Branches, Rollout, StepOut
 
 
-@dataclass
-class StepOut:
-    """What one dreamt step gives; entry b belongs to row b."""
+class Dreamer(Network):
+    """A network that dreams. The caller holds the `DreamState`; the methods store nothing of a dream."""
 
-    codes: Tensor  # (B, h, w, M) int64
-    reward: Tensor  # (B,) float32, expectation in the unit of the data
-    terminated: Tensor  # (B,) bool
-    termination_probability: Tensor  # (B,) float32
-    signals: Tensor  # (B, G) float32, running values after the step, within the range of the training play
-    nll: Tensor  # (B,) nats per step: how unlikely the model found the step it drew
-    entropy: Tensor  # (B,) nats per step: how unsure it was
-    outputs: Tensor = field(repr=False)  # (B, S, D) of the dynamics, which predicted the step
-    _tokenizer: VQVAE = field(repr=False)
-    _frames: Tensor | None = field(default=None, repr=False)
+    @own_defaults
+    def start(
+        self,
+        frames: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        signals: Tensor | np.ndarray | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+    ) -> DreamState:
+        """Start dreams from recorded frames.
 
+        Args:
+            frames: (B, T, F, H, W, C) uint8, T context steps.
+            actions: (B, T-1) or (B, T-1, A), the actions between them.
+            signals: (B, G) game variables at the last context step; None: `usual_signals`.
+            seeds: one per row; 0, 1, … if None.
+        """
+        check_dreams(self)
+        frames = torch.as_tensor(frames, device=self.device)
+        with torch.inference_mode():
+            codes = self.tokenizer.encode(frames)
+        return self.start_codes(codes, actions, signals, seeds, frames=frames)
+
+    @own_defaults
     @torch.inference_mode()
-    def frames(self) -> Tensor:
-        """The step's frames (B, F, H, W, C) uint8, decoded when first asked for."""
-        if self._frames is None:
-            self._frames = self._tokenizer.decode(self.codes.unsqueeze(1)).squeeze(1)
-        return self._frames
+    def start_codes(
+        self,
+        codes: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        signals: Tensor | np.ndarray | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+        clock: int | None = None,
+        frames: Tensor | None = None,
+    ) -> DreamState:
+        """Start dreams from encoded steps: codes (B, T, h, w, M); the rest as in `start`.
 
+        To add the new rows to a running batch (`state.put(rows, new)`), pass the clock of that batch. Models with
+        frame_condition read `frames`, or the decoded codes if there are none.
+        """
+        check_dreams(self)
+        codes = torch.as_tensor(codes, device=self.device)
+        if codes.ndim != 5 or not codes.shape[1]:
+            raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
+        codes = self.tokenizer.check_codes(codes)
+        actions = check_actions(self, actions, codes.shape[:1], codes.shape[1] - 1)
+        rows, num_signals = len(codes), len(self.config.signal_names)
+        if signals is None:
+            signals = self.usual_signals.expand(rows, -1)
+        signals = torch.as_tensor(signals, dtype=torch.float32, device=self.device)
+        if signals.shape != (rows, num_signals):
+            raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
+        seeds = check_seeds(seeds, rows, self.device)
+        cache, outputs, extras = burn_in(self, codes, actions, frames)
+        counter = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        last = codes[:, -1].clone()
+        state = DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras, self)
+        return state if clock is None else self.at_clock(state, clock)
+
+    @own_defaults
     @torch.inference_mode()
-    def latents(self) -> Tensor:
-        """The code vectors (B, h, w, E) float32."""
-        return self._tokenizer.code_vectors(self.codes)
+    def at_clock(self, state: DreamState, clock: int) -> DreamState:
+        """The same dreams at another clock, to add them to a batch with that clock: `batch.put(rows, moved)`.
 
+        Returns a copy. Rotates the cached keys to the new clock; sampling is unaffected.
+        """
+        if isinstance(clock, bool) or not isinstance(clock, Integral) or clock < 0:
+            raise ValueError(f"clock must be a whole number from 0 on, got {clock!r}")
+        state = check_state(self, state)
+        return state.with_cache(self.dynamics.move(state.cache, int(clock)))
 
-class Branches(NamedTuple):
-    """N futures of each of B rows; entry h follows action h."""
+    @own_defaults
+    @torch.inference_mode()
+    def step(
+        self, state: DreamState, action: Tensor | np.ndarray, temperature: float = 1.0
+    ) -> tuple[DreamState, StepOut]:
+        """Dream one step of every row.
 
-    rewards: Tensor  # (B, N, H) float32
-    terminated: Tensor  # (B, N, H) bool
-    termination_probability: Tensor  # (B, N, H) float32
-    signals: Tensor  # (B, N, H, G) float32, running values
-    nll: Tensor  # (B, N, H) nats per step
-    codes: Tensor  # (B, N, H, h, w, M) int64
+        Reuses the memory of `state`, which is invalid afterwards (`clone` it first to branch).
 
+        Args:
+            action: (B,) int64 in [0, n), or (B, A) float32 within the bounds.
+            temperature: of the codes' distribution; 0 takes the most likely code.
+        """
+        return self._advance(state, action, temperature)
 
-class Rollout(NamedTuple):
-    """Imagined steps; entry n follows action n."""
+    @own_defaults
+    @torch.inference_mode()
+    def observe(
+        self, state: DreamState, action: Tensor | np.ndarray, codes: Tensor | np.ndarray
+    ) -> tuple[DreamState, StepOut]:
+        """Like `step`, but with the codes of a real step instead of sampled ones.
 
-    frames: Tensor  # (B, N, F, H, W, C) uint8
-    rewards: Tensor  # (B, N) float32
-    terminated: Tensor  # (B, N) bool
-    codes: Tensor  # (B, N, h, w, M) int64
+        In the result, `nll` says how unlikely the model found the real step; reward and signals are the heads' reading.
 
+        Args:
+            codes: (B, h, w, M) of the real step, as `tokenizer.encode` returns them.
+        """
+        if codes is None:
+            raise TypeError("observe needs the codes of the step that came, got None; step() draws a step")
+        return self._advance(state, action, 1.0, codes)
 
-# --- steps -------------------------------------------------------------------------------------------------------
+    @own_defaults
+    @torch.inference_mode()
+    def branch(
+        self,
+        state: DreamState,
+        actions: Tensor | np.ndarray,
+        temperature: float = 1.0,
+        seeds: Tensor | np.ndarray | Sequence[Sequence[int]] | None = None,
+    ) -> Branches:
+        """Dream N futures of every row in one batch of B*N rows; `state` is left unchanged.
 
+        Futures continue past a dreamt end: ignore everything after the first `terminated`.
 
-def start(
-    wm: "WorldModel",
-    codes: Tensor | np.ndarray,
-    actions: Tensor | np.ndarray,
-    signals: Tensor | np.ndarray | None,
-    seeds: Sequence[int] | Tensor | None,
-    clock: int | None,
-    frames: Tensor | None,
-) -> DreamState:
-    """The state of dreams that go on from encoded steps."""
-    check_dreams(wm)
-    codes = torch.as_tensor(codes, device=wm.device)
-    if codes.ndim != 5 or not codes.shape[1]:
-        raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
-    codes = wm.tokenizer.check_codes(codes)
-    actions = check_actions(wm, actions, codes.shape[:1], codes.shape[1] - 1)
-    rows, num_signals = len(codes), len(wm.config.signal_names)
-    if signals is None:
-        signals = wm.usual_signals.expand(rows, -1)
-    signals = torch.as_tensor(signals, dtype=torch.float32, device=wm.device)
-    if signals.shape != (rows, num_signals):
-        raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
-    seeds = check_seeds(seeds, rows, wm.device)
-    cache, outputs, extras = _burn_in(wm, codes, actions, frames)
-    counter = torch.zeros(rows, dtype=torch.int64, device=wm.device)
-    last = codes[:, -1].clone()
-    state = DreamState(cache, last, outputs, signals.clone(), seeds.clone(), counter, cache.clock, extras, wm)
-    return state if clock is None else at_clock(wm, state, clock)
-
-
-def at_clock(wm: "WorldModel", state: DreamState, clock: int) -> DreamState:
-    """The same dreams at another time, in memory of their own."""
-    if isinstance(clock, bool) or not isinstance(clock, Integral) or clock < 0:
-        raise ValueError(f"clock must be a whole number from 0 on, got {clock!r}")
-    state = check_state(wm, state)
-    return state.with_cache(wm.dynamics.move(state.cache, int(clock)))
-
-
-def _burn_in(
-    wm: "WorldModel", codes: Tensor, actions: Tensor, frames: Tensor | None = None
-) -> tuple[KVCache, Tensor, dict[str, Tensor]]:
-    """Cache, outputs and extras of a dream that goes on from codes (B, T, h, w, M) with actions (B, T-1, …)."""
-    dynamics, config = wm.dynamics, wm.config.dynamics
-    if config.action_condition == "clip":
-        raise ValueError("a model of whole clips needs all actions at once: use sample(actions=…)")
-    extras: dict[str, Tensor] = {}
-    if config.limited:
-        inputs = codes.shape[1] - 1 + config.lead
-        if inputs >= config.max_steps:
-            kept = config.half
-            codes, actions, frames = codes[:, -kept:], actions[:, actions.shape[1] - (kept - 1) :], None
-        extras["codes"] = _last(codes, config.half)
-        extras["actions"] = _last(actions, config.half - 1)
-    if config.frame_condition:
-        if codes.shape[1] < config.frame_condition:
-            raise ValueError(f"the model wants {config.frame_condition} first steps, got {codes.shape[1]}")
-        if frames is None:
-            frames = wm.tokenizer.decode(codes[:, : config.frame_condition])
-        vector = dynamics.frame_vector(frames, len(codes))
-        assert vector is not None
-        extras["frames"] = vector
-    condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
-    cache, outputs = dynamics.burn_in(codes.flatten(2, 3), condition, wm.tokenizer.codebook.lookup)
-    return cache, outputs.to(wm.dynamics.start_token.dtype), extras
-
-
-def _renew(wm: "WorldModel", state: DreamState) -> None:
-    """Let the rows whose limited context is full begin again from its last half."""
-    rows = (state.cache.lengths >= wm.config.dynamics.max_steps).nonzero().flatten()
-    if len(rows):
-        full = state.select(rows)
-        cache, _, extras = _burn_in(wm, full.extras["codes"], full.extras["actions"])
-        full.cache = wm.dynamics.move(cache, state.clock)
-        full.extras |= extras
-        state.put(rows, full)
-
-
-def step(
-    wm: "WorldModel",
-    state: DreamState,
-    action: Tensor | np.ndarray,
-    temperature: float,
-    given: Tensor | np.ndarray | None = None,
-) -> tuple[DreamState, StepOut]:
-    """One more step of every row, in the memory of `state`; with `given` codes, the one that came."""
-    state = check_state(wm, state)
-    if given is not None:
-        given = torch.as_tensor(given, device=wm.device)
-        if given.shape != state.codes.shape:
-            raise ValueError(f"codes must be of shape {tuple(state.codes.shape)}, got {tuple(given.shape)}")
-        given = wm.tokenizer.check_codes(given).flatten(1, 2)
-    action = check_actions(wm, action, (len(state),))
-    if wm.config.dynamics.limited:
-        _renew(wm, state)
-    noise = uniforms(state.seeds, state.counter, wm.dynamics.noise_per_step)
-    condition = wm.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
-    options = Sampling(temperature=temperature)
-    drawn, outputs = wm.dynamics.step(
-        state.codes.flatten(1, 2), condition, state.cache, noise, wm.tokenizer.codebook.lookup, options, given
-    )
-    codes = drawn.codes.view_as(state.codes)
-    heads = wm.heads(wm.head_inputs(outputs, codes), state.signals, wm.head_action(action))
-    probability = wm.heads.termination_probability(heads)
-    signals = wm.heads.signals_after(heads, state.signals)
-    out = StepOut(
-        codes=codes,
-        reward=wm.heads.two_hot.mean(heads.reward),
-        terminated=probability >= wm.heads.threshold,
-        termination_probability=probability,
-        signals=signals,
-        nll=drawn.nll.sum(-1),
-        entropy=drawn.entropy.sum(-1),
-        outputs=outputs,
-        _tokenizer=wm.tokenizer,
-    )
-    extras = dict(state.extras)
-    if wm.config.dynamics.limited:
-        half = wm.config.dynamics.half
-        extras["codes"] = _last(torch.cat((extras["codes"], codes[:, None]), dim=1), half)
-        extras["actions"] = _last(torch.cat((extras["actions"], action[:, None]), dim=1), half - 1)
-    next_state = DreamState(
-        state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras, wm
-    )
-    return next_state, out
-
-
-def branch(
-    wm: "WorldModel",
-    state: DreamState,
-    actions: Tensor | np.ndarray,
-    temperature: float,
-    seeds: Tensor | np.ndarray | Sequence[Sequence[int]] | None,
-) -> Branches:
-    """N futures of every row of `state`, which stays as it is."""
-    actions = torch.as_tensor(actions)
-    lead = actions.shape[1:3]
-    if actions.ndim < 3 or not all(lead):
-        raise ValueError(
-            f"actions must be ({len(state)}, N, H, …), for N futures of H steps of each row, got {tuple(actions.shape)}"
+        Args:
+            actions: (B, N, H) or (B, N, H, A).
+            seeds: (B, N) int64; None: the first future of a row equals what `step` would dream, and the seeds of the
+                others are derived from the row's seed and their index.
+        """
+        actions = torch.as_tensor(actions)
+        lead = actions.shape[1:3]
+        if actions.ndim < 3 or not all(lead):
+            raise ValueError(
+                f"actions must be ({len(state)}, N, H, …), for N futures of H steps of each row, got "
+                f"{tuple(actions.shape)}"
+            )
+        actions = check_actions(self, actions, (len(state), *lead))
+        futures = lead[0]
+        own = branch_seeds(state.seeds, futures) if seeds is None else torch.as_tensor(seeds, device=self.device)
+        if own.shape != (len(state), futures):
+            raise ValueError(f"seeds must be ({len(state)}, {futures}), one for each future, got {tuple(own.shape)}")
+        running = state.repeat(futures).reseed(own.flatten())
+        outs = []
+        for action in actions.flatten(0, 1).unbind(1):
+            running, out = self._advance(running, action, temperature)
+            outs.append(out)
+        return Branches(
+            *(
+                torch.stack([getattr(out, name) for out in outs], dim=1).unflatten(0, (len(state), futures))
+                for name in ("reward", "terminated", "termination_probability", "signals", "nll", "codes")
+            )
         )
-    actions = check_actions(wm, actions, (len(state), *lead))
-    futures = lead[0]
-    own = branch_seeds(state.seeds, futures) if seeds is None else torch.as_tensor(seeds, device=wm.device)
-    if own.shape != (len(state), futures):
-        raise ValueError(f"seeds must be ({len(state)}, {futures}), one for each future, got {tuple(own.shape)}")
-    running = state.repeat(futures).reseed(own.flatten())
-    outs = []
-    for action in actions.flatten(0, 1).unbind(1):
-        running, out = step(wm, running, action, temperature)
-        outs.append(out)
-    return Branches(
-        *(
-            torch.stack([getattr(out, name) for out in outs], dim=1).unflatten(0, (len(state), futures))
-            for name in ("reward", "terminated", "termination_probability", "signals", "nll", "codes")
+
+    @own_defaults
+    @torch.inference_mode()
+    def features(self, state: DreamState) -> Tensor:
+        """Features of the last step, (B, h, w, D+E) float32: the dynamics' outputs and the code vectors, concatenated.
+
+        The outputs summarise everything before the step and the action that led to it, so that policies that read them
+        need no memory of their own.
+        """
+        state = check_state(self, state)
+        return self.head_inputs(state.outputs, state.codes).float().unflatten(1, state.codes.shape[1:3])
+
+    @own_defaults
+    @torch.inference_mode()
+    def imagine(
+        self,
+        frames: Tensor | np.ndarray,
+        actions: Tensor | np.ndarray,
+        context_actions: Tensor | np.ndarray | None = None,
+        signals: Tensor | np.ndarray | None = None,
+        seeds: Sequence[int] | Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Rollout:
+        """Dream open loop: the model sees only the context and the actions.
+
+        Args:
+            frames: (B, T, F, H, W, C) uint8, the context.
+            actions: (B, N) or (B, N, A), the first one taken after the last context step.
+            context_actions: (B, T-1) or (B, T-1, A), those between the context steps; optional if T is 1.
+            signals, seeds, temperature: as in `start` and `step`.
+        """
+        frames = torch.as_tensor(frames, device=self.device)
+        actions = torch.as_tensor(actions)
+        if actions.ndim < 2:
+            raise ValueError(f"actions must be (B, N, …), N of each row, got shape {tuple(actions.shape)}")
+        if not actions.shape[1]:
+            raise ValueError("imagine needs at least one action; each one makes a step")
+        if context_actions is None:
+            if frames.shape[1] > 1:
+                raise ValueError(
+                    f"a context of {frames.shape[1]} steps needs context_actions, the actions between them"
+                )
+            context_actions = actions[:, :0]
+        state = self.start(frames, context_actions, signals, seeds)
+        steps = []
+        for action in actions.to(self.device).unbind(1):
+            state, out = self.step(state, action, temperature)
+            steps.append(out)
+        codes, rewards, terminated = (
+            torch.stack([getattr(out, name) for out in steps], dim=1) for name in ("codes", "reward", "terminated")
         )
-    )
+        return Rollout(self.tokenizer.decode(codes), rewards, terminated, codes)
+
+    def _advance(
+        self,
+        state: DreamState,
+        action: Tensor | np.ndarray,
+        temperature: float,
+        given: Tensor | np.ndarray | None = None,
+    ) -> tuple[DreamState, StepOut]:
+        """One step of every row in the memory of `state`: a sampled one, or that of the `given` codes."""
+        state = check_state(self, state)
+        if given is not None:
+            given = torch.as_tensor(given, device=self.device)
+            if given.shape != state.codes.shape:
+                raise ValueError(f"codes must be of shape {tuple(state.codes.shape)}, got {tuple(given.shape)}")
+            given = self.tokenizer.check_codes(given).flatten(1, 2)
+        action = check_actions(self, action, (len(state),))
+        renew(self, state)
+        noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
+        condition = self.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
+        options, lookup = Sampling(temperature=temperature), self.tokenizer.codebook.lookup
+        last = state.codes.flatten(1, 2)
+        drawn, outputs = self.dynamics.step(last, condition, state.cache, noise, lookup, options, given)
+        codes = drawn.codes.view_as(state.codes)
+        heads = self.heads(self.head_inputs(outputs, codes), state.signals, self.head_action(action))
+        probability = self.heads.termination_probability(heads)
+        signals = self.heads.signals_after(heads, state.signals)
+        out = StepOut(
+            codes=codes,
+            reward=self.heads.two_hot.mean(heads.reward),
+            terminated=probability >= self.heads.threshold,
+            termination_probability=probability,
+            signals=signals,
+            nll=drawn.nll.sum(-1),
+            entropy=drawn.entropy.sum(-1),
+            outputs=outputs,
+            _tokenizer=self.tokenizer,
+        )
+        extras = extras_after(self.config.dynamics, state.extras, codes, action)
+        next_state = DreamState(
+            state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras, self
+        )
+        return next_state, out
 
 
 def branch_seeds(seeds: Tensor, futures: int) -> Tensor:
-    """Seeds of N futures of rows with seeds (B,): (B, N) int64; the first keeps the row's own."""
+    """Seeds of N futures of rows with seeds (B,): (B, N) int64; the first future keeps the row's seed."""
     return seeds[:, None] ^ (torch.arange(futures, device=seeds.device) * 0x9E3779B1)
-
-
-def imagine(
-    wm: "WorldModel",
-    frames: Tensor | np.ndarray,
-    actions: Tensor | np.ndarray,
-    context_actions: Tensor | np.ndarray | None,
-    signals: Tensor | np.ndarray | None,
-    seeds: Sequence[int] | Tensor | None,
-    temperature: float,
-) -> Rollout:
-    """A dream along given actions, the first one taken after the last given step."""
-    frames = torch.as_tensor(frames, device=wm.device)
-    if torch.as_tensor(actions).ndim < 2:
-        raise ValueError(f"actions must be (B, N, …), N of each row, got shape {tuple(torch.as_tensor(actions).shape)}")
-    if not torch.as_tensor(actions).shape[1]:
-        raise ValueError("imagine needs at least one action; each one makes a step")
-    if context_actions is None:
-        if frames.shape[1] > 1:
-            raise ValueError(f"a context of {frames.shape[1]} steps needs context_actions, the actions between them")
-        context_actions = torch.as_tensor(actions)[:, :0]
-    state = wm.start(frames, context_actions, signals, seeds)
-    steps = []
-    for action in torch.as_tensor(actions, device=wm.device).unbind(1):
-        state, out = wm.step(state, action, temperature)
-        steps.append(out)
-    codes = torch.stack([out.codes for out in steps], dim=1)
-    rewards, terminated = (torch.stack([getattr(o, name) for o in steps], dim=1) for name in ("reward", "terminated"))
-    return Rollout(wm.tokenizer.decode(codes), rewards, terminated, codes)
-
-
-def _last(x: Tensor, steps: int) -> Tensor:
-    """The last steps of (B, T, …), with zeros before them if there are fewer: (B, steps, …)."""
-    missing = x.new_zeros(len(x), max(steps - x.shape[1], 0), *x.shape[2:])
-    return torch.cat((missing, x), dim=1)[:, max(x.shape[1] - steps, 0) :]

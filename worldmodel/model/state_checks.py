@@ -1,21 +1,19 @@
-"""Whether a dream state is one of this world: its fingerprint, and shapes, number types and values of its tensors.
+"""Full check of a dream state against a model: fingerprint, and the shapes, dtypes and values of its tensors.
 
 Letters: B rows, T steps, S = h*w tokens, M slices, D width, G signals, W window in steps.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState
-
-if TYPE_CHECKING:
-    from worldmodel.model import WorldModel
+from worldmodel.model.network import Network
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-_WHOLE = (torch.int64,)
+_INTEGERS = (torch.int64,)
 
 
 class _Wanted(NamedTuple):
@@ -27,13 +25,13 @@ class _Wanted(NamedTuple):
     most: int | None = None
 
 
-def check_of_world(wm: "WorldModel", state: DreamState) -> None:
-    """ValueError if `state` is another world's, or holds what no dream of this world can hold.
+def check_of_world(network: Network, state: DreamState) -> None:
+    """ValueError if `state` belongs to another world, or holds values that no dream of this world can have.
 
-    Asks the device for values: for states that come from elsewhere, not for every step.
+    Waits for the device, so it is meant for states from elsewhere, not for every step.
     """
     rows = len(state)
-    for name, tensor, shape, dtypes, least, most in _wanted(wm, state):
+    for name, tensor, shape, dtypes, least, most in _wanted(network, state):
         wanted, found = (rows, *shape), tuple(tensor.shape)
         if found != wanted:
             raise ValueError(f"{state.origin} is another model's: it has {name} of shape {found}, wanted {wanted}")
@@ -47,36 +45,36 @@ def check_of_world(wm: "WorldModel", state: DreamState) -> None:
     if state.cache.shortest > int(state.cache.lengths.min()):
         raise ValueError(f"{state.origin} has rows shorter than its shortest, {state.cache.shortest}")
     theirs = state.world.fingerprint() if hasattr(state.world, "fingerprint") else state.world
-    if theirs is not None and theirs != wm.fingerprint():
+    if theirs is not None and theirs != network.fingerprint():
         raise ValueError(f"{state.origin} is of another world: its keys and codes mean something else in this one")
 
 
-def _wanted(wm: "WorldModel", state: DreamState) -> Iterator[_Wanted]:
-    config, tokenizer, cache = wm.config.dynamics, wm.tokenizer, state.cache
-    count, shape = wm.dynamics.cache_shape
+def _wanted(network: Network, state: DreamState) -> Iterator[_Wanted]:
+    config, tokenizer, cache = network.config.dynamics, network.tokenizer, state.cache
+    count, shape = network.dynamics.cache_shape
     if (len(cache.keys), len(cache.values)) != (count, count):
         raise ValueError(
             f"{state.origin} is another model's: it has {len(cache.keys)} layers of keys, this model {count}"
         )
     codes = (*tokenizer.grid, tokenizer.num_slices)
     last = tokenizer.num_codes - 1
-    yield _Wanted("codes", state.codes, codes, _WHOLE, most=last)
-    yield _Wanted("lengths", cache.lengths, (), _WHOLE, most=config.window)
+    yield _Wanted("codes", state.codes, codes, _INTEGERS, most=last)
+    yield _Wanted("lengths", cache.lengths, (), _INTEGERS, most=config.window)
     cached = (cache.keys[0].dtype,) if cache.keys[0].dtype in _FLOATS else _FLOATS
     for kind, tensors in (("keys", cache.keys), ("values", cache.values)):
         for layer, tensor in enumerate(tensors):
             yield _Wanted(f"{kind} of layer {layer}", tensor, shape, cached)
-    yield _Wanted("outputs", state.outputs, (wm.dynamics.tokens_per_step, config.width), _FLOATS)
-    yield _Wanted("signals", state.signals, (len(wm.config.signal_names),), (torch.float32,))
-    yield _Wanted("seeds", state.seeds, (), _WHOLE, least=-(2**63))
-    yield _Wanted("counter", state.counter, (), _WHOLE)
-    extras, action = state.extras, wm.config.action
+    yield _Wanted("outputs", state.outputs, (network.dynamics.tokens_per_step, config.width), _FLOATS)
+    yield _Wanted("signals", state.signals, (len(network.config.signal_names),), (torch.float32,))
+    yield _Wanted("seeds", state.seeds, (), _INTEGERS, least=-(2**63))
+    yield _Wanted("counter", state.counter, (), _INTEGERS)
+    extras, action = state.extras, network.config.action
     needed = (["codes", "actions"] if config.limited else []) + (["frames"] if config.frame_condition else [])
     if missing := [name for name in needed if name not in extras]:
         raise ValueError(f"{state.origin} is another model's: it lacks the extras {', '.join(missing)}")
     if config.limited:
         most = action.n - 1 if action.kind == "discrete" else None
-        yield _Wanted("extras 'codes'", extras["codes"], (config.half, *codes), _WHOLE, most=last)
+        yield _Wanted("extras 'codes'", extras["codes"], (config.half, *codes), _INTEGERS, most=last)
         steps = (config.half - 1, *action.shape)
         yield _Wanted("extras 'actions'", extras["actions"], steps, (action.torch_dtype,), most=most)
     if config.frame_condition:

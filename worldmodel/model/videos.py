@@ -1,14 +1,12 @@
 """Whole videos: from nothing, from given first frames, from actions, or from both.
 
-The function behind `WorldModel.sample`, whose docstring describes its arguments. A tokenizer of clips looks at later
-frames, so that codes of given frames would tell what comes after them: its videos are made clip by clip, and given
-frames enter through the frame encoder alone.
+A tokenizer of clips looks ahead: codes of given frames would leak the frames after them. Its videos are therefore made
+clip by clip, and given frames enter through the frame encoder only.
 
-Letters: n videos, T given steps, F frames of a step, H W C pixels, h w latent grid, M slices.
+Letters: n videos, T given steps, F frames of a step, H W C pixels, h w latent grid, M slices, A action dimensions.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,83 +14,100 @@ from torch import Tensor
 
 from worldmodel.dynamics import GPTConfig, Sampling, Video
 from worldmodel.dynamics.generation import generate
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model.checks import check_actions, check_seeds
-
-if TYPE_CHECKING:
-    from worldmodel.model import WorldModel
+from worldmodel.model.network import Network
 
 
-def sample(
-    wm: "WorldModel",
-    n: int,
-    steps: int,
-    first_frames: Tensor | np.ndarray | None,
-    actions: Tensor | np.ndarray | None,
-    options: Sampling,
-    seeds: Sequence[int] | Tensor | None,
-) -> Video:
-    """Videos that go on step by step, or clip by clip."""
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    seeds = check_seeds(seeds, n, wm.device)
-    if actions is not None:
-        actions = check_actions(wm, actions, (n,), steps - 1)
-    if first_frames is not None:
-        first_frames = torch.as_tensor(first_frames, device=wm.device)
-        given, wanted = (
-            first_frames.shape[1] if first_frames.ndim == 6 else 0,
-            max(1, wm.config.dynamics.frame_condition),
-        )
-        if not wanted <= given <= steps or len(first_frames) != n:
-            raise ValueError(
-                f"first_frames must be ({n}, T, F, H, W, C) with T from {wanted} to steps = {steps}, "
-                f"got {tuple(first_frames.shape)}"
-            )
-    if wm.config.tokenizer.temporal == "clip":
-        return _clip_by_clip(wm, n, steps, first_frames, actions, options, seeds)
-    codes = _no_codes(wm, n) if first_frames is None else wm.tokenizer.encode(first_frames)
-    codes = generate(wm.dynamics, wm.tokenizer, codes, steps, seeds, first_frames, actions, options)
-    return Video(wm.tokenizer.decode(codes), codes)
+class VideoMaker(Network):
+    """A network that makes whole videos, with any tokenizer; those that cannot dream step by step included."""
 
+    @own_defaults
+    @torch.inference_mode()
+    def sample(
+        self,
+        n: int,
+        steps: int = 8,
+        first_frames: Tensor | np.ndarray | None = None,
+        actions: Tensor | np.ndarray | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        guidance: float = 1.0,
+        seeds: Sequence[int] | Tensor | None = None,
+    ) -> Video:
+        """Make n videos: from nothing, from given first frames, from actions, or from both.
 
-def _no_codes(wm: "WorldModel", n: int) -> Tensor:
-    """Codes of no step, (n, 0, h, w, M)."""
-    return torch.zeros(n, 0, *wm.tokenizer.grid, wm.tokenizer.num_slices, dtype=torch.int64, device=wm.device)
+        With a tokenizer of clips the model reads only the first `frame_condition` of the given steps, as frames. The
+        video shows them as the model generates them, and continues past a clip from the last frames of that clip.
 
+        Args:
+            steps: of each video, including the given ones.
+            first_frames: (n, T, F, H, W, C) uint8, T <= steps.
+            actions: (n, steps-1) or (n, steps-1, A), one after each step but the last.
+            temperature, top_k, top_p, guidance: as in `Sampling`; guidance 1 is off.
+            seeds: one per video; 0, 1, … if None.
 
-def _clip_by_clip(
-    wm: "WorldModel",
-    n: int,
-    steps: int,
-    first_frames: Tensor | None,
-    actions: Tensor | None,
-    options: Sampling,
-    seeds: Tensor,
-) -> Video:
-    """Clips from the learned start, each told the last `frame_condition` decoded steps of the one before it.
+        Raises: ValueError if the model was not trained for what is asked; it names the setting that would allow it.
+        """
+        options = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        seeds = check_seeds(seeds, n, self.device)
+        if actions is not None:
+            actions = check_actions(self, actions, (n,), steps - 1)
+        if first_frames is not None:
+            first_frames = torch.as_tensor(first_frames, device=self.device)
+            given = first_frames.shape[1] if first_frames.ndim == 6 else 0
+            wanted = max(1, self.config.dynamics.frame_condition)
+            if not wanted <= given <= steps or len(first_frames) != n:
+                raise ValueError(
+                    f"first_frames must be ({n}, T, F, H, W, C) with T from {wanted} to steps = {steps}, "
+                    f"got {tuple(first_frames.shape)}"
+                )
+        if self.config.tokenizer.temporal == "clip":
+            return self._clip_by_clip(n, steps, first_frames, actions, options, seeds)
+        codes = self._no_codes(n) if first_frames is None else self.tokenizer.encode(first_frames)
+        codes = generate(self.dynamics, self.tokenizer, codes, steps, seeds, first_frames, actions, options)
+        return Video(self.tokenizer.decode(codes), codes)
 
-    Its own first steps repeat those and are dropped.
-    """
-    config, length = wm.config.dynamics, wm.config.tokenizer.clip_steps
-    _check_clips(config, length, steps, first_frames is not None)
-    shift = length - config.frame_condition
-    frames, codes = [], []
-    for clip in range(1 + max(0, -((length - steps) // shift))):
-        begin = clip * shift
-        known = None if actions is None else _filled(actions[:, begin : begin + length - 1], length - 1)
-        drawn = generate(
-            wm.dynamics, wm.tokenizer, _no_codes(wm, n), length, seeds, first_frames, known, options, clip * length
-        )
-        seen = wm.tokenizer.decode(drawn)
-        first_frames = seen[:, shift:]
-        new = slice(config.frame_condition if clip else 0, None)
-        frames.append(seen[:, new])
-        codes.append(drawn[:, new])
-    return Video(torch.cat(frames, dim=1)[:, :steps], torch.cat(codes, dim=1)[:, :steps])
+    def _clip_by_clip(
+        self,
+        n: int,
+        steps: int,
+        first_frames: Tensor | None,
+        actions: Tensor | None,
+        options: Sampling,
+        seeds: Tensor,
+    ) -> Video:
+        """Clips from the learned start, each conditioned on the last `frame_condition` decoded steps before it.
+
+        The first steps of a clip repeat those and are dropped.
+        """
+        config, length = self.config.dynamics, self.config.tokenizer.clip_steps
+        _check_clips(config, length, steps, first_frames is not None)
+        shift = length - config.frame_condition
+        frames, codes = [], []
+        for clip in range(1 + max(0, -((length - steps) // shift))):
+            begin = clip * shift
+            known = None if actions is None else _filled(actions[:, begin : begin + length - 1], length - 1)
+            none, counter = self._no_codes(n), clip * length
+            drawn = generate(self.dynamics, self.tokenizer, none, length, seeds, first_frames, known, options, counter)
+            seen = self.tokenizer.decode(drawn)
+            first_frames = seen[:, shift:]
+            new = slice(config.frame_condition if clip else 0, None)
+            frames.append(seen[:, new])
+            codes.append(drawn[:, new])
+        return Video(torch.cat(frames, dim=1)[:, :steps], torch.cat(codes, dim=1)[:, :steps])
+
+    def _no_codes(self, n: int) -> Tensor:
+        """Codes of zero steps, (n, 0, h, w, M)."""
+        shape = n, 0, *self.tokenizer.grid, self.tokenizer.num_slices
+        return torch.zeros(shape, dtype=torch.int64, device=self.device)
 
 
 def _check_clips(config: GPTConfig, length: int, steps: int, given_frames: bool) -> None:
-    """Raise ValueError if a model of clips of `length` steps was not trained for what is asked of it."""
+    """ValueError if a model of clips of `length` steps was not trained for this request."""
     if not config.lead:
         raise ValueError(
             'this model has not learned how a clip begins: train it with learn_start=True, or with order "raster"'
@@ -114,9 +129,9 @@ def _check_clips(config: GPTConfig, length: int, steps: int, given_frames: bool)
 
 
 def _filled(actions: Tensor, count: int) -> Tensor:
-    """Actions (n, up to count, …) with the last one repeated, or zeros if there is none: (n, count, …).
+    """Actions (n, up to count, …), padded to (n, count, …) with the last one, or with zeros if there is none.
 
-    What is cut off a clip's end still needs actions.
+    The steps cut off at the end of a clip need actions too.
     """
     missing = count - actions.shape[1]
     last = actions[:, -1:] if actions.shape[1] else actions.new_zeros(len(actions), 1, *actions.shape[2:])

@@ -15,10 +15,11 @@ from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
 from tests.training.recorded import recorded_store
-from worldmodel import checkpoint, dynamics, tokenizer
+from worldmodel import dynamics, tokenizer
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.cli import main as cli
 from worldmodel.training.cli.main import COMMANDS, main
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -126,7 +127,7 @@ def test_every_command_tells_a_device_that_is_not_here(command, tmp_path, capsys
         "evaluate-model": [world, *data],
         "watch": ["sticky", "--env", world, "--out", str(tmp_path / "out.gif")],
     }
-    checkpoint.save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
+    save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
     assert main([command, *given[command], "--device", "gpu"]) == 2
     assert "no device 'gpu' here" in capsys.readouterr().err
 

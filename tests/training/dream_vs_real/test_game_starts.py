@@ -12,6 +12,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.model import WorldModel
+from worldmodel.model.checks import check_starts
 from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game, recorded_starts
 
 GAME = "StartsToy-v0"
@@ -36,7 +37,7 @@ def test_start_i_is_the_first_step_of_the_episode_with_seed_plus_i(world):
         game = ToyGame()
         assert starts.signals[i, 0, 0] == game.reset(seed=30 + i)[1]["HEALTH"]
     assert starts.actions.shape == (4, 0)
-    starts.check(world)
+    check_starts(world, starts)
 
 
 def test_a_dream_begins_with_what_the_game_shows_first(world):
@@ -137,7 +138,7 @@ def test_a_state_in_the_middle_is_where_its_seed_and_its_actions_lead(middle, wo
         assert middle.starts.signals[i, :, 0].tolist() == [info["HEALTH"] for info in infos[-3:]]
         assert middle.starts.actions[i].tolist() == lead[-2:].tolist()
         assert game.left > 0  # it goes on from there
-    middle.starts.check(world)
+    check_starts(world, middle.starts)
 
 
 def test_every_step_of_an_episode_that_can_be_given_is_a_state_sooner_or_later(middle):

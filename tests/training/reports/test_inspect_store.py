@@ -9,9 +9,9 @@ from tests.data.makers import INFO, PUSHES, make_episode, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.agents.sb3.config import AgentConfig
-from worldmodel.checkpoint import save_tokenizer
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import dataset_facts, store_facts
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.cli.main import main
 from worldmodel.training.reports.inspect_model import model_facts
 from worldmodel.training.reports.inspect_store import facts_page, inspect_store

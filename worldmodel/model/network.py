@@ -1,0 +1,214 @@
+"""The network of a world model: tokenizer, dynamics and heads, and the loss that trains the last two.
+
+Letters: B rows, T steps, h w latent grid, S = h*w tokens per step, M slices, E code features, G signals, D width.
+Time: `actions[:, t]` is taken after step t; frames, reward and end of step t+1 follow from it.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics import GPT, GPTConfig, Heads, HeadsConfig
+from worldmodel.dynamics.heads import HeadsOut
+from worldmodel.dynamics.refine import known_in_passes
+from worldmodel.layers.cpu.memory import keep_freed_memory
+from worldmodel.layers.defaults import own_defaults, own_dtype
+from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
+from worldmodel.model.batches import CodeBatch, DynamicsLoss, Starts
+from worldmodel.model.contexts import codes_before, given_codes
+from worldmodel.settings import check_settings
+from worldmodel.tokenizer import VQVAE, VQVAEConfig
+
+_LARGEST_CACHE = 2**36  # bytes of one dream's keys and values in float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldModelConfig:
+    """Sizes and options of all parts of a world model, and the game it learned from."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    action: ActionSpec
+    tokenizer: VQVAEConfig = field(default_factory=VQVAEConfig)
+    dynamics: GPTConfig = field(default_factory=GPTConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    signal_names: tuple[str, ...] = ()
+    env_id: str = ""  # of the real game
+    reward: str = "native"  # unit of the rewards
+    steps_per_second: float = 0.0  # speed of the game in real time; 0: unknown
+
+    def __post_init__(self) -> None:
+        check_settings(self, least={"steps_per_second": 0})
+        if len(set(self.signal_names)) < len(self.signal_names):
+            raise ValueError(f"signal_names must differ, got {', '.join(self.signal_names)}")
+
+
+class Network(nn.Module):
+    """Tokenizer, dynamics and heads as one module."""
+
+    @own_dtype
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = VQVAE(config.tokenizer)
+        tokenizer = self.tokenizer
+        self.dynamics = GPT(
+            config.dynamics,
+            tokenizer.grid,
+            tokenizer.num_codes,
+            tokenizer.num_slices,
+            tokenizer.code_dim,
+            config.action,
+            config.tokenizer.frames_per_step * config.tokenizer.channels,
+        )
+        tokens = tokenizer.grid[0] * tokenizer.grid[1]
+        count, shape = self.dynamics.cache_shape
+        if (held := 8 * count * math.prod(shape)) > _LARGEST_CACHE:
+            raise ValueError(f"one dream's cache would take {held / 2**30:,.0f} GiB; give a smaller window or width")
+        # The heads read both the prediction of a step and the step itself (`head_inputs`).
+        features = config.dynamics.width + tokenizer.code_dim
+        self.heads = Heads(config.heads, tokens, features, len(config.signal_names), config.action.num_features)
+        self.starts: Starts | None = None
+
+    @property
+    def frames_per_step(self) -> int:
+        return self.config.tokenizer.frames_per_step
+
+    @property
+    def height(self) -> int:
+        return self.config.tokenizer.height
+
+    @property
+    def width(self) -> int:
+        return self.config.tokenizer.width
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokenizer.codebook.vectors.device
+
+    @property
+    @own_defaults
+    def usual_signals(self) -> Tensor:
+        """(G,) float32: median of each game variable over the start segments; zeros if the model has no starts.
+
+        Used when the caller gives no signals. Zeros can mean the end: with health 0 a dream of Doom is over.
+        """
+        if self.starts is None or not len(self.starts.signals):
+            return torch.zeros(len(self.config.signal_names), device=self.device)
+        return self.starts.signals[:, -1].float().median(0).values.to(self.device)
+
+    def prepare(self, dtype: torch.dtype | str = "auto") -> Self:
+        """Switch to evaluation mode with matmuls in `dtype`, ready for dreaming; returns self.
+
+        Warns once where the device multiplies matrices of that dtype much more slowly than float32.
+
+        Weights changed through `.data` take effect from here on: everything cached of them is dropped. On a CPU it
+        also lets the process keep freed memory (`worldmodel.layers.cpu.memory`).
+        """
+        if isinstance(dtype, str):
+            if dtype != "auto":
+                raise ValueError(f"dtype must be 'auto' or a torch.dtype, got {dtype!r}")
+            dtype = fast_dtype(self.device)
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"dtype must be 'auto', torch.float32, torch.bfloat16 or torch.float16, got {dtype}")
+        warn_if_slow(self.device, dtype)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        cast_products(self, dtype)
+        self.dynamics.forget_derived()
+        return self.eval().requires_grad_(False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights a dream's state depends on: codebook and dynamics, without the weights of matmuls.
+
+        The same for every dtype of the matmuls. Saved with dream states, so that another world refuses them.
+        """
+        found = hashlib.sha256()
+        for name, tensor in (("codebook", self.tokenizer.codebook.vectors), *uncast_tensors(self.dynamics)):
+            found.update(name.encode())
+            found.update(tensor.detach().float().cpu().contiguous().numpy().data)
+        return found.hexdigest()
+
+    def head_inputs(self, outputs: Tensor, codes: Tensor) -> Tensor:
+        """Inputs of the heads: outputs (..., S, D) that predict a step, and its codes (..., h, w, M) -> (..., S, D+E).
+
+        Heads read the sampled step as well as the prediction; otherwise they reward picking up an item that the sample
+        leaves in place.
+        """
+        vectors = self.tokenizer.code_vectors(codes.flatten(-3, -2))
+        return torch.cat((outputs, vectors.to(outputs.dtype)), dim=-1)
+
+    def head_action(self, actions: Tensor) -> Tensor | None:
+        """Actions (...) or (..., A) as inputs of the heads; None if these read no actions."""
+        return self.dynamics.action.features(actions) if self.heads.law_out is not None else None
+
+    @own_defaults
+    def loss(self, batch: CodeBatch) -> DynamicsLoss:
+        """Loss of dynamics and heads on encoded segments; the tokenizer gets no gradient.
+
+        With `refine` a step is drawn in several passes. In training mode the loss is that of one random pass of each
+        step, in evaluation mode that of all passes, as in a dream.
+        """
+        lead = self.config.dynamics.lead
+        targets = batch.codes[:, 1 - lead :].flatten(2, 3)
+        known_by_pass = self._known(batch)
+        nats = predicted = torch.zeros((), device=targets.device)
+        for known, then in zip(known_by_pass, (*known_by_pass[1:], torch.ones_like(known_by_pass[0])), strict=True):
+            outputs, before = self._outputs(batch, known)
+            new = then & ~known  # in training mode, with its one pass, all that is not known
+            nats = nats + (self.dynamics.code_head.loss(outputs, targets, before) * new).sum(-1)
+            predicted = predicted + new.sum(-1)
+        mask = batch.padding_mask
+        out = self._read_heads(outputs[:, lead:], batch)
+        losses = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
+        steps = mask.sum().clamp_min(1)
+        reward, termination, signals = ((part * mask).sum() / steps for part in losses)
+        counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
+        codes = (nats / predicted * counted).sum() / counted.sum().clamp_min(1)
+        total = codes + 0.5 * reward + 0.5 * termination + 0.1 * signals
+        return DynamicsLoss(total, codes, reward, termination, signals)
+
+    @own_defaults
+    @torch.inference_mode()
+    def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Heads on real steps: rewards (B, T), termination probabilities (B, T), changes of the signals (B, T, G)."""
+        outputs, _ = self._outputs(batch, self._known(batch)[-1])
+        out = self._read_heads(outputs[:, self.config.dynamics.lead :], batch)
+        two_hot = self.heads.two_hot
+        return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
+
+    def _known(self, batch: CodeBatch) -> list[Tensor]:
+        """Tokens of the predicted steps that are input to the dynamics in each pass, (B, T or T+1, S) bool."""
+        config, (rows, steps) = self.config.dynamics, batch.codes.shape[:2]
+        shape = rows, steps - 1 + config.lead, self.dynamics.tokens_per_step
+        return known_in_passes(shape, config.refine + 1, self.training, batch.codes.device)
+
+    def _outputs(self, batch: CodeBatch, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs that predict steps 1..T, (B, T, S, D); with a learned start also those of step 0, in front.
+
+        Also the codes of the step before each, (B, T, S, M), -1 before step 0. They are the inputs of the dynamics: in
+        training mode with noise and with steps that the model drew itself.
+        """
+        if self.config.dynamics.frame_condition and batch.frames is None:
+            raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
+        given, hinted = given_codes(self.dynamics, self.tokenizer, batch)
+        vectors, hints = (None if codes is None else self.tokenizer.code_vectors(codes) for codes in (given, hinted))
+        outputs = self.dynamics(vectors, batch.actions, batch.frames, first=True, known=known, told=hints)
+        return outputs, codes_before(self.config.dynamics, given)
+
+    def _read_heads(self, outputs: Tensor, batch: CodeBatch) -> HeadsOut:
+        """Heads on the steps after the first, given the outputs (B, T, S, D) that predict them."""
+        tokens = self.head_inputs(outputs, batch.codes[:, 1:])
+        return self.heads(tokens, batch.signals[:, :-1], self.head_action(batch.actions))
+
+
+def default_segment_steps(model: GPTConfig, tokenizer: VQVAEConfig) -> int:
+    """Default length of a training segment: a clip's steps after its first, else 16 or what the context holds."""
+    if tokenizer.temporal != "step":
+        return tokenizer.clip_steps - 1
+    return min(16, model.max_steps - model.lead) if model.limited else 16
