@@ -51,15 +51,6 @@ def test_a_bf16_checkpoint_is_about_half_as_large_and_loads_into_any_dtype(tmp_p
     WorldModel.from_pretrained(half, dtype=torch.float32)
 
 
-def test_a_tokenizer_alone_is_saved_the_same_way(tmp_path):
-    world = tiny_world()
-    save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
-    loaded = load_tokenizer(tmp_path / "tokenizer")
-    assert all(torch.equal(t, loaded.state_dict()[name]) for name, t in world.tokenizer.state_dict().items())
-    with pytest.raises(ValueError, match="holds a tokenizer, wanted a world model"):
-        WorldModel.from_pretrained(tmp_path / "tokenizer")
-
-
 def test_another_format_version_is_refused(folder):
     change(folder, format_version=99)
     with pytest.raises(ValueError, match="format version 99; this release reads 1"):
@@ -251,13 +242,3 @@ def test_saving_again_replaces_the_checkpoint(folder):
     tiny_world(seed=1).save_pretrained(folder)
     loaded = WorldModel.from_pretrained(folder, dtype=torch.float32)
     assert torch.equal(loaded.state_dict()["heads.trunk.weight"], tiny_world(seed=1).state_dict()["heads.trunk.weight"])
-
-
-def test_the_tokenizer_of_a_world_can_be_taken_and_trained_further(tmp_path):
-    world = tiny_world()
-    world.save_pretrained(tmp_path / "world")
-    loaded = load_tokenizer(tmp_path / "world")
-    state = world.tokenizer.state_dict()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
-    assert all(parameter.requires_grad for parameter in loaded.parameters())
-    assert load_tokenizer("doom-hg").grid == (4, 4)

@@ -1,7 +1,10 @@
-"""Every file imports from its own floor or a lower one, by the installed names, and heavy packages only where used."""
+"""Every file imports from its own floor or a lower one, by the installed names, and heavy packages only where used.
+
+No files import each other in a circle.
+"""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +23,7 @@ FLOORS = {
     "worldmodel.leftovers": 1,
     "worldmodel.progress": 1,
     "worldmodel.replacing": 1,
+    "worldmodel.checkpoint": 1,
     "worldmodel.checksums": 1,
     "worldmodel.tensor_files": 1,
     "worldmodel.restoring": 1,
@@ -33,7 +37,6 @@ FLOORS = {
     "worldmodel.tokenizer": 2,
     "worldmodel.dynamics": 3,
     "worldmodel.model": 3,
-    "worldmodel.checkpoint": 3,
     "worldmodel.pretrained": 3,
     "worldmodel.evaluation": 4,
     "worldmodel.envs": 5,
@@ -119,6 +122,33 @@ def complaints(source: str, module: str, is_package: bool = False) -> list[str]:
     return found
 
 
+def imported_files(source: str, module: str, is_package: bool, files: Set[str]) -> set[str]:
+    """Which of these files a file imports, anywhere in it."""
+    found = set()
+    for target, _, _ in imports_of(source, module, is_package):
+        while target and target not in files:
+            target = target.rpartition(".")[0]
+        found.add(target)
+    return found - {"", module}
+
+
+def circles(imports: Mapping[str, Set[str]]) -> list[str]:
+    """Groups of files that import each other, directly or through others: "a, b, c"."""
+
+    def reachable(name: str) -> set[str]:
+        found: set[str] = set()
+        waiting = list(imports[name])
+        while waiting:
+            if (here := waiting.pop()) not in found:
+                found.add(here)
+                waiting += imports[here]
+        return found
+
+    reached = {name: reachable(name) for name in imports}
+    groups = {", ".join(sorted(o for o in reached[name] if name in reached[o])) for name in imports}
+    return sorted(groups - {""})
+
+
 def library_files() -> dict[str, Path]:
     """Every file of the library by its dotted name."""
     files = {}
@@ -137,6 +167,32 @@ FILES = library_files()
 def test_a_file_imports_only_from_its_own_floor_or_below(module):
     path = FILES[module]
     assert complaints(path.read_text(encoding="utf-8"), module, path.name == "__init__.py") == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Imports in functions and for types count; names that a package looks up by a string when asked do not."""
+    imports = {
+        name: imported_files(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", FILES.keys())
+        for name, path in FILES.items()
+    }
+    assert circles(imports) == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ({"a": "from w import b", "b": "from w.a import A"}, ["w.a, w.b"]),
+        ({"a": "if TYPE_CHECKING:\n    from w.b import B", "b": "def f():\n    from . import a"}, ["w.a, w.b"]),
+        ({"a": "import w.b", "b": "import w.c", "c": "import w.a", "d": "import w.a"}, ["w.a, w.b, w.c"]),
+        ({"a": "import w.b", "b": "import w.a", "c": "import w.d", "d": "import w.c"}, ["w.a, w.b", "w.c, w.d"]),
+        ({"a": "from w import b, c", "b": "import w.c", "c": "import torch"}, []),
+        ({"a": "LAZY = {'B': 'w.b'}\ndef __getattr__(name):\n    import_module(LAZY[name])", "b": "import w.a"}, []),
+    ],
+)
+def test_planted_circles_are_named(sources, expected):
+    files = {f"w.{name}" for name in sources}
+    imports = {f"w.{name}": imported_files(source, f"w.{name}", False, files) for name, source in sources.items()}
+    assert circles(imports) == expected
 
 
 def test_every_module_at_the_top_of_worldmodel_has_a_floor():

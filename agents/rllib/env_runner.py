@@ -1,11 +1,12 @@
 """RLlib's env runner for dreams: it samples in the dream, and evaluates in the real game."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import DictInfoToList
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -14,14 +15,11 @@ import worldmodel  # noqa: F401 (registers the env ids, also in Ray's processes)
 from worldmodel.envs.dream.vector_env import load_model
 from worldmodel.envs.wrappers import DreamView
 
-if TYPE_CHECKING:
-    from worldmodel.agents.rllib.config import DreamPPOConfig
-
 
 class DreamEnvRunner(SingleAgentEnvRunner):
     """Makes its own dreams, or for evaluation its own real games; wants a `DreamPPOConfig`."""
 
-    config: "DreamPPOConfig"
+    config: AlgorithmConfig
     env: DictInfoToList | None
     _seed: int | None
     _seed_used = False
@@ -71,14 +69,14 @@ class DreamEnvRunner(SingleAgentEnvRunner):
         return super()._try_env_reset(seed=seed, options=options)
 
 
-def dreams(config: "DreamPPOConfig") -> VectorEnv:
+def dreams(config: AlgorithmConfig) -> VectorEnv:
     """The dreams of one runner."""
     envs = gym.make_vec(config.env, num_envs=config.num_envs_per_env_runner, **config.env_config)
     check_next_step(envs)
     return envs
 
 
-def real_games(config: "DreamPPOConfig") -> VectorEnv:
+def real_games(config: AlgorithmConfig) -> VectorEnv:
     """The real games of one evaluating runner, shown as the config's `view` says."""
     dream = config.env_config
     model = None if config.view == "real" else load_model(dream["model"], dream.get("device", "auto"))

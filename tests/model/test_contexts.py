@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.dynamics.worlds import make_frames, make_world
-from tests.model.test_world_model import make_batch
+from tests.model.test_network import make_batch
 from tests.tiny import tiny_config, tiny_world
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPTConfig

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from worldmodel.model import CodeBatch
+
+
+def make_batch(seed: int = 0, rows: int = 2, steps: int = 5) -> CodeBatch:
+    g = torch.Generator().manual_seed(seed)
+    return CodeBatch(
+        torch.randint(16, (rows, steps + 1, 2, 2, 2), generator=g),
+        torch.randint(3, (rows, steps), generator=g),
+        torch.randn(rows, steps, generator=g),
+        torch.zeros(rows, steps, dtype=torch.bool),
+        torch.rand(rows, steps + 1, 1, generator=g) * 100,
+        torch.ones(rows, steps, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_a_reward_is_told_from_the_step_that_came(order):
+    world, batch = tiny_world(order=order), make_batch()
+    before = world.predict(batch)
+    batch.codes[:, 3] = (batch.codes[:, 3] + 1) % 16  # entry 2 predicts step 3
+    for a, b in zip(before, world.predict(batch), strict=True):
+        assert torch.equal(a[:, :2], b[:, :2])
+        assert not torch.isclose(a[:, 2], b[:, 2]).any()
+
+
+def test_padding_does_not_count():
+    world = tiny_world()
+    batch = make_batch()
+    batch.padding_mask[:, 3:] = False
+    base = world.loss(batch)
+    batch.codes[:, 4:] = 0
+    batch.rewards[:, 3:] = 99.0
+    batch.terminated[:, 3:] = True
+    batch.signals[:, 4:] = 0
+    assert all(torch.equal(a, b) for a, b in zip(base, world.loss(batch), strict=True))
+
+
+def test_context_noise_is_for_training_only():
+    world = tiny_world(context_noise=0.5)
+    torch.manual_seed(0)
+    assert torch.equal(world.loss(make_batch()).codes, world.loss(make_batch()).codes)
+    world.train()
+    assert not torch.equal(world.loss(make_batch()).codes, world.loss(make_batch()).codes)
+
+
+def test_training_the_dynamics_leaves_the_tokenizer_as_it_is():
+    world = tiny_world().train()
+    world.requires_grad_(True)
+    world.tokenizer.requires_grad_(False)
+    before = {name: t.clone() for name, t in world.tokenizer.state_dict().items()}
+    optimizer = torch.optim.Adam([p for p in world.parameters() if p.requires_grad], lr=1e-2)
+    first = world.loss(make_batch()).total
+    for _ in range(5):
+        optimizer.zero_grad()
+        world.loss(make_batch()).total.backward()
+        optimizer.step()
+    assert world.loss(make_batch()).total < first
+    assert all(torch.equal(before[name], t) for name, t in world.tokenizer.state_dict().items())
+
+
+def test_products_are_taken_in_floats_that_models_have():
+    with pytest.raises(ValueError, match=r"dtype must be 'auto', torch.float32, .* got torch.float64"):
+        tiny_world().prepare(torch.float64)
+
+
+@pytest.mark.parametrize("actions", [3, 6])
+def test_actions_are_as_many_as_the_steps_between(actions):
+    world = tiny_world()
+    vectors = world.tokenizer.code_vectors(make_batch(steps=5).codes.flatten(2, 3))
+    with pytest.raises(ValueError, match=f"5 inputs want as many actions, or one fewer, got {actions}"):
+        world.dynamics(vectors, torch.zeros(2, actions, dtype=torch.int64))
