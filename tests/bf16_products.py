@@ -32,6 +32,6 @@ class _Refuse(TorchDispatchMode):
 @contextmanager
 def without_fast_bf16(monkeypatch) -> Iterator[_Refuse]:
     """This processor as one that multiplies bfloat16 slowly; a product of bfloat16 matrices is an AssertionError."""
-    monkeypatch.setattr(precision, "_cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
     with _Refuse() as mode:
         yield mode

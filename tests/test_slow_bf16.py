@@ -120,7 +120,7 @@ def test_rllibs_networks_see_frames_in_float32(slow):
 
 
 def test_bfloat16_that_is_asked_for_warns_once_where_it_is_slow(monkeypatch):
-    monkeypatch.setattr(precision, "_cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
     precision._warn_once.cache_clear()
     world = tiny_world()
     with pytest.warns(UserWarning, match=r"bfloat16 matrix products .* slower .* use dtype='auto'"):
@@ -133,7 +133,7 @@ def test_bfloat16_that_is_asked_for_warns_once_where_it_is_slow(monkeypatch):
 
 
 def test_bfloat16_that_is_fast_warns_of_nothing(monkeypatch):
-    monkeypatch.setattr(precision, "_cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
     precision._warn_once.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

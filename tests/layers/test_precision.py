@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worldmodel.layers.precision import Conv3d, Linear, _has_blocks, autocast, cast_products, fast_dtype
+from worldmodel.layers.cpu.features import has_onednn_layouts
+from worldmodel.layers.precision import Conv3d, Linear, autocast, cast_products, fast_dtype
 
 
 def test_cast_products_leaves_norms_in_float32():
@@ -49,7 +50,7 @@ def test_weights_in_the_processors_order_give_the_same_product(dtype, shape, bia
     x = torch.randn(*shape, 192)
     with torch.no_grad():
         ours = linear(x)
-    assert (linear._blocks is not None) == _has_blocks(dtype)
+    assert (linear._cached is not None) == has_onednn_layouts(dtype)
     torch.testing.assert_close(ours, F.linear(x.to(dtype), linear.weight, linear.bias), atol=1e-4, rtol=1e-4)
 
 

@@ -76,7 +76,7 @@ def test_a_run_resumes_on_a_processor_of_the_other_kind(kinds, monkeypatch):
         net, state = nn.Linear(6, 4), None
         nn.init.zeros_(net.weight)
         for fast, steps in zip(fast_at, (gradients((4, 6), 4)[:2], gradients((4, 6), 4)[2:]), strict=True):
-            monkeypatch.setattr(precision, "_cpu_multiplies_bf16", lambda fast=fast: fast)
+            monkeypatch.setattr(precision, "multiplies_bf16", lambda fast=fast: fast)
             muon = make_optimizers(net, 0.02, 0.0, 0.98, [net.weight])[1]
             assert isinstance(muon, Float32Muon) != fast
             if state is not None:

@@ -1,1 +1,1 @@
-"""Processors' own ways: attention, losses and dropout that are faster there, and memory settings."""
+"""What only processors (CPUs) need: their features, weight layouts, attention, losses, dropout and memory settings."""
