@@ -4,6 +4,7 @@ No files import each other in a circle.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import NamedTuple
@@ -239,3 +240,11 @@ def test_a_planted_wrong_import_is_caught(module, source):
 )
 def test_a_right_import_is_not_complained_about(module, source):
     assert complaints(source, module) == []
+
+
+MOST_FILES = 20  # source files of one folder; more of them need a room of their own
+
+
+def test_no_folder_holds_more_source_files_than_one_can_look_through():
+    counts = Counter(path.parent.relative_to(ROOT).as_posix() for path in FILES.values() if path.name != "__init__.py")
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
