@@ -150,4 +150,4 @@ def tokenizer_card(config: TokenizerTraining, store: EpisodeStorage) -> str:
     )
 
 
-__all__ = ["TokenizerTraining", "check_matches", "load_tokenizer", "train_tokenizer"]
+__all__ = ["TokenizerTraining", "check_matches", "train_tokenizer"]
