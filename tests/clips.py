@@ -1,4 +1,4 @@
-"""A world model of toy size whose tokenizer codes clips of four steps, or streams, for tests on every floor."""
+"""A world model of toy size with a clip or causal tokenizer of four steps, for tests on every floor."""
 
 from dataclasses import replace
 

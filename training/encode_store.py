@@ -48,7 +48,7 @@ def encode_store(
     """Codes of every episode, read from `cache` if that was made by this tokenizer and data.
 
     Returns: (N+1, h, w, M) int16 of single steps, or (K, T, h, w, M) int16 of the clips that begin at `clip_starts`.
-    A causal tokenizer begins each clip as a new stream, so that its codes are those of a video that begins there.
+    A causal tokenizer sees nothing before a clip, so that its codes are those of a video that begins there.
     """
     sizes = [len(_starts(length, tokenizer, stride)) for length in store.lengths]
     name = codes_name(store, tokenizer, stride)

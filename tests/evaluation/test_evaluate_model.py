@@ -177,7 +177,7 @@ TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
         (lambda: make_world("block", "learned", "frames-and-step", window=6, max_steps=6), 3, 5),
         (lambda: make_world("block", "learned", "clip", window=5, max_steps=5, learn_start=False), 3, 5),
     ],
-    ids=["clips", "clips-deaf", "clips-told-frames", "streams", "frames-and-limit", "clip-actions"],
+    ids=["clips", "clips-deaf", "clips-told-frames", "causal", "frames-and-limit", "clip-actions"],
 )
 def test_every_kind_of_model_is_measured_in_what_it_can_do(make, given, horizon, store, tmp_path):
     world = make()

@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 
 from worldmodel.layers.conv import AttentionResidualBlock, BatchNorm, GridConv, SameConv3d, SameConvTranspose3d
-from worldmodel.layers.streaming import Stream
 
 SHAPES = [((4, 4, 4), (2, 2, 2)), ((4, 4, 4), (1, 2, 1)), ((3, 3, 3), (1, 1, 1)), ((2, 4, 4), (2, 2, 2))]
 
@@ -48,19 +47,6 @@ def test_causal_outputs_depend_on_no_later_input(kind, kernel, stride):
     half = before.shape[2] // 2  # outputs of the first two of four inputs
     assert torch.allclose(before[:, :, :half], after[:, :, :half], atol=1e-6)
     assert not torch.isclose(before[:, :, half], after[:, :, half], atol=1e-3).all()
-
-
-@pytest.mark.parametrize(("kernel", "stride"), SHAPES)
-@pytest.mark.parametrize("kind", [SameConv3d, SameConvTranspose3d])
-def test_a_stream_equals_the_whole(kind, kernel, stride):
-    torch.manual_seed(0)
-    conv, x = kind(3, 5, kernel, stride, causal=True), make_input()
-    state, parts = None, []
-    for part in x.split(2, dim=2):
-        stream = Stream(state)
-        parts.append(conv(part, stream))
-        state = stream.state()
-    assert torch.allclose(torch.cat(parts, dim=2), conv(x), atol=1e-5)
 
 
 def test_batch_norm_keeps_to_the_dtype_of_its_weight():

@@ -1,4 +1,4 @@
-"""Whole videos with tokenizers of clips and of streams. tests/dynamics/test_generation.py has those of single steps."""
+"""Whole videos with clip and causal tokenizers. tests/dynamics/test_generation.py has those of single steps."""
 
 import pytest
 import torch
@@ -85,7 +85,7 @@ def test_a_row_is_decided_by_its_seed(temporal):
 
 
 @pytest.mark.parametrize("frame_condition", [0, 1])
-def test_a_stream_goes_on_from_codes_of_given_frames_beyond_its_context(frame_condition):
+def test_a_causal_video_goes_on_from_codes_of_given_frames_beyond_its_context(frame_condition):
     world = clip_world("causal", frame_condition=frame_condition)
     given = make_frames(N, 3)
     video = world.sample(N, 9, given, ACTIONS[:, :8])
@@ -111,7 +111,7 @@ def told(monkeypatch):
     return listen
 
 
-def test_a_stream_that_begins_again_is_told_the_frames_that_it_shows(told):
+def test_a_causal_video_that_begins_again_is_told_the_frames_that_it_shows(told):
     world = clip_world("causal", frame_condition=1)
     heard = told(world)
     video = world.sample(N, 7, make_frames(N, 1))

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
-from worldmodel.layers.streaming import Stream
 from worldmodel.shapes import frames_to_model
-from worldmodel.tokenizer import VQVAE, CodebookConfig, StreamState, VQVAEConfig
+from worldmodel.tokenizer import VQVAE, CodebookConfig, VQVAEConfig
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 
 MODES = ["step", "causal", "clip"]
@@ -255,12 +254,22 @@ def test_a_clip_of_another_length_is_refused(steps):
         vqvae.loss(make_frames(steps=steps))
 
 
+FORMS = [
+    {},
+    {"frames_per_step": 1},
+    {"frames_per_step": 4},
+    {"norm": "batch"},
+    {"attention": False},
+    {"space_stride": (4, 2)},
+]
+
+
 @pytest.mark.parametrize("temporal", ["step", "causal"])
-def test_a_later_step_changes_nothing_before_it(temporal):
-    vqvae = make_mode(temporal)
-    frames = make_frames(steps=5)
-    changed = frames.clone()
-    changed[:, 3:] = make_frames(1, steps=5)[:, 3:]
+@pytest.mark.parametrize("changes", FORMS)
+def test_a_later_step_changes_nothing_before_it(temporal, changes):
+    vqvae = make_mode(temporal, **changes)
+    frames, others = (make_frames(seed, steps=5, frames=vqvae.frames_per_step) for seed in range(2))
+    changed = torch.cat((frames[:, :3], others[:, 3:]), dim=1)
     codes, others = vqvae.encode(frames), vqvae.encode(changed)
     assert torch.equal(codes[:, :3], others[:, :3]) and not torch.equal(codes[:, 3], others[:, 3])
     seen, others = vqvae.decode(codes), vqvae.decode(others)
@@ -277,75 +286,6 @@ def test_causal_codes_and_frames_depend_on_the_step_before():
     later = latents.clone()
     later[:, 0] += 1
     assert not torch.allclose(vqvae._pixels(later)[:, :, 2:4], vqvae._pixels(latents)[:, :, 2:4], atol=1e-4)
-
-
-STREAMS = [
-    {},
-    {"frames_per_step": 1},
-    {"frames_per_step": 4},
-    {"norm": "batch"},
-    {"attention": False},
-    {"space_stride": (4, 2)},
-]
-
-
-@pytest.mark.parametrize("temporal", ["step", "causal"])
-@pytest.mark.parametrize("changes", STREAMS)
-def test_streaming_equals_the_whole(temporal, changes):
-    vqvae = make_mode(temporal, **changes)
-    x = make_input(vqvae, steps=5)
-    if temporal == "step":
-        frames = make_frames(steps=5, frames=vqvae.frames_per_step)
-    else:
-        latents = vqvae._latents(x)
-        pixels = vqvae._pixels(latents)
-        parts, states = ([], []), [None, None]
-        for t, part in enumerate(x.split(vqvae.frames_per_step, dim=2)):
-            for kind, (net, given) in enumerate([(vqvae._latents, part), (vqvae._pixels, latents[:, t : t + 1])]):
-                stream = Stream(states[kind])
-                parts[kind].append(net(given, stream))
-                states[kind] = stream.state()
-        assert torch.allclose(torch.cat(parts[0], dim=1), latents, atol=1e-5)
-        assert torch.allclose(torch.cat(parts[1], dim=2), pixels, atol=1e-5)
-        frames = make_frames(steps=5, frames=vqvae.frames_per_step)
-    codes = vqvae.encode(frames)
-    seen = vqvae.decode(codes)
-    encoding = decoding = None
-    for t in range(5):
-        code, encoding = vqvae.encode_step(frames[:, t], encoding)
-        frame, decoding = vqvae.decode_step(codes[:, t], decoding)
-        assert torch.equal(code, codes[:, t])
-        assert (frame.int() - seen[:, t].int()).abs().max() <= 1  # a rounding apart at most
-    assert bool(encoding.tensors) == (temporal == "causal")
-
-
-def test_a_stream_can_branch():
-    vqvae = make_mode("causal")
-    frames = make_frames()
-    _, state = vqvae.encode_step(frames[:, 0])
-    first, _ = vqvae.encode_step(frames[:, 1], state)
-    vqvae.encode_step(frames[:, 2], state)
-    again, _ = vqvae.encode_step(frames[:, 1], state)
-    assert torch.equal(first, again)
-
-
-def test_the_state_of_another_call_is_refused():
-    vqvae = make_mode("causal")
-    codes, state = vqvae.encode_step(make_frames()[:, 0])
-    with pytest.raises(ValueError, match="state"):
-        vqvae.decode_step(codes, state)
-    with pytest.raises(ValueError, match="same rows"):
-        vqvae.encode_step(make_frames(batch=1)[:, 0], state)
-    with pytest.raises(ValueError, match="must hold 0 tensors"):
-        make_mode("step").encode_step(make_frames()[:, 0], StreamState((torch.zeros(1),)))
-
-
-def test_a_clip_cannot_stream():
-    vqvae = make_mode("clip")
-    with pytest.raises(ValueError, match="depends on later frames"):
-        vqvae.encode_step(make_frames()[:, 0])
-    with pytest.raises(ValueError, match="depends on later frames"):
-        vqvae.decode_step(torch.zeros(1, 4, 4, 2, dtype=torch.int64))
 
 
 def test_batch_norm_learns_in_training_only():

@@ -1,4 +1,4 @@
-"""Encoding a store: the cache, and the clips that are cut for tokenizers of clips and of streams."""
+"""Encoding a store: the cache, and the clips that are cut for clip and causal tokenizers."""
 
 import numpy as np
 import pytest

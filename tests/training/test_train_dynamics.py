@@ -146,7 +146,7 @@ def test_a_tokenizer_for_other_frames_is_refused_before_training(tmp_path, store
         train_dynamics(tmp_path / "data", tmp_path / "big", tmp_path / "run", CONFIG)
 
 
-# --- tokenizers of clips and of streams
+# --- clip and causal tokenizers
 
 
 def clip_training(temporal: str = "clip", **dynamics) -> DynamicsTraining:

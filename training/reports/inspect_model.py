@@ -61,7 +61,7 @@ def _tokenizer_rows(tokenizer: VQVAE) -> list[list[str]]:
     return [
         ["step", f"{config.frames_per_step} frames of {config.height} x {config.width} x {config.channels}"],
         ["codes of a step", f"{h} x {w} tokens of {tokenizer.num_slices} codes, each one of {tokenizer.num_codes}"],
-        ["coded are", {"step": "steps alone", "causal": "streams", "clip": "whole clips"}[config.temporal]],
+        ["coded are", {"step": "single steps", "causal": "causal steps", "clip": "whole clips"}[config.temporal]],
         ["parameters of the tokenizer", _millions(tokenizer)],
     ]
 

@@ -51,8 +51,8 @@ def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iter
 def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
     """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked.
 
-    For models with a frame_condition also the frames of that many first steps. With a tokenizer of clips or streams a
-    segment is one clip, and episodes shorter than that are left out.
+    For models with a frame_condition also the frames of that many first steps. With a clip or
+    causal tokenizer a segment is one clip, and episodes shorter than that are left out.
     """
     given = wm.config.dynamics.frame_condition
     steps = default_segment_steps(wm.config.dynamics, wm.config.tokenizer)

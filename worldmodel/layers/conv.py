@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from worldmodel.layers.attention import AxialAttention
 from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d, ConvTranspose3d, follow
-from worldmodel.layers.streaming import Stream
 
 Triple = tuple[int, int, int]  # of t, h, w
 NormKind = Literal["layer", "batch"]
@@ -58,14 +57,10 @@ class SameConv3d(Conv3d):
         super().__init__(ins, outs, kernel, stride=stride, padding=(alike[0], alike[1], alike[2]), bias=bias)
         rest = [(front - same, behind - same) for (front, behind), same in zip(pads, alike, strict=True)]
         self.pads = [side for pair in reversed(rest) for side in pair]  # as F.pad wants them: w, h, t
-        self.past = totals[0] if causal else 0  # inputs before the present ones that an output sees
 
-    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
-        """(B, C, t, h, w) -> the sizes divided by s; in a `stream`, its past stands in front instead of zeros."""
-        pads = self.pads
-        if stream is not None and self.past:
-            x, pads = stream.join(x, self.past), pads[:4]
-        return super().forward(F.pad(x, pads) if any(pads) else x)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, t, h, w) -> the sizes divided by s."""
+        return super().forward(F.pad(x, self.pads) if any(self.pads) else x)
 
 
 class SameConvTranspose3d(ConvTranspose3d):
@@ -79,19 +74,14 @@ class SameConvTranspose3d(ConvTranspose3d):
         if causal:
             fronts[0] = 0
         super().__init__(ins, outs, kernel, stride=stride, padding=(fronts[0], fronts[1], fronts[2]))
-        self.past = -(-kernel[0] // stride[0]) - 1 if causal else 0  # inputs before the present one that an output sees
 
-    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:  # type: ignore[override]
-        """(B, C, t, h, w) -> the sizes times s; in a `stream`, its past stands in front."""
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, C, t, h, w) -> the sizes times s."""
         sizes = [size * stride for size, stride in zip(x.shape[2:], self.stride, strict=True)]
-        starts = [0, 0, 0]
-        if stream is not None and self.past:
-            x = stream.join(x, self.past)
-            starts[0] = self.past * self.stride[0]
         x = super().forward(x)
-        for axis, (start, size) in enumerate(zip(starts, sizes, strict=True), start=2):
+        for axis, size in enumerate(sizes, start=2):
             if x.shape[axis] != size:
-                x = x.narrow(axis, start, size)
+                x = x.narrow(axis, 0, size)
         return x
 
 
@@ -133,8 +123,8 @@ class AttentionResidualBlock(nn.Module):
         self.conv1 = Conv3d(units, width, 1, bias=False)
         self.attention = AxialAttention(width, heads, axes) if axes else None
 
-    def forward(self, x: Tensor, position: BroadcastPosition | None, stream: Stream | None = None) -> Tensor:
-        y = self.conv3(F.relu(self.norm_in(x)), stream)
+    def forward(self, x: Tensor, position: BroadcastPosition | None) -> Tensor:
+        y = self.conv3(F.relu(self.norm_in(x)))
         y = self.conv1(F.relu(self.norm_mid(y)))
         if self.attention is None or self.norm_out is None or position is None:
             return x + y

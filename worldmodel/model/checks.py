@@ -21,7 +21,7 @@ def check_dreams(network: Network) -> None:
     reasons = {
         "clip": "it codes a whole clip at once: every code depends on frames after it, and no step can be decoded "
         "before the clip is complete",
-        "causal": "decoding a step needs the steps before it, which a dream's state does not hold yet",
+        "causal": "decoding a step needs the steps before it, which a dream's state does not hold",
     }
     temporal = network.config.tokenizer.temporal
     if temporal in reasons:

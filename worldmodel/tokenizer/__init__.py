@@ -1,9 +1,8 @@
 """Tokenizers: frames to codes and back."""
 
-from worldmodel.layers.streaming import StreamState
 from worldmodel.tokenizer.codebook import CodebookConfig, CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
 from worldmodel.tokenizer.presets import preset
 from worldmodel.tokenizer.vqvae import VQVAE
 
-__all__ = ["VQVAE", "CodeLookup", "CodebookConfig", "SlicedCodebook", "StreamState", "VQVAEConfig", "preset"]
+__all__ = ["VQVAE", "CodeLookup", "CodebookConfig", "SlicedCodebook", "VQVAEConfig", "preset"]

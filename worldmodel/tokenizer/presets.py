@@ -41,7 +41,7 @@ PRESETS: dict[str, VQVAEConfig] = {
     ),
     # A clip of 16 frames as 8 x 8 x 8 codes, narrow where the resolution is high.
     "clip-small": VQVAEConfig(temporal="clip", stage_widths=(24, 48, 96), residual_units=48),
-    # A stream of steps of 8 x 8 codes that look back.
+    # Steps of 8 x 8 codes, each coded with the steps before it.
     "causal-small": VQVAEConfig(temporal="causal", stage_widths=(24, 48, 96), residual_units=48),
     # Steps coded alone: 4 x 4 positions of two slices, 32 codes a step. That of the demo and of the shipped worlds.
     "doom-tiny": VQVAEConfig(),

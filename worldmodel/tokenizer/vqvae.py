@@ -4,9 +4,9 @@ Letters: B batch, T steps, F frames of a step, H W C pixels, h w grid of tokens,
 M slices and E features of a token;
 N pieces that the net sees at once, of t steps each: single steps (N = B*T, t = 1), or else clips (N = B, t = T).
 Source: VideoGen (arXiv:2104.10157) section 3 and appendix A; `temporal="clip"` is that paper. Differs: "step" codes
-each step on its own (first convolution strided over its F frames, then height and width only) and "causal" looks only
-back, so that a dream can stream; stages may have widths of their own, since full width at full resolution is most of a
-CPU's work; LayerNorm as the text says.
+each step on its own (first convolution strided over its F frames, then height and width only) and "causal" codes a
+step with those before it; stages may have widths of their own, since full width at full resolution is most of a CPU's
+work; LayerNorm as the text says.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,6 @@ from worldmodel.layers.conv import (
 from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d
-from worldmodel.layers.streaming import Stream, StreamState
 from worldmodel.shapes import check_frames, frames_from_model, frames_to_model
 from worldmodel.tokenizer.codebook import SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
@@ -55,9 +54,9 @@ class _Stack(nn.Module):
         )
         self.norm = make_norm(config.norm, width)
 
-    def forward(self, x: Tensor, position: BroadcastPosition | None, stream: Stream | None) -> Tensor:
+    def forward(self, x: Tensor, position: BroadcastPosition | None) -> Tensor:
         for block in self.blocks:
-            x = block(x, position, stream)
+            x = block(x, position)
         return F.relu(self.norm(x))
 
 
@@ -67,7 +66,7 @@ def _kernel(config: VQVAEConfig, size: int) -> Triple:
 
 
 class VQVAE(nn.Module):
-    """Tokenizer of the VideoGen paper, for whole clips or for streams of steps."""
+    """Tokenizer of the VideoGen paper, for whole clips, for single steps, or for steps with those before them."""
 
     mean: Tensor  # (1, C, 1, 1, 1) of the data, in the range of the model
     std: Tensor
@@ -142,20 +141,20 @@ class VQVAE(nn.Module):
 
     # --- the net -------------------------------------------------------------------------------------------------
 
-    def _latents(self, x: Tensor, stream: Stream | None = None) -> Tensor:
+    def _latents(self, x: Tensor) -> Tensor:
         """(N, C, t*F, H, W) in [-0.5, 0.5] -> (N, t, h, w, E)."""
         x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last_3d)
         for conv in self.down:
-            x = F.relu(conv(x, stream))
-        x = self.encoder(self.conv_last(x, stream), self.position, stream)
+            x = F.relu(conv(x))
+        x = self.encoder(self.conv_last(x), self.position)
         return self.to_code(x).movedim(1, -1)
 
-    def _pixels(self, latents: Tensor, stream: Stream | None = None) -> Tensor:
+    def _pixels(self, latents: Tensor) -> Tensor:
         """(N, t, h, w, E) -> (N, C, t*F, H, W), not clamped."""
         x = latents.movedim(-1, 1).contiguous(memory_format=torch.channels_last_3d)
-        x = self.decoder(self.from_code(x, stream), self.position, stream)
+        x = self.decoder(self.from_code(x), self.position)
         for stage, conv in enumerate(self.up):
-            x = conv(x if stage == 0 else F.relu(x), stream)
+            x = conv(x if stage == 0 else F.relu(x))
         return torch.addcmul(self.mean, x, self.std)
 
     def _fold(self, codes: Tensor) -> Tensor:
@@ -191,54 +190,18 @@ class VQVAE(nn.Module):
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""
-        return self._encode(frames, None)
+        codes = self._fold(self.codebook.encode(self._latents(self._inputs(frames))))
+        return codes.reshape(*frames.shape[:2], *codes.shape[2:])
 
     @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, T, h, w, M) int64 -> frames (B, T, F, H, W, C) uint8."""
-        return self._decode(codes, None)
-
-    @own_defaults
-    def encode_step(self, frames: Tensor, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
-        """The next step of a stream, coded as `encode` codes it in the whole.
-
-        Args:
-            frames: (B, F, H, W, C) uint8.
-            state: what the step before returned; None begins a stream.
-
-        Returns:
-            Codes (B, h, w, M) int64 and the state for the next step; the given one stays as it is.
-        """
-        stream = self._stream(state)
-        codes = self._encode(frames.unsqueeze(1), stream)
-        return codes.squeeze(1), stream.state()
-
-    @own_defaults
-    def decode_step(self, codes: Tensor, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
-        """The next step of a stream, decoded as `decode` decodes it in the whole.
-
-        Args:
-            codes: (B, h, w, M) int64.
-            state: what the step before returned; None begins a stream.
-
-        Returns:
-            Frames (B, F, H, W, C) uint8 and the state for the next step; the given one stays as it is.
-        """
-        stream = self._stream(state)
-        frames = self._decode(codes.unsqueeze(1), stream)
-        return frames.squeeze(1), stream.state()
-
-    def _stream(self, state: StreamState | None) -> Stream:
-        if self.config.temporal == "clip":
-            raise ValueError(
-                'a tokenizer with temporal="clip" codes whole clips, whose every code depends on later frames; '
-                'to stream, train one with temporal="step" or "causal"'
-            )
-        return Stream(state)
-
-    def _encode(self, frames: Tensor, stream: Stream | None) -> Tensor:
-        codes = self._fold(self.codebook.encode(self._latents(self._inputs(frames), stream)))
-        return codes.reshape(*frames.shape[:2], *codes.shape[2:])
+        codes = self.check_codes(codes)
+        if codes.ndim != 5:
+            raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
+        pixels = self._pixels(self.codebook.lookup(self._unfold(self._to_pieces(codes))))
+        frames = frames_from_model(pixels)
+        return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
 
     def check_codes(self, codes: Tensor) -> Tensor:
         """Whole numbers (…, h, w, M) as int64; ValueError if they are not codes of this tokenizer."""
@@ -253,14 +216,6 @@ class VQVAE(nn.Module):
             if low < 0 or high >= self.num_codes:
                 raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
         return codes
-
-    def _decode(self, codes: Tensor, stream: Stream | None) -> Tensor:
-        codes = self.check_codes(codes)
-        if codes.ndim != 5:
-            raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
-        pixels = self._pixels(self.codebook.lookup(self._unfold(self._to_pieces(codes))), stream)
-        frames = frames_from_model(pixels)
-        return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
 
     def code_vectors(self, codes: Tensor) -> Tensor:
         """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32."""
