@@ -90,6 +90,13 @@ def evaluate(
         watch: called after every step with what happened in the episodes that took part in it, (n,) each.
         deterministic: take the likeliest actions instead of drawing; for agents, whose `act` has such an argument.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
+
+    Example:
+        >>> from worldmodel.agents.evaluate import evaluate
+        >>> from worldmodel.agents.scripted import RandomPolicy
+        >>> result = evaluate(RandomPolicy, "VideoGenDream-DoomHealthGathering", episodes=2, horizon=5)
+        >>> result.lengths
+        (5, 5)
     """
     makes = isinstance(policy, type) or (callable(policy) and not hasattr(policy, "act"))
     if not makes and not _is_policy(policy):

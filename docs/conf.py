@@ -30,7 +30,7 @@ _INLINE_SECTION = re.compile(r"^(Returns|Raises|Yields|Source|Letters|Time): (?=
 
 
 def _to_rst(_app: Any, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    """Docstrings are plain text with `code` in backticks, in place of reStructuredText: escape the rest of its markup."""
+    """Docstrings are plain text with `code` in backticks, not reStructuredText: escape all other markup."""
     in_example = False
     for number, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))

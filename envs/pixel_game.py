@@ -52,6 +52,30 @@ class PixelGame(gym.Env[np.ndarray, Any]):
             is missing, a signal or the reward is not finite, or a picture is not like the first one.
         TypeError: `env`, `size` or `signals` are of another type; at a reset or a step, the env breaks Gymnasium's
             rules, or a signal is no number.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import numpy as np
+        >>> from worldmodel.envs import PixelGame
+        >>> class Walk(gym.Env):  # a white pixel on a line
+        ...     observation_space = gym.spaces.Box(0, 255, (16, 64, 3), np.uint8)
+        ...     action_space = gym.spaces.Discrete(2)
+        ...     def reset(self, seed=None, options=None):
+        ...         super().reset(seed=seed)
+        ...         self.place = 32
+        ...         return self._picture(), {}
+        ...     def step(self, action):
+        ...         self.place += 1 if action else -1
+        ...         return self._picture(), 1.0, self.place in (0, 63), False, {"PLACE": self.place}
+        ...     def _picture(self):
+        ...         picture = np.zeros((16, 64, 3), np.uint8)
+        ...         picture[8, self.place] = 255
+        ...         return picture
+        >>> game = PixelGame(Walk(), size=None, action_names=("left", "right"))
+        >>> observation, info = game.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = game.step(1)
+        >>> reward, info["frames"].shape  # two steps of the env
+        (2.0, (2, 16, 64, 3))
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012

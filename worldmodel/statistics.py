@@ -21,6 +21,12 @@ def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence:
 
     Raises:
         ValueError: if `values` is empty, not 1-D or not finite, or `confidence` not in (0, 1).
+
+    Example:
+        >>> from worldmodel.statistics import mean_with_interval
+        >>> mean, half_width = mean_with_interval([4.0, 5.0, 6.0])
+        >>> f"{mean:.1f} ± {half_width:.1f}"
+        '5.0 ± 2.5'
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():

@@ -75,7 +75,17 @@ class BlindPolicy:
 
 
 def scripted_policy(name: str, action_spec: ActionSpec, num_envs: int = 1, seed: int = 0) -> Policy:
-    """The policy of that name (see above); ValueError if there is none, or not with these actions."""
+    """The policy of that name (see above); ValueError if there is none, or not with these actions.
+
+    Example:
+        >>> import numpy as np
+        >>> from worldmodel.agents.blind.policies import scripted_policy
+        >>> from worldmodel.data import ActionSpec
+        >>> action = ActionSpec(kind="discrete", n=2, names=("left", "right"))
+        >>> policy = scripted_policy("cycle:left*2,right*1", action)
+        >>> [int(policy.act(np.zeros((1, 1)))[0]) for _ in range(6)]
+        [0, 0, 1, 0, 0, 1]
+    """
     if name in _SCRIPTED:
         return _SCRIPTED[name](action_spec, num_envs, seed)
     return BlindPolicy(_plan(name, action_spec), action_spec, num_envs, seed)

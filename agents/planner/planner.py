@@ -46,6 +46,17 @@ class Planner:
             not named the median of the model's start segments is taken. From there on the heads count.
 
     Raises: ValueError if the model cannot dream from a single step, with the reason.
+
+    Example:
+        >>> import numpy as np
+        >>> from worldmodel import WorldModel
+        >>> from worldmodel.agents.planner import Planner, PlannerConfig
+        >>> world = WorldModel.from_pretrained("doom-hg")
+        >>> config = PlannerConfig(horizon=3, candidates=4, iterations=1, elites=2)
+        >>> planner = Planner(world, config, signals={"HEALTH": 100})
+        >>> actions = planner.act(np.zeros((1, 4, 4, 2), np.int64))  # codes of one env
+        >>> actions.shape
+        (1,)
     """
 
     def __init__(

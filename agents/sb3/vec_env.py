@@ -20,6 +20,15 @@ class SB3VecEnv(VecEnv):
     Attributes and methods are those of the rows' own envs where there are any (`ThreadVectorEnv`, `SyncVectorEnv`,
     `AsyncVectorEnv`).
     The rows of a batch (`DreamVectorEnv`) share theirs: they are read, set and called for all rows at once.
+
+    Example:
+        >>> from stable_baselines3 import A2C
+        >>> from worldmodel.agents.sb3 import SB3VecEnv
+        >>> from worldmodel.envs import DreamVectorEnv
+        >>> envs = SB3VecEnv(DreamVectorEnv(2, "doom-hg", obs="latent", horizon=8))
+        >>> model = A2C("MlpPolicy", envs, n_steps=4, device="cpu").learn(8)
+        >>> model.num_timesteps
+        8
     """
 
     def __init__(self, envs: VectorEnv) -> None:

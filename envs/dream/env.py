@@ -27,6 +27,15 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     `info` holds the model's running game variables by name at reset and at every step, and ``nll`` and ``entropy``
     (nats) at every step. Arguments, reset options and errors are those of `DreamVectorEnv`; a reward function sees a
     batch of one.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import worldmodel  # registers the environments
+        >>> env = gym.make("VideoGenDream-DoomHealthGathering", horizon=100)
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step(3)
+        >>> observation.shape, observation.dtype, sorted(info)
+        ((64, 64, 3), dtype('uint8'), ['HEALTH', 'entropy', 'nll'])
     """
 
     metadata = DreamVectorEnv.metadata

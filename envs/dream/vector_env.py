@@ -74,6 +74,14 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         ValueError: an option's value is not valid.
         TypeError: an option is unknown.
         FileNotFoundError: no such model.
+
+    Example:
+        >>> from worldmodel.envs import DreamVectorEnv
+        >>> envs = DreamVectorEnv(4, "doom-hg", obs="latent", horizon=32)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations, rewards, terminations, truncations, infos = envs.step(envs.action_space.sample())
+        >>> observations.shape, rewards.shape
+        ((4, 4, 4, 64), (4,))
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": DOOM_STEPS_PER_SECOND}  # noqa: RUF012

@@ -41,6 +41,29 @@ class EpisodeStorage(EpisodeFiles):
     killed collection left a gap (`ids`, `missing_ids`). One process may `append`; any number may `write_pending`
     different ids at the same time. An object shows what was stored when it was opened or last flushed, and what it
     wrote since. It can be pickled and forked.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+        >>> action = ActionSpec(kind="discrete", n=2, names=("left", "right"))
+        >>> shape = dict(frames_per_step=2, height=64, width=64, channels=3)
+        >>> store = EpisodeStorage.create(tempfile.mkdtemp(), StoreInfo(env_id="MyGame-v0", action=action, **shape))
+        >>> for _ in range(10):
+        ...     episode = Episode(
+        ...         frames=np.zeros((6, 2, 64, 64, 3), np.uint8),
+        ...         actions=np.ones(5, np.int64),
+        ...         rewards=np.zeros(5, np.float32),
+        ...         terminated=True,
+        ...         truncated=False,
+        ...         signals=np.zeros((6, 0), np.float32),
+        ...     )
+        ...     place = store.append(episode)
+        >>> len(store), len(store.split("train"))
+        (10, 8)
+        >>> batch = store.batch(store.sample_ids(4, num_steps=3, rng=np.random.default_rng(0)))
+        >>> batch.frames.shape, batch.actions.shape
+        (torch.Size([4, 4, 2, 64, 64, 3]), torch.Size([4, 3]))
     """
 
     # Reading whole episodes

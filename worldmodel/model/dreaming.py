@@ -38,6 +38,16 @@ class Dreamer(Network):
             actions: (B, T-1) or (B, T-1, A), the actions between them.
             signals: (B, G) game variables at the last context step; None: `usual_signals`.
             seeds: one per row; 0, 1, … if None.
+
+        Example:
+            >>> import numpy as np
+            >>> from worldmodel import WorldModel
+            >>> wm = WorldModel.from_pretrained("doom-hg")
+            >>> frames = np.zeros((2, 1, 2, 64, 64, 3), np.uint8)  # two rows, one context step of two frames
+            >>> state = wm.start(frames, np.zeros((2, 0), np.int64), seeds=[0, 1])
+            >>> state, out = wm.step(state, np.array([3, 3]))
+            >>> out.codes.shape, out.reward.shape, out.frames().shape
+            (torch.Size([2, 4, 4, 2]), torch.Size([2]), torch.Size([2, 2, 64, 64, 3]))
         """
         check_dreams(self)
         frames = torch.as_tensor(frames, device=self.device)
@@ -140,6 +150,15 @@ class Dreamer(Network):
             actions: (B, N, H) or (B, N, H, A).
             seeds: (B, N) int64; None: the first future of a row equals what `step` would dream, and the seeds of the
                 others are derived from the row's seed and their index.
+
+        Example:
+            >>> import numpy as np
+            >>> from worldmodel import WorldModel
+            >>> wm = WorldModel.from_pretrained("doom-hg")
+            >>> state = wm.start(np.zeros((1, 1, 2, 64, 64, 3), np.uint8), np.zeros((1, 0), np.int64))
+            >>> futures = wm.branch(state, np.array([[[3, 3, 3], [1, 1, 1]]]))  # forward, or turn left
+            >>> futures.rewards.shape
+            torch.Size([1, 2, 3])
         """
         actions = torch.as_tensor(actions)
         lead = actions.shape[1:3]

@@ -49,6 +49,12 @@ class VideoMaker(Network):
             seeds: one per video; 0, 1, … if None.
 
         Raises: ValueError if the model was not trained for what is asked; it names the setting that would allow it.
+
+        Example:
+            >>> from worldmodel import WorldModel
+            >>> video = WorldModel.from_pretrained("push").sample(1, steps=2)  # from nothing
+            >>> video.frames.shape  # (n, steps, F, H, W, C)
+            torch.Size([1, 2, 2, 64, 64, 3])
         """
         options = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
         if steps < 1:

@@ -23,7 +23,14 @@ from worldmodel.tensor_files import read_tensors
 
 
 class WorldModel(Dreamer, VideoMaker):
-    """A game learned from its video."""
+    """A game learned from its video.
+
+    Example:
+        >>> from worldmodel import WorldModel
+        >>> wm = WorldModel.from_pretrained("doom-hg")
+        >>> wm.config.action.names
+        ('noop', 'turn_left', 'turn_right', 'move_forward')
+    """
 
     @classmethod
     @own_defaults
