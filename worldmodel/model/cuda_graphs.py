@@ -1,6 +1,7 @@
 """Dream steps as CUDA graphs: the kernels of a step are recorded once and then launched as a whole.
 
 A step is about three hundred small operations; a GPU runs many of them faster than its host can launch them.
+Not yet run on a GPU: tests replace `CudaGraphs` by a recorder for the CPU (decision 010). Off by default.
 
 Letters: B rows, W window in steps.
 """
