@@ -23,7 +23,6 @@ class PlannerConfig:
     candidates: int = 64  # N, plans of a row that are dreamt in each round
     iterations: int = 3  # rounds of "cem"; "shooting" has one
     elites: int = 8  # best plans of a round, from which "cem" learns what to propose; of no account in "shooting"
-    smoothing: float = 0.1  # share of the old proposals that stays when the new ones are learned
     repeat: float = 0.5  # probability that a proposed step goes on with the draw of the one before it
     futures: int = 1  # K, dreams of each plan, whose mean counts; all plans of a round meet the same K strokes of luck
     discount: float = 0.97  # of the reward, per step
@@ -38,7 +37,7 @@ class PlannerConfig:
         check_settings(
             self,
             least=dict.fromkeys(("horizon", "candidates", "iterations", "futures", "batch"), 1),
-            share=("smoothing", "repeat"),
+            share=("repeat",),
         )
         if self.method == "cem" and not 1 <= self.elites <= self.candidates:
             raise ValueError(f"elites must be from 1 to candidates = {self.candidates}, got {self.elites}")

@@ -29,6 +29,8 @@ from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
 from worldmodel.model.outputs import Branches
 
+_KEPT = 0.1  # share of the old proposals that stays when "cem" learns new ones
+
 
 class Planner:
     """A policy that plans in a world model, for n envs in one batch; sees `obs="codes"` of a dream or a `DreamView`.
@@ -226,7 +228,7 @@ class Planner:
             best = elites[:, 0]
             known[:] = True
             if config.method == "cem":
-                parameters = config.smoothing * parameters + (1 - config.smoothing) * self._proposals.fit(elites)
+                parameters = _KEPT * parameters + (1 - _KEPT) * self._proposals.fit(elites)
         self._plans[index], self._parameters[index] = best, parameters
         self._done[rows] = 0
         self._fresh[rows] = False
