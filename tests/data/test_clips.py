@@ -1,4 +1,4 @@
-"""Clips to measure on: all different, from as many episodes as there are, and others for the floor."""
+"""Drawing clips: all different while possible, spread over the episodes, and other clips for the floor."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,12 +41,12 @@ def test_every_episode_gives_a_clip_before_one_gives_a_second(play):
     assert draw(play, 9, 5, seed=1) == draw(play, 9, 5, seed=1) != draw(play, 9, 5, seed=2)
 
 
-def test_short_episodes_give_no_clip_and_long_ones_more_once_the_others_are_used_up(tmp_path):
+def test_short_episodes_give_no_clip_and_long_ones_give_several(tmp_path):
     store = recorded_store(tmp_path, lengths=(4, 6, 9))
     assert Counter(clip.episode for clip in draw(store, 7, 5)) == {1: 2, 2: 5}
 
 
-def test_clips_repeat_only_once_all_have_come(play):
+def test_clips_repeat_only_after_all_have_been_drawn(play):
     clips = draw(play, 90, 8)
     assert Counter(clips) == Counter(clips[:40]) + Counter(clips[40:80]) + Counter(clips[80:])
     assert len(set(clips[:40])) == 40 and clips[40:80] == clips[:40]
@@ -85,7 +85,7 @@ def test_too_few_other_clips_make_no_floor(play):
     )
 
 
-def test_dreams_and_samples_stand_beside_different_clips(tmp_path):
+def test_dreams_and_samples_are_compared_with_different_clips(tmp_path):
     store = telling_store(tmp_path, steps=6, episodes=30)  # 3 for the test
     dreams = open_loop(tiny_world(), store, "test", 3, 2, temperature=1.0, num_steps=5)
     assert {segment.episode for segment in dreams.segments} == set(store.split("test"))
@@ -93,7 +93,7 @@ def test_dreams_and_samples_stand_beside_different_clips(tmp_path):
     assert {clip.episode for clip in real_clips(store, 3, 7, "test", seed=4)} == set(store.split("test"))
 
 
-def test_two_views_of_a_play_are_one_play(tmp_path):
+def test_two_views_of_an_episode_count_as_one(tmp_path):
     store = make_store(tmp_path / "views", (8,) * 8, replace(INFO, views=2))
     assert store.plays.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     for seed in range(5):
@@ -101,7 +101,7 @@ def test_two_views_of_a_play_are_one_play(tmp_path):
         assert len({clip.episode // 2 for clip in real}) == 2
         floor = other_clips(store, real, 5, np.random.default_rng(seed), "all")
         assert not {clip.episode // 2 for clip in floor.segments} & {clip.episode // 2 for clip in real}
-        real = draw(store, 4, 2, seed)  # of all plays: the floor is of the same ones, at other moments
+        real = draw(store, 4, 2, seed)  # all episodes are used: the floor has the same ones, at other times
         near = other_clips(store, real, 2, np.random.default_rng(seed), "all")
         moments = {(clip.episode // 2, t) for clip in real for t in range(clip.start, clip.stop + 1)}
         taken = {(clip.episode // 2, t) for clip in near.segments for t in range(clip.start, clip.stop + 1)}
@@ -138,5 +138,5 @@ def test_episodes_shorter_than_a_clip_are_left_out(tmp_path):
     store = recorded_store(tmp_path / "mixed", lengths=(4, 12) * 10)
     clips = sample_frames(store, 50, np.random.default_rng(0), "train", 8)
     assert (clips[:, :, 0, 0, 0, 0].int().diff(dim=1) == 2).all()
-    with pytest.raises(ValueError, match="as long as a clip of 14 steps, the longest has 13"):
+    with pytest.raises(ValueError, match="as long as a clip of 14 steps; the longest has 13"):
         sample_frames(store, 1, np.random.default_rng(0), "train", 14)

@@ -67,7 +67,7 @@ def test_an_episode_needs_a_step():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["rewards", "signals", "actions"])
-def test_numbers_that_are_not_finite_are_refused_with_their_place(name, bad):
+def test_numbers_that_are_not_finite_are_refused_with_their_position(name, bad):
     values = np.zeros((4, 2), np.float32) if name == "actions" else getattr(make_episode(), name).copy()
     values[3] = bad
     with pytest.raises(ValueError, match=rf"{name} .* finite.*\[3"):
@@ -82,7 +82,7 @@ def test_an_episode_ends_in_at_most_one_way():
         make_episode(truncated=1)
 
 
-def test_lists_and_tensors_are_no_arrays():
+def test_lists_and_tensors_are_refused():
     with pytest.raises(TypeError, match=r"rewards .* numpy array, got list"):
         make_episode(rewards=[0.0] * 4)
     with pytest.raises(TypeError, match=r"frames .* numpy array, got Tensor"):
@@ -139,7 +139,7 @@ def test_actions_outside_the_space_are_refused(spec, actions, message):
     [
         ({"height": 0}, "height must be at least 1, got 0"),
         ({"frames_per_step": -2}, "frames_per_step must be at least 1"),
-        ({"signal_names": ("HEALTH", "HEALTH")}, "different"),
+        ({"signal_names": ("HEALTH", "HEALTH")}, "unique"),
         ({"signal_names": ("a/b",)}, "'/'"),
         ({"signal_names": ("",)}, "not empty"),
         ({"signal_names": (".",)}, "signal names"),
@@ -171,16 +171,16 @@ def test_a_batch_moves_to_a_device_as_a_whole():
     assert {getattr(batch, field.name).device.type for field in fields(batch)} == {"meta"}
 
 
-def test_an_action_spec_is_told_in_words():
+def test_an_action_spec_prints_in_words():
     named = ActionSpec(kind="discrete", n=2, names=("left", "right"))
     assert (
         str(named) == "one of 2 actions (left, right)" and str(ActionSpec(kind="discrete", n=3)) == "one of 3 actions"
     )
     box = ActionSpec(kind="box", n=2, low=(-1.0, 0.123456), high=(1.0, 2.0))
-    assert str(box) == "2 numbers from (-1, 0.1235) to (1, 2)"
+    assert str(box) == "2 dimensions from (-1, 0.1235) to (1, 2)"
 
 
 @pytest.mark.parametrize("name", ["frames_per_step", "height", "width", "channels", "views", "test_episodes"])
-def test_a_store_of_sizes_beyond_any_is_refused(name):
+def test_sizes_beyond_32_bits_are_refused(name):
     with pytest.raises(ValueError, match=rf"{name} must be at most 2,147,483,647, got 18446744073709551616"):
         replace(INFO, **{name: 2**64})

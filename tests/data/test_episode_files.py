@@ -1,4 +1,4 @@
-"""Tests for worldmodel/data/episode_files.py: what was written is read back, and ids are given once."""
+"""Tests for worldmodel/data/episode_files.py: episodes are read back unchanged, and ids are unique."""
 
 import pickle
 import tempfile
@@ -112,7 +112,7 @@ def test_a_gap_keeps_later_episodes_pending_until_it_is_filled(tmp_path):
     assert files_of(tmp_path / "toy") == [".lock", "main_data.hdf5", "metadata.json"]
 
 
-def test_an_id_is_given_once(tmp_path):
+def test_an_id_is_used_once(tmp_path):
     store = make_store(tmp_path / "toy", (6, 3))
     store.append(make_episode(8, seed=2))
     for episode_id in (0, 2, -1):
@@ -134,7 +134,7 @@ def test_discarded_episodes_are_gone_for_good(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [0, 3])
-def test_what_is_packed_or_unknown_cannot_be_discarded(tmp_path, wrong):
+def test_packed_or_unknown_episodes_cannot_be_discarded(tmp_path, wrong):
     store = make_store(tmp_path / "toy", (6, 3))
     store.append(make_episode(8, seed=2))
     with pytest.raises(
@@ -196,7 +196,7 @@ def test_a_pending_file_must_hold_the_episode_it_is_named_after(tmp_path):
 # Blocks
 
 
-def test_a_block_is_as_good_as_single_episodes(tmp_path):
+def test_a_block_equals_single_episodes(tmp_path):
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
     lengths = (6, 3, 8, 5, 4)
     episodes = [make_episode(length, seed) for seed, length in enumerate(lengths)]
@@ -220,7 +220,7 @@ def test_a_block_is_stored_whole_or_not_at_all(tmp_path):
     assert files_of(store.root) == [".lock", "main_data.hdf5", "metadata.json"] and len(store) == 2
 
 
-def test_a_block_of_nothing_is_refused_and_leaves_no_file(tmp_path):
+def test_an_empty_block_is_refused_and_leaves_no_file(tmp_path):
     store = make_store(tmp_path / "toy", (6, 3))
     with pytest.raises(ValueError, match="at least one episode, got none"):
         store.write_block([], 2)

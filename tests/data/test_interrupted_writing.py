@@ -47,7 +47,7 @@ def test_workers_write_different_ids_at_the_same_time(tmp_path):
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), range(1, 13))
 
 
-def test_what_another_process_packs_meanwhile_can_still_be_read(tmp_path):
+def test_episodes_packed_by_another_process_can_still_be_read(tmp_path):
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
     for episode_id, length in enumerate((6, 3)):
         store.write_pending(make_episode(length, episode_id), episode_id)
@@ -60,7 +60,7 @@ def test_what_another_process_packs_meanwhile_can_still_be_read(tmp_path):
         assert_holds(early, (6, 3))  # and not the one that came later
 
 
-def test_the_files_are_looked_at_once_more_for_all_that_was_packed(tmp_path, monkeypatch):
+def test_one_scan_finds_all_episodes_packed_by_another_process(tmp_path, monkeypatch):
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
     for episode_id in range(5):
         store.write_pending(make_episode(4, episode_id), episode_id)
@@ -72,7 +72,7 @@ def test_the_files_are_looked_at_once_more_for_all_that_was_packed(tmp_path, mon
     assert len(looks) == 1
 
 
-def test_what_another_process_discards_meanwhile_is_named_and_the_others_stay_in_their_places(tmp_path):
+def test_episodes_discarded_by_another_process_are_named_and_indices_stay(tmp_path):
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
     for episode_id, length in enumerate((6, 3, 8, 5)):
         store.write_pending(make_episode(length, episode_id), episode_id)
@@ -115,7 +115,7 @@ def test_opening_while_another_process_packs_misses_nothing(tmp_path, monkeypatc
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), (6, 3, 8, 5))
 
 
-def test_flush_leaves_the_half_files_of_running_writers_alone(tmp_path):
+def test_flush_leaves_temporary_files_of_running_writers_alone(tmp_path):
     store = make_store(tmp_path / "toy", (6, 3))
     pending = tmp_path / "toy" / "data" / "pending"
     other = pending / f".episode_000003.hdf5.{os.getppid()}-1.tmp"
@@ -126,7 +126,7 @@ def test_flush_leaves_the_half_files_of_running_writers_alone(tmp_path):
         assert half.exists() and other.exists()
 
 
-# Stops in mid-writing
+# Interrupted writes
 
 
 def test_an_error_in_the_with_block_keeps_what_was_appended(tmp_path):
@@ -202,7 +202,7 @@ def test_an_interrupted_flush_loses_and_doubles_nothing(tmp_path, monkeypatch, s
     assert json.loads((tmp_path / "toy" / "data" / "metadata.json").read_text())["total_steps"] == 22
 
 
-def test_a_packer_that_was_killed_leaves_its_half_file_to_the_next_one(tmp_path):
+def test_the_half_written_file_of_a_killed_packer_is_removed_by_the_next(tmp_path):
     make_store(tmp_path / "toy", (6, 3)).append(make_episode(8, seed=2))
     program = (
         "episode_files.append_episodes = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_the_last_complete_state(tmp_path):
 # Several handles
 
 
-def test_a_handle_that_is_behind_gives_no_id_twice(tmp_path):
+def test_a_stale_handle_uses_no_id_twice(tmp_path):
     info = INFO
     first = EpisodeStorage.create(tmp_path / "toy", info)
     second = EpisodeStorage.open(tmp_path / "toy")
@@ -255,7 +255,7 @@ def test_a_handle_that_is_behind_gives_no_id_twice(tmp_path):
 
 
 @pytest.mark.parametrize("behind", ["read", "pickled"])
-def test_a_handle_that_shows_less_than_there_is_gives_no_id_twice(tmp_path, behind):
+def test_a_handle_that_shows_fewer_episodes_uses_no_id_twice(tmp_path, behind):
     first = make_store(tmp_path / "toy", (4,))
     if behind == "read":
         first = EpisodeStorage.create(tmp_path / "new", INFO)
@@ -265,7 +265,7 @@ def test_a_handle_that_shows_less_than_there_is_gives_no_id_twice(tmp_path, behi
     with other:
         other.append(make_episode(5, 1, INFO))
     if behind == "read":
-        first.episode(0)  # which has been packed meanwhile
+        first.episode(0)  # which another handle has packed
     else:
         first = pickle.loads(told)
     assert len(first) == 1
@@ -274,7 +274,7 @@ def test_a_handle_that_shows_less_than_there_is_gives_no_id_twice(tmp_path, behi
     assert_holds(EpisodeStorage.open(first.root), (4, 5, 6))
 
 
-def test_an_append_looks_at_its_own_file_only(tmp_path, monkeypatch):
+def test_an_append_scans_only_its_own_file(tmp_path, monkeypatch):
     looked, real = [], episode_files.scan_pending
     monkeypatch.setattr(episode_files, "scan_pending", lambda path, info: looked.append(path.name) or real(path, info))
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
@@ -285,16 +285,16 @@ def test_an_append_looks_at_its_own_file_only(tmp_path, monkeypatch):
     looked.clear()
     other.append(make_episode(3, 5))
     other.append(make_episode(3, 6))
-    assert len(looked) == 5 + 2  # a handle that may show less looks at all, once
+    assert len(looked) == 5 + 2  # a handle that may show fewer episodes scans everything once
 
 
-def test_play_under_an_id_that_is_packed_is_never_deleted(tmp_path):
+def test_a_pending_file_that_differs_from_the_packed_episode_is_never_deleted(tmp_path):
     store = make_store(tmp_path / "toy", (4, 5))
     other = make_store(tmp_path / "other", (6,))
     late = tmp_path / "toy" / "data" / "pending" / "episode_000001.hdf5"
     late.parent.mkdir(exist_ok=True)
     episode_files.write_episodes(late, [other.episode(0)], 1, INFO)  # past all checks, as in a race
-    with pytest.raises(ValueError, match="other play than the episodes of its ids"):
+    with pytest.raises(ValueError, match="differs from the packed episodes with the same ids"):
         store.flush()
     assert late.exists()
     late.unlink()
@@ -310,7 +310,7 @@ def test_a_store_is_opened_while_another_process_packs(tmp_path, monkeypatch):
     real, packed = episode_files.scan, []
 
     def packing_meanwhile(path, info):
-        """The main file is read, and then another one takes its place."""
+        """Replace the main file after it was read."""
         found = real(path, info)
         if not packed:
             packed.append(True)
@@ -323,7 +323,7 @@ def test_a_store_is_opened_while_another_process_packs(tmp_path, monkeypatch):
     assert_holds(EpisodeStorage.open(tmp_path / "toy"), (4, 5))
 
 
-def test_a_pending_file_that_goes_while_it_is_opened_is_not_called_damaged(tmp_path, monkeypatch):
+def test_a_pending_file_that_disappears_while_being_opened_is_not_called_damaged(tmp_path, monkeypatch):
     store = EpisodeStorage.create(tmp_path / "toy", INFO)
     store.append(make_episode(4, 0, INFO))
     real = layout.h5py.File
@@ -331,7 +331,7 @@ def test_a_pending_file_that_goes_while_it_is_opened_is_not_called_damaged(tmp_p
     def gone(path, mode):
         if Path(path).parent.name == "pending":
             Path(path).unlink()
-            raise OSError("can't read")  # as HDF5 says it
+            raise OSError("can't read")  # HDF5's message
         return real(path, mode)
 
     monkeypatch.setattr(layout.h5py, "File", gone)

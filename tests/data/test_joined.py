@@ -1,4 +1,4 @@
-"""Tests for worldmodel/data/joined.py: several stores read as one."""
+"""Tests for worldmodel/data/joined.py: several stores joined."""
 
 import pickle
 from dataclasses import replace
@@ -84,18 +84,18 @@ def test_nothing_can_be_written(stores):
     before = [files_of(store.root) for store in stores]
     joined = JoinedStorage(stores)
     for write in (lambda: joined.append(make_episode()), lambda: joined.discard([3]), joined.flush):
-        with pytest.raises(TypeError, match=r"cannot be written to; open one of them: .*0, .*1"):
+        with pytest.raises(TypeError, match=r"joined stores are read-only; open one of them: .*0, .*1"):
             write()
     assert [files_of(store.root) for store in stores] == before
 
 
-def test_what_does_not_belong_together_is_refused(stores, tmp_path):
+def test_stores_that_cannot_be_joined_are_refused(stores, tmp_path):
     other = EpisodeStorage.create(tmp_path / "other", replace(INFO, env_id="Other"))
-    with pytest.raises(ValueError, match="stores of one game"):
+    with pytest.raises(ValueError, match="only stores of one game"):
         JoinedStorage([stores[0], other])
     with pytest.raises(ValueError, match="has 4 episodes, asked for the first 5"):
         JoinedStorage(stores, [5, 1])
-    with pytest.raises(ValueError, match="at least one store"):
+    with pytest.raises(ValueError, match="at least one store is needed"):
         JoinedStorage([])
 
 
@@ -112,7 +112,7 @@ def test_stores_of_different_speeds_are_of_one_game(tmp_path):
     assert JoinedStorage(stores).info.steps_per_second == 5.0
 
 
-def test_what_tells_two_games_apart_is_named(tmp_path):
+def test_the_property_in_which_two_games_differ_is_named(tmp_path):
     stores = [make_store(tmp_path / str(n), (2,), replace(INFO, env_id=n)) for n in "ab"]
     with pytest.raises(ValueError, match=r"env_id is a in .* and b in "):
         JoinedStorage(stores)

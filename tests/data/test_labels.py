@@ -1,4 +1,4 @@
-"""Labels of objects in a store: kept beside the play, checked like it, and no part of what is learned from."""
+"""Object labels in a store: stored with the episodes, checked like them, and never used for training."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_labels_come_back_as_they_were_stored(tmp_path):
         np.testing.assert_array_equal(labels, make_episode(length, place, LABELLED).labels)
 
 
-def test_labels_change_nothing_that_is_learned_from(tmp_path):
+def test_labels_do_not_change_the_training_data(tmp_path):
     plain, labelled = make_store(tmp_path / "plain"), make_store(tmp_path / "labelled", info=LABELLED)
     assert labelled.fingerprint() == plain.fingerprint()
     cuts = [store.segment(SegmentId(2, 1, 6)) for store in (plain, labelled)]
@@ -53,14 +53,14 @@ def test_labels_change_nothing_that_is_learned_from(tmp_path):
         np.testing.assert_array_equal(getattr(cuts[0], name), getattr(cuts[1], name))
 
 
-def test_a_store_without_labels_is_as_it_was_before_there_were_any(tmp_path):
+def test_a_store_without_labels_keeps_the_format_from_before_labels(tmp_path):
     store = make_store(tmp_path)
     metadata = json.loads((tmp_path / "data" / "metadata.json").read_text())
     assert "label_names" not in metadata["videogen_dream"]["info"]
     with h5py.File(tmp_path / "data" / "main_data.hdf5") as file:
         assert "labels" not in file["episode_0"] and file["episode_0"].attrs["crc32c"].shape == (2,)
     assert store.episode(0).labels is None
-    with pytest.raises(ValueError, match=r"keeps no labels of objects; collect play with labels=True \(--labels\)"):
+    with pytest.raises(ValueError, match=r"has no labels of objects; collect episodes with labels=True \(--labels\)"):
         store.labels(0)
 
 
@@ -72,7 +72,7 @@ def test_all_episodes_of_a_store_have_labels_or_none_has(tmp_path, kept, given):
     assert len(store) == 0
 
 
-def test_labels_of_another_shape_or_kind_are_no_labels():
+def test_labels_of_another_shape_or_kind_are_refused():
     labels = make_episode(3, 0, LABELLED).labels
     for wrong in (labels[:-1], labels[..., 0], labels.astype(np.int64)):
         with pytest.raises(ValueError, match=r"labels of an episode of N=3 steps must be \(N\+1, F, H, W, 2\) uint8"):
@@ -110,9 +110,9 @@ def test_a_changed_label_is_found_where_it_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("pixel", "message"),
-    [((4, 1), "labels of class 4 in episode_1, and metadata.json names 3"), ((0, 1), "an object of no class")],
+    [((4, 1), "labels of class 4 in episode_1, and metadata.json names 3"), ((0, 1), "an object without a class")],
 )
-def test_labels_that_mean_nothing_are_refused_without_checksums_too(tmp_path, pixel, message):
+def test_invalid_labels_are_refused_without_checksums_too(tmp_path, pixel, message):
     make_store(tmp_path, info=LABELLED)
     without_checksums(tmp_path)
     assert EpisodeStorage.open(tmp_path).labels(1).any()
@@ -123,7 +123,7 @@ def test_labels_that_mean_nothing_are_refused_without_checksums_too(tmp_path, pi
     assert any(message in wrong for wrong in store.damage())
 
 
-def test_labels_that_were_damaged_are_not_packed(tmp_path):
+def test_damaged_labels_are_not_packed(tmp_path):
     store = EpisodeStorage.create(tmp_path, LABELLED)
     store.append(make_episode(3, 0, LABELLED))
     with h5py.File(next((tmp_path / "data" / "pending").glob("*.hdf5")), "r+") as file:
@@ -147,7 +147,7 @@ def test_joined_stores_show_labels_that_all_of_them_have(tmp_path):
 
 @pytest.mark.parametrize("names", [("ball", "ball"), tuple(map(str, range(256)))])
 def test_classes_that_cannot_be_told_apart_are_refused(names):
-    with pytest.raises(ValueError, match="label_names must be different and at most 255"):
+    with pytest.raises(ValueError, match="label_names must be unique and at most 255"):
         replace(INFO, label_names=names)
 
 

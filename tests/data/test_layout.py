@@ -66,7 +66,7 @@ def change_metadata(root: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_a_folder_without_metadata_is_no_store(tmp_path):
+def test_a_folder_without_metadata_is_not_a_store(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"metadata\.json is missing.*videogen-dream collect"):
         EpisodeStorage.open(tmp_path / "nothing")
     make_store(tmp_path / "toy")
@@ -108,7 +108,7 @@ def test_a_file_shorter_than_its_offsets_say_is_refused(tmp_path, monkeypatch):
 def test_a_foreign_file_is_refused_with_its_name(tmp_path, content):
     store = make_store(tmp_path / "toy")
     (store.root / "data" / "main_data.hdf5").write_bytes(content)
-    with pytest.raises(ValueError, match=r"main_data\.hdf5 is truncated, damaged or no HDF5 file.*backup"):
+    with pytest.raises(ValueError, match=r"main_data\.hdf5 is truncated, damaged or not an HDF5 file.*backup"):
         EpisodeStorage.open(store.root)
 
 
@@ -172,9 +172,9 @@ def test_metadata_of_other_programs_versions_and_kinds_is_refused(tmp_path):
         (None, r"metadata\.json has no 'videogen_dream' entry: another program"),
         ("theirs", r"metadata\.json has no 'videogen_dream' entry: another program"),
         (good | {"format_version": 99}, r"format version 99, this program reads 1"),
-        ({"format_version": 1}, r"describes no store"),
-        (good | {"info": asdict(INFO) | {"colour": "red"}}, r"describes no store .*colour"),
-        (good | {"info": asdict(INFO) | {"height": 0}}, r"describes no store .*height must be at least 1"),
+        ({"format_version": 1}, r"describes no valid store"),
+        (good | {"info": asdict(INFO) | {"colour": "red"}}, r"describes no valid store .*colour"),
+        (good | {"info": asdict(INFO) | {"height": 0}}, r"describes no valid store .*height must be at least 1"),
     ]:
         change_metadata(root, videogen_dream=ours)
         with pytest.raises(ValueError, match=message):
@@ -190,7 +190,7 @@ def test_frames_of_another_size_than_the_metadata_says_are_refused(tmp_path):
         EpisodeStorage.open(root)
 
 
-# Content that lies
+# Invalid content
 
 
 def change_main(root: Path, change) -> None:
@@ -234,7 +234,7 @@ def planted(kind):
         (lambda f: f.move("episode_3", "episode_03"), r"'episode_03', wanted groups named"),
     ],
 )
-def test_content_that_lies_is_refused_with_the_files_name(tmp_path, change, message):
+def test_invalid_content_is_refused_with_the_files_name(tmp_path, change, message):
     root = make_store(tmp_path / "toy").root
     change_main(root, change)
     with pytest.raises(ValueError, match=r"main_data\.hdf5 .*" + message) as error:

@@ -31,7 +31,7 @@ def test_labels_are_mirrored_with_the_frames(tmp_path):
     np.testing.assert_array_equal(new.labels(5), np.flip(old.labels(2), axis=3))
 
 
-def test_twins_share_the_split_that_their_play_had(tmp_path):
+def test_both_copies_keep_the_split_of_their_episode(tmp_path):
     old = make_store(tmp_path / "old", lengths=(2,) * 12)
     new = mirror(old, tmp_path / "new", swap=[("left", "right")])
     for name in ("train", "validation", "test"):
@@ -44,7 +44,7 @@ def test_a_published_test_split_and_views_stay_together(tmp_path):
     assert new.split("test").tolist() == [0, 1, 2, 3] and new.info.views == 4
 
 
-def test_numbers_change_sign_and_place(tmp_path):
+def test_dimensions_change_sign_and_position(tmp_path):
     action = ActionSpec(kind="box", n=3, names=("x", "near", "far"), low=(-1.0, 0.0, 0.0), high=(1.0, 2.0, 2.0))
     old = make_store(tmp_path / "old", info=replace(INFO, action=action))
     new = mirror(old, tmp_path / "new", swap=[("near", "far")], negate=["x"])
@@ -52,7 +52,7 @@ def test_numbers_change_sign_and_place(tmp_path):
     np.testing.assert_array_equal(new.actions(1), np.stack((-x, far, near), axis=1))
 
 
-def test_signals_change_sign_where_they_are_named(tmp_path):
+def test_named_signals_change_sign(tmp_path):
     old = make_store(tmp_path / "old", info=replace(INFO, signal_names=("X", "HEALTH")))
     new = mirror(old, tmp_path / "new", swap=[("right", "left")], negate_signals=["X"])
     np.testing.assert_array_equal(new.episode(1).signals, old.episode(0).signals * [-1, 1])
@@ -63,12 +63,12 @@ def test_signals_change_sign_where_they_are_named(tmp_path):
     ("action", "options", "message"),
     [
         (TURNS, {"swap": [("left", "rigt")]}, "Did you mean 'right'"),
-        (TURNS, {"swap": [("left", "right"), ("left", "ahead")]}, "name each action once"),
+        (TURNS, {"swap": [("left", "right"), ("left", "ahead")]}, "name each action at most once"),
         (TURNS, {"negate": ["left"]}, "use swap"),
         (TURNS, {}, "exchanges left and right: give swap left=right"),
         (TURNS, {"negate_signals": ["Y"]}, "no signal 'Y'"),
-        (PUSHES, {"negate": ["1"]}, "bounds that differ by their sign alone"),  # 0 to 2
-        (PUSHES, {"swap": [("0", "1")]}, "those that are swapped the same ones"),
+        (PUSHES, {"negate": ["1"]}, "need symmetric bounds"),  # 0 to 2
+        (PUSHES, {"swap": [("0", "1")]}, "that are swapped need equal bounds"),
     ],
 )
 def test_a_mirror_that_does_not_suit_the_actions_is_refused_before_anything_is_written(
@@ -80,9 +80,9 @@ def test_a_mirror_that_does_not_suit_the_actions_is_refused_before_anything_is_w
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_a_store_that_is_there_is_not_overwritten(tmp_path):
+def test_an_existing_store_is_not_overwritten(tmp_path):
     old = make_store(tmp_path / "old")
-    with pytest.raises(FileExistsError, match="already there"):
+    with pytest.raises(FileExistsError, match="already exists"):
         mirror(old, old.root)
     assert EpisodeStorage.open(old.root).lengths == [6, 3, 8, 5]
 
@@ -103,7 +103,7 @@ def test_nothing_to_mirror_is_refused(tmp_path):
     assert not (tmp_path / "twins").exists()
 
 
-def test_a_mirror_killed_at_any_file_operation_can_be_repeated_and_touches_nobodys_folder(tmp_path, monkeypatch):
+def test_a_mirror_killed_at_any_file_operation_can_be_repeated_and_touches_no_other_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     store = make_store(tmp_path / "toy", (3,))
     (tmp_path / "runs" / "new.unfinished").mkdir(parents=True)

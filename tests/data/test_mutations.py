@@ -1,4 +1,4 @@
-"""Mutated stores and mutated records of BAIR: read as the whole ones are, or refused in a line that names the file."""
+"""Mutated stores and BAIR records either load like intact ones or are refused in one line that names the file."""
 
 import contextlib
 import io
@@ -43,7 +43,7 @@ def flip_bytes(root, rng):
 
 
 def flip_structure(root, rng):
-    """Within what is no dataset: superblock, group heads, links, attributes."""
+    """Change bytes outside the datasets: superblock, group heads, links, attributes."""
     path = any_file(root, rng)
     with h5py.File(path) as file:
         spans = []
@@ -103,7 +103,7 @@ def replace_dataset(root, rng):
 
 
 def change_values(root, rng):
-    """In place, as a program that does not know of checksums."""
+    """Change values in place, like a program without checksums."""
     with h5py.File(any_file(root, rng), "r+") as file:
         dataset = file[one(rng, datasets_of(file))]
         values = dataset[()]
@@ -118,7 +118,7 @@ def change_values(root, rng):
 
 
 def raw_ends(root, rng):
-    """A byte that is neither false nor true."""
+    """Write an end flag that is neither false nor true."""
     path = any_file(root, rng)
     with h5py.File(path) as file:
         dataset = file[one(rng, [name for name in datasets_of(file) if name.endswith(("terminations", "truncations"))])]
@@ -246,7 +246,7 @@ def change_files(root, rng):
     elif kind == 5:
         path.unlink()
         path.symlink_to(one(rng, ["/dev/zero", "/dev/null", "absent", path.name]))
-    elif kind == 6:  # without a pending one the store is as it was before that was written
+    elif kind == 6:  # without a pending file the store equals an earlier state
         (root / "data" / "main_data.hdf5").unlink()
     elif kind == 7:
         metadata.unlink()
@@ -258,7 +258,7 @@ def change_files(root, rng):
 
 
 def change_info(root, rng):
-    """Of metadata.json, by somebody who removed its checksum."""
+    """Change metadata.json and remove its checksum."""
     path = root / "data" / "metadata.json"
     metadata = json.loads(path.read_text())
     del metadata["videogen_dream"]["crc32c"]
@@ -299,7 +299,7 @@ def mutate_old_store(root, rng):
 
 
 def by_use(root):
-    """As a training reads: all but the frames is compared with checksums at first use, so frames are not looked at."""
+    """Read like a training: the first use verifies everything but the frames, so frames are not compared."""
     store = EpisodeStorage.open(root)
     episodes = range(len(store))
     found = [repr(store.info), store.lengths, store.ids.tolist(), store.plays.tolist()]
@@ -313,7 +313,7 @@ def by_use(root):
 
 
 def by_check(root):
-    """As `inspect --verify`, and whole episodes."""
+    """Read like `inspect --verify`, and read whole episodes."""
     from worldmodel.training.reports.inspect_store import inspect_store, verify_store
 
     with contextlib.redirect_stderr(io.StringIO()):
@@ -339,13 +339,13 @@ def store(request, tmp_path):
 
 
 @pytest.mark.parametrize("load", [by_use, by_check])
-def test_no_mutated_store_ends_wrongly(store, load, tmp_path):
+def test_a_mutated_store_loads_intact_or_is_refused(store, load, tmp_path):
     check(run_trial(store, load, mutate_store, 300, 11, tmp_path), 300)
 
 
 @pytest.mark.parametrize("mutate", [change_info, mutate_old_store])
-def test_stores_without_checksums_raise_nothing_but_one_line(store, mutate, tmp_path):
-    """Their values cannot be vouched for; everything else is."""
+def test_mutated_stores_without_checksums_raise_only_one_line_errors(store, mutate, tmp_path):
+    """Without checksums the values cannot be verified; everything else is."""
     check_unvouched(run_trial(store, by_check, mutate, 150, 12, tmp_path))
 
 
@@ -362,7 +362,7 @@ def records_of(root):
 
 
 def starts_of(data):
-    """Of each record, and the end of the file."""
+    """Offset of each record, and of the end of the file."""
     starts = [0]
     while starts[-1] < len(data):
         starts.append(starts[-1] + 16 + struct.unpack_from("<Q", data, starts[-1])[0])
@@ -399,7 +399,7 @@ def mutate_record(root, rng):
 
 
 def forge_record(root, rng):
-    """With CRCs that are right: of a length, or of a changed payload."""
+    """Change a length or a payload, and correct its CRC."""
     path = one(rng, records_of(root))
     data = path.read_bytes()
     starts = starts_of(data)
@@ -451,9 +451,9 @@ def records(request, tmp_path):
     return root
 
 
-def test_no_mutated_record_ends_wrongly(records, tmp_path):
+def test_a_mutated_record_loads_intact_or_is_refused(records, tmp_path):
     check(run_trial(records, by_import, mutate_record, 200, 13, tmp_path), 200)
 
 
-def test_forged_records_raise_nothing_but_one_line(records, tmp_path):
+def test_forged_records_raise_only_one_line_errors(records, tmp_path):
     check_unvouched(run_trial(records, by_import, forge_record, 120, 14, tmp_path))

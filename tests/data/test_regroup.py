@@ -32,7 +32,7 @@ def test_merged_steps_have_the_last_action_and_all_rewards(store):
     assert new.signals.tolist() == old.signals[:9:2].tolist()
 
 
-def test_numbers_that_do_not_divide_are_refused(store):
+def test_frame_counts_that_do_not_divide_are_refused(store):
     with pytest.raises(ValueError, match="steps of 2 frames cannot be split into or merged to steps of 3"):
         regroup_episode(store.episode(0), 3)
 
@@ -44,7 +44,7 @@ def test_a_regrouped_store_has_the_first_episodes_with_their_splits(tmp_path, st
     assert all(set(new.split(name)) == set(store.split(name)) & {0, 1} for name in ("train", "validation", "test"))
 
 
-def test_a_store_that_is_there_is_kept_and_half_a_store_is_not(tmp_path, store, monkeypatch):
+def test_an_existing_store_is_kept_and_a_half_written_one_is_not(tmp_path, store, monkeypatch):
     from worldmodel.data import regroup as module
 
     whole, calls = module.regroup_episode, []

@@ -38,7 +38,7 @@ def test_three_episodes_are_enough_for_all_three_splits(tmp_path):
     assert [len(store.split(name)) for name in ("train", "validation", "test")] == [1, 1, 1]
 
 
-def test_a_published_test_split_is_the_test_and_no_other(tmp_path):
+def test_a_published_test_split_is_exactly_the_test_split(tmp_path):
     info = replace(INFO, test_episodes=7)
     store = make_store(tmp_path / "toy", [1] * 120, info)
     train, validation, test = (store.split(name) for name in ("train", "validation", "test"))
@@ -49,7 +49,7 @@ def test_a_published_test_split_is_the_test_and_no_other(tmp_path):
     assert EpisodeStorage.open(store.root).split("test").tolist() == test.tolist()
 
 
-def test_all_views_of_a_play_are_in_one_split():
+def test_all_views_of_an_episode_are_in_one_split():
     splits = split_of(np.arange(600), test_episodes=40, views=2)
     assert (splits[::2] == splits[1::2]).all()
     assert (splits[:40] == 2).all() and (splits[40:] != 2).all()
@@ -58,6 +58,6 @@ def test_all_views_of_a_play_are_in_one_split():
 
 
 @pytest.mark.parametrize("changes", [{"test_episodes": -1}, {"test_episodes": 3, "views": 2}])
-def test_a_test_split_that_cannot_be_is_refused(changes):
+def test_an_impossible_test_split_is_refused(changes):
     with pytest.raises(ValueError, match="test_episodes must be a multiple of views"):
         replace(INFO, **changes)

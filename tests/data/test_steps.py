@@ -1,4 +1,4 @@
-"""The time rule for recordings with an action for each frame."""
+"""Grouping recordings with one action per frame into steps."""
 
 import numpy as np
 import pytest

@@ -41,7 +41,7 @@ def test_frames_are_a_read_only_window_on_the_file(tmp_path):
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_play_that_differs_has_another_fingerprint(tmp_path, changes):
+def test_episodes_that_differ_have_another_fingerprint(tmp_path, changes):
     stores = [make_store(tmp_path / name, ()) for name in "abc"]
     for store, episode in zip(stores, (make_episode(), make_episode(), make_episode(**changes)), strict=True):
         store.append(episode)
@@ -50,7 +50,7 @@ def test_play_that_differs_has_another_fingerprint(tmp_path, changes):
 
 
 @pytest.mark.parametrize("read", ["frames", "actions", "rewards", "signals", "ended", "episode"])
-def test_an_episode_that_is_not_there_is_refused(tmp_path, read):
+def test_a_missing_episode_index_is_refused(tmp_path, read):
     store = make_store(tmp_path / "toy")
     for place in (4, -1):
         with pytest.raises(IndexError, match=f"got {place}"):
@@ -109,7 +109,7 @@ def test_sampling_stays_within_the_split_and_repeats_with_the_seed(tmp_path):
 
 
 def slow_segment(episode: Episode, start: int, stop: int, num_steps: int) -> Segment:
-    """One step after the other, as the documentation of Segment says."""
+    """Cut a segment step by step, as documented in Segment."""
     steps = [t if t < stop else None for t in range(start, start + num_steps)]
     last = [t == episode.num_steps - 1 for t in steps]
     zero = np.zeros_like(episode.actions[0])
@@ -159,7 +159,7 @@ def test_a_batch_stacks_segments_padded_to_the_longest(tmp_path):
         assert getattr(batch, field.name).dtype == wanted.dtype
 
 
-def test_a_batch_is_the_callers_to_change(tmp_path):
+def test_changing_a_batch_does_not_change_the_store(tmp_path):
     store = make_store(tmp_path / "toy")
     before = store.batch([SegmentId(0, 0, 6)])
     for field in fields(Segment):

@@ -1,4 +1,4 @@
-"""Floor 1: recorded play. Episodes, the segments cut from them, and the store that keeps them."""
+"""Floor 1: recorded episodes, segments cut from them, and the store that holds them."""
 
 from worldmodel.data.episode import ActionSpec, Batch, Episode, Segment, SegmentId, StoreInfo
 from worldmodel.data.joined import JoinedStorage, open_stores

@@ -1,4 +1,4 @@
-"""Clips drawn from a store: frames to train on, and held-out clips that differ as long as there are any.
+"""Draw clips from a store: frames to train on, and held-out clips that are all different while enough exist.
 
 Letters: K starts, F frames of a step, H W C pixels.
 """
@@ -16,47 +16,47 @@ from worldmodel.data.storage import EpisodeStorage
 
 
 def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:
-    """Pieces of `length` steps that follow each other, drawn at random: (count, length, F, H, W, C) uint8."""
+    """Draw `count` random clips of `length` consecutive steps: (count, length, F, H, W, C) uint8."""
     episodes = store.split(split)
     if not len(episodes):
         raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
-    places = [max(0, store.lengths[e] + 2 - length) for e in episodes]  # where a piece can begin
-    ends = np.cumsum(places)
+    num_starts = [max(0, store.lengths[e] + 2 - length) for e in episodes]
+    ends = np.cumsum(num_starts)
     if not ends[-1]:
         longest = max(store.lengths[e] + 1 for e in episodes)
         raise ValueError(
-            f"no episode of the {split} split is as long as a clip of {length} steps, the longest has {longest}; "
-            "lower clip_steps or collect longer episodes"
+            f"no episode of the {split} split is as long as a clip of {length} steps; the longest has {longest}. "
+            "Lower clip_steps or collect longer episodes"
         )
     drawn = rng.integers(ends[-1], size=count)
     which = np.searchsorted(ends, drawn, side="right")
-    firsts = drawn - (ends - places)[which]
+    firsts = drawn - (ends - num_starts)[which]
     frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in zip(which, firsts, strict=True)])
     return torch.from_numpy(frames)
 
 
 def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float, ...], float]:
-    """Mean of each channel and variance of all training pixels, on the [0, 1] scale; from 2,000 steps."""
+    """Mean per channel and variance of the training pixels, on the [0, 1] scale; estimated from 2,000 random steps."""
     frames = sample_frames(store, 2000, np.random.default_rng(seed), "train").numpy()[:, 0]
     mean = frames.mean(axis=(0, 1, 2, 3), dtype=np.float64) / 255.0
     return tuple(mean.tolist()), float(frames.var(dtype=np.float64)) / 255.0**2
 
 
 def draw_clips(store: EpisodeStorage, n: int, num_steps: int, rng: np.random.Generator, split: str) -> list[SegmentId]:
-    """`n` segments of `num_steps` steps in random order: one of every play, then a second one of each, and so on.
+    """Draw `n` segments of `num_steps` steps in random order: one from each episode, then a second one, and so on.
 
-    Several views of the same play count as one. None comes twice before all have come.
+    Several views of the same episode count as one. No segment repeats before all have been drawn.
 
     Raises: ValueError if no episode of the split is long enough.
     """
     starts = store.starts(num_steps, split)
     if not len(starts):
-        store.sample_ids(1, num_steps, rng, split)  # raises, and says what is missing
+        store.sample_ids(1, num_steps, rng, split)  # raises with the reason
     return _spread(starts, n, num_steps, rng, store.plays)
 
 
 class Floor(NamedTuple):
-    """Real clips to hold against the real clips, and where they come from."""
+    """Real clips to compare with the real clips (the best a model can reach), and where they come from."""
 
     segments: list[SegmentId]  # empty if there are too few
     source: str  # "of 40 other episodes"; or why there are none
@@ -65,9 +65,9 @@ class Floor(NamedTuple):
 def other_clips(
     store: EpisodeStorage, real: Sequence[SegmentId], num_steps: int, rng: np.random.Generator, split: str
 ) -> Floor:
-    """As many different clips as there are real ones, of other plays of the split.
+    """Draw as many different clips as there are real ones, from other episodes of the split.
 
-    If these hold too few, clips of the same plays are taken that share no moment with a real one.
+    If those hold too few, take clips from the same episodes that share no frame with a real clip.
     """
     starts, plays = store.starts(num_steps, split), store.plays
     others = starts[~np.isin(plays[starts[:, 0]], plays[[segment.episode for segment in real]])]
@@ -77,7 +77,7 @@ def other_clips(
     apart = starts[_apart(starts, num_steps, real, plays)]
     if len(apart) >= len(real):
         segments = _spread(apart, len(real), num_steps, rng, plays)
-        return Floor(segments, f"of {_episodes(segments)} episodes, most of them the same, so rather too near")
+        return Floor(segments, f"of {_episodes(segments)} episodes, most of them the same, so the floor is too low")
     return Floor([], f"split {split!r} holds only {len(apart)} other clips of {num_steps} steps; ask for fewer samples")
 
 
@@ -88,7 +88,7 @@ def _episodes(segments: Sequence[SegmentId]) -> int:
 def _apart(
     starts: NDArray[np.int64], num_steps: int, real: Sequence[SegmentId], plays: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """(K,) whether the frames `start` to `start + num_steps` are in no real segment, nor any of its own in them."""
+    """(K,) whether the frames `start` to `start + num_steps` overlap no real segment."""
     free = np.ones(len(starts), bool)
     for episode, start, stop in set(real):
         free &= (plays[starts[:, 0]] != plays[episode]) | (starts[:, 1] > stop) | (starts[:, 1] + num_steps < start)
@@ -98,12 +98,12 @@ def _apart(
 def _spread(
     starts: NDArray[np.int64], n: int, num_steps: int, rng: np.random.Generator, plays: NDArray[np.int64]
 ) -> list[SegmentId]:
-    """`n` of the starts (K, 2), K above 0, from the beginning again once all are taken."""
+    """Choose `n` of the starts (K, 2), K > 0, spread over the episodes; starts over when all are used."""
     drawn = rng.permutation(starts)
     play_K = plays[drawn[:, 0]]
     by_play = np.argsort(play_K, kind="stable")
     sorted_K = play_K[by_play]
-    turn_K = np.empty(len(drawn), np.int64)  # how many of the same play come before
+    turn_K = np.empty(len(drawn), np.int64)  # how many starts of the same episode come before
     turn_K[by_play] = np.arange(len(drawn)) - np.searchsorted(sorted_K, sorted_K)
     order = np.argsort(turn_K, kind="stable")
     chosen = drawn[order[np.arange(n) % len(order)]]

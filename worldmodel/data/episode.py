@@ -1,4 +1,4 @@
-"""The types all floors speak: what an action is, an episode, a segment of it, a batch of segments.
+"""Types that all floors use: action spec, episode, segment, batch of segments.
 
 Letters: see worldmodel/shapes.py. Time: `frames[t + 1]`, `rewards[t]` and `signals[t + 1]` follow `actions[t]`.
 """
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-_MOST_ACTIONS = 2**20  # actions are one-hot, and numbers of one lie side by side
+_MOST_ACTIONS = 2**20  # actions are encoded as dense vectors of this length
 _MOST = 2**31 - 1
-_MOST_CLASSES = 255  # of objects; 0 is none
+_MOST_CLASSES = 255  # of objects; class 0 means no object
 _MOST_BOUND = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionSpec:
-    """What an agent may do: one of `n` named actions, or `n` numbers, each within its bounds."""
+    """An action space: one of `n` named actions, or a vector of `n` bounded numbers."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     kind: Literal["discrete", "box"]
-    n: int  # actions to choose from (discrete) or numbers per action (box)
-    names: tuple[str, ...] = ()  # one per action or number; empty: unnamed
-    low: tuple[float, ...] = ()  # box only, one per number
+    n: int  # number of actions (discrete) or dimensions of an action (box)
+    names: tuple[str, ...] = ()  # one per action or dimension; empty: unnamed
+    low: tuple[float, ...] = ()  # box only, one per dimension
     high: tuple[float, ...] = ()
-    frames: int = 1  # box: the n numbers are the actions of so many single frames side by side, as BAIR records them
+    frames: int = 1  # box: the vector concatenates the actions of this many single frames, as BAIR records them
 
     def __post_init__(self) -> None:
         if self.kind not in ("discrete", "box"):
@@ -57,7 +57,7 @@ class ActionSpec:
                 )
         if self.frames < 1 or self.n % self.frames or (self.frames > 1 and self.kind == "discrete"):
             raise ValueError(
-                f"frames must be 1, or for a box a divisor of its n numbers, got frames={self.frames} with n={self.n} "
+                f"frames must be 1, or for a box a divisor of its n, got frames={self.frames} with n={self.n} "
                 f"of a {self.kind} action"
             )
 
@@ -66,11 +66,11 @@ class ActionSpec:
         if self.kind == "discrete":
             return f"one of {self.n} actions{names}"
         low, high = (", ".join(f"{bound:.4g}" for bound in ends) for ends in (self.low, self.high))
-        return f"{self.n} numbers{names} from ({low}) to ({high})"
+        return f"{self.n} dimensions{names} from ({low}) to ({high})"
 
     @property
     def held(self) -> ActionSpec:
-        """What an agent chooses: the action of one frame, which is then held for all frames of a step."""
+        """The action space of an agent: the action of one frame, which is held for all frames of a step."""
         if self.frames == 1:
             return self
         each = self.n // self.frames
@@ -78,12 +78,12 @@ class ActionSpec:
         return ActionSpec(kind=self.kind, n=each, names=names, low=self.low[:each], high=self.high[:each])
 
     def hold(self, actions: Tensor) -> Tensor:
-        """What an agent chose, (...) or (..., A / frames), as actions of whole steps: (...) or (..., A)."""
+        """Repeat an agent's action, (...) or (..., A / frames), for all frames of a step: (...) or (..., A)."""
         return actions if self.frames == 1 else actions.repeat(*[1] * (actions.ndim - 1), self.frames)
 
     @property
     def num_features(self) -> int:
-        """Length of an action as a vector: one-hot for discrete actions."""
+        """Length of an action as a vector; discrete actions are one-hot."""
         return self.n
 
     @property
@@ -98,13 +98,13 @@ class ActionSpec:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The same for tensors."""
+        """`dtype` as a torch dtype."""
         import torch
 
         return torch.int64 if self.kind == "discrete" else torch.float32
 
     def to_gym(self) -> gym.Space:
-        """The same as a Gymnasium space: Discrete(n) or Box((A,), float32)."""
+        """The equivalent Gymnasium space: Discrete(n) or Box((A,), float32)."""
         from gymnasium import spaces
 
         if self.kind == "discrete":
@@ -120,7 +120,7 @@ class ActionSpec:
             )
         low = np.array(self.low or 0, self.dtype)
         high = np.array(self.high or self.n - 1, self.dtype)
-        outside = ~((actions >= low) & (actions <= high))  # also what is no number
+        outside = ~((actions >= low) & (actions <= high))  # catches NaN too
         if outside.any():
             step = int(np.argmax(outside.reshape(len(actions), -1).any(1)))
             raise ValueError(f"action {actions[step]} at step {step} lies outside [{low}, {high}]")
@@ -128,7 +128,7 @@ class ActionSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreInfo:
-    """What all episodes of a store share."""
+    """Properties that all episodes of a store share."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -140,9 +140,9 @@ class StoreInfo:
     action: ActionSpec
     signal_names: tuple[str, ...] = ()  # G names, in the order of the signals' last axis
     reward: str = "native"  # unit of the rewards
-    test_episodes: int = 0  # above 0: episodes 0 to this - 1 are the test split and no other, as their publisher chose
-    views: int = 1  # episodes in a row that show the same play, such as two cameras; they share a split
-    steps_per_second: float = 0.0  # of the game's own time; 0: nobody knows
+    test_episodes: int = 0  # above 0: exactly the episodes 0 to this - 1 are the test split, as published
+    views: int = 1  # consecutive episodes that show the same recording, such as two cameras; they share a split
+    steps_per_second: float = 0.0  # in the game's own time; 0: unknown
     label_names: tuple[str, ...] = ()  # classes of the objects in the labels, class c at c - 1; empty: no labels
 
     def __post_init__(self) -> None:
@@ -162,39 +162,39 @@ class StoreInfo:
             not name.isprintable() or not name or "/" in name or name.startswith(".") for name in self.signal_names
         ):
             raise ValueError(
-                f"signal names must be different, not empty, printable and free of '/', got {self.signal_names}"
+                f"signal names must be unique, not empty, printable and without '/', got {self.signal_names}"
             )
         if len(set(self.label_names)) < len(self.label_names) or len(self.label_names) > _MOST_CLASSES:
             raise ValueError(
-                f"label_names must be different and at most {_MOST_CLASSES}, got {len(self.label_names)}: "
+                f"label_names must be unique and at most {_MOST_CLASSES}, got {len(self.label_names)}: "
                 f"{', '.join(self.label_names[:8])}"
             )
 
     @property
     def frame_shape(self) -> tuple[int, int, int, int]:
-        """(F, H, W, C), the frames of one step."""
+        """(F, H, W, C), shape of one step's frames."""
         return (self.frames_per_step, self.height, self.width, self.channels)
 
     @property
     def labels_shape(self) -> tuple[int, int, int, int]:
-        """(F, H, W, 2), the labels of one step's frames."""
+        """(F, H, W, 2), shape of one step's labels."""
         return (self.frames_per_step, self.height, self.width, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Episode:
-    """One play from reset to end (or to where recording stopped: then neither terminated nor truncated).
+    """One episode from reset to its end (neither terminated nor truncated if only the recording stopped).
 
     Attributes:
-        frames: (N + 1, F, H, W, C) uint8; frames[0] is the reset frame, F times.
+        frames: (N + 1, F, H, W, C) uint8; frames[0] is the reset frame repeated F times.
         actions: (N,) int64 or (N, A) float32.
         rewards: (N,) float32.
         terminated: the game ended after the last action.
-        truncated: a time limit ended it after the last action.
+        truncated: a time limit ended the episode after the last action.
         signals: (N + 1, G) float32; G may be 0.
-        seed: what the env was reset with.
-        labels: (N + 1, F, H, W, 2) uint8, class and number of the object that each pixel shows, 0 where it shows none;
-            or None. Only evaluation reads them.
+        seed: seed of the env's reset, if known.
+        labels: (N + 1, F, H, W, 2) uint8, class and object number of each pixel, 0 where there is no object; or None.
+            Only the evaluation reads them.
     """
 
     frames: NDArray[np.uint8]
@@ -244,16 +244,16 @@ class Episode:
 
 
 class SegmentId(NamedTuple):
-    """Steps [start, stop) of an episode; its frames are start to stop, both included."""
+    """Steps [start, stop) of an episode; its frames are start to stop, inclusive."""
 
-    episode: int  # place in the store, 0 to len(store) - 1
+    episode: int  # index in the store, 0 to len(store) - 1
     start: int
     stop: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Segment:
-    """T steps of one episode in numpy, padded at the end where `padding_mask` is False.
+    """T steps of one episode as numpy arrays, padded at the end where `padding_mask` is False.
 
     Padding repeats the last frames and signals and is zero elsewhere.
     """
@@ -269,7 +269,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Batch:
-    """B segments of equal length as torch tensors; the fields of `Segment` with B in front."""
+    """B segments of equal length as torch tensors; the fields of `Segment` with a leading dimension B."""
 
     frames: Tensor  # (B, T + 1, F, H, W, C) uint8
     actions: Tensor  # (B, T) int64 or (B, T, A) float32

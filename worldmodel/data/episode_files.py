@@ -1,15 +1,15 @@
-"""The files of a store of episodes: which one holds which episode; written so that no kill damages anything.
+"""The files of an episode store, and which one holds which episode. Writes are atomic, so no kill damages a file.
 
 A store is a folder::
 
-    root/data/metadata.json                 what Minari wants to know, and our StoreInfo
+    root/data/metadata.json                 Minari's metadata and our StoreInfo
     root/data/main_data.hdf5                episodes 0 to n - 1
-    root/data/pending/episode_XXXXXX.hdf5   episodes not yet packed into the main file, one or a block in each
+    root/data/pending/episode_XXXXXX.hdf5   episodes not yet packed into the main file, one or a block per file
 
-Every file appears whole or not at all (written beside its place, then renamed), so a kill at any moment costs at most
-the episode or block in flight. To readers pending episodes are as good as packed ones. Packing (`flush`) is for
-Minari, which reads the main file only and wants its ids without a gap: an episode whose lower neighbours are still
-missing stays pending until they arrive.
+Every file appears whole or not at all (it is written under a temporary name, then renamed), so a kill at any moment
+loses at most the episode or block being written. Readers treat pending episodes like packed ones. Packing (`flush`)
+exists for Minari, which reads only the main file and needs consecutive ids: an episode stays pending while an episode
+with a lower id is missing.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from worldmodel.shapes import check_frames
 
 
 class EpisodeFiles:
-    """The writing half of `EpisodeStorage`, and where each episode lies."""
+    """The writing half of `EpisodeStorage`, and the index of where each episode lies."""
 
-    _entries: list[Entry]  # by ascending id
-    _main_stamp: tuple[int, int] | None  # of the main file when it was looked at
-    _may_show_less: bool  # than the files hold: look at them before anything is written
+    _entries: list[Entry]  # sorted by id
+    _main_stamp: tuple[int, int] | None  # identity of the main file when it was last scanned
+    _may_show_less: bool  # than the files hold: scan them before writing
 
     def __init__(self, root: str | Path) -> None:
-        """Open the store in `root`; changes no file.
+        """Open the store in `root`; modifies no file.
 
         Raises:
-            FileNotFoundError: there is no store.
-            ValueError: a file is damaged, foreign, or of another format version; the message says which and what to do.
+            FileNotFoundError: there is no store in `root`.
+            ValueError: a file is damaged, foreign, or of another format version; the message names it and the remedy.
         """
         self._open(Path(root))
 
@@ -75,13 +75,13 @@ class EpisodeFiles:
 
     @classmethod
     def create(cls, root: str | Path, info: StoreInfo, dataset_id: str | None = None) -> Self:
-        """Start an empty store.
+        """Create an empty store.
 
         Args:
-            root: a folder without a store; it is made if needed.
-            info: what all episodes share.
-            dataset_id: Minari's name of it, "namespace/name-v0"; made from the folder's name if None. Minari finds the
-                store under ``$MINARI_DATASETS_PATH/<dataset_id>``.
+            root: a folder without a store; created if needed.
+            info: properties that all episodes share.
+            dataset_id: Minari's name for the store, "namespace/name-v0"; None derives it from the folder's name. Minari
+                finds the store under ``$MINARI_DATASETS_PATH/<dataset_id>``.
         """
         root = Path(root)
         for path in (root / "data").glob("[!.]*"):
@@ -93,7 +93,7 @@ class EpisodeFiles:
 
     @classmethod
     def open(cls, root: str | Path) -> Self:
-        """Open an existing store, as ``EpisodeStorage(root)`` does."""
+        """Open an existing store; the same as ``EpisodeStorage(root)``."""
         return cls(root)
 
     def __len__(self) -> int:
@@ -101,84 +101,84 @@ class EpisodeFiles:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Id of each episode, ascending."""
+        """Ids of the episodes, ascending."""
         return np.array([entry.id for entry in self._entries], np.int64)
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Steps of each episode."""
+        """Number of steps of each episode."""
         return [entry.num_steps for entry in self._entries]
 
     @property
     def num_steps(self) -> int:
-        """Steps of all episodes together."""
+        """Number of steps of all episodes."""
         return sum(self.lengths)
 
     def missing_ids(self, count: int) -> list[int]:
-        """Ids below `count` that are not stored: what a resumed collection still has to write."""
+        """Ids below `count` that are not stored, which a resumed collection still has to write."""
         return np.setdiff1d(np.arange(count), self.ids).tolist()
 
     # Writing
 
     def append(self, episode: Episode) -> int:
-        """Store an episode under the next id and return that id. For a single writing process."""
+        """Store an episode under the next free id and return the id. For a single writing process."""
         self._look_again()
         episode_id = self._entries[-1].id + 1 if self._entries else 0
         self.write_pending(episode, episode_id)
         return episode_id
 
     def write_pending(self, episode: Episode, episode_id: int) -> None:
-        """Store an episode under a given id, in a file of its own; for workers that share out the ids."""
+        """Store an episode under the given id in its own file; for parallel workers that divide the ids among them."""
         self.write_block([episode], episode_id)
 
     def write_block(self, episodes: Sequence[Episode], first_id: int) -> None:
-        """Store episodes under the ids from `first_id` on, in one file: all or none of them, and faster than singly."""
+        """Store episodes under consecutive ids from `first_id` in one file: all or none, and faster than one by one."""
         if not episodes:
             raise ValueError("a block needs at least one episode, got none")
         for episode in episodes:
             self._check(episode)
         self._look_again()
         path = self._pending_dir / pending_name(first_id, len(episodes))
-        place, end = (
+        index, end = (
             bisect_left(self._entries, i, key=lambda entry: entry.id) for i in (first_id, first_id + len(episodes))
         )
         if first_id + len(episodes) > MOST_IDS:
-            raise ValueError(f"ids of episodes lie below {MOST_IDS:,}, got {first_id} and {len(episodes)} episodes")
-        if path.exists() or place < end or first_id < 0:
+            raise ValueError(f"episode ids must be below {MOST_IDS:,}, got {first_id} and {len(episodes)} episodes")
+        if path.exists() or index < end or first_id < 0:
             raise ValueError(f"episode id must be new and at least 0, got {first_id}; see EpisodeStorage.missing_ids")
         with atomic_write(path) as temporary:
             write_episodes(temporary, episodes, first_id, self.info)
-        self._entries[place:place] = scan_pending(path, self.info)
+        self._entries[index:index] = scan_pending(path, self.info)
         self._forget()
 
     @property
     def pending_ids(self) -> set[int]:
-        """Episodes that are stored but not yet packed into the main file."""
+        """Ids of episodes that are stored but not yet packed into the main file."""
         return {entry.id for entry in self._entries if entry.path != self._main_path}
 
     def discard(self, episode_ids: Iterable[int]) -> None:
-        """Delete pending episodes for good, such as those that a collection played beyond its goal.
+        """Delete pending episodes permanently, such as those that a collection recorded beyond its goal.
 
         Raises:
-            ValueError: an id is not stored, or is packed already; then nothing is deleted.
+            ValueError: an id is not stored or already packed; then nothing is deleted.
         """
         unwanted, pending = set(episode_ids), self.pending_ids
         if wrong := sorted(unwanted - pending):
             raise ValueError(f"only pending episodes can be discarded, got {wrong}; pending are {sorted(pending)}")
         paths = {entry.path for entry in self._entries if entry.id in unwanted}
         if torn := [path.name for path in paths if not unwanted.issuperset(ids_of(path))]:
-            raise ValueError(f"episodes written as a block are discarded together; {torn} would be torn apart")
+            raise ValueError(f"episodes written as a block must be discarded together; {torn} would be split")
         for path in paths:
             path.unlink(missing_ok=True)
         self._entries = [entry for entry in self._entries if entry.id not in unwanted]
         self._forget()
 
     def flush(self) -> None:
-        """Pack pending episodes into the main file, up to the first missing id, and clear up after killed writers."""
+        """Pack pending episodes into the main file, up to the first missing id, and remove files of killed writers."""
         with self._lock():
             self._find_episodes()
             num_packed = sum(entry.path == self._main_path for entry in self._entries)
-            ready = [entry for place, entry in enumerate(self._entries) if entry.id == place >= num_packed]
+            ready = [entry for index, entry in enumerate(self._entries) if entry.id == index >= num_packed]
             if ready:
                 for entry in ready:
                     self._check_content(entry)
@@ -186,7 +186,7 @@ class EpisodeFiles:
                     if num_packed:
                         shutil.copyfile(self._main_path, temporary)
                     append_episodes(temporary, ready)
-                # Now, so that they are not looked at again.
+                # Before scanning, so that they are not scanned again.
                 for path in {entry.path for entry in ready}:
                     path.unlink(missing_ok=True)
                 self._find_episodes()
@@ -197,11 +197,11 @@ class EpisodeFiles:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
-        # After an error or Ctrl-C the pending files are safe where they are; packing can wait.
+        # After an error or Ctrl-C the pending files are safe; packing can wait.
         if error is None:
             self.flush()
 
-    # Looking at the files
+    # Scanning the files
 
     def _check(self, episode: Episode) -> None:
         info = self.info
@@ -214,20 +214,20 @@ class EpisodeFiles:
             )
         shape = None if episode.labels is None else episode.labels.shape[1:]
         if shape != (wanted := info.labels_shape if info.label_names else None):
-            raise ValueError(f"labels of a step must be {wanted} in this store (None: it keeps none), got {shape}")
+            raise ValueError(f"labels of a step must be {wanted} in this store (None: it has no labels), got {shape}")
 
     def _check_content(self, entry: Entry) -> None:
-        """Compare an episode with its checksums."""
+        """Verify an episode's checksums."""
         frames, columns = self._window(entry, 0), self._columns(entry)
         if wrong := wrong_steps(entry, columns) or wrong_frames(entry, frames) or self._wrong_labels(entry):
             raise refusal(entry.path, wrong)
 
     def _columns(self, entry: Entry) -> list[NDArray]:
-        """Actions, rewards, the two ends and each signal."""
-        return [self._window(entry, place) for place in range(1, 5 + len(self.info.signal_names))]
+        """Actions, rewards, terminations, truncations, and each signal."""
+        return [self._window(entry, index) for index in range(1, 5 + len(self.info.signal_names))]
 
     def _wrong_labels(self, entry: Entry) -> str:
-        """What is wrong with an episode's labels; "" if nothing is, or the store keeps none."""
+        """Describe what is wrong with an episode's labels; "" if nothing is or the store has no labels."""
         if not self.info.label_names:
             return ""
         return wrong_labels(entry, self._window(entry, len(self._fields) - 1), len(self.info.label_names))
@@ -238,8 +238,8 @@ class EpisodeFiles:
         return self._entries[episode]
 
     def _find_episodes(self) -> None:
-        """Look at the files (again)."""
-        # Pending first: an episode that another process packs meanwhile is then seen twice rather than not at all.
+        """Scan the files, possibly again."""
+        # Pending first: an episode that another process packs meanwhile is then seen twice rather than missed.
         found: dict[int, Entry] = {}
         for path in sorted(self._pending_dir.glob(PATTERN)):
             with suppress(FileNotFoundError):
@@ -247,7 +247,7 @@ class EpisodeFiles:
                 if twice := [entry.id for entry in entries if entry.id in found]:
                     raise refusal(path, f"holds episode {twice[0]}, as {found[twice[0]].path.name} does")
                 found |= {entry.id: entry for entry in entries}
-        wanted, steps = self._totals()  # before what it counts, which only grows
+        wanted, steps = self._totals()  # read before the main file, which only grows
         self._main_stamp = _stamp(self._main_path)
         self._may_show_less = False
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
@@ -267,7 +267,7 @@ class EpisodeFiles:
         self._forget()
 
     def _totals(self) -> tuple[int, int]:
-        """Packed episodes and their steps, as metadata.json says."""
+        """Numbers of packed episodes and of their steps, from metadata.json."""
         totals = read_json(self._metadata_path, JsonObject, ("total_episodes", "total_steps"))
         counts = totals["total_episodes"], totals["total_steps"]
         if any(type(count) is not int or count < 0 for count in counts):
@@ -278,46 +278,46 @@ class EpisodeFiles:
         return counts
 
     def _look_again(self) -> None:
-        """Find the episodes anew if another handle has packed some since, so that no id is given twice."""
+        """Scan again if another handle has packed episodes, so that no id is used twice."""
         if self._may_show_less or _stamp(self._main_path) != self._main_stamp:
             self._find_episodes()
 
     def _forget(self) -> None:
-        """The episodes have changed: drop what was derived from them."""
+        """Drop caches derived from the list of episodes."""
         self.__dict__.pop("lengths", None)
 
     @cached_property
     def _main_bytes(self) -> NDArray[np.uint8]:
         return _map(self._main_path)
 
-    def _window(self, entry: Entry, place: int) -> NDArray:
-        """The field at this place of the layout, as a window on the episode's file."""
-        # Pending files are mapped anew each time: a lasting map of each would use up the process's file handles.
+    def _window(self, entry: Entry, index: int) -> NDArray:
+        """Field `index` of the layout as a memory-mapped view of the episode's file."""
+        # Pending files are mapped on each call: keeping every map open would exhaust the process's file handles.
         try:
             data = self._main_bytes if entry.path == self._main_path else _map(entry.path)
         except FileNotFoundError:
-            return self._window(self._packed_meanwhile(entry), place)
-        field = self._fields[place]
+            return self._window(self._packed_meanwhile(entry), index)
+        field = self._fields[index]
         shape = (entry.num_steps + field.extra, *field.tail)
-        if entry.offsets[place] + math.prod(shape) * field.dtype.itemsize > len(data):
-            raise refusal(entry.path, "was shortened since it was opened")
-        return np.ndarray(shape, field.dtype, data, entry.offsets[place])
+        if entry.offsets[index] + math.prod(shape) * field.dtype.itemsize > len(data):
+            raise refusal(entry.path, "was truncated since it was opened")
+        return np.ndarray(shape, field.dtype, data, entry.offsets[index])
 
     def _packed_meanwhile(self, entry: Entry) -> Entry:
-        """Where an episode lies since another process has packed it; FileNotFoundError if it was discarded."""
-        place = bisect_left(self._entries, entry.id, key=lambda each: each.id)
-        if self._entries[place].path == entry.path:  # else the others were found with the first one
+        """Find an episode that another process has packed; FileNotFoundError if it was discarded."""
+        index = bisect_left(self._entries, entry.id, key=lambda each: each.id)
+        if self._entries[index].path == entry.path:  # otherwise an earlier call has found all of them
             shown = self._entries
             self._find_episodes()
             now = {each.id: each for each in self._entries}
-            self._entries = [now.get(each.id, each) for each in shown]  # each stays in its place
+            self._entries = [now.get(each.id, each) for each in shown]  # indices stay the same
             self._may_show_less = True
-        if self._entries[place].path == entry.path:
+        if self._entries[index].path == entry.path:
             raise FileNotFoundError(f"episode {entry.id} of {self.root} was deleted by another process; open it again")
-        return self._entries[place]
+        return self._entries[index]
 
     def _lock(self) -> FileLock:
-        """Held by the one process that packs; the system releases it when that process dies."""
+        """Lock of the one process that packs; the system releases it when that process dies."""
         return FileLock(self._main_path.with_name(".lock"))
 
     def _update_metadata(self) -> None:
@@ -329,14 +329,14 @@ class EpisodeFiles:
             write_json(self._metadata_path, metadata | totals)
 
     def _remove_leftovers(self) -> None:
-        """Remove pending files that are packed, and half-written files of processes that are gone."""
+        """Remove pending files that are packed, and half-written files of dead processes."""
         packed = {entry.id: entry for entry in self._entries if entry.path == self._main_path}
         for path in self._pending_dir.glob(PATTERN):
             if ids_of(path).stop <= len(packed):
                 if any(not same_episode(entry, packed[entry.id]) for entry in scan_pending(path, self.info)):
                     raise ValueError(
-                        f"{path} holds other play than the episodes of its ids that are packed already: somebody wrote "
-                        "it at the same time. Nothing is lost; move it elsewhere"
+                        f"{path} differs from the packed episodes with the same ids: another process wrote it at the "
+                        "same time. Nothing is lost; move it elsewhere"
                     )
                 path.unlink(missing_ok=True)
         for folder in (self._main_path.parent, self._pending_dir):
@@ -346,7 +346,7 @@ class EpisodeFiles:
         return {"root": self.root, "ids": self.ids}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the files again, and show the episodes that the pickled object showed."""
+        """Open the files again and show the same episodes as the pickled object."""
         self._open(state["root"])
         shown = set(state["ids"].tolist())
         self._entries = [entry for entry in self._entries if entry.id in shown]
@@ -354,7 +354,7 @@ class EpisodeFiles:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Tells a file from the one that has taken its place; None: there is none."""
+    """Identity of a file, which changes when the file is replaced; None if it does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -366,5 +366,5 @@ def _map(path: Path) -> NDArray[np.uint8]:
     """A whole file as read-only bytes."""
     with open(path, "rb") as handle:
         if not os.fstat(handle.fileno()).st_size:
-            raise refusal(path, "was shortened since it was opened")
+            raise refusal(path, "was truncated since it was opened")
         return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)

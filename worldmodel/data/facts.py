@@ -1,4 +1,4 @@
-"""What a store holds, counted."""
+"""Statistics of a store's content."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +16,11 @@ from worldmodel.statistics import mean_with_interval
 
 
 def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
-    """Size of a store, how often each action was taken, and how often it was rewarded."""
-    info, places = store.info, range(len(store))
-    rewards = np.concatenate([store.rewards(i) for i in places])
-    ended = np.array([store.ended(i) for i in places])
-    mean, half_width = mean_with_interval([float(store.rewards(i).sum()) for i in places])
+    """Size of a store, counts of each action, and counts of rewards and ends."""
+    info, episodes = store.info, range(len(store))
+    rewards = np.concatenate([store.rewards(i) for i in episodes])
+    ended = np.array([store.ended(i) for i in episodes])
+    mean, half_width = mean_with_interval([float(store.rewards(i).sum()) for i in episodes])
     facts = {
         "env_id": info.env_id,
         "episodes": len(store),
@@ -37,7 +37,7 @@ def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
         "truncated": int(ended[:, 1].sum()),
     }
     if info.action.kind == "discrete":
-        actions = np.concatenate([store.actions(i) for i in places])
+        actions = np.concatenate([store.actions(i) for i in episodes])
         names = info.action.names or tuple(f"action {i}" for i in range(info.action.n))
         counts = np.bincount(actions, minlength=info.action.n)
         facts["actions"] = dict(zip(names, counts.tolist(), strict=True))
@@ -45,27 +45,27 @@ def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
 
 
 def damaged_files(root: Path) -> list[str]:
-    """One message for each file of episodes that cannot be read."""
+    """One message for each episode file that cannot be read."""
     info, found = read_info(root / "data" / "metadata.json"), []
-    looks: dict[Path, Callable] = {path: scan_pending for path in sorted((root / "data" / "pending").glob(PATTERN))}
+    scans: dict[Path, Callable] = {path: scan_pending for path in sorted((root / "data" / "pending").glob(PATTERN))}
     if (main := root / "data" / "main_data.hdf5").exists():
-        looks = {main: scan} | looks
-    for path, look in looks.items():
+        scans = {main: scan} | scans
+    for path, scan_file in scans.items():
         try:
-            look(path, info)
+            scan_file(path, info)
         except ValueError as error:
             found.append(str(error))
     return found
 
 
 def store_facts(store: EpisodeStorage) -> dict[str, Any]:
-    """The `dataset_facts` (of a store with episodes) and more.
+    """The `dataset_facts` (unless the store is empty) and more.
 
-    Returns: in addition "splits", name -> episodes and steps; "published_test", whether the data came with their own;
-    "views"; "missing_ids", those below the last one; "pending", episodes that are not packed yet; "labels", the classes
-    of objects that are labelled, if any; and if there are episodes "lengths", "returns", "numbers" (of actions that are
-    numbers) and "signals", each with its least, mean and greatest value; and "stopped", episodes that neither ended nor
-    were cut.
+    Returns: in addition "splits", name -> episodes and steps; "published_test", whether the data have a published test
+    split; "views"; "missing_ids", those below the last one; "pending", the number of unpacked episodes; "labels", the
+    classes of labelled objects. Unless the store is empty also "lengths", "returns", "numbers" (dimensions of box
+    actions) and "signals", each with its least, mean and greatest value; and "stopped", episodes that were neither
+    terminated nor truncated.
     """
     info, ids = store.info, store.ids
     facts: dict[str, Any] = {
@@ -81,16 +81,16 @@ def store_facts(store: EpisodeStorage) -> dict[str, Any]:
     }
     if not len(store):
         return facts
-    places = range(len(store))
-    signals = np.concatenate([store.signals(i) for i in places])
+    episodes = range(len(store))
+    signals = np.concatenate([store.signals(i) for i in episodes])
     facts |= dataset_facts(store)
     facts["lengths"] = _range(np.array(store.lengths))
-    facts["returns"] = _range(np.array([store.rewards(i).sum() for i in places]))
-    facts["stopped"] = sum(not any(store.ended(i)) for i in places)
+    facts["returns"] = _range(np.array([store.rewards(i).sum() for i in episodes]))
+    facts["stopped"] = sum(not any(store.ended(i)) for i in episodes)
     facts["numbers"] = {}
     if info.action.kind == "box":
-        actions = np.concatenate([store.actions(i) for i in places])
-        names = info.action.names or tuple(f"number {i}" for i in range(info.action.n))
+        actions = np.concatenate([store.actions(i) for i in episodes])
+        names = info.action.names or tuple(f"dimension {i}" for i in range(info.action.n))
         facts["numbers"] = {name: _range(column) for name, column in zip(names, actions.T, strict=True)}
     facts["signals"] = {name: _range(column) for name, column in zip(info.signal_names, signals.T, strict=True)}
     return facts

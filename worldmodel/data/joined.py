@@ -1,4 +1,4 @@
-"""Several stores of one game read as one, each from its beginning as far as wanted; nothing is copied or changed."""
+"""Read several stores of one game as one, optionally only the first episodes of each; copies and changes nothing."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ Folder = str | Path
 
 
 class JoinedStorage(EpisodeStorage):
-    """The first episodes of each of several stores, one store after the other.
+    """The first episodes of several stores, one store after the other.
 
-    An episode keeps the id of its own store, and with it its split: what is held out there is held out here, whatever
-    it is joined with. So ids are no longer unique or ascending; the places 0 to ``len(storage) - 1`` are. Labels of
-    objects are shown if all stores have them, with the same classes.
+    An episode keeps the id and thus the split of its own store, so what is held out there is held out here too. Ids are
+    therefore neither unique nor ascending; address episodes by index, 0 to ``len(storage) - 1``. Object labels are
+    available if all stores have them with the same classes.
 
     Args:
         stores: of the same game.
-        counts: how many episodes of each are shown, 0 or more; None: all.
+        counts: number of episodes of each store, 0 or more; None: all.
 
     Raises:
-        ValueError: the stores differ in what their episodes share, or a store has fewer episodes than its count.
+            ValueError: the stores differ in a shared property, or a store has fewer episodes than its count.
     """
 
     def __init__(self, stores: Sequence[EpisodeStorage], counts: Sequence[int] | None = None) -> None:
         if not stores:
-            raise ValueError("nothing to join: give at least one store")
+            raise ValueError("at least one store is needed, got none")
         counts = [len(store) for store in stores] if counts is None else list(counts)
         for store, count in zip(stores, counts, strict=True):
             mine, first = asdict(_game(store.info)), asdict(_game(stores[0].info))
             if differing := [name for name in mine if mine[name] != first[name]]:
                 name = differing[0]
                 raise ValueError(
-                    f"stores of one game can be joined, but {name} is {getattr(stores[0].info, name)} in "
+                    f"only stores of one game can be joined, but {name} is {getattr(stores[0].info, name)} in "
                     f"{stores[0].root} and {getattr(store.info, name)} in {store.root}"
                 )
             if not 0 <= count <= len(store):
@@ -64,8 +64,8 @@ class JoinedStorage(EpisodeStorage):
     def folders(self) -> list[str]:
         return [folder for store, _ in self.parts for folder in store.folders]
 
-    def _window(self, entry: Entry, place: int) -> NDArray:
-        return self._owners[entry.path]._window(entry, place)
+    def _window(self, entry: Entry, index: int) -> NDArray:
+        return self._owners[entry.path]._window(entry, index)
 
     def _splits(self) -> NDArray[np.int64]:
         return np.concatenate([store._splits()[:n] for store, n in self.parts])
@@ -86,7 +86,7 @@ class JoinedStorage(EpisodeStorage):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise TypeError(f"stores read as one cannot be written to; open one of them: {', '.join(self.folders)}")
+        raise TypeError(f"joined stores are read-only; open one of them: {', '.join(self.folders)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"parts": self.parts}
@@ -97,7 +97,7 @@ class JoinedStorage(EpisodeStorage):
 
 
 def open_stores(data: Folder | Sequence[Folder] | EpisodeStorage) -> EpisodeStorage:
-    """The store in a folder; those in several folders read as one; a store itself."""
+    """Open the store in a folder, or the stores in several folders as one; returns an open store unchanged."""
     if isinstance(data, EpisodeStorage):
         return data
     folders = [data] if isinstance(data, str | Path) else data
@@ -106,5 +106,5 @@ def open_stores(data: Folder | Sequence[Folder] | EpisodeStorage) -> EpisodeStor
 
 
 def _game(info: StoreInfo) -> StoreInfo:
-    """What stores of one game share: not which of its own episodes each holds out, nor what more is known of it."""
+    """The properties that stores of one game must share: no test split, views, speed or labels."""
     return replace(info, test_episodes=0, views=1, steps_per_second=0.0, label_names=())

@@ -1,6 +1,6 @@
-"""How episodes lie on disk: Minari's HDF5 layout and metadata, read and written without Minari.
+"""On-disk layout of episodes: Minari's HDF5 layout and metadata, read and written without Minari.
 
-A file holds one group ``episode_<id>`` per episode, its datasets contiguous, so that a clip is a slice of the file.
+A file holds one group ``episode_<id>`` per episode. Its datasets are contiguous, so a clip is a slice of the file.
 
 Letters: see worldmodel/shapes.py.
 """
@@ -25,8 +25,8 @@ from worldmodel.files import read_json
 
 FORMAT_VERSION = 1
 _INFO_KEY = "videogen_dream"  # our own entry in Minari's metadata
-_MINARI_VERSION = "0.5.4"  # Minari refuses a range
-CHECKSUMS = "crc32c"  # attribute of an episode's group
+_MINARI_VERSION = "0.5.4"  # Minari does not accept a range
+CHECKSUMS = "crc32c"  # attribute of an episode's group in HDF5
 CHECKED = "all_episodes_have_crc32c"  # attribute of a file
 _DATASET_ID = re.compile(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")  # Minari's rule
 
@@ -41,18 +41,18 @@ class Field(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Where an episode lies."""
+    """Location of an episode."""
 
     id: int
     path: Path
     num_steps: int
     offsets: tuple[int, ...]  # bytes from the start of the file, one per field
-    seed: int | None  # what the env was reset with
+    seed: int | None  # seed of the env's reset
     checksums: Checksums | None  # None: an earlier version wrote it
 
 
 def layout(info: StoreInfo) -> list[Field]:
-    """The datasets of every episode: frames, steps, signals in the order of their names, and labels if it has any."""
+    """The datasets of every episode: frames, steps, signals in the order of their names, and labels if any."""
     float32, boolean = np.dtype(np.float32), np.dtype(np.bool_)
     return [
         Field("observations", info.frame_shape, np.dtype(np.uint8), 1),
@@ -66,13 +66,13 @@ def layout(info: StoreInfo) -> list[Field]:
 
 
 def hdf5_type(field: Field) -> h5py.h5t.TypeID:
-    """The type of a field's dataset."""
+    """HDF5 type of a field's dataset."""
     return h5py.h5t.py_create(field.dtype, logical=True)
 
 
 def write_episodes(path: Path, episodes: Sequence[Episode], first_id: int, info: StoreInfo) -> None:
-    """Write a file of episodes with the ids from `first_id` on; they must fit `info`."""
-    # h5py's low-level calls, which take half the time of the convenient ones.
+    """Write a file of episodes with consecutive ids from `first_id`; they must fit `info`."""
+    # h5py's low-level calls take half the time of the high-level ones.
     columns_of = [(field.name.encode(), hdf5_type(field)) for field in layout(info)]
     with _writing(path, "w") as file:
         file.attrs[CHECKED] = 1
@@ -96,7 +96,7 @@ def write_episodes(path: Path, episodes: Sequence[Episode], first_id: int, info:
 
 
 def append_episodes(path: Path, entries: Sequence[Entry]) -> None:
-    """Copy episodes from their files to the end of the file `path`, which is made if needed."""
+    """Copy episodes from their files to the end of the file `path`, which is created if needed."""
     with _writing(path, "a") as target:
         if not all(entry.checksums for entry in entries):
             target.attrs.pop(CHECKED, None)
@@ -111,10 +111,10 @@ def append_episodes(path: Path, entries: Sequence[Entry]) -> None:
 @contextmanager
 def _writing(path: Path, mode: str) -> Iterator[h5py.File]:
     try:
-        # Formats since HDF5 1.8 check their own structure by checksums.
+        # Formats since HDF5 1.8 have checksums of the file structure.
         with h5py.File(path, mode, libver=("v108", "latest")) as file:
             yield file
-    except RuntimeError as error:  # h5py's name for a failed write
+    except RuntimeError as error:  # h5py raises this for a failed write
         raise OSError(
             f"cannot write {path} ({error}). Is the disk full? All episodes stored so far are safe."
         ) from error
@@ -129,14 +129,14 @@ def same_episode(one: Entry, other: Entry) -> bool:
 
 
 def _datasets(group: h5py.Group) -> set[str]:
-    """Names of all datasets within a group."""
+    """Names of all datasets in a group."""
     names: set[str] = set()
     group.visititems(lambda name, found: names.add(name) if isinstance(found, h5py.Dataset) else None)
     return names
 
 
 def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
-    """What metadata.json says of an empty store."""
+    """Content of metadata.json for an empty store."""
     if not _DATASET_ID.fullmatch(dataset_id):
         raise ValueError(f"dataset_id must look like 'doom/health-gathering-v0', got {dataset_id!r}")
     shape = info.frame_shape
@@ -157,7 +157,7 @@ def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
 
 
 def _saved(info: StoreInfo) -> dict[str, Any]:
-    """As it is kept; without labels, as versions that knew none of them wrote and can read."""
+    """`info` as saved; without label_names if empty, so that versions without labels can read it."""
     saved = asdict(info)
     if not info.label_names:
         del saved["label_names"]
@@ -165,18 +165,18 @@ def _saved(info: StoreInfo) -> dict[str, Any]:
 
 
 def read_info(path: Path) -> StoreInfo:
-    """Our part of metadata.json.
+    """Read our part of metadata.json.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another program or another version wrote it.
+        ValueError: the file was written by another program or another version.
     """
     from pydantic import TypeAdapter, ValidationError
 
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing, so {path.parent.parent} is no store. Give a folder made by `videogen-dream collect` "
-            "or EpisodeStorage.create."
+            f"{path} is missing, so {path.parent.parent} is not a store. Give a folder made by `videogen-dream "
+            "collect` or EpisodeStorage.create."
         )
     metadata = read_json(path)
     ours = metadata.get(_INFO_KEY) if isinstance(metadata, dict) else None
@@ -196,7 +196,7 @@ def read_info(path: Path) -> StoreInfo:
         return TypeAdapter(StoreInfo).validate_python(ours.get("info"))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-        raise ValueError(f"{path} describes no store ({wrong}). Restore it from a backup or collect again.") from error
+        raise ValueError(f"{path} describes no valid store ({wrong}). Restore a backup or collect again.") from error
 
 
 def _info_checksum(info: StoreInfo) -> int:
@@ -204,7 +204,7 @@ def _info_checksum(info: StoreInfo) -> int:
 
 
 def default_dataset_id(root: Path) -> str:
-    """Minari's name for the store in `root`: the folder's, with a version."""
+    """Minari's name for the store in `root`: the folder's name with a version."""
     name = re.sub(r"[^-\w]", "-", root.resolve().name) or "store"
     return name if _DATASET_ID.fullmatch(name) else f"{name}-v0"
 
@@ -216,7 +216,7 @@ def _action_space(action: ActionSpec) -> str:
 
 
 def _box(dtype: Any, low: np.ndarray, high: np.ndarray) -> str:
-    # Minari keeps spaces as JSON in a string, with the bounds of every element.
+    # Minari stores spaces as a JSON string with the bounds of every element.
     space = {
         "type": "Box",
         "dtype": np.dtype(dtype).name,

@@ -1,4 +1,4 @@
-"""The files of episodes that are not yet packed: each holds one episode, or a block of them with consecutive ids."""
+"""Files of episodes that are not yet packed: each holds one episode, or a block with consecutive ids."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _NAME = re.compile(r"episode_([0-9]{6,7})(?:_to_([0-9]{6,7}))?\.hdf5")
 
 
 def pending_name(first_id: int, count: int = 1) -> str:
-    """The file of `count` episodes from `first_id` on."""
+    """Name of the file of `count` episodes from `first_id`."""
     return (
         f"episode_{first_id:06d}.hdf5" if count == 1 else f"episode_{first_id:06d}_to_{first_id + count - 1:06d}.hdf5"
     )
 
 
 def ids_of(path: Path) -> range:
-    """The ids that a file is named after; ValueError if its name is none of ours."""
+    """Ids in the name of a pending file; ValueError if the name has another form."""
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise ValueError(f"{path} is not named as a file of episodes is, such as {pending_name(7)}. Move it elsewhere.")
+        raise ValueError(f"{path} must be named like an episode file, such as {pending_name(7)}. Move it elsewhere.")
     return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
 def scan_pending(path: Path, info: StoreInfo) -> list[Entry]:
-    """The episodes of a file; ValueError if they are not those that it is named after."""
+    """Episodes of a pending file; ValueError unless their ids match its name."""
     entries, wanted = scan(path, info), ids_of(path)
     if [entry.id for entry in entries] != list(wanted):
-        what = "the one episode it is" if len(wanted) == 1 else "the episodes it is"
-        raise ValueError(f"{path} must hold {what} named after, got ids {[e.id for e in entries]}. Delete it.")
+        what = "the one episode" if len(wanted) == 1 else "the episodes"
+        raise ValueError(f"{path} must hold {what} that its name says, got ids {[e.id for e in entries]}. Delete it.")
     return entries

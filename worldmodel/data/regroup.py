@@ -1,4 +1,4 @@
-"""A store of the same play with another number of frames per step, for tokenizers with another stride in time.
+"""Change the number of frames per step of a store, for tokenizers with another temporal stride.
 
 Letters: N steps of an episode, F frames of a step, H W C pixels.
 """
@@ -16,14 +16,14 @@ from worldmodel.replacing import finish_replacing, replacing
 
 
 def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_steps: int | None = None) -> Path:
-    """Write the first episodes of `store`, with at least `max_steps` of its steps together, to `root`; None: all.
+    """Write the first episodes of `store`, with at least `max_steps` of its steps in total, to `root`; None: all.
 
-    Episodes keep their splits. What is there already is left as it is; half a store is written anew.
+    Episodes keep their splits. An existing store in `root` is kept; a half-written one is written from scratch.
 
     Returns: `root`.
     """
     root = Path(root)
-    finish_replacing(root)  # of a killed call
+    finish_replacing(root)  # complete what a killed call left
     if root.exists():
         return root
     enough = store.num_steps if max_steps is None else min(max_steps, store.num_steps)
@@ -31,21 +31,21 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     with replacing(root) as fresh, progress(enough, "step", root.name) as bar:
         info = replace(store.info, frames_per_step=frames_per_step)
         new = EpisodeStorage.create(fresh, info, default_dataset_id(root))
-        for place in count():
+        for index in count():
             if taken >= enough:
                 break
-            new.append(regroup_episode(store.episode(place), frames_per_step))
-            bar.update(min(store.lengths[place], enough - taken))
-            taken += store.lengths[place]
+            new.append(regroup_episode(store.episode(index), frames_per_step))
+            bar.update(min(store.lengths[index], enough - taken))
+            taken += store.lengths[index]
         new.flush()
     return root
 
 
 def regroup_episode(episode: Episode, frames_per_step: int) -> Episode:
-    """The same frames as steps of another length; frames at the end that do not fill a step are left out.
+    """The same frames in steps of another length; drops frames at the end that do not fill a step.
 
-    A split step's parts all have its action, which was held while it ran, and its reward comes with the last of them.
-    Merged steps have the last one's action and the sum of their rewards.
+    The parts of a split step all get its action, since it was held throughout; the last part gets its reward. A merged
+    step gets the action of its last part and the sum of the rewards.
     """
     old = episode.frames.shape[1]
     if old == frames_per_step:
@@ -53,7 +53,7 @@ def regroup_episode(episode: Episode, frames_per_step: int) -> Episode:
     if old % frames_per_step and frames_per_step % old:
         raise ValueError(
             f"steps of {old} frames cannot be split into or merged to steps of {frames_per_step}: neither number "
-            "divides the other; collect play with another frames_per_step"
+            "divides the other; collect episodes with another frames_per_step"
         )
     parts, merged = max(1, old // frames_per_step), max(1, frames_per_step // old)
     steps = episode.num_steps // merged * merged

@@ -1,6 +1,6 @@
-"""Finds the episodes of a file, and refuses files whose structure is damaged, foreign, or points elsewhere.
+"""Find the episodes of a file; refuse files whose structure is damaged, foreign, or links elsewhere.
 
-What is checked here costs the same for episodes of any length: no dataset is read. See checks.py for their content.
+These checks take the same time for episodes of any length: they read no dataset. checks.py verifies the content.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from worldmodel.data.checksums import Checksums
 from worldmodel.data.episode import StoreInfo
 from worldmodel.data.layout import CHECKED, CHECKSUMS, Entry, hdf5_type, layout
 
-MOST_IDS = 10_000_000  # ids lie below
+MOST_IDS = 10_000_000  # ids must be below
 _EPISODE = re.compile(r"episode_(0|[1-9][0-9]{0,6})")
 
 
 def scan(path: Path, info: StoreInfo) -> list[Entry]:
-    """Find every episode of a file, in the order of their ids.
+    """Find every episode of a file, sorted by id.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is truncated or foreign, or its episodes do not fit `info`.
     """
     found = path.stat()
@@ -37,33 +37,33 @@ def scan(path: Path, info: StoreInfo) -> list[Entry]:
             entries = _Scan(file, path, found.st_size, info).entries()
     except (FileNotFoundError, DamagedFileError):
         raise
-    except (KeyError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:  # whatever HDF5 meets
-        if not path.exists():  # packed by another process meanwhile
-            raise FileNotFoundError(f"{path} is not there any more") from error
-        if number := getattr(error, "errno", None):  # no rights, held by another program, too many open files
+    except (KeyError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:  # whatever HDF5 raises
+        if not path.exists():  # another process packed it during the scan
+            raise FileNotFoundError(f"{path} does not exist any more") from error
+        if number := getattr(error, "errno", None):  # no permission, locked by another program, too many open files
             raise OSError(number, os.strerror(number), str(path)) from error
-        raise refusal(path, f"is truncated, damaged or no HDF5 file ({_one_line(error)})") from error
+        raise refusal(path, f"is truncated, damaged or not an HDF5 file ({_one_line(error)})") from error
     return sorted(entries)
 
 
 class DamagedFileError(ValueError):
-    """A file of episodes is not as it was written."""
+    """An episode file has changed since it was written."""
 
 
 def refusal(path: Path, what: str) -> DamagedFileError:
-    """The error that says what is wrong with a file of episodes, and what to do."""
-    cure = (
+    """The error for a damaged episode file: what is wrong, and what to do."""
+    remedy = (
         "Delete it and collect that episode again"
         if path.parent.name == "pending"
         else "Restore it from a backup, or delete the store and collect it again"
     )
-    return DamagedFileError(f"{path} {what}. {cure}.")
+    return DamagedFileError(f"{path} {what}. {remedy}.")
 
 
 class _Scan:
-    """Looks at the structure of a file of episodes; reads none of its datasets."""
+    """Checks the structure of an episode file; reads none of its datasets."""
 
-    # h5py's low-level calls: a store may hold 100,000 datasets, and the convenient calls take three times as long.
+    # h5py's low-level calls: a store may hold 100,000 datasets, and the high-level calls take three times as long.
 
     def __init__(self, file: h5py.File, path: Path, size: int, info: StoreInfo) -> None:
         self._file, self._path, self._size = file, path, size
@@ -78,7 +78,7 @@ class _Scan:
         if self._extents:
             begins, ends = np.array(sorted(self._extents), np.int64).T
             if (ends[:-1] > begins[1:]).any():
-                raise refusal(self._path, "is damaged: two of its datasets lie in one place")
+                raise refusal(self._path, "is damaged: two of its datasets overlap")
         return entries
 
     def _episode(self, name: str) -> Entry:
@@ -110,7 +110,7 @@ class _Scan:
         return Entry(entry_id, self._path, num_steps, tuple(offsets), seed, self._checksums(group, name))
 
     def _check_link(self, group: h5py.h5g.GroupID, key: bytes, where: str) -> None:
-        """Refuse what is absent, and what lies elsewhere: another file's content may change or be private."""
+        """Refuse missing datasets and links: another file's content may change or be private."""
         try:
             kind = group.links.get_info(key).type
         except (KeyError, RuntimeError) as error:
@@ -118,7 +118,7 @@ class _Scan:
                 raise
             raise refusal(self._path, f"lacks a dataset ({where})") from error
         if kind != h5py.h5l.TYPE_HARD:
-            word = {h5py.h5l.TYPE_EXTERNAL: "an external", h5py.h5l.TYPE_SOFT: "a soft"}.get(kind, "a foreign")
+            word = {h5py.h5l.TYPE_EXTERNAL: "an external", h5py.h5l.TYPE_SOFT: "a soft"}.get(kind, "an unknown")
             raise refusal(self._path, f"holds {word} link in place of {where}, and links are not followed")
 
     def _offset(self, dataset: h5py.h5d.DatasetID, where: str, num_bytes: int) -> int:
@@ -161,7 +161,7 @@ def _described(dataset: h5py.h5d.DatasetID) -> str:
     try:
         return f"{dataset.shape} {dataset.dtype}"
     except (TypeError, ValueError, RuntimeError):
-        return f"{dataset.shape} of a type that numpy lacks"
+        return f"{dataset.shape} of a type that numpy does not have"
 
 
 def _one_line(error: Exception) -> str:

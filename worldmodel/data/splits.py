@@ -1,6 +1,6 @@
-"""Which episodes are for training, for validation and for the test.
+"""Split episodes into train, validation and test.
 
-A hash of the episode's id decides, but for data that come with a test split of their own.
+A hash of the episode's id decides, unless the data have a published test split.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(ids: NDArray[np.int64], test_episodes: int = 0, views: int = 1) -> NDArray[np.int64]:
-    """(E,) places in SPLITS: of ten ids in a row, the largest hash is for the test, the next for validation.
+    """(E,) indices into SPLITS: of ten consecutive ids the largest hash is for the test, the next for validation.
 
     Args:
-        test_episodes: above 0: the ids below it are the test and no other; one in ten of the rest is for validation.
-        views: so many ids in a row belong together and count as one.
+        test_episodes: if above 0, the ids below it are the test split and one in ten of the others is for validation.
+        views: this many consecutive ids belong together and count as one.
     """
     plays = ids // views
     ten = plays[:, None] // 10 * 10 + np.arange(10)
@@ -27,7 +27,7 @@ def split_of(ids: NDArray[np.int64], test_episodes: int = 0, views: int = 1) -> 
 
 def _hash(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     """The splitmix64 mixing function (public domain, S. Vigna)."""
-    # The salt is chosen so that already the first three episodes cover the three splits.
+    # The salt is chosen so that the first three episodes already cover all three splits.
     mixed = ids.astype(np.uint64) + np.uint64((93 << 40) + 0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

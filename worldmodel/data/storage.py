@@ -1,4 +1,4 @@
-"""The store of recorded episodes: safe to write, fast to cut segments from, readable by Minari.
+"""The store of recorded episodes: crash-safe writing, fast cutting of segments, readable by Minari.
 
 Letters: see worldmodel/shapes.py; K start positions.
 """
@@ -22,12 +22,12 @@ from worldmodel.errors import did_you_mean
 
 
 class _Tables(NamedTuple):
-    """All episodes end to end, but for the frames, in memory. E episodes, S steps in all."""
+    """All episodes concatenated in memory, without the frames. E episodes, S steps in total."""
 
     num_steps: NDArray[np.int64]  # (E,)
     first_step: NDArray[np.int64]  # (E,) row of the episode's first step
-    first_state: NDArray[np.int64]  # (E,) row of its first signals; an episode has one more of these than steps
-    split: NDArray[np.int64]  # (E,) place in SPLITS
+    first_state: NDArray[np.int64]  # (E,) row of its first signals; an episode has one more row of signals than steps
+    split: NDArray[np.int64]  # (E,) index into SPLITS
     actions: NDArray  # (S,) int64 or (S, A) float32
     rewards: NDArray[np.float32]  # (S,)
     ended: NDArray[np.bool_]  # (E, 2) terminated, truncated
@@ -35,12 +35,12 @@ class _Tables(NamedTuple):
 
 
 class EpisodeStorage(EpisodeFiles):
-    """Recorded episodes of one env.
+    """Recorded episodes of one environment.
 
-    Episodes are counted from 0 to ``len(storage) - 1`` in the order of their ids. Place and id are the same unless a
-    killed collection left a gap (`ids`, `missing_ids`). One process may `append`; any number may `write_pending`
-    different ids at the same time. An object shows what was stored when it was opened or last flushed, and what it
-    wrote since. It can be pickled and forked.
+    Episodes have indices 0 to ``len(storage) - 1`` in the order of their ids. Index and id are equal unless a killed
+    collection left a gap (`ids`, `missing_ids`). One process may `append`; any number may `write_pending` different ids
+    at the same time. An object shows the episodes that were stored when it was opened or last flushed, and those it has
+    written since. It can be pickled and forked.
 
     Example:
         >>> import tempfile
@@ -58,7 +58,7 @@ class EpisodeStorage(EpisodeFiles):
         ...         truncated=False,
         ...         signals=np.zeros((6, 0), np.float32),
         ...     )
-        ...     place = store.append(episode)
+        ...     episode_id = store.append(episode)
         >>> len(store), len(store.split("train"))
         (10, 8)
         >>> batch = store.batch(store.sample_ids(4, num_steps=3, rng=np.random.default_rng(0)))
@@ -69,7 +69,7 @@ class EpisodeStorage(EpisodeFiles):
     # Reading whole episodes
 
     def frames(self, episode: int) -> NDArray[np.uint8]:
-        """(N + 1, F, H, W, C) uint8: a read-only window on the file, read where it is used; copy it for torch."""
+        """(N + 1, F, H, W, C) uint8: a read-only memory-mapped view of the file; copy it before passing it to torch."""
         return self._window(self._entry(episode), 0)
 
     def actions(self, episode: int) -> NDArray:
@@ -91,23 +91,23 @@ class EpisodeStorage(EpisodeFiles):
         return terminated, truncated
 
     def labels(self, episode: int) -> NDArray[np.uint8]:
-        """(N + 1, F, H, W, 2) uint8 class and number of the object in each pixel, a copy compared with its checksum.
+        """(N + 1, F, H, W, 2) uint8 class and object number of each pixel, as a copy with verified checksum.
 
-        Class c is ``info.label_names[c - 1]``, 0 is none; numbers tell the objects of one frame apart.
+        Class c is ``info.label_names[c - 1]``, 0 means no object; numbers distinguish the objects of one frame.
 
         Raises:
-            ValueError: the store keeps no labels, or these are damaged.
+            ValueError: the store has no labels, or these are damaged.
         """
         entry = self._entry(episode)
         if not self.info.label_names:
-            raise ValueError(f"{self.root} keeps no labels of objects; collect play with labels=True (--labels)")
+            raise ValueError(f"{self.root} has no labels of objects; collect episodes with labels=True (--labels)")
         labels = self._window(entry, len(self._fields) - 1).copy()
         if wrong := wrong_labels(entry, labels, len(self.info.label_names)):
             raise refusal(entry.path, wrong)
         return labels
 
     def episode(self, episode: int) -> Episode:
-        """A whole episode, copied into memory and compared with its checksums."""
+        """A whole episode, copied into memory with verified checksums."""
         terminated, truncated = self.ended(episode)
         entry, frames = self._entries[episode], self.frames(episode).copy()
         if wrong := wrong_frames(entry, frames):
@@ -125,16 +125,16 @@ class EpisodeStorage(EpisodeFiles):
 
     @property
     def folders(self) -> list[str]:
-        """Where it lies; of several stores read as one, each."""
+        """Folder of the store; all folders if several stores are joined."""
         return [str(self.root)]
 
     @property
     def plays(self) -> NDArray[np.int64]:
-        """(episodes,) which play each of them shows: the same where two are views of one (`StoreInfo.views`)."""
+        """(episodes,) recording that each episode shows: equal for several views of one (`StoreInfo.views`)."""
         return self.ids // self.info.views if self.info.views > 1 else np.arange(len(self))
 
     def fingerprint(self) -> str:
-        """Short name of what is stored: another if actions, rewards, signals, ends or a looked-at frame differ."""
+        """Short hash of the content: changes with any action, reward, signal, end, or sampled frame."""
         digest = hashlib.sha256(repr((self.info.env_id, self.lengths)).encode())
         for column in (self._tables.actions, self._tables.rewards, self._tables.ended, self._tables.signals):
             digest.update(np.ascontiguousarray(column).tobytes())
@@ -143,9 +143,9 @@ class EpisodeStorage(EpisodeFiles):
         return digest.hexdigest()[:16]
 
     def damage(self) -> Iterator[str]:
-        """Read every episode whole, and yield for each what is wrong with it; "" if nothing is, or it has no checksums.
+        """Read every episode in full and yield what is wrong with it; "" if nothing is or it has no checksums.
 
-        Opening a store checks its structure, and its first use all numbers but the frames; this checks those too.
+        Opening a store checks its structure, and its first use everything but the frames; this checks the frames too.
         """
         for entry in self._entries:
             frames, columns = self._window(entry, 0), self._columns(entry)
@@ -157,7 +157,7 @@ class EpisodeStorage(EpisodeFiles):
 
     @property
     def num_unchecked(self) -> int:
-        """Episodes without checksums, which earlier versions wrote."""
+        """Number of episodes without checksums, which earlier versions wrote."""
         return sum(entry.checksums is None for entry in self._entries)
 
     # Cutting segments
@@ -165,9 +165,9 @@ class EpisodeStorage(EpisodeFiles):
     def split(self, name: str) -> NDArray[np.int64]:
         """Episodes of "train", "validation", "test" or "all", ascending.
 
-        Of every ten ids in a row eight are for training, one for validation and one for the test; which, is fixed by a
-        hash of the id, so an episode keeps its split however the store grows. Where the data come with a test split of
-        their own (`StoreInfo.test_episodes`), that is the test, and one of ten others is for validation.
+        Of ten consecutive ids eight are for training, one for validation and one for the test, fixed by a hash of the
+        id, so an episode keeps its split when the store grows. If the data have a published test split
+        (`StoreInfo.test_episodes`), that is the test, and one in ten of the other episodes is for validation.
         """
         if name == "all":
             return np.arange(len(self))
@@ -176,13 +176,13 @@ class EpisodeStorage(EpisodeFiles):
         return np.flatnonzero(self._tables.split == SPLITS.index(name))
 
     def starts(self, num_steps: int, split: str = "train") -> NDArray[np.int64]:
-        """(K, 2) every (episode, start) from which `num_steps` steps fit into the episode, the last one included."""
+        """(K, 2) every (episode, start) from which `num_steps` steps fit into the episode."""
         episodes, counts = self._count_starts(num_steps, split)
         starts = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return np.stack([np.repeat(episodes, counts), starts], axis=1)
 
     def sample_ids(self, n: int, num_steps: int, rng: np.random.Generator, split: str = "train") -> list[SegmentId]:
-        """`n` segments of `num_steps` steps, drawn evenly from `starts(num_steps, split)` with replacement.
+        """Draw `n` segments of `num_steps` steps uniformly from `starts(num_steps, split)`, with replacement.
 
         Raises:
             ValueError: the split is empty or none of its episodes is long enough.
@@ -197,11 +197,11 @@ class EpisodeStorage(EpisodeFiles):
                 "longer episodes, ask for fewer steps, or use split='all'."
             )
         drawn = rng.integers(ends[-1], size=n)
-        places = np.searchsorted(ends, drawn, side="right")
-        starts = drawn - (ends - counts)[places]
+        index = np.searchsorted(ends, drawn, side="right")
+        starts = drawn - (ends - counts)[index]
         return [
             SegmentId(episode, start, start + num_steps)
-            for episode, start in zip(episodes[places].tolist(), starts.tolist(), strict=True)
+            for episode, start in zip(episodes[index].tolist(), starts.tolist(), strict=True)
         ]
 
     def segment(self, segment_id: SegmentId, num_steps: int | None = None) -> Segment:
@@ -216,7 +216,7 @@ class EpisodeStorage(EpisodeFiles):
         return Batch(**{name: torch.from_numpy(array) for name, array in self._cut(segment_ids).items()})
 
     def _cut(self, segment_ids: Sequence[SegmentId], num_steps: int | None = None) -> dict[str, NDArray]:
-        """The fields of Segment with B in front."""
+        """The fields of Segment with a leading dimension B."""
         episodes_B, starts_B, steps_B = self._check_segments(segment_ids)
         longest = int(steps_B.max())
         num_steps = longest if num_steps is None else num_steps
@@ -249,14 +249,14 @@ class EpisodeStorage(EpisodeFiles):
         }
 
     def _count_starts(self, num_steps: int, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The episodes of a split, and how many starts each has; both (E,)."""
+        """The episodes of a split, and the number of starts of each; both (E,)."""
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         episodes = self.split(split)
         return episodes, np.maximum(self._tables.num_steps[episodes] - num_steps + 1, 0)
 
     def _check_segments(self, segment_ids: Sequence[SegmentId]) -> tuple[NDArray, NDArray, NDArray]:
-        """Episodes, starts and numbers of steps, each (B,) int64."""
+        """Episodes, starts and numbers of steps of the segments, each (B,) int64."""
         if not len(segment_ids):
             raise ValueError("a batch needs at least one segment id, got none; see EpisodeStorage.sample_ids")
         episodes_B, starts_B, stops_B = np.array(segment_ids, np.int64).T
@@ -266,14 +266,14 @@ class EpisodeStorage(EpisodeFiles):
         if wrong_B.any():
             wrong = SegmentId(*segment_ids[int(np.argmax(wrong_B))])
             raise ValueError(
-                f"wanted 0 <= start < stop <= {self.lengths[wrong.episode]}, the episode's steps; got {wrong}"
+                f"a segment needs 0 <= start < stop <= {self.lengths[wrong.episode]}, the episode's steps; got {wrong}"
             )
         return episodes_B, starts_B, stops_B - starts_B
 
     # Tables
 
     def _splits(self) -> NDArray[np.int64]:
-        """(E,) places in SPLITS."""
+        """(E,) indices into SPLITS."""
         return split_of(self.ids, self.info.test_episodes, self.info.views)
 
     def _forget(self) -> None:
@@ -290,16 +290,16 @@ class EpisodeStorage(EpisodeFiles):
         rewards = np.empty(num_steps.sum(), np.float32)
         ended = np.empty((len(self), 2), bool)
         signals = np.empty((num_steps.sum() + len(self), len(self.info.signal_names)), np.float32)
-        for place, entry in enumerate(self._entries):
+        for index, entry in enumerate(self._entries):
             columns = self._columns(entry)
             if wrong := wrong_steps(entry, columns):
                 raise refusal(entry.path, wrong)
-            steps = slice(first_step[place], first_step[place] + entry.num_steps)
+            steps = slice(first_step[index], first_step[index] + entry.num_steps)
             actions[steps], rewards[steps] = columns[:2]
-            ended[place] = columns[2][-1], columns[3][-1]
+            ended[index] = columns[2][-1], columns[3][-1]
             for column, values in enumerate(columns[4:]):
-                signals[first_state[place] : first_state[place] + entry.num_steps + 1, column] = values
-        if wrong_numbers(action, actions, rewards, signals):  # of all episodes at once, which is fast
+                signals[first_state[index] : first_state[index] + entry.num_steps + 1, column] = values
+        if wrong_numbers(action, actions, rewards, signals):  # fast, for all episodes together; then find the episode
             for entry, step, state in zip(self._entries, first_step, first_state, strict=True):
                 steps, states = slice(step, step + entry.num_steps), slice(state, state + entry.num_steps + 1)
                 if wrong := wrong_numbers(action, actions[steps], rewards[steps], signals[states]):

@@ -1,4 +1,4 @@
-"""A store that keeps the settings it was made with, and is only continued with the same ones."""
+"""Stores that remember the settings of the command that made them, and are only continued with the same ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +10,15 @@ from worldmodel.files import JsonObject, read_json, write_json
 
 
 def open_with_settings(out: Path, name: str, settings: dict[str, Any], info: Callable[[], StoreInfo]) -> EpisodeStorage:
-    """The store in `out`, continued or new.
+    """Open the store in `out`, or create it.
 
     Args:
-        name: of the file beside the store that keeps the settings; each command has its own.
-        settings: what JSON can hold.
-        info: makes the description of a new store; called only for one.
+        name: file beside the store that keeps the settings; each command has its own.
+        settings: values that JSON can hold.
+        info: makes the description of a new store; called only to create one.
 
     Raises:
-        ValueError: the store was made in another way or with other settings.
+        ValueError: the store was made by another command or with other settings.
     """
     path = out / name
     if not (out / "data" / "metadata.json").exists():
@@ -26,11 +26,11 @@ def open_with_settings(out: Path, name: str, settings: dict[str, Any], info: Cal
         write_json(path, settings)
         return EpisodeStorage.create(out, description)
     if not path.exists():
-        raise ValueError(f"{out} holds a store that was made in another way ({name} is missing). Choose another out.")
-    made_with = read_json(path, JsonObject)
-    for key in settings.keys() | made_with.keys():
-        if (was := made_with.get(key)) != (now := settings.get(key)):
+        raise ValueError(f"{out} holds a store made by another command ({name} is missing). Choose another out.")
+    saved = read_json(path, JsonObject)
+    for key in settings.keys() | saved.keys():
+        if (was := saved.get(key)) != (now := settings.get(key)):
             raise ValueError(
-                f"{out} was made with {key}={was!r}, not {now!r}. Keep the settings to go on, or choose another out."
+                f"{out} was made with {key}={was!r}, not {now!r}. Use the same settings to resume, or another out."
             )
     return EpisodeStorage.open(out)

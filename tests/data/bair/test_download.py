@@ -1,4 +1,4 @@
-"""Fetching BAIR's archive: checked, gone on with after a stop, and nothing else than records unpacked."""
+"""Downloading BAIR's archive: verified, resumed after an interruption, and only records unpacked."""
 
 import hashlib
 import io
@@ -31,7 +31,7 @@ def make_tar(members):
 
 @pytest.fixture
 def served(monkeypatch):
-    """A server of a small archive; `gives` is how many bytes it sends at most, `asked` what was asked for."""
+    """A server of a small archive; `gives` limits the bytes it sends, `asked` records the requests."""
     content = make_tar(RECORDS | {"softmotion30_44k/../../evil": b"x", "readme.txt": b"x"})
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,10 +68,10 @@ def test_the_records_are_unpacked_and_nothing_else(tmp_path, served):
     assert fetch_bair(folder) == folder
     assert files_under(tmp_path / "a") == {f"raw/{name}": content for name, content in RECORDS.items()}
     fetch_bair(folder)
-    assert len(served.asked) == 1  # it is all there
+    assert len(served.asked) == 1  # complete: no second request
 
 
-def test_a_download_that_broke_off_goes_on(tmp_path, served):
+def test_an_interrupted_download_resumes(tmp_path, served):
     served.gives = 1000
     with pytest.raises(OutsideError, match=r"ended after 1,000 of .* Run the command again"):
         fetch_bair(tmp_path)
@@ -80,7 +80,7 @@ def test_a_download_that_broke_off_goes_on(tmp_path, served):
     assert served.asked == [None, "bytes=1000-"] and files_under(tmp_path) == RECORDS
 
 
-def test_unpacking_that_broke_off_goes_on(tmp_path, served, monkeypatch):
+def test_interrupted_unpacking_resumes(tmp_path, served, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         real = module.atomic_write
         patch.setattr(module, "atomic_write", lambda p: real(p) if "test" in str(p.parent.name) else interrupt())
@@ -101,7 +101,7 @@ def test_another_file_is_refused_and_deleted(tmp_path, served, monkeypatch):
     assert files_under(tmp_path) == {}
 
 
-def test_a_server_that_cannot_be_reached_is_told_of(tmp_path, monkeypatch):
+def test_an_unreachable_server_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "URL", "http://127.0.0.1:9/archive.tar")
     with pytest.raises(OutsideError, match=r"could not be downloaded: .*Run the command again"):
         fetch_bair(tmp_path)
@@ -111,5 +111,5 @@ def test_nothing_is_downloaded_unless_asked_for(tmp_path, served, capsys):
     assert main(["import-bair", str(tmp_path / "raw"), "--out", str(tmp_path / "store")]) == 2
     assert served.asked == [] and not (tmp_path / "raw").exists()
     assert main(["import-bair", str(tmp_path / "raw"), "--out", str(tmp_path / "store"), "--download"]) == 2
-    assert len(served.asked) == 1  # and then the records of this archive are none
+    assert len(served.asked) == 1  # but the records of this archive are invalid
     assert "wrong CRC of the record's length" in capsys.readouterr().err

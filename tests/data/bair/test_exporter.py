@@ -19,7 +19,7 @@ from worldmodel.training.cli.main import main
 
 
 def make_push(root, steps=15, num_episodes=3, frames_per_step=2, seed=0, **changes):
-    """A store as a simulator might leave it."""
+    """A store like one from a simulator."""
     info = replace(store_info(frames_per_step), **{"env_id": "Push", "signal_names": ("OBJECT_X", *"XYZ")} | changes)
     rng = np.random.default_rng(seed)
     with EpisodeStorage.create(root, info) as store:
@@ -45,7 +45,7 @@ def read(path, camera="aux1"):
 
 @pytest.mark.parametrize("camera", ["aux1", "main", "both"])
 @pytest.mark.parametrize("frames_per_step", [1, 2, 4])
-def test_what_was_imported_is_imported_again(tmp_path, monkeypatch, camera, frames_per_step):
+def test_an_exported_import_is_imported_again_unchanged(tmp_path, monkeypatch, camera, frames_per_step):
     monkeypatch.setattr(module, "PER_FILE", 2)
     settings = {"camera": camera, "frames_per_step": frames_per_step}
     import_bair(write_archive(tmp_path / "raw", train=(4,)), tmp_path / "first", **settings)
@@ -86,7 +86,7 @@ def test_an_action_held_for_a_step_is_that_of_each_of_its_frames(tmp_path):
     assert (trajectory.positions == 0).all()  # no such signals
 
 
-def test_both_pictures_are_written_of_one_view(tmp_path):
+def test_one_view_is_written_as_both_cameras(tmp_path):
     store = make_push(tmp_path / "push")
     path = export_bair(store, tmp_path / "out").files[-1]
     for ours, theirs in zip(read(path, "aux1"), read(path, "main"), strict=True):
@@ -105,23 +105,23 @@ def test_longer_episodes_are_cut_and_counted(tmp_path, steps, cut):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 14}, "episode 0 has 29 frames; a record of BAIR has 30"),
+        ({"steps": 14}, "episode 0 has 29 frames; BAIR's records have 30"),
         ({"height": 32}, r"frames of \(64, 64, 3\).* the store has \(32, 64, 3\)"),
         ({"action": ActionSpec(kind="box", n=3, low=(-1.0,) * 3, high=(1.0,) * 3)}, "or 4 that are held.* has 3"),
         ({"num_episodes": 0}, "holds 0 episodes"),
     ],
 )
-def test_what_is_no_pushing_is_refused(tmp_path, changes, message):
+def test_a_store_of_another_kind_is_refused(tmp_path, changes, message):
     store = make_push(tmp_path / "push", **changes)
     with pytest.raises(ValueError, match=message):
         export_bair(store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_are_there_are_not_mixed_with_others(tmp_path):
+def test_existing_files_are_not_mixed_with_others(tmp_path):
     store = make_push(tmp_path / "push")
     export_bair(store, tmp_path / "out")
-    with pytest.raises(FileExistsError, match="is already there: delete it and its neighbours"):
+    with pytest.raises(FileExistsError, match="already exists: delete it and its neighbours"):
         export_bair(store, tmp_path / "out")
 
 

@@ -1,4 +1,4 @@
-"""Where BAIR's record files are looked for, and which split they are of."""
+"""Finding BAIR's record files, and which split they belong to."""
 
 import json
 
@@ -24,10 +24,10 @@ def test_two_files_of_the_same_trajectories_are_refused_by_name(tmp_path, other)
     folder.mkdir()
     for name in ("traj_0_to_255", "traj_600_to_700", other):
         (folder / f"{name}.tfrecords").touch()
-    with pytest.raises(ValueError, match="hold some of the same trajectories") as told:
+    with pytest.raises(ValueError, match="hold some of the same trajectories") as raised:
         find_files(tmp_path, "train")
-    assert "traj_0_to_255.tfrecords" in str(told.value) and f"{other}.tfrecords" in str(told.value)
-    assert "traj_600" not in str(told.value)
+    assert "traj_0_to_255.tfrecords" in str(raised.value) and f"{other}.tfrecords" in str(raised.value)
+    assert "traj_600" not in str(raised.value)
 
 
 def test_files_come_in_numeric_order(tmp_path):
@@ -43,7 +43,7 @@ def test_files_come_in_numeric_order(tmp_path):
         find_files(tmp_path, "test")
 
 
-def test_the_published_test_file_is_known_alone(tmp_path):
+def test_the_published_test_file_is_recognised_alone(tmp_path):
     in_test = touch(tmp_path / "test", "traj_0_to_255.tfrecords")
     loose = touch(tmp_path / "loose", "traj_0_to_255.tfrecords")
     renamed = touch(tmp_path / "hub", "bair_test_traj_0_to_255.tfrecords")
@@ -55,18 +55,18 @@ def test_the_published_test_file_is_known_alone(tmp_path):
         for source in (folder, path):
             found = find_record_files(source)
             assert (found.test, found.train) == ([path], [])
-            assert "is taken for the published test file by its name" in found.notes[0]
+            assert "is read as the published test file by its name" in found.notes[0]
         assert label(path, "test") == "test/traj_0_to_255.tfrecords"
 
 
-def test_other_single_files_are_of_their_folders_or_for_training(tmp_path):
+def test_other_single_files_get_the_split_of_their_folder_or_train(tmp_path):
     path = touch(tmp_path / "train", "traj_0_to_255.tfrecords") / "traj_0_to_255.tfrecords"
     assert find_record_files(path).train == [path]
     loose = touch(tmp_path / "some", "traj_512_to_767.tfrecords", "traj_256_to_511.tfrecords")
     found = find_record_files(loose)
     assert [path.name for path in found.train] == ["traj_256_to_511.tfrecords", "traj_512_to_767.tfrecords"]
     assert not found.test and "a published training file" in found.notes[0]
-    for name, message in (("x.tfrecords", "does not say which split"), ("bair.tar", "is an archive: unpack it")):
+    for name, message in (("x.tfrecords", "not say which split it"), ("bair.tar", "is an archive: unpack it")):
         with pytest.raises(ValueError, match=message):
             find_record_files(touch(tmp_path / "else", name) / name)
 
@@ -80,7 +80,7 @@ def test_files_of_tfds_are_found_from_every_folder_above_them(tmp_path):
         assert [path.name for path in found.test] == shards("test", 1, 0) and not found.notes
     assert find_record_files(found.test[0]).train == []
     found.train[1].unlink()
-    assert find_record_files(tmp_path).notes == ["1 of the 2 files of TFDS's split train are here"]
+    assert find_record_files(tmp_path).notes == ["found 1 of the 2 files of TFDS's split train"]
 
 
 def test_tfds_states_how_many_records_a_file_holds(tmp_path):
@@ -93,10 +93,10 @@ def test_tfds_states_how_many_records_a_file_holds(tmp_path):
     assert num_named(path) == 0
 
 
-def test_sets_of_files_that_could_be_mixed_up_are_refused(tmp_path):
+def test_several_sets_of_files_are_refused(tmp_path):
     touch(tmp_path / "a" / "2.0.0", *shards("test", 1, 0))
     touch(tmp_path / "a" / "1.0.0", *shards("test", 1, 0))
-    with pytest.raises(ValueError, match=r"TFDS in .*1\.0\.0 and TFDS in .*2\.0\.0: give one of these"):
+    with pytest.raises(ValueError, match=r"TFDS in .*1\.0\.0 and TFDS in .*2\.0\.0: give the path of one"):
         find_record_files(tmp_path / "a")
     touch(tmp_path / "b" / "train", "traj_0_to_255.tfrecords")
     touch(tmp_path / "b" / "2.0.0", *shards("test", 1, 0))
@@ -109,10 +109,10 @@ def test_sets_of_files_that_could_be_mixed_up_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (*shards("test", 1, 0, kind="array_record"), "file format array_record, only tfrecord is read"),
+        (*shards("test", 1, 0, kind="array_record"), "file format array_record, only tfrecord is supported"),
         (*shards("validation", 1, 0), "of the split 'validation'; BAIR has test and train"),
     ],
 )
-def test_files_of_tfds_that_are_not_read_are_named(tmp_path, name, message):
+def test_unsupported_files_of_tfds_are_named(tmp_path, name, message):
     with pytest.raises(ValueError, match=message):
         find_record_files(touch(tmp_path, name))

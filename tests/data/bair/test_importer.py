@@ -1,4 +1,4 @@
-"""Importing BAIR's archive: the published splits, stops, broken records, and what is refused."""
+"""Importing BAIR's archive: published splits, interruptions, broken records, and refusals."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def small_blocks(monkeypatch):
 
 
 def seeds_of(store, camera="aux1", count=12):
-    """Which trajectories of `make_trajectory` the episodes show."""
+    """Seeds of `make_trajectory` that the episodes show."""
     known = {make_trajectory(seed)[0][camera][0].tobytes(): seed for seed in range(count)}
     return [known[store.frames(i)[0, 0].tobytes()] for i in range(len(store))]
 
@@ -57,7 +57,7 @@ def test_the_published_test_trajectories_are_the_test_split(tmp_path, small_bloc
     assert len(store.split("train")) + len(store.split("validation")) == 9
     assert (stats.episodes, stats.new_trajectories, stats.broken) == (12, 12, [])
     assert stats.splits["test"] == 3
-    assert not list((store.root / "data" / "pending").iterdir())  # all is packed, Minari can read it
+    assert not list((store.root / "data" / "pending").iterdir())  # everything is packed, so Minari can read it
 
 
 def test_an_episode_holds_what_was_recorded(tmp_path):
@@ -105,7 +105,7 @@ def test_the_real_clip_goes_into_a_store(tmp_path):
     np.testing.assert_array_equal(store.actions(0).reshape(-1, 4)[:29], clip["actions"][:29].astype(np.float32))
 
 
-# Files as they are handed on
+# Other published forms of the files
 
 
 @pytest.mark.parametrize("name", ["test/traj_0_to_255.tfrecords", "bair_test_traj_0_to_255.tfrecords"])
@@ -117,11 +117,11 @@ def test_the_published_test_file_alone_is_the_test_split_and_the_rest_may_follow
     alone.parent.mkdir(parents=True)
     shutil.copy(given, alone)
     given.rename(published / "traj_0_to_255.tfrecords")
-    with pytest.raises(ValueError, match="record 4: the file ends here, after 4 of the 256 trajectories"):
+    with pytest.raises(ValueError, match="record 4: the file ends here, after 4 of 256 trajectories"):
         import_bair(alone, tmp_path / "store")
     stats = import_bair(alone, tmp_path / "store", skip_bad=True)
     assert stats.splits == {"train": 0, "validation": 0, "test": 4}
-    assert "all episodes are the test split, which measures models" in str(stats)
+    assert "all episodes are in the test split, which only measures" in str(stats)
     assert "import the folder of both into the same store" in str(stats)
     stats = import_bair(raw, tmp_path / "store", skip_bad=True)
     assert stats.new_trajectories == 9 and stats.splits["test"] == 4 and "all episodes" not in str(stats)
@@ -142,7 +142,7 @@ def test_files_of_tfds_give_the_same_store_as_the_archive(tmp_path, camera):
         np.testing.assert_array_equal(found.signals(i), wanted.signals(i))
 
 
-def test_an_import_of_tfds_takes_a_limit_and_goes_on(tmp_path, small_blocks):
+def test_an_import_of_tfds_takes_a_limit_and_resumes(tmp_path, small_blocks):
     folder, out = write_tfds(tmp_path), tmp_path / "store"
     assert import_bair(folder, out, limit=1).episodes == 3
     (folder / "dataset_info.json").unlink()  # it may be missing
@@ -174,11 +174,11 @@ def test_content_decides_how_a_file_is_read(tmp_path):
     assert seeds_of(EpisodeStorage.open(tmp_path / "store")) == [0]
 
 
-# Stops
+# Interruptions
 
 
 @pytest.mark.parametrize("step", ["write_block", "note", "flush"])
-def test_an_interrupted_import_goes_on_without_doubles(tmp_path, small_blocks, monkeypatch, step):
+def test_an_interrupted_import_resumes_without_duplicates(tmp_path, small_blocks, monkeypatch, step):
     raw, out = write_archive(tmp_path / "raw"), tmp_path / "store"
     owner = module if step == "note" else EpisodeStorage
     real, calls = getattr(owner, step), []
@@ -198,7 +198,7 @@ def test_an_interrupted_import_goes_on_without_doubles(tmp_path, small_blocks, m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_killed_import_goes_on(tmp_path):
+def test_a_killed_import_resumes(tmp_path):
     raw, out = write_archive(tmp_path / "raw"), tmp_path / "store"
     program = f"""
 import os, signal, sys
@@ -218,7 +218,7 @@ module.import_bair(sys.argv[1], sys.argv[2])
         [sys.executable, "-c", program, str(raw), str(out)], cwd=ROOT, capture_output=True, check=False
     )
     assert done.returncode == -signal.SIGKILL
-    assert len(EpisodeStorage.open(out)) == 7  # the last one is in no line of the journal
+    assert len(EpisodeStorage.open(out)) == 7  # the journal has no line for the last one
     import_bair(raw, out)
     assert seeds_of(EpisodeStorage.open(out)) == list(range(12))
 
@@ -237,7 +237,7 @@ def test_a_line_of_the_journal_cut_short_is_read_again(tmp_path, small_blocks):
 # Broken records
 
 
-def test_a_broken_record_is_named_and_what_came_before_stays(tmp_path, small_blocks):
+def test_a_broken_record_is_named_and_earlier_records_stay(tmp_path, small_blocks):
     raw, out = write_archive(tmp_path / "raw"), tmp_path / "store"
     spoil(raw / "softmotion30_44k" / "train" / "traj_4_to_8.tfrecords")
     with pytest.raises(ValueError, match=r"traj_4_to_8\.tfrecords, record 0: wrong CRC.*--skip-bad"):
@@ -248,7 +248,7 @@ def test_a_broken_record_is_named_and_what_came_before_stays(tmp_path, small_blo
     assert import_bair(raw, out).broken == stats.broken  # known from the journal
 
 
-def test_broken_test_records_leave_the_other_ones_the_test(tmp_path):
+def test_broken_test_records_leave_the_others_in_the_test_split(tmp_path):
     raw = write_archive(tmp_path / "raw")
     spoil(raw / "softmotion30_44k" / "test" / "traj_0_to_2.tfrecords")
     with pytest.raises(ValueError, match="record 0: wrong CRC"):
@@ -319,7 +319,7 @@ def test_files_that_changed_or_came_in_between_are_refused(tmp_path):
     import_bair(raw, out)
     train = raw / "softmotion30_44k" / "train"
     os.rename(train / "traj_0_to_3.tfrecords", train / "traj_9_to_12.tfrecords")
-    with pytest.raises(ValueError, match="was begun with the files"):
+    with pytest.raises(ValueError, match="import began with the files"):
         import_bair(raw, out)
 
 
@@ -338,7 +338,7 @@ def test_without_test_files_the_hash_decides(tmp_path):
     assert store.info.test_episodes == 0 and store.split("test").tolist() == [2]
 
 
-def test_the_command_imports_and_tells_mistakes_in_one_line(tmp_path, capsys):
+def test_the_command_imports_and_reports_mistakes_in_one_line(tmp_path, capsys):
     raw = write_archive(tmp_path / "raw", train=(2,))
     assert main(["import-bair", str(raw), "--out", str(tmp_path / "store"), "--camera", "both"]) == 0
     assert "10 episodes: " in capsys.readouterr().out
@@ -349,7 +349,7 @@ def test_the_command_imports_and_tells_mistakes_in_one_line(tmp_path, capsys):
 
 
 def test_reading_keeps_the_promised_rate(tmp_path):
-    # 1,500 trajectories a second on an idle core; a tenth of it already tells of a slow path, whatever else is running.
+    # 1,500 trajectories per second on an idle core; below a tenth of that a slow path is used, whatever else runs.
     path = write_file(tmp_path / "traj_0_to_63.tfrecords", range(64))
     reader = module._Reader(("aux1",), 2, (0.5, 0.5, 4.0, 4.0), False)
     list(reader.read(path))

@@ -1,4 +1,4 @@
-"""BAIR trajectories: records by the published format, the time rule, and what is said of broken ones."""
+"""BAIR trajectories: records in the published format, the time rule, and errors of broken records."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,11 @@ from worldmodel.data.bair.records import read_trajectories, store_info, to_episo
 from worldmodel.data.bair.tfrecord import BrokenRecordError, make_example, write_records
 
 # A real trajectory of the archive (CC BY 4.0, Ebert et al. 2017), as thuml/iVideoGPT publishes it.
-REAL_CLIP = Path(__file__).with_name("bair_clip.npz")
+REAL_CLIP = Path(__file__).parents[1] / "bair_clip.npz"
 
 
 def make_trajectory(seed=0):
-    """Frames of both cameras, actions, positions; none like another."""
+    """Frames of both cameras, actions, positions; all different."""
     rng = np.random.default_rng(seed)
     cameras = {name: rng.integers(256, size=(30, 64, 64, 3), dtype=np.uint8) for name in ("main", "aux1")}
     return cameras, rng.normal(size=(30, 4)).astype(np.float32) * 0.05, rng.random((30, 3)).astype(np.float32)
@@ -38,7 +38,7 @@ def test_trajectories_are_read_as_they_were_recorded(tmp_path, camera):
     assert index == 2
 
 
-def test_records_may_order_their_keys_as_they_like(tmp_path):
+def test_records_may_have_their_keys_in_any_order(tmp_path):
     def shuffled(features, index):
         keys = np.random.default_rng(index).permutation(sorted(features))
         return {key: features[key] for key in keys.tolist()}
@@ -64,7 +64,7 @@ def test_records_may_order_their_keys_as_they_like(tmp_path):
         ),
     ],
 )
-def test_a_record_of_another_content_is_named_and_the_others_are_read(tmp_path, change, message):
+def test_a_record_with_invalid_content_is_named_and_the_others_are_read(tmp_path, change, message):
     path = write(tmp_path / "traj_0_to_2.tfrecords", change=lambda f, index: change(f) if index == 1 else f)
     found = [trajectory for _, trajectory in read_trajectories(path, "aux1")]
     assert isinstance(found[1], BrokenRecordError)
@@ -72,12 +72,12 @@ def test_a_record_of_another_content_is_named_and_the_others_are_read(tmp_path, 
     assert not isinstance(found[0], Exception) and not isinstance(found[2], Exception)
 
 
-def test_a_file_cut_between_two_records_is_not_taken_for_whole(tmp_path):
+def test_a_file_cut_between_two_records_is_not_taken_for_complete(tmp_path):
     path = write(tmp_path / "traj_0_to_2.tfrecords")
     os.truncate(path, path.stat().st_size // 3 * 2)
     *found, last = [trajectory for _, trajectory in read_trajectories(path, "aux1")]
     assert len(found) == 2 and not any(isinstance(each, Exception) for each in found)
-    assert "record 2: the file ends here, after 2 of the 3 trajectories that it is to hold" in str(last)
+    assert "record 2: the file ends here, after 2 of 3 trajectories" in str(last)
 
 
 @pytest.mark.parametrize(("frames_per_step", "steps"), [(1, 29), (2, 15), (4, 8)])

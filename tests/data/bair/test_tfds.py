@@ -1,4 +1,4 @@
-"""Records of BAIR as TensorFlow Datasets writes them: what is read, and what is said of others."""
+"""TFDS records of BAIR: what is read, and errors of other content."""
 
 import numpy as np
 import pytest
@@ -46,6 +46,6 @@ def test_a_record_gives_the_trajectory(tmp_path):
         ({"image_main": [png(NOISE).replace(b"IDAT", b"IDAX")] * 30}, "picture 0 of 'image_main' cannot be read"),
     ],
 )
-def test_a_record_of_another_content_is_named_by_its_key(tmp_path, change, message):
+def test_invalid_content_is_named_by_its_key(tmp_path, change, message):
     found = read(tmp_path, {key: value for key, value in (GOOD | change).items() if value is not None})
     assert isinstance(found, BrokenRecordError) and message in str(found)

@@ -1,4 +1,4 @@
-"""TFRecord files and Example messages: against the published test vector, bytes made by hand, and damage."""
+"""TFRecord files and Example messages: the published test vector, handmade bytes, and damage."""
 
 import struct
 import tracemalloc
@@ -50,7 +50,7 @@ def test_a_damaged_payload_is_named_and_the_records_after_it_are_read(tmp_path):
     assert list(read_records(path, check=False))[1:] == PAYLOADS[1:]
 
 
-def test_after_a_damaged_length_nothing_is_guessed(tmp_path):
+def test_reading_stops_after_a_damaged_length(tmp_path):
     path = damaged(write(tmp_path), len(PAYLOADS[0]) + 16)  # the length of record 1
     first, second = read_records(path)
     assert first == PAYLOADS[0]
@@ -65,7 +65,7 @@ def test_a_truncated_file_says_where_it_ends(tmp_path, left):
     assert first == PAYLOADS[0] and second.index == 1 and "the file ends within the record" in second.reason
 
 
-def test_another_file_is_no_tfrecord(tmp_path):
+def test_another_file_is_reported_as_not_a_tfrecord(tmp_path):
     (tmp_path / "x").write_bytes(b"GIF89a and so on, a dozen bytes")
     (error,) = read_records(tmp_path / "x")
     assert "not a TFRecord file" in error.reason
@@ -102,14 +102,14 @@ def test_features_come_back_as_they_were_made():
         np.testing.assert_array_equal(found[key], value)
 
 
-def test_unknown_fields_are_passed_over():
+def test_unknown_fields_are_skipped():
     known = make_example({"a": b"x"})
     unknown = b"\x10\x96\x01" + b"\x1d" + bytes(4) + b"\x21" + bytes(8)  # a varint, four bytes, eight bytes
     assert parse_example(unknown + known) == {"a": b"x"}
 
 
 @pytest.mark.parametrize("payload", [b"\x0a\x7f", b"\x0a\x05\x0a\x03\x0a\x01", b"\x0b", struct.pack("<Q", 2**63 + 1)])
-def test_bytes_that_are_no_example_are_refused(payload):
+def test_bytes_that_are_not_an_example_are_refused(payload):
     with pytest.raises(ValueError, match=r"not a tf\.train\.Example, at byte \d+ of the record"):
         parse_example(payload)
 

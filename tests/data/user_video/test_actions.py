@@ -1,4 +1,4 @@
-"""Actions of videos: what they are taken for, and how rows become steps."""
+"""Actions of videos: how they are interpreted, and how rows become steps."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ def make_table(actions, rewards=None, signals=None):
     )
 
 
-# What they are
+# Action specs
 
 
-def test_one_column_of_whole_numbers_is_discrete_and_all_else_numbers():
+def test_one_column_of_integers_is_discrete_and_everything_else_continuous():
     assert action_spec([make_table([0, 2, 1])], "auto", [2]) == ActionSpec(kind="discrete", n=3)
     assert action_spec([make_table([[0], [1]])], "auto", [2], names=["a", "b", "c"]).n == 3
     assert action_spec([make_table([0, -1])], "auto", [1]).kind == "box"
     assert action_spec([make_table([0, 1])], "box", [1]).kind == "box"
-    with pytest.raises(ValueError, match="action 2 has no name: 2 are named"):
+    with pytest.raises(ValueError, match="action 2 has no name: only 2 are named"):
         action_spec([make_table([0, 2])], "auto", [1], names=["a", "b"])
     with pytest.raises(ValueError, match="discrete actions are one column of integers from 0 on"):
         action_spec([make_table([0.5, 1.0])], "discrete", [1])
@@ -46,14 +46,14 @@ def test_bounds_hold_all_actions_and_zero():
 @pytest.mark.parametrize(
     ("tables", "per_step", "changes", "message"),
     [
-        ([[[0.5]], [[0.5, 1.0]]], [1, 1], {}, r"of one width, got \[1, 2\] columns"),
+        ([[[0.5]], [[0.5, 1.0]]], [1, 1], {}, r"the same number of columns, got \[1, 2\]"),
         ([[[0.5]], [[0.5]]], [1, 2], {}, "some files of actions have a row for each frame, others for each step"),
         ([[[0.5, 1.0]]], [1], {"names": ["x"]}, "one for each of the 2 columns"),
         ([[[0.5, 1.0]]], [1], {"limit": [1, 2, 3]}, r"one for each of the 2 columns; got \[1, 2, 3\]"),
-        ([[0, 1]], [1], {"limit": [1]}, "--action-limit is for actions that are numbers"),
+        ([[0, 1]], [1], {"limit": [1]}, "--action-limit is for continuous actions"),
     ],
 )
-def test_what_does_not_go_together_is_refused(tables, per_step, changes, message):
+def test_inconsistent_tables_and_options_are_refused(tables, per_step, changes, message):
     with pytest.raises(ValueError, match=message):
         action_spec([make_table(actions) for actions in tables], "auto", per_step, **changes)
 
@@ -80,7 +80,7 @@ def test_words_are_actions_in_alphabetical_order_over_all_tables():
     spec = action_spec(tables, "auto", [1, 1])
     assert spec == ActionSpec(kind="discrete", n=3, names=("left", "right", "up"))
     assert to_steps(tables[0], spec, 3, 1).actions.tolist() == [2, 0]
-    assert to_steps(tables[1], spec, 3, 1).actions.tolist() == [1, 2]  # the last row leads nowhere
+    assert to_steps(tables[1], spec, 3, 1).actions.tolist() == [1, 2]  # the last row is not used
     with pytest.raises(ValueError, match=r"a\.npy, entry 2 .*: the action is empty"):
         to_steps(tables[1]._replace(columns=("act",)), spec, 4, 1)
     with pytest.raises(ValueError, match=r"'up' is not a name of an action.* Valid: left, right"):
@@ -100,7 +100,7 @@ def test_tables_with_their_columns_in_another_order_are_refused():
         action_spec([one, two], "auto", [1, 1])
 
 
-def test_large_integers_are_hardly_discrete_actions():
+def test_large_integers_are_not_taken_for_discrete_actions():
     with pytest.raises(ValueError, match=r"integers up to 1700000000, of which 2 occur.*--action-kind box"):
         action_spec([make_table([5, 1_700_000_000])], "auto", [1])
     assert action_spec([make_table([5, 1_700_000_000])], "box", [1]).kind == "box"
@@ -115,17 +115,17 @@ def test_a_number_that_is_not_finite_is_named_with_row_and_column(value):
     with pytest.raises(ValueError, match=r"a\.npy, row 3, column 'dy': the action is "):
         to_steps(table, action_spec([table], "auto", [1]), 3, 1)
     last = table._replace(actions=table.actions[:2])
-    to_steps(last, action_spec([last], "auto", [1]), 2, 1)  # there it leads nowhere
+    to_steps(last, action_spec([last], "auto", [1]), 2, 1)  # the last row is not used
 
 
 @pytest.mark.parametrize(("rows", "wanted"), [(9, 2), (8, 2), (4, 1), (5, 1)])
 def test_a_table_has_a_row_for_each_frame_or_for_each_step(rows, wanted):
     assert rows_per_step(make_table(np.zeros(rows)), num_frames=9, frames_per_step=2) == wanted
-    with pytest.raises(ValueError, match=r"has 6 actions, its video 9 frames: wanted are 9 or 8 .* or 4 or 5"):
+    with pytest.raises(ValueError, match=r"has 6 actions, its video 9 frames: expected 9 or 8 .* or 4 or 5"):
         rows_per_step(make_table(np.zeros(6)), num_frames=9, frames_per_step=2)
 
 
-def test_numbers_of_a_step_stand_side_by_side_and_rewards_add_up():
+def test_actions_of_a_step_are_concatenated_and_rewards_summed():
     table = make_table([[1.0], [2.0], [3.0], [4.0]], rewards=[1, 2, 4, 100], signals=[5, 6, 7, 8])
     spec = action_spec([table], "box", [2])
     steps = to_steps(table, spec, num_frames=4, frames_per_step=2)
@@ -134,7 +134,7 @@ def test_numbers_of_a_step_stand_side_by_side_and_rewards_add_up():
     assert steps.signals[:, 0].tolist() == [5, 7, 8]
 
 
-def test_a_table_of_steps_is_taken_as_it_is():
+def test_a_table_with_a_row_per_step_is_used_unchanged():
     table = make_table([3, 1, 2], rewards=[1, 2, 4], signals=[5, 6, 7])
     steps = to_steps(table, action_spec([table], "auto", [1]), num_frames=9, frames_per_step=4)
     assert steps.actions.tolist() == [3, 1] and steps.rewards.tolist() == [1, 2]
@@ -146,7 +146,7 @@ def test_a_discrete_action_is_held_for_its_step():
     assert to_steps(make_table([1, 1, 2, 2, 0]), spec, 5, 2).actions.tolist() == [1, 2]
     assert to_steps(make_table([1, 1, 2]), spec, 4, 2).actions.tolist() == [1, 2]
     with pytest.raises(
-        ValueError, match=r"from 2 to 0 at entry 3 .*hold each for 2 frames, or give --frames-per-step 1"
+        ValueError, match=r"from 2 to 0 at entry 3 .*hold each for 2 frames, or use --frames-per-step 1"
     ):
         to_steps(make_table([1, 1, 2, 0, 0]), spec, 5, 2)
 
@@ -164,4 +164,4 @@ def test_rewards_and_signals_are_finite_where_they_are_read(what):
         ValueError, match=rf"a\.npy, entry 1 \(counted from 0\): the {what[:-1]} is empty, NaN or infinite"
     ):
         to_steps(make_table([0, 0, 0], **{what: [1, np.nan, 1]}), spec, 3, 1)
-    to_steps(make_table([0, 0, 0], rewards=[1, 1, np.nan]), spec, 3, 1)  # the last row leads nowhere
+    to_steps(make_table([0, 0, 0], rewards=[1, 1, np.nan]), spec, 3, 1)  # the last row is not used

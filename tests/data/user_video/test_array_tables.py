@@ -1,4 +1,4 @@
-"""Files of numpy as tables: number types, structured arrays, words, and what is refused."""
+"""Numpy files as tables: number types, structured arrays, words, and what is refused."""
 
 import numpy as np
 import pytest

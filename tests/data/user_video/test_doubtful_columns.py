@@ -1,4 +1,4 @@
-"""Columns that the user is asked about, because they hardly belong to an action."""
+"""Columns that the user is asked about because they are probably not actions."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def table(tmp_path, text):
         ("frame", ["--action-columns act.", "--action-columns frame act"]),
         ("Time", ["--action-columns act.", "--action-columns Time act"]),
         ("timestamp", ["--action-columns act."]),
-        ("reward", ["give --reward reward, or", "--action-columns act."]),
+        ("reward", ["use --reward reward, or", "--action-columns act."]),
         ("done", ["--action-columns act."]),
         ("", ["'column 0' (it has no name)", "--action-columns act."]),  # pandas writes its row numbers so
         ("Unnamed: 0", ["--action-columns 'Unnamed: 0' act"]),
@@ -36,7 +36,7 @@ def test_a_column_is_asked_about_by_its_name(tmp_path, header, options):
 
 
 @pytest.mark.parametrize("first", ["0 1 2 3 4 5", "1 2 3 4 5 6", "0.033 0.067 0.1 0.133 0.167 0.2"])
-def test_a_column_is_asked_about_that_counts(tmp_path, first):
+def test_a_counting_column_is_asked_about(tmp_path, first):
     path = table(tmp_path, "\n".join(f"{t},{i % 2}" for i, t in enumerate(first.split())))
     with pytest.raises(ValueError, match=r"column '0' \(it counts evenly, .*--action-columns 1\. If it is: .* 0 1"):
         read_table(path, None, ())
@@ -65,7 +65,7 @@ def test_a_column_of_words_is_offered_as_the_action(tmp_path):
     with pytest.raises(ValueError, match=r"'Zeit' \(it counts evenly.*that are: --action-columns key\. If it is"):
         read_table(table(tmp_path, f"Zeit;key;hp\n{rows}\n"), None, ())
     with pytest.raises(
-        ValueError, match=r"row 2, column 'my key'.* the action, give --action-columns 'my key'\. If it is not"
+        ValueError, match=r"row 2, column 'my key'.* the action, use --action-columns 'my key'\. If it is not"
     ):
         read_table(table(tmp_path, "my key,hp\nleft,7\nup,7\n"), None, ())
 

@@ -1,4 +1,4 @@
-"""The user's own videos into a store: every source, the time rule, stops, and what is refused."""
+"""Importing the user's own videos: every source, the time rule, interruptions, and refusals."""
 
 import numpy as np
 import pytest
@@ -26,12 +26,12 @@ def save(path, array):
 def save_pictures(folder, frames):
     folder.mkdir(parents=True)
     for i, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"frame_{i}.png")  # frame_10 after frame_2: numbers, not letters
+        Image.fromarray(frame).save(folder / f"frame_{i}.png")  # frame_10 after frame_2: natural order
     return folder
 
 
 def shown(store, episode=0):
-    """The frames of an episode in a row, the first one once."""
+    """The frames of an episode in order, the first one once."""
     frames = store.frames(episode)
     return np.concatenate((frames[0, -1:], frames[1:].reshape(-1, *frames.shape[2:])))
 
@@ -53,7 +53,7 @@ def test_frames_and_numbers_follow_the_time_rule(tmp_path, kind):
     np.testing.assert_array_equal(store.frames(0)[0], frames[[0, 0]])
     in_a_row = store.actions(0).reshape(-1, 3)
     np.testing.assert_array_equal(in_a_row[:11], actions[:11].astype(np.float32))
-    assert (in_a_row[11] == 0).all()  # nothing led to a twelfth further frame
+    assert (in_a_row[11] == 0).all()  # padding: there is no twelfth action
     assert not list((store.root / "data" / "pending").iterdir())
 
 
@@ -100,12 +100,12 @@ def test_gray_frames_may_lack_their_axis(tmp_path, tail):
 
 
 def test_folders_that_look_alike_give_equal_stores(tmp_path, capsys):
-    """Of opaque, transparent and palette pictures, upright and turned, of 8 and 16 bits."""
+    """Folders of opaque, transparent and palette pictures, upright and turned, of 8 and 16 bits."""
     shades = np.repeat(np.uint8([0, 40, 90, 200]), 6)[None, :, None].repeat(16, 0)
     frames = np.stack([np.roll(shades, step, axis=1) for step in range(4)])  # (4, 16, 24, 1)
     rgb = frames.repeat(3, -1)
     nothing = np.where(frames > 0, 255, 0).astype(np.uint8)
-    hidden = np.where(frames > 0, rgb, 77).astype(np.uint8)  # a color that nobody sees
+    hidden = np.where(frames > 0, rgb, 77).astype(np.uint8)  # an invisible color
     turned = Image.Exif()
     turned[0x0112] = 3
     for number in range(4):
@@ -134,7 +134,7 @@ def test_folders_that_look_alike_give_equal_stores(tmp_path, capsys):
 
 def test_pictures_in_folders_hold_one_image_each_and_hidden_files_are_left_out(tmp_path):
     folder = save_pictures(tmp_path / "v", make_video(4))
-    (folder / "._frame_1.png").write_bytes(b"what a file system left")
+    (folder / "._frame_1.png").write_bytes(b"left by a file system")
     assert import_video([folder], [], tmp_path / "s").lengths == [2]
     moving = [Image.fromarray(frame) for frame in make_video(3)]
     moving[0].save(folder / "frame_5.webp", save_all=True, append_images=moving[1:])
@@ -159,7 +159,7 @@ def test_the_command_names_a_broken_file_in_one_line(tmp_path, capsys, name):
     assert not (tmp_path / "s").exists()
 
 
-def test_the_summary_speaks_of_damaged_films(tmp_path, capsys, monkeypatch):
+def test_the_summary_mentions_damaged_films(tmp_path, capsys, monkeypatch):
     (path,) = write_video(tmp_path / "v.mp4", make_video(6, height=32, width=32), fps=10)
     complaining = tmp_path / "ffmpeg"
     complaining.write_text(
@@ -190,7 +190,7 @@ def test_rewards_signals_and_ends_are_kept(tmp_path):
     assert store.info.action.names == ("left", "right")
 
 
-def test_an_import_that_was_stopped_goes_on(tmp_path, monkeypatch):
+def test_a_stopped_import_resumes(tmp_path, monkeypatch):
     videos = [save(tmp_path / f"v{i}.npy", make_video(5, seed=i)) for i in range(3)]
     actions = [save(tmp_path / f"a{i}.npy", np.zeros(5, int)) for i in range(3)]
     real = EpisodeStorage.append
@@ -219,11 +219,11 @@ def test_videos_may_come_without_actions(tmp_path, capsys):
     np.testing.assert_array_equal(shown(store), make_video(5))
     said = capsys.readouterr().out
     assert "\nno actions\n" in said
-    assert "no episode falls to test: a training wants ten videos or more" in said
+    assert "no episode is in test: training needs ten videos or more" in said
     assert main(["import-video", str(videos[0]), "--out", str(tmp_path / "cli")]) == 0
     needless = {"reward": "win", "signals": ["hp"], "action_names": ["a"], "action_limit": [1.0], "action_kind": "box"}
     for name, value in needless.items():
-        with pytest.raises(ValueError, match=f"{name} belong to files of actions"):
+        with pytest.raises(ValueError, match=f"{name} need files of actions"):
             import_video(videos, [], tmp_path / "t", **{name: value})
     with pytest.raises(ValueError, match="fps must be above 0"):
         import_video(videos, [], tmp_path / "t", fps=-3)
@@ -237,21 +237,21 @@ def test_a_store_knows_how_fast_its_videos_were(tmp_path, ending, fps, speed):
     assert import_video([pictures], [], tmp_path / "t").info.steps_per_second == 0
 
 
-def test_the_summary_tells_splits_and_short_bounds(tmp_path, capsys):
+def test_the_summary_shows_splits_and_short_bounds(tmp_path, capsys):
     actions = save(tmp_path / "a.npy", np.full((4, 2), [0.123456789, -2]))
     import_video([save(tmp_path / "v.npy", make_video(4))] * 12, [actions] * 12, tmp_path / "s")
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("12 episodes, 24 steps of 2 frames (16, 24, 3): ") and " train, " in said[0]
     assert said[1] == "box actions: 4 from (0, -2, 0, -2) to (0.1235, 0, 0.1235, 0)"
-    assert said[2] == "speed unknown, because the videos do not state it: give it with --fps"
+    assert said[2] == "speed unknown, because the videos do not state it: set it with --fps"
     assert "multiples of 16" in said[3]
     assert said[4:] == [
-        "actions from the columns, in this order, 0, 1; a row for each frame",
+        "actions from the columns, in this order, 0, 1; one row per frame",
         "odd: 0 (0.1235), 1 (-2) never change",
     ]
 
 
-def test_the_summary_says_what_was_decided_about_actions(tmp_path, capsys):
+def test_the_summary_says_how_actions_were_interpreted(tmp_path, capsys):
     def said(text, **options):
         (tmp_path / "a.csv").write_text(text)
         name = f"s{len(list(tmp_path.iterdir()))}"
@@ -260,8 +260,8 @@ def test_the_summary_says_what_was_decided_about_actions(tmp_path, capsys):
 
     lines = said("act;x\r\n1,0;0,5\r\n1,0;0\r\n3,0;0\r\n3,0;1\r\n", action_columns=["act"])
     assert lines[0] == "discrete actions: 4" and lines[3:] == [
-        "no episode falls to validation and test: a training wants ten videos or more",
-        "actions from the column act; a row for each frame",
+        "no episode is in validation and test: training needs ten videos or more",
+        "actions from the column act; one row per frame",
         "read as separated by semicolons: a.csv",
         "read as decimal commas: a.csv",
         "shares: 0 0%, 1 50%, 2 0%, 3 50%",
@@ -269,22 +269,22 @@ def test_the_summary_says_what_was_decided_about_actions(tmp_path, capsys):
         "odd: no step has 0, 2, so a model cannot learn what that does",
     ]
     lines = said("act\nleft\nleft\n", action_names=["left", "right"])
-    assert "actions from the column act; a row for each step" in lines
+    assert "actions from the column act; one row per step" in lines
     assert "odd: every action is 0 left, so a model cannot learn what actions do" in lines
     assert "discrete because they are words" in said("left\nleft\nup\nup\n")
     lines = said("dx,up\n0,1\n1,0\n0,1\n0,1\n", frames_per_step=1)
     assert "discrete because they are one-hot rows; if they are quantities, import with --action-kind box" in lines
     assert "shares: 0 dx 33%, 1 up 67%" in lines
-    assert any("0 or 1, several of them may be 1 at once" in line for line in said("1,1\n1,0\n0,1\n0,1\n"))
-    assert "odd: large numbers in x (9.9e+04): a time or a counter?" in said("x\n0.5\n99000\n1\n2\n")
+    assert any("0 or 1 and several may be 1 at once" in line for line in said("1,1\n1,0\n0,1\n0,1\n"))
+    assert "odd: large values in x (9.9e+04): a time or a counter?" in said("x\n0.5\n99000\n1\n2\n")
 
 
-def test_videos_of_different_speeds_are_odd(tmp_path, capsys):
+def test_videos_of_different_speeds_are_reported_as_odd(tmp_path, capsys):
     videos = [write_video(tmp_path / f"v{fps}.gif", make_video(8), fps=fps)[0] for fps in (10, 20)]
     import_video(videos, [], tmp_path / "s")
     said = capsys.readouterr().out
-    assert "5 steps a second (10 frames), by v10.gif" in said
-    assert "odd: the videos run at 10 to 20 frames a second; the store keeps 10, as v10.gif states" in said
+    assert "5 steps per second (10 frames), from v10.gif" in said
+    assert "odd: the videos run at 10 to 20 frames per second; the store keeps 10, from v10.gif" in said
 
 
 def test_a_folder_without_a_table_says_what_else_there_is(tmp_path):
@@ -295,8 +295,8 @@ def test_a_folder_without_a_table_says_what_else_there_is(tmp_path):
         import_video([tmp_path / "v"], [tmp_path / "a"], tmp_path / "s")
 
 
-def test_an_import_goes_on_with_the_same_content_only(tmp_path):
-    """Else episodes of the files as they were stay in the store beside new ones."""
+def test_an_import_resumes_only_with_the_same_content(tmp_path):
+    """Otherwise the store would mix episodes of the old and the new files."""
     pictures = save_pictures(tmp_path / "v", make_video(5))
     actions = save(tmp_path / "a.npy", np.zeros(5, int))
     import_video([pictures], [actions], tmp_path / "s")
@@ -321,7 +321,7 @@ def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "actions", "options", "message"),
     [
-        (make_video(9), np.zeros(6, int), {}, r"a\.npy has 6 actions, its video 9 frames: wanted are 9 or 8"),
+        (make_video(9), np.zeros(6, int), {}, r"a\.npy has 6 actions, its video 9 frames: expected 9 or 8"),
         (make_video(1), np.zeros(1, int), {}, r"v\.npy: wanted at least 2 frames"),
         (make_video(5) * 1.0, np.zeros(5, int), {}, r"v\.npy: pixels of type float64 .*floats must be in \[0, 1\]"),
         (
@@ -332,14 +332,14 @@ def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
         ),
         (make_video(5, channels=4), np.zeros(5, int), {}, r"v\.npy: wanted .* seem to have an alpha channel"),
         (make_video(5), np.zeros((5, 2, 2)), {}, r"a\.npy: actions must be numbers of shape \(K,\) or \(K, A\)"),
-        (make_video(5), np.full((5, 2), np.nan), {}, r"a\.npy: no row of actions is all finite"),
+        (make_video(5), np.full((5, 2), np.nan), {}, r"a\.npy: no row of actions has only finite"),
         (make_video(5), np.array([0, 1, 1, 0, 0]), {}, "the action changes within a step, from 0 to 1 at entry 1"),
         (make_video(5), np.ones((5, 2)), {"action_limit": [0.5]}, r"from \[0\. 0\.\] to \[1\. 1\.\], beyond the limit"),
         (make_video(5), np.zeros(5, int), {"frames_per_step": 0}, "frames_per_step must be at least 1"),
         (make_video(5), np.zeros(5, int), {"reward": "prize"}, r"a\.npy has no column 'prize'\. Valid: actions"),
     ],
 )
-def test_what_cannot_be_used_is_named(tmp_path, frames, actions, options, message):
+def test_unusable_files_are_named(tmp_path, frames, actions, options, message):
     with pytest.raises(ValueError, match=message):
         import_video([save(tmp_path / "v.npy", frames)], [save(tmp_path / "a.npy", actions)], tmp_path / "s", **options)
 

@@ -1,4 +1,4 @@
-"""Tables of actions: what is read of which file, and what is refused."""
+"""Tables of actions: supported files, and refusals."""
 
 import numpy as np
 import pytest
@@ -32,13 +32,13 @@ def test_words_are_looked_up_in_the_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "names", "actions"),
     [
-        ("left\nleft\nright\n", ("right", "left"), [1, 1, 0]),  # a name of an action is no header,
+        ("left\nleft\nright\n", ("right", "left"), [1, 1, 0]),  # a name of an action is not a header,
         ("left,0.5\nright,1\n", ("right", "left"), [1, 0]),
         ("left\n0\n1\n", ("right", "left"), [0, 1]),  # but of a column of numbers
         ("left,right\n0,1\n", ("left", "right"), [[0, 1]]),  # or of several columns
     ],
 )
-def test_a_first_row_of_actions_is_no_header(tmp_path, text, names, actions):
+def test_a_first_row_of_actions_is_not_a_header(tmp_path, text, names, actions):
     signals = ["1"] if "0.5" in text else []
     table = read_table(write(tmp_path / "a.csv", text), None, signals, names)
     assert table.actions.squeeze(1 if table.actions.shape[1] == 1 else ()).tolist() == actions
@@ -60,7 +60,7 @@ def test_an_npz_holds_actions_and_columns_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2\n3\n", r"row 2: 1 cells where 2 are wanted"),
+        ("1,2\n3\n", r"row 2: 1 cells, expected 2"),
         ("", "is empty"),
         ("dx,dy\n", "holds no actions"),
         ("1,2\n3,x\n", "row 2, column '1': 'x' is not a number"),
@@ -86,7 +86,7 @@ def test_a_file_of_another_kind_is_refused_with_the_way_to_convert_it(tmp_path, 
         read_table(write(tmp_path / f"a.{ending}", "[]"), None, ())
 
 
-def test_columns_that_are_no_actions_may_stand_beside_them(tmp_path):
+def test_other_columns_may_stand_beside_the_actions(tmp_path):
     path = write(tmp_path / "a.csv", "time,frame,dx,win,dy\n0.5,a,1,0,2\n0.7,b,3,1,4\n")
     table = read_table(path, "win", (), action_columns=("dy", "dx"))
     assert table.actions.tolist() == [[2, 1], [4, 3]] and table.rewards.tolist() == [0, 1]
@@ -94,12 +94,12 @@ def test_columns_that_are_no_actions_may_stand_beside_them(tmp_path):
     assert read_table(words, None, (), ("right", "left"), ("act",)).actions.tolist() == [[1], [0]]
     with pytest.raises(ValueError, match=r"a\.csv has no column 'dz'\. Did you mean 'dy'"):
         read_table(path, "win", (), action_columns=("dz",))
-    with pytest.raises(ValueError, match="'win' cannot be an action and a reward or signal too"):
+    with pytest.raises(ValueError, match="'win' cannot be both an action and a reward or signal"):
         read_table(path, "win", (), action_columns=("win",))
 
 
-def test_columns_need_names_of_their_own(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.csv: every column needs a name of its own"):
+def test_column_names_must_be_unique(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.csv: column names must be unique"):
         read_table(write(tmp_path / "a.csv", "dx,dx\n0,1\n1,1\n"), None, ())
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content):
     assert "pickle" not in str(raised.value)  # numpy's advice to load it unsafely
 
 
-def test_endings_may_be_written_large_and_arrays_be_named_as_they_like(tmp_path):
+def test_endings_may_be_uppercase_and_a_single_array_may_have_any_name(tmp_path):
     assert read_table(write(tmp_path / "A.CSV", "1\n0\n"), None, ()).actions.tolist() == [[1], [0]]
     np.save(tmp_path / "a.npy", np.arange(3))
     (tmp_path / "a.npy").rename(tmp_path / "renamed.npz")
@@ -141,7 +141,7 @@ def test_rewards_of_an_npz_are_real_numbers(tmp_path):
         read_table(tmp_path / "a.npz", "prize", ())
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path):
+def test_a_missing_column_error_names_the_available_columns(tmp_path):
     path = write(tmp_path / "a.csv", "dx,score\n1,2\n3,4\n")
     for reward, signals in (("scoer", ()), (None, ("scoer",))):
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Tables of text: separators, encodings, headings, and what cells mean."""
+"""Text tables: separators, encodings, headers, and how cells are parsed."""
 
 import numpy as np
 import pytest
@@ -42,28 +42,28 @@ def test_one_table_is_read_however_it_is_written(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('x,y\n"1,234.5",2\n', "'1,234.5' sets off the thousands"),
-        ("x;y\n1.234,5;2\n", r"'1\.234,5' sets off the thousands"),
+        ('x,y\n"1,234.5",2\n', "'1,234.5' has thousands separators"),
+        ("x;y\n1.234,5;2\n", r"'1\.234,5' has thousands separators"),
         ("x;y\n1,234;2\n", r"'1,234' could mean 1234 or 1\.234"),
-        ("x;y\n1.234;2\n987;3\n", r"column 'x': '1\.234' beside integers below 1000 could set off"),
+        ("x;y\n1.234;2\n987;3\n", r"column 'x': '1\.234' beside integers below 1000 could have a thousands separator"),
         ("x;y\n1,5;2.5\n", r"'2\.5' has a decimal point, '1,5' a decimal comma"),
-        ("dx\n0,5\n1,5\n", "row 1: 1 cells where 2 are wanted .*separate them by semicolons"),
+        ("dx\n0,5\n1,5\n", "row 1: 1 cells, expected 2 .*separate them by semicolons"),
         ("1,1\n0,05\n", "1,1 in its first row could be two numbers, or one with a decimal comma"),
         ("-0,1\n2,5\n", "-0,1 in its first row could be two numbers"),
         ("1\n1_000\n", "row 2, column '0': '1_000' is not a number"),
         ("1_000\n1\n", "row 1, column '0': '1_000' is not a number"),  # and not the name of a column
         ("dx,dy\n1,2\n\n3,4\n", "row 3 is empty"),
-        ("dx,dy\r\n1,2\r\n".encode("utf-16-le"), "zero bytes, as UTF-16 without its mark"),
+        ("dx,dy\r\n1,2\r\n".encode("utf-16-le"), "zero bytes, probably UTF-16 without a byte order mark"),
         ('[{"dx": 1}]', "JSON, HTML or XML"),
         (b"PK\x03\x04 zip", r"a spreadsheet \(\.xlsx"),
         (b"PAR1 and more", "a Parquet file"),
-        ("0,1\n0.5,0.1\n0.2,0.3\n", "first row, 0, 1, those of the columns, as pandas writes"),
+        ("0,1\n0.5,0.1\n0.2,0.3\n", "first row, 0, 1, column numbers written by pandas"),
         ("left\nright\nup\n", "does its first row, left, name the columns"),
         ("when,act\n10:30,left\n10:31,right\n", "row 2, column 'when': '10:30' .* --action-columns act"),
         ("act\n1\nx\n", "row 3, column 'act': 'x' is not a number"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused_with_the_place(tmp_path, content, message):
+def test_ambiguous_content_is_refused_with_its_position(tmp_path, content, message):
     with pytest.raises(ValueError, match=rf"a\.csv.*{message}"):
         read(tmp_path, content)
 
@@ -99,12 +99,12 @@ def test_a_single_column_may_end_in_separators(tmp_path, separator):
         assert read(tmp_path, text).actions.tolist() == [[0.5], [2]]
 
 
-def test_empty_cells_are_nan_for_steps_to_judge(tmp_path):
+def test_empty_cells_are_nan(tmp_path):
     table = read(tmp_path, "dx,dy\n1,\nNaN,inf\n#N/A,4\n")
     np.testing.assert_array_equal(table.actions, [[1, np.nan], [np.nan, np.nan], [np.nan, 4]])
 
 
-def test_columns_without_names_are_called_by_their_numbers(tmp_path):
+def test_columns_without_names_are_called_by_their_index(tmp_path):
     table = read(tmp_path, "1,2,7,9\n3,4,8,5\n", reward="3", signals=["2"], action_columns=["1", "0"])
     assert table.actions.tolist() == [[2, 1], [4, 3]]
     assert table.rewards.tolist() == [9, 5] and table.signals.tolist() == [[7], [8]]

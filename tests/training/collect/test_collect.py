@@ -345,7 +345,7 @@ def test_a_store_made_otherwise_is_not_continued(ten_episodes, tmp_path):
 
 def test_a_store_of_unknown_origin_is_not_continued(ten_episodes, tmp_path):
     os.symlink(ten_episodes / "data", tmp_path / "data")
-    with pytest.raises(ValueError, match="holds a store that was made in another way"):
+    with pytest.raises(ValueError, match="holds a store made by another command"):
         collect(GAME_ID, tmp_path, episodes=20)
 
 

@@ -1,6 +1,6 @@
-"""BAIR's archive, fetched when it is asked for: goes on after a stop, is checked by its hash, then unpacked.
+"""Download BAIR's archive: resumable, verified by its hash, then unpacked.
 
-The data are of Ebert et al. (arXiv:1710.05268), licence CC BY 4.0.
+The data are by Ebert et al. (arXiv:1710.05268), licence CC BY 4.0.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ _PIECE = 1 << 22
 
 
 def fetch_bair(folder: str | Path) -> Path:
-    """Download the archive into `folder` and unpack it there, unless its record files are there already.
+    """Download the archive into `folder` and unpack it there, unless its record files already exist.
 
-    The archive itself is deleted in the end; until then it takes as much room as what is unpacked.
+    The archive itself is deleted at the end; until then it takes as much disk space as the unpacked files.
 
     Returns: the folder.
     Raises:
-        OutsideError: the download failed; call again to go on with it.
-        ValueError: what came is not the published archive; it is deleted.
+        OutsideError: the download failed; call again to resume it.
+        ValueError: the download is not the published archive; it is deleted.
     """
     folder = Path(folder)
     archive = folder / URL.rpartition("/")[2]
@@ -59,28 +59,28 @@ def _download(archive: Path) -> None:
             _append(part)
         except (OSError, HTTPException) as error:  # urllib's errors are OSErrors
             raise OutsideError(
-                f"{URL} could not be downloaded: {error}. Run the command again: it goes on from {part}"
+                f"{URL} could not be downloaded: {error}. Run the command again to resume from {part}"
             ) from error
     found, size = _sha256(part), part.stat().st_size
     if size < SIZE:
-        raise OutsideError(f"the download ended after {size:,} of {SIZE:,} bytes. Run the command again to go on")
+        raise OutsideError(f"the download ended after {size:,} of {SIZE:,} bytes. Run the command again to resume")
     if found != SHA256:
         part.unlink()
         raise ValueError(
-            f"{URL} gave {size:,} bytes with sha256 {found}, wanted {SIZE:,} bytes with {SHA256}. The file is "
-            "deleted; try again later, or unpack an archive from elsewhere and leave --download out"
+            f"{URL} gave {size:,} bytes with sha256 {found}, wanted {SIZE:,} bytes with {SHA256}. The file was "
+            "deleted; try again later, or unpack an archive from elsewhere and omit --download"
         )
     part.rename(archive)
 
 
 def _append(part: Path) -> None:
-    """Get what is missing of the file."""
+    """Download the missing rest of the file."""
     here = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(URL, headers={"Range": f"bytes={here}-"} if here else {})
     with urllib.request.urlopen(request, timeout=60) as answer:
-        goes_on = here > 0 and getattr(answer, "status", None) == 206
-        here = here if goes_on else 0
-        with open(part, "ab" if goes_on else "wb") as file, progress(SIZE, "B", "download", initial=here) as bar:
+        resumes = here > 0 and getattr(answer, "status", None) == 206
+        here = here if resumes else 0
+        with open(part, "ab" if resumes else "wb") as file, progress(SIZE, "B", "download", initial=here) as bar:
             while piece := answer.read(_PIECE):
                 file.write(piece)
                 bar.update(len(piece))
@@ -96,7 +96,7 @@ def _sha256(path: Path) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Write each record file whole or not at all; those that are there already stay."""
+    """Write each record file whole or not at all; keep those that are already there."""
     with tarfile.open(archive) as tar, progress(archive.stat().st_size, "B", "unpack") as bar:
         for member in tar:
             match = _MEMBER.fullmatch(member.name)

@@ -1,4 +1,4 @@
-"""A store of pushing as BAIR's TFRecord files, for whatever reads those.
+"""Export a store of robot pushing as BAIR's TFRecord files, for programs that read those.
 
 Letters: F frames per step, N steps, H W C pixels; a record has 30 frames.
 """
@@ -23,11 +23,11 @@ _CAMERAS = ("aux1", "main")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportStats:
-    """What was written; print it for a summary."""
+    """What an export wrote; print it for a summary."""
 
     files: list[Path]
-    trajectories: dict[str, int]  # of each split
-    cut: int  # trajectories whose episode has more frames than a record holds
+    trajectories: dict[str, int]  # count per split
+    cut: int  # trajectories of episodes with more frames than a record holds
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {split}" for split, count in self.trajectories.items())
@@ -38,38 +38,39 @@ class ExportStats:
 
 
 def export_bair(store: EpisodeStorage | str | Path, out: str | Path) -> ExportStats:
-    """Write softmotion30_44k/{train,test}/traj_A_to_B.tfrecords, 256 trajectories a file; print and return what.
+    """Write softmotion30_44k/{train,test}/traj_A_to_B.tfrecords, 256 trajectories per file; print and return counts.
 
-    The test split goes into test, training and validation into train. A store of two views, as `import_bair` makes of
-    both cameras, gives trajectories with both; any other one has the same pictures as image_aux1 and image_main. The
-    gripper's positions are the signals GRIPPER_X, GRIPPER_Y and GRIPPER_Z (of a step, for all its frames), or zero.
+    The test split is written to test, training and validation to train. A store with two views, as `import_bair` makes
+    from both cameras, gives trajectories with both; a store with one view writes its frames as image_aux1 and
+    image_main. The gripper's positions are the signals GRIPPER_X, GRIPPER_Y and GRIPPER_Z (the same for all frames of a
+    step), or zero without them.
 
     Args:
-        store: episodes of 64 x 64 x 3 frames, at least 30 of them, and per-frame actions of 4 numbers: F of them a
-            step, or one that is held for the step.
-        out: a folder without such files; all of them appear at once, at the end.
+        store: episodes of at least 30 frames of 64 x 64 x 3, with actions of 4 dimensions per frame: F per step, or
+            one that is held for the step.
+        out: a folder without such files; all files appear together at the end.
 
     Raises:
-        ValueError: the store is of another kind, or an episode is too short.
-        FileExistsError: there are record files already.
+        ValueError: the store has other frames or actions, or an episode is too short.
+        FileExistsError: `out` already holds record files.
     """
     if not isinstance(store, EpisodeStorage):
         store = EpisodeStorage.open(store)
     _check(store.info)
     _check_lengths(store)
     folder = Path(out) / "softmotion30_44k"
-    finish_replacing(folder)  # of a killed call
+    finish_replacing(folder)  # complete what a killed call left
     if there := next(folder.glob("*"), None):
-        raise FileExistsError(f"{there} is already there: delete it and its neighbours, or choose another out")
+        raise FileExistsError(f"{there} already exists: delete it and its neighbours, or choose another out")
     views = store.info.views
     test = set(store.split("test").tolist())
-    plays: dict[str, list[range]] = {"train": [], "test": []}
+    by_split: dict[str, list[range]] = {"train": [], "test": []}
     for first in range(0, len(store), views):
-        plays["test" if first in test else "train"].append(range(first, first + views))
+        by_split["test" if first in test else "train"].append(range(first, first + views))
     steps_kept = -(-(FRAMES - 1) // store.info.frames_per_step)
     files = []
     with replacing(folder) as fresh, progress(len(store) // views, "trajectory", "export") as bar:
-        for split, episodes in plays.items():
+        for split, episodes in by_split.items():
             for start in range(0, len(episodes), PER_FILE):
                 part = episodes[start : start + PER_FILE]
                 name = Path(split, f"traj_{start}_to_{start + len(part) - 1}.tfrecords")
@@ -80,7 +81,7 @@ def export_bair(store: EpisodeStorage | str | Path, out: str | Path) -> ExportSt
                 bar.update(len(part))
     stats = ExportStats(
         files=files,
-        trajectories={split: len(episodes) for split, episodes in plays.items()},
+        trajectories={split: len(episodes) for split, episodes in by_split.items()},
         cut=sum(length > steps_kept for length in store.lengths[::views]),
     )
     print(stats)
@@ -91,13 +92,13 @@ def _check(info: StoreInfo) -> None:
     frame, wanted = (info.height, info.width, info.channels), (SIZE, SIZE, CHANNELS)
     if frame != wanted or info.action.kind != "box" or info.views > len(_CAMERAS):
         raise ValueError(
-            f"BAIR's records hold frames of {wanted}, actions of numbers, and at most {len(_CAMERAS)} views; the store "
+            f"BAIR's records hold frames of {wanted}, continuous actions, and at most {len(_CAMERAS)} views; the store "
             f"has {frame}, {info.action.kind} actions, {info.views} views"
         )
     if info.action.n not in (ACTION_SIZE, ACTION_SIZE * info.frames_per_step):
         raise ValueError(
-            f"BAIR's actions are {ACTION_SIZE} numbers a frame, so {ACTION_SIZE * info.frames_per_step} a step of "
-            f"{info.frames_per_step} frames, or {ACTION_SIZE} that are held for it; the store has {info.action.n}"
+            f"BAIR's actions have {ACTION_SIZE} dimensions per frame, so {ACTION_SIZE * info.frames_per_step} per step "
+            f"of {info.frames_per_step} frames, or {ACTION_SIZE} that are held for it; the store has {info.action.n}"
         )
 
 
@@ -108,12 +109,12 @@ def _check_lengths(store: EpisodeStorage) -> None:
         frames = 1 + length * store.info.frames_per_step
         if frames < FRAMES:
             raise ValueError(
-                f"episode {episode} has {frames} frames; a record of BAIR has {FRAMES}. Collect longer episodes"
+                f"episode {episode} has {frames} frames; BAIR's records have {FRAMES}. Collect longer episodes"
             )
 
 
-def _records(store: EpisodeStorage, plays: list[range]) -> Iterator[bytes]:
-    for episodes in plays:
+def _records(store: EpisodeStorage, trajectories: list[range]) -> Iterator[bytes]:
+    for episodes in trajectories:
         cameras = [_frames(store, episode) for episode in episodes]
         pictures = dict(zip(_CAMERAS, cameras * (len(_CAMERAS) // len(cameras)), strict=True))
         actions, positions = _actions(store, episodes[0]), _positions(store, episodes[0])
@@ -121,13 +122,13 @@ def _records(store: EpisodeStorage, plays: list[range]) -> Iterator[bytes]:
 
 
 def _frames(store: EpisodeStorage, episode: int) -> NDArray[np.uint8]:
-    """(30, 64, 64, 3): the reset frame once, then those of the steps."""
+    """(30, 64, 64, 3): the reset frame once, then the frames of the steps."""
     frames = store.frames(episode)
     return np.concatenate((frames[0, -1:], frames[1:].reshape(-1, *frames.shape[2:])))[:FRAMES]
 
 
 def _actions(store: EpisodeStorage, episode: int) -> NDArray[np.float32]:
-    """(30, 4): what led from each frame to the next; zero where nothing is known of it."""
+    """(30, 4): the action from each frame to the next; zero where unknown."""
     actions, per_step = store.actions(episode), store.info.frames_per_step
     if store.info.action.n == ACTION_SIZE:
         actions = np.repeat(actions, per_step, axis=0)
@@ -136,7 +137,7 @@ def _actions(store: EpisodeStorage, episode: int) -> NDArray[np.float32]:
 
 
 def _positions(store: EpisodeStorage, episode: int) -> NDArray[np.float32]:
-    """(30, 3): every frame of a step has the position after the step."""
+    """(30, 3): every frame of a step gets the position after the step."""
     names = store.info.signal_names
     if not set(POSITION_NAMES) <= set(names):
         return np.zeros((FRAMES, len(POSITION_NAMES)), np.float32)

@@ -1,6 +1,6 @@
-"""Where BAIR's record files lie: in the published archive, alone, or as TensorFlow Datasets (TFDS) wrote them.
+"""Find BAIR's record files: in the published archive, as single files, or as written by TensorFlow Datasets (TFDS).
 
-The archive has softmotion30_44k/{train,test}/traj_A_to_B.tfrecords; its test file is also published alone, as
+The archive has softmotion30_44k/{train,test}/traj_A_to_B.tfrecords; its test file is also published separately, as
 bair_test_traj_0_to_255.tfrecords. TFDS has bair_robot_pushing_small/VERSION/NAME-SPLIT.tfrecord-I-of-N.
 """
 
@@ -18,7 +18,7 @@ _TEST_FILE = (0, 255)  # the first and last trajectory of the only published tes
 
 
 class RecordFiles(NamedTuple):
-    """The files of each split in the order in which they are read, and what was found out about them."""
+    """The files of each split in reading order, and notes for the user about them."""
 
     test: list[Path]
     train: list[Path]
@@ -26,12 +26,12 @@ class RecordFiles(NamedTuple):
 
 
 def find_record_files(source: str | Path) -> RecordFiles:
-    """All record files of a folder, or the one that is given.
+    """All record files in a folder, or the given file.
 
     Raises:
-        FileNotFoundError: there are none.
-        ValueError: there are several sets of files, two that hold the same trajectories by their names, or files of a
-            kind or split that is not read.
+        FileNotFoundError: there are no record files.
+        ValueError: there are several sets of files, two files whose names overlap in trajectories, or files of an
+            unsupported kind or split.
     """
     source = Path(source)
     if source.is_file():
@@ -47,7 +47,7 @@ def find_record_files(source: str | Path) -> RecordFiles:
     }
     there = [kind for kind, paths in kinds.items() if paths or kind.startswith("TFDS")]
     if len(there) > 1:
-        raise ValueError(f"{source} holds the files of {' and '.join(there)}: give one of these by its own path")
+        raise ValueError(f"{source} holds the files of {' and '.join(there)}: give the path of one of these")
     if shards:
         return _of_tfds(shards)
     if loose:
@@ -58,11 +58,11 @@ def find_record_files(source: str | Path) -> RecordFiles:
 
 
 def find_files(folder: str | Path, split: str) -> list[Path]:
-    """The archive's record files of "train" or "test" in numeric order, below the archive's folder or beside it.
+    """The archive's record files of "train" or "test" in numeric order, in softmotion30_44k/ or in `folder` itself.
 
     Raises:
-        FileNotFoundError: there are none.
-        ValueError: two of them hold the same trajectories by their names.
+        FileNotFoundError: there are no such files.
+        ValueError: two files overlap in trajectories, by their names.
     """
     if files := _of_archive(Path(folder), split):
         return files
@@ -73,7 +73,7 @@ def find_files(folder: str | Path, split: str) -> list[Path]:
 
 
 def num_named(path: Path) -> int:
-    """How many trajectories a file holds by its name, or by TFDS's dataset_info.json beside it; 0 if nothing says."""
+    """Number of trajectories in a file by its name, or by TFDS's dataset_info.json beside it; 0 if unknown."""
     if match := _NAMED.fullmatch(path.name):
         return int(match[3]) - int(match[2]) + 1
     if match := _SHARD.fullmatch(path.name):
@@ -82,12 +82,12 @@ def num_named(path: Path) -> int:
             lengths = {split["name"]: split["shardLengths"] for split in splits}[match[2]]
             return int(lengths[int(match[4])]) if len(lengths) == int(match[5]) else 0
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            return 0  # it is for a progress bar and for a check, not needed to read the file
+            return 0  # only needed for a progress bar and a check
     return 0
 
 
 def label(path: Path, split: str) -> str:
-    """The name of a file that stays the same wherever it lies."""
+    """Name of a file that does not depend on its folder."""
     return f"{split}/{path.name.removeprefix('bair_test_')}"
 
 
@@ -99,19 +99,19 @@ def _of_archive(folder: Path, split: str) -> list[Path]:
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:
-    """Files in the order of their trajectories; ValueError if two hold the same ones by their names."""
+    """Sort files by their trajectories; ValueError if two overlap by their names."""
     named = [(match, path) for path in paths if (match := _NAMED.fullmatch(path.name))]
     files = sorted((int(match[2]), int(match[3]), path) for match, path in named)
     for (_, last, path), (first, _, after) in pairwise(files):
         if first <= last:
             raise ValueError(
-                f"{path} and {after.name} hold some of the same trajectories by their names; leave one of them out"
+                f"{path} and {after.name} hold some of the same trajectories by their names; remove one of them"
             )
     return [path for *_, path in files]
 
 
 def _given(paths: Sequence[Path]) -> RecordFiles:
-    """Files that do not lie in the archive's folders."""
+    """Files outside the archive's folders."""
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
     notes = []
     for path in paths:
@@ -124,12 +124,12 @@ def _given(paths: Sequence[Path]) -> RecordFiles:
             is_test = bool(match[1]) or (int(match[2]), int(match[3])) == _TEST_FILE
             split = "test" if is_test else "train"
             what = "the published test file" if is_test else "a published training file"
-            notes.append(f"{path.name} is taken for {what} by its name; its folder, train or test, would decide first")
+            notes.append(f"{path.name} is read as {what} by its name; a folder named train or test would take priority")
         elif path.suffix in (".tar", ".gz", ".tgz", ".zip"):
             raise ValueError(f"{path} is an archive: unpack it (tar -xf) and give the folder")
         else:
             raise ValueError(
-                f"{path} does not say which split it is of: put it into a folder test or train, or give it its "
+                f"{path} does not say which split it belongs to: move it into a folder named test or train, or use its "
                 "published name traj_A_to_B.tfrecords"
             )
         found[split].append(path)
@@ -147,16 +147,16 @@ def _of_tfds(paths: Sequence[Path]) -> RecordFiles:
         dataset, split, kind, index, total = match[1], match[2], match[3], int(match[4]), int(match[5])
         if kind != "tfrecord":
             raise ValueError(
-                f"{path} has TFDS's file format {kind}, only tfrecord is read: prepare the data set with "
+                f"{path} has TFDS's file format {kind}, only tfrecord is supported: prepare the data set with "
                 "file_format='tfrecord'"
             )
         if split not in SPLITS:
             raise ValueError(f"{path} is of the split {split!r}; BAIR has {' and '.join(SPLITS)}")
         if totals.setdefault((dataset, split), total) != total or len({name for name, _ in totals}) > 1:
-            raise ValueError(f"{path} belongs to another set of files than its neighbours; keep one of the sets")
+            raise ValueError(f"{path} belongs to another set of files than its neighbours; keep only one set")
         found[split].append((index, path))
     notes = [
-        f"{len(found[split])} of the {total} files of TFDS's split {split} are here"
+        f"found {len(found[split])} of the {total} files of TFDS's split {split}"
         for (_, split), total in totals.items()
         if len(found[split]) != total
     ]

@@ -1,7 +1,7 @@
-"""BAIR robot pushing into a store: splits as published, resumable, and every broken record named.
+"""Import BAIR robot pushing into a store: published splits, resumable, and broken records reported.
 
-The test files are read first, so that their episodes have the first ids (`StoreInfo.test_episodes`). After every block
-of trajectories a line of `imported.jsonl` says how far the reading is; what a kill left beyond it is read again.
+The test files are read first, so that their episodes get the first ids (`StoreInfo.test_episodes`). After every block
+of trajectories a line in `imported.jsonl` records the progress; what a killed import stored beyond it is read again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,9 +28,9 @@ from worldmodel.progress import progress
 
 SETTINGS, JOURNAL = "import_bair.json", "imported.jsonl"
 CAMERAS: dict[str, tuple[Camera, ...]] = {"aux1": ("aux1",), "main": ("main",), "both": ("aux1", "main")}
-BLOCK = 64  # trajectories stored at a time
+BLOCK = 64  # trajectories stored together
 _TEST_ONLY = (
-    "all episodes are the test split, which measures models that exist; a training needs the training files too: "
+    "all episodes are in the test split, which only measures existing models; training needs the training files too: "
     "import the folder of both into the same store"
 )
 _LISTED = 20  # broken records that are printed
@@ -38,13 +38,13 @@ _LISTED = 20  # broken records that are printed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportStats:
-    """What a store holds after an import; print it for a summary."""
+    """Content of a store after an import; print it for a summary."""
 
     episodes: int
-    splits: dict[str, int]  # episodes of each
+    splits: dict[str, int]  # episodes per split
     broken: list[str]  # records that were skipped, and why
-    new_trajectories: int  # by this run
-    rate: float  # of this run, trajectories per second
+    new_trajectories: int  # imported by this run
+    rate: float  # trajectories per second of this run
     journal: Path
     notes: list[str] = field(default_factory=list)  # about the files
 
@@ -58,7 +58,7 @@ class ImportStats:
         if len(self.broken) > _LISTED:
             lines.append(f"  and {len(self.broken) - _LISTED} more, all listed in {self.journal}")
         if self.new_trajectories:
-            lines.append(f"this run: {self.new_trajectories} trajectories ({self.rate:,.0f} a second)")
+            lines.append(f"this run: {self.new_trajectories} trajectories ({self.rate:,.0f} per second)")
         return "\n".join(lines)
 
 
@@ -72,25 +72,25 @@ def import_bair(
     action_limit: tuple[float, ...] = ACTION_LIMIT,
     skip_bad: bool = False,
 ) -> ImportStats:
-    """Turn the archive's trajectories into a store; print and return what it holds.
+    """Convert BAIR's trajectories to a store; print and return what it holds.
 
-    Run it again to go on after a stop, or with a higher limit.
+    Run it again to resume after an interruption, or with a higher limit.
 
     Args:
-        source: the folder into which the archive was unpacked, or in which TFDS prepared bair_robot_pushing_small; or
-            one file of either, such as the published test file alone.
-        out: folder of the store; new, or left by an earlier import with the same settings.
-        camera: whose pictures; "both" makes two episodes of each trajectory, aux1's first. They share a split.
-        limit: so many training trajectories at most; those of the test are always all read.
-        frames_per_step: F.
-        action_limit: (4,) the bounds of a frame's action that the store states, below and above 0.
-        skip_bad: leave out records that cannot be read, and list them; otherwise the first one is an error.
+        source: the folder with the unpacked archive, or in which TFDS prepared bair_robot_pushing_small; or a single
+            file of either, such as the published test file.
+        out: folder of the store; new, or from an earlier import with the same settings.
+        camera: camera to import; "both" makes two episodes of each trajectory, aux1's first, in the same split.
+        limit: maximum number of training trajectories; those of the test are always all imported.
+        frames_per_step: F, frames per step.
+        action_limit: (4,) bounds of a frame's action, applied below and above 0.
+        skip_bad: skip unreadable records and list them; otherwise the first one raises an error.
 
     Raises:
         FileNotFoundError: there are no record files.
         ActionLimitError: an action lies outside `action_limit`; never skipped and never clipped.
         ValueError: a record is broken (without `skip_bad`; the message names file, record and key), `out` holds
-            something else, or the files are no longer those that were read before.
+            another kind of store, or the files have changed since an earlier import.
     """
     if camera not in CAMERAS or (limit is not None and limit < 1) or frames_per_step < 1:
         raise ValueError(
@@ -128,7 +128,7 @@ def import_bair(
 
 
 class _Reader:
-    """Reads and checks trajectories as the settings want them."""
+    """Reads and checks trajectories according to the settings."""
 
     def __init__(
         self, cameras: tuple[Camera, ...], frames_per_step: int, action_limit: tuple[float, ...], skip_bad: bool
@@ -142,35 +142,35 @@ class _Reader:
         return replace(info, test_episodes=test_trajectories * views, views=views)
 
     def read(self, path: Path, first: int = 0) -> Iterator[tuple[int, list[Trajectory] | BrokenRecordError]]:
-        """Index of each record from `first` on, and what every camera saw; or what is wrong, if that may be skipped."""
+        """Index of each record from `first`, with the trajectory of each camera, or the error if it may be skipped."""
         views = [read_trajectories(path, camera) for camera in self.cameras]
-        for seen in zip(*views, strict=True):
-            index = seen[0][0].record
+        for pairs in zip(*views, strict=True):
+            index = pairs[0][0].record
             if index < first:
                 continue
             good: list[Trajectory] = []
             broken: list[BrokenRecordError] = []
-            for _, trajectory in seen:
+            for _, trajectory in pairs:
                 if isinstance(trajectory, BrokenRecordError):
                     broken.append(trajectory)
                 else:
                     good.append(trajectory)
             try:
-                for trajectory in good[:1]:  # the numbers are the same for all cameras
+                for trajectory in good[:1]:  # actions and positions are the same for all cameras
                     check_numbers(trajectory, self.action_limit)
             except ActionLimitError as error:
                 raise ActionLimitError(f"{path}, record {index}: {error}") from error
             except ValueError as error:
-                broken.append(BrokenRecordError(path, index, seen[0][0].start, str(error)))
+                broken.append(BrokenRecordError(path, index, pairs[0][0].start, str(error)))
             if broken and not self.skip_bad:
                 raise ValueError(
-                    f"{broken[0]}. Get the file anew, or give --skip-bad to leave such records out"
+                    f"{broken[0]}. Download the file again, or use --skip-bad to skip such records"
                 ) from broken[0]
             yield index, broken[0] if broken else good
 
 
 def _info(reader: _Reader, test_files: Iterable[Path]) -> StoreInfo:
-    """Read through the test files, because how many trajectories they give has to be known first."""
+    """Read all test files, because the number of valid test trajectories must be known first."""
     good, broken = 0, []
     for path in test_files:
         for _, found in reader.read(path):
@@ -179,14 +179,14 @@ def _info(reader: _Reader, test_files: Iterable[Path]) -> StoreInfo:
             else:
                 good += 1
     if broken and not good:
-        raise ValueError(f"no record of the test files can be read; the first: {broken[0]}")
+        raise ValueError(f"no record of the test files can be read; the first error: {broken[0]}")
     return reader.info(good)
 
 
 def _import_all(
     store: EpisodeStorage, reader: _Reader, files: dict[str, list[Path]], journal: list[Block], limit: int | None
 ) -> float:
-    """Store what is not stored yet, and extend the journal; returns the rate."""
+    """Store what is not stored yet and extend the journal; returns the rate in trajectories per second."""
     goals = {split: sum(num_named(path) for path in paths) for split, paths in files.items()}
     if limit is not None:
         goals["train"] = min(limit, goals["train"] or limit)
@@ -211,11 +211,11 @@ def _import_all(
 def _import_file(
     store: EpisodeStorage, reader: _Reader, path: Path, name: str, first: int, room: int | None
 ) -> Iterator[Block]:
-    """Store the records of a file from `first` on, `room` trajectories at most; yields each block that is stored."""
+    """Store the records of a file from `first`, at most `room` trajectories; yields each stored block."""
     good: list[list[Trajectory]] = []
     broken: list[str] = []
 
-    def stored(next_record: int) -> Block:
+    def store_block(next_record: int) -> Block:
         if good:
             episodes = [to_episode(view, reader.frames_per_step) for views in good for view in views]
             store.write_block(episodes, len(store))
@@ -239,8 +239,8 @@ def _import_file(
         good.append(found)
         taken += 1
         if len(good) == BLOCK or taken == room:
-            yield stored(next_record)
+            yield store_block(next_record)
         if taken == room:
             return
     if good or broken:
-        yield stored(next_record)
+        yield store_block(next_record)

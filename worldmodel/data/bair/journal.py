@@ -1,4 +1,4 @@
-"""The journal of an import: which stretches of which files are stored, a line for each."""
+"""The journal of an import: one line for each stored range of records of a file."""
 
 import json
 import os
@@ -9,24 +9,24 @@ from typing import TextIO
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """A line of the journal: a stretch of one file that is stored."""
+    """One line of the journal: a stored range of records of one file."""
 
-    file: str  # such as test/traj_0_to_255.tfrecords
+    file: str  # for example test/traj_0_to_255.tfrecords
     num_bytes: int  # of that file
-    next_record: int  # the first one not read yet
-    trajectories: int  # stored of this stretch
-    broken: list[str] = field(default_factory=list)  # what was skipped, and why
+    next_record: int  # the first record not read yet
+    trajectories: int  # number stored from this range
+    broken: list[str] = field(default_factory=list)  # skipped records, and why
 
 
 def note(block: Block, lines: TextIO) -> None:
-    """Write a line to disk."""
+    """Append a line and flush it to disk."""
     lines.write(json.dumps(asdict(block)) + "\n")
     lines.flush()
     os.fsync(lines.fileno())
 
 
 def read_journal(path: Path) -> list[Block]:
-    """The lines of the journal; one that a kill cut short is removed."""
+    """The lines of the journal; removes a last line that a kill cut short."""
     if not path.exists():
         return []
     text = path.read_bytes().decode("utf-8", "replace")
@@ -41,7 +41,7 @@ def _block(path: Path, number: int, line: str) -> Block:
         block = Block(**json.loads(line))
         counts = (block.num_bytes, block.next_record, block.trajectories)
         if not isinstance(block.file, str) or any(type(count) is not int or count < 0 for count in counts):
-            raise ValueError("a file and three counts are wanted")
+            raise ValueError("expected a file and three counts")
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}, line {number}: not a line of an import's journal ({error}). Restore the file from a backup, or "
@@ -51,11 +51,11 @@ def _block(path: Path, number: int, line: str) -> Block:
 
 
 def check_same_files(journal: list[Block], files: dict[str, Path]) -> None:
-    """What was read must be where it was, or episodes would come twice or never."""
+    """Require the files already read to be unchanged; otherwise episodes would be duplicated or lost."""
     read = {block.file: block.num_bytes for block in journal}
     now = {name: path.stat().st_size for name, path in list(files.items())[: len(read)]}
     if list(read.items()) != list(now.items()):
         raise ValueError(
-            f"the store was begun with the files (bytes) {read}, in their place are now {now}. Bring them back, or "
+            f"the import began with the files (bytes) {read}, but now there are {now}. Restore them, or "
             "choose another out"
         )

@@ -1,12 +1,12 @@
-"""BAIR robot pushing: trajectories in TFRecord files, and the episodes they become.
+"""BAIR robot pushing: read trajectories from TFRecord files and convert them to episodes.
 
-The archive `bair_robot_pushing_dataset_v0.tar` holds softmotion30_44k/{train,test}/traj_A_to_B.tfrecords, 256 of them a
-file: 30 frames of two cameras, 64 x 64 RGB, with an action (4) and the gripper's position (3) for each.
+The archive `bair_robot_pushing_dataset_v0.tar` holds softmotion30_44k/{train,test}/traj_A_to_B.tfrecords with 256
+trajectories per file: 30 frames from two cameras, 64 x 64 RGB, with an action (4) and the gripper's position (3) each.
 
-Letters: F frames per step, H W C pixels, N steps, A numbers per frame's action.
+Letters: F frames per step, H W C pixels, N steps, A dimensions of a frame's action.
 Source: Ebert et al., Self-Supervised Visual Planning with Temporal Skip Connections (arXiv:1710.05268) for the data;
-its keys and layout as public readers of it (TensorFlow Datasets, bair_robot_pushing_small) document them.
-What TFDS itself writes of them is in tfds.py.
+keys and layout follow public readers (TensorFlow Datasets, bair_robot_pushing_small).
+tfds.py reads the records that TFDS writes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,14 +37,14 @@ from worldmodel.data.steps import frames_to_steps, numbers_to_steps, state_frame
 
 POSITION_NAMES = ("GRIPPER_X", "GRIPPER_Y", "GRIPPER_Z")
 _ACTION_NAMES = ("dx", "dy", "lift", "grip")
-# Bounds of a frame's action, below and above 0. Guessed wide: one real clip has ±.07, ±.07, 0 to 3, 0 or 1.
+# Bounds of a frame's action, below and above 0. A wide guess: one real clip has ±.07, ±.07, 0 to 3, 0 or 1.
 ACTION_LIMIT = (0.5, 0.5, 4.0, 4.0)
 _IMAGE_BYTES = SIZE * SIZE * CHANNELS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trajectory:
-    """One push as recorded."""
+    """One recorded trajectory."""
 
     frames: NDArray[np.uint8]  # (30, 64, 64, 3)
     actions: NDArray[np.float32]  # (30, 4); frame t + 1 follows actions[t]
@@ -52,11 +52,11 @@ class Trajectory:
 
 
 def check_numbers(trajectory: Trajectory, action_limit: tuple[float, ...] = ACTION_LIMIT) -> None:
-    """Refuse numbers that are none, and actions outside the limit.
+    """Refuse values that are not finite, and actions outside the limit.
 
     Raises:
-        ValueError: names the key of a number that is not finite.
-        ActionLimitError: names the key of the action.
+        ValueError: a value is not finite; names its key.
+        ActionLimitError: an action lies outside the limit; names its key.
     """
     for name, numbers in (("action", trajectory.actions), ("endeffector_pos", trajectory.positions)):
         wrong = np.flatnonzero(~np.isfinite(numbers).all(1))
@@ -67,25 +67,25 @@ def check_numbers(trajectory: Trajectory, action_limit: tuple[float, ...] = ACTI
         t = int(np.argmax((np.abs(trajectory.actions) > np.array(action_limit, np.float32)).any(1)))
         raise ActionLimitError(
             f"'{t}/action' is {trajectory.actions[t]}, outside the bounds ±{list(action_limit)} that the store would "
-            f"state. This trajectory's actions reach ±{largest}: give wider bounds (--action-limit, four numbers) and "
+            f"state. This trajectory's actions reach ±{largest}: use wider bounds (--action-limit, four numbers) and "
             "another --out"
         )
 
 
 class ActionLimitError(ValueError):
-    """An action lies outside the bounds; the bounds are to blame rather than the record."""
+    """An action lies outside the bounds, so the bounds are wrong rather than the record."""
 
 
 class Place(NamedTuple):
-    """Where a trajectory was read."""
+    """Where a trajectory was read from."""
 
     path: Path
     record: int
-    start: int  # byte of the file
+    start: int  # byte offset in the file
 
 
 def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place, Trajectory | BrokenRecordError]]:
-    """The trajectories of a file as one camera saw them; a broken one comes as the error that tells what is wrong."""
+    """The trajectories of a file from one camera; a broken one is yielded as the error that describes it."""
     layout = _Layout(camera)
     path = Path(path)
     seen = end = 0
@@ -100,14 +100,14 @@ def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place,
         except ValueError as error:
             yield place, BrokenRecordError(path, index, start, str(error))
     if (named := num_named(path)) and seen < named and path.stat().st_size == end:
-        reason = f"the file ends here, after {seen} of the {named} trajectories that it is to hold"
+        reason = f"the file ends here, after {seen} of {named} trajectories"
         yield Place(path, seen, end), BrokenRecordError(path, seen, end, reason)
 
 
 class _Layout:
-    """Reads the trajectories of one file: where things lie in a record is looked up once and then only compared.
+    """Reads the trajectories of one file; parses a record's layout once and then only compares it.
 
-    Records as TFDS writes them (`bair_tfds`) are known by their keys.
+    Records written by TFDS (tfds.py) are recognised by their keys.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -116,8 +116,8 @@ class _Layout:
         self._actions = [f"{t}/action" for t in range(FRAMES)]
         self._positions = [f"{t}/endeffector_pos" for t in range(FRAMES)]
         self._spans: dict[str, Span] = {}
-        self._between: NDArray[np.int64] = np.zeros(0, np.int64)  # places of all bytes that are no value
-        self._same: NDArray[np.uint8] = np.zeros(0, np.uint8)  # what lies there
+        self._between: NDArray[np.int64] = np.zeros(0, np.int64)  # positions of all bytes outside values
+        self._same: NDArray[np.uint8] = np.zeros(0, np.uint8)  # the bytes at these positions
         self._size = -1
 
     def read(self, payload: bytes) -> Trajectory:
@@ -160,9 +160,9 @@ class _Layout:
 
 
 def store_info(frames_per_step: int = 2, action_limit: tuple[float, ...] = ACTION_LIMIT) -> StoreInfo:
-    """What a store of these trajectories says of itself."""
+    """Description of a store of these trajectories."""
     if len(action_limit) != ACTION_SIZE:
-        raise ValueError(f"action_limit must be {ACTION_SIZE} numbers, one for each of an action; got {action_limit}")
+        raise ValueError(f"action_limit must be {ACTION_SIZE} numbers, one per dimension; got {action_limit}")
     spec = ActionSpec(
         kind="box",
         n=ACTION_SIZE * frames_per_step,
@@ -184,10 +184,10 @@ def store_info(frames_per_step: int = 2, action_limit: tuple[float, ...] = ACTIO
 
 
 def to_episode(trajectory: Trajectory, frames_per_step: int = 2) -> Episode:
-    """An episode by the time rule: the first frame F times, then F frames a step with the F actions that led to them.
+    """Convert a trajectory to an episode: the first frame F times, then F frames per step with their F actions.
 
-    What is missing of the last step: its frames repeat the last one, its actions are zero. The action recorded with the
-    last frame led to nothing that was recorded and is left out.
+    An incomplete last step is padded: its frames with the last frame, its actions with zeros. The action recorded with
+    the last frame led to no recorded frame and is dropped.
     """
     actions = numbers_to_steps(trajectory.actions[:-1], frames_per_step)
     return Episode(
@@ -201,7 +201,7 @@ def to_episode(trajectory: Trajectory, frames_per_step: int = 2) -> Episode:
 
 
 def to_features(cameras: Mapping[str, NDArray[np.uint8]], actions: NDArray, positions: NDArray) -> dict[str, Feature]:
-    """The 30 frames of one or both cameras, with actions (30, 4) and positions (30, 3), as a record holds them."""
+    """Features of a record from the 30 frames of one or both cameras, actions (30, 4) and positions (30, 3)."""
     features: dict[str, Feature] = {}
     for t in range(FRAMES):
         for camera, frames in cameras.items():

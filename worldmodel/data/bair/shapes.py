@@ -1,4 +1,4 @@
-"""Sizes of a BAIR trajectory, the same in every format it is handed on in."""
+"""Sizes of a BAIR trajectory, common to all file formats."""
 
 from typing import Literal
 

@@ -1,9 +1,9 @@
-"""BAIR trajectories as TensorFlow Datasets (TFDS) writes them: bair_robot_pushing_small, version 1 or 2.
+"""BAIR trajectories as written by TensorFlow Datasets (TFDS): bair_robot_pushing_small, version 1 or 2.
 
-A record is a tf.train.Example with four features: image_main and image_aux1 (30 PNG pictures each), action (30 × 4
-numbers in a row) and endeffector_pos (30 × 3).
-Source: tensorflow_datasets/video/bair_robot_pushing.py and core/example_serializer.py (a Sequence of features is one
-list for each of them); files that TFDS 4.9.10 wrote.
+A record is a tf.train.Example with four features: image_main and image_aux1 (30 PNG images each), action (30 × 4
+floats, flattened) and endeffector_pos (30 × 3).
+Source: tensorflow_datasets/video/bair_robot_pushing.py and core/example_serializer.py (a Sequence of features is
+stored as one list per feature); files written by TFDS 4.9.10.
 """
 
 import struct
@@ -20,7 +20,7 @@ _PNG = struct.Struct(">8s4x4sII")  # signature, length and name of the first chu
 
 
 def is_tfds(features: Mapping[str, Sequence[Span]]) -> bool:
-    """Whether a record is of this format, by its keys."""
+    """Whether a record has this format, judged by its keys."""
     return "action" in features
 
 
@@ -30,10 +30,10 @@ def read_tfds(
     """Frames (30, 64, 64, 3), actions (30, 4) and positions (30, 3) of a record.
 
     Args:
-        features: where they lie in it, by `find_lists`.
+        features: position of each feature in the payload, from `find_lists`.
 
     Raises:
-        ValueError: names the key that is missing or holds something else.
+        ValueError: a key is missing or has another type or size; names the key.
     """
     key = f"image_{camera}"
     pictures = _values(features, key, BYTES)
@@ -61,7 +61,7 @@ def _numbers(payload: bytes, features: Mapping[str, Sequence[Span]], key: str, s
 
 
 def _decode(picture: bytes, key: str, t: int) -> NDArray[np.uint8]:
-    """(64, 64, 3); the size is looked up before anything of it is decoded."""
+    """(64, 64, 3); checks the size before decoding anything."""
     wanted = (b"\x89PNG\r\n\x1a\n", b"IHDR", SIZE, SIZE)
     found = _PNG.unpack_from(picture) if len(picture) >= _PNG.size else (b"", b"", 0, 0)
     if found != wanted:

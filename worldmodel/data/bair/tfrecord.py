@@ -20,7 +20,7 @@ Feature = bytes | NDArray  # one value of a bytes_list, or a float_list as float
 
 _HEAD = struct.Struct("<QI")
 _TAIL = struct.Struct("<I")
-FRAMING = _HEAD.size + _TAIL.size  # bytes of a record beside its payload
+FRAMING = _HEAD.size + _TAIL.size  # bytes of a record besides its payload
 BYTES, FLOATS, INTS = 1, 2, 3  # fields of Feature
 KINDS = {BYTES: "a byte string", FLOATS: "float32 numbers", INTS: "integers"}
 _LENGTH_DELIMITED = 2  # wire type
@@ -29,7 +29,7 @@ _MOST_VARINT_BYTES = 10  # of 64 bits
 
 
 class BrokenRecordError(ValueError):
-    """A record that cannot be read; says in which file, which record, at which byte of the file, and why."""
+    """A record that cannot be read; the message has the file, the record, its byte offset, and the reason."""
 
     def __init__(self, path: Path, index: int, start: int, reason: str) -> None:
         super().__init__(f"{path}, record {index}: {reason} (the record begins at byte {start})")
@@ -37,26 +37,26 @@ class BrokenRecordError(ValueError):
 
 
 def masked_crc(data: bytes) -> int:
-    """CRC-32C of the data, rotated and shifted as the format wants it."""
+    """CRC-32C of the data, rotated and shifted as the format requires."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_records(path: str | Path, check: bool = True) -> Iterator[bytes | BrokenRecordError]:
-    """The payloads of a file, one by one.
+    """Yield the payloads of a file.
 
-    A payload whose CRC is wrong comes as a `BrokenRecordError` in its place, so that the caller can skip it. After a
-    wrong length nothing more can be found: the error comes last.
+    A payload with a wrong CRC is yielded as a `BrokenRecordError`, so that the caller can skip it. After a wrong length
+    no further record can be found, so that error is the last item.
 
     Args:
-        check: compare the payloads' CRC too; lengths are always compared.
+        check: verify the payloads' CRC; lengths are always verified.
     """
     for _, found in read_placed_records(path, check):
         yield found
 
 
 def read_placed_records(path: str | Path, check: bool = True) -> Iterator[tuple[int, bytes | BrokenRecordError]]:
-    """`read_records`, each with the byte of the file at which the record begins."""
+    """Like `read_records`, with the byte offset of each record."""
     path = Path(path)
     with open(path, "rb") as file:
         size, start, index = os.fstat(file.fileno()).st_size, 0, 0
@@ -74,7 +74,7 @@ def read_placed_records(path: str | Path, check: bool = True) -> Iterator[tuple[
 
 
 class _BrokenError(Exception):
-    """What is wrong with a record; lost: where the next one begins is not known."""
+    """Why a record is broken; is_lost: the start of the next record is unknown."""
 
     def __init__(self, reason: str, is_lost: bool = True) -> None:
         super().__init__(reason)
@@ -82,13 +82,13 @@ class _BrokenError(Exception):
 
 
 def _payload(file: BinaryIO, head: bytes, left: int, check: bool) -> bytes:
-    """The payload behind a record's head; `left` bytes of the file remain from the head on."""
+    """The payload after a record's head; `left` is the number of bytes from the head to the end of the file."""
     if len(head) < _HEAD.size:
         raise _BrokenError(f"the file ends within the record's length: {len(head)} of {_HEAD.size} bytes")
     length, crc = _HEAD.unpack(head)
     if masked_crc(head[:8]) != crc:
         raise _BrokenError("wrong CRC of the record's length: the file is damaged here, or not a TFRecord file")
-    if length > _MOST_BYTES:  # before anything of this size is allocated
+    if length > _MOST_BYTES:  # before allocating that much
         raise _BrokenError(f"the record claims {length} bytes, protobuf allows {_MOST_BYTES}: the file is damaged here")
     wanted, there = length + _TAIL.size, left - _HEAD.size
     if wanted > there:
@@ -103,7 +103,7 @@ def _payload(file: BinaryIO, head: bytes, left: int, check: bool) -> bytes:
 
 
 def write_records(path: str | Path, payloads: Iterable[bytes]) -> None:
-    """Write payloads as a TFRecord file; the caller sees to atomicity."""
+    """Write payloads as a TFRecord file; not atomic by itself."""
     with open(path, "wb") as file:
         for payload in payloads:
             length = struct.pack("<Q", len(payload))
@@ -114,7 +114,7 @@ def write_records(path: str | Path, payloads: Iterable[bytes]) -> None:
 
 
 class Span(NamedTuple):
-    """Where the value of a feature lies in its record."""
+    """Position of a feature's value in its record."""
 
     kind: int  # field of Feature: which of the three lists
     start: int
@@ -122,12 +122,12 @@ class Span(NamedTuple):
 
 
 def parse_example(payload: bytes) -> dict[str, Feature]:
-    """The features of an Example by key; ValueError if the bytes are none."""
+    """Features of an Example by key; ValueError if the bytes are not an Example."""
     return {key: read_feature(payload, span) for key, span in find_features(payload).items()}
 
 
 def read_feature(payload: bytes, span: Span) -> Feature:
-    """One feature of a record: bytes, or its numbers."""
+    """One feature of a record: bytes, or an array."""
     kind, start, stop = span
     if kind == FLOATS:
         return np.frombuffer(payload, "<f4", (stop - start) // 4, start).astype(np.float32, copy=False)
@@ -137,7 +137,7 @@ def read_feature(payload: bytes, span: Span) -> Feature:
 
 
 def find_features(payload: bytes) -> dict[str, Span]:
-    """Where an Example's features lie, of which each has one value or numbers; ValueError as of `find_lists`."""
+    """Positions of an Example's features, each with a single value or array; raises ValueError like `find_lists`."""
     lists = find_lists(payload)
     for key, spans in lists.items():
         if len(spans) > 1:
@@ -146,11 +146,10 @@ def find_features(payload: bytes) -> dict[str, Span]:
 
 
 def find_lists(payload: bytes) -> dict[str, list[Span]]:
-    """Where all values of an Example's features lie: each byte string of a list, or a list's numbers as one.
+    """Positions of all values of an Example's features: each byte string of a list, or all numbers of a list as one.
 
     Raises:
-        ValueError: says at which byte of the record it is not an Example; numbers have to be packed, as all known
-            writers do.
+        ValueError: the payload is not an Example; says at which byte. Numbers must be packed, as all known writers do.
     """
     found: dict[str, list[Span]] = {}
     for number, _, start, stop in _fields(payload, 0, len(payload)):
@@ -180,43 +179,43 @@ def _values(payload: bytes, key: str, start: int, stop: int) -> list[Span]:
     values = list(_fields(payload, first, last))
     if len(lists) > 1 or kind not in (BYTES, FLOATS, INTS) or (len(values) > 1 and kind != BYTES):
         raise _malformed(start, f"{key!r} must be one list of byte strings, or of packed numbers")
-    for number, wire, place, end in values:
-        if number != 1 or wire != _LENGTH_DELIMITED or (kind == FLOATS and (end - place) % 4):
-            raise _malformed(place, f"the values of {key!r} must be byte strings, or packed numbers of 4 bytes")
+    for number, wire, begin, end in values:
+        if number != 1 or wire != _LENGTH_DELIMITED or (kind == FLOATS and (end - begin) % 4):
+            raise _malformed(begin, f"the values of {key!r} must be byte strings, or packed numbers of 4 bytes")
         if kind == INTS:
-            for _ in _integers(payload, place, end):
+            for _ in _integers(payload, begin, end):
                 pass
-    return [Span(kind, place, end) for _, _, place, end in values] or [Span(kind, last, last)]
+    return [Span(kind, begin, end) for _, _, begin, end in values] or [Span(kind, last, last)]
 
 
-def _malformed(place: int, reason: str) -> ValueError:
-    return ValueError(f"not a tf.train.Example, at byte {place} of the record: {reason}")
+def _malformed(offset: int, reason: str) -> ValueError:
+    return ValueError(f"not a tf.train.Example, at byte {offset} of the record: {reason}")
 
 
-def _fields(payload: bytes, place: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type, first byte and the byte after the last of each field of the message between two places."""
-    while place < stop:
-        begin = place
-        tag, place = _varint(payload, place, stop)
+def _fields(payload: bytes, offset: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, wire type, first byte and the byte after the last of each field of the message in [offset, stop)."""
+    while offset < stop:
+        begin = offset
+        tag, offset = _varint(payload, offset, stop)
         wire = tag & 7
         if wire == _LENGTH_DELIMITED:
-            size, place = _varint(payload, place, stop)
+            size, offset = _varint(payload, offset, stop)
         elif wire == 0:
-            size = _varint(payload, place, stop)[1] - place
+            size = _varint(payload, offset, stop)[1] - offset
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
             raise _malformed(begin, f"wire type {wire}")
-        if place + size > stop:
+        if offset + size > stop:
             raise _malformed(begin, f"a field of {size} bytes reaches beyond its message")
-        yield tag >> 3, wire, place, place + size
-        place += size
+        yield tag >> 3, wire, offset, offset + size
+        offset += size
 
 
-def _varint(payload: bytes, place: int, stop: int) -> tuple[int, int]:
-    """The number at `place`, and where the next thing begins."""
+def _varint(payload: bytes, offset: int, stop: int) -> tuple[int, int]:
+    """The integer at `offset`, and the offset after it."""
     number = shift = 0
-    for at in range(place, min(stop, place + _MOST_VARINT_BYTES)):
+    for at in range(offset, min(stop, offset + _MOST_VARINT_BYTES)):
         byte = payload[at]
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
@@ -224,22 +223,22 @@ def _varint(payload: bytes, place: int, stop: int) -> tuple[int, int]:
                 break
             return number, at + 1
         shift += 7
-    raise _malformed(place, "a number does not end, or has more than 64 bits")
+    raise _malformed(offset, "a number does not end, or has more than 64 bits")
 
 
-def _integers(payload: bytes, place: int, stop: int) -> Iterator[int]:
-    while place < stop:
-        number, place = _varint(payload, place, stop)
+def _integers(payload: bytes, offset: int, stop: int) -> Iterator[int]:
+    while offset < stop:
+        number, offset = _varint(payload, offset, stop)
         yield number - (1 << 64) if number >= 1 << 63 else number
 
 
 def make_example(features: Mapping[str, Feature]) -> bytes:
-    """An Example of these features: bytes, float32 or int64 arrays."""
-    entries = (_field(1, _field(1, key.encode()) + _field(2, _made(value))) for key, value in features.items())
+    """Serialise features as an Example: bytes, float32 or int64 arrays."""
+    entries = (_field(1, _field(1, key.encode()) + _field(2, _encoded(value))) for key, value in features.items())
     return _field(1, b"".join(entries))
 
 
-def _made(value: Feature) -> bytes:
+def _encoded(value: Feature) -> bytes:
     if isinstance(value, bytes):
         return _field(BYTES, _field(1, value))
     if value.dtype.kind == "f":

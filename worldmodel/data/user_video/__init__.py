@@ -1,1 +1,1 @@
-"""Stores out of a user's own videos and tables of actions."""
+"""Import a user's own videos and action tables into stores."""

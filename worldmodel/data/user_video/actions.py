@@ -1,8 +1,8 @@
-"""The actions, rewards and signals of a user's video: rows of a table, brought into steps.
+"""Convert the rows of a user's action table to actions, rewards and signals per step.
 
-Letters: K rows of a table, V frames of a video, F frames per step, N steps, A numbers per row, G signals.
-Time: row t belongs to frame t. Its action leads from it to the next frame, its reward is for that; its signals are as
-the frame shows them. A table of steps instead of frames has a row for each step.
+Letters: K rows of a table, V frames of a video, F frames per step, N steps, A columns of actions, G signals.
+Time: row t belongs to frame t. Its action leads from this frame to the next, and its reward belongs to that
+transition; its signals describe the frame. A table may also have one row per step instead of per frame.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from worldmodel.data.steps import num_steps, numbers_to_steps, state_frames
 from worldmodel.data.user_video.tables import Table
 from worldmodel.errors import did_you_mean
 
-_MANY_WORDS = 64  # different words that are hardly actions
+_MANY_WORDS = 64  # more different words than this are probably not actions
 _MANY_INTEGERS = 256
 
 
 class Steps(NamedTuple):
-    """The same, step by step."""
+    """Actions, rewards and signals per step."""
 
     actions: NDArray  # (N,) int64 or (N, A) float32
     rewards: NDArray[np.float32]  # (N,)
@@ -35,33 +35,32 @@ def action_spec(
     names: Sequence[str] = (),
     limit: Sequence[float] = (),
 ) -> ActionSpec:
-    """The actions that hold all tables.
+    """An action space that contains the actions of all tables.
 
     Args:
-        kind: "discrete", "box", or "auto": discrete if all tables are single columns of integers from 0 on (also if
-            written as 1.0), single columns of words, or one-hot rows.
-        per_step: rows that make a step of each table: F, or 1 for tables of steps.
-        names: of discrete actions, or of a row's numbers. Discrete actions without them are called by their words in
-            alphabetical order, or by the columns of their one-hot rows.
-        limit: bounds of a row's numbers, below and above 0; one for all or one for each. Without it the bounds are
-            the narrowest that hold all actions given, and zero.
+        kind: "discrete", "box", or "auto": discrete if all tables are single columns of integers >= 0 (1.0 counts as
+            an integer), single columns of words, or one-hot rows.
+        per_step: rows per step of each table: F, or 1 for tables with a row per step.
+        names: of discrete actions, or of a row's columns. Default for discrete actions: their words in alphabetical
+            order, or the column names of one-hot rows.
+        limit: bounds of the columns, below and above 0; one for all or one per column. Default: the narrowest bounds
+            that contain all actions and zero.
     """
     _check_columns(tables)
     found = _discrete(tables)
     if kind == "discrete" and found is None:
         raise ValueError(
             "discrete actions are one column of integers from 0 on, one column of words, or one-hot rows; these are "
-            f"{_width(tables[0])} columns of {tables[0].actions.dtype}. Give --action-kind box for actions that are "
-            "quantities"
+            f"{_width(tables[0])} columns of {tables[0].actions.dtype}. Use --action-kind box for continuous actions"
         )
     if kind != "box" and found is not None:
         if limit:
-            raise ValueError("--action-limit is for actions that are numbers (--action-kind box); these are discrete")
+            raise ValueError("--action-limit is for continuous actions (--action-kind box); these are discrete")
         return _discrete_spec(tables, found, names)
     if any(table.actions.dtype.kind == "U" for table in tables):
-        raise ValueError(f"{tables[0].path}: actions are words, which --action-kind box does not take")
+        raise ValueError(f"{tables[0].path}: the actions are words, which --action-kind box does not accept")
     if len(set(per_step)) != 1:
-        raise ValueError("some files of actions have a row for each frame, others for each step; make them all alike")
+        raise ValueError("some files of actions have a row for each frame, others for each step; use one of the two")
     width = _width(tables[0])
     if names and len(names) != width:
         raise ValueError(f"names must be one for each of the {width} columns of actions, got {', '.join(names)}")
@@ -84,10 +83,10 @@ def _width(table: Table) -> int:
 
 
 def _check_columns(tables: Sequence[Table]) -> None:
-    """Refuse tables of different columns, or with the same ones in another order."""
+    """Refuse tables whose columns differ in names or order."""
     widths = {_width(table) for table in tables}
     if len(widths) != 1:
-        raise ValueError(f"the actions of all videos must be of one width, got {sorted(widths)} columns")
+        raise ValueError(f"the actions of all videos must have the same number of columns, got {sorted(widths)}")
     headed = [table for table in tables if table.named]
     for table in headed[1:]:
         if table.columns != headed[0].columns and len(table.columns) > 1:
@@ -98,18 +97,18 @@ def _check_columns(tables: Sequence[Table]) -> None:
 
 
 def _finite(table: Table) -> NDArray:
-    """(K', A) the rows without a missing number; those that are used are checked by `to_steps`."""
+    """(K', A) the rows without missing values; `to_steps` checks those that are used."""
     rows = table.actions.reshape(-1, _width(table))
     return rows[np.isfinite(rows).all(1)]
 
 
 def _discrete(tables: Sequence[Table]) -> Literal["words", "integers", "one-hot"] | None:
-    """As what the actions of all tables can be discrete, if at all."""
+    """How the actions of all tables can be read as discrete, or None."""
     if all(table.actions.dtype.kind == "U" for table in tables):
         return "words"
     if any(table.actions.dtype.kind == "U" for table in tables):
         words = next(table for table in tables if table.actions.dtype.kind == "U")
-        raise ValueError(f"the actions of {words.path} are words, those of other files numbers: make them all alike")
+        raise ValueError(f"the actions of {words.path} are words, those of other files numbers: use one of the two")
     rows = np.concatenate([_finite(table) for table in tables])
     if rows.shape[1] == 1:
         return "integers" if len(rows) and rows.min() >= 0 and (rows % 1 == 0).all() else None
@@ -125,8 +124,8 @@ def _discrete_spec(tables: Sequence[Table], found: str, names: Sequence[str]) ->
         if not names and len(words) > _MANY_WORDS:
             raise ValueError(
                 f"{tables[0].path}: the column {tables[0].columns[0]!r} holds {len(words)} different words, such as "
-                f"{', '.join(words[:3])}. If these are actions, list them with --action-names; else name the columns "
-                "of actions with --action-columns"
+                f"{', '.join(words[:3])}. If these are actions, list them with --action-names; otherwise name the "
+                "columns of actions with --action-columns"
             )
         return ActionSpec(kind="discrete", n=len(names or words), names=tuple(names or words))
     if found == "one-hot":
@@ -137,57 +136,57 @@ def _discrete_spec(tables: Sequence[Table], found: str, names: Sequence[str]) ->
         largest, different = int(indices.max()), len(indices)
     n = len(names) or largest + 1
     if largest >= n:
-        raise ValueError(f"action {largest} has no name: {n} are named, {', '.join(names)}")
+        raise ValueError(f"action {largest} has no name: only {n} are named, {', '.join(names)}")
     if not names and n > _MANY_INTEGERS and different < n / 2:
         raise ValueError(
             f"the actions are integers up to {largest}, of which {different} occur. If they are discrete, number them "
-            "from 0 or list them with --action-names; if they are quantities, give --action-kind box"
+            "from 0 or list them with --action-names; if they are quantities, use --action-kind box"
         )
     return ActionSpec(kind="discrete", n=n, names=tuple(names))
 
 
 def _bounds(tables: Sequence[Table], limit: Sequence[float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(A,) the lowest and highest that a row's numbers may be."""
+    """(A,) lowest and highest value of each column."""
     rows = np.concatenate([_as_float32(_finite(table)) for table in tables])
     rows = rows[np.isfinite(rows).all(1)]
     if not len(rows):
-        raise ValueError(f"{tables[0].path}: no row of actions is all finite numbers")
+        raise ValueError(f"{tables[0].path}: no row of actions has only finite numbers")
     low, high = np.minimum(rows.min(0), 0), np.maximum(rows.max(0), 0)
     if limit:
         wide = np.broadcast_to(np.abs(np.array(limit, np.float32)), low.shape)
         if (low < -wide).any() or (high > wide).any():
             raise ValueError(
-                f"the actions reach from {low} to {high}, beyond the limit of ±{wide}; give a higher --action-limit"
+                f"the actions reach from {low} to {high}, beyond the limit of ±{wide}; use a higher --action-limit"
             )
         return -wide, wide
-    return low, np.where(high > low, high, low + 1)  # a number that is always 0
+    return low, np.where(high > low, high, low + 1)  # + 1 where a column is always 0
 
 
 def _as_float32(numbers: NDArray) -> NDArray[np.float32]:
-    """Numbers beyond its range become infinite, which is refused."""
+    """Convert to float32; values beyond its range become infinite, which is refused later."""
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
 
 
 def rows_per_step(table: Table, num_frames: int, frames_per_step: int) -> int:
-    """F if the table has a row for each frame, 1 if for each step; ValueError if neither fits the video."""
+    """F if the table has a row per frame, 1 if it has a row per step; ValueError if neither fits the video."""
     rows, steps = len(table.actions), num_steps(num_frames, frames_per_step)
     if rows in (num_frames, num_frames - 1):
         return frames_per_step
     if rows in (steps, steps + 1):
         return 1
     raise ValueError(
-        f"{table.path} has {rows} actions, its video {num_frames} frames: wanted are {num_frames} or {num_frames - 1} "
-        f"(one for each frame; the last frame's leads nowhere), or {steps} or {steps + 1} (one for each step of "
+        f"{table.path} has {rows} actions, its video {num_frames} frames: expected {num_frames} or {num_frames - 1} "
+        f"(one per frame; the last one is not needed), or {steps} or {steps + 1} (one per step of "
         f"{frames_per_step} frames)"
     )
 
 
 def to_steps(table: Table, spec: ActionSpec, num_frames: int, frames_per_step: int) -> Steps:
-    """Bring the rows of a video into steps.
+    """Convert the rows of a video to steps.
 
-    Numbers of a step's frames are put side by side. Discrete actions must be one for all frames of a step. Rewards of
-    a step's frames are added up. Signals are those of the step's last frame.
+    Continuous actions of a step's frames are concatenated. A discrete action must be the same for all frames of a step.
+    Rewards of a step's frames are summed. Signals are those of the step's last frame.
     """
     per_step = rows_per_step(table, num_frames, frames_per_step)
     steps = num_steps(num_frames, frames_per_step)
@@ -206,8 +205,8 @@ def to_steps(table: Table, spec: ActionSpec, num_frames: int, frames_per_step: i
     if table.signals.shape[1]:
         if len(table.signals) <= states[-1]:
             raise ValueError(
-                f"{table.path} has {len(table.signals)} rows; with signals it needs {states[-1] + 1}, one for the last "
-                "frame too"
+                f"{table.path} has {len(table.signals)} rows; with signals it needs {states[-1] + 1}, one for "
+                "the last frame too"
             )
         names = table.special[table.rewards is not None :]
         signals = _checked(table, "signal", names, table.signals[: states[-1] + 1])[states]
@@ -215,7 +214,7 @@ def to_steps(table: Table, spec: ActionSpec, num_frames: int, frames_per_step: i
 
 
 def _checked(table: Table, what: str, names: Sequence[str], numbers: NDArray) -> NDArray[np.float32]:
-    """(K, …) float32; ValueError that says where one is not finite."""
+    """(K, …) float32; ValueError with the position of a value that is not finite."""
     checked = _as_float32(numbers)
     bad = np.argwhere(~np.isfinite(checked))
     if len(bad):
@@ -229,7 +228,7 @@ def _checked(table: Table, what: str, names: Sequence[str], numbers: NDArray) ->
 
 
 def _indices(table: Table, spec: ActionSpec, used: int) -> NDArray[np.int64]:
-    """(used,) the discrete actions of the first rows; ValueError that says where one is missing."""
+    """(used,) the discrete actions of the first rows; ValueError with the position of a missing one."""
     actions = table.actions[:used]
     if actions.dtype.kind == "U":
         if not all(actions):
@@ -248,7 +247,7 @@ def _held(actions: NDArray[np.int64], per_step: int, table: Table) -> NDArray[np
         row = int(changes[0])
         raise ValueError(
             f"{table.path}: the action changes within a step, from {first[row // per_step]} to {actions[row]} at "
-            f"{table.row(row)}. A step of {per_step} frames has one action: hold each for {per_step} frames, or give "
+            f"{table.row(row)}. A step of {per_step} frames has one action: hold each for {per_step} frames, or use "
             "--frames-per-step 1"
         )
     return first

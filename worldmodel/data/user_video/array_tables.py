@@ -1,4 +1,4 @@
-"""Columns of actions, rewards and signals out of files of numpy."""
+"""Read columns of actions, rewards and signals from numpy files."""
 
 import sys
 from pathlib import Path
@@ -10,19 +10,19 @@ from worldmodel.media.arrays import read_arrays
 
 
 def read_array_columns(path: Path) -> tuple[dict[str, NDArray], list[str]]:
-    """The columns of an .npy or .npz by name, and which of them may be actions.
+    """The columns of an .npy or .npz by name, and the names of those that may be actions.
 
-    A two-dimensional array has the columns "0", "1", …, a structured array those of its fields. Of an .npz the array
-    "actions" counts, or its only one; the others are columns of their own.
+    A two-dimensional array has the columns "0", "1", …; a structured array has its fields. An .npz is read from its
+    array "actions", or its only array; its other arrays are additional columns.
 
-    Returns: columns of (K,) int64, float64 or str; the arrays of an .npz keep the length they have.
+    Returns: columns of (K,) int64, float64 or str; the arrays of an .npz keep their own length.
     Raises:
-        ValueError: names the file and the array that is not a table.
+        ValueError: an array is not a table; names the file and the array.
     """
     try:
         loaded = read_arrays(path)
     except ValueError as error:
-        raise ValueError(f"{error}. Save plain numbers or words: np.save(path, np.array(actions, float))") from error
+        raise ValueError(f"{error}. Save numbers or words: np.save(path, np.array(actions, float))") from error
     arrays = {"actions": loaded} if isinstance(loaded, np.ndarray) else loaded
     if len(arrays) == 1:
         [main] = arrays
@@ -70,7 +70,7 @@ def _plain(path: Path, array: NDArray) -> NDArray:
     if kind == "U" and array.size:
         characters = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if characters.max(initial=0) > sys.maxunicode:
-            raise ValueError(f"{path} holds characters that do not exist: it is damaged")
+            raise ValueError(f"{path} holds characters that do not exist: the file is damaged")
     if kind in "biu":
         fits = kind != "u" or not array.size or array.max() < 2**63
         return array.astype(np.int64 if fits else float)

@@ -1,4 +1,4 @@
-"""Columns that are probably not part of the action: rewards, clocks, counters. The user is asked about them."""
+"""Find columns that are probably not part of the action (rewards, clocks, counters), to ask the user about them."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,18 +15,18 @@ _COUNTERS = (
     *("t", "time", "times", "time_s", "time_ms", "timestamp", "timestamps", "ts", "date", "datetime", "sec", "seconds"),
     *("episode", "episode_id", "episode_index", "video", "video_id", "file", "filename"),
 )
-_EVEN = 5  # so many rows at equal distances are a counter
-_RISING = 20  # so many rows, each larger than the one before, are a clock
+_EVEN = 5  # this many evenly spaced rows are a counter
+_RISING = 20  # this many rows in ascending order are a clock
 
 
 def refuse_doubtful(path: Path, columns: Mapping[str, NDArray | None]) -> None:
-    """Refuse columns that nobody called actions and that do not look like any.
+    """Refuse columns that were not named as actions and do not look like actions.
 
     Args:
-        columns: those that would be the actions, with their values (K,) if these could be read.
+        columns: the columns that would be the actions, with their values (K,) if these could be parsed.
 
     Raises:
-        ValueError: names all doubtful columns, why each is, and the options that say what they are.
+        ValueError: names all doubtful columns, the reasons, and the options that resolve the doubt.
     """
     doubts = {name: reason for name, values in columns.items() if (reason := _doubt(name, values))}
     if not doubts:
@@ -39,7 +39,7 @@ def refuse_doubtful(path: Path, columns: Mapping[str, NDArray | None]) -> None:
     rest = as_options(words if len(words) == 1 else others) or "…"
     everything = as_options(columns)
     rewards = [name for name in doubts if name.lower() in _REWARDS]
-    give_reward = f"give --reward {rewards[0]}, or " if rewards else ""
+    give_reward = f"use --reward {rewards[0]}, or " if rewards else ""
     raise ValueError(
         f"{path}: {what} part of the action? If not, {give_reward}name the columns that are: --action-columns "
         f"{rest}. "
@@ -48,17 +48,17 @@ def refuse_doubtful(path: Path, columns: Mapping[str, NDArray | None]) -> None:
 
 
 def may_be_names(cells: Sequence[object]) -> bool:
-    """Whether all cells that are not empty are words that begin with a letter, as names of actions do."""
+    """Whether all non-empty cells are words that begin with a letter, as names of actions do."""
     return all(isinstance(cell, str) and (not cell or cell[0].isalpha()) for cell in cells)
 
 
 def as_options(names: Iterable[str]) -> str:
-    """Names of columns as they are typed in a shell."""
+    """Names of columns, quoted for a shell."""
     return " ".join(shlex.quote(name) for name in names)
 
 
 def _doubt(name: str, values: NDArray | None) -> str:
-    """Why a column may be something else than an action; "" if it looks like one."""
+    """Why a column may not be an action; "" if it looks like one."""
     lower = name.lower().replace(" ", "_")
     if lower in _REWARDS:
         return "a reward by its name"

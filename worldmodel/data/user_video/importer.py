@@ -1,4 +1,4 @@
-"""The user's own videos with their actions into a store: one video, one episode.
+"""Import a user's own videos with their actions into a store: one episode per video.
 
 Letters: V frames of a video, H W C pixels, F frames per step.
 """
@@ -36,7 +36,7 @@ from worldmodel.shapes import channels_first
 
 SETTINGS = "import_video.json"
 _FILES = (*VIDEOS, *ARRAYS)
-_NONE = ("none",)  # names of the actions of videos without any
+_NONE = ("none",)  # name of the only action of videos without actions
 
 
 def import_video(
@@ -57,28 +57,28 @@ def import_video(
     ends: Literal["stopped", "truncated", "terminated"] = "stopped",
     name: str = "Video",
 ) -> EpisodeStorage:
-    """Make a store of videos and their actions by the time rule; print and return it. Run it again to go on.
+    """Make a store from videos and their actions; print and return it. Run it again to resume.
 
     Args:
-        videos: files of video (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (of one array (V, H, W, C) uint8),
-            folders of pictures (numbers in their names count by size), or folders of these.
-        actions: a file .npy, .npz, .csv or .tsv for each video in the same order, or one folder with files of the same
-            names. None at all: videos without actions, for models that are told none.
-        out: folder of the store; new, or left by an earlier import of the same files with the same settings.
-        fps: frames per second of the videos, so that samples are shown as fast; None: as the first video says itself.
-        frames_per_step: F, frames that make a step.
+        videos: video files (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (one array (V, H, W, C) uint8),
+            folders of pictures (in natural order of their names), or folders of these.
+        actions: one .npy, .npz, .csv or .tsv file per video in the same order, or one folder with files of the same
+            names. Empty: videos without actions, for models without action conditioning.
+        out: folder of the store; new, or from an earlier import of the same files with the same settings.
+        fps: frames per second of the videos, used as playback speed of samples; None: as stated in the first video.
+        frames_per_step: F, frames per step.
         action_kind: see `action_spec`, also for `action_names` and `action_limit`.
-        action_columns: columns of actions, if these are not all but those of reward and signals; those without a name
-            by their numbers, counted from 0.
+        action_columns: columns of actions; default: all but those of reward and signals. Columns without a name are
+            called by their index from 0.
         reward: column (of tables) or array (.npz) with the rewards.
-        signals: columns or arrays with numbers to be predicted, such as a score.
-        size: height and width to shrink to; None: as the videos are.
+        signals: columns or arrays with values for the model to predict, such as a score.
+        size: height and width to shrink to; None: the size of the videos.
         channels: 3, or 1 for gray.
         ends: what the end of a video means: the recording stopped, a time limit, or the end of the game.
-        name: of the game; models and stores of one game go together.
+        name: name of the game; models and stores of one game must have the same name.
 
     Raises:
-        FileNotFoundError, ValueError: names the file, and what was wanted of it.
+        FileNotFoundError, ValueError: a file is missing or invalid; names the file and what was expected.
     """
     if frames_per_step < 1 or channels not in (1, 3) or ends not in ("stopped", "truncated", "terminated"):
         raise ValueError(
@@ -86,11 +86,11 @@ def import_video(
             f"{frames_per_step}, {channels}, {ends!r}"
         )
     if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"fps must be above 0, or None to ask the first video, got {fps}")
+        raise ValueError(f"fps must be above 0, or None to use the first video's, got {fps}")
     of_tables: dict[str, Any] = {"reward": reward, "signals": signals, "action_kind": action_kind != "auto"}
     of_tables |= {"action_names": action_names, "action_columns": action_columns, "action_limit": action_limit}
     if not actions and (needless := [name for name, value in of_tables.items() if value]):
-        raise ValueError(f"{' and '.join(needless)} belong to files of actions: give those too, or leave this out")
+        raise ValueError(f"{' and '.join(needless)} need files of actions: give those too, or omit this")
     sources = _find_videos([Path(video) for video in videos])
     paths = _find_tables(sources, [Path(path) for path in actions]) if actions else []
     read = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
@@ -98,7 +98,7 @@ def import_video(
     speed = images_per_second(sources[0]) if fps is None else fps
     odd: list[str] = []
 
-    changed: dict[Path, Counter[str]] = {}  # how the images of each video were changed
+    changed: dict[Path, Counter[str]] = {}  # how the images of each video were converted
 
     def describe() -> StoreInfo:
         if fps is None:
@@ -117,7 +117,7 @@ def import_video(
         spec = ActionSpec(kind="discrete", n=1, names=_NONE)
         if read:
             spec = action_spec(read, action_kind, per_step, action_names, action_limit)
-        for table, length in zip(read, lengths, strict=bool(read)):  # what cannot be brought into steps is refused here
+        for table, length in zip(read, lengths, strict=bool(read)):  # refuse tables that do not fit before writing
             to_steps(table, spec, length, frames_per_step)
         return StoreInfo(
             env_id=name,
@@ -163,18 +163,18 @@ def import_video(
 
 
 def _idle(source: Path, frames: int) -> Table:
-    """What stands for actions that nobody recorded: of one kind, always the same."""
+    """Actions of a video without recorded ones: always the same single action."""
     return Table(source, np.zeros(frames, np.int64), None, np.zeros((frames, 0)))
 
 
 def _odd_speeds(sources: Sequence[Path], first: float) -> list[str]:
-    """A line if the videos do not agree on how fast they are."""
+    """A line for the summary if the videos have different frame rates."""
     speeds = {round(images_per_second(source), 2) for source in sources[1:]} | {round(first, 2)}
     if len(speeds) == 1:
         return []
     return [
-        f"odd: the videos run at {min(speeds):g} to {max(speeds):g} frames a second; the store keeps "
-        f"{first:.4g}, as {sources[0].name} states"
+        f"odd: the videos run at {min(speeds):g} to {max(speeds):g} frames per second; the store keeps "
+        f"{first:.4g}, from {sources[0].name}"
     ]
 
 
@@ -188,17 +188,17 @@ def _summary(store: EpisodeStorage, speed_from: str) -> list[str]:
         "no actions" if spec.names == _NONE else f"{spec.kind} actions: {spec.n}{bounds}",
     ]
     lines.append(
-        f"{info.steps_per_second:.4g} steps a second ({info.steps_per_second * info.frames_per_step:.4g} frames), by "
-        f"{speed_from}"
+        f"{info.steps_per_second:.4g} steps per second ({info.steps_per_second * info.frames_per_step:.4g} frames), "
+        f"from {speed_from}"
         if info.steps_per_second
-        else "speed unknown, because the videos do not state it: give it with --fps"
+        else "speed unknown, because the videos do not state it: set it with --fps"
     )
     if info.height % 16 or info.width % 16:
         lines.append(
-            "most tokenizers take heights and widths that are multiples of 16: import again with such a --size"
+            "most tokenizers need heights and widths that are multiples of 16: import again with such a --size"
         )
     if empty := [name for name, count in splits.items() if not count]:
-        lines.append(f"no episode falls to {' and '.join(empty)}: a training wants ten videos or more")
+        lines.append(f"no episode is in {' and '.join(empty)}: training needs ten videos or more")
     return lines
 
 
@@ -238,7 +238,7 @@ def _read(source: Path, channels: int, size: tuple[int, int] | None) -> Images:
 
 
 def _digest(path: Path) -> str:
-    """Of a file's content, or of all pictures in a folder and their names."""
+    """Hash of a file's content, or of all pictures in a folder with their names."""
     if not path.is_dir():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -246,10 +246,10 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-def _find_videos(given: Sequence[Path]) -> list[Path]:
-    """The videos that are meant: folders of videos are replaced by what is in them."""
+def _find_videos(paths: Sequence[Path]) -> list[Path]:
+    """Replace folders of videos by the videos in them."""
     found: list[Path] = []
-    for path in given:
+    for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: give a video, a folder of pictures, or a folder of these")
         if not path.is_dir() or _has_pictures(path):
@@ -263,7 +263,7 @@ def _find_videos(given: Sequence[Path]) -> list[Path]:
             raise ValueError(f"{path} holds no videos ({', '.join(_FILES)}) and no pictures ({', '.join(PICTURES)})")
         found += inside
     if not found:
-        raise ValueError("at least one video is wanted")
+        raise ValueError("at least one video is needed")
     return found
 
 
@@ -271,26 +271,26 @@ def _has_pictures(folder: Path) -> bool:
     return bool(pictures_in(folder))
 
 
-def _find_tables(videos: Sequence[Path], given: Sequence[Path]) -> list[Path]:
-    if len(given) == 1 and given[0].is_dir():
+def _find_tables(videos: Sequence[Path], paths: Sequence[Path]) -> list[Path]:
+    if len(paths) == 1 and paths[0].is_dir():
         found, by_stem, taken = [], defaultdict(list), set(videos)
-        for path in sorted(given[0].iterdir()):
+        for path in sorted(paths[0].iterdir()):
             if path.suffix.lower() in TABLES and path not in taken:
                 by_stem[path.stem].append(path)
         for video in videos:
             stem = video.name if video.is_dir() else video.stem
             fitting = by_stem[stem]
             if len(fitting) != 1:
-                others = [path.name for path in sorted(given[0].glob(f"{escape(stem)}.*"))]
+                others = [path.name for path in sorted(paths[0].glob(f"{escape(stem)}.*"))]
                 names = ", ".join([path.name for path in fitting] or others) or "none"
                 raise ValueError(
-                    f"{video} needs one file {stem} with the ending {', '.join(TABLES)} in {given[0]}; there is {names}"
+                    f"{video} needs one file {stem} with the ending {', '.join(TABLES)} in {paths[0]}; there is {names}"
                 )
             found += fitting
         return found
-    if len(given) != len(videos):
+    if len(paths) != len(videos):
         raise ValueError(
-            f"{len(videos)} videos need as many files of actions, got {len(given)}; or give one folder with files of "
+            f"{len(videos)} videos need as many files of actions, got {len(paths)}; or give one folder with files of "
             "the videos' names"
         )
-    return list(given)
+    return list(paths)

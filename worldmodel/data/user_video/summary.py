@@ -1,4 +1,4 @@
-"""What an import took the actions of videos for, and what is odd about them, in words."""
+"""Summary of an import's actions: how they were interpreted, and what looks odd."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,22 @@ import numpy as np
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.user_video.tables import Table
 
-_LISTED = 20  # kinds of actions, or columns, that are listed
+_LISTED = 20  # maximum number of actions or columns that are listed
 _LARGE = 10_000
-_NEARLY_ALL = 0.95  # such a share of one action is odd
+_NEARLY_ALL = 0.95  # one action with a larger share than this is odd
 
 
 def action_lines(tables: Sequence[Table], store: EpisodeStorage, kind: str) -> list[str]:
-    """Lines of a summary: number, order and kind of the actions, how they were read, and what is odd.
+    """Lines of a summary: number, order and kind of the actions, how they were read, and what looks odd.
 
     Args:
-        store: of the videos of these tables.
-        kind: as asked for: "auto", "discrete" or "box".
+        store: the store of these tables' videos.
+        kind: as requested: "auto", "discrete" or "box".
     """
     first, frames_per_step = tables[0], store.info.frames_per_step
     per_step = frames_per_step > 1 and len(first.actions) <= store.lengths[0] + 1
     columns = "the column" if len(first.columns) == 1 else "the columns, in this order,"
-    lines = [f"actions from {columns} {_listed(first.columns)}; a row for each {'step' if per_step else 'frame'}"]
+    lines = [f"actions from {columns} {_listed(first.columns)}; one row per {'step' if per_step else 'frame'}"]
     for note in dict.fromkeys(note for table in tables for note in table.notes):
         having = [table.path.name for table in tables if note in table.notes]
         more = f" and {len(having) - 1} more" if len(having) > 1 else ""
@@ -63,11 +63,11 @@ def _box_lines(tables: Sequence[Table]) -> list[str]:
     if still:
         lines.append(f"odd: {_listed(still)} never {'changes' if len(still) == 1 else 'change'}")
     if np.isin(rows[np.isfinite(rows)], (0, 1)).all() and not still:
-        lines.append("all numbers are 0 or 1, several of them may be 1 at once: they stay numbers")
+        lines.append("all values are 0 or 1 and several may be 1 at once: read as a continuous action")
     if large := [
         f"{name} ({max(-a, b):.4g})" for name, a, b in zip(names, low, high, strict=True) if max(-a, b) > _LARGE
     ]:
-        lines.append(f"odd: large numbers in {_listed(large)}: a time or a counter?")
+        lines.append(f"odd: large values in {_listed(large)}: a time or a counter?")
     return lines
 
 

@@ -1,6 +1,6 @@
-"""Files that say what was done in a user's video: actions, rewards and signals, a row for each frame or step.
+"""Read the table of a user's video: actions, rewards and signals, one row per frame or step.
 
-Letters: K rows of a table, A numbers per row, G signals.
+Letters: K rows of a table, A columns of actions, G signals.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from worldmodel.media.arrays import ARRAYS
 
 TEXTS = (".csv", ".tsv")
 TABLES = (*TEXTS, *ARRAYS)
-_PANDAS = {  # how pandas reads what is not read here
+_PANDAS = {  # pandas' readers for formats that are not supported here
     ".json": "read_json({path!r})",
     ".jsonl": "read_json({path!r}, lines=True)",
     ".ndjson": "read_json({path!r}, lines=True)",
@@ -33,20 +33,20 @@ _PANDAS = {  # how pandas reads what is not read here
 
 
 class Table(NamedTuple):
-    """What a file says of one video. Cells without a finite number are NaN, words without any are empty."""
+    """A file's content for one video. Cells without a finite number are NaN, missing words are empty strings."""
 
     path: Path
     actions: NDArray  # (K,) or (K, A), int64 or float64; or (K,) words
     rewards: NDArray[np.float64] | None  # (K,)
     signals: NDArray[np.float64]  # (K, G)
-    columns: tuple[str, ...] = ()  # (A,) names of the columns of actions
-    named: bool = False  # whether the file names its columns, or they are called by their numbers
-    first_row: int | None = None  # number of the first row of values in a spreadsheet; None: there are only indices
-    special: tuple[str, ...] = ()  # names of the columns of rewards, if there is one, and of signals
-    notes: tuple[str, ...] = ()  # how the file was read, where that had to be found out
+    columns: tuple[str, ...] = ()  # (A,) names of the action columns
+    named: bool = False  # whether the file names its columns; otherwise they are called by their index
+    first_row: int | None = None  # spreadsheet number of the first row of values; None: the file has only indices
+    special: tuple[str, ...] = ()  # names of the reward column, if any, and of the signal columns
+    notes: tuple[str, ...] = ()  # how ambiguous parts of the file were read
 
     def row(self, index: int) -> str:
-        """How a user finds a row, such as in a message."""
+        """Name of a row for messages, as a user finds it."""
         return f"entry {index} (counted from 0)" if self.first_row is None else f"row {index + self.first_row}"
 
 
@@ -57,19 +57,19 @@ def read_table(
     action_names: Sequence[str] = (),
     action_columns: Sequence[str] = (),
 ) -> Table:
-    """Read a table of text (.csv, .tsv), .npy, or .npz (arrays by name, "actions" among them, or one array).
+    """Read a text table (.csv, .tsv), an .npy, or an .npz (with an array "actions", or a single array).
 
-    In a table of text, a first row that is not all numbers names the columns; columns without a name are called by
-    their numbers, counted from 0, and so are those of a two-dimensional array. The words of a single column of actions
-    are looked up in `action_names`.
+    The first row of a text table names the columns unless it is all numbers. Columns without a name, and those of a
+    two-dimensional array, are called by their index from 0. If the actions are a single column, its words are looked up
+    in `action_names`.
 
     Args:
         reward, signals: columns, or arrays of an .npz.
-        action_columns: the columns that are actions; none: all that are neither reward nor signals, unless their names
-            or values say that they are something else (`refuse_doubtful`).
+        action_columns: the action columns; empty: all columns but reward and signals, unless their names or values
+            suggest something else (`refuse_doubtful`).
 
     Raises:
-        FileNotFoundError, ValueError: names the file, and the row and column of what cannot be read.
+        FileNotFoundError, ValueError: names the file, and the row and column that cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the file with the video's actions")
@@ -124,7 +124,7 @@ def _check_names(path: Path, valid: Sequence[str], special: Sequence[str], actio
             raise ValueError(f"{path} has no column {name!r}.{did_you_mean(name, valid)}")
     for name in action_columns:
         if name in special:
-            raise ValueError(f"{path}: {name!r} cannot be an action and a reward or signal too")
+            raise ValueError(f"{path}: {name!r} cannot be both an action and a reward or signal")
 
 
 def _check_column(path: Path, name: str, column: NDArray, length: int, word: bool) -> None:
@@ -135,7 +135,7 @@ def _check_column(path: Path, name: str, column: NDArray, length: int, word: boo
 
 
 def _how_to_convert(path: Path) -> str:
-    wanted = f"actions come from a file with the ending {', '.join(TABLES)}; got {path}"
+    wanted = f"files of actions must have the ending {', '.join(TABLES)}; got {path}"
     read = _PANDAS.get(path.suffix.lower())
     if read is None:
         return wanted

@@ -1,4 +1,4 @@
-"""Columns of actions, rewards and signals out of tables of text: which row names them, and what their cells mean."""
+"""Interpret text tables: find the header row, and parse the columns of actions, rewards and signals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,24 +17,24 @@ from worldmodel.data.user_video.cells import (
 from worldmodel.data.user_video.doubtful_columns import as_options, may_be_names
 from worldmodel.data.user_video.text_tables import SEPARATORS, Sheet, read_sheet
 
-_USUAL_NAMES = ("action", "actions", "act", "key", "keys", "button", "buttons", "move", "command", "input", "label")
+_COMMON_NAMES = ("action", "actions", "act", "key", "keys", "button", "buttons", "move", "command", "input", "label")
 
 
 class TextTable(NamedTuple):
-    """A table of text whose columns have names."""
+    """A text table with named columns."""
 
     path: Path
-    cells: dict[str, list[str]]  # of each column
-    named: bool  # whether a row names the columns, or they are called by their numbers, counted from 0
-    first_row: int  # number of the first row of values in a spreadsheet
+    cells: dict[str, list[str]]  # cells of each column
+    named: bool  # whether a row names the columns; otherwise they are called by their index from 0
+    first_row: int  # spreadsheet number of the first row of values
     separator: str
 
 
 def read_text_table(path: Path, action_names: Sequence[str]) -> TextTable:
-    """The cells of a file by column.
+    """Read the cells of a file by column.
 
     Raises:
-        ValueError: the file is not a table, names two columns alike, or has no rows of values.
+        ValueError: the file is not a table, has two columns of the same name, or has no rows of values.
     """
     sheet = read_sheet(path, action_names)
     named = _has_header(path, sheet, action_names)
@@ -42,19 +42,19 @@ def read_text_table(path: Path, action_names: Sequence[str]) -> TextTable:
     body = sheet.rows[named:]
     if not body:
         raise ValueError(f"{path} holds no actions: there are no rows below the names {', '.join(header)}")
-    cells = {name: [row[place] for row in body] for place, name in enumerate(header)}
+    cells = {name: [row[i] for row in body] for i, name in enumerate(header)}
     return TextTable(path, cells, named, sheet.first_row + named, sheet.separator)
 
 
 def parse_columns(
     table: TextTable, actions: Sequence[str], special: Sequence[str], action_names: Sequence[str]
 ) -> tuple[dict[str, NDArray], tuple[str, ...]]:
-    """The columns of actions, and those of rewards and signals: (K,) int64, float64 or str; and how they were read.
+    """Parse the columns of actions, rewards and signals: (K,) int64, float64 or str; and notes on how they were read.
 
-    A single column of actions may hold `action_names`, or words if there are no such names.
+    A single column of actions may hold `action_names`, or any words if `action_names` is empty.
 
     Raises:
-        ValueError: names the row and column of a cell that is not a number.
+        ValueError: a cell is not a number; names its row and column.
     """
     path, cells = table.path, table.cells
     wanted = [*actions, *special]
@@ -65,8 +65,8 @@ def parse_columns(
     for name in wanted if table.separator == ";" else ():
         if cell := may_set_off_thousands(cells[name]):
             raise ValueError(
-                f"{path}, column {name!r}: {cell!r} beside integers below 1000 could set off the thousands: write "
-                "numbers without that, or all with the same number of decimals"
+                f"{path}, column {name!r}: {cell!r} beside integers below 1000 could have a thousands separator: write "
+                "numbers without them, or all with the same number of decimals"
             )
     notes = []
     if table.separator not in ("", ","):
@@ -83,7 +83,7 @@ def parse_columns(
             if name in actions and not alone:
                 rest = as_options([other for other in actions if other != name])
                 words = may_be_names(cells[name])
-                hint = f" If this column is the action, give --action-columns {as_options([name])}." if words else ""
+                hint = f" If this column is the action, use --action-columns {as_options([name])}." if words else ""
                 hint += f" If it is not part of the action, name those that are: --action-columns {rest}"
             raise ValueError(f"{path}, row {error.row + table.first_row}, column {name!r}: {error}{hint}") from error
         notes += [note] if note and note not in notes else []
@@ -93,7 +93,7 @@ def parse_columns(
 def parse_what_can_be(
     table: TextTable, actions: Sequence[str], action_names: Sequence[str]
 ) -> dict[str, NDArray | None]:
-    """Each column by itself, as `parse_columns` does; None where it refuses."""
+    """Parse each column separately with `parse_columns`; None where that raises."""
     found: dict[str, NDArray | None] = {}
     for name in actions:
         try:
@@ -104,27 +104,27 @@ def parse_what_can_be(
 
 
 def _has_header(path: Path, sheet: Sheet, action_names: Sequence[str]) -> bool:
-    """Whether the first row names the columns: it has words where the rows below have numbers, or other words.
+    """Whether the first row names the columns: it has words where the rows below have numbers or other words.
 
     Raises:
-        ValueError: it could be either.
+        ValueError: it is ambiguous.
     """
     first, *below = sheet.rows
-    words = {place: [row[place] for row in below if row[place]] for place, cell in enumerate(first) if is_word(cell)}
-    if any(not any(map(str.isalpha, first[place])) for place in words):
+    words = {i: [row[i] for row in below if row[i]] for i, cell in enumerate(first) if is_word(cell)}
+    if any(not any(map(str.isalpha, first[i])) for i in words):
         return False  # 50% or 10:30 is not a name
     if not words:
         return _numbers_columns(path, first, below)
     if any(not all(map(is_word, column)) for column in words.values()):
         return True
     if any(not is_word(cell) for cell in first if cell) or not any(words.values()):
-        return not any(first[place] in action_names for place in words) and not any(words.values())
-    for place, column in words.items():
-        if first[place] in column or first[place] in action_names or are_yes_no([first[place], *column]):
+        return not any(first[i] in action_names for i in words) and not any(words.values())
+    for i, column in words.items():
+        if first[i] in column or first[i] in action_names or are_yes_no([first[i], *column]):
             return False
     if any(set(column) <= set(action_names) or are_yes_no(column) for column in words.values()):
         return True
-    if any(cell.lower() in _USUAL_NAMES for cell in first):
+    if any(cell.lower() in _COMMON_NAMES for cell in first):
         return True
     raise ValueError(
         f"{path}: does its first row, {', '.join(first)}, name the columns, or is it an action? Call the column of "
@@ -133,21 +133,21 @@ def _has_header(path: Path, sheet: Sheet, action_names: Sequence[str]) -> bool:
 
 
 def _numbers_columns(path: Path, first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Whether a row without words holds the numbers of the columns, as pandas writes those without names."""
+    """Whether a first row without words holds column numbers, which pandas writes for columns without names."""
     if not first[0] and list(first[1:]) == [str(i) for i in range(len(first) - 1)] and len(first) > 1:
         return True
     counts = list(first) == [str(i) for i in range(len(first))] and len(first) > 1
     if counts and (len(first) > 2 or any("." in cell for row in below for cell in row)):
         raise ValueError(
-            f"{path}: are the numbers in its first row, {', '.join(first)}, those of the columns, as pandas writes "
-            "them, or actions? Put names in their place, or above them"
+            f"{path}: are the numbers in its first row, {', '.join(first)}, column numbers written by pandas, or "
+            "actions? Replace them by names, or add a row of names above"
         )
     return False
 
 
 def _names(path: Path, header: Sequence[str]) -> list[str]:
-    """Names of columns; those that have none are called by their numbers, counted from 0."""
-    names = [name or f"column {place}" for place, name in enumerate(header)]
+    """Names of columns; those without a name are called by their index from 0."""
+    names = [name or f"column {i}" for i, name in enumerate(header)]
     if len(set(names)) < len(names):
-        raise ValueError(f"{path}: every column needs a name of its own, got {', '.join(names)}")
+        raise ValueError(f"{path}: column names must be unique, got {', '.join(names)}")
     return names

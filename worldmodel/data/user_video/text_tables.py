@@ -1,4 +1,4 @@
-"""Tables of text as spreadsheets and scripts write them: encoding, separator, and the cells of each row."""
+"""Read text tables as spreadsheets and scripts write them: encoding, separator, and cells of each row."""
 
 import csv
 import re
@@ -9,36 +9,36 @@ from typing import NamedTuple
 
 from worldmodel.data.user_video.cells import is_number
 
-SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "pipes", ",": "commas", " ": "spaces"}  # ties go to the earlier
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "pipes", ",": "commas", " ": "spaces"}  # the earlier wins a tie
 _BINARY = {
     b"PK\x03\x04": "a spreadsheet (.xlsx, .ods) or another zip archive",
     b"\xd0\xcf\x11\xe0": "an Excel file (.xls)",
     b"PAR1": "a Parquet file",
-    b"\x93NUMPY": "a file of numpy's: name it .npy",
+    b"\x93NUMPY": "a numpy file: name it .npy",
     b"\x80": "a pickle",
 }
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)  # Excel's own
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)  # Excel's extension
 
 
 class Sheet(NamedTuple):
-    """The cells of a table, without empty rows and columns around them."""
+    """The cells of a table, without surrounding empty rows and columns."""
 
-    rows: list[list[str]]  # all of one width
-    first_row: int  # number of the first one in a spreadsheet
-    separator: str  # of SEPARATORS; "": there is one column
+    rows: list[list[str]]  # all of equal width
+    first_row: int  # spreadsheet number of the first row
+    separator: str  # one of SEPARATORS; "": there is only one column
 
 
 def read_sheet(path: Path, words: Container[str] = ()) -> Sheet:
-    """The cells of a file.
+    """Read the cells of a file.
 
-    The separator is one that occurs, gives every row equally many cells, and the most cells that are numbers.
+    The separator is one that occurs, splits every row into the same number of cells, and yields the most numbers.
 
     Args:
-        words: cells that are values although they are no numbers.
+        words: cells that count as values although they are not numbers.
 
     Raises:
-        ValueError: names the file, and what it is instead or which row has too few cells.
+        ValueError: the file is something else, or a row has too few cells; names the file and the row.
     """
     text = _decode(path)
     known = SEPARATORS
@@ -56,18 +56,18 @@ def read_sheet(path: Path, words: Container[str] = ()) -> Sheet:
     if separator == "," and _may_be_decimals(rows):
         raise ValueError(
             f"{path}: {','.join(rows[0])} in its first row could be two numbers, or one with a decimal comma. Write a "
-            "decimal point, or a row of names above"
+            "decimal point, or add a row of names above"
         )
     width = max(_filled(row) for row in rows)
     for number, row in enumerate(rows, first_row):
         if not any(row):
             raise ValueError(
-                f"{path}, row {number} is empty and rows with values follow: fill it in, or delete it if it belongs to "
+                f"{path}, row {number} is empty but rows with values follow: fill it in, or delete it if it belongs to "
                 "no frame"
             )
         if len(row) < width:
             raise ValueError(
-                f"{path}, row {number}: {len(row)} cells where {width} are wanted (separated by "
+                f"{path}, row {number}: {len(row)} cells, expected {width} (separated by "
                 f"{SEPARATORS.get(separator, separator)}). If the numbers have decimal commas, separate them by "
                 "semicolons"
             )
@@ -78,10 +78,10 @@ def _decode(path: Path) -> str:
     raw = path.read_bytes()
     for start, what in _BINARY.items():
         if raw.startswith(start):
-            raise ValueError(f"{path} is {what}, not a table of text: save it as CSV")
+            raise ValueError(f"{path} is {what}, not a text table: save it as CSV")
     encoding = next((name for mark, name in _BOMS.items() if raw.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in raw:
-        raise ValueError(f"{path} holds zero bytes, as UTF-16 without its mark does: save it as CSV in UTF-8")
+        raise ValueError(f"{path} holds zero bytes, probably UTF-16 without a byte order mark: save it as CSV in UTF-8")
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -92,7 +92,7 @@ def _decode(path: Path) -> str:
 
 
 def _separate(text: str, path: Path, words: Container[str], separators: Iterable[str]) -> tuple[list[list[str]], str]:
-    """The rows, and the separator that fits them."""
+    """The rows, and the separator that fits best."""
     tried, problem = {}, None
     for separator in separators:
         try:
@@ -125,8 +125,8 @@ def _split(text: str, separator: str) -> list[list[str]]:
 
 
 def _filled(row: list[str]) -> int:
-    """How many cells a row has up to the last one that is not empty."""
-    return max((place + 1 for place, cell in enumerate(row) if cell), default=0)
+    """Number of cells of a row up to the last non-empty one."""
+    return max((i + 1 for i, cell in enumerate(row) if cell), default=0)
 
 
 def _fits(rows: list[list[str]]) -> bool:
@@ -135,7 +135,7 @@ def _fits(rows: list[list[str]]) -> bool:
 
 
 def _may_be_decimals(rows: list[list[str]]) -> bool:
-    """Whether two columns of integers look like one number each: 0,05 or -0,5."""
+    """Whether two columns of integers look like one decimal number: 0,05 or -0,5."""
     if any(_filled(row) != 2 or not all(cell.lstrip("+-").isdecimal() for cell in row[:2]) for row in rows):
         return False
     after_zero = any(len(row[1]) > 1 and row[1].startswith("0") for row in rows)
@@ -143,7 +143,7 @@ def _may_be_decimals(rows: list[list[str]]) -> bool:
 
 
 def _share(rows: list[list[str]], words: Container[str]) -> float:
-    """How many of the cells below the first row are values."""
+    """Share of the cells below the first row that are values."""
     filled = [row for row in rows if any(row)]
     cells = [cell for row in (filled[1:] or filled) for cell in row if cell]
     return sum(is_number(cell) or cell in words for cell in cells) / max(len(cells), 1)
