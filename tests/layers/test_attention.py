@@ -21,7 +21,7 @@ def test_axial_attention_is_the_sum_of_attention_along_each_axis():
     assert torch.allclose(attention(x), expected, atol=1e-5)
 
 
-def test_axial_attention_does_not_leave_its_axis():
+def test_axial_attention_stays_within_its_axis():
     attention = AxialAttention(8, heads=2, axes=(3,))
     x = torch.randn(1, 1, 3, 4, 8)
     changed = x.clone()
@@ -40,8 +40,8 @@ def make_cache(lengths: list[int], clock: int, window: int = 4) -> KVCache:
     return KVCache(keys, [k.clone() for k in keys], torch.tensor(lengths), clock, min(lengths))
 
 
-def test_a_young_row_sees_only_its_own_steps():
-    cache = make_cache([1, 4], clock=5)  # slot of the present step: 1; one step back: slot 0
+def test_a_recently_started_row_sees_only_its_own_steps():
+    cache = make_cache([1, 4], clock=5)  # the current step is in slot 1, the one before in slot 0
     assert cache.valid()[:, 0, 0].tolist() == [[True, True, False, False], [True] * 4]
 
 

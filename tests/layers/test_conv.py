@@ -49,7 +49,7 @@ def test_causal_outputs_depend_on_no_later_input(kind, kernel, stride):
     assert not torch.isclose(before[:, :, half], after[:, :, half], atol=1e-3).all()
 
 
-def test_batch_norm_keeps_to_the_dtype_of_its_weight():
+def test_batch_norm_uses_the_dtype_of_its_weight():
     norm = BatchNorm(3)
     assert norm(make_input().to(torch.bfloat16)).dtype == torch.float32
 
@@ -64,14 +64,14 @@ def test_without_axes_a_block_is_two_convolutions():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @torch.no_grad()
-def test_a_grid_is_convolved_the_same_whatever_grids_are_beside_it(dtype):
+def test_the_convolution_of_a_grid_does_not_depend_on_the_others(dtype):
     torch.manual_seed(0)
     conv = GridConv(64, 192).to(dtype)
     for _ in range(20):
         grids = torch.randn(16, 4, 4, 64)
         together = conv(grids)
         for rows in (1, 3, 8):
-            tolerance = 0.0 if dtype == torch.bfloat16 else 1e-5  # float32 has other kernels for one grid
+            tolerance = 0.0 if dtype == torch.bfloat16 else 1e-5  # float32 uses another kernel for one grid
             torch.testing.assert_close(conv(grids[:rows]), together[:rows], atol=tolerance, rtol=0.0)
     alike = conv.weight.float()
     expected = F.conv3d(grids.to(dtype).float().movedim(-1, 1).unsqueeze(2), alike, padding=(0, 1, 1))

@@ -1,4 +1,4 @@
-"""Loading, dreaming, training and agents under torch defaults that the caller has changed: equal to the last bit."""
+"""Loading, dreaming, training and agents are bit-identical under changed torch defaults."""
 
 import threading
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ ACTIONS = np.zeros(2, np.int64)
 
 
 def dreamt(folder, scratch) -> list[np.ndarray]:
-    """What comes of the public calls on a saved world."""
+    """The results of the public calls on a saved world."""
     world = WorldModel.from_pretrained(folder, dtype=torch.float32)
     codes = load_tokenizer(folder).encode(torch.from_numpy(FRAMES))
     state = world.start(FRAMES, np.zeros((2, 0), np.int64))
@@ -85,7 +85,7 @@ def test_agents_train_load_and_act_the_same(folder, tmp_path, ambient):
     assert weights[0] == weights[1]
 
 
-def test_threads_that_overlap_put_the_callers_default_back():
+def test_overlapping_threads_restore_the_callers_default():
     first_in, last_out = threading.Event(), threading.Event()
 
     @own_defaults

@@ -23,7 +23,7 @@ def test_width_that_does_not_divide_is_refused():
 
 
 @pytest.mark.parametrize("products", [None, torch.float32])
-def test_products_of_rotated_vectors_depend_on_the_time_between_them(products):
+def test_dot_products_of_rotated_vectors_depend_on_the_time_between_them(products):
     torch.manual_seed(0)
     q, k = torch.randn(2, 1, 1, 1, 8)
 
@@ -37,7 +37,7 @@ def test_products_of_rotated_vectors_depend_on_the_time_between_them(products):
 
 @pytest.mark.parametrize("times", [[5], [3, 4, 5]])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 3e-2)])
-def test_turning_by_products_is_turning_number_by_number(times, dtype, tolerance):
+def test_rotating_by_matmuls_equals_rotating_elementwise(times, dtype, tolerance):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 2 * len(times), 8).to(dtype)  # two tokens of each time
     one, other = rotation(torch.tensor(times), 8), rotation(torch.tensor(times), 8, products=dtype)

@@ -44,7 +44,7 @@ def test_autocast_to_float32_changes_nothing():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1,), (7,), (2, 3, 5)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_weights_in_the_processors_order_give_the_same_product(dtype, shape, bias):
+def test_weights_in_the_processors_layout_give_the_same_matmul(dtype, shape, bias):
     torch.manual_seed(0)
     linear = Linear(192, 256, bias=bias).to(dtype).requires_grad_(False)
     x = torch.randn(*shape, 192)
@@ -55,8 +55,8 @@ def test_weights_in_the_processors_order_give_the_same_product(dtype, shape, bia
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-@pytest.mark.parametrize("width", [8, 256])  # plain, and in the processor's order
-def test_gelu_on_the_way_out_is_gelu_of_the_output(dtype, tolerance, width):
+@pytest.mark.parametrize("width", [8, 256])  # plain, and in the processor's layout
+def test_fused_gelu_equals_gelu_of_the_output(dtype, tolerance, width):
     torch.manual_seed(0)
     linear = Linear(192, width).to(dtype).requires_grad_(False)
     x = torch.randn(3, 192)
@@ -70,7 +70,7 @@ def test_gelu_on_the_way_out_is_gelu_of_the_output(dtype, tolerance, width):
 
 
 @pytest.mark.parametrize("change", ["in place", "as data", "loaded"])
-def test_a_changed_weight_changes_the_product(change):
+def test_a_changed_weight_changes_the_matmul(change):
     torch.manual_seed(0)
     linear, x = Linear(192, 256).requires_grad_(False), torch.randn(3, 192)
     with torch.no_grad():
@@ -85,8 +85,8 @@ def test_a_changed_weight_changes_the_product(change):
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_layer_in_training_multiplies_by_its_weight_of_now(fused):
-    """Fused optimisers do not count a weight's version up."""
+def test_a_layer_in_training_uses_its_current_weight(fused):
+    """Fused optimisers do not raise a weight's version."""
     torch.manual_seed(0)
     linear, x = Linear(192, 256), torch.randn(3, 192)
     optimizer = torch.optim.AdamW(linear.parameters(), lr=0.1, fused=fused)
@@ -97,7 +97,7 @@ def test_a_layer_in_training_multiplies_by_its_weight_of_now(fused):
         optimizer.step()
 
 
-def test_a_layer_that_was_trained_between_two_dreams_multiplies_by_its_weight_of_now():
+def test_a_layer_trained_between_two_dreams_uses_its_current_weight():
     torch.manual_seed(0)
     linear, x = Linear(192, 256).requires_grad_(False), torch.randn(3, 192)
     optimizer = torch.optim.AdamW(linear.parameters(), lr=0.1, fused=True)
@@ -127,5 +127,5 @@ def test_a_used_layer_can_be_copied_and_saved():
     assert set(linear.state_dict()) == {"weight", "bias"}
 
 
-def test_a_layer_without_outputs_warns_of_nothing(recwarn):
+def test_a_layer_without_outputs_does_not_warn(recwarn):
     assert Linear(4, 0)(torch.zeros(2, 4)).shape == (2, 0) and not recwarn.list

@@ -6,13 +6,13 @@ import pytest
 from worldmodel.media.arrays import read_array, read_arrays
 
 
-def test_arrays_are_read_by_name_and_one_alone_without(tmp_path):
+def test_several_arrays_are_read_by_name_and_a_single_one_without(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(3))
     np.savez(tmp_path / "a.npz", x=np.arange(3))
     np.savez(tmp_path / "two.npz", x=np.arange(3), y=np.arange(2))
     assert read_array(tmp_path / "a.npy").tolist() == read_array(tmp_path / "a.npz").tolist() == [0, 1, 2]
     assert set(read_arrays(tmp_path / "two.npz")) == {"x", "y"}
-    with pytest.raises(ValueError, match=r"two\.npz must hold one array, it holds 2: x, y"):
+    with pytest.raises(ValueError, match=r"two\.npz must hold one array, got 2: x, y"):
         read_array(tmp_path / "two.npz")
 
 
@@ -27,13 +27,13 @@ def test_a_file_cut_short_or_damaged_is_refused_by_name(tmp_path, ending):
         *([whole[:200] + bytes(99) + whole[299:]] if ending == "npz" else []),
     ):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"a\.{ending} holds no array that can be read"):
+        with pytest.raises(ValueError, match=rf"a\.{ending} holds no readable array"):
             read_array(path)
 
 
 def test_objects_are_not_loaded(tmp_path):
     np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="one of objects"):
+    with pytest.raises(ValueError, match="one with Python objects"):
         read_array(tmp_path / "o.npy")
 
 
@@ -52,7 +52,7 @@ def test_bytes_changed_at_random_are_read_or_refused_with_the_name(tmp_path):
             try:
                 read_arrays(path)
             except ValueError as error:
-                assert "a.npz holds no array that can be read" in str(error)
+                assert "a.npz holds no readable array" in str(error)
 
 
 def test_a_missing_file_is_not_called_damaged(tmp_path):

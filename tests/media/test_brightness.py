@@ -1,4 +1,4 @@
-"""Pixels of every number type become the right bytes, or are refused."""
+"""Pixels of every number type are converted to the right bytes, or refused."""
 
 import numpy as np
 import pytest
@@ -44,6 +44,6 @@ def test_true_is_white():
         (np.array(["a"]), "must be numbers, got str"),
     ],
 )
-def test_what_may_mean_several_things_is_refused(pixels, message):
+def test_ambiguous_brightness_is_refused(pixels, message):
     with pytest.raises(ValueError, match=message):
         to_bytes(pixels)

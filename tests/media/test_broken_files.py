@@ -1,4 +1,4 @@
-"""Bytes changed at random in pictures and films: read, warned of, or refused with the file's name in one line."""
+"""Randomly changed bytes in pictures and films: read, warned of, or refused in one line with the file's name."""
 
 import subprocess
 import warnings
@@ -59,7 +59,7 @@ def changed(content, rng):
         pytest.param(make_films, 80, marks=pytest.mark.slow),
     ],
 )
-def test_no_broken_picture_or_film_ends_in_anything_but_one_line(tmp_path, make, trials):
+def test_broken_pictures_and_films_raise_only_one_line_errors(tmp_path, make, trials):
     (tmp_path / "whole").mkdir()
     make(tmp_path / "whole")
     whole = sorted((tmp_path / "whole").iterdir())

@@ -1,4 +1,4 @@
-"""Films give every image at the model's size; those that break off, are damaged or none at all are named."""
+"""Films give every image at the model's size; incomplete, damaged and invalid ones are named."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ def read(path, channels=3, count=None):
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """Whole films of several kinds, of 50 images with five that stand alone."""
+    """Intact films of several kinds, of 50 images with five keyframes."""
     folder = tmp_path_factory.mktemp("films")
     keys = ("-g", "10")
     make_film(folder / "a.mp4", "-movflags", "+faststart", *keys)
@@ -48,7 +48,7 @@ def films(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
-def test_a_whole_film_gives_all_its_images_without_a_word(films, name):
+def test_an_intact_film_gives_all_its_images_without_warnings(films, name):
     frames, notes = read(films / name)
     assert frames.shape == (50, 48, 64, 3) and not notes
     assert film_speed(films / name) == 25
@@ -56,16 +56,16 @@ def test_a_whole_film_gives_all_its_images_without_a_word(films, name):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
-def test_a_film_that_breaks_off_is_refused_with_the_number_of_its_images(films, tmp_path, name):
+def test_an_incomplete_film_is_refused_with_the_number_of_its_images(films, tmp_path, name):
     whole = (films / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    message = rf"{name} breaks off or is damaged: \d\d images of about 50 could be read \(ffmpeg.*: .*\)\. To use these"
+    message = rf"{name} is incomplete or damaged: \d\d images of about 50 could be read \(ffmpeg.*: .*\)\. To use these"
     with pytest.raises(ValueError, match=message) as caught:
         read(tmp_path / name)
     assert "\n" not in str(caught.value)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ffmpeg looks ahead
-        assert len(read(tmp_path / name, count=5)[0]) == 5  # what is asked for is there
+        warnings.simplefilter("ignore")  # ffmpeg reads ahead
+        assert len(read(tmp_path / name, count=5)[0]) == 5  # the requested images are there
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
@@ -80,7 +80,7 @@ def test_a_film_damaged_in_its_middle_is_refused_or_warned_of(films, tmp_path, n
             said = str(caught[0].message)
         except ValueError as error:  # images are lost
             said = str(error)
-    assert re.search(rf"{name} .*is damaged: \d\d images of about 50 (could be|were) read.* \(ffmpeg", said)
+    assert re.search(rf"{name} .*(is|or) damaged: \d\d images of about 50 (could be|were) read.* \(ffmpeg", said)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_film_damaged_in_its_middle_is_refused_or_warned_of(films, tmp_path, n
         ("empty.mp4", b"", r"empty\.mp4 is empty \(0 bytes\)"),
     ],
 )
-def test_what_is_not_a_film_is_named_in_one_line(tmp_path, name, content, message):
+def test_other_files_are_named_in_one_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     for look in (film_speed, read):
         with pytest.raises(ValueError, match=message) as caught:
@@ -99,26 +99,26 @@ def test_what_is_not_a_film_is_named_in_one_line(tmp_path, name, content, messag
         assert "\n" not in str(caught.value)
 
 
-def test_a_recording_without_its_end_is_named(films, tmp_path):
+def test_a_truncated_recording_is_named(films, tmp_path):
     whole = (films / "last.mp4").read_bytes()
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"half\.mp4 is not a film .* a recording that was cut off lacks it"):
+    with pytest.raises(ValueError, match=r"half\.mp4 is not a film .* a truncated recording lacks it"):
         read(tmp_path / "half.mp4")
 
 
-def test_sound_is_not_a_film_with_a_cover_neither(tmp_path):
+def test_sound_with_or_without_a_cover_is_not_a_film(tmp_path):
     make_film(tmp_path / "sound.mp4", source="sine=d=1")
     cover = ("-map", "0:a", "-map", "1:v", "-c:a", "copy", "-c:v", "mjpeg", "-disposition:v", "attached_pic")
     ffmpeg("-i", tmp_path / "sound.mp4", "-f", "lavfi", "-i", PATTERN, "-frames:v", 1, *cover, tmp_path / "cover.mp4")
     for name in ("sound.mp4", "cover.mp4"):
-        with pytest.raises(ValueError, match=rf"{name} holds no film, only sound"):
+        with pytest.raises(ValueError, match=rf"{name} has no video track, only sound"):
             read(tmp_path / name)
 
 
 def test_a_film_is_shrunk_exactly_and_never_held_at_its_full_size(tmp_path, monkeypatch):
     path = make_film(tmp_path / "a.mp4", source="testsrc2=size=640x480:rate=20:duration=1")
     full = read(path)[0]
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))  # no room for temporary files
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))  # no temporary files possible
     monkeypatch.setenv("TMPDIR", str(tmp_path / "not there"))
     tracemalloc.start()
     small = read_images(path, 3, size=(16, 16))
@@ -130,7 +130,7 @@ def test_a_film_is_shrunk_exactly_and_never_held_at_its_full_size(tmp_path, monk
 
 
 def test_the_same_film_gives_the_same_bytes_on_every_processor(films, monkeypatch):
-    """ffmpeg's fast conversions of colors round otherwise with and without vector instructions."""
+    """ffmpeg's fast colour conversions round differently with and without vector instructions."""
     from worldmodel.media import films as module
 
     plain = read(films / "a.mp4", count=10)[0]
@@ -164,7 +164,7 @@ def test_transparent_films_lie_over_black(tmp_path, name, options):
     source = "color=white@0.5:size=64x48:rate=10:duration=0.5,format=rgba"
     frames, notes = read(make_film(tmp_path / name, *options, source=source))
     assert frames.shape == (5, 48, 64, 3) and np.abs(frames.astype(int) - 127).max() <= 2
-    assert notes["films with transparency, laid over black"] == 1
+    assert notes["films with transparency, over black"] == 1
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_films_of_other_depths_keep_their_brightness(tmp_path, pixels, codec, ch
     path = make_film(tmp_path / "a.mkv", "-c:v", codec, "-pix_fmt", pixels, *quiet, source=source)
     frames, notes = read(path, channels)
     assert frames.shape == (3, 64, 64, channels) and np.abs(frames.astype(int) - 128).max() <= 2
-    assert notes == ({} if pixels == "gray" else {"films of more than 8 bits a channel, brought to 8": 1})
+    assert notes == ({} if pixels == "gray" else {"films of more than 8 bits per channel, converted to 8": 1})
 
 
-def test_the_brightness_of_hdr_films_is_spoken_of(tmp_path):
+def test_the_brightness_of_hdr_films_is_mentioned(tmp_path):
     hdr = "log-level=none:transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc"
     path = make_film(tmp_path / "a.mp4", "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", hdr)
     frames, notes = read(path)
-    assert len(frames) == 50 and "HDR films, whose brightness is not mapped to that of usual screens" in notes
+    assert len(frames) == 50 and "HDR films, whose brightness is not mapped to that of standard screens" in notes
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mkv"])
@@ -195,7 +195,7 @@ def test_every_image_comes_once_whatever_the_times_between_them(tmp_path, ending
     assert len(read(path)[0]) == 50 and 5 < film_speed(path) < 6
 
 
-def test_sound_that_outlasts_the_images_changes_neither_their_number_nor_their_speed(films, tmp_path):
+def test_longer_sound_changes_neither_the_number_nor_the_speed_of_images(films, tmp_path):
     options = ("-i", films / "a.mp4", "-f", "lavfi", "-i", "sine=d=7", "-c:v", "copy", tmp_path / "long.mp4")
     ffmpeg(*options)
     assert np.array_equal(read(tmp_path / "long.mp4")[0], read(films / "a.mp4")[0])
@@ -231,11 +231,11 @@ def test_a_killed_ffmpeg_is_not_blamed_on_the_film(films, tmp_path, monkeypatch,
     )
     fake.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake))
-    with pytest.raises(OutsideError, match=r"ffmpeg was ended by .* while it read .*a\.mp4, which may be whole"):
+    with pytest.raises(OutsideError, match=r"ffmpeg was ended by .* while it read .*a\.mp4, which may be intact"):
         read(films / "a.mp4")
 
 
-def test_a_film_of_which_only_the_beginning_is_read_leaves_no_process(films):
+def test_a_partly_read_film_leaves_no_process(films):
     images = images_of_film(films / "a.mp4", 3, None, Counter())
     next(images)
     images.close()  # a ResourceWarning, which is an error here, if its pipes stay open
@@ -250,5 +250,5 @@ def test_a_missing_ffmpeg_and_a_missing_film_are_named(films, tmp_path, monkeypa
     with pytest.raises(OutsideError, match="this ffmpeg is too old"):
         read(films / "a.mp4")
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", Mock(side_effect=RuntimeError("No ffmpeg exe could be found")))
-    with pytest.raises(OutsideError, match="missing: pip install imageio-ffmpeg"):
+    with pytest.raises(OutsideError, match="ffmpeg is missing, .*: pip install imageio-ffmpeg"):
         read(films / "a.mp4")

@@ -1,4 +1,4 @@
-"""Pictures as people have them come in upright, over black and as bright as they are; broken ones are named."""
+"""Pictures of all common kinds are read upright, over black and with their brightness; broken ones are named."""
 
 import shutil
 from collections import Counter
@@ -46,18 +46,18 @@ def oriented(path, orientation):
 
 @pytest.mark.parametrize("ending", [".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_comes_in_upright(tmp_path, orientation, ending):
+def test_a_photo_is_read_upright(tmp_path, orientation, ending):
     images, notes = read(oriented(tmp_path / f"photo{ending}", orientation))
     assert len(images) == 1 and np.array_equal(images[0], TURNED[orientation])
     assert notes == ({"pictures turned upright by their EXIF orientation": 1} if orientation > 1 else {})
 
 
-def test_a_sideways_jpeg_comes_in_upright(tmp_path):
+def test_a_sideways_jpeg_is_read_upright(tmp_path):
     ((photo,), _), ((upright,), _) = (read(oriented(tmp_path / f"{o}.jpg", o)) for o in (6, 1))
     assert np.array_equal(photo, np.rot90(upright, -1))
 
 
-def test_what_is_transparent_lies_over_black_in_every_format(tmp_path):
+def test_transparency_lies_over_black_in_every_format(tmp_path):
     rgba = np.dstack([RGB, ALPHA])
     save(tmp_path / "rgba.png", rgba)
     save(tmp_path / "rgba.webp", rgba, lossless=True, exact=True)
@@ -70,7 +70,7 @@ def test_what_is_transparent_lies_over_black_in_every_format(tmp_path):
     for name in ("rgba.png", "rgba.webp"):
         (image,), notes = read(tmp_path / name)
         assert np.array_equal(image, SHADOWED)
-        assert notes == {"pictures with transparency, laid over black": 1}
+        assert notes == {"pictures with transparency, over black": 1}
     (image,), _ = read(tmp_path / "palette.png")
     assert np.array_equal(image, np.asarray(palette.convert("RGB")) * (ALPHA > 0)[..., None])
     (image,), _ = read(save(tmp_path / "la.png", np.dstack([GRAY, ALPHA])), channels=1)
@@ -79,7 +79,7 @@ def test_what_is_transparent_lies_over_black_in_every_format(tmp_path):
     assert np.array_equal(image, RGB)
 
 
-def test_an_alpha_channel_that_hides_nothing_is_not_spoken_of(tmp_path):
+def test_an_opaque_alpha_channel_is_not_mentioned(tmp_path):
     (image,), notes = read(save(tmp_path / "a.png", np.dstack([RGB, np.full_like(GRAY, 255)])))
     assert np.array_equal(image, RGB) and not notes
 
@@ -114,7 +114,7 @@ def test_other_colors_become_rgb_and_gray(tmp_path):
     assert np.array_equal(image[..., 0], ALPHA)
 
 
-def test_the_brightness_of_a_picture_is_refused_where_it_is_unclear(tmp_path):
+def test_the_brightness_of_a_picture_is_refused_if_it_is_ambiguous(tmp_path):
     with pytest.raises(ValueError, match=r"f\.tif: pixels of type float32 from 0 to 234: floats must be in \[0, 1\]"):
         read(save(tmp_path / "f.tif", GRAY.astype(np.float32)))
     with pytest.raises(ValueError, match=r"i\.tif: pixels of type int32 from 0 to 23400"):
@@ -125,7 +125,7 @@ def test_the_brightness_of_a_picture_is_refused_where_it_is_unclear(tmp_path):
 def test_a_picture_cut_in_half_is_named_in_one_line(tmp_path, name):
     path = save(tmp_path / name, RGB)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"{name} is damaged or cut off \(") as caught:
+    with pytest.raises(ValueError, match=rf"{name} is damaged or truncated \(") as caught:
         read(path)
     assert "\n" not in str(caught.value)
 
@@ -171,7 +171,7 @@ def test_an_animation_gives_all_its_images_and_its_speed(tmp_path, ending, speed
 
 @pytest.mark.parametrize(("ending", "disposal"), [(".gif", 1), (".gif", 2), (".webp", None), (".apng", 2)])
 def test_animations_with_transparency_look_as_they_are_shown(tmp_path, ending, disposal):
-    """A dot moves over nothing; where images are left in place it leaves a trail."""
+    """A dot moves over nothing; if images are not disposed of, it leaves a trail."""
     frames = np.zeros((3, 24, 40, 4), np.uint8)
     for step in range(3):
         frames[step, 4:8, 10 * step + 2 : 10 * step + 6] = (250, 0, 0, 255)
@@ -181,7 +181,7 @@ def test_animations_with_transparency_look_as_they_are_shown(tmp_path, ending, d
     assert np.array_equal(np.stack(images), np.maximum.accumulate(wanted) if disposal == 1 else wanted)
 
 
-def test_the_picture_for_those_who_cannot_animate_is_no_image_of_the_animation(tmp_path):
+def test_the_fallback_picture_of_an_apng_is_not_part_of_the_animation(tmp_path):
     images, _ = read(save_moving(tmp_path / "a.apng", [RGB * 0, *MOVES], default_image=True))
     assert np.array_equal(np.stack(images), np.stack(MOVES))
 
@@ -196,7 +196,7 @@ def test_the_preview_behind_a_photo_is_not_an_image(tmp_path):
 def test_an_animation_cut_in_half_is_refused(tmp_path, ending):
     path = save_moving(tmp_path / f"a{ending}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"a{ending} is damaged or cut off"):
+    with pytest.raises(ValueError, match=rf"a{ending} is damaged or truncated"):
         read(path)
 
 
@@ -204,8 +204,8 @@ def test_a_gif_that_ends_between_two_images_is_warned_of(tmp_path):
     path = save_moving(tmp_path / "a.gif")
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.warns(UserWarning, match=r"a\.gif breaks off: 4 images can be read"):
+    with pytest.warns(UserWarning, match=r"a\.gif is incomplete: 4 images can be read"):
         assert len(read(path)[0]) == 4
-    path.write_bytes(whole[:-500])  # within one
-    with pytest.warns(UserWarning, match="breaks off"), pytest.raises(ValueError, match="damaged or cut off"):
+    path.write_bytes(whole[:-500])  # within an image
+    with pytest.warns(UserWarning, match="is incomplete"), pytest.raises(ValueError, match="damaged or truncated"):
         read(path)

@@ -1,4 +1,4 @@
-"""Everything that holds images is read by one function."""
+"""One function reads everything that holds images."""
 
 import subprocess
 
@@ -26,13 +26,13 @@ def test_films_of_other_kinds_are_read_too(tmp_path, ending):
 def test_an_array_keeps_its_shape_and_becomes_bytes(tmp_path):
     np.save(tmp_path / "a.npy", (IMAGES / 255).astype(np.float32)[None])
     frames, notes = read_images(tmp_path / "a.npy", 3)
-    assert np.array_equal(frames[0], IMAGES) and notes == {"arrays of float32 numbers, brought to bytes": 1}
+    assert np.array_equal(frames[0], IMAGES) and notes == {"arrays of float32 numbers, converted to bytes": 1}
     np.save(tmp_path / "b.npy", IMAGES * 1.0)
     with pytest.raises(ValueError, match=r"b\.npy: pixels of type float64 from 0 to 255"):
         read_images(tmp_path / "b.npy", 3)
 
 
-def test_numbers_in_names_count_by_their_size(tmp_path):
+def test_pictures_are_sorted_by_the_numbers_in_their_names(tmp_path):
     for number in (10, 9, 1):
         Image.fromarray(IMAGES[number % 6]).save(tmp_path / f"f{number}.png")
     assert [path.name for path in pictures_in(tmp_path)] == ["f1.png", "f9.png", "f10.png"]
@@ -40,7 +40,7 @@ def test_numbers_in_names_count_by_their_size(tmp_path):
     assert len(read_images(tmp_path, 3, count=2).frames) == 2
 
 
-def test_what_holds_no_images_is_named(tmp_path):
+def test_paths_without_images_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes").write_text("words")
     for name, message in (("empty", "holds no pictures"), ("notes", r"a file with the ending \.npy, .*; got .*notes")):
@@ -52,5 +52,5 @@ def test_what_holds_no_images_is_named(tmp_path):
 
 def test_pictures_are_not_enlarged(tmp_path):
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"a\.png: frames are only shrunk, not enlarged"):
+    with pytest.raises(ValueError, match=r"a\.png: frames can only be shrunk, not enlarged"):
         read_images(tmp_path / "a.png", 3, size=(32, 32))

@@ -1,4 +1,4 @@
-"""Area resize: the mean of what each new pixel covers, exactly."""
+"""Area resize: the exact mean of the area that each new pixel covers."""
 
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ from worldmodel.media.resize import area_resize
 
 
 def slow_mean(frame: np.ndarray, top: Fraction, left: Fraction, height: Fraction, width: Fraction) -> Fraction:
-    """Mean of a (H, W) frame over a rectangle, pixel by pixel in whole fractions."""
+    """Mean of a (H, W) frame over a rectangle, pixel by pixel in exact fractions."""
     total = Fraction(0)
     for y, x in np.ndindex(*frame.shape):
         shared_y = min(top + height, y + 1) - max(top, y)
@@ -35,5 +35,5 @@ def test_flat_frames_keep_their_brightness():
 
 
 def test_enlarging_is_refused():
-    with pytest.raises(ValueError, match="only shrunk, not enlarged: wanted 64 × 64 from 60 × 80"):
+    with pytest.raises(ValueError, match="can only be shrunk, not enlarged: requested 64 × 64 from 60 × 80"):
         area_resize(np.zeros((1, 60, 80, 3), np.uint8), 64, 64)

@@ -1,4 +1,4 @@
-"""Videos: what is where in the picture, and whether the files play back what went in."""
+"""Videos: the composition of each image, and whether the files play back what was written."""
 
 import subprocess
 
@@ -43,7 +43,7 @@ def read_mp4(path, height: int, width: int) -> np.ndarray:
 
 
 def read_gif(path) -> tuple[np.ndarray, list[int]]:
-    """Images and how long each is shown, in milliseconds."""
+    """Images and the duration of each in milliseconds."""
     with Image.open(path) as gif:
         images, durations = [], []
         for i in range(gif.n_frames):
@@ -90,10 +90,10 @@ def test_notes_change_from_image_to_image_and_labels_do_not():
     assert (first[:, 50:] != second[:, 50:]).any()
 
 
-def test_panels_that_do_not_fit_together_are_refused():
-    with pytest.raises(ValueError, match="one length and height"):
+def test_panels_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="equal length and height"):
         side_by_side([flat(RED), flat(GREEN, num=3)], ["a", "b"])
-    with pytest.raises(ValueError, match="a label for each panel"):
+    with pytest.raises(ValueError, match="one label per panel"):
         side_by_side([flat(RED)], ["a", "b"])
     with pytest.raises(ValueError, match="one note for each"):
         side_by_side([flat(RED)], ["a"], notes=["only one"])
@@ -106,7 +106,7 @@ def test_a_caption_stands_below_its_image():
     assert (written[0, 6:] != BACKGROUND).any() and (written[0] == written[2]).all()
 
 
-def test_a_grid_is_filled_row_by_row_and_dark_where_nothing_is():
+def test_a_grid_is_filled_row_by_row_and_dark_in_empty_cells():
     grid = tile([flat(RED), flat(GREEN), flat(GREEN, height=6)], columns=2, gap=1)
     assert grid.shape == (2, 13, 13, 3)
     assert (grid[:, :6, :6] == RED).all() and (grid[:, :6, 7:] == GREEN).all() and (grid[:, 7:, :6] == GREEN).all()
@@ -116,13 +116,13 @@ def test_a_grid_is_filled_row_by_row_and_dark_where_nothing_is():
             tile(cells, columns)
 
 
-def test_an_image_is_written_as_it_is(tmp_path):
+def test_an_image_is_written_unchanged(tmp_path):
     write_image(tmp_path / "a.png", ramp(2)[1])
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.format == "PNG" and (np.asarray(picture) == 20).all()
 
 
-@pytest.mark.parametrize("num", [47, 48])  # where 1 / 17.5 is a pitfall for whoever counts images by their times
+@pytest.mark.parametrize("num", [47, 48])  # where counting images by their times goes wrong
 def test_mp4_plays_back_every_image_in_order(tmp_path, num):
     (path,) = write_video(tmp_path / "clip.mp4", ramp(num, step=5), fps=17.5)
     played = read_mp4(path, 16, 16)
@@ -164,7 +164,7 @@ def test_a_path_without_ending_gives_both_files(tmp_path):
     assert read_gif(tmp_path / "clip.gif")[0].shape == (3, 32, 32, 3)
 
 
-def test_a_failed_writing_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "clip.gif"
     path.write_bytes(b"old")
 
@@ -178,7 +178,7 @@ def test_a_failed_writing_leaves_the_old_file(tmp_path, monkeypatch):
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
-def test_what_is_no_video_is_refused(tmp_path):
+def test_invalid_videos_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.mp4 or \.gif"):
         write_video(tmp_path / "clip.avi", ramp(3), fps=10)
     with pytest.raises(ValueError, match="at least one frame"):

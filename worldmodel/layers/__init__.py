@@ -1,1 +1,1 @@
-"""Building blocks that tokenizers and dynamics share."""
+"""Building blocks shared by tokenizers and dynamics."""

@@ -1,4 +1,4 @@
-"""Attention: axial over the axes of a latent grid; space-time with a sliding window of steps and a ring-buffer cache.
+"""Axial attention over the axes of a latent grid; space-time attention with a sliding window and a ring-buffer cache.
 
 Letters: B batch, T steps, S tokens per step, L = T*S tokens, D width, H heads, K features of one head, W window in
 steps.
@@ -16,14 +16,14 @@ from worldmodel.layers.precision import Linear
 
 
 class AxialAttention(nn.Module):
-    """Attention along each given axis by itself, with separate weights; the outputs are summed, not chained."""
+    """Attention along each of `axes` separately, each with its own weights; the outputs are summed, not chained."""
 
     def __init__(self, width: int, heads: int, axes: tuple[int, ...]) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width must be divisible by the number of heads, got width {width} and {heads} heads")
         self.heads = heads
-        self.axes = axes  # of (B, t, h, w, D): 1, 2 or 3
+        self.axes = axes  # of (B, t, h, w, D): any of 1, 2, 3
         self.qkv = nn.ModuleList(Linear(width, 3 * width, bias=False) for _ in axes)
         self.out = nn.ModuleList(Linear(width, width) for _ in axes)
 
@@ -41,17 +41,17 @@ class AxialAttention(nn.Module):
 
 @dataclass
 class KVCache:
-    """Keys and values of the last W steps of every row and layer, in a ring: step t lives in slot t mod W.
+    """Keys and values of the last W steps of every row and layer, in a ring buffer: step t is stored in slot t mod W.
 
-    All rows share one clock; a row that began later has fewer valid steps (`lengths`).
+    All rows share one clock; a row that started later has fewer valid steps (`lengths`).
     """
 
-    keys: list[Tensor]  # per layer (B, H, W, S, K), rotated to their step's time
+    keys: list[Tensor]  # per layer (B, H, W, S, K), rotated to the time of their step
     values: list[Tensor]  # per layer (B, H, W, S, K)
     lengths: Tensor  # (B,) int64, valid steps before the clock, at most W
-    clock: int  # time of the step that is written next
-    shortest: int  # at most the min of lengths, kept on the host so that no step has to ask the device
-    now: Tensor = field(init=False)  # (1,) int64, the clock on the device, so that no step has to send it there
+    clock: int  # time of the next step to be written
+    shortest: int  # lower bound of min(lengths), kept on the host to avoid device synchronisation
+    now: Tensor = field(init=False)  # (1,) int64, the clock on the device, to avoid a transfer per step
 
     def __post_init__(self) -> None:
         self.now = torch.full((1,), self.clock, device=self.lengths.device)
@@ -62,11 +62,11 @@ class KVCache:
 
     @property
     def unbroken(self) -> bool:
-        """True while the ring has not come round, and no row began later than the others."""
+        """True until the ring wraps around, if all rows started at time 0."""
         return self.shortest == self.clock < self.window
 
     def valid(self) -> Tensor | None:
-        """Mask (B, 1, 1, W) of slots that the step at `clock` may see, itself included; None if all may."""
+        """Mask (B, 1, 1, W) of slots visible to the step at `clock`, including its own; None if all are."""
         if self.shortest >= self.window - 1:
             return None
         slots = torch.arange(self.window, device=self.lengths.device)
@@ -74,18 +74,18 @@ class KVCache:
         return (age <= self.lengths[:, None])[:, None, None]
 
     def advance(self) -> None:
-        """The step at the clock is written: go on to the next one."""
+        """Move the clock to the next step after the current one is written."""
         self.now.add_(1)
         self.lengths.add_(1).clamp_(max=self.window)
         self.tick()
 
     def tick(self) -> None:
-        """What the host knows of `advance`."""
+        """The host's part of `advance`."""
         self.clock += 1
         self.shortest = min(self.shortest + 1, self.window)
 
     def at(self, clock: int, turns: Rotation | None) -> "KVCache":
-        """The same steps at other times, the next one at `clock`; `turns` is the rotation by the time between."""
+        """Shift the cached steps in time so that the next one is at `clock`; `turns` rotates by the difference."""
         away = (clock - self.clock) % self.window
 
         def move(tensor: Tensor, turned: bool) -> Tensor:
@@ -94,29 +94,29 @@ class KVCache:
             return tensor.roll(away, dims=2)
 
         keys, values = [move(k, True) for k in self.keys], [move(v, False) for v in self.values]
-        # Steps of times below 0 lie in the ring as if it had come round, so it must not count as unbroken.
+        # Steps at negative times lie in the ring as if it had wrapped, so it must not count as unbroken.
         shortest = self.shortest if clock >= self.window else min(self.shortest, clock - 1)
         return KVCache(keys, values, self.lengths.clone(), clock, shortest)
 
     def overwritten(self, other: "KVCache") -> "KVCache":
-        """The steps of another cache of the same sizes, in this one's memory; this one is spent."""
+        """Copy another cache of the same sizes into this one's memory; this object must not be used afterwards."""
         for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
             mine.copy_(theirs)
         taken = KVCache(self.keys, self.values, self.lengths.copy_(other.lengths), other.clock, other.shortest)
         taken.now = self.now.fill_(other.clock)
-        self.clock = -1  # no state of this one is fresh any more
+        self.clock = -1  # invalidates states that refer to this object
         return taken
 
     def map(self, change) -> "KVCache":
-        """A new cache with `change` applied to every tensor (rows are its first axis)."""
+        """A new cache with `change` applied to every tensor (the first dimension is rows)."""
         keys, values = [change(k) for k in self.keys], [change(v) for v in self.values]
         return KVCache(keys, values, change(self.lengths), self.clock, self.shortest)
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention of a step's tokens to the last W steps, with rotation in time."""
+    """Multi-head attention from a step's tokens to the last W steps, with rotary positions in time."""
 
-    parts = 1  # entries in the cache
+    parts = 1  # cache entries per layer
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -133,10 +133,10 @@ class WindowAttention(nn.Module):
     def forward(
         self, x: Tensor, angles: Rotation | None, mask: Mask, last: int | None = None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Whole sequences: x (B, L, D), the rotation of its times, the mask of L tokens.
+        """Attention over whole sequences: x (B, L, D), the rotation for their times, the mask of L tokens.
 
-        Returns the output (B, L, D), or without gradients that of the `last` tokens alone (B, last, D), and the keys
-        and values (B, H, L, K) that a cache keeps.
+        Returns the output (B, L, D), or without gradients that of the `last` tokens only (B, last, D), and the keys
+        and values (B, H, L, K) for a cache.
         """
         q, k, v = self._split(x, angles)
         mixed = attend(q, k, v, mask) if last is None else attend_few(q[:, :, -last:], k, v, mask.allowed[-last:])
@@ -151,10 +151,10 @@ class WindowAttention(nn.Module):
         tokens: slice,
         reach: Tensor | None = None,
     ) -> Tensor:
-        """Some tokens of the step at the cache's clock: x (B, n, D); writes their keys and values into the cache.
+        """Attention for some tokens of the step at the cache's clock: x (B, n, D); writes their keys and values.
 
-        Tokens of this step before `tokens` are visible if written already; those after it are not. `reach` (n, W*S)
-        bool, if given, bounds further what each token may see.
+        Tokens of this step before `tokens` are visible if already written; later ones are not. `reach` (n, W*S) bool
+        further restricts what each token may attend to.
         """
         q, k, v = self._split(x, angles)
         slot = cache.clock % cache.window
@@ -162,13 +162,13 @@ class WindowAttention(nn.Module):
         keys[:, :, slot, tokens], values[:, :, slot, tokens] = k, v
         size = keys.shape[3]
         count = cache.window * size
-        if cache.unbroken:  # all rows hold all steps since time 0: what is not written yet is left out
+        if cache.unbroken:  # all rows hold all steps since time 0: cut off the slots not written yet
             count, mask = slot * size + tokens.stop, None
         else:
             mask = cache.valid()
             if mask is not None:
                 mask = mask.repeat_interleave(size, dim=-1)  # (B, 1, 1, W*S)
-            if tokens.stop < size:  # raster order: the rest of this step is not there yet
+            if tokens.stop < size:  # raster order: the rest of this step is not written yet
                 known = torch.ones(cache.window, size, dtype=torch.bool, device=x.device)
                 known[slot, tokens.stop :] = False
                 known = known.view(1, 1, 1, -1)

@@ -1,10 +1,10 @@
-"""Axial attention over space and time with a sliding window and a cache: a token sees its own row, column and place.
+"""Axial attention in space and time with a sliding window and a cache: tokens see their row, column and position.
 
 Letters: B batch, T steps, h w latent grid, S = h*w tokens per step, L = T*S tokens, D width, H heads, K features of
 one head, W window in steps.
 Source: axial transformers, arXiv:1912.12180, as in the ablation of VideoGen (OpenReview 3InxcRQsYLf). The three axes
-are summed, not chained. Differs: in raster order each axis is masked by itself, so that over several layers a token
-sees what lies before it along all three axes, and not the lower right of earlier steps.
+are summed, not chained. Differs: in raster order each axis has its own causal mask, so over several layers a token sees
+what precedes it along all three axes, but not the lower right of earlier steps.
 """
 
 import torch
@@ -17,9 +17,9 @@ from worldmodel.layers.position import Rotation
 
 
 class AxialWindowAttention(nn.Module):
-    """Attention along time, height and width by itself, with separate weights; the outputs are summed."""
+    """Attention along time, height and width separately, each with its own weights; the outputs are summed."""
 
-    parts = 3  # entries in the cache
+    parts = 3  # cache entries per layer
 
     def __init__(self, width: int, heads: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class AxialWindowAttention(nn.Module):
     def forward(
         self, x: Tensor, angles: Rotation | None, mask: Mask, last: int | None = None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Whole sequences, as `WindowAttention.forward`; the mask of an axis is read off the mask of all tokens."""
+        """Attention over whole sequences, like `WindowAttention.forward`; each axis takes its part of the mask."""
         steps = x.shape[1] // (self.grid[0] * self.grid[1])
         shape = (steps, *self.grid)
         masks = mask.allowed.view(*shape, *shape)
@@ -45,14 +45,15 @@ class AxialWindowAttention(nn.Module):
         return total if last is None else total[:, -last:], pairs
 
     def step(self, x: Tensor, angles: Rotation | None, cache: KVCache, layer: int, tokens: slice) -> Tensor:
-        """Some tokens of the step at the cache's clock, as `WindowAttention.step`."""
+        """Attention for some tokens of the step at the cache's clock, like `WindowAttention.step`."""
         size, width = self.grid[0] * self.grid[1], self.grid[1]
-        place = torch.arange(size, device=x.device)
-        own = place[tokens, None]  # (n, 1)
+        position = torch.arange(size, device=x.device)
+        own = position[tokens, None]  # (n, 1)
         now = (torch.arange(cache.window, device=x.device) == cache.clock % cache.window)[:, None]  # (W, 1)
-        same_place, same_column, same_row = own == place, own % width == place % width, own // width == place // width
+        same_position = own == position
+        same_column, same_row = own % width == position % width, own // width == position // width
         reaches = (
-            same_place[:, None].expand(-1, cache.window, -1),
+            same_position[:, None].expand(-1, cache.window, -1),
             same_column[:, None] & now,
             same_row[:, None] & now,
         )

@@ -1,9 +1,9 @@
 """3-D convolutions: "same" and causal padding, channel norms, attention residual blocks.
 
-Tensors here are (B, C, t, h, w) in channels_last_3d memory, in which a kernel of one in time costs no more than a
-2-D convolution (docs/performance.md). Kernel k, stride s.
-Source: VideoGen (arXiv:2104.10157) section 3 and figure 3. Differs: LayerNorm over channels as its text says, or
-BatchNorm as its authors' code has it; causal convolutions are ours.
+Tensors are (B, C, t, h, w) in channels_last_3d memory, where a kernel of size one in time costs no more than a 2-D
+convolution (docs/performance.md). Kernel k, stride s.
+Source: VideoGen (arXiv:2104.10157) section 3 and figure 3. Differs: LayerNorm over channels as in its text, or
+BatchNorm as in its authors' code; causal convolutions are our addition.
 """
 
 from typing import Literal
@@ -28,21 +28,21 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class BatchNorm(nn.BatchNorm3d):
-    """BatchNorm of (B, C, t, h, w) in the dtype of its weight."""
+    """BatchNorm of (B, C, t, h, w), computed in the dtype of its weight."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.weight.dtype))
 
 
 def make_norm(kind: NormKind, width: int) -> nn.Module:
-    """The norm of that kind for (B, width, t, h, w)."""
+    """A norm for (B, width, t, h, w)."""
     return ChannelNorm(width) if kind == "layer" else BatchNorm(width)
 
 
 class SameConv3d(Conv3d):
-    """Convolution whose output is its input's size / s: k - s zeros along each axis, the larger half in front.
+    """Convolution with output size = input size / s: pads k - s zeros along each axis, the larger half in front.
 
-    With `causal`, all zeros of the time axis are in front, so that no output sees a later input.
+    With `causal`, all zeros of the time axis are in front, so that no output depends on a later input.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class SameConv3d(Conv3d):
         pads = [(total - total // 2, total // 2) for total in totals]
         if causal:
             pads[0] = (totals[0], 0)
-        # What is alike on both sides is left to the convolution, which is faster than padding first.
-        alike = [front if front == behind else 0 for front, behind in pads]
-        super().__init__(ins, outs, kernel, stride=stride, padding=(alike[0], alike[1], alike[2]), bias=bias)
-        rest = [(front - same, behind - same) for (front, behind), same in zip(pads, alike, strict=True)]
-        self.pads = [side for pair in reversed(rest) for side in pair]  # as F.pad wants them: w, h, t
+        # Padding that is equal on both sides is done by the convolution, which is faster than F.pad.
+        equal = [front if front == behind else 0 for front, behind in pads]
+        super().__init__(ins, outs, kernel, stride=stride, padding=(equal[0], equal[1], equal[2]), bias=bias)
+        rest = [(front - both, behind - both) for (front, behind), both in zip(pads, equal, strict=True)]
+        self.pads = [side for pair in reversed(rest) for side in pair]  # in the order of F.pad: w, h, t
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, t, h, w) -> the sizes divided by s."""
+        """(B, C, t, h, w) -> (B, C', t / s, h / s, w / s)."""
         return super().forward(F.pad(x, self.pads) if any(self.pads) else x)
 
 
 class SameConvTranspose3d(ConvTranspose3d):
-    """Transposed convolution whose output is its input's size x s: k - s outputs are cut, the larger half behind.
+    """Transposed convolution with output size = input size * s: cuts k - s outputs, the larger half at the end.
 
-    With `causal`, all those of the time axis are cut behind, so that no output sees a later input.
+    With `causal`, all cut outputs of the time axis are at the end, so that no output depends on a later input.
     """
 
     def __init__(self, ins: int, outs: int, kernel: Triple, stride: Triple, causal: bool = False) -> None:
@@ -76,7 +76,7 @@ class SameConvTranspose3d(ConvTranspose3d):
         super().__init__(ins, outs, kernel, stride=stride, padding=(fronts[0], fronts[1], fronts[2]))
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C, t, h, w) -> the sizes times s."""
+        """(B, C, t, h, w) -> (B, C', t * s, h * s, w * s)."""
         sizes = [size * stride for size, stride in zip(x.shape[2:], self.stride, strict=True)]
         x = super().forward(x)
         for axis, size in enumerate(sizes, start=2):
@@ -86,10 +86,10 @@ class SameConvTranspose3d(ConvTranspose3d):
 
 
 class GridConv(Conv3d):
-    """A 3 x 3 convolution of single grids of tokens, features last: (N, h, w, E) -> (N, h, w, D).
+    """A 3 x 3 convolution of token grids, features last: (N, h, w, E) -> (N, h, w, D).
 
-    Two-dimensional and with the features last in memory, since a processor's kernel then rounds a grid in the same way
-    however many others are beside it: a row of a batch is what it is alone.
+    Two-dimensional and with features last in memory, because a CPU kernel then rounds each grid independently of the
+    others in the batch.
     """
 
     def __init__(self, features: int, width: int) -> None:
@@ -101,9 +101,9 @@ class GridConv(Conv3d):
 
 
 class AttentionResidualBlock(nn.Module):
-    """x + attention(conv1(conv3(x))), each part after norm and ReLU; the position table is shared by all blocks.
+    """x + attention(conv1(conv3(x))), each part after norm and ReLU; all blocks share the position table.
 
-    Without `axes` the attention is left out: x + conv1(conv3(x)).
+    Without `axes` there is no attention: x + conv1(conv3(x)).
     """
 
     def __init__(
@@ -133,6 +133,6 @@ class AttentionResidualBlock(nn.Module):
 
 
 def attention_share(width: int, units: int, axes: int, kernel: Triple) -> float:
-    """Weights of a block with attention over one without, norms aside."""
+    """Ratio of a block's weights with attention to those without; norms not counted."""
     convolutions = width * units * (kernel[0] * kernel[1] * kernel[2] + 1)
     return (convolutions + axes * 4 * width**2) / convolutions

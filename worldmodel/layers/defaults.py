@@ -1,4 +1,4 @@
-"""torch's global defaults, which a caller may have changed: nothing here depends on them."""
+"""Protect the library from torch's global defaults (dtype, device, autocast) that a caller may have changed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,15 +13,15 @@ from worldmodel.layers.precision import in_own_autocast
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_lock = threading.Lock()  # the default dtype is the whole process's
-_depth = 0  # of blocks, in all threads, that need float32
+_lock = threading.Lock()  # the default dtype is global to the process
+_depth = 0  # number of blocks, over all threads, that currently need float32
 _before = torch.float32
 
 
 def own_defaults(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Run with float32 as default dtype, the processor as default device, and no autocast but our own.
+    """Run with float32 as default dtype, the CPU as default device, and no autocast except our own.
 
-    Arguments that name a dtype or a device are not affected. Costs about 10 µs where nothing was changed.
+    Arguments that name a dtype or device are not affected. Costs about 10 µs when no default was changed.
     """
 
     @wraps(function)
@@ -35,7 +35,7 @@ def own_defaults(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def own_dtype(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Run with float32 as default dtype; for constructors, whose default device the caller may choose."""
+    """Run with float32 as default dtype; for constructors, where the caller may choose the default device."""
 
     @wraps(function)
     def independent(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -70,7 +70,7 @@ def _plain_defaults() -> Iterator[None]:
 
 @contextmanager
 def _float32() -> Iterator[None]:
-    """Several threads may be in here: the last one to leave puts back what the first one found."""
+    """Set the default dtype to float32. Threads may overlap: the last one to leave restores the original dtype."""
     global _depth, _before
     with _lock:
         if not _depth:

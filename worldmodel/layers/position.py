@@ -1,4 +1,4 @@
-"""Positions: space-time tables, learned or of sines (broadcast and concatenated), and rotation in time.
+"""Position embeddings: space-time tables (learned or sines), and rotary embeddings in time.
 
 Letters: B batch, T times, L tokens, h w latent grid, D width, K features of one head.
 Source: VideoGen (arXiv:2104.10157) section 3, spatio-temporal embeddings; RoFormer (arXiv:2104.09864), rotation.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class BroadcastPosition(nn.Module):
     """One learned table per axis longer than one, each broadcast over the other axes, concatenated along the width.
 
-    `axes` chooses the axes that have a table; the positions along the others are not told apart.
+    `axes` selects the axes with a table; positions along the other axes are not distinguished.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int, axes: tuple[int, ...] | None = None) -> None:
@@ -50,7 +50,7 @@ class SinePosition(nn.Module):
         part = width // len(axes) // 2 * 2
         parts = []
         for axis in axes:
-            features = part if axis != axes[0] else width - part * (len(axes) - 1)  # the first takes what is left
+            features = part if axis != axes[0] else width - part * (len(axes) - 1)  # the first axis gets the remainder
             view = [1] * len(shape) + [features]
             view[axis] = shape[axis]
             waves = torch.cat(_waves(torch.arange(shape[axis]), features), dim=-1)
@@ -63,37 +63,37 @@ class SinePosition(nn.Module):
 
 
 class Rotation(NamedTuple):
-    """What turns queries and keys of each of T times; feature i is a pair with feature i + K/2."""
+    """Rotates queries and keys by the angles of T times; features i and i + K/2 form a pair."""
 
     cos: Tensor  # (T, K) float32
-    sin: Tensor  # (T, K) float32, with the sign that each half of the features takes
-    matrices: Tensor | None = None  # (T, K, K) the same as products, in their dtype
+    sin: Tensor  # (T, K) float32, with the sign for each half of the features
+    matrices: Tensor | None = None  # (T, K, K) the same rotation as matrices, in the dtype of the matmuls
 
     def turn(self, x: Tensor) -> Tensor:
-        """x (…, L, K), L/T tokens of each time side by side -> the same shape and dtype."""
+        """Rotate x (…, L, K), with L/T consecutive tokens of each time; keeps shape and dtype."""
         if self.matrices is None:
             cos, sin = self.cos, self.sin
             if len(cos) > 1:
                 each = x.shape[-2] // len(cos)
                 cos, sin = (table.repeat_interleave(each, dim=0) for table in (cos, sin))
             wide = x.float()
-            # Both halves at once: the pair of a feature lies half a turn of the features away.
+            # Both halves together: rolling by K/2 brings the pair of each feature to its position.
             return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
-        if len(self.matrices) == 1:  # flat, since torch would copy the matrix for every token of a part of a tensor
+        if len(self.matrices) == 1:  # flattened, because torch would copy the matrix for every token of a sliced tensor
             return (x.reshape(-1, x.shape[-1]) @ self.matrices[0]).view(x.shape)
         by_time = x.unflatten(-2, (len(self.matrices), -1))
         return torch.einsum("...tnk,tkj->...tnj", by_time, self.matrices).reshape(x.shape)
 
 
 def rotation(times: Tensor, features: int, base: float = 100.0, products: torch.dtype | None = None) -> Rotation:
-    """The rotation by each time.
+    """Rotary embedding for the given times.
 
     Args:
-        times: (T,) int64, any size: angles are taken in float64, so that step 1,000,000 is as exact as step 1.
+        times: (T,) int64, of any size: angles are computed in float64, so step 1,000,000 is as exact as step 1.
         features: K, even.
-        base: ratio of the slowest to the fastest rotation; small, since windows are a few steps long.
-        products: turn by matrix products of this dtype: on a processor in bfloat16 a quarter of the time, and as exact
-            as what is turned. None: number by number.
+        base: ratio of the fastest to the slowest rotation; small, because windows are a few steps long.
+        products: dtype of matrices to rotate by matmuls, which take a quarter of the time on a CPU in bfloat16, with
+            the precision of the rotated tensor. None: elementwise.
     """
     cos, sin = _waves(times, features, base)
     cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
@@ -105,7 +105,7 @@ def rotation(times: Tensor, features: int, base: float = 100.0, products: torch.
 
 
 def _waves(times: Tensor, features: int, base: float = 100.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each time's angles, float32 (T, K/2)."""
+    """Cosine and sine of each time's angles, (T, K/2) float32."""
     exponents = torch.arange(features // 2, dtype=torch.float64, device=times.device) / (features // 2)
     angles = times.double()[:, None] * base**-exponents
     return angles.cos().float(), angles.sin().float()

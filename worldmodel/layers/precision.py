@@ -1,4 +1,4 @@
-"""bf16 where the machine multiplies it fast, float32 elsewhere; layers that follow their weight's dtype."""
+"""bfloat16 where the hardware multiplies it fast, else float32; layers that follow the dtype of their weight."""
 
 import threading
 import warnings
@@ -15,7 +15,7 @@ from worldmodel.layers.cpu.linear import CachedLayoutLinear
 
 
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """The dtype in which `device` multiplies matrices fastest without loss scaling: bfloat16 or float32."""
+    """The dtype of the fastest matmuls on `device` without loss scaling: bfloat16 or float32."""
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if multiplies_bf16() else torch.float32
@@ -28,9 +28,7 @@ def warn_if_slow(device: torch.device | str, dtype: torch.dtype) -> None:
         _warn_once(f"{str(dtype).removeprefix('torch.')} {SLOW_PRODUCTS}")
 
 
-SLOW_PRODUCTS = (
-    "matrix products are up to 50 times slower than float32 on this device; use dtype='auto' or torch.float32"
-)
+SLOW_PRODUCTS = "matmuls are up to 50 times slower than float32 on this device; use dtype='auto' or torch.float32"
 
 
 @cache
@@ -43,7 +41,7 @@ _own = threading.local()
 
 @contextmanager
 def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> Iterator[None]:
-    """Autocast to `dtype` (default: the device's fast one); none for float32."""
+    """Autocast to `dtype` (default: the device's fast dtype); no autocast for float32."""
     dtype, outer = dtype or fast_dtype(device), in_own_autocast()
     _own.inside = True
     try:
@@ -54,20 +52,20 @@ def autocast(device: torch.device | str, dtype: torch.dtype | None = None) -> It
 
 
 def in_own_autocast() -> bool:
-    """True inside `autocast` of this module, which the library chose itself, in this thread."""
+    """True inside `autocast` of this module in this thread."""
     return getattr(_own, "inside", False)
 
 
 def follow(x: Tensor, weight: Tensor) -> Tensor:
-    """`x` in the dtype of the weight, unless autocast casts both: going through float32 would copy x twice."""
+    """Cast `x` to the weight's dtype, unless autocast casts both: going through float32 would copy x twice."""
     return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
 
 
 class Linear(CachedLayoutLinear):
-    """nn.Linear that casts its input to the weight's dtype: a model may hold bf16 matmuls in a float32 body."""
+    """nn.Linear that casts its input to the weight's dtype, so that a float32 model can hold bf16 matmuls."""
 
     def reset_parameters(self) -> None:
-        if self.weight.numel():  # torch warns of empty weights, as of a game without variables
+        if self.weight.numel():  # torch warns of empty weights, which a game without signals has
             super().reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,17 +96,17 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 
 
 class EmbeddingSum(nn.Embedding):
-    """The sum of several entries of a table, which is held in the dtype of the products it is added to."""
+    """Sum of several entries of a table, held in the dtype of the matmuls that it is added to."""
 
     def forward(self, entries: Tensor) -> Tensor:
-        """(..., n) int64 -> (..., D), looked up and summed in one go: a tenth of the time of one after the other."""
+        """(..., n) int64 -> (..., D), looked up and summed in one call, which takes a tenth of the time of a loop."""
         return F.embedding_bag(entries.flatten(0, -2), self.weight, mode="sum").unflatten(0, entries.shape[:-1])
 
 
 def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the weights of all matrix products in `dtype`; norms, positions, codebooks and residual sums stay.
+    """Convert the weights of all matmuls to `dtype`; norms, positions, codebooks and residual sums stay.
 
-    The arithmetic equals that of autocast, without casting every weight in every call.
+    Equals autocast arithmetically, without casting every weight in every call.
     """
     for layer in module.modules():
         if isinstance(layer, Linear | EmbeddingSum | Conv3d | ConvTranspose3d):
@@ -118,7 +116,7 @@ def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def uncast_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Names and tensors of a module's state that `cast_products` leaves as they are."""
+    """Names and tensors of a module's state that `cast_products` leaves unchanged."""
     cast = {
         f"{prefix}.{name}" if prefix else name
         for prefix, layer in module.named_modules()

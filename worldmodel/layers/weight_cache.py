@@ -18,20 +18,20 @@ def version_of(weights: Iterable[Tensor]) -> tuple:
 
 
 class WeightCache(Generic[T]):
-    """A value computed from weights that are not in training, recomputed when one of them has changed.
+    """A value computed from weights outside training, recomputed when one of them has changed.
 
-    Weights in training are not cached: fused optimisers change them without raising their version. Weights made in
-    inference mode have no version either. Code that trains weights without calling `of` has to call `forget`.
+    Weights in training are not cached, because fused optimisers change them without raising their version. Weights
+    created in inference mode have no version either. Code that trains weights without calling `of` must call `forget`.
     """
 
     def __init__(self) -> None:
         self._kept: tuple[tuple, T] | None = None  # version of the weights, and the value
-        self.changes = 0  # how often a value was computed or dropped
+        self.changes = 0  # how many times a value was computed or dropped
 
     def of(self, weights: Sequence[Tensor], make: Callable[[], T]) -> T | None:
-        """The cached value, computed by `make` if needed; None where gradients or a training may need the weights.
+        """The cached value, computed by `make` if needed; None if gradients or training may need the weights.
 
-        It is computed without gradients and outside of inference mode, so that it can be used in and out of it.
+        It is computed without gradients and outside inference mode, so that it can be used inside and outside of it.
         """
         if any(weight.requires_grad for weight in weights):
             self.forget()
@@ -46,10 +46,10 @@ class WeightCache(Generic[T]):
         return self._kept[1]
 
     def forget(self) -> None:
-        """Drop the value; the next call of `of` computes it again."""
+        """Drop the value; the next call of `of` recomputes it."""
         if self._kept is not None:
             self._kept = None
             self.changes += 1
 
     def __getstate__(self) -> dict:
-        return {"_kept": None, "changes": 0}  # neither copied nor sent
+        return {"_kept": None, "changes": 0}  # the cached value is neither copied nor pickled

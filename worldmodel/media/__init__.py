@@ -1,1 +1,1 @@
-"""Pictures and films in files: what opens them, and what brings their pixels to bytes."""
+"""Read pictures, films and arrays as uint8 frames; write videos."""

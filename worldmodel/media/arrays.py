@@ -1,4 +1,4 @@
-"""Arrays in files of numpy."""
+"""Read arrays from numpy files."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ARRAYS = (".npy", ".npz")
-# What numpy, zipfile and Python's parser raise for damaged files. OSError is a seek to a place that is not in the file.
+# What numpy, zipfile and Python's parser raise for damaged files. OSError: a seek beyond the end of the file.
 _DAMAGED = (
     *(EOFError, ValueError, TypeError, KeyError, SyntaxError, TokenError, MemoryError, OSError),
     *(BadZipFile, NotImplementedError, RuntimeError, zlib.error, struct.error),
@@ -18,21 +18,21 @@ _DAMAGED = (
 
 
 def read_arrays(path: Path) -> NDArray | dict[str, NDArray]:
-    """What a file of numpy holds: one array, or arrays by name. ValueError if it holds neither, or Python's objects."""
-    with open(path, "rb") as file:  # numpy itself would leave a broken one open
+    """Load a numpy file: one array, or arrays by name. ValueError if it is invalid or contains Python objects."""
+    with open(path, "rb") as file:  # numpy itself would not close a broken file
         try:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
         except _DAMAGED as error:
-            why = "no file of numpy's, or one of objects" if "pickle" in str(error) else str(error)
-            raise ValueError(f"{path} holds no array that can be read ({why})") from error
+            why = "not a numpy file, or one with Python objects" if "pickle" in str(error) else str(error)
+            raise ValueError(f"{path} holds no readable array ({why})") from error
 
 
 def read_array(path: Path) -> NDArray:
-    """The one array of a file."""
+    """Load a numpy file that holds a single array."""
     loaded = read_arrays(path)
     if isinstance(loaded, np.ndarray):
         return loaded
     if len(loaded) != 1:
-        raise ValueError(f"{path} must hold one array, it holds {len(loaded)}: {', '.join(loaded)}")
+        raise ValueError(f"{path} must hold one array, got {len(loaded)}: {', '.join(loaded)}")
     return next(iter(loaded.values()))

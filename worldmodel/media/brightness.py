@@ -1,26 +1,26 @@
-"""Pixels of any number type as bytes: converted by the range of their type, or refused; never clipped or wrapped."""
+"""Convert pixels of any number type to uint8 by the range of the type, or refuse them; never clips or wraps."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_HALF_A_BYTE = 0.5 / 255  # floats that far outside [0, 1] still round to a byte
-_HINT = "bring them to uint8 in [0, 255] first"
+_HALF_A_BYTE = 0.5 / 255  # floats this far outside [0, 1] still round to a valid byte
+_HINT = "convert them to uint8 in [0, 255] first"
 
 
 def to_bytes(pixels: Any) -> NDArray[np.uint8]:
-    """Brightness in [0, 255], of the same shape.
+    """Convert brightness to uint8 in [0, 255], keeping the shape.
 
-    The number type says what white is, so that every frame of a game or a film is converted alike:
+    The number type determines which value is white, so all frames of a game or film are converted alike:
 
-    - uint8 is left as it is; bool: False is 0 and True is 255.
-    - Floats of any precision: 0 is black and 1 is white, rounded to the nearest byte. Other values are refused, floats
-      in [0, 255] too.
-    - uint16: 65535 is white, the high byte is kept. Refused if nothing is above 255, which can be bytes as well.
-    - Other integers: 255 is white. Refused outside [0, 255], and if nothing is above 1, which can be False and True.
+    - uint8 stays unchanged; bool: False becomes 0, True 255.
+    - Floats of any precision: 0 is black and 1 is white, rounded to the nearest integer. Other values are refused,
+      including floats in [0, 255].
+    - uint16: 65535 is white; keeps the high byte. Refused if no value is above 255, because 255 could be white too.
+    - Other integers: 255 is white. Refused outside [0, 255], and if no value is above 1, because 1 could be white too.
 
-    Raises: ValueError that says what the pixels are and what to do.
+    Raises: ValueError with the type and range of the pixels, and what to do.
     """
     pixels = np.asarray(pixels)
     kind, size = pixels.dtype.kind, pixels.dtype.itemsize
@@ -33,7 +33,7 @@ def to_bytes(pixels: Any) -> NDArray[np.uint8]:
     low, high = pixels.min(), pixels.max()
     described = f"pixels of type {_name(pixels)} from {low:.6g} to {high:.6g}"
     if kind == "f":
-        if not (low >= -_HALF_A_BYTE and high <= 1 + _HALF_A_BYTE):  # also of NaN
+        if not (low >= -_HALF_A_BYTE and high <= 1 + _HALF_A_BYTE):  # catches NaN too
             why = "" if np.isfinite([low, high]).all() else "finite and "
             raise ValueError(f"{described}: floats must be {why}in [0, 1], black to white; {_HINT}")
         return _rounded(pixels)
@@ -49,11 +49,11 @@ def to_bytes(pixels: Any) -> NDArray[np.uint8]:
 
 
 def _rounded(pixels: NDArray) -> NDArray[np.uint8]:
-    """Floats in [0, 1] as bytes, a slice at a time: a film of floats is not held a second time."""
+    """Convert floats in [0, 1] to bytes slice by slice, so that a film is not held in memory twice as floats."""
     if pixels.ndim > 3:
         out = np.empty(pixels.shape, np.uint8)
-        for number, part in enumerate(pixels):
-            out[number] = _rounded(part)
+        for index, part in enumerate(pixels):
+            out[index] = _rounded(part)
         return out
     return np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
 

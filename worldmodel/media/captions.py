@@ -1,4 +1,4 @@
-"""Texts above and below videos: beside each other where they fit, else smaller, else on two lines, and at last cut.
+"""Captions above and below videos: on one line, else smaller, else on two lines, else cut.
 
 All strips are (CAPTION_HEIGHT, width, 3) uint8 RGB.
 """
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 BACKGROUND = (24, 24, 24)
 TEXT_COLOR = (235, 235, 235)
-CAPTION_HEIGHT = 22  # pixels of the strip of text above a video
+CAPTION_HEIGHT = 22  # pixels of the text strip above a video
 TEXT_SIZE = 14
-GAP = 4  # pixels around a text
-_SIZES = range(TEXT_SIZE, 10, -1)  # of texts on one line
-_SMALL = range(10, 6, -1)  # of texts on two
+GAP = 4  # pixels around text
+_SIZES = range(TEXT_SIZE, 10, -1)  # font sizes for one line
+_SMALL = range(10, 6, -1)  # font sizes for two lines
 
 Strip = NDArray[np.uint8]
 
 
 class Label(NamedTuple):
-    """A short text that stands above a panel."""
+    """A short text above a panel."""
 
     column: int
-    room: int  # pixels that it may be wide
+    room: int  # maximum width in pixels
     text: str
 
 
@@ -38,7 +38,7 @@ class _Placed(NamedTuple):
 
 
 def headings(width: int, labels: Sequence[Label], notes: Sequence[str]) -> list[Strip]:
-    """A strip for each note: the labels at their columns, the note at the right end."""
+    """One strip per note: the labels at their columns, the note at the right end."""
     size, note_size, rows = _layout(width, labels, max(notes, key=_width))
     above = [_Placed(label.column, rows[0], "lm", _cut(label.text, label.room, size), size) for label in labels]
     room = width - 2 * GAP
@@ -50,15 +50,15 @@ def headings(width: int, labels: Sequence[Label], notes: Sequence[str]) -> list[
 
 
 def footings(width: int, texts: Sequence[str]) -> list[Strip]:
-    """A strip for each text, with that in its middle."""
+    """One strip per text, centred."""
     size = _largest(texts, [width] * len(texts), (*_SIZES, *_SMALL))
-    place = width // 2, CAPTION_HEIGHT // 2, "mm"
-    drawn = {text: _draw(width, [_Placed(*place, _cut(text, width, size), size)]) for text in set(texts)}
+    position = width // 2, CAPTION_HEIGHT // 2, "mm"
+    drawn = {text: _draw(width, [_Placed(*position, _cut(text, width, size), size)]) for text in set(texts)}
     return [drawn[text] for text in texts]
 
 
 def _layout(width: int, labels: Sequence[Label], note: str) -> tuple[int, int, tuple[int, int]]:
-    """Sizes of labels and notes, and their rows; `note` is the widest."""
+    """Font sizes of labels and notes, and their rows; `note` is the widest note."""
     texts, rooms = [label.text for label in labels], [label.room for label in labels]
     for size in _SIZES:
         beside = _width(note, size) + GAP if note else 0
@@ -69,7 +69,7 @@ def _layout(width: int, labels: Sequence[Label], note: str) -> tuple[int, int, t
 
 
 def _largest(texts: Sequence[str], rooms: Sequence[float], sizes: Sequence[int]) -> int:
-    """The first size at which the texts fit; the last if none is."""
+    """The first size at which all texts fit; the last size if none does."""
     return next((size for size in sizes if _fit(texts, rooms, size)), sizes[-1])
 
 

@@ -1,4 +1,4 @@
-"""Films: ffmpeg decodes them into a pipe, one image after the other; what it complains of is not dropped.
+"""Read films by piping images from ffmpeg; report every error that ffmpeg reports.
 
 Letters: H W C pixels.
 """
@@ -21,33 +21,33 @@ from worldmodel.media.pictures import flatten
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
-_MOST_LINES = 200  # kept of what ffmpeg says: the first half and the newest
-# Decoders that heed transparency, which ffmpeg's own of these formats leave out.
+_MOST_LINES = 200  # of ffmpeg's output that are kept: the first half and the newest
+# Decoders with transparency; ffmpeg's own decoders of these formats ignore it.
 _TRANSPARENT = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class _Header(NamedTuple):
-    """What a film says of itself."""
+    """Metadata of a film."""
 
-    options: list[str]  # of ffmpeg, before the input
-    rate: float  # images a second on average; 0 if not known
+    options: list[str]  # for ffmpeg, before the input
+    rate: float  # average images per second; 0 if unknown
     seconds: float | None
-    images: int | None  # announced: rate × seconds
+    images: int | None  # expected number: rate × seconds
     notes: list[str]
 
 
 def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[str]) -> Iterator[NDArray[np.uint8]]:
-    """A film's images one after the other, at most `count`, (H, W, C) uint8, turned as the film's rotation says.
+    """Yield at most `count` images of a film, (H, W, C) uint8, with the film's rotation applied.
 
-    Every image comes once, whatever the times between them: actions belong to images. The same file gives the same
+    Every image is yielded once, whatever its duration, because actions belong to images. The same file gives the same
     bytes on every processor.
 
     Args:
         channels: 3, or 1 for gray.
-        notes: counts what was changed, in words.
+        notes: counts conversions, by description.
 
     Raises:
-        ValueError: names the file, if it is not a film, or breaks off. Damage that costs no image is a UserWarning.
+        ValueError: names a file that is not a film or is incomplete. Damage without lost images is a UserWarning.
         OutsideError: ffmpeg is missing or was killed.
     """
     header = _read_header(path)
@@ -70,25 +70,25 @@ def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[
             process.stdout.close()
             status = process.wait()
         finally:
-            process.kill()  # of no effect on one that has ended
+            process.kill()  # no effect if it has ended
             listener.join()
     _judge(path, status, said, images, header if count is None else None, notes)
 
 
 def film_speed(path: Path) -> float:
-    """Images a second, on average."""
+    """Average number of images per second."""
     header = _read_header(path)
     packets, last = _count_packets(path)
     if abs(header.rate * last - packets) <= 2 + 0.02 * packets:
         return header.rate
-    # With uneven times the header may name any number; sound may be longer than the images.
+    # With variable frame durations the header may state any rate; sound may be longer than the images.
     near = 0.1 * last + 2 * last / max(packets, 1)
     seconds = header.seconds if header.seconds and abs(header.seconds - last) < near else last
     return packets / seconds if seconds else 0.0
 
 
 def _count_packets(path: Path) -> tuple[int, float]:
-    """How many coded images a film has, and the time of the last one in seconds; nothing is decoded."""
+    """Number of encoded images of a film, and the time of the last one in seconds; decodes nothing."""
     output = ["-map", "0:V:0", "-c", "copy", "-f", "null", "-"]
     done = subprocess.run([*_ffmpeg(path, []), *output], capture_output=True, check=False)
     said = done.stderr.decode(errors="replace")
@@ -100,14 +100,14 @@ def _count_packets(path: Path) -> tuple[int, float]:
 
 
 def _ffmpeg(path: Path, options: list[str]) -> list[str]:
-    """A command up to its input; it reads this file and nothing beside it, whatever the file's content asks for."""
+    """An ffmpeg command up to its input; it may read only this file, whatever the file's content refers to."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     try:
         program = get_ffmpeg_exe()
     except RuntimeError as error:
         raise OutsideError(
-            f"films are read by ffmpeg, which is missing: pip install imageio-ffmpeg ({error})"
+            f"ffmpeg is missing, which is needed to read films: pip install imageio-ffmpeg ({error})"
         ) from error
     common = ["-hide_banner", "-nostdin", "-loglevel", "level+info", "-protocol_whitelist", "file,pipe"]
     return [program, *common, *options, "-i", f"file:{path.resolve()}"]
@@ -116,7 +116,7 @@ def _ffmpeg(path: Path, options: list[str]) -> list[str]:
 def _read_header(path: Path) -> _Header:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, or not a file")
-    with open(path, "rb") as file:  # one that may not be read is named by Python
+    with open(path, "rb") as file:  # raises Python's error if the file is not readable
         if not file.read(1):
             raise ValueError(f"{path} is empty (0 bytes)")
     done = subprocess.run(_ffmpeg(path, []), capture_output=True, check=False)
@@ -124,18 +124,18 @@ def _read_header(path: Path) -> _Header:
     lines = said.splitlines()
     if not any("Input #0" in line for line in lines):
         _check_process(path, done.returncode, lines)
-        hint = "; a recording that was cut off lacks it" if "moov atom not found" in said else ""
+        hint = "; a truncated recording lacks it" if "moov atom not found" in said else ""
         raise ValueError(f"{path} is not a film that ffmpeg can read ({_why(_complaints(lines)[:1])}{hint})")
     streams = [line for line in lines if "Video: " in line and "(attached pic)" not in line]
     if not streams:
-        raise ValueError(f"{path} holds no film, only sound or other data")
+        raise ValueError(f"{path} has no video track, only sound or other data")
     stream, notes = streams[0], []
     if len(streams) > 1:
-        notes.append(f"films of which only the first of {len(streams)} video tracks is taken")
+        notes.append(f"films of which only the first of {len(streams)} video tracks is used")
     if turned := re.search(r"rotation of (-?[\d.]+) degrees", said):
         notes += ["films turned upright by their rotation"] if float(turned[1]) else []
     if "smpte2084" in stream or "arib-std-b67" in stream:
-        notes.append("HDR films, whose brightness is not mapped to that of usual screens")
+        notes.append("HDR films, whose brightness is not mapped to that of standard screens")
     codec = re.search(r"Video: (\w+)", stream)
     decoder = _TRANSPARENT.get(codec[1] if codec else "") if re.search(r"alpha_mode *: *1", said) else None
     length, rate = re.search(r"Duration: (\S+),", said), re.search(r"([\d.]+)(k?) fps", stream)
@@ -146,7 +146,7 @@ def _read_header(path: Path) -> _Header:
 
 
 def _seconds(clock: str) -> float | None:
-    """Of 00:01:02.50; None of N/A."""
+    """Seconds of a time such as 00:01:02.50; None for N/A."""
     parts = clock.split(":")
     return None if len(parts) != 3 else sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
 
@@ -159,7 +159,7 @@ def _listen(stream: IO[bytes], said: list[str]) -> None:
 
 
 def _read_pam(stream: IO[bytes]) -> NDArray | None:
-    """The next image of a stream of PAM images, (H, W, C) uint8 or uint16; None at its end, or where it breaks off."""
+    """Read one PAM image from a stream, (H, W, C) uint8 or uint16; None at the end or at a truncated image."""
     if stream.readline() != b"P7\n":
         return None
     fields = {}
@@ -178,12 +178,12 @@ def _read_pam(stream: IO[bytes]) -> NDArray | None:
 
 
 def _to_frame(pixels: NDArray, channels: int, notes: Counter[str], first: bool) -> NDArray[np.uint8]:
-    """An image of ffmpeg's, of 1 to 4 channels, as (H, W, C) uint8."""
+    """Convert an image from ffmpeg with 1 to 4 channels to (H, W, C) uint8."""
     from PIL import Image
 
     found: Counter[str] = Counter()
     if pixels.dtype.itemsize == 2:
-        found["films of more than 8 bits a channel, brought to 8"] += 1
+        found["films of more than 8 bits per channel, converted to 8"] += 1
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.shape[-1] != channels or channels == 1:
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -194,26 +194,26 @@ def _to_frame(pixels: NDArray, channels: int, notes: Counter[str], first: bool) 
 
 
 def _complaints(said: list[str]) -> list[str]:
-    """Lines about errors and about damage, without what names ffmpeg's parts."""
+    """Lines of ffmpeg's output about errors and damage, without the names of ffmpeg's components."""
     heavy = re.compile(r"\[(error|fatal|panic)\]|\[warning\].*corrupt")
-    found = [line for line in said if heavy.search(line) and not line.startswith("[image2pipe")]  # times do not matter
+    found = [line for line in said if heavy.search(line) and not line.startswith("[image2pipe")]  # ignore timestamps
     return [re.sub(r"^(\[[^]]*\] *)+", "", line) for line in found]
 
 
 def _why(complaints: list[str]) -> str:
     if not complaints:
         return "ffmpeg gives no reason"
-    more = f", the first of {len(complaints)} complaints" if len(complaints) > 1 else ""
+    more = f", first of {len(complaints)} errors" if len(complaints) > 1 else ""
     return f"ffmpeg{more}: {complaints[0].rstrip('.')}"
 
 
 def _check_process(path: Path, status: int, said: list[str]) -> None:
-    """OutsideError where ffmpeg failed and not the film."""
+    """Raise OutsideError if ffmpeg itself failed, rather than the film."""
     killed = [line for line in said if "received signal" in line]
     if status < 0 or killed:
         name = signal.Signals(-status).name if status < 0 else "a signal"
         raise OutsideError(
-            f"ffmpeg was ended by {name} while it read {path}, which may be whole: run the command again, and look "
+            f"ffmpeg was ended by {name} while it read {path}, which may be intact: run the command again, and check "
             "whether memory was short"
         )
     if any("Unrecognized option" in line or "Unknown decoder" in line for line in said):
@@ -221,7 +221,7 @@ def _check_process(path: Path, status: int, said: list[str]) -> None:
 
 
 def _judge(path: Path, status: int, said: list[str], images: int, header: _Header | None, notes: Counter[str]) -> None:
-    """Refuse a film that was not read to its end, warn of a damaged one; without a header a part alone was wanted."""
+    """Refuse an incomplete film, warn of a damaged one. `header` is None if only a part was requested."""
     _check_process(path, status, said)
     complaints = _complaints(said)
     if not (status or complaints) and images:
@@ -231,16 +231,16 @@ def _judge(path: Path, status: int, said: list[str], images: int, header: _Heade
     if status or not images or (header is not None and _lacks_images(path, images, header)):
         way_out = f". To use these, write them to a new film: ffmpeg -i {path.name} repaired.mp4" if images else ""
         raise ValueError(
-            f"{path} breaks off or is damaged: {images} images{about} could be read ({_why(complaints)}){way_out}"
+            f"{path} is incomplete or damaged: {images} images{about} could be read ({_why(complaints)}){way_out}"
         )
-    notes["damaged films, which the warnings name"] += 1
+    notes["damaged films, named in the warnings"] += 1
     warnings.warn(
-        f"{path} is damaged: {images} images{about} were read, some perhaps wrong ({_why(complaints)})", stacklevel=2
+        f"{path} is damaged: {images} images{about} were read, some may be wrong ({_why(complaints)})", stacklevel=2
     )
 
 
 def _lacks_images(path: Path, images: int, header: _Header) -> bool:
-    """Whether a film of which ffmpeg complains has fewer images than it announces; times may be uneven."""
+    """Whether a film with errors has fewer images than its header states; durations may vary."""
     if header.images is None or header.seconds is None or images >= header.images - 1:
         return False
     packets, last = _count_packets(path)

@@ -1,4 +1,4 @@
-"""Pictures and animations in files: upright, over black where they are transparent, as bytes.
+"""Read pictures and animations: upright, transparency over black, as uint8.
 
 Letters: H W C pixels.
 """
@@ -18,27 +18,27 @@ from worldmodel.media.brightness import to_bytes
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # may hold several images too
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # these may hold several images too
 ANIMATIONS = (".gif", ".apng")
-BACKGROUND = (0, 0, 0)  # behind what is transparent: black
+BACKGROUND = (0, 0, 0)  # behind transparent pixels: black
 
-_ORIENTATION = 0x0112  # EXIF's tag; above 1 the camera was not held upright
-_SLOWEST = 0.1  # seconds of an image of an animation that gives none, or as good as none, as in browsers
+_ORIENTATION = 0x0112  # EXIF's tag; values above 1: the camera was not held upright
+_SLOWEST = 0.1  # seconds per image of an animation that states none or nearly none, as in browsers
 
 
 def images_of_picture(path: Path, channels: int, notes: Counter[str]) -> Iterator[NDArray[np.uint8]]:
-    """The images of a file one after the other, (H, W, C) uint8: an animation as it is shown, a TIFF's pages.
+    """Yield the images of a file, (H, W, C) uint8: an animation as displayed, the pages of a TIFF.
 
     Args:
         channels: 3, or 1 for gray.
-        notes: counts what was changed, in words.
+        notes: counts conversions, by description.
 
-    Raises: ValueError that names the file, if it is not a picture, damaged, cut off, or of an unclear brightness.
+    Raises: ValueError that names a file that is not a picture, is damaged or truncated, or has an ambiguous brightness.
     """
     with _open(path) as picture:
-        for number in _shown(picture, path):
+        for index in _shown(picture, path):
             with _naming_damage(path):
-                picture.seek(number)
+                picture.seek(index)
                 upright = _upright(picture, notes)
             try:
                 pixels = _pixels(upright, channels, notes)
@@ -48,32 +48,32 @@ def images_of_picture(path: Path, channels: int, notes: Counter[str]) -> Iterato
 
 
 def animation_speed(path: Path) -> float:
-    """Images a second, on average; 0.0 of a picture that does not move."""
+    """Average images per second; 0.0 for a still picture."""
     with _open(path) as picture:
         shown = _shown(picture, path)
         seconds = 0.0
-        for number in shown if len(shown) > 1 and picture.format != "TIFF" else ():
+        for index in shown if len(shown) > 1 and picture.format != "TIFF" else ():
             with _naming_damage(path):
-                picture.seek(number)
-                picture.load()  # of WebP the time is known then
+                picture.seek(index)
+                picture.load()  # WebP knows the duration only then
                 each = picture.info.get("duration", 0) / 1000
             seconds += each if each > _SLOWEST / 10 else _SLOWEST
     return len(shown) / seconds if seconds else 0.0
 
 
 def flatten(picture: "Picture", channels: int, notes: Counter[str], what: str = "pictures") -> NDArray[np.uint8]:
-    """A picture of Pillow's, 8 bits a channel, over `BACKGROUND`: (H, W, C) uint8."""
+    """Convert a Pillow picture with 8 bits per channel to (H, W, C) uint8, transparency over `BACKGROUND`."""
     from PIL import Image
 
     if picture.has_transparency_data:
         transparent = picture.convert("RGBA")
-        if np.asarray(transparent.getchannel("A")).min() < 255:  # not opaque everywhere
-            notes[f"{what} with transparency, laid over black"] += 1
+        if np.asarray(transparent.getchannel("A")).min() < 255:  # some pixels are transparent
+            notes[f"{what} with transparency, over black"] += 1
         behind = Image.new("RGBA", picture.size, (*BACKGROUND, 255))
         picture = Image.alpha_composite(behind, transparent).convert("RGB")
     elif picture.mode not in ("1", "L", "P", "RGB", "RGBX"):
         notes[f"{what} converted from {picture.mode} to RGB, without their color profile"] += 1
-        picture = picture.convert("RGB")  # a ValueError of a mode that cannot be
+        picture = picture.convert("RGB")  # raises ValueError for an unsupported mode
     return np.atleast_3d(np.asarray(picture.convert("RGB" if channels == 3 else "L")))
 
 
@@ -84,7 +84,7 @@ def _open(path: Path) -> "Picture":
         raise ValueError(f"{path} is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, not yet too large
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, but allowed
             return Image.open(path)
     except Image.UnidentifiedImageError as error:
         raise ValueError(f"{path} is not a picture that Pillow can read, whatever its ending") from error
@@ -96,14 +96,14 @@ def _open(path: Path) -> "Picture":
 
 
 def _shown(picture: "Picture", path: Path) -> range:
-    """Numbers of the images that are shown."""
+    """Indices of the images that are displayed."""
     with _naming_damage(path):
         images = getattr(picture, "n_frames", 1)
-    if picture.format == "MPO":  # a photo with a depth map or a preview behind it
+    if picture.format == "MPO":  # a photo followed by a depth map or a preview
         return range(1)
-    first = 1 if images > 1 and picture.info.get("default_image") else 0  # an APNG's picture for who cannot animate
+    first = 1 if images > 1 and picture.info.get("default_image") else 0  # an APNG's fallback for viewers without APNG
     if picture.format == "GIF" and not _ending(path).rstrip(b"\0").endswith(b";"):
-        warnings.warn(f"{path} breaks off: {images} images can be read, of how many is not known", stacklevel=2)
+        warnings.warn(f"{path} is incomplete: {images} images can be read of an unknown number", stacklevel=2)
     return range(first, images)
 
 
@@ -114,13 +114,13 @@ def _ending(path: Path) -> bytes:
 
 
 def _upright(picture: "Picture", notes: Counter[str]) -> "Picture":
-    """A loaded picture, turned as its EXIF data says."""
+    """Load a picture and apply its EXIF orientation."""
     from PIL import ImageOps
 
-    if any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ())):  # known only before it is loaded
-        notes["pictures of 16 bits a channel, brought to 8"] += 1
+    if any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ())):  # available only before loading
+        notes["pictures of 16 bits per channel, converted to 8"] += 1
     turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    picture.load()  # turns a TIFF by itself
+    picture.load()  # rotates a TIFF by itself
     if turned:
         notes["pictures turned upright by their EXIF orientation"] += 1
     return ImageOps.exif_transpose(picture)
@@ -130,12 +130,12 @@ def _pixels(picture: "Picture", channels: int, notes: Counter[str]) -> NDArray[n
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return flatten(picture, channels, notes)
     values = np.asarray(picture)
-    sixteen = picture.mode.startswith("I;16") or (picture.format == "PNG" and picture.mode == "I")  # the older Pillow
+    sixteen = picture.mode.startswith("I;16") or (picture.format == "PNG" and picture.mode == "I")  # older Pillow
     if sixteen:
-        gray = (values.astype(np.uint16) >> 8).astype(np.uint8)  # the high byte, as Pillow takes it of RGB
+        gray = (values.astype(np.uint16) >> 8).astype(np.uint8)  # the high byte, as Pillow does for RGB
     else:
         gray = to_bytes(values)
-        notes[f"pictures of {values.dtype.name} numbers, brought to bytes"] += 1
+        notes[f"pictures of {values.dtype.name} numbers, converted to bytes"] += 1
     if (clear := picture.info.get("transparency")) is not None:
         gray = np.where(values == clear, np.uint8(BACKGROUND[0]), gray)
     return gray[..., None].repeat(channels, axis=-1)
@@ -150,7 +150,7 @@ def _naming_damage(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, error: Exception) -> Exception:
-    """What is raised in place of an error in Pillow, which raises nearly everything for a damaged file."""
+    """Replace an error from Pillow, which raises nearly any type for a damaged file."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         return error
-    return ValueError(f"{path} is damaged or cut off ({error})")
+    return ValueError(f"{path} is damaged or truncated ({error})")

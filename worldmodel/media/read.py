@@ -1,4 +1,4 @@
-"""The one place that opens pictures, films and arrays of images.
+"""Read pictures, films and arrays of images from files.
 
 Letters: N images, H W C pixels.
 """
@@ -23,26 +23,26 @@ VIDEOS = (*FILMS, *ANIMATIONS)
 
 
 class Images(NamedTuple):
-    """What was read, and what was changed on the way."""
+    """Images, and how they were converted."""
 
-    frames: NDArray[np.uint8]  # (N, H, W, C); of an array in the shape that it has
-    notes: Counter[str]  # how often, in words: "pictures turned upright by their EXIF orientation"
+    frames: NDArray[np.uint8]  # (N, H, W, C); an array keeps its shape
+    notes: Counter[str]  # counts by description, such as "pictures turned upright by their EXIF orientation"
 
 
 def read_images(path: Path, channels: int, count: int | None = None, size: tuple[int, int] | None = None) -> Images:
-    """The images of a film, an animation, a picture or a folder of pictures, at most `count`; or an array.
+    """Read at most `count` images of a film, an animation, a picture or a folder of pictures; or an array.
 
-    Pictures and films come upright, over black where they are transparent, and as bytes, whatever their depth. An array
-    is brought to bytes (`to_bytes`) and else left as it is. A film is never held or stored at its full size, if `size`
-    is given.
+    Pictures and films are returned upright, with transparency over black, as uint8. An array is converted to uint8
+    (`to_bytes`) and otherwise unchanged. If `size` is given, a film is never stored at its full size, in memory or on
+    disk.
 
     Args:
-        channels: 3, or 1 for gray; not of arrays.
-        size: height and width to which pictures and films (no arrays) are shrunk by area, as they are read.
+        channels: 3, or 1 for gray; ignored for arrays.
+        size: height and width to which pictures and films (not arrays) are shrunk by area while being read.
 
     Raises:
-        ValueError: names the file: it is of no known kind, damaged, cut off, or its brightness is unclear.
-        FileNotFoundError: no such file.
+        ValueError: the file is of an unknown kind, damaged, truncated, or of ambiguous brightness; names the file.
+        FileNotFoundError: the file does not exist.
     """
     path, ending = Path(path), Path(path).suffix.lower()
     notes: Counter[str] = Counter()
@@ -55,7 +55,7 @@ def read_images(path: Path, channels: int, count: int | None = None, size: tuple
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         if frames.dtype != array.dtype:
-            notes[f"arrays of {array.dtype.newbyteorder('=').name} numbers, brought to bytes"] += 1
+            notes[f"arrays of {array.dtype.newbyteorder('=').name} numbers, converted to bytes"] += 1
         return Images(frames, notes)
     if path.is_dir():
         images = _images_of_folder(path, channels, count, notes)
@@ -65,17 +65,17 @@ def read_images(path: Path, channels: int, count: int | None = None, size: tuple
         images = islice(images_of_picture(path, channels, notes), count)
     else:
         known = ", ".join((*ARRAYS, *VIDEOS, *PICTURES))
-        raise ValueError(f"frames come from a folder of pictures or a file with the ending {known}; got {path}")
+        raise ValueError(f"expected a folder of pictures or a file with the ending {known}; got {path}")
     return Images(_collect(path, images, size, notes), notes)
 
 
 def in_words(notes: Counter[str]) -> tuple[str, ...]:
-    """What was changed, a line each: "pictures turned upright by their EXIF orientation: 3"."""
+    """Conversions, one line each: "pictures turned upright by their EXIF orientation: 3"."""
     return tuple(f"{change}: {count}" for change, count in notes.items())
 
 
 def images_per_second(path: Path) -> float:
-    """Of a film or an animation; 0 of anything else."""
+    """Images per second of a film or an animation; 0 for anything else."""
     ending = path.suffix.lower()
     if path.is_dir() or ending not in (*VIDEOS, *PICTURES):
         return 0.0
@@ -83,13 +83,13 @@ def images_per_second(path: Path) -> float:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, in the order of their names; hidden files are none."""
+    """The pictures of a folder in natural order of their names, without hidden files."""
     found = (file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith("."))
     return sorted(found, key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sort by this for names in which numbers count by their size: frame_2 before frame_10."""
+    """Sort key that compares numbers in names by value: frame_2 before frame_10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
@@ -98,26 +98,26 @@ def _images_of_folder(
 ) -> Iterator[NDArray[np.uint8]]:
     files = pictures_in(folder)
     if not files:
-        raise ValueError(f"{folder} holds no pictures; wanted files with the endings {', '.join(PICTURES)}")
+        raise ValueError(f"{folder} holds no pictures; expected files with the endings {', '.join(PICTURES)}")
     for file in files[:count]:
         images = images_of_picture(file, channels, notes)
         yield next(images)
         if next(images, None) is not None:
-            raise ValueError(f"{file} holds several images: give it as a video of its own, not in a folder of pictures")
+            raise ValueError(f"{file} holds several images: give it as a separate video, not in a folder of pictures")
 
 
 def _collect(
     path: Path, images: Iterator[NDArray[np.uint8]], size: tuple[int, int] | None, notes: Counter[str]
 ) -> NDArray[np.uint8]:
     frames: list[NDArray[np.uint8]] = []
-    for number, image in enumerate(images):
+    for index, image in enumerate(images):
         if size is None and frames and image.shape != frames[0].shape:
             raise ValueError(
-                f"the images of {path} have different sizes: the first is {_by(frames[0].shape)}, number {number + 1} "
-                f"{_by(image.shape)}; make them alike, or shrink them to one size"
+                f"the images of {path} have different sizes: the first is {_by(frames[0].shape)}, number {index + 1} "
+                f"{_by(image.shape)}; make them equal, or shrink them to one size"
             )
         if size not in (None, image.shape[:2]):
-            if not number:
+            if not index:
                 notes[f"videos shrunk from {_by(image.shape)} to {_by(size)}"] += 1
             try:
                 image = area_resize(image[None], *size)[0]

@@ -1,6 +1,6 @@
-"""Shrink frames by area: each new pixel is the mean of the rectangle it covers, exact to the last bit everywhere.
+"""Shrink frames by area: each new pixel is the mean of the rectangle it covers, bit-exact on every machine.
 
-Letters: N frames, H W C pixels, a old and b new pixels in the smallest repeating stretch of an axis.
+Letters: N frames, H W C pixels, a old and b new pixels in the smallest repeating section of an axis.
 """
 
 from functools import cache
@@ -12,12 +12,12 @@ import numpy as np
 def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """Shrink (N, H, W, C) uint8 frames to (N, height, width, C) uint8.
 
-    Three times as fast as Pillow on 160 × 120 screens, whose BOX filter moreover gives every pixel that it touches
-    the same weight. Sums of whole numbers are exact in float32, so no machine rounds differently from another.
+    Three times as fast as Pillow on 160 × 120 screens; Pillow's BOX filter also gives every pixel it touches the same
+    weight. Sums of integers are exact in float32, so all machines round alike.
     """
     N, H, W, C = frames.shape
     if height > H or width > W:
-        raise ValueError(f"frames are only shrunk, not enlarged: wanted {height} × {width} from {H} × {W}")
+        raise ValueError(f"frames can only be shrunk, not enlarged: requested {height} × {width} from {H} × {W}")
     down, across_C = _overlaps(H, height), _per_channel(W, width, C)
     area = down[0].sum() * across_C[:, 0].sum()
     a = down.shape[1]
@@ -30,7 +30,7 @@ def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @cache
 def _overlaps(old: int, new: int) -> np.ndarray:
-    """Shared length of each new with each old pixel over one repeating stretch, (b, a) whole numbers."""
+    """Overlap of each new with each old pixel over one repeating section, (b, a) integers."""
     a, b = old // gcd(old, new), new // gcd(old, new)
     starts_old, starts_new = np.arange(a) * b, np.arange(b)[:, None] * a
     shared = np.minimum(starts_old + b, starts_new + a) - np.maximum(starts_old, starts_new)
@@ -39,5 +39,5 @@ def _overlaps(old: int, new: int) -> np.ndarray:
 
 @cache
 def _per_channel(old: int, new: int, channels: int) -> np.ndarray:
-    """The overlaps of an axis with interleaved channels, transposed, (a * C, b * C)."""
+    """The overlaps for an axis with interleaved channels, transposed, (a * C, b * C)."""
     return np.kron(_overlaps(old, new), np.eye(channels, dtype=np.float32)).T.copy()

@@ -1,4 +1,4 @@
-"""Videos to look at: panels and grids with captions and border colours, written as mp4 and as a small gif.
+"""Compose and write videos: panels and grids with captions and coloured borders, as mp4 and small gif.
 
 Letters: N video frames, H W pixels, T steps, F frames of a step. All images are uint8 RGB, (N, H, W, 3).
 """
@@ -17,26 +17,26 @@ from worldmodel.media.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, fo
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
 Color = tuple[int, int, int]
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-CONTEXT_COLOR: Color = (0, 114, 178)  # blue: the model was shown this
-PREDICTION_COLOR: Color = (230, 159, 0)  # orange: the model made this up
-UNSEEN_COLOR: Color = (120, 120, 120)  # gray: real, but the model was not shown it
+# Okabe and Ito's colours, which are distinguishable for colour-blind people.
+CONTEXT_COLOR: Color = (0, 114, 178)  # blue: context given to the model
+PREDICTION_COLOR: Color = (230, 159, 0)  # orange: predicted by the model
+UNSEEN_COLOR: Color = (120, 120, 120)  # gray: real, but not given to the model
 
-_GIF_FPS = 50  # browsers show an image for a tenth of a second if it is to be shown for less than two hundredths
+_GIF_FPS = 50  # browsers show an image for 0.1 s if its duration is below 0.02 s
 
 
 def upscale(frames: Frames, scale: int) -> Frames:
-    """Repeat every pixel `scale` times each way: (N, H, W, 3) -> (N, H * scale, W * scale, 3)."""
+    """Repeat every pixel `scale` times in both directions: (N, H, W, 3) -> (N, H * scale, W * scale, 3)."""
     return _checked(frames).repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def border(frames: Frames, color: Color | NDArray[np.uint8], width: int) -> Frames:
-    """Put a frame of colour around each image, outside its pixels.
+    """Add a coloured border around each image, outside its pixels.
 
     Args:
         frames: (N, H, W, 3) uint8.
-        color: one RGB colour, or (N, 3) uint8 with one for each image.
-        width: of the border in pixels.
+        color: one RGB colour, or (N, 3) uint8 with one per image.
+        width: width of the border in pixels.
 
     Returns: (N, H + 2 * width, W + 2 * width, 3) uint8.
     """
@@ -49,20 +49,20 @@ def border(frames: Frames, color: Color | NDArray[np.uint8], width: int) -> Fram
 
 
 def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequence[str] | None = None) -> Frames:
-    """Videos of equal length and height next to each other, each under its label.
+    """Put videos of equal length and height side by side, each with a label above.
 
-    Where labels and notes do not fit beside each other they are written smaller, then on two lines, and then cut.
+    Labels and notes that do not fit on one line are written smaller, then on two lines, then cut.
 
     Args:
         panels: each (N, H, W_i, 3) uint8.
-        labels: one short text for each panel.
-        notes: N short texts, such as the step number; note i stands at the right end above image i.
+        labels: one short text per panel.
+        notes: N short texts, such as the step number; note i is shown at the right end above image i.
 
     Returns: (N, H + CAPTION_HEIGHT, sum of W_i and gaps of 4, 3) uint8.
     """
     shapes = {_checked(panel).shape[:2] for panel in panels}
     if len(shapes) != 1 or len(panels) != len(labels):
-        raise ValueError(f"needs a label for each panel and panels of one length and height, got {labels}, {shapes}")
+        raise ValueError(f"needs one label per panel and panels of equal length and height, got {labels}, {shapes}")
     num, height = shapes.pop()
     if notes is not None and len(notes) != num:
         raise ValueError(f"needs one note for each of the {num} images, got {len(notes)}")
@@ -85,13 +85,13 @@ def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequenc
 
 
 def caption(frames: Frames, texts: Sequence[str]) -> Frames:
-    """Each image above its text: (N, H, W, 3) and N texts -> (N, H + CAPTION_HEIGHT, W, 3)."""
+    """Put a text below each image: (N, H, W, 3) and N texts -> (N, H + CAPTION_HEIGHT, W, 3)."""
     width = _checked(frames).shape[2]
     return np.concatenate((frames, np.stack(footings(width, texts))), axis=1)
 
 
 def tile(cells: Sequence[Frames], columns: int, gap: int = 6) -> Frames:
-    """Videos of one shape as a grid, filled row by row; places that stay empty are dark.
+    """Arrange videos of one shape in a grid, row by row; empty cells stay dark.
 
     Returns: (N, rows * (H + gap) - gap, columns * (W + gap) - gap, 3) uint8.
     """
@@ -102,8 +102,8 @@ def tile(cells: Sequence[Frames], columns: int, gap: int = 6) -> Frames:
     down, right = height + gap, width + gap
     grid = np.empty((num, -(-len(cells) // columns) * down - gap, columns * right - gap, 3), dtype=np.uint8)
     grid[:] = BACKGROUND
-    for place, cell in enumerate(cells):
-        row, column = divmod(place, columns)
+    for index, cell in enumerate(cells):
+        row, column = divmod(index, columns)
         grid[:, row * down : row * down + height, column * right : column * right + width] = cell
     return grid
 
@@ -116,11 +116,11 @@ def dream_vs_real(
     fps: float,
     scale: int = 4,
 ) -> list[Path]:
-    """Write a video of what happened (left) beside what the model dreamt for the same start and actions (right).
+    """Write a video of real episodes (left) beside the model's dreams from the same starts and actions (right).
 
     Args:
         real, dream: (K, T, F, H, W, 3) uint8, K episodes shown one after the other, T steps of F frames each.
-        context_steps: leading steps that the model was shown (blue border); the rest is prediction (orange).
+        context_steps: number of leading context steps (blue border); the rest is prediction (orange).
         path: as for `write_video`.
         fps: video frames per second.
         scale: screen pixels per pixel.
@@ -131,13 +131,13 @@ def dream_vs_real(
         raise ValueError(f"real and dream must have one shape (K, T, F, H, W, 3), got {real.shape} and {dream.shape}")
     num_steps, frames_per_step = real.shape[1:3]
     if not 0 <= context_steps <= num_steps:
-        raise ValueError(f"context_steps must be in [0, {num_steps}], the steps given, got {context_steps}")
+        raise ValueError(f"context_steps must be in [0, {num_steps}], the number of steps, got {context_steps}")
     step_of_image = np.arange(num_steps).repeat(frames_per_step)
     in_context = step_of_image < context_steps
     colors = np.where(in_context[:, None], CONTEXT_COLOR, PREDICTION_COLOR).astype(np.uint8)
     notes = [
-        f"context {step + 1}/{context_steps}" if shown else f"step {step - context_steps + 1}"
-        for step, shown in zip(step_of_image, in_context, strict=True)
+        f"context {step + 1}/{context_steps}" if is_context else f"step {step - context_steps + 1}"
+        for step, is_context in zip(step_of_image, in_context, strict=True)
     ]
     episodes = []
     for pair in zip(real, dream, strict=True):
@@ -147,12 +147,12 @@ def dream_vs_real(
 
 
 def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) -> list[Path]:
-    """Write frames as `path`.mp4 and `path`.gif, or as one of the two if `path` names it by its ending.
+    """Write frames as `path`.mp4 and `path`.gif, or as one of them if `path` has that ending.
 
-    The gif gets fewer images per second (at the same speed) and fewer colours, until it is smaller than 2 MB.
+    The gif gets fewer images per second (at the same speed) and fewer colours until it is smaller than 2 MB.
 
     Args:
-        path: the file, with the ending .mp4 or .gif, or without an ending for both.
+        path: file with the ending .mp4 or .gif, or without ending for both.
         frames: (N, H, W, 3) uint8, N at least 1.
         fps: frames per second.
         scale: screen pixels per pixel.
@@ -172,10 +172,10 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
 
 
 def check_ending(path: str | Path) -> Path:
-    """The path of a video to write; ValueError if its ending is unknown."""
+    """Path of a video to write; ValueError if its ending is unknown."""
     path = Path(path)
     if path.suffix not in ("", ".mp4", ".gif"):
-        raise ValueError(f"a video is written as .mp4 or .gif (or both, with no ending), got {path.name!r}")
+        raise ValueError(f"videos are written as .mp4 or .gif (without ending: both), got {path.name!r}")
     return path
 
 
@@ -190,17 +190,17 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
 def _write_mp4(path: Path, frames: Frames, fps: float, scale: int) -> None:
     from moviepy import VideoClip
 
-    # Players want the halved colour planes of yuv420p, and those want even sides.
+    # Players need the subsampled colour of yuv420p, which requires even sizes.
     height, width = frames.shape[1] * scale, frames.shape[2] * scale
 
-    def even(number: int) -> NDArray[np.uint8]:
-        (image,) = upscale(frames[number : number + 1], scale)  # one by one: a long video is large
+    def even(index: int) -> NDArray[np.uint8]:
+        (image,) = upscale(frames[index : index + 1], scale)  # one at a time, since a long video is large
         return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
-    # Not moviepy's ImageSequenceClip, which looks images up by float32 times: from 2 s on it repeats some and skips
-    # others. Half an image longer, because the number of images is the duration times fps rounded down.
+    # Not moviepy's ImageSequenceClip: it finds images by float32 times and from 2 s on repeats and skips some.
+    # Half an image longer, because the number of images is the duration times fps, rounded down.
     clip = VideoClip(lambda time: even(round(time * fps)), duration=(len(frames) + 0.5) / fps)
-    # The temporary name has no ending that ffmpeg knows, so the container is named.
+    # The temporary name has no ending that ffmpeg knows, so the container is stated.
     options = ["-f", "mp4", "-crf", "18", "-movflags", "+faststart"]
     with atomic_write(path) as temporary:
         clip.write_videofile(
@@ -227,11 +227,11 @@ def _write_gif(path: Path, frames: Frames, fps: float, max_bytes: int = 2_000_00
 def _encode_gif(path: Path, frames: Frames, fps: float, num_colors: int) -> None:
     from PIL import Image
 
-    # One palette for all images, taken from a sample of them: walls do not flicker, and unchanged pixels cost nothing.
+    # One palette for all images, from a sample of them: prevents flicker, and unchanged pixels compress to nothing.
     sample = frames[:: max(1, len(frames) // 16)]
     palette = Image.fromarray(sample.reshape(-1, *sample.shape[2:])).quantize(num_colors)
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    # A gif counts in hundredths of a second: round the times, not the lengths, so that the speed is right.
+    # A gif counts in hundredths of a second: round the times rather than the durations, so that the speed is right.
     times = [round(100 * i / fps) for i in range(len(frames) + 1)]
     durations = [10 * (end - start) for start, end in pairwise(times)]
     images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)

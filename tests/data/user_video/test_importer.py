@@ -87,7 +87,7 @@ def test_frames_are_shrunk_by_area(tmp_path):
     for video in (save(tmp_path / "v.npy", frames), save_pictures(tmp_path / "v", frames)):
         store = import_video([video], [actions], tmp_path / f"s{video.suffix}", size=(8, 12))
         np.testing.assert_array_equal(shown(store)[:4], wanted)
-    with pytest.raises(ValueError, match=r"v\.npy: frames are only shrunk, not enlarged: wanted 64 × 12"):
+    with pytest.raises(ValueError, match=r"v\.npy: frames can only be shrunk, not enlarged: requested 64 × 12"):
         import_video([tmp_path / "v.npy"], [actions], tmp_path / "bigger", size=(64, 12))
 
 
@@ -126,8 +126,8 @@ def test_folders_that_look_alike_give_equal_stores(tmp_path, capsys):
         store = import_video([tmp_path / kind], [], tmp_path / f"{kind}.store")
         np.testing.assert_array_equal(shown(store)[:4], rgb, err_msg=kind)
         said[kind] = capsys.readouterr().out
-    assert "pictures with transparency, laid over black: 4" in said["rgba"] and "transparency" in said["palette"]
-    assert "pictures of 16 bits a channel, brought to 8: 4" in said["deep"]
+    assert "pictures with transparency, over black: 4" in said["rgba"] and "transparency" in said["palette"]
+    assert "pictures of 16 bits per channel, converted to 8: 4" in said["deep"]
     assert "pictures turned upright by their EXIF orientation: 4" in said["turned"]
     assert "pictures" not in said["rgb"] + said["gray"]
 
@@ -138,7 +138,7 @@ def test_pictures_in_folders_hold_one_image_each_and_hidden_files_are_left_out(t
     assert import_video([folder], [], tmp_path / "s").lengths == [2]
     moving = [Image.fromarray(frame) for frame in make_video(3)]
     moving[0].save(folder / "frame_5.webp", save_all=True, append_images=moving[1:])
-    with pytest.raises(ValueError, match=r"frame_5\.webp holds several images: give it as a video of its own"):
+    with pytest.raises(ValueError, match=r"frame_5\.webp holds several images: give it as a separate video"):
         import_video([folder], [], tmp_path / "t")
     assert import_video([folder / "frame_5.webp"], [], tmp_path / "u", frames_per_step=1).lengths == [2]
     Image.fromarray(make_video(1)[0][:8]).save(folder / "frame_5.webp")
@@ -169,7 +169,7 @@ def test_the_summary_mentions_damaged_films(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(complaining))
     with pytest.warns(UserWarning, match=r"v\.mp4 is damaged: 6 images of about 6 were read.*ac-tex damaged"):
         import_video([path], [], tmp_path / "s")
-    assert "\ndamaged films, which the warnings name: 1\n" in capsys.readouterr().out
+    assert "\ndamaged films, named in the warnings: 1\n" in capsys.readouterr().out
 
 
 def test_rewards_signals_and_ends_are_kept(tmp_path):

@@ -1,4 +1,4 @@
-"""Attention in chunks equals torch's attention, forward and backward, for every mask that the dynamics use."""
+"""Chunked attention equals torch's attention, forward and backward, for every mask that the dynamics use."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_chunks_equal_the_whole_forward_and_backward(whole_steps, window, chunk)
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 
 
-def test_without_a_mask_all_see_all():
+def test_without_a_mask_all_tokens_are_visible():
     q, k, v = pieces(7)
     ours, theirs = attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -40,7 +40,7 @@ def test_without_a_mask_all_see_all():
     torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 
 
-def test_chunks_multiply_only_what_their_queries_see():
+def test_chunks_multiply_only_the_keys_their_queries_see():
     mask = Mask.of(causal_mask(8, 2, 2, True, CPU).allowed, chunk=4)
     assert [(span.first, span.last, span.low, span.high) for span in mask.spans] == [
         (0, 4, 0, 4),
@@ -50,7 +50,7 @@ def test_chunks_multiply_only_what_their_queries_see():
     ]
 
 
-def test_bfloat16_stays_near_float32():
+def test_bfloat16_is_close_to_float32():
     mask = causal_mask(4, 16, 4, False, CPU)
     q, k, v = (part.detach() for part in pieces(64))
     coarse = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
@@ -68,8 +68,8 @@ def test_a_mask_made_while_sampling_serves_training():
 
 
 @pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("rows", [1, 16])  # below and above the size from which products are used
-def test_a_few_queries_attend_as_in_torchs_kernel(rows, masked):
+@pytest.mark.parametrize("rows", [1, 16])  # below and above the size from which matmuls are used
+def test_a_few_queries_equal_torchs_kernel(rows, masked):
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(rows, 4, 2, 8, generator=generator).bfloat16()
     k, v = (torch.randn(rows, 4, 60, 8, generator=generator).bfloat16()[:, :, 3:53] for _ in range(2))

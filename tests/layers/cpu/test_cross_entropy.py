@@ -1,4 +1,4 @@
-"""Cross-entropy in pieces equals torch's, forward and backward."""
+"""Chunked cross-entropy equals torch's, forward and backward."""
 
 import pytest
 import torch

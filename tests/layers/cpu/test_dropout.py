@@ -1,4 +1,4 @@
-"""Dropout drops the share that was asked for, keeps the mean, and stays out of evaluation."""
+"""Dropout drops the requested share, keeps the mean, and is off in evaluation."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_neighbours_are_dropped_independently():
         assert (kept[distance:] * kept[:-distance]).mean().abs() * 4 < 0.01
 
 
-def test_gradients_pass_only_where_numbers_were_kept():
+def test_gradients_pass_only_where_elements_were_kept():
     torch.manual_seed(0)
     x = torch.ones(1000, requires_grad=True)
     out = Dropout(0.3)(x)
@@ -30,7 +30,7 @@ def test_gradients_pass_only_where_numbers_were_kept():
     assert torch.equal(x.grad, out.detach())
 
 
-def test_the_same_seed_drops_the_same_numbers():
+def test_the_same_seed_drops_the_same_elements():
     runs = []
     for _ in range(2):
         torch.manual_seed(3)

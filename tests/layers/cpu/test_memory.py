@@ -28,12 +28,12 @@ def run(**variables):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
-def test_freed_memory_is_used_again_without_asking_the_system_for_its_pages():
+def test_freed_memory_is_reused_without_requesting_new_pages():
     kept, faults = run()
     assert kept and faults < 100
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
-def test_what_the_user_told_the_allocator_stays():
+def test_the_users_allocator_settings_stay():
     kept, faults = run(MALLOC_MMAP_THRESHOLD_="131072")
     assert not kept and faults > 5000

@@ -204,8 +204,8 @@ def test_files_that_hold_no_frames_are_refused(tmp_path):
     for name in ("clip.txt", "clip"):
         (tmp_path / name).write_text("no video")
     for name, message in (
-        ("empty.npy", "holds no array"),
-        ("two.npz", "must hold one array, it holds 2: a, b"),
+        ("empty.npy", "holds no readable array"),
+        ("two.npz", "must hold one array, got 2: a, b"),
         ("folder", "holds no pictures"),
         ("broken.mp4", "is not a film that ffmpeg can read"),
         ("clip", "ending .npy, .npz, .mp4"),

@@ -1,1 +1,1 @@
-"""What only processors (CPUs) need: their features, weight layouts, attention, losses, dropout and memory settings."""
+"""CPU-specific code: processor features, weight layouts, attention, losses, dropout and memory settings."""

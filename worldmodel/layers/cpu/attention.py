@@ -1,7 +1,7 @@
-"""Attention as plain matrix products, where a processor runs them faster than torch's own kernel.
+"""Attention as plain matmuls, for CPUs and sizes where that is faster than torch's own kernel.
 
-Whole sequences are taken in chunks of queries: each multiplies only the keys that its queries may see, and keeps its
-weights for the backward pass (docs/performance.md § What a processor spends its time on).
+Whole sequences are processed in chunks of queries. Each chunk multiplies only the keys its queries see, and keeps
+its weights for the backward pass (docs/performance.md § What a processor spends its time on).
 
 Letters: B batch, H heads, L tokens, n queries, N keys, K features of one head.
 """
@@ -13,31 +13,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 64  # queries: few, so that a window of steps spares them most keys (docs/performance.md)
-_MANY = 1200  # scores of one row, from which on products beat torch's kernel in bfloat16
+CHUNK = 64  # queries; small, so that a sliding window skips most keys (docs/performance.md)
+_MANY = 1200  # scores per row from which matmuls are faster than torch's kernel in bfloat16
 
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive queries [first, last) and the keys [low, high) that at least one of them sees."""
+    """Consecutive queries [first, last) and the range of keys [low, high) visible to any of them."""
 
     first: int
     last: int
     low: int
     high: int
-    bias: Tensor | None  # (queries, keys) float32: 0 where a query sees a key, else -inf; None if all see all
+    bias: Tensor | None  # (queries, keys) float32: 0 for visible keys, else -inf; None if all are visible
 
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Which tokens (L, L) each token sees, and the same in chunks."""
+    """Visibility table (L, L) of tokens, and the same in chunks."""
 
-    allowed: Tensor  # bool, True where a query (row) may look at a key (column)
+    allowed: Tensor  # bool, True where a query (row) may attend to a key (column)
     spans: tuple[Span, ...]
 
     @classmethod
     def of(cls, allowed: Tensor, chunk: int = CHUNK) -> "Mask":
-        """From a table (L, L) in which every token sees at least one."""
+        """Build from a table (L, L) in which every token sees at least one."""
         spans = []
         for first in range(0, len(allowed), chunk):
             rows = allowed[first : first + chunk]
@@ -49,15 +49,15 @@ class Mask:
         return cls(allowed, tuple(spans))
 
 
-@torch.compiler.disable  # it would trace past the cache
+@torch.compiler.disable  # tracing would bypass the cache
 @lru_cache(maxsize=8)
-@torch.inference_mode(False)  # a mask that sampling made first also serves training
+@torch.inference_mode(False)  # so that a mask first made by sampling also serves training
 def causal_mask(steps: int, tokens: int, window: int, whole_steps: bool, device: torch.device) -> Mask:
-    """The mask of a sequence of steps: a token sees the last `window` steps, its own included.
+    """The mask of a sequence of steps: a token sees the last `window` steps, including its own.
 
     Args:
-        tokens: S, of one step.
-        whole_steps: a token sees all of its own step; else only what comes before it in the step, and itself.
+        tokens: S, tokens per step.
+        whole_steps: True: a token sees all tokens of its own step; False: only itself and those before it.
     """
     token = torch.arange(steps * tokens, device=device)
     step = token // tokens
@@ -67,7 +67,7 @@ def causal_mask(steps: int, tokens: int, window: int, whole_steps: bool, device:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-    """Scaled dot-product attention: q, k, v (B, H, L, K) -> (B, H, L, K); without a mask all tokens see all."""
+    """Scaled dot-product attention: q, k, v (B, H, L, K) -> (B, H, L, K); without a mask all tokens are visible."""
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.allowed)
     shape = q.shape
@@ -77,12 +77,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
 
 
 def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """The same for a few queries (B, H, n, K) and many keys (B, H, N, K), without gradients; mask (…, n or 1, N)."""
-    # Never by the number of rows: the two ways round differently, and a row has to be what it is alone.
+    """Attention for few queries (B, H, n, K) and many keys (B, H, N, K), without gradients; mask (…, n or 1, N)."""
+    # The choice must not depend on the number of rows: the two paths round differently, and a row of a batch must
+    # equal the same row alone.
     many = q.shape[1] * q.shape[2] * k.shape[2] >= _MANY
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not many:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    k, v = k.contiguous(), v.contiguous()  # of a part of a cache: to copy it costs a tenth of the products' slow path
+    k, v = k.contiguous(), v.contiguous()  # slices of a cache: the copy costs a tenth of the slow matmul path
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores.masked_fill_(~mask, -torch.inf)
@@ -90,11 +91,11 @@ def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def attend_one(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """The same for one query of each head of each row: q (B*H, 1, K), k and v (B*H, N, K), without gradients.
+    """Attention for one query per head and row: q (B*H, 1, K), k and v (B*H, N, K), without gradients.
 
-    `bias` (B*H or 1, 1, N) in their dtype is added to the scores: 0 where the query sees a key, else -inf.
+    `bias` (B*H or 1, 1, N) in their dtype is added to the scores: 0 for visible keys, else -inf.
     """
-    if q.dtype == torch.bfloat16:  # products of a part of a cache take a slow path there
+    if q.dtype == torch.bfloat16:  # matmuls of a sliced cache would take a slow path
         k, v = k.contiguous(), v.contiguous()
     return torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5).softmax(-1) @ v
 

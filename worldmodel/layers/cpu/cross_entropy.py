@@ -1,4 +1,4 @@
-"""Cross-entropy over many classes in pieces of rows, without a table of float32 logits: slow memory on a processor.
+"""Cross-entropy in chunks of rows, which avoids a full table of float32 logits in slow CPU memory.
 
 Letters: N rows, V classes.
 """
@@ -6,7 +6,7 @@ Letters: N rows, V classes.
 import torch
 from torch import Tensor
 
-ROWS = 256  # at once: a piece of float32 logits stays in a processor's cache
+ROWS = 256  # per chunk, so that its float32 logits stay in the processor's cache
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class _Pieces(torch.autograd.Function):
-    """The sums are taken in float32; the gradient has the dtype of the logits."""
+    """Sums in float32; the gradient has the dtype of the logits."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""Dropout whose random numbers cost a processor a quarter of what torch's cost."""
+"""Dropout whose random numbers cost a CPU a quarter of the time of torch's."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout that draws 16 random bits for each number on a CPU, where torch spends a float64 on it.
+    """nn.Dropout that draws 16 random bits per element on a CPU, where torch draws a float64.
 
-    The share that is dropped is `p` rounded to 1/65,536.
+    The effective probability is `p` rounded to a multiple of 1/65,536.
     """
 
     def forward(self, x: Tensor) -> Tensor:

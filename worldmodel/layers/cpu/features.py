@@ -1,4 +1,4 @@
-"""What the processor can do, asked of it before an instruction is used."""
+"""Detect CPU features before using an instruction."""
 
 import os
 from functools import cache
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-# Settings of oneDNN's variable ONEDNN_MAX_CPU_ISA that leave its bfloat16 dot products out.
+# Values of oneDNN's ONEDNN_MAX_CPU_ISA that disable its bfloat16 dot products.
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 @cache
 def multiplies_bf16() -> bool:
-    """True if the processor has bf16 dot products (4x float32 where measured, docs/performance.md) and may use them.
+    """True if the CPU has bf16 dot products (4x float32 where measured, docs/performance.md) and may use them.
 
-    Without them torch falls back on a reference routine, about 50 times slower than float32.
+    Without them torch uses a reference implementation about 50 times slower than float32.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
     return (
@@ -25,7 +25,7 @@ def multiplies_bf16() -> bool:
 
 
 def _flags() -> set[str]:
-    """Names of the processor's instruction sets; empty where the system does not list them."""
+    """Names of the processor's instruction sets; empty if the system does not list them."""
     if hasattr(torch.cpu, "get_capabilities"):  # newer versions of torch
         return {name for name, has in torch.cpu.get_capabilities().items() if has is True}
     cpuinfo = Path("/proc/cpuinfo")

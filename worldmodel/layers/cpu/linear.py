@@ -1,4 +1,4 @@
-"""A linear layer that keeps its weight in the memory layout of the processor's matmul kernel."""
+"""A linear layer that keeps its weight in the memory layout of the CPU's matmul kernel."""
 
 from typing import Literal
 
@@ -12,19 +12,19 @@ _WORTH_A_LAYOUT = 2**14  # elements of a weight
 
 
 class CachedLayoutLinear(nn.Linear):
-    """nn.Linear whose weight, when not in training, is also held in oneDNN's layout.
+    """nn.Linear whose weight, outside training, is also held in oneDNN's layout.
 
-    Otherwise each matmul would first reorder the weight, which for few rows costs more than the matmul itself
+    Otherwise every matmul would first reorder the weight, which for few rows costs more than the matmul itself
     (docs/performance.md). Equal to the plain matmul, bit for bit in bfloat16. Changes written through `weight.data` are
     missed, because torch does not count them: write under `torch.no_grad()`, or call `forget`.
     """
 
-    _cached: tuple[int, int, Tensor] | None = None  # address and version of the weight, and the weight reordered
+    _cached: tuple[int, int, Tensor] | None = None  # address and version of the weight, and the reordered weight
 
     def product(self, x: Tensor, activation: Literal["none", "gelu"] = "none") -> Tensor:
         """x W^T + b, for x in the weight's dtype or under autocast, followed by the activation."""
-        # With few rows, Python takes as long as the matmul: every line here counts.
-        parameters = self._parameters  # where a module finds them, but later
+        # With few rows, Python takes as long as the matmul, so every line here counts.
+        parameters = self._parameters  # faster than attribute access
         weight, bias = parameters["weight"], parameters["bias"]
         assert weight is not None
         if weight.requires_grad:  # in training: fused optimisers change a weight without raising its version
@@ -35,11 +35,11 @@ class CachedLayoutLinear(nn.Linear):
             if reordered is not None:
                 how = "none" if activation == "gelu" else ""  # GELU without tanh
                 return torch.ops.mkldnn._linear_pointwise.default(x, reordered, bias, activation, [], how)
-        made = F.linear(x, weight, bias)
-        return F.gelu(made) if activation == "gelu" else made
+        out = F.linear(x, weight, bias)
+        return F.gelu(out) if activation == "gelu" else out
 
     def _reordered(self, weight: Tensor) -> Tensor | None:
-        """The weight in oneDNN's layout, made again when the weight has changed; None where it does not pay."""
+        """The weight in oneDNN's layout, updated after changes; None if it does not pay off."""
         address, version = weight.data_ptr(), 0 if weight.is_inference() else weight._version
         kept = self._cached
         if kept is not None and kept[0] == address and kept[1] == version:
@@ -51,7 +51,7 @@ class CachedLayoutLinear(nn.Linear):
         return reordered
 
     def forget(self) -> None:
-        """Reorder the weight again at its next matmul."""
+        """Drop the reordered weight; the next matmul reorders it again."""
         self._cached = None
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
@@ -59,4 +59,4 @@ class CachedLayoutLinear(nn.Linear):
         self.forget()
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_cached": None}  # neither copied nor sent
+        return self.__dict__ | {"_cached": None}  # the reordered weight is neither copied nor pickled
