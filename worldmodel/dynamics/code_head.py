@@ -35,46 +35,6 @@ class CodeHead(nn.Module):
             for weight in () if part is None else part.parameters():
                 nn.init.zeros_(weight)  # the first loss is exactly ln V
 
-    def _stays(self, outputs: Tensor, before: Tensor | None) -> Tensor | None:
-        """What the codes of the step before gain in their slices' logits, (..., M); nothing where there was no step."""
-        if self.stay is None or before is None:
-            return None
-        return self.stay(outputs).float() * (before >= 0)
-
-    def logits(
-        self, outputs: Tensor, codes: Tensor, index: int, before: Tensor | None = None, stays: Tensor | None = None
-    ) -> Tensor:
-        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are read.
-
-        `before` and `stays` (..., M) are the codes of the step before and what they gain.
-        """
-        logits = self._fresh_logits(outputs, codes, index)
-        if before is None or stays is None:
-            return logits
-        one = slice(index, index + 1)
-        return logits.float().scatter_add(-1, before[..., one].clamp_min(0), stays[..., one])
-
-    def _fresh_logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
-        if self.linear:
-            return self.to_logits[index](outputs)
-        hidden = self.from_output[index](outputs)
-        if index:
-            offsets = torch.arange(index, device=codes.device) * self.num_codes
-            hidden = hidden + self.from_codes[index - 1](codes[..., :index] + offsets)
-        return self.to_logits[index](F.gelu(hidden))
-
-    def loss(self, outputs: Tensor, codes: Tensor, before: Tensor | None = None) -> Tensor:
-        """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M).
-
-        `before` (..., M) are the codes of the step before, as the model was given them; -1 where there was none.
-        """
-        stays = self._stays(outputs, before)
-        losses = [
-            cross_entropy(self.logits(outputs, codes, m, before, stays).flatten(0, -2), codes[..., m].flatten())
-            for m in range(codes.shape[-1])
-        ]
-        return torch.stack(losses).mean(0).view(codes.shape[:-1])
-
     def sample(
         self,
         outputs: Tensor,
@@ -102,3 +62,43 @@ class CodeHead(nn.Module):
             codes[..., m] = drawn.codes
             nll, entropy = nll + drawn.nll, entropy + drawn.entropy
         return Draw(codes, nll, entropy)
+
+    def loss(self, outputs: Tensor, codes: Tensor, before: Tensor | None = None) -> Tensor:
+        """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M).
+
+        `before` (..., M) are the codes of the step before, as the model was given them; -1 where there was none.
+        """
+        stays = self._stays(outputs, before)
+        losses = [
+            cross_entropy(self.logits(outputs, codes, m, before, stays).flatten(0, -2), codes[..., m].flatten())
+            for m in range(codes.shape[-1])
+        ]
+        return torch.stack(losses).mean(0).view(codes.shape[:-1])
+
+    def logits(
+        self, outputs: Tensor, codes: Tensor, index: int, before: Tensor | None = None, stays: Tensor | None = None
+    ) -> Tensor:
+        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are read.
+
+        `before` and `stays` (..., M) are the codes of the step before and what they gain.
+        """
+        logits = self._fresh_logits(outputs, codes, index)
+        if before is None or stays is None:
+            return logits
+        one = slice(index, index + 1)
+        return logits.float().scatter_add(-1, before[..., one].clamp_min(0), stays[..., one])
+
+    def _fresh_logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
+        if self.linear:
+            return self.to_logits[index](outputs)
+        hidden = self.from_output[index](outputs)
+        if index:
+            offsets = torch.arange(index, device=codes.device) * self.num_codes
+            hidden = hidden + self.from_codes[index - 1](codes[..., :index] + offsets)
+        return self.to_logits[index](F.gelu(hidden))
+
+    def _stays(self, outputs: Tensor, before: Tensor | None) -> Tensor | None:
+        """What the codes of the step before gain in their slices' logits, (..., M); nothing where there was no step."""
+        if self.stay is None or before is None:
+            return None
+        return self.stay(outputs).float() * (before >= 0)

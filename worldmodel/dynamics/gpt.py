@@ -155,8 +155,13 @@ class GPT(CodeTransformer):
             return content if fresh is None else torch.where(fresh, self.start_token, content)
 
         before = codes if fresh is None else torch.where(fresh, -1, codes)
-        if self.config.order == "block":
-            drawn, outputs = self._draw_step(content_of(codes), before, shared, cache, noise, lookup, options, given)
+        if self.hints is not None:
+            content = content_of(codes)
+            drawn, outputs = self._draw_in_groups(content, before, shared, cache, noise, lookup, options, given)
+        elif self.config.order == "block":
+            outputs = self._advance(content_of(codes), shared, cache, slice(0, self.tokens_per_step))
+            noise = noise.unflatten(1, (self.tokens_per_step, -1))
+            drawn = self.code_head.sample(outputs, noise, options, given, before)
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             advance = self.token_pass(shared, cache)
@@ -174,7 +179,7 @@ class GPT(CodeTransformer):
         cache.advance()
         return drawn, outputs
 
-    def _draw_step(
+    def _draw_in_groups(
         self,
         content: Tensor,
         before: Tensor,
@@ -185,13 +190,11 @@ class GPT(CodeTransformer):
         options: Sampling,
         given: Tensor | None,
     ) -> tuple[Draw, Tensor]:
-        """Draw a whole step, in block order, from its input (B, S, D): at once or, with refine, group by group."""
+        """Draw a whole step from its input (B, S, D), one group of tokens after the other (module refine)."""
+        assert self.hints is not None
         everything = slice(0, self.tokens_per_step)
         count = self.tokens_per_step * self.num_slices
         of_codes, of_groups = noise[:, :count].unflatten(1, (self.tokens_per_step, -1)), noise[:, count:]
-        if self.hints is None:
-            outputs = self._advance(content, shared, cache, everything)
-            return self.code_head.sample(outputs, of_codes, options, given, before), outputs
         groups = draw_groups(of_groups, self.config.refine + 1)
         times = 2 if options.guided else 1
         drawn = Draw(torch.zeros_like(of_codes, dtype=torch.int64), *torch.zeros_like(of_groups).expand(2, -1, -1))

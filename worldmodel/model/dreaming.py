@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState, Sampling
-from worldmodel.dynamics.sampling import uniforms
+from worldmodel.dynamics.conditioning import Condition
+from worldmodel.dynamics.sampling import Draw, uniforms
+from worldmodel.layers.attention import KVCache
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model.burn_in import burn_in, extras_after, renew
 from worldmodel.model.checks import check_actions, check_dreams, check_seeds, check_state
 from worldmodel.model.network import Network
 from worldmodel.model.outputs import Branches, Rollout, StepOut
+from worldmodel.tokenizer import CodeLookup
 
 
 class Dreamer(Network):
@@ -115,7 +118,41 @@ class Dreamer(Network):
             action: (B,) int64 in [0, n), or (B, A) float32 within the bounds.
             temperature: of the codes' distribution; 0 takes the most likely code.
         """
-        return self._advance(state, action, temperature)
+        options = Sampling(temperature=temperature)
+        state = check_state(self, state)
+        action = check_actions(self, action, (len(state),))
+        drawn, outputs = self.dynamics.step(*self._inputs(state, action), options)
+        return self._after(state, action, drawn, outputs)
+
+    def _inputs(self, state: DreamState, action: Tensor) -> tuple[Tensor, Condition, KVCache, Tensor, CodeLookup]:
+        """The first arguments of the dynamics' `step`, of rows whose context is not full."""
+        renew(self, state)
+        condition = self.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
+        noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
+        return state.codes.flatten(1, 2), condition, state.cache, noise, self.tokenizer.codebook.lookup
+
+    def _after(self, state: DreamState, action: Tensor, drawn: Draw, outputs: Tensor) -> tuple[DreamState, StepOut]:
+        """What the heads read in a step, and the state after it, in the memory of `state`."""
+        codes = drawn.codes.view_as(state.codes)
+        heads = self.heads(self.head_inputs(outputs, codes), state.signals, self.head_action(action))
+        probability = self.heads.termination_probability(heads)
+        signals = self.heads.signals_after(heads, state.signals)
+        out = StepOut(
+            codes=codes,
+            reward=self.heads.two_hot.mean(heads.reward),
+            terminated=probability >= self.heads.threshold,
+            termination_probability=probability,
+            signals=signals,
+            nll=drawn.nll.sum(-1),
+            entropy=drawn.entropy.sum(-1),
+            outputs=outputs,
+            _tokenizer=self.tokenizer,
+        )
+        extras = extras_after(self.config.dynamics, state.extras, codes, action)
+        next_state = DreamState(
+            state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras, self
+        )
+        return next_state, out
 
     @own_defaults
     @torch.inference_mode()
@@ -131,7 +168,14 @@ class Dreamer(Network):
         """
         if codes is None:
             raise TypeError("observe needs the codes of the step that came, got None; step() draws a step")
-        return self._advance(state, action, 1.0, codes)
+        state = check_state(self, state)
+        given = torch.as_tensor(codes, device=self.device)
+        if given.shape != state.codes.shape:
+            raise ValueError(f"codes must be of shape {tuple(state.codes.shape)}, got {tuple(given.shape)}")
+        given = self.tokenizer.check_codes(given).flatten(1, 2)
+        action = check_actions(self, action, (len(state),))
+        drawn, outputs = self.dynamics.step(*self._inputs(state, action), given=given)
+        return self._after(state, action, drawn, outputs)
 
     @own_defaults
     @torch.inference_mode()
@@ -175,7 +219,7 @@ class Dreamer(Network):
         running = state.repeat(futures).reseed(own.flatten())
         outs = []
         for action in actions.flatten(0, 1).unbind(1):
-            running, out = self._advance(running, action, temperature)
+            running, out = self.step(running, action, temperature)
             outs.append(out)
         return Branches(
             *(
@@ -235,48 +279,6 @@ class Dreamer(Network):
             torch.stack([getattr(out, name) for out in steps], dim=1) for name in ("codes", "reward", "terminated")
         )
         return Rollout(self.tokenizer.decode(codes), rewards, terminated, codes)
-
-    def _advance(
-        self,
-        state: DreamState,
-        action: Tensor | np.ndarray,
-        temperature: float,
-        given: Tensor | np.ndarray | None = None,
-    ) -> tuple[DreamState, StepOut]:
-        """One step of every row in the memory of `state`: a sampled one, or that of the `given` codes."""
-        state = check_state(self, state)
-        if given is not None:
-            given = torch.as_tensor(given, device=self.device)
-            if given.shape != state.codes.shape:
-                raise ValueError(f"codes must be of shape {tuple(state.codes.shape)}, got {tuple(given.shape)}")
-            given = self.tokenizer.check_codes(given).flatten(1, 2)
-        action = check_actions(self, action, (len(state),))
-        renew(self, state)
-        noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
-        condition = self.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
-        options, lookup = Sampling(temperature=temperature), self.tokenizer.codebook.lookup
-        last = state.codes.flatten(1, 2)
-        drawn, outputs = self.dynamics.step(last, condition, state.cache, noise, lookup, options, given)
-        codes = drawn.codes.view_as(state.codes)
-        heads = self.heads(self.head_inputs(outputs, codes), state.signals, self.head_action(action))
-        probability = self.heads.termination_probability(heads)
-        signals = self.heads.signals_after(heads, state.signals)
-        out = StepOut(
-            codes=codes,
-            reward=self.heads.two_hot.mean(heads.reward),
-            terminated=probability >= self.heads.threshold,
-            termination_probability=probability,
-            signals=signals,
-            nll=drawn.nll.sum(-1),
-            entropy=drawn.entropy.sum(-1),
-            outputs=outputs,
-            _tokenizer=self.tokenizer,
-        )
-        extras = extras_after(self.config.dynamics, state.extras, codes, action)
-        next_state = DreamState(
-            state.cache, codes, outputs, signals, state.seeds, state.counter + 1, state.cache.clock, extras, self
-        )
-        return next_state, out
 
 
 def branch_seeds(seeds: Tensor, futures: int) -> Tensor:
