@@ -53,7 +53,7 @@ def show(model: WorldModel, codes: Tensor, obs: str) -> Tensor:
     """What an agent sees of single steps, codes (n, h, w, M), in a kind of observation that needs no past."""
     if obs == "rgb":
         return model.tokenizer.decode(codes[:, None])[:, 0, -1]
-    return model.tokenizer.code_vectors(codes) if obs == "latent" else codes
+    return model.tokenizer.lookup(codes) if obs == "latent" else codes
 
 
 def action_spec_of(space: gym.Space, names: Sequence[str] = ()) -> ActionSpec:

@@ -56,7 +56,7 @@ def encode_store(
         tensors = load_file(cache)
         if name in tensors:
             return list(tensors[name].split(sizes))
-    device, single = next(tokenizer.parameters()).device, tokenizer.config.temporal == "step"
+    device, single = tokenizer.device, tokenizer.config.temporal == "step"
     codes: Tensor | None = None  # one block: many small ones, kept between large ones that come and go, split the heap
     done = 0
     with progress(sum(sizes), "step" if single else "clip", "encoding") as bar:

@@ -88,7 +88,7 @@ class GoalLatents:
         """(B, H, W, C) uint8 -> (B, h, w, E)."""
         tokenizer = self._world.tokenizer
         frames = pictures.to(self._world.device)[:, None].repeat_interleave(tokenizer.frames_per_step, dim=1)
-        return tokenizer.code_vectors(tokenizer.encode(frames[:, None])[:, 0])
+        return tokenizer.lookup(tokenizer.encode(frames[:, None])[:, 0])
 
 
 class GoalSignals:

@@ -44,7 +44,7 @@ class Transition:
     def latents(self) -> Tensor:
         """The code vectors (B, h, w, E) float32."""
         if "latents" not in self._made:
-            self._made["latents"] = self._tokenizer.code_vectors(self.codes)
+            self._made["latents"] = self._tokenizer.lookup(self.codes)
         return self._made["latents"]
 
     @torch.inference_mode()

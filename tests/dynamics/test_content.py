@@ -123,7 +123,7 @@ def test_a_world_that_was_trained_between_two_dreams_dreams_by_its_weights_of_no
     before = dream(world)
     world.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(world.dynamics.parameters(), lr=0.01, fused=True)
-    vectors = world.tokenizer.code_vectors(given[0].flatten(2, 3)).detach()
+    vectors = world.tokenizer.lookup(given[0].flatten(2, 3)).detach()
     for _ in range(3):
         world.dynamics(vectors, given[1]).square().mean().backward()
         optimizer.step()

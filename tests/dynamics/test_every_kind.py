@@ -18,7 +18,7 @@ def make_sequence(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 @torch.inference_mode()
 def outputs(world: WorldModel, codes, actions, frames=None) -> torch.Tensor:
     """Of all predicted steps, the last of them step T."""
-    return world.dynamics(world.tokenizer.code_vectors(codes), actions, frames, first=True)
+    return world.dynamics(world.tokenizer.lookup(codes), actions, frames, first=True)
 
 
 @every_kind
@@ -28,7 +28,7 @@ def test_cached_steps_equal_the_uncached_forward(kind):
     codes, actions = make_sequence()
     frames = make_frames(B)
     expected = outputs(world, codes, actions, frames)
-    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
+    gpt, lookup = world.dynamics, world.tokenizer.lookup
     lead, vector = gpt.config.lead, gpt.frame_vector(frames, B)
     clip = gpt.config.action_condition == "clip"
     for given in (0, 5) if lead else (1, 5):
@@ -62,7 +62,7 @@ def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
     steps, lead = T - 1, gpt.config.lead
     known = actions if gpt.config.action_condition == "clip" else actions[:, : steps - 1]
     condition = gpt.condition(B, steps - 1 + lead, known, gpt.frame_vector(frames, B))
-    _, last = gpt.burn_in(codes[:, :steps], condition, world.tokenizer.codebook.lookup)
+    _, last = gpt.burn_in(codes[:, :steps], condition, world.tokenizer.lookup)
     expected = outputs(world, codes, actions, frames)[:, steps - 2 + lead]
     torch.testing.assert_close(last, expected, atol=1e-4, rtol=1e-4)
 
@@ -132,7 +132,7 @@ def test_checkpointing_changes_no_gradient(order):
     gradients = []
     for checkpointing in (False, True):
         world = make_world(order, checkpointing=checkpointing, drop_actions=0.0).train().requires_grad_(True)
-        world.dynamics(world.tokenizer.code_vectors(codes), actions).square().sum().backward()
+        world.dynamics(world.tokenizer.lookup(codes), actions).square().sum().backward()
         gradients.append([p.grad for p in world.dynamics.blocks.parameters()])
     for plain, again in zip(*gradients, strict=True):
         assert torch.allclose(plain, again, atol=1e-4)

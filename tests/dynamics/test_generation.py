@@ -17,7 +17,7 @@ def make_actions(seed: int = 0) -> torch.Tensor:
 @torch.inference_mode()
 def uncached(world: WorldModel, frames: torch.Tensor | None, actions: torch.Tensor | None) -> torch.Tensor:
     """Codes (N, STEPS, h, w, M) drawn with a whole forward pass for every step (block) or token (raster)."""
-    gpt, lookup, config = world.dynamics, world.tokenizer.code_vectors, world.config.dynamics
+    gpt, lookup, config = world.dynamics, world.tokenizer.lookup, world.config.dynamics
     codes = (
         torch.zeros(N, 0, 4, 2, dtype=torch.int64) if frames is None else world.tokenizer.encode(frames).flatten(2, 3)
     )

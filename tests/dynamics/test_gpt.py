@@ -24,7 +24,7 @@ def make_sequence(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def outputs(world, codes, actions) -> torch.Tensor:
     with torch.inference_mode():
-        return world.dynamics(world.tokenizer.code_vectors(codes), actions)
+        return world.dynamics(world.tokenizer.lookup(codes), actions)
 
 
 def test_one_layer_sees_no_further_than_the_window():

@@ -44,7 +44,7 @@ def test_outputs_are_told_the_known_tokens_and_no_others():
     known[:, 5, 1] = True
 
     def outputs(codes):
-        return world.dynamics(world.tokenizer.code_vectors(codes), actions, first=True, known=known)
+        return world.dynamics(world.tokenizer.lookup(codes), actions, first=True, known=known)
 
     for place, told in ((1, True), (2, False)):
         changed = codes.clone()
@@ -57,7 +57,7 @@ def test_outputs_are_told_the_known_tokens_and_no_others():
 @pytest.mark.parametrize("position", ["rotary-time", "learned"])
 def test_refined_videos_are_those_of_the_uncached_model(position):
     world = make_world("block", position, "frames-and-step", refine=2)
-    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
+    gpt, lookup = world.dynamics, world.tokenizer.lookup
     frames, actions = make_frames(B), make_sequence()[1][:, :8]
     video = world.sample(B, 9, frames, actions).codes.flatten(2, 3)
     codes, known = video[:, :2], torch.zeros(B, 2, S, dtype=torch.bool)

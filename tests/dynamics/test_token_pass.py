@@ -44,7 +44,7 @@ def test_prepared_layers_give_what_whole_blocks_give(kind, ages, dtype):
     if kind.get("position") == "learned" and max(ages) > 7:
         pytest.skip("longer than its context")
     world = tiny_world(order="raster", **{"window": 8} | kind).prepare(torch.float32)
-    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
+    gpt, lookup = world.dynamics, world.tokenizer.lookup
     if dtype == torch.bfloat16:
         cast_products(gpt, dtype)
     cache = make_cache(gpt, lookup, ages)
@@ -66,7 +66,7 @@ def test_prepared_layers_give_what_whole_blocks_give(kind, ages, dtype):
 def test_a_row_is_bit_for_bit_what_it_is_alone():
     """At sizes whose weights are held in the processor's order."""
     world = tiny_world(order="raster", width=128, window=8)
-    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
+    gpt, lookup = world.dynamics, world.tokenizer.lookup
     cache = make_cache(gpt, lookup, (5,) * 16)
     alone = cache.map(lambda t: t[:1].clone())
     contents = torch.randn(16, 4, 128, generator=torch.Generator().manual_seed(2))

@@ -132,7 +132,7 @@ def test_small_pictures_are_the_last_frames(world, warned):
     codes, pixels = probes._looks(world.tokenizer, frames)
     assert pixels.shape == (21, 16 * 16 * 3)  # not larger than they are
     np.testing.assert_allclose(pixels[5].numpy(), frames[5, -1].ravel() / 255, rtol=1e-6)
-    vectors = world.tokenizer.code_vectors(world.tokenizer.encode(torch.from_numpy(frames[5:6, None].copy())))
+    vectors = world.tokenizer.lookup(world.tokenizer.encode(torch.from_numpy(frames[5:6, None].copy())))
     torch.testing.assert_close(codes[5], vectors.flatten())
 
 

@@ -42,7 +42,7 @@ def test_without_these_options_training_is_what_it_was(order):
         real = batch.codes.flatten(2, 3)
         wrong = torch.rand(real.shape) < 0.03
         codes = torch.where(wrong, torch.randint_like(real, 16), real)
-        outputs = world.dynamics(world.tokenizer.code_vectors(codes), batch.actions, first=True)
+        outputs = world.dynamics(world.tokenizer.lookup(codes), batch.actions, first=True)
         before = F.pad(codes[:, :-1], (0, 0, 0, 0, lead, 0), value=-1)
         return world.dynamics.code_head.loss(outputs, real[:, 1 - lead :], before).mean(-1).mean()
 
@@ -79,7 +79,7 @@ def test_as_many_steps_as_passes_are_a_dream(passes, refine):
     """Given the first step, and drawn with the same noise step after step."""
     kind = {"own_draws": 1.0, "context_noise": 0.0, "refine": refine}
     world, batch = in_training(tiny_world(own_draws_passes=passes, **kind)), make_batch()
-    gpt, lookup = world.dynamics, world.tokenizer.codebook.lookup
+    gpt, lookup = world.dynamics, world.tokenizer.lookup
     found = given(world, batch)
     torch.manual_seed(0)
     noise, codes = torch.rand(2, 5, gpt.noise_per_step), batch.codes[:, :1].flatten(2, 3)
@@ -150,7 +150,7 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
         contexts, "_draw", lambda dynamics, tokenizer, batch, codes, noise: torch.full_like(codes[:, 1 - lead :], 7)
     )
     found = world.loss(batch)
-    outputs = world.dynamics(world.tokenizer.code_vectors(past), batch.actions, first=True)
+    outputs = world.dynamics(world.tokenizer.lookup(past), batch.actions, first=True)
     before = F.pad(past[:, :-1], (0, 0, 0, 0, lead, 0), value=-1)
     codes = world.dynamics.code_head.loss(outputs, real[:, 1 - lead :], before)
     tokens = world.head_inputs(outputs[:, lead:], batch.codes[:, 1:])
@@ -168,7 +168,7 @@ def test_the_known_tokens_of_a_step_are_real_ones(monkeypatch):
     read = []
     world.dynamics.hints.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     world.loss(batch)
-    assert torch.equal(read[-1], world.tokenizer.code_vectors(told))
+    assert torch.equal(read[-1], world.tokenizer.lookup(told))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

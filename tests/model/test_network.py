@@ -70,6 +70,6 @@ def test_products_are_taken_in_floats_that_models_have():
 @pytest.mark.parametrize("actions", [3, 6])
 def test_actions_are_as_many_as_the_steps_between(actions):
     world = tiny_world()
-    vectors = world.tokenizer.code_vectors(make_batch(steps=5).codes.flatten(2, 3))
+    vectors = world.tokenizer.lookup(make_batch(steps=5).codes.flatten(2, 3))
     with pytest.raises(ValueError, match=f"5 inputs want as many actions, or one fewer, got {actions}"):
         world.dynamics(vectors, torch.zeros(2, actions, dtype=torch.int64))

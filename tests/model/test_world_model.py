@@ -77,7 +77,7 @@ def test_step_outputs_have_the_documented_shapes():
     assert out.terminated.dtype == torch.bool and (out.nll > 0).all() and (out.entropy > 0).all()
     assert out.frames().shape == (2, 2, 16, 16, 3) and out.frames().dtype == torch.uint8
     assert out.frames() is out.frames()  # decoded once
-    assert torch.equal(out.latents(), world.tokenizer.code_vectors(out.codes))
+    assert torch.equal(out.latents(), world.tokenizer.lookup(out.codes))
 
 
 def test_the_threshold_decides_the_end():

@@ -54,7 +54,7 @@ def test_codes_and_frames_have_the_documented_shapes():
     assert codes.min() >= 0 and codes.max() < vqvae.num_codes
     frames = vqvae.decode(codes)
     assert frames.shape == (2, 3, 2, 16, 16, 3) and frames.dtype == torch.uint8
-    assert vqvae.code_vectors(codes).shape == (2, 3, 2, 2, 8)
+    assert vqvae.lookup(codes).shape == (2, 3, 2, 2, 8)
 
 
 @pytest.mark.parametrize("temporal", MODES)
@@ -68,8 +68,8 @@ def test_a_patch_of_latents_is_one_token_whose_slices_are_their_codes(temporal):
         slices = slice(4 * row + 2 * column, 4 * row + 2 * column + 2)
         assert torch.equal(tokens[..., slices], codes[:, :, row::2, column::2])
     assert torch.equal(folded.decode(tokens), fine.decode(codes))
-    vectors = fine.code_vectors(codes)[:, :, 0::2, 1::2]
-    assert torch.equal(folded.code_vectors(tokens)[..., 8:16], vectors)
+    vectors = fine.lookup(codes)[:, :, 0::2, 1::2]
+    assert torch.equal(folded.lookup(tokens)[..., 8:16], vectors)
     assert torch.equal(folded.loss(frames).codes, tokens)
 
 

@@ -95,7 +95,7 @@ def generate(
     rows, _, tokens, slices = codes.shape
     times = 2 if options.guided else 1
     teller = _Teller(gpt, actions, gpt.frame_vector(first_frames, rows), rows, options.guided)
-    lookup = tokenizer.codebook.lookup
+    lookup = tokenizer.lookup
     cache, begin = None, 0
     for now in range(given, steps):
         full = config.limited and now - begin - 1 + config.lead >= config.max_steps

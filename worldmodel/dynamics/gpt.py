@@ -44,73 +44,6 @@ class GPT(CodeTransformer):
         shape = (config.heads, config.window, self.tokens_per_step, config.width // config.heads)
         return config.layers * attention_parts(config), shape
 
-    def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
-        """Fill a cache from given steps, so that `step` can go on from the last of them.
-
-        Args:
-            codes: (B, T, S, M) of T steps; none of them with a learned start only.
-            condition: of the T-1+lead inputs that these steps make.
-            lookup: the codebook's, of code vectors.
-
-        Returns the cache, and the outputs (B, S, D) that predict the last given step: zeros if nothing came before it.
-        """
-        config = self.config
-        rows, weight = len(codes), self.token_in.weight
-        steps = codes.shape[1] - 1 + config.lead  # inputs
-        if steps < 0:
-            raise ValueError("a model without a learned start needs a given step; train it with learn_start=True")
-        if not steps:
-            count, (heads, _, tokens, features) = self.cache_shape
-            empty = weight.new_zeros(rows, heads, 0, tokens, features)
-            pairs = [(empty, empty)] * count
-            last = weight.new_zeros(rows, self.tokens_per_step, config.width, dtype=torch.float32)
-        else:
-            outputs, pairs = self._run(
-                self._inputs(codes, lambda part: self._content_of_codes(part, lookup)), condition, keep=True
-            )
-            last = outputs[:, -1]
-        kept = min(steps, config.window)
-        slot = (steps - kept) % config.window
-        ahead = min(kept, config.window - slot)  # steps before the ring comes round
-
-        def ring(filled: Tensor) -> Tensor:
-            made = filled.new_zeros(*filled.shape[:2], config.window, *filled.shape[3:])
-            made[:, :, slot : slot + ahead], made[:, :, : kept - ahead] = filled[:, :, steps - kept :].tensor_split(
-                (ahead,), dim=2
-            )
-            return made
-
-        lengths = torch.full((rows,), kept, dtype=torch.int64, device=codes.device)
-        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept), last
-
-    def move(self, cache: KVCache, clock: int) -> KVCache:
-        """A cache of the same steps at other times, so that its rows can join those of a cache with this clock."""
-        turns = self._angles(torch.full((1,), clock - cache.clock, device=cache.lengths.device))
-        return cache.at(clock, turns)
-
-    def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
-        """What all tokens of the step at the cache's clock share."""
-        position: Tensor | None = None
-        if self.config.timed:
-            position = self._positions()[cache.lengths]
-        elif self.position is not None:
-            position = self._positions()
-        told, last = self._tell(condition)
-        angles = self._angles(cache.now)
-        return _StepInputs(told, last, position, angles)
-
-    def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
-        """Some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
-        x = content if step.position is None else content + step.position[:, tokens]
-        x = x.unsqueeze(1)
-        for layer, (block, told) in enumerate(zip(self.blocks, step.told, strict=True)):
-
-            def attend(attention, y: Tensor, layer: int = layer) -> Tensor:
-                return attention.step(y, step.angles, cache, layer, tokens)
-
-            x = block(x, told, attend)
-        return self.norm(x, step.last).squeeze(1)
-
     def token_pass(self, step: _StepInputs, cache: KVCache) -> Callable[[Tensor, int], Tensor]:
         """The step's tokens one after the other: (input (B, 1, D), its place in the step) -> its output (B, 1, D)."""
         if self.config.attention != "full":
@@ -179,6 +112,29 @@ class GPT(CodeTransformer):
         cache.advance()
         return drawn, outputs
 
+    def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
+        """What all tokens of the step at the cache's clock share."""
+        position: Tensor | None = None
+        if self.config.timed:
+            position = self._positions()[cache.lengths]
+        elif self.position is not None:
+            position = self._positions()
+        told, last = self._tell(condition)
+        angles = self._angles(cache.now)
+        return _StepInputs(told, last, position, angles)
+
+    def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
+        """Some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
+        x = content if step.position is None else content + step.position[:, tokens]
+        x = x.unsqueeze(1)
+        for layer, (block, told) in enumerate(zip(self.blocks, step.told, strict=True)):
+
+            def attend(attention, y: Tensor, layer: int = layer) -> Tensor:
+                return attention.step(y, step.angles, cache, layer, tokens)
+
+            x = block(x, told, attend)
+        return self.norm(x, step.last).squeeze(1)
+
     def _draw_in_groups(
         self,
         content: Tensor,
@@ -209,3 +165,47 @@ class GPT(CodeTransformer):
                 torch.where(mine, new.entropy, drawn.entropy),
             )
         return drawn, outputs
+
+    def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
+        """Fill a cache from given steps, so that `step` can go on from the last of them.
+
+        Args:
+            codes: (B, T, S, M) of T steps; none of them with a learned start only.
+            condition: of the T-1+lead inputs that these steps make.
+            lookup: the codebook's, of code vectors.
+
+        Returns the cache, and the outputs (B, S, D) that predict the last given step: zeros if nothing came before it.
+        """
+        config = self.config
+        rows, weight = len(codes), self.token_in.weight
+        steps = codes.shape[1] - 1 + config.lead  # inputs
+        if steps < 0:
+            raise ValueError("a model without a learned start needs a given step; train it with learn_start=True")
+        if not steps:
+            count, (heads, _, tokens, features) = self.cache_shape
+            empty = weight.new_zeros(rows, heads, 0, tokens, features)
+            pairs = [(empty, empty)] * count
+            last = weight.new_zeros(rows, self.tokens_per_step, config.width, dtype=torch.float32)
+        else:
+            outputs, pairs = self._run(
+                self._inputs(codes, lambda part: self._content_of_codes(part, lookup)), condition, keep=True
+            )
+            last = outputs[:, -1]
+        kept = min(steps, config.window)
+        slot = (steps - kept) % config.window
+        ahead = min(kept, config.window - slot)  # steps before the ring comes round
+
+        def ring(filled: Tensor) -> Tensor:
+            made = filled.new_zeros(*filled.shape[:2], config.window, *filled.shape[3:])
+            made[:, :, slot : slot + ahead], made[:, :, : kept - ahead] = filled[:, :, steps - kept :].tensor_split(
+                (ahead,), dim=2
+            )
+            return made
+
+        lengths = torch.full((rows,), kept, dtype=torch.int64, device=codes.device)
+        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept), last
+
+    def move(self, cache: KVCache, clock: int) -> KVCache:
+        """A cache of the same steps at other times, so that its rows can join those of a cache with this clock."""
+        turns = self._angles(torch.full((1,), clock - cache.clock, device=cache.lengths.device))
+        return cache.at(clock, turns)

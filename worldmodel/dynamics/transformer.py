@@ -98,6 +98,11 @@ class CodeTransformer(nn.Module):
         return self.tokens_per_step * (self.num_slices + bool(self.config.refine))
 
     @property
+    def product_dtype(self) -> torch.dtype:
+        """Dtype of the matmuls, and so of a cache's keys and values."""
+        return self.token_in.weight.dtype
+
+    @property
     def derived(self) -> list[WeightCache]:
         """What is kept of weights that are not in training."""
         return [self._contents.made, self._norms.joint]

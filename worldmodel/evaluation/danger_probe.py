@@ -126,11 +126,11 @@ def _with_before(look: Tensor, states: NDArray[np.int64]) -> Tensor:
 @torch.inference_mode()
 def _looks(tokenizer: VQVAE, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """Code vectors and small last frames of steps (S, F, H, W, C): both (S, D) float32."""
-    device = next(tokenizer.parameters()).device
+    device = tokenizer.device
     vectors = []
     for first in range(0, len(frames), CHUNK):
         codes = tokenizer.encode(torch.from_numpy(frames[first : first + CHUNK, None].copy()).to(device))
-        vectors.append(tokenizer.code_vectors(codes).float().flatten(1).cpu())
+        vectors.append(tokenizer.lookup(codes).float().flatten(1).cpu())
     height, width = (min(size, most) for size, most in zip(frames.shape[2:4], PIXELS, strict=True))
     small = area_resize(np.ascontiguousarray(frames[:, -1]), height, width)
     return torch.cat(vectors), torch.from_numpy(small).flatten(1).float() / 255

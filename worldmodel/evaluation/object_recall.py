@@ -66,7 +66,7 @@ def object_recall(
     """
     pieces = draw_pieces(store, tokenizer.config.piece_steps, num_steps, split, seed)
     frames = pieces.frames
-    _, decoded = encode_decode(tokenizer, frames, next(tokenizer.parameters()).device)
+    _, decoded = encode_decode(tokenizer, frames, tokenizer.device)
     found = find_objects(pieces, decoded)
     names = store.info.label_names
     present = [number for number in range(1, len(names) + 1) if (found.classes == number).any()]

@@ -38,7 +38,7 @@ def burn_in(
         assert vector is not None
         extras["frames"] = vector
     condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
-    cache, outputs = dynamics.burn_in(codes.flatten(2, 3), condition, network.tokenizer.codebook.lookup)
+    cache, outputs = dynamics.burn_in(codes.flatten(2, 3), condition, network.tokenizer.lookup)
     return cache, outputs.to(dynamics.start_token.dtype), extras
 
 

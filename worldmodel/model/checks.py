@@ -46,7 +46,7 @@ def check_state(network: Network, state: DreamState) -> DreamState:
         check_of_world(network, state)
         state.world = network
     cache = state.cache
-    dtype = network.dynamics.token_in.weight.dtype
+    dtype = network.dynamics.product_dtype
     if cache.keys[0].dtype == dtype:
         return state
     return state.with_cache(cache.map(lambda t: t.to(dtype) if t.is_floating_point() else t.clone()))

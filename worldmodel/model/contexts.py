@@ -88,7 +88,7 @@ def _draw(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch, given: Tensor, nois
 
     In raster order each token is sampled given the tokens before it.
     """
-    config, look_up = dynamics.config, tokenizer.code_vectors
+    config, look_up = dynamics.config, tokenizer.lookup
     count = dynamics.tokens_per_step * dynamics.num_slices
     of_codes, of_groups = noise[..., :count].unflatten(-1, (dynamics.tokens_per_step, -1)), noise[..., count:]
     vectors, before = look_up(given), codes_before(config, given)

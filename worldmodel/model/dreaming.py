@@ -129,7 +129,7 @@ class Dreamer(Network):
         renew(self, state)
         condition = self.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
         noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
-        return state.codes.flatten(1, 2), condition, state.cache, noise, self.tokenizer.codebook.lookup
+        return state.codes.flatten(1, 2), condition, state.cache, noise, self.tokenizer.lookup
 
     def _after(self, state: DreamState, action: Tensor, drawn: Draw, outputs: Tensor) -> tuple[DreamState, StepOut]:
         """What the heads read in a step, and the state after it, in the memory of `state`."""

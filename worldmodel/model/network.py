@@ -89,7 +89,7 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.tokenizer.codebook.vectors.device
+        return self.tokenizer.device
 
     @property
     @own_defaults
@@ -140,7 +140,7 @@ class Network(nn.Module):
         Heads read the sampled step as well as the prediction; otherwise they reward picking up an item that the sample
         leaves in place.
         """
-        vectors = self.tokenizer.code_vectors(codes.flatten(-3, -2))
+        vectors = self.tokenizer.lookup(codes.flatten(-3, -2))
         return torch.cat((outputs, vectors.to(outputs.dtype)), dim=-1)
 
     def head_action(self, actions: Tensor) -> Tensor | None:
@@ -197,7 +197,7 @@ class Network(nn.Module):
         if self.config.dynamics.frame_condition and batch.frames is None:
             raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
         given, hinted = given_codes(self.dynamics, self.tokenizer, batch)
-        vectors, hints = (None if codes is None else self.tokenizer.code_vectors(codes) for codes in (given, hinted))
+        vectors, hints = (None if codes is None else self.tokenizer.lookup(codes) for codes in (given, hinted))
         outputs = self.dynamics(vectors, batch.actions, batch.frames, first=True, known=known, told=hints)
         return outputs, codes_before(self.config.dynamics, given)
 

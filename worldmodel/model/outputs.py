@@ -38,7 +38,7 @@ class StepOut:
     @torch.inference_mode()
     def latents(self) -> Tensor:
         """The code vectors (B, h, w, E) float32."""
-        return self._tokenizer.code_vectors(self.codes)
+        return self._tokenizer.lookup(self.codes)
 
 
 class Branches(NamedTuple):

@@ -27,7 +27,7 @@ from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d
 from worldmodel.shapes import check_frames, frames_from_model, frames_to_model
-from worldmodel.tokenizer.codebook import SlicedCodebook
+from worldmodel.tokenizer.codebook import CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
 
 
@@ -139,6 +139,10 @@ class VQVAE(nn.Module):
     def frames_per_step(self) -> int:
         return self.config.frames_per_step
 
+    @property
+    def device(self) -> torch.device:
+        return self.codebook.vectors.device
+
     # --- the net -------------------------------------------------------------------------------------------------
 
     def _latents(self, x: Tensor) -> Tensor:
@@ -199,7 +203,7 @@ class VQVAE(nn.Module):
         codes = self.check_codes(codes)
         if codes.ndim != 5:
             raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
-        pixels = self._pixels(self.codebook.lookup(self._unfold(self._to_pieces(codes))))
+        pixels = self._pixels(self.lookup(self._unfold(self._to_pieces(codes))))
         frames = frames_from_model(pixels)
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
 
@@ -217,9 +221,10 @@ class VQVAE(nn.Module):
                 raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
         return codes
 
-    def code_vectors(self, codes: Tensor) -> Tensor:
-        """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32."""
-        return self.codebook.lookup(codes)
+    @property
+    def lookup(self) -> CodeLookup:
+        """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32; called like a function."""
+        return self.codebook.lookup
 
     @own_defaults
     def loss(self, frames: Tensor, weights: Tensor | None = None) -> TokenizerLoss:

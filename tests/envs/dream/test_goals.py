@@ -136,7 +136,7 @@ def test_latents_are_compared_where_start_and_goal_differ(monkeypatch):
     pictures = torch.randint(256, (3, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     monkeypatch.setattr(world.tokenizer, "decode", None)  # nothing is decoded
     codes = world.tokenizer.encode(pictures[:, None, None].expand(-1, -1, 2, -1, -1, -1))[:, 0]
-    vectors = world.tokenizer.code_vectors(codes)
+    vectors = world.tokenizer.lookup(codes)
     goal = GoalLatents(world, pictures[0])
     assert goal.distance(pictures)[0] == 0
     assert goal.distance(pictures[1:])[0] == pytest.approx((vectors[1] - vectors[0]).square().mean().item(), rel=1e-5)

@@ -27,7 +27,7 @@ def test_frames_and_latents_are_those_of_the_codes(monkeypatch):
     world = tiny_world()
     step = make_step(world)
     assert len(step) == 5
-    assert torch.equal(step.latents(), world.tokenizer.code_vectors(step.codes))
+    assert torch.equal(step.latents(), world.tokenizer.lookup(step.codes))
     whole = world.tokenizer.decode(step.codes[:, None])[:, 0]
     assert step.frames().shape == (5, 2, 16, 16, 3) and step.frames().dtype == torch.uint8
     assert (step.frames().int() - whole.int()).abs().max() <= 1  # another batch may round a pixel the other way

@@ -264,7 +264,7 @@ def test_observations_are_views_of_one_dream():
     plays = {obs: play(make(obs=obs), 3)[-1][0] for obs in ("rgb", "latent", "codes", "features")}
     world = tiny_world()
     codes = torch.from_numpy(plays["codes"])
-    np.testing.assert_array_equal(plays["latent"], world.tokenizer.code_vectors(codes))
+    np.testing.assert_array_equal(plays["latent"], world.tokenizer.lookup(codes))
     np.testing.assert_array_equal(plays["rgb"], world.tokenizer.decode(codes[:, None])[:, 0, -1])
     np.testing.assert_array_equal(plays["features"][..., -world.tokenizer.code_dim :], plays["latent"])
 

@@ -126,7 +126,7 @@ def test_who_sees_is_shown_the_game_as_the_dream_shows_it(endless, openings):
 
     player = Player("looks", Looks(), "latent", "dream")
     (play,) = play_real(endless, GAME, [player], openings["mid"])
-    shown = endless.tokenizer.code_vectors(openings["mid"].starts.codes[:, -1]).numpy()
+    shown = endless.tokenizer.lookup(openings["mid"].starts.codes[:, -1]).numpy()
     first = int(openings["mid"].elapsed[0])
     np.testing.assert_allclose(seen[first][0], shown[0], rtol=1e-5)  # after its lead it sees the state
     seen.clear()

@@ -106,6 +106,6 @@ def test_another_seed_draws_other_dreams(world):
 def test_dreams_show_what_was_asked_for(world):
     dreams = DreamRows(2, world, world.starts, LIMITS, 0, obs="latent")
     observations, _ = dreams.reset(seed=[3, 1])
-    wanted = world.tokenizer.code_vectors(world.starts.codes[torch.tensor([3, 1]), -1])
+    wanted = world.tokenizer.lookup(world.starts.codes[torch.tensor([3, 1]), -1])
     np.testing.assert_allclose(observations, wanted.numpy(), rtol=1e-6)
     assert dreams.single_observation_space.contains(observations[0])
