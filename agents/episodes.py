@@ -1,104 +1,59 @@
-"""The loop that plays whole episodes in envs side by side, and who sits at them.
+"""The loop that plays whole episodes in envs side by side.
 
-Letters: n envs side by side.
+Letters: n envs side by side, N episodes.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from worldmodel.agents.scripted import Policy, tell
-from worldmodel.data import ActionSpec
+from worldmodel.agents.policy import Policy
 from worldmodel.progress import progress
 
-PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed), as RandomPolicy
-Act = Callable[[np.ndarray], np.ndarray]  # actions for observations
 Watch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # (episodes, env rewards, terminations) of one step
 
 
-class Seats(Protocol):
-    """Who acts in each env row."""
-
-    def begin(self, rows: np.ndarray, episodes: np.ndarray) -> None:
-        """Play episodes[i] in rows[i] from here on, with nothing kept of what was played there before."""
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """An action for each row."""
-
-    def inform(self, infos: dict[str, Any]) -> None:
-        """The infos of a reset or a step, before the next action."""
-
-
-class Lasting:
-    """One policy in all rows; in episode i it draws from seeds[i], if it can be told (`seed_rows`)."""
-
-    def __init__(self, policy: Policy, seeds: Sequence[int], deterministic: bool = False) -> None:
-        self._policy, self._seeds = policy, np.asarray(seeds)
-        self.act = act_of(policy, deterministic)
-        policy.reset()
-
-    def begin(self, rows: np.ndarray, episodes: np.ndarray) -> None:
-        self._policy.reset(rows)
-        tell(self._policy, "seed_rows", rows, self._seeds[episodes].tolist())
-
-    def inform(self, infos: dict[str, Any]) -> None:
-        tell(self._policy, "inform", infos)
-
-
-class OneEach:
-    """A policy of its own for every episode; these are told nothing."""
-
-    def __init__(self, make: Callable[[int], Policy], deterministic: bool = False) -> None:
-        self._make, self._deterministic = make, deterministic
-        self._acts: dict[int, Act] = {}
-
-    def begin(self, rows: np.ndarray, episodes: np.ndarray) -> None:
-        for row, episode in zip(rows, episodes, strict=True):
-            self._acts[int(row)] = act_of(self._make(int(episode)), self._deterministic)
-
-    def inform(self, infos: dict[str, Any]) -> None:
-        """Policies for one episode are told nothing."""
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._acts[row](observations[row : row + 1]) for row in range(len(observations))])
-
-
 class Played(NamedTuple):
-    """What episodes came to, (N,) each."""
+    """Results of episodes, (N,) each."""
 
-    returns: np.ndarray  # in the game's native reward where the env tells it, else in the env's
+    returns: np.ndarray  # in the game's native reward if the env's infos give it, else in the env's
     env_returns: np.ndarray  # in the env's reward
     lengths: np.ndarray  # steps
 
 
 def play_episodes(
     envs: VectorEnv,
-    seats: Seats,
+    policies: Policy | Sequence[Policy],
     seeds: Sequence[int],
     *,
+    policy_seeds: Sequence[int] | None = None,
     leads: Sequence[np.ndarray] | None = None,
     most_steps: int | None = None,
     watch: Watch | None = None,
     about: str = "play",
 ) -> Played:
-    """Play N episodes and add up their rewards.
+    """Play N episodes and sum their rewards.
 
     Args:
         envs: reset rows by ``options["reset_mask"]``.
-        seats: who acts.
+        policies: one for all episodes, or one for each; the same object may play several, but different ones must not
+            share state, since each acts at every step.
         seeds: episode i is reset with seeds[i].
-        leads: for each episode the actions with which it begins, whoever sits there; what follows them counts alone.
-        most_steps: that count; an episode that goes on is left there. None: all end by themselves.
-        watch: called after every step with what happened in the episodes of which it counts.
+        policy_seeds: in episode i its policy draws from policy_seeds[i]; None: from seeds[i].
+        leads: for each episode the actions that it begins with, whichever policy plays; only the steps after them are
+            counted.
+        most_steps: an episode is left after this many counted steps. None: every episode is played to its end.
+        watch: called after every step with what happened in the episodes whose step was counted.
         about: the text of the progress bar.
     """
     total = len(seeds)
     count = min(envs.num_envs, total)
     lead = _Lead(envs.num_envs, leads)
+    if isinstance(policies, Policy):
+        policies = [policies] * total
+    seats = _Seats(policies, seeds if policy_seeds is None else policy_seeds, envs.num_envs)
     returns, env_returns = np.zeros(total), np.zeros(total)
     lengths, finished = np.zeros(total, np.int64), np.zeros(total, bool)
     playing = np.arange(envs.num_envs) < count
@@ -140,10 +95,41 @@ def play_episodes(
                 episode_of[again] = begun + np.arange(len(again))
                 begun += len(again)
                 mask = np.isin(np.arange(envs.num_envs), again)
-                # The seeds of the others, which go on, are not heeded.
+                # The other rows continue; their seeds are ignored.
                 observations, infos = envs.reset(seed=[int(seeds[i]) for i in episode_of], options={"reset_mask": mask})
                 begin(again, infos)
     return Played(returns, env_returns, lengths)
+
+
+class _Seats:
+    """Which policy plays in each row. Each one sees all rows; its actions count in its own rows only."""
+
+    def __init__(self, policies: Sequence[Policy], seeds: Sequence[int], rows: int) -> None:
+        self._policies, self._seeds = policies, np.asarray(seeds)
+        self._in_row = [policies[0]] * rows
+        for policy in dict.fromkeys(policies):
+            policy.reset()
+
+    def begin(self, rows: np.ndarray, episodes: np.ndarray) -> None:
+        """Play episodes[i] in rows[i] from here on."""
+        for policy in dict.fromkeys(self._policies[episode] for episode in episodes):
+            own = np.array([self._policies[episode] is policy for episode in episodes])
+            for row in rows[own]:
+                self._in_row[row] = policy
+            policy.reset(rows[own])
+            policy.seed_rows(rows[own], self._seeds[episodes[own]].tolist())
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        first, *others = dict.fromkeys(self._in_row)
+        actions = np.array(first.act(observations))
+        for policy in others:
+            own = np.array([each is policy for each in self._in_row])
+            actions[own] = policy.act(observations)[own]
+        return actions
+
+    def inform(self, infos: dict[str, Any]) -> None:
+        for policy in dict.fromkeys(self._in_row):
+            policy.inform(infos)
 
 
 class _Lead:
@@ -162,7 +148,7 @@ class _Lead:
             self._at[rows] = 0
 
     def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """These actions with the leads' in their place, and where that was not the case, (n,) bool."""
+        """The actions with those of leads put in, and the rows whose actions were left as they are, (n,) bool."""
         left = np.array([len(lead) for lead in self._actions]) - self._at
         actions = np.array(actions)
         for row in np.flatnonzero(left > 0):
@@ -172,7 +158,7 @@ class _Lead:
         return actions, left <= 0
 
     def over(self) -> np.ndarray:
-        """Rows whose lead ended with the step just played, (n,) bool."""
+        """Rows whose lead ended with the last step, (n,) bool."""
         return self._over
 
     def check(self, ended: np.ndarray, episode_of: np.ndarray) -> None:
@@ -182,13 +168,3 @@ class _Lead:
                 f"episode {episode_of[row]} ended in step {self._at[row]} of the {len(self._actions[row])} that lead "
                 "to its middle: the game does not repeat itself after a reset with the same seed"
             )
-
-
-def act_of(policy: Policy, deterministic: bool = False) -> Act:
-    """A policy's `act`, with deterministic=True if that is asked for."""
-    if not deterministic:
-        return policy.act
-    act: Any = policy.act
-    if "deterministic" not in inspect.signature(act).parameters:
-        raise ValueError(f"deterministic=True is for agents: act of a {type(policy).__name__} has no such argument")
-    return partial(act, deterministic=True)

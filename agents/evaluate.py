@@ -4,16 +4,18 @@ Letters: n envs side by side.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
-from worldmodel.agents.episodes import Lasting, OneEach, PolicyFactory, Seats, Watch, play_episodes
-from worldmodel.agents.scripted import Policy, RandomPolicy
+from worldmodel.agents.episodes import Watch, play_episodes
+from worldmodel.agents.policy import Policy, as_policy
+from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.registry import env_spec
@@ -22,6 +24,7 @@ from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.statistics import mean_with_interval
 
+PolicyMaker = Callable[[ActionSpec], Policy]  # such as RandomPolicy
 View = tuple[WorldModel | str | os.PathLike, str]  # model and obs of a DreamView
 
 
@@ -64,7 +67,7 @@ class Comparison(NamedTuple):
 
 
 def evaluate(
-    policy: Policy | PolicyFactory,
+    policy: Policy | PolicyMaker,
     env_id: str,
     episodes: int,
     seed: int = 0,
@@ -75,20 +78,20 @@ def evaluate(
     deterministic: bool = False,
     **env_kwargs: Any,
 ) -> Evaluation:
-    """Play whole episodes and add up their rewards.
+    """Play whole episodes and sum their rewards.
 
-    Episode i is reset with seed + i, however many envs play side by side, and draws what it draws from that seed too: a
-    factory makes each episode its own policy, an agent is reseeded (`seed_rows`). Others are only reset. One with a
-    method `inform` is told the infos of every step before it acts (the `Planner` reads game variables there).
+    Episode i is reset with seed + i, and a policy that can be seeded by row (`Policy.seed_rows`) draws from that seed
+    too. The results then do not depend on the number of envs side by side.
 
     Args:
-        policy: a policy (`SB3Policy` makes one of a model of Stable-Baselines3), or what makes one.
+        policy: a `Policy` or any object with its methods `act` and `reset` (`SB3Policy` wraps a model of
+            Stable-Baselines3); or a function that makes one for an `ActionSpec`, such as the class `RandomPolicy`.
         env_id: of a real game or of a dream.
         episodes: how many.
         view: (model, obs): show the real game as this model's dream would.
         num_envs: n at most; real games run in threads, a dream as one batch.
         watch: called after every step with what happened in the episodes that took part in it, (n,) each.
-        deterministic: take the likeliest actions instead of drawing; for agents, whose `act` has such an argument.
+        deterministic: take the likeliest actions instead of sampling; for agents, whose `act` has this argument.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
 
     Example:
@@ -99,24 +102,20 @@ def evaluate(
         (5, 5)
     """
     makes = isinstance(policy, type) or (callable(policy) and not hasattr(policy, "act"))
-    if not makes and not _is_policy(policy):
-        raise TypeError(
-            f"a policy has act(observations) and reset(rows), or is a function of (action_spec, num_envs, seed) that "
-            f"makes one; got a {type(policy).__name__}. For a model of Stable-Baselines3: SB3Policy(model)"
-        )
+    player = policy if makes else as_policy(policy, deterministic)
     if episodes < 1 or num_envs < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
     envs = make_envs(env_id, min(num_envs, episodes), env_kwargs)
     try:
         if view is not None:
             envs = DreamViewVector(envs, *view)
-        return _play(policy, envs, env_id, episodes, seed, watch, deterministic)
+        return _play(player, envs, env_id, episodes, seed, watch, deterministic)
     finally:
         envs.close()
 
 
 def compare_with_random(
-    policy: Policy | PolicyFactory,
+    policy: Policy | PolicyMaker,
     env_id: str,
     episodes: int,
     seed: int = 0,
@@ -141,7 +140,7 @@ def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
 
 
 def _play(
-    policy: Policy | PolicyFactory,
+    policy: Policy | PolicyMaker,
     envs: VectorEnv,
     env_id: str,
     episodes: int,
@@ -149,15 +148,11 @@ def _play(
     watch: Watch | None,
     deterministic: bool,
 ) -> Evaluation:
-    seeds = [seed + i for i in range(episodes)]
-    if not _is_policy(policy):
-        factory, actions = cast("PolicyFactory", policy), named_actions(envs)
-        seats: Seats = OneEach(lambda episode: factory(actions, 1, seeds[episode]), deterministic)
-    else:
-        if isinstance(spec := getattr(policy, "action_spec", None), ActionSpec):
-            check_actions(spec, named_actions(envs), "the policy", env_id)
-        seats = Lasting(cast("Policy", policy), seeds, deterministic)
-    played = play_episodes(envs, seats, seeds, watch=watch, about=f"play {env_id}")
+    actions = named_actions(envs)
+    player = policy if isinstance(policy, Policy) else as_policy(policy(actions), deterministic)
+    if player.action_spec is not None:
+        check_actions(player.action_spec, actions, "the policy", env_id)
+    played = play_episodes(envs, player, [seed + i for i in range(episodes)], watch=watch, about=f"play {env_id}")
     return Evaluation(
         env_id=env_id,
         seed=seed,
@@ -165,8 +160,3 @@ def _play(
         env_returns=tuple(played.env_returns.tolist()),
         lengths=tuple(played.lengths.tolist()),
     )
-
-
-def _is_policy(given: Any) -> bool:
-    """Whether it plays itself, and is not what makes such."""
-    return not isinstance(given, type) and hasattr(given, "act") and hasattr(given, "reset")

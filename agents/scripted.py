@@ -1,140 +1,158 @@
-"""Policies that need no learning: random play, random play that holds on to its actions, and noise on any policy.
+"""Policies that need no training: random and sticky play, and random noise on any policy.
 
-All are vectorised and seeded: `act(observations)` takes n observations, one per env, and `reset(rows)` tells which of
-the envs began a new episode. Letters: n envs, A numbers per action.
+All take any number of env rows, and each row draws from a seed of its own (`seed_rows`).
+Letters: n env rows, A dimensions of an action.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from worldmodel.agents.policy import Policy, RowGenerators, Rows, as_policy
 from worldmodel.data import ActionSpec
+
+Action = np.ndarray | int
+Plan = Callable[[np.random.Generator], Iterator[Action]]  # the actions of one episode, without end
 
 _EXPLORING_WEIGHTS = {"noop": 0.25, "move_forward": 3.0}
 
 
-class Policy(Protocol):
-    """What collection and evaluation ask of a policy."""
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C) uint8."""
-
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        """Forget what belongs to the last episode, in the envs `rows` (None: in all)."""
-
-
-class RandomPolicy:
-    """Every action drawn anew, uniformly.
+class ScriptedPolicy(Policy):
+    """Follows a plan in each env row and ignores the observations.
 
     Args:
-        action_spec: what can be done.
-        num_envs: n.
-        seed: of the policy's own generator.
+        plan: yields the actions of an episode, drawn from the row's generator.
+        action_spec: of these actions.
+        seed: env row i draws from (seed, i), until `seed_rows` gives it a seed of its own.
     """
 
-    def __init__(self, action_spec: ActionSpec, num_envs: int = 1, seed: int = 0) -> None:
+    action_spec: ActionSpec
+
+    def __init__(self, plan: Plan, action_spec: ActionSpec, *, seed: int = 0) -> None:
         self.action_spec = action_spec
-        self.num_envs = num_envs
-        self._rng = np.random.default_rng(seed)
-        self._odds: np.ndarray | None = None  # of each discrete action; None: all alike
+        self._plan = plan
+        self._generators = RowGenerators(seed)
+        self._episodes: dict[int, Iterator[Action]] = {}  # by row
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        if len(observations) != self.num_envs:
-            raise ValueError(f"this policy plays {self.num_envs} envs, got {len(observations)} observations")
-        spec = self.action_spec
-        if spec.kind == "box":
-            return self._rng.uniform(spec.low, spec.high, (self.num_envs, spec.n)).astype(np.float32)
-        return self._rng.choice(spec.n, self.num_envs, p=self._odds).astype(np.int64)
+        """The next actions, (n,) int64 or (n, A) float32; of `observations` only the number is read."""
+        return np.array([self._next(row) for row in range(len(observations))], self.action_spec.dtype)
 
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        """Nothing to forget."""
+    def _next(self, row: int) -> Action:
+        if row not in self._episodes:
+            self._episodes[row] = self._plan(self._generators[row])
+        return next(self._episodes[row])
+
+    def reset(self, rows: Rows | None = None) -> None:
+        for row in list(self._episodes) if rows is None else rows:
+            self._episodes.pop(int(row), None)
+
+    def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
+        """Begin a new episode in env row rows[i], decided by seeds[i]."""
+        self._generators.reseed(rows, seeds)
+        self.reset(rows)
 
 
-class StickyPolicy(RandomPolicy):
-    """Repeats its last action with probability `repeat`, else draws a new one: strides instead of trembling.
+class RandomPolicy(ScriptedPolicy):
+    """Draws every action uniformly; arguments as in `ScriptedPolicy`."""
 
-    On health_gathering the defaults meet 15 medikits per 1,000 steps and see twice as much of the map as uniformly
-    random actions, which meet 9.
+    def __init__(self, action_spec: ActionSpec, *, seed: int = 0) -> None:
+        super().__init__(partial(_random, action_spec), action_spec, seed=seed)
+
+
+class StickyPolicy(ScriptedPolicy):
+    """Repeats its last action with probability `repeat`, else draws a new one, which covers more ground.
+
+    On health_gathering the defaults pick up 15 medikits per 1,000 steps and see twice as much of the map as uniformly
+    random actions, which pick up 9.
 
     Args:
-        action_spec, num_envs, seed: as in RandomPolicy.
+        action_spec, seed: as in `ScriptedPolicy`.
         repeat: in [0, 1); an action lasts 1 / (1 - repeat) steps on average, longer where the same is drawn again.
-        weights: relative odds of the discrete actions when drawing, not negative; None: standing still is rare and
-            walking forward frequent where the actions' names tell which these are, the others alike.
+        weights: relative odds of the discrete actions, not negative. None: by the actions' names, "noop" is rare and
+            "move_forward" frequent; without names all are equal.
     """
 
     def __init__(
-        self,
-        action_spec: ActionSpec,
-        num_envs: int = 1,
-        seed: int = 0,
-        *,
-        repeat: float = 0.8,
-        weights: Sequence[float] | None = None,
+        self, action_spec: ActionSpec, *, seed: int = 0, repeat: float = 0.8, weights: Sequence[float] | None = None
     ) -> None:
         if not 0.0 <= repeat < 1.0:
             raise ValueError(f"repeat must be in [0, 1), got {repeat}")
-        super().__init__(action_spec, num_envs, seed)
-        self.repeat = repeat
         if weights is None and action_spec.kind == "discrete" and action_spec.names:
             weights = [_EXPLORING_WEIGHTS.get(name, 1.0) for name in action_spec.names]
-        if weights is not None:
-            self._odds = _odds(action_spec, np.asarray(weights, np.float64))
-        self._last = np.zeros((num_envs, *action_spec.shape), action_spec.dtype)
-        self._fresh = np.ones(num_envs, bool)  # envs without a last action
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        drawn = super().act(observations)
-        change = self._fresh | (self._rng.random(self.num_envs) >= self.repeat)
-        self._last[change] = drawn[change]
-        self._fresh[:] = False
-        return self._last.copy()
-
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        self._fresh[... if rows is None else rows] = True
+        odds = None if weights is None else _odds(action_spec, np.asarray(weights, np.float64))
+        super().__init__(partial(_sticky, action_spec, repeat, odds), action_spec, seed=seed)
 
 
-class EpsilonPolicy:
+class EpsilonPolicy(Policy):
     """Another policy's actions, each replaced by a uniformly random one with probability `epsilon`.
 
-    What can be told to that policy is handed on to it, and what was done in place of its actions is told to it
-    (`acted`). `seed_rows` decides what that policy draws, not the noise.
+    `seed_rows` seeds both the other policy and the noise, each with draws of its own. The other policy is told which
+    actions were executed (`acted`).
     """
 
-    def __init__(
-        self, policy: Policy, epsilon: float, action_spec: ActionSpec, num_envs: int = 1, seed: int = 0
-    ) -> None:
+    def __init__(self, policy: Policy, epsilon: float, action_spec: ActionSpec, *, seed: int = 0) -> None:
         if not 0.0 <= epsilon <= 1.0:
             raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
-        self.policy = policy
+        self.policy = as_policy(policy)
         self.epsilon = epsilon
         self.action_spec = action_spec
-        # Apart from each other's draws and from those of a policy with the same seed.
-        self._rng = np.random.default_rng((seed, 1))
-        self._noise = RandomPolicy(action_spec, num_envs, int(self._rng.integers(2**62)))
+        self._seed = seed
+        self._coins: dict[int, np.random.Generator] = {}  # by row
+        self._noise = RandomPolicy(action_spec)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         actions = np.array(self.policy.act(observations))
-        replaced = self._rng.random(len(actions)) < self.epsilon
+        for row in range(len(actions)):
+            if row not in self._coins:
+                self._seed_noise(row, (self._seed, 1, row))
+        replaced = np.array([self._coins[row].random() for row in range(len(actions))]) < self.epsilon
         actions[replaced] = self._noise.act(observations)[replaced]
-        tell(self.policy, "acted", actions)
+        self.policy.acted(actions)
         return actions
 
     def reset(self, rows: np.ndarray | None = None) -> None:
         self.policy.reset(rows)
 
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        tell(self.policy, "seed_rows", rows, seeds)
+    def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
+        self.policy.seed_rows(rows, seeds)
+        for row, seed in zip(rows, seeds, strict=True):
+            self._seed_noise(int(row), (int(seed), 1))
+
+    def _seed_noise(self, row: int, seed: tuple[int, ...]) -> None:
+        """Seed a row's noise; the 1 in `seed` keeps it apart from what the other policy draws from the same seed."""
+        self._coins[row] = coin = np.random.default_rng(seed)
+        self._noise.seed_rows([row], [int(coin.integers(2**62))])
 
     def inform(self, infos: Mapping[str, Any]) -> None:
-        tell(self.policy, "inform", infos)
+        self.policy.inform(infos)
+
+    def acted(self, actions: np.ndarray) -> None:
+        self.policy.acted(actions)
 
 
-def tell(policy: Policy, method: str, *arguments: Any) -> None:
-    """Call a method that not every policy has: "seed_rows", "inform", or "acted" (what was done, (n,) or (n, A))."""
-    if hasattr(policy, method):
-        getattr(policy, method)(*arguments)
+def _random(spec: ActionSpec, rng: np.random.Generator) -> Iterator[Action]:
+    while True:
+        yield draw(spec, rng)
+
+
+def _sticky(spec: ActionSpec, repeat: float, odds: np.ndarray | None, rng: np.random.Generator) -> Iterator[Action]:
+    last: Action | None = None
+    while True:
+        drawn = draw(spec, rng, odds)
+        change = rng.random() >= repeat
+        if last is None or change:
+            last = drawn
+        yield last
+
+
+def draw(spec: ActionSpec, rng: np.random.Generator, odds: np.ndarray | None = None) -> Action:
+    """A random action; `odds` of the discrete ones, None: all equal."""
+    if spec.kind == "box":
+        return rng.uniform(spec.low, spec.high).astype(np.float32)
+    return int(rng.choice(spec.n, p=odds))
 
 
 def _odds(spec: ActionSpec, weights: np.ndarray) -> np.ndarray:
@@ -144,36 +162,3 @@ def _odds(spec: ActionSpec, weights: np.ndarray) -> np.ndarray:
             f"for {spec.kind} actions"
         )
     return weights / weights.sum()
-
-
-class SeededNoise:
-    """Another policy's actions, each replaced by a random one with probability `epsilon`.
-
-    Every env draws from a seed of its own (`seed_rows`), so an episode does not depend on those played beside it.
-    """
-
-    def __init__(self, policy: Policy, epsilon: float, action_spec: ActionSpec) -> None:
-        self.policy, self.epsilon, self.action_spec = policy, epsilon, action_spec
-        self._rows: dict[int, tuple[np.random.Generator, RandomPolicy]] = {}
-
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        self.policy.reset(rows)
-
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        """From now on what is drawn in env rows[i], by the other policy too, is decided by seeds[i]."""
-        tell(self.policy, "seed_rows", rows, seeds)
-        for row, seed in zip(rows, seeds, strict=True):
-            coin = np.random.default_rng((int(seed), 1))  # apart from the other policy's own draws
-            self._rows[int(row)] = coin, RandomPolicy(self.action_spec, 1, seed=int(coin.integers(2**62)))
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        actions = np.array(self.policy.act(observations))
-        for row in range(len(actions)):
-            coin, noise = self._rows[row]
-            if coin.random() < self.epsilon:
-                actions[row] = noise.act(observations[row : row + 1])[0]
-        tell(self.policy, "acted", actions)
-        return actions
-
-    def inform(self, infos: Mapping[str, Any]) -> None:
-        tell(self.policy, "inform", infos)

@@ -1,33 +1,28 @@
-"""Blind policies: they look at nothing, need no training, and go where recorded play rarely went.
+"""Blind policies: they ignore the observations, need no training, and visit states that recorded episodes rarely show.
 
-The fairest baseline of a game and the hardest test of its dream. Each has a name that says all of it, which is accepted
-wherever a policy is named:
+They are the fairest baseline of a game and the hardest test of its dream. A blind policy's name describes it in full
+and is accepted wherever a policy is named:
 
-    constant:noop                          a single action, by its name or number
-    constant:0.5,-1                        the same where an action is numbers
-    cycle:move_left*32,move_right*32       actions by turns, each for so many steps
+    constant:noop                          a single action, by its name or index
+    constant:0.5,-1                        the same for continuous actions
+    cycle:move_left*32,move_right*32       actions in turn, each for the given number of steps
     hold:0.95                              random, the last action repeated with that probability
     hold:0.9,move_forward*3,turn_left*1    the same, drawn with these odds; actions not named are not drawn
-    odds:attack*2,turn_left*1              drawn anew at every step with these odds
-    diverse                                another of all these in every episode
-
-Letters: n envs, A numbers per action.
+    odds:attack*2,turn_left*1              drawn again at every step with these odds
+    diverse                                a different one of these in every episode
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import cycle, repeat
 
 import numpy as np
 
-from worldmodel.agents.scripted import Policy, RandomPolicy, StickyPolicy
+from worldmodel.agents.scripted import Action, Plan, RandomPolicy, ScriptedPolicy, StickyPolicy, draw
 from worldmodel.data import ActionSpec
 from worldmodel.errors import did_you_mean
 
-Plan = Callable[[np.random.Generator], Iterator[np.ndarray | int]]  # actions of one episode, without end
-PolicyFactory = Callable[[ActionSpec, int, int], Policy]  # (action_spec, num_envs, seed)
-
-_SCRIPTED: dict[str, PolicyFactory] = {"random": RandomPolicy, "sticky": StickyPolicy}
+_SCRIPTED: dict[str, type[RandomPolicy | StickyPolicy]] = {"random": RandomPolicy, "sticky": StickyPolicy}
 FORMS = "random, sticky, diverse, constant:ACTION, cycle:ACTION*STEPS,…, hold:P, odds:ACTION*WEIGHT,…"
 _KINDS = ("constant", "cycle", "hold", "odds")
 _MOST_STEPS = 100_000  # of one action in a cycle
@@ -39,43 +34,8 @@ _LONGEST_TURN = 48  # steps of one action in a cycle, log-uniform from 1
 _MOST_TURNS = 4  # actions of a cycle, at least 2
 
 
-class BlindPolicy:
-    """Follows a plan in every env; each episode draws from its env's own generator.
-
-    Args:
-        plan: gives the actions of an episode.
-        action_spec: what can be done.
-        num_envs: n.
-        seed: env i draws from a generator of (seed, i), until `seed_rows` says otherwise.
-    """
-
-    def __init__(self, plan: Plan, action_spec: ActionSpec, num_envs: int = 1, seed: int = 0) -> None:
-        self.action_spec = action_spec
-        self.num_envs = num_envs
-        self._plan = plan
-        self._generators = [np.random.default_rng((seed, row)) for row in range(num_envs)]
-        self._actions = [plan(generator) for generator in self._generators]
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """The next actions, (n,) int64 or (n, A) float32; of `observations` only the number matters."""
-        if len(observations) != self.num_envs:
-            raise ValueError(f"this policy plays {self.num_envs} envs, got {len(observations)} observations")
-        return np.array([next(actions) for actions in self._actions], self.action_spec.dtype)
-
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        """Begin a new episode in the envs `rows` (None: in all)."""
-        for row in range(self.num_envs) if rows is None else rows:
-            self._actions[row] = self._plan(self._generators[row])
-
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        """Begin a new episode in env rows[i], which draws all from seeds[i]."""
-        for row, seed in zip(rows, seeds, strict=True):
-            self._generators[row] = np.random.default_rng((int(seed), 0))
-        self.reset(np.asarray(rows))
-
-
-def scripted_policy(name: str, action_spec: ActionSpec, num_envs: int = 1, seed: int = 0) -> Policy:
-    """The policy of that name (see above); ValueError if there is none, or not with these actions.
+def scripted_policy(name: str, action_spec: ActionSpec, *, seed: int = 0) -> ScriptedPolicy:
+    """The policy of that name (see above); ValueError for an unknown one, or one that does not suit the actions.
 
     Example:
         >>> import numpy as np
@@ -87,8 +47,8 @@ def scripted_policy(name: str, action_spec: ActionSpec, num_envs: int = 1, seed:
         [0, 0, 1, 0, 0, 1]
     """
     if name in _SCRIPTED:
-        return _SCRIPTED[name](action_spec, num_envs, seed)
-    return BlindPolicy(_plan(name, action_spec), action_spec, num_envs, seed)
+        return _SCRIPTED[name](action_spec, seed=seed)
+    return ScriptedPolicy(_plan(name, action_spec), action_spec, seed=seed)
 
 
 def is_scripted(name: str) -> bool:
@@ -118,7 +78,7 @@ def _plan(name: str, spec: ActionSpec) -> Plan:
     )
 
 
-def _constant(action: np.ndarray | int, rng: np.random.Generator) -> Iterator[np.ndarray | int]:
+def _constant(action: Action, rng: np.random.Generator) -> Iterator[Action]:
     return repeat(action)
 
 
@@ -126,20 +86,15 @@ def _cycle(turns: Sequence[tuple[int, int]], rng: np.random.Generator) -> Iterat
     return cycle([action for action, steps in turns for _ in range(steps)])
 
 
-def _hold(
-    spec: ActionSpec, probability: float, odds: np.ndarray | None, rng: np.random.Generator
-) -> Iterator[np.ndarray | int]:
+def _hold(spec: ActionSpec, probability: float, odds: np.ndarray | None, rng: np.random.Generator) -> Iterator[Action]:
     while True:
-        if spec.kind == "box":
-            action: np.ndarray | int = rng.uniform(spec.low, spec.high).astype(np.float32)
-        else:
-            action = int(rng.choice(spec.n, p=odds))
+        action = draw(spec, rng, odds)
         yield action
         while rng.random() < probability:
             yield action
 
 
-def _diverse(spec: ActionSpec, rng: np.random.Generator) -> Iterator[np.ndarray | int]:
+def _diverse(spec: ActionSpec, rng: np.random.Generator) -> Iterator[Action]:
     """A hold probability and odds of its own for every episode; some episodes are constant, some cycles."""
     share = rng.random()
     shortest, longest = (np.log(1.0 / (1.0 - hold)) for hold in _HOLDS)

@@ -1,8 +1,8 @@
-"""The best of a small family of blind policies: the baseline that every agent with eyes should beat.
+"""Search for the best of a small family of blind policies: the baseline that every agent with eyes should beat.
 
 A first screening plays every constant action, held random play, and cycles of two actions. Around the best of these the
-search then tries other lengths and third actions, and the last few play on until one is chosen. Whoever reports the
-winner judges it on other seeds: on those of the search it was lucky.
+search then tries other lengths and third actions, and the last few play more episodes until one is chosen. Evaluate the
+winner on other seeds before you report it: the mean that selected it is too high.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from worldmodel.agents.blind.policies import scripted_policy
-from worldmodel.agents.episodes import OneEach, play_episodes
+from worldmodel.agents.episodes import play_episodes
 from worldmodel.agents.evaluate import make_envs
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import named_actions
@@ -33,7 +33,7 @@ _MOST_TURNS = 3  # actions of a cycle
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A policy and its returns in the search, in the game's native reward where the env tells it."""
+    """A policy and its returns in the search, in the game's native reward if the env's infos give it."""
 
     policy: str
     returns: tuple[float, ...]
@@ -45,30 +45,30 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class BlindSearch:
-    """What a search tried, in the order of the means, and the policy that it chose."""
+    """The policies that a search tried, highest mean first, and the one that it chose."""
 
     best: str
     tried: tuple[Tried, ...]
-    steps: int  # decisions of all its episodes
+    steps: int  # env steps of all its episodes
 
     @property
     def episodes(self) -> int:
-        """How many were played, by all policies together."""
+        """Number of episodes that all policies played together."""
         return sum(len(tried.returns) for tried in self.tried)
 
 
 def search_blind(
     env_id: str, episodes: int = 40, seed: int = SEED, *, num_envs: int = 10, **env_kwargs: Any
 ) -> BlindSearch:
-    """Search the blind policy with the highest mean return.
+    """Search for the blind policy with the highest mean return.
 
-    No more than 60 policies are tried, a quarter of `episodes` each at first. The result does not depend on `num_envs`.
+    At most 60 policies are tried, at first for a quarter of `episodes` each. The result does not depend on `num_envs`.
 
     Args:
         env_id: of a real game or of a dream.
-        episodes: that each of the last four policies plays, 8 at least.
-        seed: of the first episode of each policy; the next ones have the next numbers.
-        num_envs: how many play side by side at most.
+        episodes: played by each of the last four policies, at least 8.
+        seed: of each policy's first episode; the next ones have the next integers.
+        num_envs: envs side by side at most.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
     """
     if episodes < 8:
@@ -90,17 +90,18 @@ class _Field:
         self.steps = 0
 
     def leaders(self, count: int | None = None) -> list[str]:
-        """The policies with the highest means, best first; of equal ones, the one that was tried first."""
+        """The policies with the highest means, best first; ties go to the one that was tried first."""
         return sorted(self.returns, key=lambda name: -fmean(self.returns[name]))[:count]
 
     def play(self, names: Sequence[str], episodes: int) -> None:
-        """Let each policy play until it has so many episodes; all of them in one go."""
+        """Let each policy play until it has this many episodes, all policies side by side."""
         turns = [(name, k) for name in names for k in range(len(self.returns.get(name, ())), episodes)]
         if not turns:
             return
         seeds = [self._seed + k for _, k in turns]
-        seats = OneEach(lambda i: scripted_policy(turns[i][0], self.spec, 1, seeds[i]))
-        played = play_episodes(self._envs, seats, seeds, about=f"{len(names)} blind policies")
+        policies = {name: scripted_policy(name, self.spec) for name in names}
+        in_turn = [policies[name] for name, _ in turns]
+        played = play_episodes(self._envs, in_turn, seeds, about=f"{len(names)} blind policies")
         for (name, _), reached in zip(turns, played.returns.tolist(), strict=True):
             self.returns.setdefault(name, []).append(reached)
         self.steps += int(played.lengths.sum())
@@ -131,7 +132,7 @@ def screened(spec: ActionSpec) -> list[str]:
     if spec.kind == "box":
         constants = [f"constant:{','.join(f'{number:g}' for number in action)}" for action in _of_box(spec)]
         return [*constants[: _SCREENED - len(_RANDOM)], *_RANDOM]
-    rng = np.random.default_rng(0)  # of many actions and pairs some are drawn, always the same ones
+    rng = np.random.default_rng(0)  # if there are many actions or pairs, always draws the same
     actions = sorted(rng.permutation(spec.n)[:_MOST_CONSTANTS].tolist())
     words = [_word(action, spec) for action in actions]
     pairs = list(combinations(words, 2))
@@ -144,11 +145,11 @@ def screened(spec: ActionSpec) -> list[str]:
 
 
 def around(policy: str, actions: Sequence[str], notches: int) -> Iterator[str]:
-    """Policies that differ a little from one: other lengths, one action more, another probability to repeat.
+    """Policies close to a given one: other lengths, one more action, another probability to repeat.
 
     Args:
         policy: whose neighbours are wanted.
-        actions: those that a cycle may have, in the order in which they are tried as a further one.
+        actions: allowed in a cycle, in the order in which they are tried as an additional one.
         notches: how far lengths move along the list.
     """
     kind, _, rest = policy.partition(":")
@@ -175,7 +176,7 @@ def cycle_of(turns: Sequence[tuple[str, int]]) -> str:
 
 
 def turns_of(policy: str) -> list[tuple[str, int]]:
-    """The actions of a cycle that this module has named, with their steps; of a constant its action, 8 steps."""
+    """The actions of a cycle that this module named, with their steps; of a constant its action, for 8 steps."""
     rest = policy.partition(":")[2]
     words = [part.rpartition("*") if "*" in part else (part, "", "8") for part in rest.split(",")]
     return [(word, int(steps)) for word, _, steps in words]
@@ -186,13 +187,13 @@ def _moved(steps: int, notches: int) -> int:
 
 
 def _word(action: int, spec: ActionSpec) -> str:
-    """An action's name, or its number where the name would be misread."""
+    """An action's name, or its index if the name would be misread."""
     name = spec.names[action] if spec.names else ""
     return name if name.strip() and name == name.strip() and not set(name) & {",", "*"} else str(action)
 
 
 def _of_box(spec: ActionSpec) -> Iterator[tuple[float, ...]]:
-    """Constant actions of a box: doing nothing, two corners, each number alone at its ends, and further corners."""
+    """Constant actions of a box: zero, two corners, each dimension alone at its ends, and further corners."""
     still = tuple(min(max(0.0, low), high) for low, high in zip(spec.low, spec.high, strict=True))
     ends = list(zip(spec.low, spec.high, strict=True))
     alone = ((*still[:k], end, *still[k + 1 :]) for k in range(spec.n) for end in ends[k])

@@ -1,10 +1,10 @@
-"""Planner: acts by dreaming many plans ahead, and does what the best of them begins with.
+"""Planner: dreams many plans ahead and executes the first action of the best one.
 
-No training: a world model and a reward are enough. The dream follows the game by what it observes (`observe`), and all
-plans of all envs are dreamt in one batch (`branch`).
+It needs no training, only a world model and a reward. The dream follows the game by its observations (`observe`), and
+all plans of all env rows are dreamt in one batch (`branch`).
 
-Letters: n envs = B rows, N plans of a row, K futures of a plan, H steps, A numbers per action, G signals, h w latent
-grid, M slices.
+Letters: n env rows = B rows, N plans of a row, K futures of a plan, H steps, A dimensions of an action, G signals,
+h w latent grid, M slices.
 Source: planning with the cross-entropy method in a latent space, PlaNet (arXiv:1811.04551); the best plan is kept and
 shifted as in iCEM (arXiv:2008.06389). Differs: futures are drawn, and codes are discrete.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from worldmodel.agents.planner.config import PlannerConfig, plan_returns
 from worldmodel.agents.planner.proposals import hold, later_plan, make_proposals
+from worldmodel.agents.policy import Policy, Rows
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import uniforms
@@ -32,22 +33,22 @@ from worldmodel.model.outputs import Branches
 _KEPT = 0.1  # share of the old proposals that stays when "cem" learns new ones
 
 
-class Planner:
-    """A policy that plans in a world model, for n envs in one batch; sees `obs="codes"` of a dream or a `DreamView`.
+class Planner(Policy):
+    """Plans in a world model, for n env rows in one batch; sees `obs="codes"` of a dream or a `DreamView`.
 
-    What it draws in a row is decided by the row's seed (`seed_rows`) and the plans made since; neither the other rows
-    nor their number matter.
+    A row's draws depend on its seed (`seed_rows`) and on how many plans it has made since, not on the other rows.
 
     Args:
         world: the model to dream in.
         config: how to plan.
-        reward_fn: gives rewards (B,) for a `Transition` of B dreamt steps, in place of the model's reward head; the
-            function that a dream env takes as its `reward_fn`.
-        seed: of what is drawn, until `seed_rows` gives each row its own.
-        signals: game variables by name at the first step of an episode, such as {"HEALTH": 100}; for those that are
-            not named the median of the model's start segments is taken. From there on the heads count.
+        reward_fn: gives rewards (B,) for a `Transition` of B dreamt steps, instead of the model's reward head; the
+            same function that a dream env takes as its `reward_fn`.
+        seed: of the draws, until `seed_rows` seeds each row.
+        signals: game variables by name at the first step of an episode, such as {"HEALTH": 100}; the others begin at
+            the median of the model's start segments. After the first step the heads predict them.
 
-    Raises: ValueError if the model cannot dream from a single step, with the reason.
+    Raises:
+        ValueError: the model cannot dream from a single step; the message says why.
 
     Example:
         >>> import numpy as np
@@ -61,6 +62,8 @@ class Planner:
         (1,)
     """
 
+    action_spec: ActionSpec
+
     def __init__(
         self,
         world: WorldModel,
@@ -73,10 +76,11 @@ class Planner:
         check_dreams(world)
         if world.config.dynamics.frame_condition > 1:
             raise ValueError(
-                f"a planner begins with the first step of an episode, but this model wants "
+                f"a planner begins with the first step of an episode, but this model needs "
                 f"{world.config.dynamics.frame_condition} (frame_condition); train one with frame_condition of 0 or 1"
             )
         self.world = world
+        self.action_spec = world.config.action.held
         self.config = config
         self.reward_fn = reward_fn
         self._proposals = make_proposals(self.action_spec, config.horizon)
@@ -84,7 +88,7 @@ class Planner:
         self._seed = seed
         self._seeds = np.zeros(0, np.int64)  # of the rows; there may be more than are playing
         self._drawn = np.zeros(0, np.int64)  # rounds drawn by each row since it was seeded
-        self._told: np.ndarray | None = None  # (n, G) signals of the step that came, NaN where nobody told them
+        self._informed: np.ndarray | None = None  # (n, G) signals of the last step, NaN where unknown
         self._state: DreamState | None = None  # None: no row plays. The following exist if it does.
         self._fresh: np.ndarray  # (n,) bool, rows in which an episode begins
         self._done: np.ndarray  # (n,) steps done of each row's plan
@@ -92,41 +96,35 @@ class Planner:
         self._parameters: Tensor  # (n, H, …) of the proposals
         self._last: Tensor  # (n, …) actions
 
-    @property
-    def action_spec(self) -> ActionSpec:
-        return self.world.config.action.held
-
     # --- the policy ----------------------------------------------------------------------------------------------
 
     def reset(self, rows: np.ndarray | None = None) -> None:
-        """Forget the last episode, in the envs `rows` (None: in all; their number may change)."""
         if rows is None:
-            self._state = self._told = None
+            self._state = self._informed = None
         elif self._state is not None:
             self._fresh[rows] = True
 
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int] | np.ndarray) -> None:
-        """From now on what is drawn for env rows[i] is decided by seeds[i]."""
+    def seed_rows(self, rows: Rows, seeds: Sequence[int] | np.ndarray) -> None:
         self._grow(max(rows) + 1)
         self._seeds[rows] = np.asarray(seeds, np.int64)
         self._drawn[rows] = 0
 
     def acted(self, actions: np.ndarray) -> None:
-        """Take what was done, (n,) or (n, A), where it is not what `act` has just given; noise policies call this."""
         if self._state is None or np.shape(actions) != tuple(self._last.shape):
             raise ValueError(f"acted() follows act() with the actions of all rows, got shape {np.shape(actions)}")
         self._last = self._on_device(np.asarray(actions, self.action_spec.dtype))
 
     def inform(self, infos: Mapping[str, Any]) -> None:
-        """Take the game variables of the step that came from a vector env's infos; `evaluate` calls this."""
+        """Read the game variables of the last step from a vector env's infos."""
         count = next((len(values) for name, values in infos.items() if name.startswith("_")), 0)
-        told = np.full((count, len(self.world.config.signal_names)), np.nan, np.float32)
+        known = np.full((count, len(self.world.config.signal_names)), np.nan, np.float32)
         for place, name in enumerate(self.world.config.signal_names):
             if name in infos:
-                told[:, place] = np.where(infos[f"_{name}"], infos[name], np.nan)
-        if self._told is not None and len(self._told) == count:  # a reset of some rows tells of these alone
-            told = np.where(np.isnan(told), self._told, told)
-        self._told = told if count else None
+                known[:, place] = np.where(infos[f"_{name}"], infos[name], np.nan)
+        # Infos of a partial reset hold the reset rows alone.
+        if self._informed is not None and len(self._informed) == count:
+            known = np.where(np.isnan(known), self._informed, known)
+        self._informed = known if count else None
 
     @own_defaults
     @torch.inference_mode()
@@ -134,12 +132,12 @@ class Planner:
         """Choose actions, (n,) int64 or (n, A) float32.
 
         Args:
-            observations: (n, h, w, M) int64, the codes of the step that came.
-            signals: (n, G), the game variables after it, NaN where they are not known; None: what `inform` was told.
-                Those that nobody knows are what the heads have counted.
+            observations: (n, h, w, M) int64, the codes of the last step.
+            signals: (n, G), the game variables after it, NaN where unknown; None: those that `inform` has read.
+                Unknown ones are predicted by the heads.
         """
-        self._follow(self._checked(observations), self._told if signals is None else signals)
-        self._told = None
+        self._follow(self._checked(observations), self._informed if signals is None else signals)
+        self._informed = None
         due = np.flatnonzero(self._done >= self.config.replan_every)
         at_once = self.config.batch // self.config.futures
         for first in range(0, len(due), at_once):
@@ -154,7 +152,7 @@ class Planner:
         wanted = (*tokenizer.grid, tokenizer.num_slices)
         if observations.shape[1:] != wanted or observations.dtype.kind != "i":
             raise ValueError(
-                f"a planner sees codes, whole numbers of shape (n, {', '.join(map(str, wanted))}), got "
+                f"a planner sees codes, integers of shape (n, {', '.join(map(str, wanted))}), got "
                 f'{observations.dtype} {observations.shape}; make the env, or its DreamView, with obs="codes"'
             )
         if self._state is not None and len(self._state) != len(observations):
@@ -170,7 +168,7 @@ class Planner:
         self._drawn = np.append(self._drawn, np.zeros(len(missing), np.int64))
 
     def _whole(self, actions: Tensor) -> Tensor:
-        """Actions as the model reads them."""
+        """Actions as the model takes them."""
         return self.world.config.action.hold(actions)
 
     def _on_device(self, array: np.ndarray) -> Tensor:
@@ -179,7 +177,7 @@ class Planner:
     # --- following the game --------------------------------------------------------------------------------------
 
     def _follow(self, codes: Tensor, signals: np.ndarray | None) -> None:
-        """Move the dreams on to the step that came, and begin those of new episodes."""
+        """Advance the dreams by the observed step, and begin those of new episodes."""
         count, state = len(codes), self._state
         if signals is not None and np.shape(signals) != (count, self._first_signals.shape[0]):
             wanted = (count, self._first_signals.shape[0])
@@ -191,7 +189,7 @@ class Planner:
             self._parameters = self._proposals.start(count, codes.device)
             plan = np.zeros((count, self.config.horizon, *self.action_spec.shape), self.action_spec.dtype)
             self._plans = self._on_device(plan)
-        else:  # rows of new episodes move too, to no end: all rows share a clock
+        else:  # includes rows of new episodes, without effect: all rows share a clock
             state, _ = self.world.observe(state, self._whole(self._last), codes)
         fresh = self._on_device(np.flatnonzero(self._fresh))
         if len(fresh):
@@ -214,14 +212,14 @@ class Planner:
         assert self._state is not None
         config, index = self.config, self._on_device(rows)
         state = self._state.select(index)
-        known = self._on_device(~self._fresh[rows])  # rows in which a plan is under way
+        known = self._on_device(~self._fresh[rows])  # rows that already have a plan
         best = later_plan(self._plans[index], config.replan_every)
         parameters = self._proposals.later(self._parameters[index], config.replan_every)
         each = torch.arange(len(rows), device=index.device)[:, None]
         for _ in range(config.rounds):
             quantiles, seeds = self._draw(rows)
             plans = self._proposals.draw(parameters, quantiles)
-            # The best plan so far competes again, and wins where others are only as good.
+            # The best plan so far competes again, and wins ties.
             plans[known, 0] = best[known]
             order = self._returns(state, plans, seeds).argsort(dim=1, descending=True, stable=True)
             elites = plans[each, order[:, : config.elites]]
@@ -259,7 +257,7 @@ class Planner:
         return torch.cat(returns, dim=1)
 
     def _rewards(self, state: DreamState, actions: Tensor, branches: Branches) -> Tensor:
-        """Rewards (B, N, H) of dreamt steps, by the head or by the given function, which is asked once for all."""
+        """Rewards (B, N, H) of dreamt steps, by the head or by one call of the given function."""
         if self.reward_fn is None:
             return branches.rewards
         lead = branches.rewards.shape
@@ -291,7 +289,7 @@ def _first_signals(world: WorldModel, given: Mapping[str, float]) -> Tensor:
         if name not in names:
             raise ValueError(f"this world has no signal {name!r}.{did_you_mean(name, names)}")
         if not math.isfinite(given[name]):
-            raise ValueError(f"signals must be finite; leave out {name} for its usual value, got {given[name]}")
+            raise ValueError(f"signals must be finite; leave out {name} for its default, got {given[name]}")
     values = world.usual_signals.cpu().clone()
     for index, name in enumerate(names):
         values[index] = given.get(name, values[index])

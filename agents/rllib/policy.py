@@ -1,6 +1,6 @@
-"""Policies that RLlib trained, out of their checkpoint, for play and evaluation without Ray's processes.
+"""Policies that RLlib trained, loaded from its checkpoints for evaluation without Ray's processes.
 
-Letters: n envs, A numbers of an action.
+Letters: n env rows, A dimensions of an action.
 """
 
 import os
@@ -16,6 +16,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from worldmodel import checkpoint
 from worldmodel.agents.evaluate import View
+from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import action_spec_of
@@ -40,20 +41,21 @@ def load_policy(folder: str | os.PathLike, seed: int = 0) -> "RLlibPolicy":
     return RLlibPolicy(RLModule.from_checkpoint(str(inner)), seed)
 
 
-class RLlibPolicy:
-    """An RLModule as `worldmodel.agents.evaluate` asks for it.
+class RLlibPolicy(Policy):
+    """An RLModule as a policy.
 
     Args:
         module: for observations without a time axis, and Discrete or Box actions.
-        seed: of its draws; `seed_rows` gives each env its own.
+        seed: of its draws; `seed_rows` seeds each row.
     """
+
+    action_spec: ActionSpec
 
     def __init__(self, module: RLModule, seed: int = 0) -> None:
         self.module = module
-        self.action_spec: ActionSpec = action_spec_of(module.action_space)
+        self.action_spec = action_spec_of(module.action_space)
         self.meta = AgentMeta(**module.model_config.get("meta", {}))
-        self._seed = seed
-        self._rngs: list[np.random.Generator] = []
+        self._generators = RowGenerators(seed)
 
     def view(self, world: str | os.PathLike | None = None) -> View | None:
         """The `view` with which `evaluate` shows a real game as this agent saw its training; None: raw frames.
@@ -66,23 +68,14 @@ class RLlibPolicy:
         home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
         return home, self.meta.view
 
-    def reset(self, rows: np.ndarray | None = None) -> None:
-        """Nothing to forget."""
-
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        """From now on what the agent draws in env rows[i] is decided by seeds[i]."""
-        self._grow(max(rows) + 1)
-        for row, seed in zip(rows, seeds, strict=True):
-            self._rngs[row] = np.random.default_rng(seed)
-
-    def _grow(self, count: int) -> None:
-        self._rngs += [np.random.default_rng((self._seed, row)) for row in range(len(self._rngs), count)]
+    def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
+        self._generators.reseed(rows, seeds)
 
     @own_defaults
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, *shape).
 
-        `deterministic` takes the likeliest action (the mean of numbers) instead of drawing.
+        `deterministic` takes the likeliest action (the mean of a continuous one) instead of sampling.
         """
         space = self.module.observation_space
         if observations.shape[1:] != space.shape or observations.dtype != space.dtype:
@@ -93,17 +86,10 @@ class RLlibPolicy:
         device = next(self.module.parameters()).device
         batch = {Columns.OBS: torch.from_numpy(np.ascontiguousarray(observations)).to(device)}
         out = self.module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS].double()
-        self._grow(len(observations))
-        rngs = self._rngs[: len(observations)]
         if isinstance(self.module.action_space, gym.spaces.Discrete):
             odds = out.softmax(-1).cpu().numpy()
-            if deterministic:
-                return odds.argmax(-1)
-            mass = odds.cumsum(-1)
-            noise = np.array([rng.random() for rng in rngs])
-            return (noise[:, None] * mass[:, -1:] >= mass).sum(-1)
+            return odds.argmax(-1) if deterministic else self._generators.choose(odds)
         actions, log_std = np.split(out.cpu().numpy(), 2, axis=-1)
         if not deterministic:
-            noise = np.stack([rng.standard_normal(actions.shape[-1]) for rng in rngs])
-            actions = actions + noise * np.exp(log_std)
+            actions = self._generators.normal(actions, np.exp(log_std))
         return np.clip(actions, self.action_spec.low, self.action_spec.high).astype(np.float32)

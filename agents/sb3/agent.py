@@ -18,6 +18,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from worldmodel import checkpoint
 from worldmodel.agents.action_memory import ActionMemory, choices_of, planes_of
 from worldmodel.agents.evaluate import View
+from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.config import AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
@@ -72,25 +73,27 @@ def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
     )
 
 
-class Agent:
-    """A trained policy that keeps its own frame stack, one per env, and what it is to know of its actions.
+class Agent(Policy):
+    """A trained policy with a frame stack and a memory of its last action for each env row.
 
-    What is done in the game in place of its actions is to be told to it (`acted`). With durations it goes on with an
-    action by itself: it is asked, and looks, at every step.
+    Report the actions that were executed instead of its own with `acted`. With durations it repeats an action by
+    itself: call `act` at every step all the same.
 
     Args:
         policy: Stable-Baselines3's.
-        file: what is known of it.
-        seed: of its draws; `seed_rows` gives each env its own.
+        file: the saved agent's config.json.
+        seed: of its draws; `seed_rows` seeds each row.
     """
+
+    action_spec: ActionSpec
 
     def __init__(self, policy: ActorCriticPolicy, file: AgentFile, seed: int = 0) -> None:
         self.policy = policy
         self.file = file
-        self._seed = seed
+        self.action_spec = file.action
+        self._generators = RowGenerators(seed)
         self._stack: np.ndarray | None = None  # (n, H, W, K*(C+P))
         self._memory: ActionMemory | None = None
-        self._rngs: list[np.random.Generator] = []
 
     @classmethod
     def of(
@@ -100,12 +103,8 @@ class Agent:
         meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
         seed: int = 0,
     ) -> "Agent":
-        """The policy of a model in training, which goes on learning."""
+        """The policy of a model in training, which continues to learn."""
         return cls(model.policy, agent_file(model, config, meta), seed)
-
-    @property
-    def action_spec(self) -> ActionSpec:
-        return self.file.action
 
     @property
     def meta(self) -> AgentMeta:
@@ -140,7 +139,6 @@ class Agent:
             ) from error
 
     def reset(self, rows: np.ndarray | None = None) -> None:
-        """Forget the frames of the last episode, in the envs `rows` (None: in all; their number may change)."""
         if rows is None:
             self._stack = self._memory = None
         elif self._stack is not None:
@@ -148,21 +146,15 @@ class Agent:
             if self._memory is not None:
                 self._memory.forget(rows)
 
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        """From now on what the agent draws in env rows[i] is decided by seeds[i]."""
-        self._grow(max(rows) + 1)
-        for row, seed in zip(rows, seeds, strict=True):
-            self._rngs[row] = np.random.default_rng(seed)
-
-    def _grow(self, count: int) -> None:
-        self._rngs += [np.random.default_rng((self._seed, row)) for row in range(len(self._rngs), count)]
+    def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
+        self._generators.reseed(rows, seeds)
 
     @own_defaults
     @torch.inference_mode()
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C).
 
-        `deterministic` takes the likeliest action (the mean of numbers) instead of drawing.
+        `deterministic` takes the likeliest action (the mean of a continuous one) instead of sampling.
         """
         shape, dtype = self.file.observation_shape, np.uint8 if self.file.pixels else np.float32
         if observations.shape[1:] != shape or observations.dtype != dtype:
@@ -184,30 +176,21 @@ class Agent:
         return chosen if self._memory is None else self._memory.take(chosen)
 
     def acted(self, actions: np.ndarray) -> None:
-        """What was done in all envs after the last `act`, where that differs: the agent is to know its own past."""
         if self._memory is not None:
             self._memory.acted(actions)
 
     def _choose(self, deterministic: bool) -> np.ndarray:
-        """For what is on the stack: actions, or with durations the numbers of pairs."""
+        """For the frames on the stack: actions, or with durations the indices of pairs."""
         assert self._stack is not None
-        count = len(self._stack)
         seen = np.moveaxis(self._stack, -1, 1) if self.file.pixels else self._stack
         self.policy.set_training_mode(False)
         distribution = self.policy.get_distribution(torch.from_numpy(np.ascontiguousarray(seen)).to(self.policy.device))
-        self._grow(count)
-        rngs = self._rngs[:count]
         if isinstance(distribution, CategoricalDistribution):
             odds = distribution.distribution.probs.cpu().numpy().astype(np.float64)
-            if deterministic:
-                return odds.argmax(-1)
-            mass = odds.cumsum(-1)
-            noise = np.array([rng.random() for rng in rngs])
-            return (noise[:, None] * mass[:, -1:] >= mass).sum(-1)
+            return odds.argmax(-1) if deterministic else self._generators.choose(odds)
         actions = distribution.distribution.mean.cpu().numpy()
         if not deterministic:
-            noise = np.stack([rng.standard_normal(actions.shape[-1]) for rng in rngs])
-            actions = actions + noise * distribution.distribution.stddev.cpu().numpy()
+            actions = self._generators.normal(actions, distribution.distribution.stddev.cpu().numpy())
         spec = self.action_spec
         return np.clip(actions, spec.low, spec.high).astype(np.float32)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
+from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.generators import restored_generators
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import action_spec_of
@@ -19,22 +20,23 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 
-class SB3Policy:
-    """A model of any algorithm of Stable-Baselines3 or sb3-contrib as `worldmodel.agents.evaluate` asks for it.
+class SB3Policy(Policy):
+    """A model of any algorithm of Stable-Baselines3 or sb3-contrib as a policy.
 
-    It sees what its training showed it: frames are stacked as by a VecFrameStack, as many as its observations are
-    deep, and normalised if a VecNormalize is among its envs (a model loaded from a file needs those: ``load(…, env)``).
-    Rows are asked one after the other, each with a memory (RecurrentPPO) and draws of its own. Masks of actions are
-    not asked for.
+    It sees what it saw in training: frames are stacked as by a VecFrameStack, to the depth of its observations, and
+    normalised if a VecNormalize is among its envs (a model loaded from a file needs them: ``load(…, env)``). The model
+    predicts one row at a time, each with a memory (RecurrentPPO) and a generator of its own. Action masks are not used.
 
     Args:
         model: in training or loaded.
-        seed: of its draws; `seed_rows` gives each env its own.
+        seed: of its draws; `seed_rows` seeds each row.
 
     Raises:
-        TypeError: this is no model, such as the path of one.
-        ValueError: it sees something else than a Box.
+        TypeError: not a model, but for example the path of one.
+        ValueError: the model's observation space is not a Box.
     """
+
+    action_spec: ActionSpec
 
     def __init__(self, model: "BaseAlgorithm", seed: int = 0) -> None:
         if not hasattr(model, "predict") or not hasattr(model, "observation_space"):
@@ -49,36 +51,32 @@ class SB3Policy:
         if not isinstance(model.observation_space, gym.spaces.Box):
             raise ValueError(f"only models that see a Box can be played, this one sees {model.observation_space}")
         self.model = model
-        self.action_spec: ActionSpec = action_spec_of(model.action_space)
+        self.action_spec = action_spec_of(model.action_space)
         self._normalize = model.get_vec_normalize_env()
-        self._seed = seed
+        self._generators = RowGenerators(seed)
         self._stacks: dict[int, np.ndarray] = {}  # row -> its last K observations, (H, W, K*C)
-        self._memories: dict[int, Any] = {}  # row -> what the model remembers of the episode
-        self._rngs: dict[int, np.random.Generator] = {}
+        self._memories: dict[int, Any] = {}  # row -> the model's recurrent state
 
     def reset(self, rows: np.ndarray | None = None) -> None:
-        """Forget the last episode, in the envs `rows` (None: in all; their number may change)."""
         for of_rows in (self._stacks, self._memories):
             for row in list(of_rows) if rows is None else rows:
                 of_rows.pop(int(row), None)
 
-    def seed_rows(self, rows: Sequence[int] | np.ndarray, seeds: Sequence[int]) -> None:
-        """From now on what the model draws in env rows[i] is decided by seeds[i]."""
-        self._rngs |= {int(row): np.random.default_rng(seed) for row, seed in zip(rows, seeds, strict=True)}
+    def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
+        self._generators.reseed(rows, seeds)
 
     @own_defaults
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, H, W, C) or (n, …).
 
-        `deterministic` is that of the model's `predict`: the likeliest action instead of one drawn.
+        `deterministic` is passed to the model's `predict`: the likeliest action instead of a sampled one.
         """
         return np.stack([self._act(row, seen, deterministic) for row, seen in enumerate(observations)])
 
     def _act(self, row: int, seen: np.ndarray, deterministic: bool) -> np.ndarray:
         stacked = self._stacked(row, seen)
         begins = row not in self._memories
-        rng = self._rngs.setdefault(row, np.random.default_rng((self._seed, row)))
-        with _drawing(self.model, int(rng.integers(2**31))):
+        with _drawing(self.model, int(self._generators[row].integers(2**31))):
             actions, memory = self.model.predict(
                 stacked[None], self._memories.get(row), np.array([begins]), deterministic=deterministic
             )
@@ -86,7 +84,7 @@ class SB3Policy:
         return np.asarray(actions, self.action_spec.dtype)[0]
 
     def _stacked(self, row: int, seen: np.ndarray) -> np.ndarray:
-        """The row's last K observations as the model was shown them in training."""
+        """The row's last K observations, as the model saw them in training."""
         norm, wanted = self._normalize, self.model.observation_space
         before = norm is not None and norm.observation_space.shape == seen.shape
         if norm is not None and before:
@@ -113,7 +111,7 @@ def _sees_actions(model: "BaseAlgorithm") -> bool:
 
 @contextmanager
 def _drawing(model: "BaseAlgorithm", seed: int) -> Iterator[None]:
-    """What the model draws inside is decided by the seed; a training goes on as if nothing had been drawn."""
+    """The seed decides what the model draws inside; all generators are restored after it."""
     generator = model.action_space.np_random
     before = generator.bit_generator.state
     model.action_space.seed(seed)  # exploring algorithms draw from it

@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 
 from tests.toy_game import ToyGame
-from worldmodel.agents.episodes import Lasting, OneEach, play_episodes
+from worldmodel.agents.episodes import play_episodes
+from worldmodel.agents.policy import Policy
 from worldmodel.envs.wrappers import ThreadVectorEnv
 
 
-class Counting:
-    """Plays 0, 1, 2, 0, 1, 2, … in every episode; remembers what it did and was told."""
+class Counting(Policy):
+    """Plays 0, 1, 2, 0, 1, 2, … in every episode; remembers its resets and seeds."""
 
     def __init__(self):
-        self.step, self.begun, self.actions = 0, [], []
+        self.steps, self.begun = np.zeros(9, np.int64), []
 
     def act(self, observations):
-        action = self.step % 3
-        self.step += 1
-        self.actions.append(action)
-        return np.full(len(observations), action, np.int64)
+        actions = self.steps[: len(observations)] % 3
+        self.steps += 1
+        return actions
 
     def reset(self, rows=None):
-        self.step = 0
+        self.steps[... if rows is None else rows] = 0
         self.begun.append(None if rows is None else list(rows))
 
     def seed_rows(self, rows, seeds):
@@ -51,7 +51,7 @@ def toys(rows, game=ToyGame):
 def test_an_episode_begins_with_its_lead_and_then_its_player_begins_anew():
     leads = [np.array([2, 2]), np.array([], np.int64), np.array([1])]
     envs = toys(2, Noting)
-    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8, 9], leads=leads)
+    played = play_episodes(envs, Counting(), [7, 8, 9], leads=leads)
     envs.close()
     assert Noting.played == {7: [2, 2, 0, 1, 2, 0], 8: [0, 1, 2, 0, 1, 2], 9: [1, 0, 1, 2, 0, 1]}
     assert played.lengths.tolist() == [4, 6, 5]  # what follows the lead counts alone
@@ -66,7 +66,7 @@ def test_what_counts_is_watched_and_nothing_of_the_lead():
 
     envs = toys(2, Noting)
     leads = [np.array([0, 1, 2]), np.array([], np.int64)]
-    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8], leads=leads, watch=watch)
+    played = play_episodes(envs, Counting(), [7, 8], leads=leads, watch=watch)
     envs.close()
     assert [len(seen[i]) for i in (0, 1)] == played.lengths.tolist() == [3, 6]
     assert [sum(seen[i]) for i in (0, 1)] == played.env_returns.tolist()
@@ -75,7 +75,7 @@ def test_what_counts_is_watched_and_nothing_of_the_lead():
 def test_a_policy_that_plays_all_is_told_of_an_episode_when_its_lead_is_over():
     policy = Counting()
     envs = toys(1, Noting)
-    play_episodes(envs, Lasting(policy, [7]), [7], leads=[np.array([0, 0])])
+    play_episodes(envs, policy, [7], leads=[np.array([0, 0])])
     envs.close()
     assert policy.begun == [None, ([0], [7]), ([0], [7])]
     assert Noting.played[7] == [0, 0, 0, 1, 2, 0]
@@ -84,7 +84,7 @@ def test_a_policy_that_plays_all_is_told_of_an_episode_when_its_lead_is_over():
 def test_episodes_are_left_after_the_most_steps_that_count():
     envs = toys(2, Noting)
     leads = [np.array([0, 1]), np.array([], np.int64), np.array([], np.int64)]
-    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8, 9], leads=leads, most_steps=3)
+    played = play_episodes(envs, Counting(), [7, 8, 9], leads=leads, most_steps=3)
     envs.close()
     assert played.lengths.tolist() == [3, 3, 3]
     assert len(Noting.played[8]) == 3  # its row went on with episode 9
@@ -92,7 +92,7 @@ def test_episodes_are_left_after_the_most_steps_that_count():
 
 def test_more_rows_than_episodes_are_not_played():
     envs = toys(4, Noting)
-    played = play_episodes(envs, OneEach(lambda _: Counting()), [7, 8])
+    played = play_episodes(envs, Counting(), [7, 8])
     envs.close()
     assert played.lengths.tolist() == [6, 6]
 
@@ -100,5 +100,30 @@ def test_more_rows_than_episodes_are_not_played():
 def test_a_game_that_ends_within_a_lead_does_not_repeat_itself():
     envs = toys(1, Noting)
     with pytest.raises(ValueError, match=r"ended in step 6 of the 9 that lead .* does not repeat itself"):
-        play_episodes(envs, OneEach(lambda _: Counting()), [7], leads=[np.zeros(9, np.int64)])
+        play_episodes(envs, Counting(), [7], leads=[np.zeros(9, np.int64)])
     envs.close()
+
+
+class Always(Policy):
+    def __init__(self, action):
+        self.action, self.seeds, self.informed = action, [], 0
+
+    def act(self, observations):
+        return np.full(len(observations), self.action)
+
+    def seed_rows(self, rows, seeds):
+        self.seeds += seeds
+
+    def inform(self, infos):
+        self.informed += 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_each_episode_is_played_by_its_own_policy_however_many_play(rows):
+    policies = [Always(action) for action in range(3)]
+    envs = toys(rows, Noting)
+    play_episodes(envs, [policies[i] for i in (0, 2, 1, 2)], [7, 8, 9, 10], policy_seeds=[70, 80, 90, 100])
+    envs.close()
+    assert {seed: set(Noting.played[seed]) for seed in (7, 8, 9, 10)} == {7: {0}, 8: {2}, 9: {1}, 10: {2}}
+    assert [set(policy.seeds) for policy in policies] == [{70}, {90}, {80, 100}]
+    assert all(policy.informed for policy in policies)

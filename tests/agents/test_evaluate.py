@@ -54,12 +54,12 @@ def test_episode_i_is_the_one_with_seed_plus_i_however_many_play(num_envs):
     assert result.env_returns == tuple(10.0 * r for r in result.returns)  # the env's own unit
 
 
-@pytest.mark.parametrize("factory", [RandomPolicy, StickyPolicy])
-def test_a_factorys_episodes_do_not_depend_on_how_many_play(factory):
-    one, many = (evaluate(factory, GAME, episodes=9, seed=3, num_envs=n) for n in (1, 4))
-    assert one == many
+@pytest.mark.parametrize("kind", [RandomPolicy, StickyPolicy])
+def test_scripted_episodes_do_not_depend_on_how_many_play(kind):
+    one, many = (evaluate(kind, GAME, episodes=9, seed=3, num_envs=n) for n in (1, 4))
+    assert one == many == evaluate(kind(ToyGame().action_spec, seed=5), GAME, episodes=9, seed=3)
     assert len(set(one.returns)) > 1
-    assert evaluate(factory, GAME, episodes=9, seed=30) != one
+    assert evaluate(kind, GAME, episodes=9, seed=30) != one
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
@@ -128,7 +128,7 @@ def test_a_dream_is_evaluated_as_one_batch_with_the_rows_own_seeds():
     world = tiny_world()
     result = evaluate(RandomPolicy, DREAM, episodes=5, seed=8, num_envs=3, model=world, horizon=4)
     assert result.lengths == (4,) * 5 and result.returns == result.env_returns
-    env, policy = DreamEnv(world, horizon=4), RandomPolicy(ActionSpec(kind="discrete", n=3), 1, seed=12)
+    env, policy = DreamEnv(world, horizon=4), RandomPolicy(ActionSpec(kind="discrete", n=3), seed=12)
     observation = env.reset(seed=12)[0]
     alone = sum(env.step(int(policy.act(observation[None])[0]))[1] for _ in range(4))
     np.testing.assert_allclose(result.returns[4], alone, rtol=1e-5)
@@ -219,10 +219,10 @@ def test_what_is_no_policy_is_told_what_one_is():
             evaluate(wrong, GAME, 1)
 
 
-def test_a_policy_that_can_be_called_is_no_factory():
+def test_a_policy_that_can_be_called_is_not_called():
     class Called(BestPolicy):
         def __call__(self, *_):
-            raise AssertionError("called as a factory")
+            raise AssertionError("called")
 
     assert evaluate(Called(), GAME, 2) == evaluate(BestPolicy(), GAME, 2)
 
@@ -282,12 +282,12 @@ def test_action_spaces_become_specs():
             action_spec_of(space)
 
 
-def test_a_factory_is_told_what_actions_are_called():
-    told = []
+def test_what_makes_a_policy_gets_the_names_of_the_actions():
+    specs = []
 
-    def make(spec, num_envs, seed):
-        told.append(spec.names)
-        return RandomPolicy(spec, num_envs, seed)
+    def make(spec):
+        specs.append(spec)
+        return RandomPolicy(spec)
 
-    evaluate(make, "VideoGenDream-Doom", 1, horizon=1, model=tiny_world(), obs="codes")
-    assert told == [("noop", "left", "right")]
+    evaluate(make, DREAM, 1, horizon=1, model=tiny_world(), obs="codes")
+    assert [spec.names for spec in specs] == [("noop", "left", "right")]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.scripted import EpsilonPolicy, RandomPolicy, StickyPolicy
 from worldmodel.data import ActionSpec
 
@@ -11,18 +12,18 @@ UNNAMED = ActionSpec(kind="discrete", n=4)
 BOX = ActionSpec(kind="box", n=2, low=(-1.0, 5.0), high=(1.0, 6.0))
 
 
-def play(policy, steps: int = 1000, num_envs: int = 3) -> np.ndarray:
-    """(steps, num_envs, ...) actions."""
-    observations = np.zeros((num_envs, 8, 8, 3), np.uint8)
+def play(policy, steps: int = 1000, rows: int = 3) -> np.ndarray:
+    """(steps, rows, ...) actions."""
+    observations = np.zeros((rows, 8, 8, 3), np.uint8)
     return np.stack([policy.act(observations) for _ in range(steps)])
 
 
-class Always:
-    """Plays one action and counts its resets."""
+class Always(Policy):
+    """Plays one action; remembers its resets and seeds."""
 
     def __init__(self, action: int) -> None:
         self.action = action
-        self.resets = []
+        self.resets, self.seeds = [], []
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         return np.full(len(observations), self.action)
@@ -30,11 +31,14 @@ class Always:
     def reset(self, rows=None) -> None:
         self.resets.append(rows)
 
+    def seed_rows(self, rows, seeds) -> None:
+        self.seeds.append((list(rows), list(seeds)))
+
 
 @pytest.mark.parametrize("spec", [BUTTONS, BOX], ids=["discrete", "box"])
 @pytest.mark.parametrize("policy_class", [RandomPolicy, StickyPolicy])
 def test_actions_belong_to_the_action_space(policy_class, spec):
-    actions = play(policy_class(spec, 3, seed=1))
+    actions = play(policy_class(spec, seed=1))
     assert actions.dtype == spec.dtype
     assert actions.shape == (1000, 3, *spec.shape)
     spec.check(actions.reshape(-1, *spec.shape))
@@ -42,44 +46,44 @@ def test_actions_belong_to_the_action_space(policy_class, spec):
 
 @pytest.mark.parametrize("policy_class", [RandomPolicy, StickyPolicy])
 def test_a_seed_decides_all_actions(policy_class):
-    first, again, other = (play(policy_class(BUTTONS, 3, seed=seed), 100) for seed in (1, 1, 2))
+    first, again, other = (play(policy_class(BUTTONS, seed=seed), 100) for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
 
 
 @pytest.mark.parametrize("policy_class", [RandomPolicy, StickyPolicy])
 def test_envs_are_played_independently(policy_class):
-    actions = play(policy_class(BUTTONS, 2, seed=0), num_envs=2)
+    actions = play(policy_class(BUTTONS), rows=2)
     assert (actions[:, 0] != actions[:, 1]).mean() > 0.3
 
 
 def test_random_play_uses_every_action_alike():
-    shares = np.bincount(play(RandomPolicy(BUTTONS, 3, seed=0)).ravel(), minlength=4) / 3000
+    shares = np.bincount(play(RandomPolicy(BUTTONS)).ravel(), minlength=4) / 3000
     assert shares == pytest.approx(np.full(4, 0.25), abs=0.03)
 
 
 def test_random_play_covers_the_whole_box():
-    actions = play(RandomPolicy(BOX, 3, seed=0)).reshape(-1, 2)
+    actions = play(RandomPolicy(BOX)).reshape(-1, 2)
     assert actions.min(0) == pytest.approx([-1.0, 5.0], abs=0.02)
     assert actions.max(0) == pytest.approx([1.0, 6.0], abs=0.02)
 
 
 @pytest.mark.parametrize("repeat", [0.0, 0.5, 0.9])
 def test_sticky_play_repeats_as_often_as_told(repeat):
-    actions = play(StickyPolicy(UNNAMED, 3, seed=0, repeat=repeat), 4000)
+    actions = play(StickyPolicy(UNNAMED, repeat=repeat), 4000)
     same = (actions[1:] == actions[:-1]).mean()
     assert same == pytest.approx(repeat + (1 - repeat) / 4, abs=0.02)  # a new draw is the same in one case of four
 
 
 def test_sticky_play_repeats_box_actions_whole():
-    actions = play(StickyPolicy(BOX, 3, seed=0, repeat=0.9))
+    actions = play(StickyPolicy(BOX, repeat=0.9))
     kept = actions[1:] == actions[:-1]
     assert (kept[..., 0] == kept[..., 1]).all()
     assert kept.mean() == pytest.approx(0.9, abs=0.03)
 
 
 def test_a_new_episode_begins_with_a_new_draw_in_its_row_only():
-    policy = StickyPolicy(UNNAMED, 2, seed=0, repeat=0.999)
+    policy = StickyPolicy(UNNAMED, repeat=0.999)
     before, after = [], []
     for _ in range(200):
         before.append(play(policy, 1, 2)[0])
@@ -91,14 +95,14 @@ def test_a_new_episode_begins_with_a_new_draw_in_its_row_only():
 
 
 def test_exploring_walks_much_and_stands_still_rarely_where_names_tell():
-    shares = np.bincount(play(StickyPolicy(BUTTONS, 3, seed=0), 6000).ravel(), minlength=4) / 18000
+    shares = np.bincount(play(StickyPolicy(BUTTONS), 6000).ravel(), minlength=4) / 18000
     assert shares == pytest.approx(np.array([0.25, 1, 1, 3]) / 5.25, abs=0.04)
-    shares = np.bincount(play(StickyPolicy(UNNAMED, 3, seed=0), 6000).ravel(), minlength=4) / 18000
+    shares = np.bincount(play(StickyPolicy(UNNAMED), 6000).ravel(), minlength=4) / 18000
     assert shares == pytest.approx(np.full(4, 0.25), abs=0.04)
 
 
 def test_given_weights_decide_the_odds():
-    actions = play(StickyPolicy(BUTTONS, 3, seed=0, repeat=0.0, weights=[1, 0, 0, 3]))
+    actions = play(StickyPolicy(BUTTONS, repeat=0.0, weights=[1, 0, 0, 3]))
     assert np.bincount(actions.ravel(), minlength=4) / 3000 == pytest.approx([0.25, 0, 0, 0.75], abs=0.03)
 
 
@@ -114,34 +118,40 @@ def test_a_repeat_probability_outside_its_range_is_refused(repeat):
         StickyPolicy(BUTTONS, repeat=repeat)
 
 
-def test_another_number_of_observations_is_refused():
-    with pytest.raises(ValueError, match="plays 3 envs, got 2 observations"):
-        play(RandomPolicy(BUTTONS, 3), 1, num_envs=2)
-
-
 def test_epsilon_replaces_its_share_of_the_actions():
-    actions = play(EpsilonPolicy(Always(3), 0.4, BUTTONS, 3, seed=0), 3000)
+    actions = play(EpsilonPolicy(Always(3), 0.4, BUTTONS), 3000)
     shares = np.bincount(actions.ravel(), minlength=4) / 9000
     assert shares == pytest.approx([0.1, 0.1, 0.1, 0.7], abs=0.02)
 
 
 def test_epsilon_of_zero_and_one_are_the_policy_and_pure_chance():
-    assert (play(EpsilonPolicy(Always(3), 0.0, BUTTONS, 3)) == 3).all()
-    assert np.bincount(play(EpsilonPolicy(Always(3), 1.0, BUTTONS, 3)).ravel(), minlength=4).min() > 600
+    assert (play(EpsilonPolicy(Always(3), 0.0, BUTTONS)) == 3).all()
+    assert np.bincount(play(EpsilonPolicy(Always(3), 1.0, BUTTONS)).ravel(), minlength=4).min() > 600
 
 
 def test_epsilon_noise_leaves_the_policys_own_array_alone():
     own = np.full(3, 2)
     policy = Always(2)
     policy.act = lambda observations: own
-    play(EpsilonPolicy(policy, 1.0, BUTTONS, 3), 50)
+    play(EpsilonPolicy(policy, 1.0, BUTTONS), 50)
     assert (own == 2).all()
 
 
-def test_epsilon_hands_resets_on():
+def test_the_policy_under_the_noise_is_reset_and_seeded():
     inner = Always(0)
-    EpsilonPolicy(inner, 0.5, BUTTONS, 1).reset(np.array([0]))
-    assert inner.resets == [np.array([0])]
+    noisy = EpsilonPolicy(inner, 0.5, BUTTONS)
+    noisy.reset(np.array([1]))
+    noisy.seed_rows([1], [9])
+    assert inner.resets == [np.array([1])] and inner.seeds == [([1], [9])]
+
+
+def test_noise_in_a_row_does_not_depend_on_the_rows_beside_it():
+    alone, among = EpsilonPolicy(Always(0), 0.7, BUTTONS), EpsilonPolicy(Always(0), 0.7, BUTTONS, seed=3)
+    play(among, 17)
+    alone.seed_rows([0], [5])
+    among.seed_rows([0, 1, 2], [4, 5, 6])
+    one, three = play(alone, 40, rows=1), play(among, 40)
+    assert one[:, 0].tolist() == three[:, 1].tolist() != three[:, 0].tolist()
 
 
 def test_an_epsilon_outside_its_range_is_refused():

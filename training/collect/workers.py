@@ -17,7 +17,8 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.agents.blind.policies import is_scripted, scripted_policy
-from worldmodel.agents.scripted import EpsilonPolicy, Policy
+from worldmodel.agents.policy import Policy
+from worldmodel.agents.scripted import EpsilonPolicy
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
 
@@ -209,16 +210,19 @@ class Player:
 
     def __init__(self, job: Job) -> None:
         self._seed = job.seed
-        self.env, self._make_policy = make_player(job)
+        self.env, self._policy = make_player(job)
 
     def play(self, episode_id: int, check: Callable[[], None] = lambda: None) -> tuple[Episode, float]:
         """An episode and its native return; `check` is called every few steps, and may raise."""
-        env_seed, policy_seed = seeds_of(self._seed, episode_id)
-        return play(self.env, self._make_policy(policy_seed), env_seed, check)
+        return play(self.env, self._policy, *seeds_of(self._seed, episode_id), check)
 
 
-def play(env: gym.Env, policy: Policy, seed: int, check: Callable[[], None] = lambda: None) -> tuple[Episode, float]:
+def play(
+    env: gym.Env, policy: Policy, seed: int, policy_seed: int, check: Callable[[], None] = lambda: None
+) -> tuple[Episode, float]:
     """Play one episode; returns it and its native return."""
+    policy.reset()
+    policy.seed_rows([0], [policy_seed])
     observation, info = env.reset(seed=seed)
     has_labels = bool(getattr(env.unwrapped, "label_names", ()))
     frames, signals, labels = [info["frames"]], [info["signals"]], [info["labels"]] if has_labels else []
@@ -256,33 +260,22 @@ def seeds_of(seed: int, episode_id: int) -> tuple[int, int]:
     return int(env_seed), int(policy_seed)
 
 
-def make_player(job: Job) -> tuple[gym.Env, Callable[[int], Policy]]:
-    """The env as the policy sees it, and a function that makes one episode's policy from a seed."""
+def make_player(job: Job) -> tuple[gym.Env, Policy]:
+    """The env as the policy sees it, and the policy."""
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     spec = env.get_wrapper_attr("action_spec")
+    policy: Policy
     if is_scripted(job.policy):
-        base: Callable[[int], Policy] = partial(scripted_policy, job.policy, spec, 1)
+        policy = scripted_policy(job.policy, spec)
     else:
         import torch
 
         from worldmodel.agents.sb3.agent import load_agent
 
         torch.set_num_threads(1)  # the workers share the cores
-        agent = load_agent(job.policy)
+        policy = agent = load_agent(job.policy)
         if (view := agent.view()) is not None:
             from worldmodel.envs.wrappers import DreamView
 
             env = DreamView(env, *view)
-
-        def seeded(seed: int) -> Policy:
-            agent.reset()
-            agent.seed_rows([0], [seed])
-            return agent
-
-        base = seeded
-
-    def make_policy(seed: int) -> Policy:
-        policy = base(seed)
-        return EpsilonPolicy(policy, job.epsilon, spec, 1, seed) if job.epsilon else policy
-
-    return env, make_policy
+    return env, EpsilonPolicy(policy, job.epsilon, spec) if job.epsilon else policy

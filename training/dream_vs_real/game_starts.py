@@ -136,7 +136,7 @@ def _middle(
     least = max(given - 1, 1)
     for attempt in range(_TRIES):
         rng = np.random.default_rng((seed, attempt))
-        policy = scripted_policy(lead, spec, 1, int(rng.integers(2**31)))
+        policy = scripted_policy(lead, spec, seed=int(rng.integers(2**31)))
         observation, info = env.reset(seed=seed)
         recent = deque([_Shown.of(wm, info)], maxlen=given)
         actions: list[np.ndarray] = []

@@ -3,16 +3,14 @@
 Letters: P policies, K openings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from worldmodel.agents.episodes import Lasting, OneEach, Seats, play_episodes
+from worldmodel.agents.episodes import play_episodes
 from worldmodel.agents.evaluate import make_envs
-from worldmodel.agents.scripted import Policy
-from worldmodel.data import ActionSpec
 from worldmodel.envs.wrappers import DreamViewVector
 from worldmodel.model import WorldModel
 from worldmodel.training.dream_vs_real.game_starts import Openings
@@ -74,12 +72,16 @@ def play_real(
     views: list[VectorEnv] = []  # kept to the end: one that is dropped closes the games
     found: dict[str, RealPlay] = {}
 
-    def play(envs: VectorEnv, those: Sequence[Player], seats: Seats) -> None:
-        total, about = len(those) * count, f"play {env_id}"
-        trace = Trace(total)
-        seeds, leads = openings.seeds * len(those), openings.leads * len(those)
+    def play(envs: VectorEnv, those: Sequence[Player]) -> None:
+        trace = Trace(len(those) * count)
         returns = play_episodes(
-            envs, seats, seeds, leads=leads, most_steps=most_steps, watch=trace, about=about
+            envs,
+            [player.policy for player in those for _ in range(count)],
+            openings.seeds * len(those),
+            leads=openings.leads * len(those),
+            most_steps=most_steps,
+            watch=trace,
+            about=f"play {env_id}",
         ).returns
         for place, player in enumerate(those):
             first = place * count
@@ -87,12 +89,12 @@ def play_real(
 
     try:
         if blind:
-            play(games, blind, _blind_seats(blind, openings.seeds, wm.config.action.held))
+            play(games, blind)
         for player in players:
             if player.sees != "nothing":
                 view = player.view(wm)
                 views.append(games if view is None else DreamViewVector(games, *view))
-                play(views[-1], [player], Lasting(cast("Policy", player.policy), openings.seeds))
+                play(views[-1], [player])
     finally:
         games.close()
     return [found[player.name] for player in players]
@@ -110,18 +112,25 @@ def play_dream(
     count = len(openings.seeds)
     found: dict[str, Trace] = {}
 
-    def play(those: Sequence[Player], seats: Seats) -> None:
+    def play(those: Sequence[Player]) -> None:
         total = len(those) * count
-        trace, numbers = Trace(total), [*range(count)] * len(those)
+        trace = Trace(total)
         dreams = DreamRows(min(_DREAMS, total), wm, openings.starts, limits, seed, those[0].obs, temperature)
-        play_episodes(dreams, seats, numbers, watch=trace, about="dream")
+        play_episodes(
+            dreams,
+            [player.policy for player in those for _ in range(count)],
+            [*range(count)] * len(those),
+            policy_seeds=openings.seeds * len(those),
+            watch=trace,
+            about="dream",
+        )
         found.update({player.name: trace.part(place * count, count) for place, player in enumerate(those)})
 
     if blind := [player for player in players if player.sees == "nothing"]:
-        play(blind, _blind_seats(blind, openings.seeds, wm.config.action.held))
+        play(blind)
     for player in players:
         if player.sees != "nothing":
-            play([player], Lasting(cast("Policy", player.policy), openings.seeds))
+            play([player])
     return [found[player.name] for player in players]
 
 
@@ -171,14 +180,3 @@ def _clock(played: Sequence[tuple[Openings, RealPlay, bool]], horizon: int) -> i
         totals += total.tolist()
         timed_out += total[ran_out].tolist()
     return timed_out[0] if timed_out and min(timed_out) == max(totals) else None
-
-
-def _blind_seats(players: Sequence[Player], seeds: Sequence[int], spec: ActionSpec) -> OneEach:
-    """Each blind policy in turn plays all openings; episode k of every one draws from seeds[k]."""
-
-    def make(episode: int) -> Policy:
-        player, opening = divmod(episode, len(seeds))
-        factory = cast("Callable[[ActionSpec, int, int], Policy]", players[player].policy)
-        return factory(spec, 1, seeds[opening])
-
-    return OneEach(make)

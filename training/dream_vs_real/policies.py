@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from worldmodel.agents.blind.family import blind_family
 from worldmodel.agents.blind.policies import scripted_policy
-from worldmodel.agents.episodes import PolicyFactory
 from worldmodel.agents.evaluate import View
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import check_fits, load_agent
-from worldmodel.agents.scripted import Policy, RandomPolicy, SeededNoise, StickyPolicy
+from worldmodel.agents.scripted import EpsilonPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.model import WorldModel
 
@@ -21,7 +21,7 @@ class Player(NamedTuple):
     """A policy and what it looks at."""
 
     name: str
-    policy: Policy | PolicyFactory
+    policy: Policy
     obs: str  # of the dream, as in DreamVectorEnv
     sees: str  # of the real game: "dream" (as the dream would show it), "frames" (its own), "nothing"
 
@@ -56,19 +56,18 @@ def make_players(
     for name, each in given.items():
         if len(set(each)) < len(each):
             raise ValueError(f"{name} are given twice: {', '.join(map(str, each))}; each policy counts once")
+    action = wm.config.action.held
     players = []
     for folder in agents:
         agent = load_agent(folder)
         check_fits(agent, str(folder), wm)
         obs, sees = ("rgb", "frames") if agent.meta.view == "real" else (agent.meta.view, "dream")
-        players.append(Player(str(folder), agent, obs, sees))
-        players += [
-            Player(_noisy(str(folder), e), SeededNoise(agent, e, wm.config.action.held), obs, sees) for e in epsilons
-        ]
-    # Blind policies are given codes, which cost the dream nothing.
-    players.append(Player("sticky", _sticky(wm.config.action.held, 0.0), "codes", "nothing"))
-    players += [Player(_noisy("sticky", e), _sticky(wm.config.action.held, e), "codes", "nothing") for e in epsilons]
-    return [*players, Player("random", RandomPolicy, "codes", "nothing"), *_blind(wm.config.action.held, policies)]
+        player = Player(str(folder), agent, obs, sees)
+        players += [player, *(_noisy(player, epsilon, action) for epsilon in epsilons)]
+    # Blind policies play side by side, so each needs an object of its own.
+    players += [_blind("sticky", action), *(_noisy(_blind("sticky", action), e, action) for e in epsilons)]
+    names = [name for name in policies or blind_family(action) if name not in ("sticky", "random")]
+    return [*players, *(_blind(name, action) for name in ("random", *names))]
 
 
 def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
@@ -76,25 +75,11 @@ def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
     return make_players(wm, (), (), policies)
 
 
-def _blind(action: ActionSpec, policies: Sequence[str]) -> list[Player]:
-    def make(name: str) -> PolicyFactory:
-        scripted_policy(name, action)  # one that is not known says so now
-        return lambda _, num_envs, seed: scripted_policy(name, action, num_envs, seed)
-
-    names = [name for name in policies or blind_family(action) if name not in ("sticky", "random")]
-    return [Player(name, make(name), "codes", "nothing") for name in names]
+def _noisy(player: Player, epsilon: float, action: ActionSpec) -> Player:
+    name = f"{player.name}, {epsilon:.0%} random"
+    return player._replace(name=name, policy=EpsilonPolicy(player.policy, epsilon, action))
 
 
-def _noisy(name: str, epsilon: float) -> str:
-    return f"{name}, {epsilon:.0%} random"
-
-
-def _sticky(action: ActionSpec, epsilon: float) -> PolicyFactory:
-    """Sticky play as `collect` does it: the model knows the names of the actions, the env's space does not."""
-
-    def make(_: ActionSpec, num_envs: int, seed: int) -> Policy:
-        policy = SeededNoise(StickyPolicy(action, num_envs, seed), epsilon, action)
-        policy.seed_rows(range(num_envs), [seed] * num_envs)
-        return policy
-
-    return make
+def _blind(name: str, action: ActionSpec) -> Player:
+    """A scripted policy for the model's actions, whose names the env may not give."""
+    return Player(name, scripted_policy(name, action), "codes", "nothing")  # codes cost the dream no decoding

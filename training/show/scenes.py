@@ -6,7 +6,7 @@ Letters: T steps, F frames of a step, H W pixels, C channels.
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
-from worldmodel.agents.scripted import Policy, tell
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.env import DreamEnv, world_of
@@ -31,7 +31,6 @@ _HANDED_OVER = 8  # steps of a game with which a dream of it goes on
 _KEPT = 256  # steps of a dream that can be taken back
 
 Frames = NDArray[np.uint8]
-PolicyMaker = Callable[[int], Policy]  # the policy of the episode with this seed
 
 
 class Shown(NamedTuple):
@@ -54,7 +53,7 @@ class Scene(ABC):
         env: what is played; closed by `close`.
         action: what can be done, with names.
         signal_names: of the values in `info` that are shown.
-        make_policy: gives each episode its policy; None: every action must be given.
+        policy: reset and seeded for each episode; None: every action must be given.
         seed: of the first episode.
     """
 
@@ -66,27 +65,27 @@ class Scene(ABC):
         env: gym.Env,
         action: ActionSpec,
         signal_names: tuple[str, ...] = (),
-        make_policy: PolicyMaker | None = None,
+        policy: Policy | None = None,
         seed: int = 0,
     ) -> None:
         self.env, self.action, self.signal_names = env, action, signal_names
         self.fps = float(env.metadata.get("render_fps") or _USUAL_FPS)
         self.seed = seed - 1  # of the episode that is shown
         self.shown: Shown | None = None
-        self._make_policy = make_policy
-        self._policy: Policy | None = None
+        self._policy = policy
         self._observation: np.ndarray = np.zeros(0)
 
     @property
     def has_policy(self) -> bool:
-        return self._make_policy is not None
+        return self._policy is not None
 
     def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
         """The next episode; `options` are those of the env's reset."""
         self.seed += 1
         self._observation, info = self.env.reset(seed=self.seed, options=None if options is None else dict(options))
-        if self._make_policy is not None:
-            self._policy = self._make_policy(self.seed)
+        if self._policy is not None:
+            self._policy.reset()
+            self._policy.seed_rows([0], [self.seed])
         native = 0.0 if "native_reward" in info else None
         self.shown = Shown(self._frames(info), 0, 0.0, 0.0, native, self._signals(info), None, "")
         return self.shown
@@ -105,7 +104,7 @@ class Scene(ABC):
         done = chosen if action is None else np.asarray(action, self.action.dtype)[()]
         self._observation, reward, terminated, truncated, info = self.env.step(done)
         if self._policy is not None and action is not None:
-            tell(self._policy, "acted", np.asarray(done)[None])
+            self._policy.acted(np.asarray(done)[None])
         self._note(done, info)
         native = None if before.native is None else before.native + float(info["native_reward"])
         ended = "terminated" if terminated else "truncated" if truncated else ""
@@ -138,12 +137,12 @@ class GameScene(Scene):
         self,
         env: gym.Env,
         action: ActionSpec,
-        make_policy: PolicyMaker | None = None,
+        policy: Policy | None = None,
         view: tuple[WorldModel, str] | None = None,
         seed: int = 0,
     ) -> None:
         signal_names = getattr(env.unwrapped, "signal_names", ())
-        super().__init__(env if view is None else DreamView(env, *view), action, signal_names, make_policy, seed)
+        super().__init__(env if view is None else DreamView(env, *view), action, signal_names, policy, seed)
         self.world = None if view is None else view[0]
         self._past: deque[tuple[Any, Frames]] = deque(maxlen=_HANDED_OVER)  # (the action that led there, frames)
 
@@ -186,9 +185,9 @@ class DreamScene(Scene):
 
     is_dream = True
 
-    def __init__(self, dream: DreamEnv, make_policy: PolicyMaker | None = None, seed: int = 0) -> None:
+    def __init__(self, dream: DreamEnv, policy: Policy | None = None, seed: int = 0) -> None:
         config = dream.model.config
-        super().__init__(dream, config.action.held, config.signal_names, make_policy, seed)
+        super().__init__(dream, config.action.held, config.signal_names, policy, seed)
         self.dream, self.world = dream, dream.model
         # The steps before this one, and what was done after each.
         self._past: deque[tuple[DreamState, np.ndarray, Shown, Any]] = deque(maxlen=_KEPT)
@@ -217,7 +216,7 @@ class DreamScene(Scene):
             self._policy.reset()
             for _, seen, _, done in list(self._past)[-_HANDED_OVER:]:
                 self._policy.act(seen[None])
-                tell(self._policy, "acted", np.asarray(done)[None])
+                self._policy.acted(np.asarray(done)[None])
         return self.shown
 
     def _note(self, action: Any, info: Mapping[str, Any]) -> None:
@@ -267,7 +266,7 @@ def open_scene(
             except ValueError:
                 env.close()
                 raise
-        return GameScene(env, action, _policy_maker(player, agent, action), seen, seed)
+        return GameScene(env, action, agent or _scripted(player, action), seen, seed)
     if world is not None and not is_env_id(name) and str(world) != name:
         raise ValueError(f"there are two worlds to dream of, {name} and {world}: leave one out")
     model = load_model(world_of(name) if world is None else world, device)
@@ -276,7 +275,7 @@ def open_scene(
     usual = env_spec(name).kwargs if is_env_id(name) else {}  # such as a horizon, of a dream that a user registered
     asked = {"model": model, "obs": "codes" if agent is None else agent.obs, "temperature": temperature}
     dream = DreamEnv(**usual | asked)
-    return DreamScene(dream, _policy_maker(player, agent, model.config.action.held), seed)
+    return DreamScene(dream, agent or _scripted(player, model.config.action.held), seed)
 
 
 def _saved_agent(player: str | os.PathLike) -> Agent:
@@ -285,17 +284,8 @@ def _saved_agent(player: str | os.PathLike) -> Agent:
     return load_agent(player)
 
 
-def _policy_maker(player: str | os.PathLike, agent: Agent | None, action: ActionSpec) -> PolicyMaker | None:
-    if agent is None:
-        return (lambda seed: scripted_policy(str(player), action, 1, seed)) if player else None
-    played = agent
-
-    def begin(seed: int) -> Policy:
-        played.reset()
-        played.seed_rows([0], [seed])
-        return played
-
-    return begin
+def _scripted(player: str | os.PathLike, action: ActionSpec) -> Policy | None:
+    return scripted_policy(str(player), action) if str(player) else None
 
 
 def rgb(frames: Frames) -> Frames:

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import worldmodel
 from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.agents.blind.search import SEED, search_blind
-from worldmodel.agents.episodes import PolicyFactory
-from worldmodel.agents.evaluate import View, evaluate
+from worldmodel.agents.evaluate import PolicyMaker, View, evaluate
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.agents.sb3.train import train_policy
-from worldmodel.agents.scripted import Policy, RandomPolicy
+from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.checkpoint import weights_name
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.leftovers import remove
@@ -36,7 +36,7 @@ class Player(NamedTuple):
 
     row: str
     label: str  # for people
-    policy: Policy | PolicyFactory
+    policy: Policy | PolicyMaker
     commands: list[str]  # that make and judge it
     settings: dict[str, Any]  # all that decides it
     view: View | None = None

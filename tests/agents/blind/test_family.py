@@ -20,7 +20,7 @@ def test_there_are_nine_or_more_different_policies_and_each_can_play(spec):
     names = blind_family(spec)
     assert 9 <= len(set(names)) == len(names) <= 20
     for name in names:
-        assert len(scripted_policy(name, spec, 3).act([0, 0, 0])) == 3
+        assert len(scripted_policy(name, spec).act([0, 0, 0])) == 3
 
 
 def test_a_game_has_constants_of_its_actions_and_cycles_of_short_and_long_turns():

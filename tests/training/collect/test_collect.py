@@ -14,6 +14,7 @@ import pytest
 
 from tests.training.counting_game import GAME_ID
 from tests.training.crew_here import CrewHere
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
@@ -95,9 +96,9 @@ def test_the_number_of_workers_and_a_break_do_not_change_what_is_stored(ten_epis
 
 
 def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
-    env, make_policy = make_player(job())
+    env, policy = make_player(job())
     env_seed, policy_seed = seeds_of(0, 4)
-    expected, native_return = play(env, make_policy(policy_seed), env_seed)
+    expected, native_return = play(env, policy, env_seed, policy_seed)
     stored = EpisodeStorage.open(ten_episodes).episode(4)
     assert stored.seed == env_seed
     for name in ("frames", "actions", "rewards", "signals"):
@@ -227,7 +228,7 @@ def test_a_failing_worker_is_quoted_and_what_is_stored_stays(tmp_path):
 # Policies
 
 
-class FakeAgent:
+class FakeAgent(Policy):
     """Notes what is asked of it."""
 
     def __init__(self, spec) -> None:
@@ -260,16 +261,16 @@ def fake_agent(monkeypatch):
 
 
 def test_an_agent_is_reset_and_seeded_for_each_episode(fake_agent):
-    env, make_policy = make_player(job(policy="folder"))
+    env, policy = make_player(job(policy="folder"))
     for seed in (5, 6):
-        episode, _ = play(env, make_policy(seed), 0)
+        episode, _ = play(env, policy, 0, seed)
         assert (episode.actions == 1).all()
     assert fake_agent.calls == ["reset", ("seed", [0], [5]), "reset", ("seed", [0], [6])]
 
 
 def test_epsilon_adds_noise_to_an_agent(fake_agent):
-    env, make_policy = make_player(job(policy="folder", epsilon=0.5))
-    actions = np.concatenate([play(env, make_policy(i), i)[0].actions for i in range(60)])
+    env, policy = make_player(job(policy="folder", epsilon=0.5))
+    actions = np.concatenate([play(env, policy, i, i)[0].actions for i in range(60)])
     assert (actions == 1).mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.08)
 
 
@@ -295,8 +296,8 @@ def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():
     looks = np.zeros((1, 1))
     pairs = []
     for seed in range(50):
-        noisy = EpsilonPolicy(StickyPolicy(action, 1, seed), 1.0, action, 1, seed)
-        pairs.append((noisy.act(looks)[0, 0], StickyPolicy(action, 1, seed).act(looks)[0, 0]))
+        noisy = EpsilonPolicy(StickyPolicy(action, seed=seed), 1.0, action, seed=seed)
+        pairs.append((noisy.act(looks)[0, 0], StickyPolicy(action, seed=seed).act(looks)[0, 0]))
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.4
 
 
@@ -428,8 +429,7 @@ def test_real_games_are_collected(tmp_path):
     store = EpisodeStorage.open(tmp_path)
     assert len(store) == stats.episodes == 3
     assert store.info.signal_names == ("HEALTH", "ARMOR", "AMMO2", "KILLCOUNT")
-    env, make_policy = make_player(job(env_id="VideoGenReal-DoomDeadlyCorridor"))
-    env_seed, policy_seed = seeds_of(0, 2)
-    expected, _ = play(env, make_policy(policy_seed), env_seed)
+    env, policy = make_player(job(env_id="VideoGenReal-DoomDeadlyCorridor"))
+    expected, _ = play(env, policy, *seeds_of(0, 2))
     env.close()
     assert np.array_equal(store.episode(2).frames, expected.frames)

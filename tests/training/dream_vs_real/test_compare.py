@@ -135,7 +135,7 @@ def dreamt_return(world, starts, i, horizon=4):
     """Of random play that is seeded with 20 + i, dreamt step by step from start i."""
     part = starts.codes[i : i + 1], starts.actions[i : i + 1], starts.signals[i : i + 1, -1]
     state = world.start_codes(*part, [key_of(20 + i)])
-    policy, total = RandomPolicy(world.config.action, 1, 20 + i), 0.0
+    policy, total = RandomPolicy(world.config.action, seed=20 + i), 0.0
     for _ in range(horizon):
         state, out = world.step(state, policy.act(np.zeros(1)))
         total += float(out.reward)

@@ -5,6 +5,7 @@ import pytest
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from worldmodel.agents.evaluate import evaluate
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game
 from worldmodel.training.dream_vs_real.paired_play import Trace, play_both, play_dream, play_real
@@ -116,13 +117,10 @@ def test_a_dream_begins_in_its_opening_whoever_plays(endless, openings):
 def test_who_sees_is_shown_the_game_as_the_dream_shows_it(endless, openings):
     seen = []
 
-    class Looks:
+    class Looks(Policy):
         def act(self, observations):
             seen.append(observations)
             return np.zeros(len(observations), np.int64)
-
-        def reset(self, rows=None):
-            """Nothing to forget."""
 
     player = Player("looks", Looks(), "latent", "dream")
     (play,) = play_real(endless, GAME, [player], openings["mid"])

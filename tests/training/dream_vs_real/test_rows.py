@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from worldmodel.agents.episodes import OneEach, play_episodes
+from worldmodel.agents.episodes import play_episodes
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.envs.vectors import key_of
 from worldmodel.training.dream_vs_real.paired_play import Trace
@@ -24,8 +24,8 @@ def world():
 def play(world, rows, numbers, limits=LIMITS, seed=10):
     trace = Trace(len(numbers))
     dreams = DreamRows(rows, world, world.starts, limits, seed)
-    seats = OneEach(lambda episode: RandomPolicy(world.config.action, 1, episode))
-    play_episodes(dreams, seats, numbers, watch=trace)
+    policy = RandomPolicy(world.config.action)
+    play_episodes(dreams, policy, numbers, policy_seeds=range(len(numbers)), watch=trace)
     return trace, dreams
 
 
@@ -36,7 +36,7 @@ def alone(world, number, episode, limit, seed=10):
     state = world.start_codes(
         starts.codes[rows], starts.actions[rows], starts.signals[rows, -1], [key_of(seed + number)]
     )
-    policy, rewards = RandomPolicy(world.config.action, 1, episode), []
+    policy, rewards = RandomPolicy(world.config.action, seed=episode), []
     for _ in range(limit):
         state, out = world.step(state, policy.act(np.zeros(1)))
         rewards.append(float(out.reward))

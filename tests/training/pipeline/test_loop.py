@@ -117,10 +117,9 @@ def test_round_0_plays_blindly_and_round_1_half_with_the_agent_of_round_0(done):
         (BLIND_1, "diverse", 0.0, other[1]),
     ):
         store = EpisodeStorage.open(done / place)
-        env, make_policy = make_player(Job(LARGER_GAME_ID, {}, store.root, policy, epsilon, seed))
+        env, player = make_player(Job(LARGER_GAME_ID, {}, store.root, policy, epsilon, seed))
         for episode in range(5):
-            env_seed, policy_seed = seeds_of(seed, episode)
-            expected, _ = play(env, make_policy(policy_seed), env_seed)
+            expected, _ = play(env, player, *seeds_of(seed, episode))
             assert np.array_equal(store.actions(episode), expected.actions), (place, episode)
 
 

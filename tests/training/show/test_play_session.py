@@ -36,8 +36,7 @@ def game_scene() -> GameScene:
 
 def dream_scene(policy: bool = False, **options) -> DreamScene:
     dream = DreamEnv(tiny_world(), "codes", **options)
-    play = (lambda seed: RandomPolicy(dream.model.config.action, 1, seed)) if policy else None
-    return DreamScene(dream, play)
+    return DreamScene(dream, RandomPolicy(dream.model.config.action) if policy else None)
 
 
 def session(tmp_path, **scenes) -> Session:

@@ -10,18 +10,15 @@ import torch
 from tests.tiny import tiny_world
 from tests.toy_game import FRAMES, ToyGame
 from worldmodel.agents.evaluate import evaluate
+from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
 from worldmodel.agents.sb3.train import train_ppo
-from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
+from worldmodel.agents.scripted import StickyPolicy
 from worldmodel.envs import DreamEnv, DreamVectorEnv
 from worldmodel.training.show.scenes import DreamScene, GameScene, open_scene
 
 COUNTING = "tests.training.counting_game:LargerCountingGame-v0"  # frames of 16 × 16, as the tiny world's
-
-
-def random_play(scene_action):
-    return lambda seed: RandomPolicy(scene_action, 1, seed)
 
 
 def toy_scene(**options) -> GameScene:
@@ -127,7 +124,7 @@ def test_a_policy_forgets_what_was_taken_back():
         def reset(self, rows=None):
             looked.clear()
 
-    scene = DreamScene(DreamEnv(tiny_world(), "codes"), lambda seed: Looking())
+    scene = DreamScene(DreamEnv(tiny_world(), "codes"), Looking())
     scene.begin()
     for _ in range(3):
         scene.step()
@@ -143,7 +140,7 @@ def test_a_policy_is_told_what_was_done_in_its_place():
         def acted(self, actions):
             told.append(actions.tolist())
 
-    scene = DreamScene(DreamEnv(tiny_world(), "codes"), lambda seed: Told())
+    scene = DreamScene(DreamEnv(tiny_world(), "codes"), Told())
     scene.begin()
     scene.step(2)
     scene.step()
@@ -201,20 +198,17 @@ class LongGame(ToyGame):
 
 
 def test_a_policy_that_looks_on_takes_over_with_what_it_saw():
-    def stacking(seed):
-        return Counting()
-
-    scene = toy_scene(make_policy=stacking)
+    policy = Counting()
+    scene = toy_scene(policy=policy)
     scene.begin()
     scene.step(0)
-    chosen = scene._policy  # the policy of this episode
-    assert chosen.seen == 1
+    assert policy.seen == 1
     assert not scene.shown.ended
     scene.step()
-    assert chosen.seen == 2
+    assert policy.seen == 2
 
 
-class Counting:
+class Counting(Policy):
     """Counts what it was shown."""
 
     seen = 0
@@ -222,9 +216,6 @@ class Counting:
     def act(self, observations):
         self.seen += 1
         return np.ones(len(observations), np.int64)
-
-    def reset(self, rows=None):
-        pass
 
 
 def test_a_scene_without_a_policy_wants_actions():

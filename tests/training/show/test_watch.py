@@ -23,12 +23,12 @@ CELL = (CAPTION_HEIGHT + 4 * SIDE + 2 * BORDER, 4 * SIDE + 2 * BORDER)
 
 def toy_scene(**options) -> GameScene:
     game = ToyGame()
-    return GameScene(game, game.action_spec, lambda seed: RandomPolicy(game.action_spec, 1, seed), **options)
+    return GameScene(game, game.action_spec, RandomPolicy(game.action_spec), **options)
 
 
 def dream_scene(seed: int = 0, **options) -> DreamScene:
     dream = DreamEnv(tiny_world(), "codes", **options)
-    return DreamScene(dream, lambda seed: RandomPolicy(dream.model.config.action, 1, seed), seed)
+    return DreamScene(dream, RandomPolicy(dream.model.config.action), seed)
 
 
 def frames_of(path):
@@ -85,7 +85,7 @@ def test_a_gray_game_is_watched_as_its_agent_sees_it(tmp_path):
     config = tiny_config()
     config = replace(config, tokenizer=replace(config.tokenizer, channels=1))
     world, game = WorldModel(config).prepare(torch.float32), Gray()
-    scene = GameScene(game, game.action_spec, lambda seed: RandomPolicy(game.action_spec, 1, seed), (world, "rgb"))
+    scene = GameScene(game, game.action_spec, RandomPolicy(game.action_spec), (world, "rgb"))
     watch(scene, tmp_path / "gray.gif", episodes=1, steps=2)
     frames = frames_of(tmp_path / "gray.gif")
     assert frames.shape[2] > 2 * CELL[1]

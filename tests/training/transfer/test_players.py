@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_every_player_is_judged_as_evaluate_judges_it(done):
     dreamer = load_agent(folder / "dream-0")
     players = {
         "random": (RandomPolicy, None),
-        "blind": (lambda spec, num_envs, seed: scripted_policy(CYCLE, spec, num_envs, seed), None),
+        "blind": (partial(scripted_policy, CYCLE), None),
         "free1-0": (load_agent(folder / "free1-0"), None),
         "dream-0": (dreamer, (done / "world", "features")),
     }
