@@ -49,7 +49,7 @@ def test_an_agent_to_go_on_from_must_fit_the_envs_and_the_config(trained):
     assert load_ppo(run, toys()).num_timesteps == 0
     for envs, config, message in (
         (dreams("latent"), None, r"sees uint8 of shape \(16, 16, 3\), these envs show float32 of shape \(2, 2, 8\)"),
-        (ThreadVectorEnv(Pointing, 4), None, "acts by one of .* actions, these envs by 2 numbers"),
+        (ThreadVectorEnv(Pointing, 4), None, "acts by one of .* actions, these envs by 2 dimensions"),
         (toys(), small(frame_stack=1), "was trained with frame_stack=3, the config says 1"),
         (toys(), small(frame_stack=3, channels=8), "was trained with channels=4, the config says 8"),
     ):

@@ -133,7 +133,7 @@ def test_observations_of_another_kind_are_refused():
 
 def test_a_model_of_another_game_is_refused():
     world = pushing_world()
-    with pytest.raises(ValueError, match=r"acts by 2 numbers .*SB3ModelToy-v0 by one of 3 actions"):
+    with pytest.raises(ValueError, match=r"acts by 2 dimensions .*SB3ModelToy-v0 by one of 3 actions"):
         evaluate(SB3Policy(model_of(A2C, dreams(world=world))), GAME, 1)
 
 
