@@ -35,12 +35,13 @@ def world_facts(folder: Path, name: str) -> dict[str, str]:
     card = (folder / "README.md").read_text(encoding="utf-8")
     (height, width), megabytes = tokenizer.grid, (folder / "model.safetensors").stat().st_size / 1e6
     slices = tokenizer.patch**2 * book.num_slices
+    codes = f"{height * width * slices}: {height} x {width} tokens of {slices}, each one of {book.num_codes}"
     verdict = _VERDICT.search(card)
     rows = {
         "dream": ", ".join(_dreams_of(name)) or "none",
         "game": config.env_id,
         "actions": str(config.action),
-        "codes per step": f"{height * width * slices}: {height} x {width} tokens of {slices}, each one of {book.num_codes}",
+        "codes per step": codes,
         "dynamics": f"{dynamics.layers} layers of {dynamics.width}, window {dynamics.window}, {megabytes:.1f} MB",
         **{what: value.replace("`", "") for what, value in _ROW.findall(card) if what not in ("what", "---")},
         "trust": verdict[1] if verdict else "no verdict on the card",
