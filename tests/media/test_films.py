@@ -250,5 +250,5 @@ def test_a_missing_ffmpeg_and_a_missing_film_are_named(films, tmp_path, monkeypa
     with pytest.raises(OutsideError, match="this ffmpeg is too old"):
         read(films / "a.mp4")
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", Mock(side_effect=RuntimeError("No ffmpeg exe could be found")))
-    with pytest.raises(OutsideError, match="ffmpeg is missing, .*: pip install imageio-ffmpeg"):
+    with pytest.raises(OutsideError, match=r"ffmpeg is missing, .*: pip install imageio-ffmpeg"):
         read(films / "a.mp4")
