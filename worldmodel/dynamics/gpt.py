@@ -16,7 +16,8 @@ from torch import Tensor
 
 from worldmodel.dynamics.blocks import Block, Told, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
-from worldmodel.dynamics.refine import draw_groups
+from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
+from worldmodel.dynamics.refine import draw_groups, known_in_passes
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.token_pass import TokenPass
 from worldmodel.dynamics.transformer import CodeTransformer
@@ -209,3 +210,45 @@ class GPT(CodeTransformer):
         """A cache of the same steps at other times, so that its rows can join those of a cache with this clock."""
         turns = self._angles(torch.full((1,), clock - cache.clock, device=cache.lengths.device))
         return cache.at(clock, turns)
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def code_loss(
+        self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup
+    ) -> tuple[Tensor, Tensor]:
+        """Nats per code of each predicted step (B, T+lead), and the outputs that predict them (B, T+lead, S, D).
+
+        With `refine` a step is drawn in several passes. In training mode the loss is that of one random pass of each
+        step, in evaluation mode that of all passes, as in a dream; the outputs are those of the last pass.
+
+        Args:
+            codes: (B, T+1, S, M) of real steps. In training mode the inputs are replaced in part (module contexts).
+            actions: (B, T, …), one after each step but the last.
+            frames: of the first steps (B, at least frame_condition, F, H, W, C) uint8; None without frame_condition.
+        """
+        real = EncodedSteps(codes, actions, frames, lookup)
+        targets = codes[:, 1 - self.config.lead :]
+        known_by_pass = self._known(codes)
+        nats = predicted = torch.zeros((), device=codes.device)
+        for known, then in zip(known_by_pass, (*known_by_pass[1:], torch.ones_like(known_by_pass[0])), strict=True):
+            outputs, before = self._teacher_forced(real, known)
+            new = then & ~known  # in training mode, with its one pass, all that is not known
+            nats = nats + (self.code_head.loss(outputs, targets, before) * new).sum(-1)
+            predicted = predicted + new.sum(-1)
+        return nats / predicted, outputs
+
+    def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
+        """The outputs of `code_loss` alone."""
+        return self._teacher_forced(EncodedSteps(codes, actions, frames, lookup), self._known(codes)[-1])[0]
+
+    def _known(self, codes: Tensor) -> list[Tensor]:
+        """Tokens of the predicted steps that are inputs in each pass, (B, T+lead, S) bool."""
+        shape = len(codes), codes.shape[1] - 1 + self.config.lead, self.tokens_per_step
+        return known_in_passes(shape, self.config.refine + 1, self.training, codes.device)
+
+    def _teacher_forced(self, real: EncodedSteps, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of a pass (B, T+lead, S, D), and the input codes of the step before each; -1 before step 0."""
+        given, hinted = given_codes(self, real)
+        vectors, hints = (None if codes is None else real.lookup(codes) for codes in (given, hinted))
+        outputs = self(vectors, real.actions, real.frames, first=True, known=known, told=hints)
+        return outputs, codes_before(self.config, given)

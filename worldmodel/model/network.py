@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT, GPTConfig, Heads, HeadsConfig
 from worldmodel.dynamics.heads import HeadsOut
-from worldmodel.dynamics.refine import known_in_passes
 from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
 from worldmodel.model.batches import CodeBatch, DynamicsLoss, Starts
-from worldmodel.model.contexts import codes_before, given_codes
 from worldmodel.settings import check_settings
-from worldmodel.tokenizer import VQVAE, VQVAEConfig
+from worldmodel.tokenizer import VQVAE, CodeLookup, VQVAEConfig
 
 _LARGEST_CACHE = 2**36  # bytes of one dream's keys and values in float32
 
@@ -149,27 +147,16 @@ class Network(nn.Module):
 
     @own_defaults
     def loss(self, batch: CodeBatch) -> DynamicsLoss:
-        """Loss of dynamics and heads on encoded segments; the tokenizer gets no gradient.
-
-        With `refine` a step is drawn in several passes. In training mode the loss is that of one random pass of each
-        step, in evaluation mode that of all passes, as in a dream.
-        """
+        """Loss of dynamics and heads on encoded segments; the tokenizer gets no gradient."""
         lead = self.config.dynamics.lead
-        targets = batch.codes[:, 1 - lead :].flatten(2, 3)
-        known_by_pass = self._known(batch)
-        nats = predicted = torch.zeros((), device=targets.device)
-        for known, then in zip(known_by_pass, (*known_by_pass[1:], torch.ones_like(known_by_pass[0])), strict=True):
-            outputs, before = self._outputs(batch, known)
-            new = then & ~known  # in training mode, with its one pass, all that is not known
-            nats = nats + (self.dynamics.code_head.loss(outputs, targets, before) * new).sum(-1)
-            predicted = predicted + new.sum(-1)
+        nats, outputs = self.dynamics.code_loss(*self._steps(batch))
         mask = batch.padding_mask
         out = self._read_heads(outputs[:, lead:], batch)
         losses = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
         steps = mask.sum().clamp_min(1)
         reward, termination, signals = ((part * mask).sum() / steps for part in losses)
         counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
-        codes = (nats / predicted * counted).sum() / counted.sum().clamp_min(1)
+        codes = (nats * counted).sum() / counted.sum().clamp_min(1)
         total = codes + 0.5 * reward + 0.5 * termination + 0.1 * signals
         return DynamicsLoss(total, codes, reward, termination, signals)
 
@@ -177,29 +164,16 @@ class Network(nn.Module):
     @torch.inference_mode()
     def predict(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Heads on real steps: rewards (B, T), termination probabilities (B, T), changes of the signals (B, T, G)."""
-        outputs, _ = self._outputs(batch, self._known(batch)[-1])
+        outputs = self.dynamics.outputs(*self._steps(batch))
         out = self._read_heads(outputs[:, self.config.dynamics.lead :], batch)
         two_hot = self.heads.two_hot
         return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
 
-    def _known(self, batch: CodeBatch) -> list[Tensor]:
-        """Tokens of the predicted steps that are input to the dynamics in each pass, (B, T or T+1, S) bool."""
-        config, (rows, steps) = self.config.dynamics, batch.codes.shape[:2]
-        shape = rows, steps - 1 + config.lead, self.dynamics.tokens_per_step
-        return known_in_passes(shape, config.refine + 1, self.training, batch.codes.device)
-
-    def _outputs(self, batch: CodeBatch, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs that predict steps 1..T, (B, T, S, D); with a learned start also those of step 0, in front.
-
-        Also the codes of the step before each, (B, T, S, M), -1 before step 0. They are the inputs of the dynamics: in
-        training mode with noise and with steps that the model drew itself.
-        """
+    def _steps(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor | None, CodeLookup]:
+        """The arguments of the dynamics' `code_loss`."""
         if self.config.dynamics.frame_condition and batch.frames is None:
             raise ValueError("this model reads the first frames of a segment: batch.frames must not be None")
-        given, hinted = given_codes(self.dynamics, self.tokenizer, batch)
-        vectors, hints = (None if codes is None else self.tokenizer.lookup(codes) for codes in (given, hinted))
-        outputs = self.dynamics(vectors, batch.actions, batch.frames, first=True, known=known, told=hints)
-        return outputs, codes_before(self.config.dynamics, given)
+        return batch.codes.flatten(2, 3), batch.actions, batch.frames, self.tokenizer.lookup
 
     def _read_heads(self, outputs: Tensor, batch: CodeBatch) -> HeadsOut:
         """Heads on the steps after the first, given the outputs (B, T, S, D) that predict them."""

@@ -9,30 +9,41 @@ all passes draw with the same noise. So in order "block" without refine, n passe
 most n steps in a row are replaced; this loss then equals that of a rollout of n steps.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldmodel.dynamics import GPT, GPTConfig
+from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.refine import draw_groups
 from worldmodel.dynamics.sampling import Sampling
-from worldmodel.model.batches import CodeBatch
-from worldmodel.tokenizer import VQVAE
+from worldmodel.dynamics.transformer import CodeTransformer
+from worldmodel.tokenizer import CodeLookup
 
 
-def given_codes(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch) -> tuple[Tensor, Tensor | None]:
+class EncodedSteps(NamedTuple):
+    """Encoded segments that the dynamics learn from."""
+
+    codes: Tensor  # (B, T+1, S, M) int64
+    actions: Tensor  # (B, T, …)
+    frames: Tensor | None  # of the first steps, (B, at least frame_condition, F, H, W, C) uint8
+    lookup: CodeLookup  # the tokenizer's
+
+
+def given_codes(dynamics: CodeTransformer, real: EncodedSteps) -> tuple[Tensor, Tensor | None]:
     """Input codes of the dynamics, (B, T+1, S, M); in evaluation mode the real ones.
 
     For models with refine also the codes of the predicted steps from which the known tokens of a pass are taken,
     (B, T+lead, S, M): the known part of a real step must belong to the same step. None: the input codes.
     """
-    config, real = dynamics.config, batch.codes.flatten(2, 3)
+    config, num_codes = dynamics.config, dynamics.code_head.num_codes
     if not dynamics.training:
-        return real, None
+        return real.codes, None
     if not config.own_draws:
-        return _noisy(config, real, tokenizer.num_codes), None
-    given = _noisy(config, _with_own_draws(dynamics, tokenizer, batch, real), tokenizer.num_codes)
-    return given, _noisy(config, real, tokenizer.num_codes)[:, 1 - config.lead :] if config.refine else None
+        return _noisy(config, real.codes, num_codes), None
+    given = _noisy(config, _with_own_draws(dynamics, real), num_codes)
+    return given, _noisy(config, real.codes, num_codes)[:, 1 - config.lead :] if config.refine else None
 
 
 def codes_before(config: GPTConfig, codes: Tensor) -> Tensor:
@@ -64,18 +75,18 @@ def _other_tokens(codes: Tensor, whole_steps: bool) -> Tensor:
 
 @torch.compiler.disable
 @torch.no_grad()
-def _with_own_draws(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch, real: Tensor) -> Tensor:
+def _with_own_draws(dynamics: CodeTransformer, real: EncodedSteps) -> Tensor:
     """Codes (B, T+1, S, M), some of the predicted steps replaced by samples of the model, given the steps before."""
-    config = dynamics.config
-    shape = len(real), real.shape[1] - 1 + config.lead
-    noise = torch.rand((*shape, dynamics.noise_per_step), device=real.device)
-    mine = torch.rand((*shape, 1, 1), device=real.device) < config.own_draws
-    first, predicted = real.tensor_split((1 - config.lead,), dim=1)
-    given = real
+    config, codes = dynamics.config, real.codes
+    shape = len(codes), codes.shape[1] - 1 + config.lead
+    noise = torch.rand((*shape, dynamics.noise_per_step), device=codes.device)
+    mine = torch.rand((*shape, 1, 1), device=codes.device) < config.own_draws
+    first, predicted = codes.tensor_split((1 - config.lead,), dim=1)
+    given = codes
     dynamics.eval()  # as in dreams: no dropout, no hidden conditions
     try:
         for _ in range(config.own_draws_passes):
-            drawn = _draw(dynamics, tokenizer, batch, given, noise)
+            drawn = _draw(dynamics, real._replace(codes=given), noise)
             given = torch.cat((first, torch.where(mine, drawn, predicted)), dim=1)
     finally:
         dynamics.train()
@@ -83,21 +94,21 @@ def _with_own_draws(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch, real: Ten
     return given
 
 
-def _draw(dynamics: GPT, tokenizer: VQVAE, batch: CodeBatch, given: Tensor, noise: Tensor) -> Tensor:
+def _draw(dynamics: CodeTransformer, given: EncodedSteps, noise: Tensor) -> Tensor:
     """Sample each predicted step given the steps before it, all in parallel: (B, T+lead, S, M).
 
     In raster order each token is sampled given the tokens before it.
     """
-    config, look_up = dynamics.config, tokenizer.lookup
+    config, look_up = dynamics.config, given.lookup
     count = dynamics.tokens_per_step * dynamics.num_slices
     of_codes, of_groups = noise[..., :count].unflatten(-1, (dynamics.tokens_per_step, -1)), noise[..., count:]
-    vectors, before = look_up(given), codes_before(config, given)
+    vectors, before = look_up(given.codes), codes_before(config, given.codes)
     if not config.refine:
-        outputs = dynamics(vectors, batch.actions, batch.frames, first=True)
+        outputs = dynamics(vectors, given.actions, given.frames, first=True)
         return dynamics.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
     groups, drawn = draw_groups(of_groups, config.refine + 1), torch.zeros_like(of_codes, dtype=torch.int64)
     for now in range(config.refine + 1):
-        outputs = dynamics(vectors, batch.actions, batch.frames, first=True, known=groups < now, told=look_up(drawn))
+        outputs = dynamics(vectors, given.actions, given.frames, first=True, known=groups < now, told=look_up(drawn))
         new = dynamics.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
         drawn = torch.where((groups == now)[..., None], new, drawn)
     return drawn

@@ -10,8 +10,8 @@ from tests.dynamics.worlds import make_frames, make_world
 from tests.model.test_network import make_batch
 from tests.tiny import tiny_config, tiny_world
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import GPTConfig
-from worldmodel.model import CodeBatch, WorldModel, contexts
+from worldmodel.dynamics import GPTConfig, contexts
+from worldmodel.model import CodeBatch, WorldModel
 
 KINDS = [
     {},
@@ -27,9 +27,13 @@ def in_training(world: WorldModel) -> WorldModel:
     return world
 
 
+def encoded(world: WorldModel, batch: CodeBatch) -> contexts.EncodedSteps:
+    return contexts.EncodedSteps(batch.codes.flatten(2, 3), batch.actions, batch.frames, world.tokenizer.lookup)
+
+
 def given(world: WorldModel, batch: CodeBatch, seed: int = 0) -> torch.Tensor:
     torch.manual_seed(seed)
-    return contexts.given_codes(world.dynamics, world.tokenizer, batch)[0]
+    return contexts.given_codes(world.dynamics, encoded(world, batch))[0]
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
@@ -146,9 +150,8 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
     lead, real = world.config.dynamics.lead, batch.codes.flatten(2, 3)
     past = real.clone()
     past[:, 1 - lead :] = 7
-    monkeypatch.setattr(
-        contexts, "_draw", lambda dynamics, tokenizer, batch, codes, noise: torch.full_like(codes[:, 1 - lead :], 7)
-    )
+    sevens = lambda dynamics, given, noise: torch.full_like(given.codes[:, 1 - lead :], 7)  # noqa: E731
+    monkeypatch.setattr(contexts, "_draw", sevens)
     found = world.loss(batch)
     outputs = world.dynamics(world.tokenizer.lookup(past), batch.actions, first=True)
     before = F.pad(past[:, :-1], (0, 0, 0, 0, lead, 0), value=-1)
@@ -163,7 +166,7 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
 def test_the_known_tokens_of_a_step_are_real_ones(monkeypatch):
     """Those that refine tells go with the rest of their step."""
     world, batch = in_training(tiny_world(own_draws=1.0, context_noise=0.0, refine=1)), make_batch()
-    given_now, told = contexts.given_codes(world.dynamics, world.tokenizer, batch)
+    given_now, told = contexts.given_codes(world.dynamics, encoded(world, batch))
     assert torch.equal(told, batch.codes.flatten(2, 3)[:, 1:]) and not torch.equal(given_now[:, 1:], told)
     read = []
     world.dynamics.hints.register_forward_pre_hook(lambda _, args: read.append(args[0]))
