@@ -1,6 +1,7 @@
-"""What the demo and the loop are made of: the settings of all their stages."""
+"""Settings of the demo and the loop: those of all their stages."""
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -13,50 +14,13 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DemoConfig:
-    """Sizes that go through all stages on two CPU cores in under twenty minutes (results: docs/results.md)."""
+class RoundConfig:
+    """What one round needs. The defaults take two CPU cores less than twenty minutes (results: docs/results.md)."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = "VideoGenReal-DoomHealthGathering"
-    collect_steps: int = 100_000  # decisions of real play
-    policy: str = "diverse"  # who plays them: a scripted policy, as of `collect`
-    workers: int = 2
-    tokenizer: TokenizerTraining = field(  # without Muon: so the results over seeds were measured (docs/results.md)
-        default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900), muon=False)
-    )
-    dynamics: DynamicsTraining = field(
-        default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=1500))
-    )
-    agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=150_000)))
-    episodes: int = 30  # real episodes, of the agent and of random play, that are judged
-    seed: int = 0
-
-    def seeded(self) -> "DemoConfig":
-        """This config with its seed in every stage, in place of the stages' own."""
-        tokenizer = replace(self.tokenizer, loop=replace(self.tokenizer.loop, seed=self.seed))
-        dynamics = replace(self.dynamics, loop=replace(self.dynamics.loop, seed=self.seed))
-        agent = replace(self.agent, agent=replace(self.agent.agent, seed=self.seed))
-        return replace(self, tokenizer=tokenizer, dynamics=dynamics, agent=agent)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Iteration:
-    """Everything that decides a loop. The defaults spend as many real decisions as the demo, in three rounds."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    env_id: str = "VideoGenReal-DoomHealthGathering"
-    rounds: int = 3  # a finished loop goes on when there are to be more
-    first_steps: int = 50_000  # decisions of diverse blind play in round 0, rounded up to whole episodes; never fades
-    collect_steps: int = 25_000  # decisions of real play in each later round
-    blind_share: float = 0.5  # of these, the share of diverse blind play; the others are the agent's
-    epsilon: float = 0.1  # share of an agent's actions that are replaced by random ones while it collects
-    fade: float = 0.75  # share fade^a of later play that is a rounds old trains the model: 1 keeps all, 0 the newest
-    warm_model: bool = True  # tokenizer, dynamics and heads go on from those of the round before; else they start anew
-    warm_agent: bool = True  # so does the agent
-    tokenizer_rounds: int | None = None  # the tokenizer is trained in so many first rounds, then kept; None: in all
-    later_steps: float = 0.5  # of round 0's training steps, in every later round
+    collect_steps: int = 100_000  # decisions of recorded play
     workers: int = 2
     tokenizer: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900))
@@ -65,8 +29,57 @@ class Iteration:
         default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=1500))
     )
     agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=150_000)))
-    episodes: int = 30  # real episodes, of each round's agent and once of random play, that are judged
+    episodes: int = 30  # real episodes, of the agent and of random play, that are judged
     seed: int = 0
+
+    def with_seed(self, seed: int, share: float = 1.0) -> Self:
+        """This config with one seed in every stage, and this share of each stage's training steps."""
+
+        def steps(count: int) -> int:
+            return max(1, round(share * count))
+
+        def loop(config: LoopConfig) -> LoopConfig:
+            return replace(config, seed=seed, steps=steps(config.steps))
+
+        ppo = self.agent.agent
+        return replace(
+            self,
+            tokenizer=replace(self.tokenizer, loop=loop(self.tokenizer.loop)),
+            dynamics=replace(self.dynamics, loop=loop(self.dynamics.loop)),
+            agent=replace(self.agent, agent=replace(ppo, seed=seed, steps=steps(ppo.steps))),
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig(RoundConfig):
+    """Everything that decides a demo."""
+
+    policy: str = "diverse"  # who plays: a scripted policy, as for `collect`
+    tokenizer: TokenizerTraining = field(  # without Muon, as the results over seeds were measured (docs/results.md)
+        default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900), muon=False)
+    )
+
+    def seeded(self) -> "DemoConfig":
+        """This config with its seed in every stage, in place of the stages' own."""
+        return self.with_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Iteration(RoundConfig):
+    """Everything that decides a loop. The defaults spend as many real decisions as the demo, in three rounds."""
+
+    rounds: int = 3  # a finished loop continues if there are to be more
+    first_steps: int = 50_000  # decisions of diverse blind play in round 0, rounded up to whole episodes; never fades
+    collect_steps: int = 25_000  # decisions of real play in each later round
+    blind_share: float = 0.5  # of these, the share of diverse blind play; the rest is the agent's
+    epsilon: float = 0.1  # share of an agent's actions that are replaced by random ones while it collects
+    fade: float = 0.75  # play that is a rounds old keeps the first fade^a of its episodes: 1 keeps all, 0 the newest
+    warm_model: bool = True  # tokenizer, dynamics and heads start from those of the round before, else from scratch
+    warm_agent: bool = True  # so does the agent
+    tokenizer_rounds: int | None = None  # train the tokenizer in so many first rounds, then keep it; None: in all
+    later_steps: float = 0.5  # of round 0's training steps, in every later round
+    episodes: int = 30  # real episodes, of each round's agent and once of random play, that are judged
 
     def __post_init__(self) -> None:
         check_settings(
@@ -78,21 +91,5 @@ class Iteration:
 
     def of_round(self, number: int) -> "Iteration":
         """This config with one round's own seed in every stage, and the steps that its stages train for."""
-        share = self.later_steps if number else 1.0
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]) >> 1  # 31 bits fit every library
-
-        def own(loop: LoopConfig) -> LoopConfig:
-            return replace(loop, seed=seed, steps=_share(share, loop.steps))
-
-        ppo = self.agent.agent
-        return replace(
-            self,
-            tokenizer=replace(self.tokenizer, loop=own(self.tokenizer.loop)),
-            dynamics=replace(self.dynamics, loop=own(self.dynamics.loop)),
-            agent=replace(self.agent, agent=replace(ppo, seed=seed, steps=_share(share, ppo.steps))),
-            seed=seed,
-        )
-
-
-def _share(share: float, steps: int) -> int:
-    return max(1, round(share * steps))
+        return self.with_seed(seed, self.later_steps if number else 1.0)

@@ -1,8 +1,4 @@
-"""The main job in one call: play the real game, learn its dream, train an agent in it, judge it in the real game.
-
-Every stage leaves its result in the run folder and is skipped when it is there. An interrupted stage goes on from its
-last complete state, but for the agent's, which starts anew: PPO is not resumed.
-"""
+"""The whole path in one call: a round whose agent is also judged in its dream, and a report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +10,13 @@ from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.world_report import world_report
 from worldmodel.files import JsonObject, read_json, write_json
-from worldmodel.leftovers import remove
 from worldmodel.model import WorldModel
-from worldmodel.training.collect.collect import collect
 from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, run_round
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
 from worldmodel.training.reports.run import RETURN_KEYS, return_row, write_dream_vs_real, write_report
-from worldmodel.training.train_agent import train_agent
-from worldmodel.training.train_dynamics import train_dynamics
-from worldmodel.training.train_tokenizer import train_tokenizer
+
+_LONGEST = 1000  # steps of the dream in which an agent without a horizon is judged
 
 
 def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fresh: bool = False) -> Path:
@@ -33,7 +27,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
         fresh: delete the earlier demo first.
 
     Raises:
-        ValueError: `out` holds something else, or a demo of other settings and `fresh` is not set; or the settings
+        ValueError: `out` holds something else, or a demo with other settings and `fresh` is not set; or the settings
             cannot be played. Nothing is written then.
     """
     config, out = (config or DemoConfig()).seeded(), Path(out)
@@ -41,60 +35,25 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
     if not is_scripted(config.policy):
         raise ValueError(f"policy must be a scripted one ({FORMS}), got {config.policy!r}")
     with staged(out, config, fresh) as stages:
-        return _run(out, config, stages)
-
-
-def learn_world(out: Path, config: DemoConfig, stages: Stages, label: str = "") -> Path:
-    """Play, and learn the dream of what was played; returns the world's folder.
-
-    Args:
-        out: gets `data`, `tokenizer` and `dynamics`.
-        config: of one seed (`seeded`).
-        label: with which the names of the stages begin.
-    """
-    with stages(f"{label}collect") as todo:
-        if todo:
-            collect(
-                config.env_id,
-                out / "data",
-                steps=config.collect_steps,
-                policy=config.policy,
-                workers=config.workers,
-                seed=config.seed,
-            )
-    with stages(f"{label}tokenizer") as todo:
-        if todo:
-            train_tokenizer(out / "data", out / "tokenizer", config.tokenizer)
-    with stages(f"{label}dynamics") as todo:
-        if todo:
-            train_dynamics(out / "data", out / "tokenizer" / "best", out / "dynamics", config.dynamics)
-    return out / "dynamics" / "best"
-
-
-def _run(out: Path, config: DemoConfig, stages: Stages) -> Path:
-    world = learn_world(out, config, stages)
-    with stages("agent") as todo:
-        if todo:
-            remove(out / "agent")  # of an interrupted attempt
-            train_agent(
-                world, out / "agent", config.agent, allow_env=config.env_id if config.agent.eval_every else None
-            )
-    with stages("judge") as todo:
-        if todo:
-            write_json(out / "returns.json", _judge(out / "agent" / "agent", world, config))
-    with stages("report") as todo:
-        if todo:
-            _report(out, world, config, stages.minutes)
+        here = single_round(out, config, stages)
+        run_round(here, lambda: write_json(out / "returns.json", _judge(here.agent, here.world, config)))
+        here.stage("report", lambda: _report(out, here.world, config, stages.minutes))
     report = out / "report.md"
     print(report.read_text(encoding="utf-8"))
     print(f"Everything is in {out}: report.md, report.json, dream_vs_real.mp4, dream_vs_real.gif.")
     return report
 
 
+def single_round(out: Path, config: DemoConfig, stages: Stages, label: str = "") -> Round:
+    """The round of a demo; its config must have one seed (`seeded`)."""
+    play = Play("data", config.collect_steps, config.policy, config.seed)
+    return Round(folder=out, config=config, stages=stages, plays=(play,), data=lambda: out / play.store, label=label)
+
+
 def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str, Any]]:
     """Returns of the agent and of random play in the real game, and of the agent in its dream."""
     agent = load_agent(agent_folder, seed=config.seed)
-    real = compare_with_random(agent, config.env_id, config.episodes, seed=10_000, view=agent.view(world))
+    real = compare_with_random(agent, config.env_id, config.episodes, seed=JUDGED_FROM, view=agent.view(world))
     print(f"the agent in the real game: {real.agent}\nrandom in the real game: {real.random}")
     model = WorldModel.from_pretrained(world)
     horizon = config.agent.horizon or _LONGEST
@@ -102,7 +61,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         agent,
         "VideoGenDream-Doom",  # any dream's id: the model decides what is dreamt
         64,
-        seed=10_000,
+        seed=JUDGED_FROM,
         num_envs=64,
         model=model,
         obs=agent.obs,
@@ -131,6 +90,4 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
     write_report(out, facts | scores)
 
 
-__all__ = ["DemoConfig", "demo", "learn_world"]
-
-_LONGEST = 1000  # steps of a dream in which an agent without a horizon is judged
+__all__ = ["DemoConfig", "demo", "single_round"]

@@ -1,4 +1,4 @@
-"""What a loop has reached: rounds.jsonl for programs, report.md for people; made anew after every round."""
+"""What a loop has reached: rounds.jsonl for programs, report.md for people; rewritten after every round."""
 
 import json
 import math
@@ -12,14 +12,15 @@ from worldmodel.data import JoinedStorage
 from worldmodel.files import JsonObject, atomic_write, read_json
 from worldmodel.statistics import mean_with_interval
 from worldmodel.training.pipeline.config import Iteration
+from worldmodel.training.pipeline.round import STAGES
 from worldmodel.training.reports.markdown import machine, table
 
-STAGES = ("collect", "tokenizer", "dynamics", "agent", "judge")  # of a round, in their order
 FACTS = "round.json"  # in a round's folder, once its agent is judged
 
 
-def stage_name(number: int, stage: str) -> str:
-    return f"round {number}: {stage}"
+def round_label(number: int) -> str:
+    """With which the names of a round's stages begin."""
+    return f"round {number}: "
 
 
 def returns_of(played: Evaluation) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _rows(out: Path, minutes: Mapping[str, float]) -> list[dict[str, Any]]:
                 "decisions": facts["decisions"],
                 "decisions_so_far": before + facts["decisions"],
                 "trained_on": facts["trained_on"],
-                "minutes": {stage: minutes.get(stage_name(len(rows), stage), 0.0) for stage in STAGES},
+                "minutes": {stage: minutes.get(round_label(len(rows)) + stage, 0.0) for stage in STAGES},
             }
         )
     return rows
@@ -68,7 +69,7 @@ def _rows(out: Path, minutes: Mapping[str, float]) -> list[dict[str, Any]]:
 
 def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: Iteration) -> str:
     about = machine()
-    start = {True: "go on from those of the round before", False: "start anew"}
+    start = {True: "start from those of the round before", False: "start from scratch"}
     parts = [
         f"# Iterated imagination: {config.env_id}",
         f"Made by `videogen-dream loop` with seed {config.seed} on {about['cpu']}, {about['cores']} cores; torch "

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,41 +22,42 @@ class _State:
     minutes: dict[str, float]
     clearing: bool = False  # the run is being deleted, to start over
     running: str = ""  # the stage that is being done
-    cut: list[str] = field(default_factory=list)  # stages of which an attempt was killed: nobody knows how long it took
+    cut: list[str] = field(default_factory=list)  # stages with a killed attempt, whose duration is unknown
 
 
 @contextmanager
-def staged(
-    out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo's run"
-) -> Iterator["Stages"]:
-    """The stages of a run whose folder no other process may run in meanwhile; arguments and errors as of `Stages`."""
+def staged(out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo") -> Iterator["Stages"]:
+    """The stages of a run whose folder no other process may run in meanwhile; other arguments as of `Stages`.
+
+    Args:
+        out: the run folder; new, empty, or of an earlier run of the same kind.
+        kind: what such a run is called in errors.
+
+    Raises:
+        ValueError: `out` holds something else, or a run with other settings and `fresh` is not set.
+    """
     _check_ours(out, {field.name for field in fields(config)}, kind)
     with only_process(out, "run"):
-        yield Stages(out, config, fresh, free, kind)
+        yield Stages(out, config, fresh, free)
 
 
 class Stages:
     """Which stages of a run folder are done, and how many minutes each took, all attempts together (stages.json).
 
     Args:
-        out: the run folder; new, empty, or of an earlier run of the same kind.
+        out: the run folder.
         config: a dataclass, all that decides the run; kept in config.json.
         fresh: delete the earlier run first.
         free: names of settings in which a run may differ from its continuation.
-        kind: what a run is called in errors.
 
     Raises:
-        ValueError: `out` holds something else, or a run of other settings and `fresh` is not set.
+        ValueError: `out` holds a run with other settings and `fresh` is not set.
     """
 
-    def __init__(
-        self, out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo's run"
-    ) -> None:
-        _check_ours(out, {field.name for field in fields(config)}, kind)
-        self._path = out / "stages.json"
+    def __init__(self, out: Path, config: Any, fresh: bool, free: Sequence[str] = ()) -> None:
+        self._path, file = out / "stages.json", out / "config.json"
         remove_leftovers(out)
         settings = json.loads(json.dumps(asdict(config)))
-        file = out / "config.json"
         state = read_json(self._path, _State) if self._path.is_file() else None
         if state is not None and (fresh or state.clearing):
             self._clear(out)
@@ -80,34 +81,32 @@ class Stages:
             state.cut.append(state.running)
 
     def _clear(self, out: Path) -> None:
-        """Delete a run but for what says that it is one, so that the next attempt finishes this after a kill."""
+        """Delete a run except for the files that identify it, so that the next attempt finishes this after a kill."""
         self._write(_State([], {}, clearing=True))
         for path in sorted(out.iterdir()):
             if path.name not in ("config.json", self._path.name, LOCK):
                 remove(path)
 
     def _write(self, state: _State) -> None:
-        usual = ("done", "minutes")
-        write_json(self._path, {name: value for name, value in asdict(state).items() if value or name in usual})
+        always = ("done", "minutes")
+        write_json(self._path, {name: value for name, value in asdict(state).items() if value or name in always})
 
     def was_cut(self, name: str) -> bool:
         """Whether an attempt at this stage was killed: its minutes are those of the other attempts alone."""
         return name in self._state.cut
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[bool]:
-        """Yields whether the stage is still to be done; when its body ends without an error, it is done."""
+    def __call__(self, name: str, work: Callable[[], object]) -> None:
+        """Do the work of a stage, unless it was done before; it is done once `work` returns without an error."""
         state = self._state
         if name in state.done:
             print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
-            yield False
             return
         print(f"{name} …", flush=True)
         begin, before = time.monotonic(), self.minutes.get(name, 0.0)
         state.running = name
         self._write(state)
         try:
-            yield True
+            work()
             state.done.append(name)
         finally:
             self.minutes[name] = round(before + (time.monotonic() - begin) / 60, 2)
@@ -116,7 +115,7 @@ class Stages:
 
 
 def check_begins(env_id: str, workers: int, seed: int) -> None:
-    """ValueError, or Gymnasium's error for an unknown game, for what would come to light in the first stage."""
+    """ValueError, or Gymnasium's error for an unknown game, for what the first stage would fail on."""
     if is_dream(env_id):
         raise ValueError(f"this plays a real game and learns to dream of it, {env_id} is a dream")
     for name, given, least in (("workers", workers, 1), ("seed", seed, 0)):
@@ -137,7 +136,7 @@ def _check_ours(out: Path, names: set[str], kind: str) -> None:
     config, stages = (read_json(file) if file.is_file() else None for file in files)
     begun = (isinstance(stages, dict) and "done" in stages) or there == {"config.json"}  # the first file of a run
     if not isinstance(config, dict) or not names - may_lack(names) <= set(config) <= names or not begun:
-        raise ValueError(f"{out} holds something else than {kind}; use another --out, or delete it yourself")
+        raise ValueError(f"{out} holds something else than {kind}'s run; use another --out, or delete it yourself")
 
 
 __all__ = ["Stages", "check_begins", "staged"]

@@ -14,7 +14,7 @@ from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.agents.blind.search import SEED, search_blind
 from worldmodel.agents.evaluate import PolicyMaker, View, evaluate
 from worldmodel.agents.policy import Policy
-from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.agent import Agent, load_agent
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.agents.sb3.train import train_policy
 from worldmodel.agents.scripted import RandomPolicy
@@ -23,7 +23,8 @@ from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.leftovers import remove
 from worldmodel.training.cli.command_lines import command_line, options_of
 from worldmodel.training.pipeline.config import DemoConfig, Iteration
-from worldmodel.training.pipeline.loop import JUDGED_FROM, iterate
+from worldmodel.training.pipeline.loop import iterate
+from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.pipeline.stages import Stages
 from worldmodel.training.reports.markdown import machine, strict
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -94,11 +95,13 @@ def random_player(game: Game) -> Player:
 def blind_player(game: Game, stages: Stages, episodes: int) -> Player:
     """The best policy that `evaluate blind` finds; the search's own episodes are not those of the cell."""
     file, stage = game.folder / "blind.json", game.stage("search of blind policies")
-    with stages(stage) as todo:
-        if todo:
-            search = search_blind(game.env_id, episodes)
-            tried = {each.policy: each.returns for each in search.tried}
-            write_json(file, {"policy": search.best, "steps": search.steps, "tried": tried})
+
+    def search() -> None:
+        found = search_blind(game.env_id, episodes)
+        tried = {each.policy: each.returns for each in found.tried}
+        write_json(file, {"policy": found.best, "steps": found.steps, "tried": tried})
+
+    stages(stage, search)
     found = read_json(file, JsonObject, ("policy", "steps", "tried"))
     return Player(
         "blind",
@@ -115,17 +118,13 @@ def free_player(game: Game, stages: Stages, config: AgentConfig, times: int) -> 
     """PPO in the real game itself, on its raw frames."""
     name = f"free{times}-{config.seed}"
     folder, stage = game.folder / name, game.stage(name)
-    with stages(stage) as todo:
-        if todo:
-            remove(folder)  # of an interrupted attempt
-            train_policy(game.env_id, config.steps, folder, config=config)
-    agent, out = load_agent(folder), ["--out", folder]
+    agent = _trained(stages, stage, folder, lambda: train_policy(game.env_id, config.steps, folder, config=config))
     return Player(
         f"free{times}",
         "model-free PPO" + (f", {times} times the decisions" if times > 1 else ""),
         agent,
         [
-            command_line("train-policy", "--env", game.env_id, *options_of(config, REAL_GAME), *out),
+            command_line("train-policy", "--env", game.env_id, *options_of(config, REAL_GAME), "--out", folder),
             _evaluated(folder / "agent", game),
         ],
         asdict(config),
@@ -140,11 +139,7 @@ def dream_player(game: Game, stages: Stages, recipe: DemoConfig, seed: int) -> P
     world = world_of(game, stages, recipe)
     config = replace(recipe.agent, agent=replace(recipe.agent.agent, seed=seed))
     folder, stage = game.folder / f"dream-{seed}", game.stage(f"dream-{seed}")
-    with stages(stage) as todo:
-        if todo:
-            remove(folder)  # of an interrupted attempt
-            train_agent(world.name, folder, config)
-    agent = load_agent(folder)
+    agent = _trained(stages, stage, folder, lambda: train_agent(world.name, folder, config))
     options = options_of(config, DreamTraining())
     return Player(
         "dream",
@@ -180,9 +175,7 @@ def loop_player(game: Game, stages: Stages, recipe: DemoConfig, rounds: int) -> 
         episodes=recipe.episodes,
         seed=recipe.seed,
     )
-    with stages(stage) as todo:
-        if todo:
-            iterate(folder, config)
+    stages(stage, lambda: iterate(folder, config))
     last = folder / f"round-{rounds - 1}"
     decisions = json.loads((folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()[-1])["decisions_so_far"]
     agent, best = load_agent(last / "agent"), last / "dynamics" / "best"
@@ -202,6 +195,17 @@ def loop_player(game: Game, stages: Stages, recipe: DemoConfig, rounds: int) -> 
 
 
 _WHOLE_RUN = ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed")  # which --seed sets
+
+
+def _trained(stages: Stages, stage: str, folder: Path, train: Callable[[], object]) -> Agent:
+    """The agent in a folder, which `train` makes unless that was done before."""
+
+    def work() -> None:
+        remove(folder)  # of an interrupted attempt
+        train()
+
+    stages(stage, work)
+    return load_agent(folder)
 
 
 def _evaluated(player: str | Path, game: Game, *options: str) -> str:

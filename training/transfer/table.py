@@ -137,7 +137,7 @@ def transfer(
     for game in games:
         check_begins(game.env_id, config.workers, config.seed)
         check_world(game, fresh)
-    with staged(out, config, fresh, free=_FREE, kind="a table's run") as stages:
+    with staged(out, config, fresh, free=_FREE, kind="a table") as stages:
         for game in games:
             for name, make in _cells(game, config, stages):
                 fill(game, name, make)

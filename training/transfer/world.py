@@ -11,7 +11,8 @@ from worldmodel.model import WorldModelConfig
 from worldmodel.training.cli.command_lines import command_line, options_of
 from worldmodel.training.cli.presets import dynamics_training, tokenizer_training
 from worldmodel.training.pipeline.config import DemoConfig
-from worldmodel.training.pipeline.demo import learn_world
+from worldmodel.training.pipeline.demo import single_round
+from worldmodel.training.pipeline.round import learn_world
 from worldmodel.training.pipeline.stages import Stages
 
 
@@ -75,11 +76,11 @@ def world_of(game: Game, stages: Stages, recipe: DemoConfig) -> World:
         folder = resolve(game.world)
         world = World(game.world, weights_name(folder), _decisions_of(folder), None, True, [])
     else:
-        folder = learn_world(game.folder, recipe, stages, game.stage(""))
+        learn_world(here := single_round(game.folder, recipe, stages, game.stage("")))
         play = EpisodeStorage.open(game.folder / "data")
         cost = cost_of(stages, [game.stage(name) for name in ("collect", "tokenizer", "dynamics")])
         commands = _world_commands(game.folder, recipe)
-        world = World(str(folder), weights_name(folder), play.num_steps, **cost, commands=commands)
+        world = World(str(here.world), weights_name(here.world), play.num_steps, **cost, commands=commands)
     kept = _kept(game)
     _check_same(game, kept, world.sha256)
     if kept is None:

@@ -10,6 +10,7 @@ from worldmodel.dynamics import GPTConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.pipeline import demo as module
+from worldmodel.training.pipeline import round as round_module
 from worldmodel.training.pipeline.config import DemoConfig
 from worldmodel.training.pipeline.demo import demo
 from worldmodel.training.pipeline.stages import Stages
@@ -50,8 +51,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh, confi
 def test_an_interrupted_agent_stage_starts_anew(tmp_path, monkeypatch):
     stages = Stages(tmp_path, SMALL.seeded(), fresh=False)
     for name in ("collect", "tokenizer", "dynamics"):
-        with stages(name):
-            pass
+        stages(name, lambda: None)
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "metrics.jsonl").write_text("of the first attempt")
 
@@ -59,7 +59,7 @@ def test_an_interrupted_agent_stage_starts_anew(tmp_path, monkeypatch):
         assert not out.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "train_agent", train)
+    monkeypatch.setattr(round_module, "train_agent", train)
     with pytest.raises(KeyboardInterrupt):
         demo(tmp_path, SMALL)
 
@@ -77,8 +77,7 @@ def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
 @pytest.fixture
 def of_an_earlier_release(tmp_path):
     """A demo that has collected, from before there was a policy to choose."""
-    with Stages(tmp_path, SMALL.seeded(), fresh=False)("collect"):
-        pass
+    Stages(tmp_path, SMALL.seeded(), fresh=False)("collect", lambda: None)
     config = json.loads((tmp_path / "config.json").read_text())
     del config["policy"], config["tokenizer"]["rarity"], config["tokenizer"]["rarity_limit"]
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -86,10 +85,10 @@ def of_an_earlier_release(tmp_path):
 
 
 def test_a_demo_of_an_earlier_release_goes_on_with_its_sticky_play(of_an_earlier_release, monkeypatch):
-    def train(data, out, config):
+    def train(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "train_tokenizer", train)
+    monkeypatch.setattr(round_module, "train_tokenizer", train)
     with pytest.raises(ValueError, match=r"policy is 'sticky' there, 'diverse' here"):
         demo(of_an_earlier_release, SMALL)
     with pytest.raises(KeyboardInterrupt):
@@ -103,7 +102,7 @@ def test_a_demo_collects_diverse_play_or_what_is_asked_for(tmp_path, monkeypatch
         asked.append(options["policy"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "collect", collect)
+    monkeypatch.setattr(round_module, "collect", collect)
     for name, config in (("usual", SMALL), ("held", replace(SMALL, policy="hold:0.9"))):
         with pytest.raises(KeyboardInterrupt):
             demo(tmp_path / name, config)
@@ -133,7 +132,9 @@ def test_the_demo_runs_from_nothing_to_a_report_and_knows_it_is_done(tmp_path, m
     def never(*_, **__):
         raise AssertionError("this stage was done already")
 
-    for stage in ("collect", "train_tokenizer", "train_dynamics", "train_agent", "_judge", "_report"):
+    for stage in ("collect", "train_tokenizer", "train_dynamics", "train_agent"):
+        monkeypatch.setattr(round_module, stage, never)
+    for stage in ("_judge", "_report"):
         monkeypatch.setattr(module, stage, never)
     assert demo(tmp_path, SMALL) == report
     assert "collect: done before" in capsys.readouterr().out

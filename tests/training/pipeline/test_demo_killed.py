@@ -12,6 +12,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write, write_json
 from worldmodel.replacing import replacing
 from worldmodel.training.pipeline import demo as module
+from worldmodel.training.pipeline import round as round_module
 from worldmodel.training.pipeline.demo import demo
 from worldmodel.training.run_folder import own_folder
 
@@ -24,7 +25,7 @@ def collect(_, out, **__):
             store.write_pending(make_episode(3, number), number)
 
 
-def train(_, *arguments):
+def train(_, *arguments, **__):
     """Leaves the files that a training leaves, which has tests of its own."""
     out = arguments[-2]
     with own_folder(out, "train"):
@@ -63,7 +64,9 @@ STAGES = {"collect": collect, "train_tokenizer": train, "train_dynamics": train,
 
 
 def use(monkeypatch, stages):
-    for name, stage in (stages | {"_judge": lambda *_: [], "_report": report}).items():
+    for name, stage in stages.items():
+        monkeypatch.setattr(round_module, name, stage)
+    for name, stage in {"_judge": lambda *_: [], "_report": report}.items():
         monkeypatch.setattr(module, name, stage)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 

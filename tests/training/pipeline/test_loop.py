@@ -26,6 +26,7 @@ from worldmodel.training.collect.workers import Job, make_player, play, seeds_of
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.pipeline import loop as module
 from worldmodel.training.pipeline import loop_report as iterate_report
+from worldmodel.training.pipeline import round as round_module
 from worldmodel.training.pipeline.config import DemoConfig, Iteration
 from worldmodel.training.pipeline.demo import demo
 from worldmodel.training.pipeline.loop import iterate, kept_episodes, play_of
@@ -97,7 +98,7 @@ def test_every_round_says_what_was_used_learned_and_reached(done):
     train = [sum(store.lengths[e] for e in store.split("train")) for store in (first, agent, blind)]
     assert [row["trained_on"] for row in rows] == [[train[0]], [train[0], train[1] + train[2]]]
     assert rows[0]["real"] != rows[1]["real"]
-    assert all(len(row["real"]["returns"]) == 3 and set(row["minutes"]) == set(module.STAGES) for row in rows)
+    assert all(len(row["real"]["returns"]) == 3 and set(row["minutes"]) == set(round_module.STAGES) for row in rows)
     report = (done / "report.md").read_text()
     random = json.loads((done / "random.json").read_text())
     for result in (random, rows[0]["real"], rows[1]["real"]):
@@ -161,8 +162,9 @@ def test_a_finished_loop_does_nothing_again(done, monkeypatch):
     def never(*_, **__):
         raise AssertionError("this was done already")
 
-    for stage in ("evaluate", "collect", "train_tokenizer", "train_dynamics", "train_agent"):
-        monkeypatch.setattr(module, stage, never)
+    monkeypatch.setattr(module, "evaluate", never)
+    for stage in ("collect", "train_tokenizer", "train_dynamics", "train_agent"):
+        monkeypatch.setattr(round_module, stage, never)
     before = (done / "rounds.jsonl").read_text()
     assert iterate(done, SMALL) == done / "report.md"
     assert iterate(done, replace(SMALL, rounds=1)) == done / "report.md"
@@ -184,9 +186,9 @@ def stages(monkeypatch):
         recorded_store(out)
         note("collect", (env_id, out), options)
 
-    monkeypatch.setattr(module, "collect", collect)
+    monkeypatch.setattr(round_module, "collect", collect)
     for name in ("train_tokenizer", "train_dynamics", "train_agent"):
-        monkeypatch.setattr(module, name, lambda *args, name=name, **options: note(name, args, options))
+        monkeypatch.setattr(round_module, name, lambda *args, name=name, **options: note(name, args, options))
     monkeypatch.setattr(module, "load_agent", lambda folder: SimpleNamespace(view=lambda: None))
     played = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
     monkeypatch.setattr(module, "evaluate", lambda *_, **__: played)

@@ -4,7 +4,7 @@ import pytest
 
 from worldmodel.files import read_json
 from worldmodel.training.pipeline import stages as module
-from worldmodel.training.pipeline.stages import Stages
+from worldmodel.training.pipeline.stages import Stages, staged
 
 
 @dataclass(frozen=True)
@@ -13,28 +13,33 @@ class Settings:
     seed: int = 0
 
 
+def nothing():
+    pass
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
 def test_a_stage_that_failed_is_not_done(tmp_path):
-    stages = Stages(tmp_path, Settings(), fresh=False)
-    with stages("collect") as todo:
-        assert todo
-    with pytest.raises(KeyboardInterrupt), stages("tokenizer"):
-        raise KeyboardInterrupt
+    stages, done = Stages(tmp_path, Settings(), fresh=False), []
+    stages("collect", lambda: done.append("collect"))
+    with pytest.raises(KeyboardInterrupt):
+        stages("tokenizer", interrupt)
     again = Stages(tmp_path, Settings(), fresh=False)
-    with again("collect") as todo:
-        assert not todo
-    with again("tokenizer") as todo:
-        assert todo
+    for name in ("collect", "tokenizer"):
+        again(name, lambda name=name: done.append(f"{name} again"))
+    assert done == ["collect", "tokenizer again"]
 
 
 def test_the_minutes_of_all_attempts_at_a_stage_count(tmp_path, monkeypatch):
     clock = iter([0, 120, 1000, 1060])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, Settings(), fresh=False)("tokenizer"):
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path, Settings(), fresh=False)("tokenizer", interrupt)
     again = Stages(tmp_path, Settings(), fresh=False)
     assert again.minutes == {"tokenizer": 2.0}
-    with again("tokenizer") as todo:
-        assert todo
+    again("tokenizer", nothing)
     assert Stages(tmp_path, Settings(), fresh=False).minutes == {"tokenizer": 3.0}
 
 
@@ -42,16 +47,19 @@ def test_a_stage_says_whether_an_attempt_was_killed(tmp_path, monkeypatch):
     class KilledError(BaseException):
         pass
 
-    stages = Stages(tmp_path, Settings(), fresh=False)
-    with monkeypatch.context() as patch, pytest.raises(KilledError), stages("tokenizer"):
-        patch.setattr(stages, "_write", lambda state: None)  # a killed process writes nothing any more
+    def die():
+        monkeypatch.setattr(Stages, "_write", lambda *_: None)  # a killed process writes nothing any more
         raise KilledError
-    with pytest.raises(KeyboardInterrupt), Stages(tmp_path, Settings(), fresh=False)("dynamics"):
-        raise KeyboardInterrupt
+
+    stages, write = Stages(tmp_path, Settings(), fresh=False), Stages._write
+    with pytest.raises(KilledError):
+        stages("tokenizer", die)
+    monkeypatch.setattr(Stages, "_write", write)
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path, Settings(), fresh=False)("dynamics", interrupt)
     again = Stages(tmp_path, Settings(), fresh=False)
     for name in ("collect", "tokenizer", "dynamics"):
-        with again(name) as todo:
-            assert todo
+        again(name, nothing)
     for stages in (again, Stages(tmp_path, Settings(), fresh=False)):
         assert [stages.was_cut(name) for name in ("collect", "tokenizer", "dynamics")] == [False, True, False]
     assert not Stages(tmp_path, Settings(), fresh=True).was_cut("tokenizer")
@@ -78,10 +86,8 @@ def test_a_run_of_an_earlier_release_goes_on_without_the_settings_that_are_new(t
 
 
 def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
-    with Stages(tmp_path, Settings(), fresh=False, free=("seed",))("collect"):
-        pass
-    with Stages(tmp_path, Settings(seed=1), fresh=False, free=("seed",))("collect") as todo:
-        assert not todo
+    Stages(tmp_path, Settings(), fresh=False, free=("seed",))("collect", nothing)
+    Stages(tmp_path, Settings(seed=1), fresh=False, free=("seed",))("collect", interrupt)
     assert read_json(tmp_path / "config.json") == {"steps": [3, 4], "seed": 1}
     with pytest.raises(ValueError, match="other settings"):
         Stages(tmp_path, Settings(steps=(5,)), fresh=False, free=("seed",))
@@ -94,6 +100,7 @@ def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
 def test_a_damaged_file_of_a_run_is_refused_in_one_line(tmp_path, file, content):
     Stages(tmp_path, Settings(), fresh=False)
     (tmp_path / file).write_text(content)
-    with pytest.raises(ValueError, match=r"stages\.json|config\.json|something else than a demo's run") as error:
-        Stages(tmp_path, Settings(), fresh=False)
+    wanted = r"stages\.json|config\.json|something else than a demo's run"
+    with pytest.raises(ValueError, match=wanted) as error, staged(tmp_path, Settings(), fresh=False):
+        pass
     assert "\n" not in str(error.value)

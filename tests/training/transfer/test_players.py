@@ -16,7 +16,7 @@ from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.checkpoint import weights_name
-from worldmodel.training.pipeline.loop import JUDGED_FROM
+from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.transfer import players as transfer_players
 from worldmodel.training.transfer.table import Transfer, transfer
 

@@ -18,8 +18,8 @@ from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import write_json
 from worldmodel.training.cli.main import main
-from worldmodel.training.pipeline import demo
-from worldmodel.training.pipeline.loop import JUDGED_FROM
+from worldmodel.training.pipeline import round as round_module
+from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.train_agent import DreamTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 from worldmodel.training.transfer import players as transfer_players
@@ -42,11 +42,11 @@ class Work:
             for number in store.missing_ids(2):
                 store.write_pending(make_episode(3, number), number)
 
-    def train_tokenizer(self, data, out, config):
+    def train_tokenizer(self, data, out, config, start_from):
         self.done.append(("tokenizer", config.loop.seed))
         write_json(out / "best" / "config.json", 1)
 
-    def train_dynamics(self, data, tokenizer, out, config):
+    def train_dynamics(self, data, tokenizer, out, config, start_from):
         self.done.append(("dynamics", config.loop.seed))
         write_json(out / "best" / "model.safetensors", f"weights of {data.parent.name}")
 
@@ -90,7 +90,7 @@ class Work:
 def work(monkeypatch):
     work = Work()
     for name in ("collect", "train_tokenizer", "train_dynamics"):
-        monkeypatch.setattr(demo, name, getattr(work, name))
+        monkeypatch.setattr(round_module, name, getattr(work, name))
     for name in ("train_agent", "train_policy", "iterate", "search_blind", "load_agent", "evaluate"):
         monkeypatch.setattr(transfer_players, name, getattr(work, name))
     return work
