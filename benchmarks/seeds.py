@@ -27,7 +27,7 @@ def row(report: dict) -> str:
     """One line of the table, from a report.json."""
     agent, random, _ = report["returns"]
     minutes = report["run"]["minutes"]
-    loop = report["open_loop"]
+    psnr = report["open_loop"]["psnr_db"]
     cells = [
         str(report["run"]["seed"]),
         f"{agent['mean']:.0f} ± {agent['half_width']:.0f}",
@@ -36,7 +36,7 @@ def row(report: dict) -> str:
         f"{report['dynamics']['bits_per_code']:.2f}",
         f"{report['dynamics']['shuffled_action_ratio']:.2f}",
         f"{report['heads']['positive_reward']['auroc']:.2f}",
-        f"{loop['dream_psnr_db'][2]:.1f} ({loop['copy_psnr_db'][2]:.1f})",
+        f"{psnr['dream'][7]:.1f} ({psnr['copy'][7]:.1f})",
         f"{sum(minutes.values()):.1f}",
     ]
     return f"| {' | '.join(cells)} |"

@@ -12,7 +12,7 @@ import torch
 from worldmodel.agents.blind.policies import is_scripted
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
-from worldmodel.evaluation.world_report import world_report
+from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
@@ -20,7 +20,7 @@ from worldmodel.model import WorldModel
 from worldmodel.training.collect.collect import SETTINGS
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.dream_vs_real.trust_page import card_text
-from worldmodel.training.reports.markdown import machine
+from worldmodel.training.reports.markdown import machine, made_on, table
 from worldmodel.training.train_dynamics import DynamicsTraining, game_text
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
@@ -56,7 +56,7 @@ def publish(
     folders = [Path(data), *map(Path, also)]
     model = WorldModel.from_pretrained(folder)
     trust = None if real is None else quick_trust(model, real)
-    report = world_report(model, open_stores(folders))
+    report = summarize_model(model, open_stores(folders))
     card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes, trust)
     half = WorldModel.from_pretrained(folder, dtype=torch.float32)
     cast_products(half, torch.bfloat16)  # for the file alone: nothing is multiplied
@@ -127,7 +127,7 @@ def _card(
     notes: str,
     trust: dict[str, Any] | None,
 ) -> str:
-    config, about, facts = model.config, machine(), report["dataset"]
+    config, facts = model.config, report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
     tokenizer_run = _tokenizer_run(run["tokenizer"])
     seen_by_tokenizer = (tokenizer_run or {}).get("data_fingerprint")  # of a store, or of all as one
@@ -147,14 +147,15 @@ def _card(
         ("bits per code, test episodes", f"{dynamics['bits_per_code']:.2f}"),
         ("loss with shuffled actions over true", f"{dynamics['shuffled_action_ratio']:.2f}"),
     ]
+    curves = loop.get("psnr_db", {"dream": (), "copy": ()})  # a model of clips may have no dreams by step
     rows += [
         (f"open-loop PSNR after {n} steps (copying the last frame)", f"{dream:.1f} ({copy:.1f}) dB")
-        for n, dream, copy in zip(loop["step"], loop["dream_psnr_db"], loop["copy_psnr_db"], strict=True)
+        for n, (dream, copy) in enumerate(zip(curves["dream"], curves["copy"], strict=True), start=1)
+        if n in (1, 4, 8, 16)
     ]
     for head, score in heads.items():
         if isinstance(score, dict) and score.get("auroc") is not None:
             rows.append((f"{head.replace('_', ' ')}, AUROC on test episodes", f"{score['auroc']:.2f}"))
-    lines = [f"| {what} | {value} |" for what, value in rows]
     return "\n".join(
         [
             f"# {name}",
@@ -163,9 +164,7 @@ def _card(
             "",
             game_text(config.action, config.signal_names, config.reward),
             "",
-            "| what | value |",
-            "| --- | --- |",
-            *lines,
+            table(["what", "value"], rows),
             "",
             *([] if trust is None else [card_text(trust), ""]),
             "How to repeat it:",
@@ -179,7 +178,7 @@ def _card(
             + ("" if trust is None else f" --real {shlex.quote(trust['settings']['env_id'])}"),
             "```",
             "",
-            f"Measured on {about['cpu']}, {about['cores']} cores, torch {about['torch']}, {about['date']}.",
+            f"Measured on {made_on(machine())}.",
             "",
         ]
     )

@@ -126,6 +126,12 @@ def naming_failures(path: str | Path) -> Iterator[None]:
         raise OSError(f"{path} could not be written: {error}") from error
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: str | Path, data: Any) -> None:
     """Write `data` as indented JSON, atomically."""
     with atomic_write(path) as temporary:

@@ -14,19 +14,19 @@ from tests.tiny import tiny_world
 from tests.training.dream_vs_real.test_trust_page import make_trust
 from tests.training.telling_store import telling_store
 from worldmodel.data import ActionSpec
+from worldmodel.evaluation.control import control_scores
+from worldmodel.evaluation.distances import fvd_section
 from worldmodel.evaluation.evaluate_model import (
+    SECTIONS,
     ModelEvaluation,
-    control_scores,
     evaluate_model,
-    fvd_section,
-    horizon_scores,
 )
 from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
-from worldmodel.evaluation.open_loop import open_loop, swapped_actions
+from worldmodel.evaluation.open_loop import open_loop, open_loop_scores, swapped_actions
 from worldmodel.training.cli.main import main
-from worldmodel.training.reports.evaluation import write_evaluation
+from worldmodel.training.reports.run import write_report
 
 IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
 SMALL = ModelEvaluation(
@@ -59,11 +59,11 @@ def with_other_dream(dreams, dream):
 
 
 def test_a_perfect_dream_is_of_use_to_the_end_and_a_frozen_one_never(perfect, store):
-    scores = horizon_scores(perfect, store.plays)
+    scores = open_loop_scores(perfect, store.plays)
     assert scores["usable_horizon_psnr_db"] == scores["usable_horizon_ssim"] == 8
     assert scores["ssim"]["dream"] == pytest.approx([1.0] * 8, abs=1e-6)
     frozen = with_other_dream(perfect, perfect.real[:, 2:3, -1:].expand(-1, 8, 2, -1, -1, -1))
-    assert horizon_scores(frozen, store.plays)["usable_horizon_psnr_db"] == 0
+    assert open_loop_scores(frozen, store.plays)["usable_horizon_psnr_db"] == 0
 
 
 def test_control_finds_the_actions_of_dreams_that_obey_and_not_of_those_that_are_deaf(perfect, store):
@@ -85,9 +85,7 @@ def test_the_action_error_of_dreams_is_told_in_that_of_real_play(monkeypatch):
     actions = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0))
     off = torch.tensor([0.1, -0.2])
     told = iter([actions + off, actions + 2 * off])  # as read from real play and from dreams
-    monkeypatch.setattr(
-        "worldmodel.evaluation.evaluate_model.read", lambda *_: (next(told).flatten(0, 1), torch.zeros(12, 2))
-    )
+    monkeypatch.setattr("worldmodel.evaluation.control.read", lambda *_: (next(told).flatten(0, 1), torch.zeros(12, 2)))
     judge = SimpleNamespace(action=ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(2.0, 2.0)))
     frames = torch.zeros(4, 4, 2, 8, 8, 3, dtype=torch.uint8)
     scores, _ = control_scores(judge, {"real": (frames, actions), "dream": (frames, actions)}, 0)
@@ -113,18 +111,17 @@ def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_f
 
 
 def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_numbers(results, world, store):
-    small_things = ["objects", "dreamt_objects", "danger"]
-    distances = ["idm_fd", "fvd", "unconditional"]
-    assert [*results] == ["settings", "tokenizer", *small_things, "prior", "horizon", "control", *distances]
-    for name in small_things[:2]:
+    assert [*results] == [*SECTIONS]
+    for name in ("objects", "dreamt_objects"):
         assert results[name] == {"absent": "the play has no labels of objects (collect --labels)"}
-    assert len(results["horizon"]["psnr_db"]["dream"]) == 9
+    assert len(results["open_loop"]["psnr_db"]["dream"]) == 9
     assert results["control"]["transitions"] == 6 * 9 and results["idm_fd"]["clips"] == 6
     assert results["idm_fd"]["dream"] > 0 and results["idm_fd"]["reconstruction"] > 0
-    assert results["prior"]["bits_per_frame"] == pytest.approx(4 * results["prior"]["bits_per_code"])
+    assert results["dynamics"]["bits_per_frame"] == pytest.approx(4 * results["dynamics"]["bits_per_code"])
     again = evaluate_model(world, store, SMALL)
     assert again.pop("fvd") == {"absent": "no I3D file was given (--i3d PATH)"}
-    assert json.dumps(again) == json.dumps({name: section for name, section in results.items() if name != "fvd"})
+    assert again.pop("speed")["rows"] == results["speed"]["rows"]
+    assert json.dumps(again) == json.dumps({name: results[name] for name in again})
 
 
 def test_the_floor_is_read_from_other_test_episodes_than_the_real_clips(world, tmp_path, monkeypatch):
@@ -134,7 +131,7 @@ def test_the_floor_is_read_from_other_test_episodes_than_the_real_clips(world, t
         read_videos.append(frames)
         return read(judge, frames)
 
-    monkeypatch.setattr("worldmodel.evaluation.evaluate_model.read", noting)
+    monkeypatch.setattr("worldmodel.evaluation.distances.read", noting)
     results = evaluate_model(world, store, replace(SMALL, samples=3))
     held_out = store.split("test").tolist()
     real = open_loop(world, store, "test", 3, 3, temperature=1.0, num_steps=9).segments
@@ -144,7 +141,7 @@ def test_the_floor_is_read_from_other_test_episodes_than_the_real_clips(world, t
     assert len(held_out) == 6 and len(left) == 3 and len(floor) == 1 and len(floor[0]) == 3
     assert results["settings"]["clips"] == results["settings"]["episodes"] == 3
     assert results["idm_fd"]["floor"] == "of 3 other episodes" and results["idm_fd"]["other_real"] > 0
-    page = write_evaluation(tmp_path, results, plots=False).read_text(encoding="utf-8")
+    page = write_report(tmp_path, results).read_text(encoding="utf-8")
     assert "3 different clips of 3 episodes" in page
     assert (
         f"other real clips of 3 other episodes (the floor) against real clips | {results['idm_fd']['other_real']:.3f}"
@@ -160,7 +157,7 @@ def windows(store, episode, steps):
 def test_a_floor_that_cannot_be_had_is_said_to_be_absent(world, tmp_path):
     results = evaluate_model(world, telling_store(tmp_path, steps=12), replace(SMALL, samples=4))
     assert results["idm_fd"]["other_real"] is None and results["settings"]["episodes"] == 2
-    page = write_evaluation(tmp_path, results, plots=False).read_text(encoding="utf-8")
+    page = write_report(tmp_path, results).read_text(encoding="utf-8")
     assert "other real clips (the floor) against real clips | absent: split 'test' holds only" in page
 
 
@@ -185,11 +182,11 @@ def test_every_kind_of_model_is_measured_in_what_it_can_do(make, given, horizon,
     config, control = world.config.dynamics, results["control"]
     assert (results["settings"]["context_steps"], results["settings"]["horizon"]) == (given, horizon)
     assert control["transitions"] == 4 * (horizon if given else horizon - 1)
-    assert ("absent" in results["horizon"]) == (not given)
+    assert ("absent" in results["open_loop"]) == (not given)
     assert ("absent" in control) == (config.action_condition == "none") == (control["dream"] is None)
     free = config.lead and (config.action_condition == "none" or config.drop_actions > 0)
     assert ("idm_fd" in results["unconditional"]) == bool(free)
-    page = write_evaluation(tmp_path, results).read_text(encoding="utf-8")
+    page = write_report(tmp_path, results, plots=True).read_text(encoding="utf-8")
     assert ("absent: the model can be given no step" in page) == (not given)
     assert ("absent: the model reads no actions" in page) == (config.action_condition == "none")
     assert ("absent: this model" in page) == (not free)
@@ -231,7 +228,7 @@ def test_clips_too_short_for_fvd_leave_it_absent(store, i3d_file, tmp_path):
     results = evaluate_model(clip_world(), store, replace(SMALL, samples=4), i3d_file)
     assert results["fvd"] == {"absent": "FVD reads 16 frames, and a clip of this model has 8"}
     assert "fvd" not in results["unconditional"]
-    assert "a clip of this model has 8" in write_evaluation(tmp_path, results, plots=False).read_text()
+    assert "a clip of this model has 8" in write_report(tmp_path, results).read_text()
 
 
 def test_a_horizon_too_short_for_fvd_is_refused_before_anything_is_measured(world, store, i3d_file):
@@ -254,9 +251,9 @@ def table_rows(page):
 
 
 def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_path):
-    page = write_evaluation(tmp_path, results | {"trust": make_trust()}).read_text(encoding="utf-8")
+    page = write_report(tmp_path, results | {"trust": make_trust()}, plots=True).read_text(encoding="utf-8")
     assert f"{results['tokenizer']['psnr_db']:.2f} dB" in page
-    assert f"| PSNR in dB, dream, ± 95 % | {results['horizon']['psnr_sureness']['half_width'][0]:.3f} |" in page
+    assert f"| PSNR in dB, dream, ± 95 % | {results['open_loop']['psnr_sureness']['half_width'][0]:.3f} |" in page
     assert "| PSNR in dB, dream less copy, ± 95 % |" in page
     assert "IDM-FD (6 clips, 54 transitions, 64 features)" in page
     assert f"| FVD | {results['fvd']['fvd']:.1f} |" in page
@@ -266,16 +263,11 @@ def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_p
     for name in ("horizon.png", "control.png", "trust.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in page
     numbers, judged = page.split("## Is the dream true where policies go?")
-    assert {len(row) for row in table_rows(numbers)} == {3, 5, 6} and "**Verdict:** all in **one** line." in judged
-
-
-def test_without_the_real_game_there_is_no_word_on_where_policies_go(results, tmp_path):
-    page = write_evaluation(tmp_path, results, plots=False).read_text()
-    assert "absent: no real game was given (--real ID)" in page
+    assert {len(row) for row in table_rows(numbers)} == {2, 3, 4, 5, 6} and "**Verdict:** all in **one** line." in judged
 
 
 def test_without_an_i3d_file_fvd_is_absent_and_nothing_stands_in_for_it(results, tmp_path):
-    page = write_evaluation(tmp_path, results | {"fvd": {"absent": "no I3D file was given"}}, plots=False).read_text()
+    page = write_report(tmp_path, results | {"fvd": {"absent": "no I3D file was given"}}).read_text()
     for name in ("FVD", "R-FVD", "FVD\\*"):
         assert f"| I3D | {name} | absent: no I3D file was given |" in page
     assert "png" not in page and not list(tmp_path.glob("*.png"))
@@ -283,15 +275,15 @@ def test_without_an_i3d_file_fvd_is_absent_and_nothing_stands_in_for_it(results,
 
 def test_numbers_that_could_not_be_measured_are_said_to_be_so(results, tmp_path):
     results = results | {"tokenizer": results["tokenizer"] | {"nmse_changed_small": None}}
-    page = write_evaluation(tmp_path, results, plots=False).read_text()
+    page = write_report(tmp_path, results).read_text()
     assert "not measured" in page
 
 
 def test_an_interval_of_one_play_is_a_dash(results, tmp_path):
-    horizon = results["horizon"]
+    horizon = results["open_loop"]
     endless = {name: [math.inf] * len(values) for name, values in horizon["psnr_sureness"].items()}
-    results = results | {"horizon": horizon | {"psnr_sureness": endless}}
-    page = write_evaluation(tmp_path, results, plots=False).read_text()
+    results = results | {"open_loop": horizon | {"psnr_sureness": endless}}
+    page = write_report(tmp_path, results).read_text()
     assert "| PSNR in dB, dream, ± 95 % | – | – |" in page and " inf " not in page
     assert "Infinity" not in (tmp_path / "report.json").read_text()
 
@@ -304,6 +296,7 @@ def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, *network]) == 0
     told = capsys.readouterr().out
     assert "bits per code" in told and "note:" not in told
+    assert "absent: no real game was given (--real ID)" in told
     data = json.loads((tmp_path / "out" / "report.json").read_text())
     assert data["run"]["config"]["samples"] == 4 and "--samples 4 --context-steps 2" in data["run"]["command"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, "--i3d", str(tmp_path / "no.pt")]) == 2

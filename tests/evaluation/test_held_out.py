@@ -22,7 +22,6 @@ from worldmodel.evaluation.held_out import (
     dynamics_scores,
     encode_segments,
     held_out_segments,
-    prior_scores,
     tokenizer_scores,
 )
 from worldmodel.model import WorldModel
@@ -84,7 +83,7 @@ def test_segments_of_a_tokenizer_of_clips_are_whole_clips(tmp_path, temporal):
 def test_segments_fit_a_limited_context(store):
     world = make_world("block", "learned", max_steps=6, window=6)
     batch = encode_segments(world, store, "test", 100)
-    assert batch.actions.shape[1] == 5 and dynamics_scores(world, batch)["steps"] == 40
+    assert batch.actions.shape[1] == 5 and dynamics_scores(world, batch, batch)["steps"] == 40
 
 
 @pytest.mark.parametrize("temporal", ["clip", "causal"])
@@ -190,17 +189,18 @@ def test_a_step_is_small_if_at_most_a_tenth_of_its_pixels_change(tmp_path, pixel
 
 def test_a_fresh_model_needs_the_bits_of_a_uniform_guess_and_is_deaf_to_actions(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)
-    scores = dynamics_scores(fresh, encode_segments(fresh, store, "test", 100))
+    held_out = encode_segments(fresh, store, "test", 100)
+    scores = dynamics_scores(fresh, held_out, held_out)
     assert scores["bits_per_code"] == pytest.approx(math.log2(16), abs=1e-5)
     assert scores["shuffled_action_ratio"] == pytest.approx(1.0, abs=1e-5)
     assert scores["steps"] == 40
 
 
-def test_prior_scores_per_frame_and_of_what_predicts_no_change_or_nothing(store):
+def test_dynamics_are_scored_per_frame_and_beside_what_predicts_no_change_or_nothing(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)  # 2 x 2 x 2 codes for 2 frames
     held_out = encode_segments(fresh, store, "test", 100)
     held_out.codes[:] = torch.arange(held_out.codes.shape[1])[None, :, None, None, None] // 2  # every second step alike
-    scores = prior_scores(fresh, held_out, held_out)
+    scores = dynamics_scores(fresh, held_out, held_out)
     assert scores["codes_per_frame"] == 4.0
     assert scores["bits_per_frame"] == pytest.approx(4 * math.log2(16), abs=1e-4)
     assert scores["uniform_bits_per_code"] == 4.0
@@ -214,7 +214,7 @@ def test_codes_that_always_stay_have_no_price_of_copying(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)
     still = encode_segments(fresh, store, "test", 100)
     still.codes[:] = 3
-    scores = prior_scores(fresh, still, still)
+    scores = dynamics_scores(fresh, still, still)
     assert scores["codes_kept"] == 1.0 and "copy_bits_per_code" not in scores
 
 

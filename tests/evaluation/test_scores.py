@@ -112,7 +112,7 @@ def test_training_reports_the_models_scores_as_the_report_does(store, world):
     batch = encode_segments(world, store, "all", 20)
     trained, reported, heads = (
         score_dynamics(world, batch),
-        dynamics_scores(world, batch),
+        dynamics_scores(world, batch, batch),
         head_scores(world, batch, None),
     )
     assert {trained[name] - reported[name] for name in ("bits_per_code", "shuffled_action_ratio")} == {0.0}

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from worldmodel.files import atomic_write, write_json
 from worldmodel.training.ablations.papers import PAPER, STATED, WORDS, Figure
-from worldmodel.training.reports.markdown import strict, table
+from worldmodel.training.reports.markdown import made_on, table, write_pages
 
 # What may stand beside a number of the paper: the same, then what is measured without I3D. Less is better in all.
 STAND_INS = {
@@ -97,40 +96,33 @@ def write_table(folder: str | Path, name: str, results: Mapping[str, Any]) -> st
 
     Returns: the page.
     """
-    folder = Path(folder)
     found = orders(name, results["rows"])
-    page = _page(name, results, found)
-    with atomic_write(folder / f"{name}.md") as temporary:
-        temporary.write_text(page, encoding="utf-8")
     rows = [{**row, "paper": _plain(PAPER.get(name, {}).get(row["name"], {}))} for row in results["rows"]]
     agreement = {metric: {mine: order._asdict() for mine, order in by.items()} for metric, by in found.items()}
-    write_json(folder / f"{name}.json", strict({**results, "table": name, "rows": rows, "order": agreement}))
-    return page
+    written = {**results, "table": name, "rows": rows, "order": agreement}
+    return write_pages(folder, name, _page(name, results, found), written).read_text(encoding="utf-8")
 
 
 def _plain(figures: Mapping[str, Figure]) -> dict[str, list[float]]:
     return {metric: list(figure) for metric, figure in figures.items()}
 
 
-def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str, Order]]) -> str:
-    rows, about = results["rows"], results["machine"]
+def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str, Order]]) -> list[str]:
+    rows = results["rows"]
     failed = [f"- {row['name']}: {row['failed']}" for row in rows if "failed" in row]
-    parts = [
+    return [
         f"# {name}: as in the paper, and here (preset {results['preset']})",
         WORDS[name],
         beside_paper(name, rows),
         "\n".join(order_lines(found)),
-        *(["Failed:\n\n" + "\n".join(failed)] if failed else []),
+        "Failed:\n\n" + "\n".join(failed) if failed else "",
         "## What else was measured here",
         _rest(name, rows),
         f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings saw "
         f"{results['steps']:,} steps of it, seed {results['seed']}; one training each, so small differences may be "
         f"chance. {_floor(results)}",
-        f"Machine: {about['cpu']}, {about['cores']} cores"
-        + (f", {about['gpu']}" if "gpu" in about else "")
-        + f"; torch {about['torch']}; {about['date']}. Made by `{results['command']}`.",
+        f"Machine: {made_on(results['machine'])}. Made by `{results['command']}`.",
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _floor(results: Mapping[str, Any]) -> str:

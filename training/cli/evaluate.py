@@ -49,8 +49,8 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
     from worldmodel.evaluation.evaluate_model import ModelEvaluation, evaluate_model
     from worldmodel.model import WorldModel
     from worldmodel.training.dream_vs_real.quick_trust import QuickTrust, quick_trust
-    from worldmodel.training.reports.evaluation import write_evaluation
     from worldmodel.training.reports.plots import check_matplotlib
+    from worldmodel.training.reports.run import write_report
 
     line = shlex.join(["videogen-dream", "evaluate-model", *options])
 
@@ -83,10 +83,10 @@ def make_evaluate_model(options: Sequence[str]) -> Function:
         store = open_stores(data)
         if store.info.env_id and model.config.env_id and store.info.env_id != model.config.env_id:
             print(f"note: this is play of {store.info.env_id}, the model was learned from {model.config.env_id}")
-        told = {} if real is None else {"trust": quick_trust(model, real, trust)}
-        results = evaluate_model(model, store, config, i3d) | told
-        about = {"command": line, "config": asdict(config)}
-        report = write_evaluation(out, {"run": about} | results, plots)
+        absent = {"absent": "no real game was given (--real ID)"}
+        judged = absent if real is None else quick_trust(model, real, trust)
+        results = evaluate_model(model, store, config, i3d) | {"trust": judged}
+        report = write_report(out, {"run": {"command": line, "config": asdict(config)}} | results, plots)
         print(report.read_text(encoding="utf-8"))
         print(f"Everything is in {out}.")
 

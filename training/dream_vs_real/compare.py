@@ -13,10 +13,10 @@ import numpy as np
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.calibration import reward_calibration, termination_calibration
-from worldmodel.evaluation.evaluate_model import control_scores, horizon_scores
+from worldmodel.evaluation.control import control_scores, control_videos
 from worldmodel.evaluation.held_out import check_measurable, encode_segments
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
-from worldmodel.evaluation.open_loop import Dreams, check_long_enough, dream_on, given_steps, open_loop, swapped_actions
+from worldmodel.evaluation.open_loop import Dreams, check_long_enough, given_steps, open_loop, open_loop_scores
 from worldmodel.evaluation.rank_correlation import correlation, rank_violation
 from worldmodel.evaluation.scores import predictions
 from worldmodel.evaluation.survival import survival_curve, survival_gap
@@ -218,7 +218,7 @@ def _recorded(wm: WorldModel, store: EpisodeStorage | None, config: DreamReport,
         "reward": reward_calibration(told.numpy(), came.numpy()),
         "termination": termination_calibration(probability.numpy(), ended.numpy(), float(wm.heads.threshold)),
         "control": _control(wm, store, dreams, config, seed),
-        "drift": horizon_scores(dreams, store.plays) | {"dreams": config.samples, "context_steps": given},
+        "drift": open_loop_scores(dreams, store.plays) | {"dreams": config.samples, "context_steps": given},
     }
 
 
@@ -227,15 +227,7 @@ def _control(wm: WorldModel, store: EpisodeStorage, dreams: Dreams, config: Drea
     if wm.config.dynamics.action_condition == "none":
         return {"absent": "the model reads no actions"}
     judge = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
-    given, actions = dreams.context_steps, dreams.batch.actions
-    swapped = swapped_actions(dreams.batch, given)
-    videos = {
-        "real": (dreams.real, actions),
-        "reconstruction": (dreams.reconstruction, actions),
-        "dream": (dreams.dream, actions),
-        "dream_swapped": (dream_on(wm, dreams.batch, swapped, given, config.temperature, seed), swapped),
-    }
-    scores, _ = control_scores(judge, videos, given)
+    scores, _ = control_scores(judge, control_videos(wm, dreams, config.temperature, seed), dreams.context_steps)
     reliable = scores["real"] >= scores["blind"] + _TELLS
-    untold = {} if reliable else dict.fromkeys(("dream_over_real", "error_over_real"))
-    return scores | {"reliable": reliable} | untold
+    unknown = {} if reliable else dict.fromkeys(("dream_over_real", "error_over_real"))
+    return scores | {"reliable": reliable} | unknown

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worldmodel.files import atomic_write, write_json
 from worldmodel.training.dream_vs_real.plots import plot_calibration, plot_returns, plot_survival, plot_trust
 from worldmodel.training.dream_vs_real.trust_page import trust_text
-from worldmodel.training.reports.evaluation import absent, by_step_table, control_rows, horizon_cell
-from worldmodel.training.reports.markdown import machine, strict, table
-from worldmodel.training.reports.plots import plot_control, plot_horizon
+from worldmodel.training.reports.evaluation import control_part, open_loop_part
+from worldmodel.training.reports.markdown import absent, interval, machine, made_on, number, table, write_pages
+from worldmodel.training.reports.plots import plot_control, plot_open_loop
 
 _ONE_STEP = (
     "On held-out play, one step at a time: the model is shown the steps before, the action and the step that came. "
@@ -25,11 +24,7 @@ def write_dream_report(folder: str | Path, results: Mapping[str, Any], plots: bo
     """
     folder = Path(folder)
     results = {"machine": machine(), **results}
-    pictures = _draw(folder, results) if plots else {}
-    with atomic_write(folder / "report.md") as temporary:
-        temporary.write_text(_page(results, pictures), encoding="utf-8")
-    write_json(folder / "report.json", strict(results))
-    return folder / "report.md"
+    return write_pages(folder, "report", _page(results, _draw(folder, results) if plots else {}), results)
 
 
 def _draw(folder: Path, results: Mapping[str, Any]) -> dict[str, str]:
@@ -48,48 +43,45 @@ def _draw(folder: Path, results: Mapping[str, Any]) -> dict[str, str]:
     if results["control"].get("reliable"):
         paths["control"] = plot_control(results["control"], folder / "control.png")
     if "absent" not in results["drift"]:
-        paths["drift"] = plot_horizon(results["drift"], folder / "drift.png")
+        paths["drift"] = plot_open_loop(results["drift"], folder / "drift.png")
     return {name: path.name for name, path in paths.items()}
 
 
-def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
-    def picture(name: str, about: str) -> list[str]:
-        return [f"![{about}]({pictures[name]})"] if name in pictures else []
+def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
+    def picture(name: str, about: str) -> str:
+        return f"![{about}]({pictures[name]})" if name in pictures else ""
 
-    settings, about = results["settings"], results["machine"]
-    parts = [
+    settings = results["settings"]
+    return [
         f"# Dream and reality: {settings['env_id']}",
         _summary(results),
         "## Is the dream true where policies go?",
         trust_text(results["trust"]),
-        *picture("trust", "survival and reward per step, dream over real"),
+        picture("trust", "survival and reward per step, dream over real"),
         "## Returns side by side",
         _setting(settings, results["policies"]),
         _returns(results["policies"], settings),
-        *picture("returns", "dream and real return of every policy"),
+        picture("returns", "dream and real return of every policy"),
         "## Does the dream rank the policies as the game does?",
         _agreement(results["agreement"], settings),
         "## Survival",
         _survival(results["policies"], settings["horizon"]),
-        *picture("survival", "share of episodes alive by step"),
+        picture("survival", "share of episodes alive by step"),
         "## Are the predicted rewards right?",
         _reward(results["reward"], settings["reward_unit"]),
         "## Are the predicted ends right?",
         _termination(results["termination"]),
-        *picture("calibration", "predicted against real rewards and ends"),
+        picture("calibration", "predicted against real rewards and ends"),
         "## Does the dream do what it is told?",
         _control(results["control"]),
-        *picture("control", "action accuracy by dreamt step"),
+        picture("control", "action accuracy by dreamt step"),
         "## How fast does it drift from what happened?",
         _drift(results["drift"]),
-        *picture("drift", "PSNR and SSIM by dreamt step"),
-        f"Machine: {about['cpu']}, {about['cores']} cores"
-        + (f", {about['gpu']}" if "gpu" in about else "")
-        + f"; torch {about['torch']}; {about['date']}."
+        picture("drift", "PSNR and SSIM by dreamt step"),
+        f"Machine: {made_on(results['machine'])}."
         + (f" Made by `{results['run']['command']}`." if "run" in results else "")
         + " docs/dream-vs-real.md says what each number means.",
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 # --- returns ---------------------------------------------------------------------------------------------------------
@@ -145,7 +137,7 @@ def _setting(settings: Mapping[str, Any], policies: Sequence[Mapping[str, Any]])
 def _returns(policies: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
     rows = [
         [
-            f"{number}. {row['policy']}",
+            f"{place}. {row['policy']}",
             _interval(row["dream"]),
             _interval(row["real"]),
             _interval(row["difference"], signed=True),
@@ -153,7 +145,7 @@ def _returns(policies: Sequence[Mapping[str, Any]], settings: Mapping[str, Any])
             f"{row['real']['reward_per_step']:.3f}",
             _interval(row["whole"]),
         ]
-        for number, row in enumerate(policies, start=1)
+        for place, row in enumerate(policies, start=1)
     ]
     header = ["policy", "dream", "real", "dream − real", "dream, per step", "real, per step", "whole real episode"]
     return table(header, rows)
@@ -201,10 +193,10 @@ def _few(agreed: Mapping[str, Any]) -> str:
 def _survival(policies: Sequence[Mapping[str, Any]], horizon: int) -> str:
     steps = sorted({max(1, round(horizon * share)) for share in (0.25, 0.5, 0.75, 1.0)})
     rows = []
-    for number, row in enumerate(policies, start=1):
+    for place, row in enumerate(policies, start=1):
         cells = [" / ".join(_percent(row[world]["survival"][step]) for world in ("dream", "real")) for step in steps]
         lengths = f"{row['dream']['mean_steps']:.0f} / {row['real']['mean_steps']:.0f}"
-        rows.append([f"{number}. {row['policy']}", *cells, lengths, f"{row['survival_gap']:.2f}"])
+        rows.append([f"{place}. {row['policy']}", *cells, lengths, f"{row['survival_gap']:.2f}"])
     header = ["policy", *(f"alive after {step} steps" for step in steps), "mean steps", "largest gap"]
     return "Dream / real.\n\n" + table(header, rows)
 
@@ -221,7 +213,7 @@ def _reward(found: Mapping[str, Any], unit: str) -> str:
             f"{found['predicted_mean']:.4f} / {found['actual_mean']:.4f}",
         ],
         ["mean absolute error", f"{found['mean_absolute_error']:.4f}"],
-        ["variance explained", _number(found["explained"])],
+        ["variance explained", number(found["explained"], 3)],
         ["calibration error (mean distance over the bins)", f"{found['calibration_error']:.4f}"],
     ]
     return _ONE_STEP + table(["", "value"], rows) + "\n\n" + _bins(found["bins"], "{:.3f}")
@@ -236,12 +228,12 @@ def _termination(found: Mapping[str, Any]) -> str:
             f"{found['predicted_share']:.5f} / {found['actual_share']:.5f}",
         ],
         ["Brier score / that of always saying the real share", f"{found['brier']:.5f} / {found['brier_constant']:.5f}"],
-        ["skill (1: perfect, 0: like always saying the share)", _number(found["skill"])],
+        ["skill (1: perfect, 0: like always saying the share)", number(found["skill"], 3)],
         ["calibration error (mean distance over the bins)", f"{found['calibration_error']:.5f}"],
-        ["AUROC", _number(found["auroc"])],
+        ["AUROC", number(found["auroc"], 3)],
         [f"ends announced, from probability {found['threshold']:.3g} on", f"{found['announced']}"],
-        ["share of these that came (precision)", _number(found["precision"])],
-        ["share of the real ends that were announced (recall)", _number(found["recall"])],
+        ["share of these that came (precision)", number(found["precision"], 3)],
+        ["share of the real ends that were announced (recall)", number(found["recall"], 3)],
     ]
     return _ONE_STEP + table(["", "value"], rows) + "\n\n" + _bins(found["bins"], "{:.4f}")
 
@@ -261,7 +253,7 @@ def _bins(bins: Sequence[Mapping[str, Any]], form: str) -> str:
 def _control(found: Mapping[str, Any]) -> str:
     if "absent" in found:
         return absent(found)
-    text = table(["inverse dynamics", "number", "value"], control_rows(found))
+    text = control_part(found)
     if not found["reliable"]:
         text += (
             "\n\n**The network tells the actions of real play hardly better than without looking, so these numbers say "
@@ -273,26 +265,13 @@ def _control(found: Mapping[str, Any]) -> str:
 def _drift(found: Mapping[str, Any]) -> str:
     if "absent" in found:
         return absent(found)
-    rows = [
-        [f"usable horizon by {label}", horizon_cell(found, key)]
-        for key, label in (("psnr_db", "PSNR"), ("ssim", "SSIM"))
-    ]
-    return (
-        f"{found['dreams']} dreams with the recorded actions, from {found['context_steps']} given steps.\n\n"
-        + table(["", "value"], rows)
-        + "\n\n"
-        + by_step_table({"PSNR in dB": found["psnr_db"], "SSIM": found["ssim"]})
-    )
+    given = found["context_steps"]
+    return f"{found['dreams']} dreams with the recorded actions, from {given} given steps.\n\n{open_loop_part(found)}"
 
 
 def _interval(found: Mapping[str, float], signed: bool = False) -> str:
-    mean = f"{found['mean']:+,.1f}" if signed else f"{found['mean']:,.1f}"
-    return f"{mean} ± {found['half_width']:,.1f}" if math.isfinite(found["half_width"]) else mean
+    return interval(found["mean"], found["half_width"], signed=signed)
 
 
 def _percent(share: float) -> str:
     return "unknown" if math.isnan(share) else f"{share:.0%}"
-
-
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worldmodel.training.dream_vs_real.trust import fixed
-from worldmodel.training.reports.markdown import table
+from worldmodel.training.reports.markdown import absent, interval, table
 
 _HEADS = {
     "first": "From the game's own first frames",
@@ -21,7 +21,7 @@ _NOTE = (
 def trust_text(section: Mapping[str, Any]) -> str:
     """The whole section."""
     if "absent" in section:
-        return f"absent: {section['absent']}"
+        return absent(section)
     parts = [f"**Verdict:** {section['line']}", *_settings(section), _thresholds(section["thresholds"])]
     if section["clock"] is not None:
         parts.append(f"The game's time is up after {section['clock']} steps of an episode; dreams are cut then too.")
@@ -94,11 +94,11 @@ def _order(found: Mapping[str, Any]) -> list[str]:
         for side in ("smallest", "largest")
     ]
     rank = found["spearman"]
-    return [pairs, *ends, f"{rank['value']:.2f}" if "value" in rank else f"absent: {rank['absent']}"]
+    return [pairs, *ends, absent(rank) or f"{rank['value']:.2f}"]
 
 
 def _mean(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:.1f} ± {found['half_width']:.1f}"
+    return interval(found["mean"], found["half_width"])
 
 
 def _ratio(found: Mapping[str, Any]) -> str:

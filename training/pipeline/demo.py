@@ -8,7 +8,7 @@ from worldmodel.agents.blind.policies import FORMS, is_scripted
 from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.data import EpisodeStorage
-from worldmodel.evaluation.world_report import world_report
+from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.pipeline.config import DemoConfig
@@ -86,7 +86,7 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
         "returns": read_json(out / "returns.json", list[JsonObject], RETURN_KEYS),
         "video": "dream_vs_real.gif",
     }
-    scores = world_report(model, store, context_steps=config.dynamics.start_steps, max_segments=256)
+    scores = summarize_model(model, store, context_steps=config.dynamics.start_steps, max_segments=256)
     write_report(out, facts | scores)
 
 

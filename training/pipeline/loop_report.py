@@ -1,7 +1,6 @@
 """What a loop has reached: rounds.jsonl for programs, report.md for people; rewritten after every round."""
 
 import json
-import math
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.data import JoinedStorage
-from worldmodel.files import JsonObject, atomic_write, read_json
+from worldmodel.files import JsonObject, read_json, write_text
 from worldmodel.statistics import mean_with_interval
 from worldmodel.training.pipeline.config import Iteration
 from worldmodel.training.pipeline.round import STAGES
-from worldmodel.training.reports.markdown import machine, table
+from worldmodel.training.reports.evaluation import ONE_EPISODE
+from worldmodel.training.reports.markdown import interval, machine, made_on, table
 
 FACTS = "round.json"  # in a round's folder, once its agent is judged
 
@@ -41,11 +41,9 @@ def facts_of(played: Evaluation, play: JoinedStorage) -> dict[str, Any]:
 def write_rounds(out: Path, config: Iteration, minutes: Mapping[str, float]) -> Path:
     """Write rounds.jsonl and report.md about all rounds whose agent is judged; returns the path of report.md."""
     rows = _rows(out, minutes)
-    with atomic_write(out / "rounds.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_text(out / "rounds.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     random = read_json(out / "random.json", JsonObject, ("returns",))
-    with atomic_write(out / "report.md") as temporary:
-        temporary.write_text(_report(rows, random, config), encoding="utf-8")
+    write_text(out / "report.md", _report(rows, random, config))
     return out / "report.md"
 
 
@@ -68,12 +66,10 @@ def _rows(out: Path, minutes: Mapping[str, float]) -> list[dict[str, Any]]:
 
 
 def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: Iteration) -> str:
-    about = machine()
     start = {True: "start from those of the round before", False: "start from scratch"}
     parts = [
         f"# Iterated imagination: {config.env_id}",
-        f"Made by `videogen-dream loop` with seed {config.seed} on {about['cpu']}, {about['cores']} cores; torch "
-        f"{about['torch']}; {about['date']}. All settings: config.json.",
+        f"Made by `videogen-dream loop` with seed {config.seed} on {made_on(machine())}. All settings: config.json.",
         "## Real return",
         f"Native return per episode, mean ± 95 %, of {config.episodes} real episodes on the same seeds in every row. "
         "Each agent was trained in the dream only. Decisions count what was collected to learn from, not these "
@@ -120,5 +116,4 @@ def _players(number: int, config: Iteration) -> str:
 
 
 def _interval(result: Mapping[str, Any]) -> str:
-    mean, half_width = mean_with_interval(result["returns"])
-    return f"{mean:,.1f} ± {half_width:,.1f}" if math.isfinite(half_width) else f"{mean:,.1f} (one episode)"
+    return interval(*mean_with_interval(result["returns"]), unknown=ONE_EPISODE)

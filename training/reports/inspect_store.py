@@ -7,7 +7,7 @@ from typing import Any
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import damaged_files, store_facts
 from worldmodel.progress import progress
-from worldmodel.training.reports.run import dataset_rows
+from worldmodel.training.reports.evaluation import dataset_rows
 
 _SHOWN = 10  # missing ids that are listed
 

@@ -1,10 +1,9 @@
 """The parts of a report on small things: objects that a tokenizer keeps, objects in dreams, and coming hits."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from worldmodel.training.reports.markdown import table
+from worldmodel.training.reports.markdown import absent, interval, number, table
 
 _HEAD = [
     "class",
@@ -21,7 +20,7 @@ _HEAD = [
 def objects_part(section: Mapping[str, Any]) -> str:
     """What `object_recall` returned, as a table with a line above it."""
     if "absent" in section:
-        return f"absent: {section['absent']}"
+        return absent(section)
     line = (
         f"Recall in the decoded pictures of {section['steps']:,} steps ({section['frames']:,} frames, NMSE "
         f"{section['nmse']:.4f}, {section['psnr_db']:.2f} dB), by the pixels of an object in the frame. Those alone "
@@ -39,15 +38,14 @@ def _cells(scores: Mapping[str, Any]) -> list[str]:
     objects = f"{scores['objects']:,}{unseen}"
     if not scores["objects"]:
         return [objects, *["–"] * 5]
-    sure = _interval(scores["half_width"])
     values = (scores[name] for name in ("recall_alone", "gain", "other", "background"))
-    return [objects, f"{scores['recall']:.2f}{sure}", *map(_share, values)]
+    return [objects, interval(scores["recall"], scores["half_width"], 2), *map(_share, values)]
 
 
 def dreamt_part(section: Mapping[str, Any]) -> str:
     """What `dreamt_objects` returned, as a table with a line above it."""
     if "absent" in section:
-        return f"absent: {section['absent']}"
+        return absent(section)
     line = (
         f"Pixels with an object's colours, and pictures that show them, in {section['dreams']} dreams over the game, "
         f"by dreamt step (0: the last of {section['context_steps']} given ones); recorded actions, temperature "
@@ -57,8 +55,8 @@ def dreamt_part(section: Mapping[str, Any]) -> str:
     steps: list[str] = []
     for name, scores in section["classes"].items():
         steps = [*scores["pixels"]]
-        told = f"{name} (precision {_share(scores['precision'])}, recall {_share(scores['recall'])})"
-        rows.append([told, "pixels in the game", *(f"{part['game']:.2%}" for part in scores["pixels"].values())])
+        what = f"{name} (precision {_share(scores['precision'])}, recall {_share(scores['recall'])})"
+        rows.append([what, "pixels in the game", *(f"{part['game']:.2%}" for part in scores["pixels"].values())])
         for kind in ("pixels", "pictures"):
             rows.append(["", f"{kind}, dream / game", *(_ratio(part) for part in scores[kind].values())])
     return f"{line}\n\n{table(['class', '', *steps], rows)}" if rows else f"{line} There was none."
@@ -67,7 +65,7 @@ def dreamt_part(section: Mapping[str, Any]) -> str:
 def danger_part(section: Mapping[str, Any]) -> str:
     """What `danger_probe` returned, as a table with a line above it."""
     if "absent" in section:
-        return f"absent: {section['absent']}"
+        return absent(section)
     near, far = section["steps"]
     line = (
         f"AUROC ± 95 % of linear probes on the last two steps, learned from {section['states']['train']:,} states: "
@@ -87,17 +85,13 @@ def danger_part(section: Mapping[str, Any]) -> str:
 
 
 def _ratio(part: Mapping[str, Any]) -> str:
-    return "–" if part["ratio"] is None else f"{part['ratio']:.2f}{_interval(part['half_width'])}"
+    return "–" if part["ratio"] is None else interval(part["ratio"], part["half_width"], 2)
 
 
 def _auroc(scores: Mapping[str, Any], look: str) -> str:
     value = scores[look]
-    return "not measured" if value is None else f"{value:.3f}{_interval(scores[f'{look}_half_width'], 3)}"
+    return "not measured" if value is None else interval(value, scores[f"{look}_half_width"], 3)
 
 
 def _share(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(half_width: float | None, digits: int = 2) -> str:
-    return f" ± {half_width:.{digits}f}" if half_width is not None and math.isfinite(half_width) else ""
+    return number(value, digits, "–")

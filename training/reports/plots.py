@@ -24,15 +24,15 @@ _LABELS = {"copy": "copy of the last given frame", "dream_swapped": "dream, anot
 
 
 def check_matplotlib() -> None:
-    """Tell at once, and not after an hour of measuring, if plots cannot be drawn."""
+    """Raise at once, and not after an hour of measuring, if plots cannot be drawn."""
     if find_spec("matplotlib") is None:
         raise DependencyNotInstalled(
             "plots need matplotlib: pip install 'videogen-dream[plots]', or ask for --no-plots"
         )
 
 
-def plot_horizon(section: Mapping[str, Any], path: str | Path) -> Path:
-    """PSNR and SSIM by dreamt step, for the section "horizon"; the dotted line is the usable horizon."""
+def plot_open_loop(section: Mapping[str, Any], path: str | Path) -> Path:
+    """PSNR and SSIM by dreamt step, for the section "open_loop"; the dotted line is the usable horizon."""
     panels = [
         (section["psnr_db"], "PSNR in dB", {"usable horizon": section["usable_horizon_psnr_db"]}),
         (section["ssim"], "SSIM", {"usable horizon": section["usable_horizon_ssim"]}),

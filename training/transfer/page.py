@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worldmodel.files import JsonObject, atomic_write, read_json, write_json
+from worldmodel.files import JsonObject, read_json
 from worldmodel.statistics import mean_with_interval
-from worldmodel.training.reports.markdown import table
+from worldmodel.training.reports.markdown import hardware, interval, table, write_pages
 
 # Keys of a cell's file.
 CELL = ("game", "row", "player", "seed", "result", "decisions", "hours", "commands", "settings", "world", "machine")
@@ -33,15 +33,12 @@ def write_transfer(out: Path, games: Sequence[str], command: str) -> Path:
     tables = {game: rows_of([cell for cell in cells if cell["game"] == game]) for game in places}
     made = {"command": command, "settings": read_json(out / "config.json", JsonObject)}
     made["games"] = {game: rows for game, rows in tables.items() if rows}
-    write_json(out / "transfer.json", made | {"cells": cells})
-    parts = [
+    head = f"Made by `{command}`. The same with every episode and all settings: transfer.json." if command else ""
+    page = ["# Who plays the real games how well", head, _NOTE]
+    page += [
         _game(game, rows, [cell for cell in cells if cell["game"] == game]) for game, rows in tables.items() if rows
     ]
-    head = f"Made by `{command}`. The same with every episode and all settings: transfer.json."
-    with atomic_write(out / "transfer.md") as temporary:
-        text = "\n\n".join(["# Who plays the real games how well", *([head] if command else []), _NOTE, *parts])
-        temporary.write_text(text + "\n", encoding="utf-8")
-    return out / "transfer.md"
+    return write_pages(out, "transfer", page, made | {"cells": cells})
 
 
 def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -104,19 +101,19 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         if len(row["agents"]) > 1:
             against += f", {row['agents_above_blind']} of {len(row['agents'])} agents above"
     hours = f"{'' if row['hours_of_all_attempts'] else '≥ '}{row['hours']:.1f}"
-    together = interval(row)
+    together = result_cell(row)
     return [
         row["player"],
         decisions,
-        " / ".join(interval(agent) for agent in row["agents"]) if len(row["agents"]) > 1 else "–",
+        " / ".join(result_cell(agent) for agent in row["agents"]) if len(row["agents"]) > 1 else "–",
         f"**{together}**" if row["row"].startswith(_JUDGED) else together,
         against,
         hours + (", without its world's" if row["world_given"] else ""),
     ]
 
 
-def interval(result: Mapping[str, Any]) -> str:
-    return f"{result['mean']:,.1f} ± {result['half_width']:,.1f}"
+def result_cell(result: Mapping[str, Any]) -> str:
+    return interval(result["mean"], result["half_width"])
 
 
 def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -124,7 +121,8 @@ def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     others = {row["row"]: row for row in rows if row["row"] in ("blind", "free1")}
     return [
         f"{_learner(row).capitalize()} is {_word(_above(row, other))} "
-        f"{'the best blind policy' if key == 'blind' else _learner(other)}: {interval(row)} against {interval(other)}."
+        f"{'the best blind policy' if key == 'blind' else _learner(other)}: "
+        f"{result_cell(row)} against {result_cell(other)}."
         for row in rows
         if row["row"].startswith(_JUDGED)
         for key, other in others.items()
@@ -155,10 +153,9 @@ def _machines(all_: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every machine once, with the first and the last day."""
     days: dict[str, list[str]] = {}
     for about in all_:
-        gpu = f", {about['gpu']}" if "gpu" in about else ""
         versions = f"VideoGenDream {about['videogen_dream']}, torch {about['torch']}"
-        days.setdefault(f"{about['cpu']}, {about['cores']} cores{gpu}; {versions}", []).append(about["date"])
+        days.setdefault(f"{hardware(about)}; {versions}", []).append(about["date"])
     return [f"{text}; {' to '.join(sorted({min(dates), max(dates)}))}" for text, dates in days.items()]
 
 
-__all__ = ["CELL", "interval", "rows_of", "write_transfer"]
+__all__ = ["CELL", "result_cell", "rows_of", "write_transfer"]

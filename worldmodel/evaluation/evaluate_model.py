@@ -1,59 +1,50 @@
-"""All measurements of a world model that need no agent: tokenizer, prior, dreams against reality, control, distances.
+"""All measurements of a world model that need no agent, each a section of a report.
 
 Letters: K dreams, T given and dreamt steps, F frames of a step, H W C pixels. docs/evaluation.md explains the numbers.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.data.clips import other_clips
-from worldmodel.dynamics import Sampling
-from worldmodel.dynamics.generation import check_request
+from worldmodel.data.facts import dataset_facts
+from worldmodel.evaluation.control import control_scores, control_videos
 from worldmodel.evaluation.danger_probe import danger_probe
+from worldmodel.evaluation.distances import fvd_section, inverse_dynamics_distances, unconditional_distances
 from worldmodel.evaluation.dreamt_objects import dreamt_objects
-from worldmodel.evaluation.frechet import frechet_distance
-from worldmodel.evaluation.fvd import CLIP_FRAMES, fvd_scores, i3d_logits, load_i3d
+from worldmodel.evaluation.fvd import CLIP_FRAMES, load_i3d
 from worldmodel.evaluation.held_out import (
     change_scores,
     check_measurable,
+    dream_speed,
+    dynamics_scores,
     encode_segments,
-    prior_scores,
     real_codes,
     tokenizer_scores,
 )
-from worldmodel.evaluation.inverse_dynamics import (
-    InverseDynamics,
-    InverseDynamicsConfig,
-    action_score,
-    blind_score,
-    read,
-    train_inverse_dynamics,
-)
-from worldmodel.evaluation.metrics import psnr, ssim
+from worldmodel.evaluation.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, train_inverse_dynamics
 from worldmodel.evaluation.object_recall import object_recall
 from worldmodel.evaluation.open_loop import (
     Dreams,
-    by_step,
     check_long_enough,
-    dream_freely,
-    dream_on,
     given_steps,
     open_loop,
-    psnr_sureness,
-    swapped_actions,
-    usable_horizon,
+    open_loop_scores,
+    steps_that_fit,
 )
-from worldmodel.evaluation.scores import code_use
+from worldmodel.evaluation.scores import code_use, head_scores
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.model import WorldModel
+from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.settings import check_settings
+
+# What fits on one page: the report of a demo, the card of a published world.
+SUMMARY = ("settings", "dataset", "tokenizer", "dynamics", "open_loop", "heads", "speed")
+_NO_LABELS = {"absent": "the play has no labels of objects (collect --labels)"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,12 +54,12 @@ class ModelEvaluation:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     split: str = "test"  # held-out play; thresholds, shares and the inverse dynamics come from the train split
-    samples: int = 256  # dreams, and real clips beside them; FVDs of papers are on 256
-    context_steps: int = 8  # real steps that a dream is given before it goes on alone; see `dreams.given_steps`
+    samples: int = 256  # dreams, and real clips beside them; papers compute FVD on 256
+    context_steps: int = 8  # real steps that a dream is given as context; see `open_loop.given_steps`
     horizon: int = 16  # dreamt steps; at most a clip for models that can make no more
     temperature: float = 1.0
     max_segments: int = 512  # segments for the losses, and steps for the tokenizer
-    object_steps: int = 2048  # steps whose objects are looked for, in stores with labels
+    object_steps: int = 2048  # steps in which objects are searched for, in stores with labels
     object_dreams: int = 64  # dreams whose objects are counted, in stores with labels
     object_horizon: int = 64  # steps of these dreams, if the episodes are long enough
     danger_steps: int = 4096  # steps of the train split for the probes of coming hits, in stores with HEALTH
@@ -82,86 +73,75 @@ class ModelEvaluation:
 
 @own_defaults
 def evaluate_model(
-    wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation | None = None, i3d: str | Path | None = None
+    wm: WorldModel,
+    store: EpisodeStorage,
+    config: ModelEvaluation | None = None,
+    i3d: str | Path | None = None,
+    sections: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Measure a world model on held-out play.
+    """Measure a world model on held-out episodes.
 
     Args:
         wm: prepared for dreaming (`from_pretrained`, or `wm.prepare()`).
-        store: play of the game that it was learned from.
+        store: episodes of the game that it was trained on.
         i3d: TorchScript file of an I3D network; without it there is no FVD.
+        sections: which of `SECTIONS` to measure; None: all.
 
-    Returns: the sections "settings", "tokenizer", "objects", "dreamt_objects", "danger", "prior", "horizon", "control",
-    "idm_fd", "fvd" and "unconditional"; one that does not apply to this model or store is {"absent": why}.
+    Returns: the sections in their order; one that does not apply to this model or store is {"absent": why}.
     """
-    config = config or ModelEvaluation()
-    check_measurable(wm, store)
-    given, horizon = _sizes(wm, config)
-    network = None if i3d is None else load_i3d(i3d, wm.device)
-    if network is not None and (asked := (config.horizon + min(given, 1)) * wm.frames_per_step) < CLIP_FRAMES:
-        raise ValueError(
-            f"FVD reads {CLIP_FRAMES} frames, and {'a given step and ' if given else ''}a horizon of {config.horizon} "
-            f"steps have {asked}; ask for a longer horizon"
-        )
-    split, seed = config.split, config.seed
-    check_long_enough(store, split, given, horizon)
-    dreams = open_loop(wm, store, split, config.samples, given, config.temperature, seed, horizon)
-    held_out = encode_segments(wm, store, split, config.max_segments, seed)
-    train = encode_segments(wm, store, "train", config.max_segments, seed)
-    judge = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
-    control, features = _control(wm, dreams, judge, config)
-    steps = dreams.real.shape[1] - max(given, 1)  # transitions that count in a dream
-    floor = other_clips(store, dreams.segments, steps, np.random.default_rng(seed + 1), split)
-    if floor.segments:
-        features["other_real"] = read(judge, store.batch(floor.segments).frames)[1]
-    return {
-        "settings": {
-            "env_id": wm.config.env_id,
-            "split": split,
-            "dreams": config.samples,
-            "clips": len(set(dreams.segments)),
-            "episodes": len({segment.episode for segment in dreams.segments}),
-            "context_steps": given,
-            "horizon": horizon,
-            "temperature": config.temperature,
-            "frames_per_step": wm.frames_per_step,
-            "seed": seed,
-        },
-        "tokenizer": tokenizer_scores(wm, store, split, config.max_segments, seed)
-        | change_scores(wm, store, split, config.max_segments, seed)
-        | code_use(real_codes(held_out), wm.tokenizer.num_codes),
-        **_objects(wm, store, config),
-        "danger": danger_probe(wm.tokenizer, store, config.danger_steps, seed),
-        "prior": prior_scores(wm, held_out, train),
-        "horizon": horizon_scores(dreams, store.plays)
-        if given
-        else {"absent": "the model can be given no step to go on from"},
-        "control": control,
-        "idm_fd": _idm_fd(features, config.samples, floor.source),
-        "fvd": fvd_section(network, dreams, wm.device),
-        "unconditional": _unconditional(wm, dreams, judge, features["real"], network, config),
-    }
+    measured = _Measured(wm, store, config or ModelEvaluation(), i3d)
+    return {name: measure(measured) for name, measure in SECTIONS.items() if sections is None or name in sections}
 
 
-def _objects(wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation) -> dict[str, Any]:
-    """The sections "objects" and "dreamt_objects"."""
-    if not store.info.label_names:
-        absent = {"absent": "the play has no labels of objects (collect --labels)"}
-        return {"objects": absent, "dreamt_objects": absent}
-    dreamt = dreamt_objects(
-        wm,
-        store,
-        config.split,
-        config.object_dreams,
-        config.context_steps,
-        config.object_horizon,
-        config.temperature,
-        config.seed,
-    )
-    return {
-        "objects": object_recall(wm.tokenizer, store, config.split, config.object_steps, config.seed),
-        "dreamt_objects": dreamt,
-    }
+def summarize_model(
+    wm: WorldModel, store: EpisodeStorage, *, context_steps: int = 8, max_segments: int = 512, samples: int = 64
+) -> dict[str, Any]:
+    """The sections of `evaluate_model` that fit on one page (`SUMMARY`).
+
+    Where no test episode is long enough for `context_steps` and 16 dreamt ones, dreams are given and dream less.
+    """
+    context_steps, horizon = steps_that_fit(store, "test", context_steps)
+    config = ModelEvaluation(samples=samples, context_steps=context_steps, horizon=horizon, max_segments=max_segments)
+    return evaluate_model(wm, store, config, sections=SUMMARY)
+
+
+class _Measured:
+    """A model, the episodes that it is measured on, and what several sections need, each made on first use."""
+
+    def __init__(self, wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation, i3d: str | Path | None) -> None:
+        self.wm, self.store, self.config = wm, store, config
+        check_measurable(wm, store)
+        self.given, self.horizon = _sizes(wm, config)
+        self.i3d = None if i3d is None else load_i3d(i3d, wm.device)
+        frames = (config.horizon + min(self.given, 1)) * wm.frames_per_step
+        if self.i3d is not None and frames < CLIP_FRAMES:
+            raise ValueError(
+                f"FVD reads {CLIP_FRAMES} frames, and {'a given step and ' if self.given else ''}a horizon of "
+                f"{config.horizon} steps have {frames}; ask for a longer horizon"
+            )
+        check_long_enough(store, config.split, self.given, self.horizon)
+
+    @cached_property
+    def dreams(self) -> Dreams:
+        c = self.config
+        return open_loop(self.wm, self.store, c.split, c.samples, self.given, c.temperature, c.seed, self.horizon)
+
+    def segments(self, split: str) -> CodeBatch:
+        return encode_segments(self.wm, self.store, split, self.config.max_segments, self.config.seed)
+
+    @cached_property
+    def held_out(self) -> CodeBatch:
+        return self.segments(self.config.split)
+
+    @cached_property
+    def judge(self) -> InverseDynamics:
+        return train_inverse_dynamics(self.store, self.config.inverse_dynamics, self.wm.device)
+
+    @cached_property
+    def control(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Scores and features of the judge on real play, reconstructions and dreams."""
+        videos = control_videos(self.wm, self.dreams, self.config.temperature, self.config.seed)
+        return control_scores(self.judge, videos, self.given)
 
 
 def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
@@ -179,125 +159,99 @@ def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
     return given, horizon
 
 
-def horizon_scores(dreams: Dreams, plays: NDArray[np.int64]) -> dict[str, Any]:
-    """PSNR and SSIM at every dreamt step, and how many steps they stay better than those of copying; how sure."""
-    curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
-    horizons = {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
-    return curves | horizons | {"psnr_sureness": psnr_sureness(dreams, plays)}
-
-
-def _control(
-    wm: WorldModel, dreams: Dreams, judge: InverseDynamics, config: ModelEvaluation
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The section "control", and the network's features of every set of frames.
-
-    Dreams of a model that reads no actions are not judged by any.
-    """
-    given, actions = dreams.context_steps, dreams.batch.actions
-    videos = {
-        "real": (dreams.real, actions),
-        "reconstruction": (dreams.reconstruction, actions),
-        "dream": (dreams.dream, actions),
-    }
-    reads = wm.config.dynamics.action_condition != "none"
-    if reads:
-        swapped = swapped_actions(dreams.batch, given)
-        dreamt = dream_on(wm, dreams.batch, swapped, given, config.temperature, config.seed)
-        videos["dream_swapped"] = (dreamt, swapped)
-    scores, features = control_scores(judge, videos, given)
-    if judge.action.kind == "discrete" and judge.action.n == 1:
-        scores["absent"] = "the play has one action, so there is nothing to tell apart"
-    if not reads:
-        scores |= dict.fromkeys(("dream", "dream_swapped", "dream_over_real", "error_over_real"))
-        scores["by_step"].pop("dream")
-        scores["absent"] = "the model reads no actions"
-    return scores, features
-
-
-def control_scores(
-    model: InverseDynamics, videos: dict[str, tuple[Tensor, Tensor]], context_steps: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """How well an inverse-dynamics network finds the actions in several videos.
-
-    Args:
-        videos: name -> frames (K, T, F, H, W, C) uint8 and the actions (K, T-1) or (K, T-1, A) between their steps.
-            "real" and "dream" must be there.
-        context_steps: given steps; only transitions into later steps count. 0: all of them.
-
-    Returns: the scores, overall and by step, and the features (K * (T - context_steps), E) of each video.
-    """
-    action, first = model.action, max(context_steps - 1, 0)
-    scores: dict[str, Any] = {"measure": "accuracy" if action.kind == "discrete" else "r2"}
-    features, curves = {}, {}
-    for name, (frames, actions) in videos.items():
-        predictions, features[name] = read(model, frames[:, first:])
-        truth = actions[:, first:]
-        scores[name] = action_score(action, predictions, truth.flatten(0, 1))
-        told = predictions.unflatten(0, truth.shape[:2])
-        curves[name] = [action_score(action, told[:, t], truth[:, t]) for t in range(truth.shape[1])]
-    actions = videos["real"][1][:, first:].flatten(0, 1)
-    scores["transitions"], scores["blind"] = len(actions), blind_score(action, actions)
-    scores["dream_over_real"] = scores["dream"] / scores["real"] if scores["real"] > 0 else None
-    # Of wrong actions, or of squared distances to the right numbers: both are one less the score, up to a factor.
-    scores["error_over_real"] = (1 - scores["dream"]) / (1 - scores["real"]) if scores["real"] < 1 else None
-    return scores | {"by_step": curves}, features
-
-
-def _idm_fd(features: dict[str, Tensor], clips: int, floor: str) -> dict[str, Any]:
-    """Frechet distances to real play, on features of the inverse-dynamics network; not comparable to any FVD.
-
-    `floor` says where the "other_real" clips come from, or why there are none; then their distance is None.
-    """
-    names = ("dream", "reconstruction", "other_real")
-    distances = {
-        name: frechet_distance(features[name], features["real"]) if name in features else None for name in names
-    }
-    return distances | {
-        "floor": floor,
-        "transitions": len(features["real"]),
-        "clips": clips,
-        "features": features["real"].shape[1],
+def _settings(m: _Measured) -> dict[str, Any]:
+    segments = m.dreams.segments
+    return {
+        "env_id": m.wm.config.env_id,
+        "split": m.config.split,
+        "dreams": m.config.samples,
+        "clips": len(set(segments)),
+        "episodes": len({segment.episode for segment in segments}),
+        "context_steps": m.given,
+        "horizon": m.horizon,
+        "temperature": m.config.temperature,
+        "frames_per_step": m.wm.frames_per_step,
+        "seed": m.config.seed,
     }
 
 
-def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torch.device) -> dict[str, Any]:
-    """FVD, R-FVD and FVD* on the 16 frames that begin with the last given step; or the word that they are absent."""
-    if i3d is None:
-        return {"absent": "no I3D file was given (--i3d PATH)"}
-    first = max(dreams.context_steps - 1, 0)
-    videos = (dreams.real, dreams.reconstruction, dreams.dream)
-    real, reconstruction, samples = (_fvd_clips(video[:, first:]) for video in videos)
-    if real.shape[1] < CLIP_FRAMES:
-        return {"absent": f"FVD reads {CLIP_FRAMES} frames, and a clip of this model has {real.shape[1]}"}
-    given = dreams.real.shape[2] if dreams.context_steps else 0  # frames of one step
-    return fvd_scores(i3d, real, reconstruction, samples, device) | {"given_frames": given}
+def _tokenizer(m: _Measured) -> dict[str, Any]:
+    drawn = (m.wm, m.store, m.config.split, m.config.max_segments, m.config.seed)
+    use = code_use(real_codes(m.held_out), m.wm.tokenizer.num_codes)
+    return tokenizer_scores(*drawn) | change_scores(*drawn) | use
 
 
-def _fvd_clips(video: Tensor) -> Tensor:
-    """Steps (K, T, F, H, W, C) -> the frames that FVD reads (K, 16, H, W, C), or fewer if there are no more."""
-    return video.flatten(1, 2)[:, :CLIP_FRAMES]
+def _objects(m: _Measured) -> dict[str, Any]:
+    if not m.store.info.label_names:
+        return _NO_LABELS
+    return object_recall(m.wm.tokenizer, m.store, m.config.split, m.config.object_steps, m.config.seed)
 
 
-def _unconditional(
-    wm: WorldModel,
-    dreams: Dreams,
-    judge: InverseDynamics,
-    real_features: Tensor,
-    i3d: torch.jit.ScriptModule | None,
-    config: ModelEvaluation,
-) -> dict[str, Any]:
-    """Distances of dreams from nothing to the real clips that stand beside the others."""
-    try:
-        check_request(wm.config.dynamics, False, False, Sampling())
-    except ValueError as error:
-        return {"absent": str(error)}
-    real = dreams.real[:, max(dreams.context_steps - 1, 0) :]
-    if dreams.context_steps or wm.config.dynamics.action_condition != "none":
-        video = dream_freely(wm, config.samples, real.shape[1], config.temperature, config.seed)
-    else:  # the other dreams were told nothing either
-        video = dreams.dream
-    scores = {"steps": real.shape[1], "idm_fd": frechet_distance(read(judge, video)[1], real_features)}
-    clips = [_fvd_clips(part) for part in (video, real)]
-    if i3d is not None and clips[0].shape[1] == CLIP_FRAMES:
-        scores["fvd"] = frechet_distance(*(i3d_logits(i3d, part, wm.device) for part in clips))
+def _dreamt_objects(m: _Measured) -> dict[str, Any]:
+    if not m.store.info.label_names:
+        return _NO_LABELS
+    c = m.config
+    return dreamt_objects(
+        m.wm, m.store, c.split, c.object_dreams, c.context_steps, c.object_horizon, c.temperature, c.seed
+    )
+
+
+def _danger(m: _Measured) -> dict[str, Any]:
+    return danger_probe(m.wm.tokenizer, m.store, m.config.danger_steps, m.config.seed)
+
+
+def _open_loop(m: _Measured) -> dict[str, Any]:
+    if not m.given:
+        return {"absent": "the model can be given no step to go on from"}
+    return open_loop_scores(m.dreams, m.store.plays)
+
+
+def _heads(m: _Measured) -> dict[str, Any]:
+    validation = m.segments("validation") if len(m.store.split("validation")) else None
+    return head_scores(m.wm, m.held_out, validation)
+
+
+def _control(m: _Measured) -> dict[str, Any]:
+    """Dreams of a model that reads no actions are not scored."""
+    scores = m.control[0]
+    if m.judge.action.kind == "discrete" and m.judge.action.n == 1:
+        scores = scores | {"absent": "the play has one action, so there is nothing to tell apart"}
+    if m.wm.config.dynamics.action_condition == "none":
+        unread = dict.fromkeys(("dream", "dream_swapped", "dream_over_real", "error_over_real"))
+        curves = {name: curve for name, curve in scores["by_step"].items() if name != "dream"}
+        scores = scores | unread | {"by_step": curves, "absent": "the model reads no actions"}
     return scores
+
+
+def _idm_fd(m: _Measured) -> dict[str, Any]:
+    return inverse_dynamics_distances(m.judge, m.control[1], m.dreams, m.store, m.config.split, m.config.seed)
+
+
+def _unconditional(m: _Measured) -> dict[str, Any]:
+    temperature, seed = m.config.temperature, m.config.seed
+    return unconditional_distances(m.wm, m.dreams, m.judge, m.control[1]["real"], m.i3d, temperature, seed)
+
+
+def _speed(m: _Measured) -> dict[str, Any]:
+    try:
+        return dream_speed(m.wm, m.held_out)
+    except ValueError as error:  # a model that cannot dream step by step
+        return {"absent": str(error)}
+
+
+SECTIONS: dict[str, Callable[[_Measured], dict[str, Any]]] = {
+    "settings": _settings,
+    "dataset": lambda m: dataset_facts(m.store),
+    "tokenizer": _tokenizer,
+    "objects": _objects,
+    "dreamt_objects": _dreamt_objects,
+    "danger": _danger,
+    "dynamics": lambda m: dynamics_scores(m.wm, m.held_out, m.segments("train")),
+    "open_loop": _open_loop,
+    "heads": _heads,
+    "control": _control,
+    "idm_fd": _idm_fd,
+    "fvd": lambda m: fvd_section(m.i3d, m.dreams, m.wm.device),
+    "unconditional": _unconditional,
+    "speed": _speed,
+}

@@ -137,30 +137,26 @@ def change_scores(
 # --- dynamics --------------------------------------------------------------------------------------------------------
 
 
-def dynamics_scores(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
-    """The `code_scores` of a batch, and how much was measured."""
-    counted = {"segments": len(batch.codes), "steps": int(batch.padding_mask.sum())}
-    return counted | code_scores(wm, batch, mean_losses(wm, batch)["codes"])
+def dynamics_scores(wm: WorldModel, batch: CodeBatch, train: CodeBatch) -> dict[str, float]:
+    """The `code_scores` of a batch per code and frame, and what predicting "no change" and nothing at all would cost.
 
-
-def prior_scores(wm: WorldModel, batch: CodeBatch, train: CodeBatch) -> dict[str, float]:
-    """The `dynamics_scores`, what they mean per frame, and what predicting "no change" and nothing at all would cost.
-
-    `train` tells how many codes are to be expected to stay from one step to the next (`copy_bits`).
+    `train` says how many codes are to be expected to stay from one step to the next (`copy_bits`).
     """
     tokenizer = wm.tokenizer
     h, w = tokenizer.grid
     codes_per_frame = h * w * tokenizer.num_slices / wm.frames_per_step
-    scores = dynamics_scores(wm, batch)
-    kept = {name: float(_kept(part)) for name, part in (("held_out", batch), ("train", train))}
+    kept, expected = (float(_kept(part)) for part in (batch, train))
+    scores = code_scores(wm, batch, mean_losses(wm, batch)["codes"])
     scores |= {
+        "segments": len(batch.codes),
+        "steps": int(batch.padding_mask.sum()),
         "codes_per_frame": codes_per_frame,
         "bits_per_frame": scores["bits_per_code"] * codes_per_frame,
         "uniform_bits_per_code": math.log2(tokenizer.num_codes),
-        "codes_kept": kept["held_out"],
+        "codes_kept": kept,
     }
-    if 0.0 < kept["train"] < 1.0:
-        scores["copy_bits_per_code"] = copy_bits(kept["held_out"], kept["train"], tokenizer.num_codes)
+    if 0.0 < expected < 1.0:
+        scores["copy_bits_per_code"] = copy_bits(kept, expected, tokenizer.num_codes)
         scores["copy_bits_per_frame"] = scores["copy_bits_per_code"] * codes_per_frame
     return scores
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from worldmodel.data import Batch, EpisodeStorage, SegmentId
 from worldmodel.data.clips import draw_clips
-from worldmodel.evaluation.metrics import psnr
+from worldmodel.evaluation.metrics import psnr, ssim
 from worldmodel.evaluation.scores import CHUNK, encode_decode
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
 
-OPEN_LOOP_STEPS = (1, 4, 8, 16)
+DREAMT_STEPS = 16
 
 
 class Dreams(NamedTuple):
@@ -45,7 +45,7 @@ def open_loop(
     context_steps: int,
     temperature: float,
     seed: int = 0,
-    num_steps: int = max(OPEN_LOOP_STEPS),
+    num_steps: int = DREAMT_STEPS,
 ) -> Dreams:
     """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth.
 
@@ -76,7 +76,7 @@ def eventful_segments(
     split: str,
     count: int,
     context_steps: int,
-    num_steps: int = max(OPEN_LOOP_STEPS),
+    num_steps: int = DREAMT_STEPS,
     seed: int = 0,
 ) -> list[SegmentId]:
     """Segments for `dream_along` in which something happens, told from the recorded play alone.
@@ -112,6 +112,21 @@ def check_long_enough(store: EpisodeStorage, split: str, given: int, dreamt: int
             f"{given} given and {dreamt} dreamt steps are more than the {longest} of the longest episode in split "
             f"{split!r}; lower context_steps (--context-steps) or {dreamt_name} (--{option})"
         )
+
+
+def steps_that_fit(store: EpisodeStorage, split: str, context_steps: int) -> tuple[int, int]:
+    """Given and dreamt steps: `context_steps` and 16.
+
+    If no episode is long enough, a fourth of the longest one is given and the rest dreamt.
+    """
+    episodes = store.split(split)
+    if not len(episodes):
+        raise ValueError(f"split {split!r} of {store.root} has no episode to dream of; collect more or choose another")
+    longest = max(store.lengths[episode] for episode in episodes)
+    if context_steps + DREAMT_STEPS - 1 > longest:
+        context_steps = max(longest // 4, 1)
+        return context_steps, longest + 1 - context_steps
+    return context_steps, DREAMT_STEPS
 
 
 def given_steps(wm: WorldModel, context_steps: int) -> int:
@@ -177,23 +192,20 @@ def _sample(
     return torch.cat(parts)
 
 
-def by_step(
-    dreams: Dreams, metric: Callable[[Tensor, Tensor], float], steps: Sequence[int] | None = None
-) -> dict[str, list[float]]:
-    """A metric of images (higher is better) at each of the dreamt `steps`, counted from 1; all of them if None.
+def by_step(dreams: Dreams, metric: Callable[[Tensor, Tensor], float]) -> dict[str, list[float]]:
+    """A metric of images (higher is better) at each dreamt step.
 
     Beside "dream" stand "copy", repeating the last given frame, which a useful dream beats, and "reconstruction", the
     tokenizer's picture of the truth, which no dream can be expected to beat.
     """
     given = dreams.context_steps
-    steps = range(1, dreams.real.shape[1] - given + 1) if steps is None else steps
     last_frame = dreams.real[:, given - 1, -1:]  # (K, 1, H, W, C)
     curves: dict[str, list[float]] = {"dream": [], "copy": [], "reconstruction": []}
-    for step in steps:
-        truth = dreams.real[:, given + step - 1]  # (K, F, H, W, C)
-        curves["dream"].append(metric(truth, dreams.dream[:, given + step - 1]))
+    for step in range(given, dreams.real.shape[1]):
+        truth = dreams.real[:, step]  # (K, F, H, W, C)
+        curves["dream"].append(metric(truth, dreams.dream[:, step]))
         curves["copy"].append(metric(truth, last_frame.expand_as(truth)))
-        curves["reconstruction"].append(metric(truth, dreams.reconstruction[:, given + step - 1]))
+        curves["reconstruction"].append(metric(truth, dreams.reconstruction[:, step]))
     return curves
 
 
@@ -225,8 +237,8 @@ def usable_horizon(curves: dict[str, list[float]]) -> int:
     return len(list(takewhile(bool, beats)))
 
 
-def open_loop_scores(dreams: Dreams) -> dict[str, Any]:
-    """PSNR in dB at some steps after the context, of the dreams and of what `by_step` puts beside them."""
-    steps = [step for step in OPEN_LOOP_STEPS if step <= dreams.real.shape[1] - dreams.context_steps]
-    curves = by_step(dreams, psnr, steps)
-    return {"step": steps} | {f"{name}_psnr_db": values for name, values in curves.items()}
+def open_loop_scores(dreams: Dreams, plays: NDArray[np.int64]) -> dict[str, Any]:
+    """PSNR and SSIM at every dreamt step, how many steps they beat copying the last given frame, and how sure it is."""
+    curves = {"psnr_db": by_step(dreams, psnr), "ssim": by_step(dreams, ssim)}
+    horizons = {f"usable_horizon_{name}": usable_horizon(curve) for name, curve in curves.items()}
+    return curves | horizons | {"psnr_sureness": psnr_sureness(dreams, plays)}

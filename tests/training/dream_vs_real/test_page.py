@@ -143,7 +143,7 @@ def test_dream_and_real_return_stand_side_by_side(tmp_path):
 
 def test_every_table_is_square(tmp_path):
     blocks = tables(page_of(tmp_path))
-    assert len(blocks) == 15
+    assert len(blocks) == 16
     for rows in blocks:
         assert len({len(row) for row in rows}) == 1, rows[0]
 

@@ -38,9 +38,9 @@ def test_actions_that_are_numbers_have_ranges(tmp_path):
     store = make_store(tmp_path / "toy", (5,), replace(INFO, action=PUSHES))
     actions = store.actions(0)
     found = store_facts(store)["numbers"]
-    assert [*found] == ["number 0", "number 1"]
-    assert found["number 1"]["least"] == actions[:, 1].min() and found["number 0"]["greatest"] == actions[:, 0].max()
-    assert "action number 1" in facts_page(store_facts(store))
+    assert [*found] == ["dimension 0", "dimension 1"]
+    assert found["dimension 1"]["least"] == actions[:, 1].min() and found["dimension 0"]["greatest"] == actions[:, 0].max()
+    assert "action dimension 1" in facts_page(store_facts(store))
 
 
 def test_gaps_pending_episodes_and_a_published_test_are_told(tmp_path):

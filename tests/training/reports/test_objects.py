@@ -6,8 +6,8 @@ import math
 from tests.training.labelled_store import labelled_store
 from worldmodel.evaluation.evaluate_model import ModelEvaluation, evaluate_model
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
-from worldmodel.training.reports.evaluation import write_evaluation
 from worldmodel.training.reports.objects import danger_part, dreamt_part, objects_part
+from worldmodel.training.reports.run import write_report
 
 NOTHING = {"objects": 0, "invisible": 0}
 SCORES = {"recall": 0.75, "half_width": 0.05, "recall_alone": 0.875, "gain": 0.625, "other": 0.125, "background": 0.0}
@@ -82,7 +82,7 @@ def test_a_report_of_play_with_labels_holds_all_three(world, tmp_path):
     dreamt = results["dreamt_objects"]
     assert (dreamt["dreams"], dreamt["context_steps"], dreamt["horizon"]) == (3, 2, 4)
     assert results["danger"]["near"]["hits"] == 1.0  # HEALTH falls in every step there
-    page = write_evaluation(tmp_path / "out", results, plots=False).read_text()
+    page = write_report(tmp_path / "out", results).read_text()
     recall = results["objects"]["classes"]["block"]["9-19"]["recall"]
     assert f"| block | 9-19 | 20 | {recall:.2f} ± " in page
     assert "| class |  | 0 | 1 | 2 | 3-4 |" in page and "| within 3 steps | " in page

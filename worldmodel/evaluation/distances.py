@@ -1,0 +1,93 @@
+"""Frechet distances of dreams to real clips: on features of the inverse-dynamics network, and of I3D (FVD).
+
+Letters: K dreams, T given and dreamt steps, F frames of a step, H W C pixels, E features.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.data.clips import other_clips
+from worldmodel.dynamics import Sampling
+from worldmodel.dynamics.generation import check_request
+from worldmodel.evaluation.frechet import frechet_distance
+from worldmodel.evaluation.fvd import CLIP_FRAMES, fvd_scores, i3d_logits
+from worldmodel.evaluation.inverse_dynamics import InverseDynamics, read
+from worldmodel.evaluation.open_loop import Dreams, dream_freely
+from worldmodel.model import WorldModel
+
+
+def inverse_dynamics_distances(
+    judge: InverseDynamics,
+    features: Mapping[str, Tensor],
+    dreams: Dreams,
+    store: EpisodeStorage,
+    split: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Distances to real play on features of the inverse-dynamics network; not comparable to any FVD.
+
+    Args:
+        features: those of "real", "dream" and "reconstruction", as `control_scores` returns them.
+        split: of the store, that `dreams` and the other real clips ("other_real") come from.
+
+    Returns: the distances; "floor" says where the other real clips come from, or why there are none: then their
+    distance is None.
+    """
+    steps = dreams.real.shape[1] - max(dreams.context_steps, 1)  # transitions that count in a dream
+    floor = other_clips(store, dreams.segments, steps, np.random.default_rng(seed + 1), split)
+    compared = {name: features[name] for name in ("dream", "reconstruction")}
+    if floor.segments:
+        compared["other_real"] = read(judge, store.batch(floor.segments).frames)[1]
+    real = features["real"]
+    distances = {name: frechet_distance(each, real) for name, each in compared.items()}
+    about = {"floor": floor.source, "clips": len(dreams.real), "transitions": len(real), "features": real.shape[1]}
+    return {"other_real": None} | distances | about
+
+
+def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torch.device) -> dict[str, Any]:
+    """FVD, R-FVD and FVD* on the 16 frames that begin with the last given step; or {"absent": why}."""
+    if i3d is None:
+        return {"absent": "no I3D file was given (--i3d PATH)"}
+    first = max(dreams.context_steps - 1, 0)
+    videos = (dreams.real, dreams.reconstruction, dreams.dream)
+    real, reconstruction, samples = (_fvd_clips(video[:, first:]) for video in videos)
+    if real.shape[1] < CLIP_FRAMES:
+        return {"absent": f"FVD reads {CLIP_FRAMES} frames, and a clip of this model has {real.shape[1]}"}
+    given = dreams.real.shape[2] if dreams.context_steps else 0  # frames of one step
+    return fvd_scores(i3d, real, reconstruction, samples, device) | {"given_frames": given}
+
+
+def _fvd_clips(video: Tensor) -> Tensor:
+    """Steps (K, T, F, H, W, C) -> the frames that FVD reads (K, 16, H, W, C), or fewer if there are no more."""
+    return video.flatten(1, 2)[:, :CLIP_FRAMES]
+
+
+def unconditional_distances(
+    wm: WorldModel,
+    dreams: Dreams,
+    judge: InverseDynamics,
+    real_features: Tensor,
+    i3d: torch.jit.ScriptModule | None,
+    temperature: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Distances of dreams from nothing to the real clips that `dreams` are compared with."""
+    try:
+        check_request(wm.config.dynamics, False, False, Sampling())
+    except ValueError as error:
+        return {"absent": str(error)}
+    real = dreams.real[:, max(dreams.context_steps - 1, 0) :]
+    if dreams.context_steps or wm.config.dynamics.action_condition != "none":
+        video = dream_freely(wm, len(real), real.shape[1], temperature, seed)
+    else:  # the other dreams were given nothing either
+        video = dreams.dream
+    scores = {"steps": real.shape[1], "idm_fd": frechet_distance(read(judge, video)[1], real_features)}
+    clips = [_fvd_clips(part) for part in (video, real)]
+    if i3d is not None and clips[0].shape[1] == CLIP_FRAMES:
+        scores["fvd"] = frechet_distance(*(i3d_logits(i3d, part, wm.device) for part in clips))
+    return scores
