@@ -1,4 +1,4 @@
-"""What a collection holds, counted."""
+"""What a store holds after a collection, as a summary to print."""
 
 import json
 from contextlib import suppress
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.data.facts import dataset_facts
+from worldmodel.data.facts import dataset_facts, episode_returns, signal_changes
 from worldmodel.training.collect.workers import Played
 
 RETURNS = "returns.jsonl"  # one line per episode: the native return, which the store itself does not keep
@@ -26,7 +26,7 @@ class CollectStats:
     returns: np.ndarray  # (episodes,) in the store's own unit
     native_returns: np.ndarray  # (episodes,) in the game's unit; NaN where it was not recorded
     reward_unit: str
-    action_counts: dict[str, int]  # steps per action; empty for actions that are numbers
+    action_counts: dict[str, int]  # steps per discrete action; empty for box actions
     reward_signs: tuple[int, int]  # steps with a reward above and below 0
     signal_changes: dict[str, tuple[int, int]]  # steps in which a signal rose and fell
     new_steps: int  # stored by this run
@@ -59,8 +59,6 @@ class CollectStats:
 
 def statistics(store: EpisodeStorage, steps_before: int, seconds: float) -> CollectStats:
     facts = dataset_facts(store)
-    places = range(len(store))
-    changes = np.concatenate([np.diff(store.signals(i), axis=0) for i in places])
     native = read_returns(store.root / RETURNS)
     return CollectStats(
         episodes=facts["episodes"],
@@ -68,15 +66,12 @@ def statistics(store: EpisodeStorage, steps_before: int, seconds: float) -> Coll
         terminated=facts["terminated"],
         truncated=facts["truncated"],
         lengths=np.array(store.lengths),
-        returns=np.array([store.rewards(i).sum() for i in places]),
+        returns=episode_returns(store),
         native_returns=np.array([native.get(episode_id, np.nan) for episode_id in store.ids.tolist()]),
         reward_unit=store.info.reward,
         action_counts=facts.get("actions", {}),
         reward_signs=(facts["positive_rewards"], facts["negative_rewards"]),
-        signal_changes={
-            name: (int((change > 0).sum()), int((change < 0).sum()))
-            for name, change in zip(store.info.signal_names, changes.T, strict=True)
-        },
+        signal_changes=signal_changes(store),
         new_steps=store.num_steps - steps_before,
         seconds=seconds,
     )

@@ -16,11 +16,11 @@ from worldmodel.statistics import mean_with_interval
 
 
 def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
-    """Size of a store, counts of each action, and counts of rewards and ends."""
-    info, episodes = store.info, range(len(store))
-    rewards = np.concatenate([store.rewards(i) for i in episodes])
-    ended = np.array([store.ended(i) for i in episodes])
-    mean, half_width = mean_with_interval([float(store.rewards(i).sum()) for i in episodes])
+    """Size of a store, and counts of its actions, rewards and ends."""
+    info, returns = store.info, episode_returns(store)
+    rewards = np.concatenate([store.rewards(i) for i in range(len(store))])
+    ended = np.array([store.ended(i) for i in range(len(store))])
+    mean, half_width = mean_with_interval(returns)
     facts = {
         "env_id": info.env_id,
         "episodes": len(store),
@@ -35,13 +35,28 @@ def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
         "negative_rewards": int((rewards < 0).sum()),
         "terminated": int(ended[:, 0].sum()),
         "truncated": int(ended[:, 1].sum()),
+        "stopped": int((~ended.any(1)).sum()),
     }
-    if info.action.kind == "discrete":
-        actions = np.concatenate([store.actions(i) for i in episodes])
-        names = info.action.names or tuple(f"action {i}" for i in range(info.action.n))
-        counts = np.bincount(actions, minlength=info.action.n)
-        facts["actions"] = dict(zip(names, counts.tolist(), strict=True))
-    return facts
+    return facts | ({"actions": action_counts(store)} if info.action.kind == "discrete" else {})
+
+
+def episode_returns(store: EpisodeStorage) -> NDArray[np.float64]:
+    """(episodes,) in the store's unit."""
+    return np.array([float(store.rewards(i).sum()) for i in range(len(store))])
+
+
+def action_counts(store: EpisodeStorage) -> dict[str, int]:
+    """Steps with each of the discrete actions."""
+    spec = store.info.action
+    counts = np.bincount(np.concatenate([store.actions(i) for i in range(len(store))]), minlength=spec.n)
+    return dict(zip(spec.names or (f"action {i}" for i in range(spec.n)), counts.tolist(), strict=True))
+
+
+def signal_changes(store: EpisodeStorage) -> dict[str, tuple[int, int]]:
+    """Steps in which each signal rose and fell."""
+    changes = np.concatenate([np.diff(store.signals(i), axis=0) for i in range(len(store))])
+    rises, falls = (changes > 0).sum(0).tolist(), (changes < 0).sum(0).tolist()
+    return dict(zip(store.info.signal_names, zip(rises, falls, strict=True), strict=True))
 
 
 def damaged_files(root: Path) -> list[str]:
@@ -64,8 +79,7 @@ def store_facts(store: EpisodeStorage) -> dict[str, Any]:
     Returns: in addition "splits", name -> episodes and steps; "published_test", whether the data have a published test
     split; "views"; "missing_ids", those below the last one; "pending", the number of unpacked episodes; "labels", the
     classes of labelled objects. Unless the store is empty also "lengths", "returns", "numbers" (dimensions of box
-    actions) and "signals", each with its least, mean and greatest value; and "stopped", episodes that were neither
-    terminated nor truncated.
+    actions) and "signals", each with its least, mean and greatest value.
     """
     info, ids = store.info, store.ids
     facts: dict[str, Any] = {
@@ -85,8 +99,7 @@ def store_facts(store: EpisodeStorage) -> dict[str, Any]:
     signals = np.concatenate([store.signals(i) for i in episodes])
     facts |= dataset_facts(store)
     facts["lengths"] = _range(np.array(store.lengths))
-    facts["returns"] = _range(np.array([store.rewards(i).sum() for i in episodes]))
-    facts["stopped"] = sum(not any(store.ended(i)) for i in episodes)
+    facts["returns"] = _range(episode_returns(store))
     facts["numbers"] = {}
     if info.action.kind == "box":
         actions = np.concatenate([store.actions(i) for i in episodes])

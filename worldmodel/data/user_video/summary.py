@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.facts import action_counts
 from worldmodel.data.user_video.tables import Table
 
 _LISTED = 20  # maximum number of actions or columns that are listed
@@ -31,9 +32,7 @@ def action_lines(tables: Sequence[Table], store: EpisodeStorage, kind: str) -> l
 
 
 def _discrete_lines(table: Table, store: EpisodeStorage, kind: str) -> list[str]:
-    spec, counts = store.info.action, np.zeros(store.info.action.n, int)
-    for episode in range(len(store)):
-        counts += np.bincount(store.actions(episode), minlength=spec.n)
+    spec, counts = store.info.action, np.array([*action_counts(store).values()])
     names = [f"{i} {spec.names[i]}" if spec.names else str(i) for i in range(spec.n)]
     lines = [
         "shares: " + _listed([f"{name} {count / counts.sum():.0%}" for name, count in zip(names, counts, strict=True)])
