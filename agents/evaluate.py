@@ -1,4 +1,4 @@
-"""How well a policy plays: returns over seeded episodes, real or dreamt, with a 95 % interval.
+"""Evaluate a policy: returns over seeded episodes, real or dreamt, with a 95 % interval.
 
 Letters: n envs side by side.
 """
@@ -34,7 +34,7 @@ class Evaluation:
 
     env_id: str
     seed: int
-    returns: tuple[float, ...]  # in the game's native reward where the env tells it, else in the env's
+    returns: tuple[float, ...]  # in the game's native reward if the env's infos give it, else in the env's
     env_returns: tuple[float, ...]  # in the env's reward
     lengths: tuple[int, ...]  # steps
 
@@ -126,11 +126,11 @@ def compare_with_random(
 ) -> Comparison:
     """Evaluate a policy, and random play on the same seeds; arguments as in `evaluate`."""
     agent = evaluate(policy, env_id, episodes, seed, view=view, deterministic=deterministic, **options)
-    return Comparison(agent, evaluate(RandomPolicy, env_id, episodes, seed, **options))  # blind, so it needs no view
+    return Comparison(agent, evaluate(RandomPolicy, env_id, episodes, seed, **options))  # blind: needs no view
 
 
 def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
-    """Real games in threads, or dreams as one batch; rows that have ended wait for their reset or begin anew."""
+    """Real games in threads, or dreams as one batch."""
     if env_spec(env_id).vector_entry_point is None:
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)

@@ -1,11 +1,11 @@
-"""A family of blind policies for any set of actions: those that a dream is judged with if none are named."""
+"""A family of blind policies for any action space: the default policies of a report on a dream."""
 
 from itertools import combinations
 
 from worldmodel.data import ActionSpec
 
 _HOLDS = (0.8, 0.95)
-_BOX_HOLDS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)  # of actions that are numbers, which have no names
+_BOX_HOLDS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)  # of continuous actions, which have no names
 _TURNS = (4, 12, 32)  # steps of each action in a cycle
 _MOST_CYCLES = 6
 _MOST_CONSTANTS = 8
@@ -15,8 +15,8 @@ _FAVOUR = 4  # odds of the favoured action to one of each other
 def blind_family(spec: ActionSpec) -> tuple[str, ...]:
     """Names for `scripted_policy`: constants, cycles of two actions, held and weighted random play, and "diverse".
 
-    At least nine where there are two actions or more, or where actions are numbers. Cycles leave out "noop", if others
-    are enough, and are of neighbours in the order of the actions first, such as left and right.
+    At least nine for two or more actions and for continuous ones. Cycles leave out "noop" if there are enough other
+    actions, and prefer neighbours in the order of the actions, such as left and right.
     """
     if spec.kind == "box":
         return (*(f"hold:{hold:g}" for hold in _BOX_HOLDS), "diverse")
@@ -29,7 +29,7 @@ def blind_family(spec: ActionSpec) -> tuple[str, ...]:
 
 
 def _cycles(moves: list[str]) -> list[str]:
-    """Of each pair of actions once for each length, as many as there may be, lengths and pairs by turns."""
+    """Each pair of actions with each length, alternating pairs and lengths, up to the limit."""
     order = {name: place for place, name in enumerate(moves)}
     pairs = sorted(combinations(moves, 2), key=lambda pair: (order[pair[1]] - order[pair[0]], order[pair[0]]))
     rounds = [(pairs[k], _TURNS[(k + turn) % len(_TURNS)]) for turn in range(len(_TURNS)) for k in range(len(pairs))]

@@ -52,7 +52,7 @@ def scripted_policy(name: str, action_spec: ActionSpec, *, seed: int = 0) -> Scr
 
 
 def is_scripted(name: str) -> bool:
-    """Whether a name means a policy that needs no learning, and not an agent's folder."""
+    """Whether a name is that of a scripted policy and not an agent's folder."""
     kind, colon, _ = name.partition(":")
     return name in _SCRIPTED or name == "diverse" or bool(colon and kind in _KINDS)
 
@@ -95,7 +95,7 @@ def _hold(spec: ActionSpec, probability: float, odds: np.ndarray | None, rng: np
 
 
 def _diverse(spec: ActionSpec, rng: np.random.Generator) -> Iterator[Action]:
-    """A hold probability and odds of its own for every episode; some episodes are constant, some cycles."""
+    """Draws a hold probability and odds for the episode; a share of episodes is constant or a cycle."""
     share = rng.random()
     shortest, longest = (np.log(1.0 / (1.0 - hold)) for hold in _HOLDS)
     probability = 1.0 - np.exp(-rng.uniform(shortest, longest))
@@ -139,7 +139,7 @@ def _action(text: str, spec: ActionSpec) -> int:
 
 
 def _numbers(text: str, spec: ActionSpec, name: str) -> np.ndarray:
-    """An action of a box; a number that a rounding took out of the bounds is put back."""
+    """A continuous action; a value that rounding moved out of the bounds is clipped."""
     numbers = np.array([_number(part, name) for part in text.split(",")])
     if len(numbers) != spec.n:
         raise ValueError(f"policy {name!r}: an action is {spec.n} numbers here, got {len(numbers)}")

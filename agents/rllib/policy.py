@@ -29,10 +29,10 @@ _IN_ALGORITHM = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MO
 def load_policy(folder: str | os.PathLike, seed: int = 0) -> "RLlibPolicy":
     """The policy in an algorithm's checkpoint, `algo.save_to_path(folder)`, made with a config of `dream_ppo`.
 
-    RLlib's checkpoints hold pickle: load only those that you trust.
+    RLlib's checkpoints contain pickle: load only those that you trust.
 
     Args:
-        seed: decides what the policy draws.
+        seed: of the policy's draws.
     """
     path = Path(folder).resolve()  # RLlib takes no relative ones
     inner = path / _IN_ALGORITHM
@@ -58,10 +58,10 @@ class RLlibPolicy(Policy):
         self._generators = RowGenerators(seed)
 
     def view(self, world: str | os.PathLike | None = None) -> View | None:
-        """The `view` with which `evaluate` shows a real game as this agent saw its training; None: raw frames.
+        """The `view` with which `evaluate` shows a real game as in this agent's training; None: raw frames.
 
         Args:
-            world: where the agent's world model is now; None for where it was in training.
+            world: where the agent's world model is now; None: where it was in training.
         """
         if self.meta.view == "real":
             return None

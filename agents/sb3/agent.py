@@ -32,7 +32,7 @@ from worldmodel.tensor_files import read_tensors
 
 
 def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta: AgentMeta) -> Path:
-    """Save the policy: config.json and model.safetensors. The optimiser's state is not kept."""
+    """Save the policy: config.json and model.safetensors, without the optimiser's state."""
     file = agent_file(model, config, meta)
     about = f"PPO agent for {meta.env_id or 'an unnamed game'}, view {meta.view}. Load it with load_agent(folder).\n"
     return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=about)
@@ -61,7 +61,7 @@ def _fresh_policy(file: AgentFile) -> ActorCriticPolicy:
 
 
 def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
-    """What a saved agent says of itself; the names of its actions too, if its env tells them."""
+    """The config.json of a saved agent; includes the names of the actions if the env gives them."""
     envs = model.get_env().unwrapped
     observations = envs.observation_space
     return AgentFile(
@@ -112,14 +112,14 @@ class Agent(Policy):
 
     @property
     def obs(self) -> Literal["rgb", "latent", "features"]:
-        """The `obs` of a dream in which this agent can play."""
+        """The `obs` of the dreams in which this agent can play."""
         return "rgb" if self.meta.view == "real" else self.meta.view
 
     def view(self, world: str | os.PathLike | None = None) -> View | None:
-        """The `view` with which `evaluate` shows a real game as this agent saw its training; None: raw frames.
+        """The `view` with which `evaluate` shows a real game as in this agent's training; None: raw frames.
 
         Args:
-            world: where the agent's world model is now; None for where it was in training.
+            world: where the agent's world model is now; None: where it was in training.
         """
         if self.meta.view == "real":
             if world is not None:
@@ -196,7 +196,7 @@ class Agent(Policy):
 
 
 def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
-    """ValueError for an agent that cannot play this dream, before anything is played."""
+    """Raise ValueError for an agent that cannot play this dream."""
     check_actions(agent.action_spec, wm.config.action.held, f"the agent {name}", "the dream")
     obs = "rgb" if agent.meta.view == "real" else agent.meta.view
     shape = observation_space(wm, obs).shape
@@ -221,7 +221,7 @@ def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
 
 
 def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
-    """The weights of the agent's world; None if that is not found any more."""
+    """The weights of the agent's world model; None if it cannot be found."""
     try:
         home = checkpoint.resolve(agent.meta.world_model, fetch=False)
     except FileNotFoundError:
@@ -231,7 +231,7 @@ def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
 
 
 def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:
-    """Whether these weights are this world's, but for rounding; where there are none they are believed to be."""
+    """Whether these weights equal this world's up to rounding; True if there are none to compare."""
     if theirs is None:
         return True
     theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""How a collection's worker plays, and workers that are processes of this machine."""
+"""Workers of a collection: how one plays, and workers as processes on this machine."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ from worldmodel.agents.scripted import EpsilonPolicy
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
 
-_STEPS_BETWEEN_CHECKS = 20  # of a worker for the order to stop
-_SECONDS_TO_END = 10  # for workers that are asked to, before they are killed
+_STEPS_BETWEEN_CHECKS = 20  # after which a worker looks whether it should stop
+_SECONDS_TO_END = 10  # for a worker to stop before it is killed
 
 
 class Job(NamedTuple):
-    """What every worker gets at its start."""
+    """What a worker is given at its start."""
 
     env_id: str
     env_kwargs: dict[str, Any]
@@ -50,7 +50,7 @@ class Played(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A worker ended without finishing its work."""
+    """A worker ended before its work was done."""
 
     reason: str
 
@@ -59,7 +59,7 @@ News = Started | Played | Lost
 
 
 class LocalCrew:
-    """Workers that are processes of this machine; each stores its episodes as files of their own."""
+    """Workers as processes on this machine; each stores every episode as a file."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -70,7 +70,7 @@ class LocalCrew:
         self._failure = ""
 
     def start(self) -> int:
-        """Begin to start a worker; returns its number."""
+        """Launch a worker without waiting for it; returns its number."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._job), daemon=True)
         process.start()
@@ -80,15 +80,16 @@ class LocalCrew:
         return self._started
 
     def give(self, worker: int, episode_id: int) -> None:
-        """Let a worker that waits play an episode."""
+        """Let an idle worker play an episode."""
         self._playing[worker] = episode_id
-        with suppress(BrokenPipeError, ConnectionResetError):  # a worker that has died is in the next news
+        with suppress(BrokenPipeError, ConnectionResetError):  # a dead worker is reported by `news`
             self._workers[worker][1].send(episode_id)
 
     def news(self, seconds: float) -> list[tuple[int, News]]:
-        """What has happened; waits for something to happen, for so long at most.
+        """What has happened since the last call; waits up to `seconds` for something to happen.
 
-        Raises: OutsideError if a worker failed by an error of its own, once the news before that are handed out.
+        Raises:
+            OutsideError: a worker failed with an exception; raised after the news before it were returned.
         """
         if self._failure:
             raise OutsideError(f"a collection worker failed; what is stored stays. It said:{self._failure}")
@@ -113,7 +114,7 @@ class LocalCrew:
         return found
 
     def end(self, worker: int) -> None:
-        """Kill a worker and its game, at once; removes what it stored without reporting it."""
+        """Kill a worker and its game at once; removes an episode that it stored but did not report."""
         process, connection = self._workers.pop(worker)
         connection.close()
         _kill(process)
@@ -122,7 +123,7 @@ class LocalCrew:
             store.discard(store.pending_ids & {episode_id})
 
     def close(self) -> None:
-        """Break off the episodes in flight, and wait for the workers to end."""
+        """Abandon unfinished episodes and wait for the workers to end."""
         for _, connection in self._workers.values():
             connection.close()
         for process, _ in self._workers.values():
@@ -143,7 +144,7 @@ def _end_of(process: SpawnProcess) -> str:
 
 
 def _kill(process: SpawnProcess) -> None:
-    """Kill a worker and what its game has started, also where the worker itself has ended."""
+    """Kill a worker and the processes of its game, even if the worker itself has ended."""
     if hasattr(os, "killpg") and process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
             os.killpg(process.pid, signal.SIGKILL)
@@ -152,10 +153,10 @@ def _kill(process: SpawnProcess) -> None:
 
 
 def _work(connection: Connection, job: Job) -> None:
-    """A worker's life: play the episodes that it is given, until the connection closes."""
+    """A worker's main function: play the given episodes until the connection closes."""
     if hasattr(os, "setsid"):
-        # A group of its own: Ctrl-C in the terminal is for the parent, which closes the connection (the game needs a
-        # quiet end), and what the game starts is killed with the worker.
+        # Its own process group: Ctrl-C in the terminal reaches the parent alone, which closes the connection (the game
+        # must end cleanly), and the game's processes are killed with the worker.
         os.setsid()
     _keep_handles_from_children()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -177,7 +178,7 @@ def _work(connection: Connection, job: Job) -> None:
 
 
 def _keep_handles_from_children() -> None:
-    """Let no process that the game starts hold this worker's connection: the parent would not see it close."""
+    """Keep the game's processes from inheriting this worker's connection: the parent would not see it close."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         if os.path.isdir(folder):
             for handle in map(int, os.listdir(folder)):
@@ -188,32 +189,32 @@ def _keep_handles_from_children() -> None:
 
 
 def is_game_death(error: Exception) -> bool:
-    """Whether ViZDoom reports that its engine, a process of its own, has ended."""
+    """Whether ViZDoom reports that its engine, a separate process, has ended."""
     return type(error).__module__.partition(".")[0] == "vizdoom"
 
 
 def report(error: Exception) -> str:
-    """The end of a sentence on what a worker said, from the handler of its error."""
-    if isinstance(error, (ValueError, TypeError)):  # as everywhere a user's mistake, which its message explains
+    """The error being handled, as the end of a sentence."""
+    if isinstance(error, (ValueError, TypeError)):  # a user's mistake, explained by its message
         return f" {type(error).__name__}: {error}"
     return "\n" + traceback.format_exc()
 
 
 def _check_open(connection: Connection) -> None:
-    """EOFError if the parent closed the connection or died; while a worker plays, nothing else is sent to it."""
+    """Raise EOFError if the parent closed the connection or died; nothing else is sent while a worker plays."""
     if connection.poll():
         raise EOFError
 
 
 class Player:
-    """An env and a policy that play a job's episodes."""
+    """Plays a job's episodes."""
 
     def __init__(self, job: Job) -> None:
         self._seed = job.seed
         self.env, self._policy = make_player(job)
 
     def play(self, episode_id: int, check: Callable[[], None] = lambda: None) -> tuple[Episode, float]:
-        """An episode and its native return; `check` is called every few steps, and may raise."""
+        """An episode and its native return; `check` is called every few steps and may raise."""
         return play(self.env, self._policy, *seeds_of(self._seed, episode_id), check)
 
 

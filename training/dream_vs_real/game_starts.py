@@ -1,9 +1,9 @@
-"""Dreams that begin where the real game stands: at the first step of its episodes, or in the middle of play.
+"""Starts of dreams taken from the real game: the first step of its episodes, or a step in the middle of one.
 
-Of the starts in a checkpoint half come from the middle of recorded play, of older ones all. A dream from there is
-another task than a fresh episode of the game, and their returns do not compare.
+Half of the starts in a checkpoint (in older ones all) come from the middle of recorded episodes. A dream from there is
+a different task from a whole episode of the game, and their returns cannot be compared.
 
-Letters: K episodes, T given steps, F frames of a step, H W C pixels, G signals.
+Letters: K episodes, T context steps, F frames of a step, H W C pixels, G signals.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
 from worldmodel.model.batches import Starts
 
-_TRIES = 50  # seeds for a play that lasts as long as the given steps
+_TRIES = 50  # seeds to find an episode that is long enough
 
 
 class Openings(NamedTuple):
@@ -30,7 +30,7 @@ class Openings(NamedTuple):
 
     starts: Starts
     seeds: list[int]  # state i comes from a reset with seeds[i] …
-    leads: list[np.ndarray]  # … and these actions, as an agent gives them; none: it is the first step
+    leads: list[np.ndarray]  # … and these actions, as a policy returns them; none: it is the first step
 
     @property
     def elapsed(self) -> np.ndarray:
@@ -40,7 +40,7 @@ class Openings(NamedTuple):
 
 @contextmanager
 def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
-    """The real game, after checking that it is one and the dream's: same actions, same unit of reward."""
+    """Open the real game after checking that it has the dream's actions and unit of reward."""
     if is_dream(env_id):
         raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
     env = gym.make(env_id)
@@ -66,7 +66,7 @@ def _home(wm: WorldModel) -> str:
 
 
 def first_steps(wm: WorldModel, env: gym.Env, count: int, seed: int) -> Openings:
-    """The first step of the episodes with seeds seed, seed + 1, …, of a game that `open_game` gave."""
+    """The first step of the episodes with seeds seed, seed + 1, …, of a game from `open_game`."""
     if wm.config.dynamics.frame_condition > 1:
         raise ValueError(
             f"this model is told {wm.config.dynamics.frame_condition} first steps, and the game shows one before the "
@@ -82,13 +82,13 @@ def first_steps(wm: WorldModel, env: gym.Env, count: int, seed: int) -> Openings
 def mid_play(
     wm: WorldModel, env: gym.Env, count: int, seed: int, given: int, lead: str, most_steps: int = 200
 ) -> Openings:
-    """States in the middle of play: any step of an episode of scripted play is as likely as any other of it.
+    """States in the middle of episodes that a scripted policy plays; all steps of an episode are equally likely.
 
     Args:
-        env: as `open_game` gives it; it must repeat itself after resets with equal seeds. State i is of its episode
-            with seed + i.
-        given: T, steps that a dream is given, of which the last is the state.
-        lead: who plays, as `scripted_policy` names it.
+        env: from `open_game`; must repeat itself after a reset with the same seed. State i is from the episode with
+            seed + i.
+        given: T, context steps of a dream; the last one is the state.
+        lead: name of the policy (`scripted_policy`).
         most_steps: actions before a state.
     """
     found = [_middle(wm, env, seed + i, given, lead, most_steps) for i in range(count)]
@@ -99,7 +99,7 @@ def mid_play(
 
 
 def recorded_starts(wm: WorldModel, count: int, seed: int) -> Openings:
-    """The middle of recorded play in the checkpoint, beside the game's own first steps: other states."""
+    """Starts recorded in the checkpoint, beside the first steps of the game's episodes, which are other states."""
     if wm.starts is None:
         raise ValueError("this model has no recorded starts; begin as the game does (--starts game)")
     chosen = torch.from_numpy(np.random.default_rng(seed).choice(len(wm.starts.codes), count))
@@ -110,7 +110,7 @@ def recorded_starts(wm: WorldModel, count: int, seed: int) -> Openings:
 
 
 class _Shown(NamedTuple):
-    """What the game showed at one step."""
+    """One step as the game showed it."""
 
     frames: np.ndarray  # (F, H, W, C) uint8
     signals: list[float]  # G
@@ -131,7 +131,7 @@ class _Shown(NamedTuple):
 def _middle(
     wm: WorldModel, env: gym.Env, seed: int, given: int, lead: str, most_steps: int
 ) -> tuple[list[_Shown], np.ndarray]:
-    """One state: the given steps that end with it, and all actions before it."""
+    """One state: the context steps that end with it, and all actions before it."""
     spec = wm.config.action.held
     least = max(given - 1, 1)
     for attempt in range(_TRIES):
@@ -147,7 +147,7 @@ def _middle(
             observation, _, terminated, truncated, info = env.step(actions[-1])
             over = terminated or truncated
             recent.append(_Shown.of(wm, info))
-            # The n-th that could be chosen takes the place of the one before with odds 1 in n.
+            # Reservoir sampling: the n-th candidate replaces the chosen one with probability 1/n.
             if not over and len(actions) >= least and rng.random() * (len(actions) - least + 1) < 1.0:
                 chosen = list(recent), len(actions)
         if chosen is not None:
@@ -159,7 +159,7 @@ def _middle(
 
 
 def _check_repeats(wm: WorldModel, env: gym.Env, seed: int, lead: np.ndarray, last: _Shown) -> None:
-    """ValueError if the same seed and actions lead elsewhere."""
+    """Raise ValueError if the same seed and actions lead to another step."""
     env.reset(seed=seed)
     info: dict[str, Any] = {}
     for action in lead:

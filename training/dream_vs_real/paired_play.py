@@ -1,4 +1,4 @@
-"""The same policies from the same states, in the game and in the dream.
+"""Play the same policies from the same states in the game and in the dream.
 
 Letters: P policies, K openings.
 """
@@ -22,7 +22,7 @@ _DREAMS = 64  # rows of one batch
 
 
 class Trace:
-    """Rewards and ends of episodes step by step; the `watch` of an evaluation."""
+    """Rewards and terminations of episodes step by step; a `watch` for `play_episodes`."""
 
     def __init__(self, episodes: int) -> None:
         self.rewards: list[list[float]] = [[] for _ in range(episodes)]
@@ -39,7 +39,7 @@ class Trace:
         return np.array([len(rewards) for rewards in self.rewards])
 
     def part(self, first: int, count: int) -> "Trace":
-        """The trace of `count` episodes from the one called `first` on."""
+        """The trace of `count` episodes, beginning with episode `first`."""
         own = Trace(count)
         own.rewards = self.rewards[first : first + count]
         own.terminated = self.terminated[first : first + count]
@@ -50,26 +50,26 @@ class RealPlay(NamedTuple):
     """A policy's K episodes in the game."""
 
     trace: Trace
-    returns: np.ndarray  # (K,) in the game's native reward, beyond the horizon too
+    returns: np.ndarray  # (K,) in the game's native reward, including steps beyond the horizon
 
 
 class Match(NamedTuple):
-    """The P policies from one kind of openings on."""
+    """The episodes of P policies from one kind of openings."""
 
     real: list[RealPlay]
     dream: list[Trace]
     limits: np.ndarray  # (K,) steps after which an episode is cut in both worlds
-    clock: int | None  # steps of a whole episode after which the game's time is up
+    clock: int | None  # time limit of the game in steps of a whole episode; None: unknown
 
 
 def play_real(
     wm: WorldModel, env_id: str, players: Sequence[Player], openings: Openings, most_steps: int | None = None
 ) -> list[RealPlay]:
-    """Every policy from every opening on in the game, to its end or for `most_steps` steps."""
+    """Play every policy from every opening in the game, to the end or for `most_steps` steps."""
     count = len(openings.seeds)
     blind = [player for player in players if player.sees == "nothing"]
     games = make_envs(env_id, min(_GAMES, count), {})
-    views: list[VectorEnv] = []  # kept to the end: one that is dropped closes the games
+    views: list[VectorEnv] = []  # kept alive: a view closes the games when it is deleted
     found: dict[str, RealPlay] = {}
 
     def play(envs: VectorEnv, those: Sequence[Player]) -> None:
@@ -108,7 +108,7 @@ def play_dream(
     seed: int,
     temperature: float = 1.0,
 ) -> list[Trace]:
-    """Every policy from every opening on in the dream, to its end or for limits[k] steps, (K,)."""
+    """Play every policy from every opening in the dream, to the end or for limits[k] steps, (K,)."""
     count = len(openings.seeds)
     found: dict[str, Trace] = {}
 
@@ -145,13 +145,13 @@ def play_both(
     temperature: float = 1.0,
     whole: Sequence[str] = (),
 ) -> dict[str, Match]:
-    """Every policy in both worlds from every kind of openings on, cut alike.
+    """Play every policy from every kind of openings in the game and in the dream, truncated alike.
 
     Args:
         openings: of each kind by its name.
-        horizon: steps after which episodes are cut, or earlier where the game's time is up.
+        horizon: steps after which episodes are truncated, or earlier at the game's time limit.
         seed: of the dreams.
-        whole: kinds whose real episodes are played to their end all the same.
+        whole: kinds whose real episodes are played to their end regardless.
     """
     real = {
         kind: play_real(wm, env_id, players, each, None if kind in whole else horizon)
@@ -168,9 +168,10 @@ def play_both(
 
 
 def _clock(played: Sequence[tuple[Openings, RealPlay, bool]], horizon: int) -> int | None:
-    """Steps of an episode after which the game's time is up, as far as play tells; None if it never was.
+    """The game's time limit in steps as seen in the episodes; None if none was seen.
 
-    Time is up where episodes did not terminate and all lasted equally long, from their reset on, and no other longer.
+    It was seen if episodes ended without termination, all after the same number of steps from their reset, and no
+    other episode was longer.
     """
     totals, timed_out = [], []
     for openings, real, whole in played:

@@ -1,7 +1,4 @@
-"""The policies that a dream is judged with: agents, random play, and both with noise on top, good and bad ones.
-
-Letters: n envs.
-"""
+"""The policies of a report on a dream: agents, scripted policies, and some of both with random noise."""
 
 import os
 from collections.abc import Sequence
@@ -18,12 +15,12 @@ from worldmodel.model import WorldModel
 
 
 class Player(NamedTuple):
-    """A policy and what it looks at."""
+    """A policy and what it sees."""
 
     name: str
     policy: Policy
     obs: str  # of the dream, as in DreamVectorEnv
-    sees: str  # of the real game: "dream" (as the dream would show it), "frames" (its own), "nothing"
+    sees: str  # of the real game: "dream" (as the dream would show it), "frames" (the game's own), "nothing"
 
     def view(self, wm: WorldModel) -> View | None:
         """The `view` of `evaluate` in the real game."""
@@ -33,14 +30,14 @@ class Player(NamedTuple):
 def make_players(
     wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float], policies: Sequence[str] = ()
 ) -> list[Player]:
-    """The policies of a report: every agent, sticky play, each of these also with every share of noise; blind ones.
+    """The policies of a report: every agent and sticky play, each with and without noise, and other blind policies.
 
     Args:
-        wm: the dream; every agent must be able to look at it and to act in it.
+        wm: the dream; every agent must fit its observations and actions.
         agents: folders of saved agents.
         epsilons: shares of random actions, in (0, 1).
-        policies: names of the blind ones (`worldmodel.agents.blind`) beside sticky and random play; none: a family for
-            the game's actions (`blind_family`).
+        policies: names of blind policies (`worldmodel.agents.blind`) besides sticky and random play; none: a family
+            for the game's actions (`blind_family`).
     """
     for epsilon in epsilons:
         if not 0.0 < epsilon < 1.0:
@@ -71,7 +68,7 @@ def make_players(
 
 
 def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
-    """Sticky play, random play and the other blind policies, as in `make_players`: those that need no agent."""
+    """The blind policies of `make_players`: sticky play, random play and the others."""
     return make_players(wm, (), (), policies)
 
 

@@ -1,4 +1,4 @@
-"""Many dreams, each from a start and with an end of its own, as `play_episodes` plays them.
+"""Many dreams side by side, each with its own start and length, for `play_episodes`.
 
 Letters: B rows, n some of them, K starts.
 """
@@ -18,19 +18,19 @@ from worldmodel.envs.vectors import key_of
 from worldmodel.model import WorldModel
 from worldmodel.model.batches import Starts
 
-_SHRINKS = 0.75  # share of rows that still dream from which on the others are left out
+_SHRINKS = 0.75  # ended rows are left out once at most this share still dreams
 
 
 class DreamRows(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """B dreams of one model. A reset with seed k begins with start k, and the dream is cut after limits[k] steps.
+    """B dreams of one model. A reset with seed k begins with start k; the dream is truncated after limits[k] steps.
 
-    Rows that have ended rest until they are reset; once so many rest that it pays, only the others are dreamt, and
-    those that rest cannot be reset any more.
+    Rows that have ended rest until they are reset. Once enough of them rest, only the others are dreamt, and the
+    resting rows cannot be reset alone any more.
 
     Args:
         starts: K starts; they may be repeated.
         limits: (K,) steps.
-        seed: the dream from start k draws what the seed + k decides.
+        seed: the dream from start k draws from seed + k.
         obs: as in `DreamVectorEnv`.
     """
 
@@ -58,7 +58,7 @@ class DreamRows(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin the dreams from the starts `seed` (B,) in the rows of options["reset_mask"]; without one in all."""
+        """Begin dreams from the starts `seed` (B,) in the rows of options["reset_mask"]; without a mask in all rows."""
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         rows, numbers = np.flatnonzero(mask), np.asarray(seed)[mask]
         if self._dreams.state is None or len(rows) == self.num_envs:
@@ -81,7 +81,7 @@ class DreamRows(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._observations.copy(), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Dream one step in every row that does not rest."""
+        """Dream one step in every row that is not resting."""
         self._leave_out_resting()
         held = self._rows
         dreamt = self._dreams.step(torch.from_numpy(np.asarray(actions)[held]).to(self.model.device))

@@ -1,4 +1,4 @@
-"""A game or a dream shown step by step, with every frame of a step: what `play` and `watch` look at.
+"""A game or a dream played step by step with every frame of a step, for `play` and `watch`.
 
 Letters: T steps, F frames of a step, H W pixels, C channels.
 """
@@ -26,39 +26,39 @@ from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.model import WorldModel
 
-_USUAL_FPS = 8.75  # steps a second of an env that does not tell; Doom's
-_HANDED_OVER = 8  # steps of a game with which a dream of it goes on
-_KEPT = 256  # steps of a dream that can be taken back
+_USUAL_FPS = 8.75  # steps per second if the env gives none; Doom's
+_HANDED_OVER = 8  # last steps of a game from which a dream continues
+_KEPT = 256  # steps of a dream that can be undone
 
 Frames = NDArray[np.uint8]
 
 
 class Shown(NamedTuple):
-    """One step, as it is looked at."""
+    """One step as it is shown."""
 
-    frames: Frames  # (F, H, W, 3) RGB; at the beginning the first frame F times, or a dream's last given step
+    frames: Frames  # (F, H, W, 3) RGB; at the beginning the first frame F times, or a dream's last context step
     step: int  # of the episode; 0 at its beginning
     reward: float
     total: float  # the episode's rewards so far
-    native: float | None  # the same in the game's own reward; None where the env does not tell it, as in dreams
+    native: float | None  # the same in the game's native reward; None if the env does not give it, as in dreams
     signals: dict[str, float]
-    nll: float | None  # how unlikely this step was, in nats; dreams only
-    ended: str  # "terminated", "truncated", or "" while the episode goes on
+    nll: float | None  # negative log-likelihood of the step in nats; dreams only
+    ended: str  # "terminated", "truncated", or "" during the episode
 
 
 class Scene(ABC):
     """One env, played episode by episode: number i begins with seed + i, as in `worldmodel.agents.evaluate`.
 
     Args:
-        env: what is played; closed by `close`.
-        action: what can be done, with names.
+        env: closed by `close`.
+        action: the actions, with names.
         signal_names: of the values in `info` that are shown.
         policy: reset and seeded for each episode; None: every action must be given.
         seed: of the first episode.
     """
 
     is_dream = False
-    world: WorldModel | None = None  # what dreams, or what a policy sees the game through
+    world: WorldModel | None = None  # of the dream, or the one through which a policy sees the game
 
     def __init__(
         self,
@@ -91,9 +91,9 @@ class Scene(ABC):
         return self.shown
 
     def step(self, action: Any = None) -> Shown:
-        """One step, by this action, or by what the policy chooses.
+        """Take one step by the given action, or by the policy's.
 
-        The policy looks at every step, whoever acts, so that it can take over at any time.
+        The policy sees every step, whoever acts, so that it can take over at any time.
         """
         before = self.shown
         if before is None or before.ended:
@@ -117,17 +117,17 @@ class Scene(ABC):
 
     @abstractmethod
     def _frames(self, info: Mapping[str, Any]) -> Frames:
-        """All frames of the step that has just been done, (F, H, W, 3)."""
+        """All frames of the last step, (F, H, W, 3)."""
 
-    def _note(self, action: Any, info: Mapping[str, Any]) -> None:  # noqa: B027 (who need not, does not)
-        """Remember the step that has just been done."""
+    def _note(self, action: Any, info: Mapping[str, Any]) -> None:  # noqa: B027 (optional)
+        """Remember the last step."""
 
     def _signals(self, info: Mapping[str, Any]) -> dict[str, float]:
         return {name: float(info[name]) for name in self.signal_names}
 
 
 class GameScene(Scene):
-    """A real game, whose `info` holds the frames of each step, as those of `VideoGenReal-…` do.
+    """A real game whose `info` has the frames of each step, as in `VideoGenReal-…` envs.
 
     Args:
         view: (model, obs) through which the policy sees the game; None: it sees the game's own observations.
@@ -151,7 +151,7 @@ class GameScene(Scene):
         return super().begin(options)
 
     def recent(self) -> dict[str, Any]:
-        """The episode's last steps as the reset options of a dream that goes on from here."""
+        """The episode's last steps as the reset options of a dream that continues from here."""
         assert self.shown is not None, "no episode has begun"
         actions = [action for action, _ in self._past][1:]
         return {
@@ -181,7 +181,7 @@ class GameScene(Scene):
 
 
 class DreamScene(Scene):
-    """A dream; steps can be taken back, and a new dream begins where a game stands (`begin(game.recent())`)."""
+    """A dream whose steps can be undone; `begin(game.recent())` continues a game as a dream."""
 
     is_dream = True
 
@@ -189,7 +189,7 @@ class DreamScene(Scene):
         config = dream.model.config
         super().__init__(dream, config.action.held, config.signal_names, policy, seed)
         self.dream, self.world = dream, dream.model
-        # The steps before this one, and what was done after each.
+        # The steps before this one, and the action after each.
         self._past: deque[tuple[DreamState, np.ndarray, Shown, Any]] = deque(maxlen=_KEPT)
         self._done: Any = None
 
@@ -199,20 +199,20 @@ class DreamScene(Scene):
 
     def step(self, action: Any = None) -> Shown:
         if self.shown is None or self.shown.ended:
-            return super().step(action)  # which says what is wrong
+            return super().step(action)  # raises the error
         before = self.dream.state, self._observation, self.shown
         shown = super().step(action)
         self._past.append((*before, self._done))
         return shown
 
     def take_back(self, steps: int) -> Shown:
-        """Go back by so many steps, or as far as is known. What was drawn will be drawn again under equal actions."""
+        """Undo up to `steps` steps. Equal actions will then lead to the same steps again."""
         if self.shown is None:
             raise ValueError("no dream is running: begin() one")
         for _ in range(min(steps, len(self._past))):
             state, self._observation, self.shown, _ = self._past.pop()
             self.dream.state = state
-        if self._policy is not None:  # it looks again at what led here
+        if self._policy is not None:  # show it the last steps again
             self._policy.reset()
             for _, seen, _, done in list(self._past)[-_HANDED_OVER:]:
                 self._policy.act(seen[None])
@@ -240,12 +240,11 @@ def open_scene(
     """The scene of a game or a dream.
 
     Args:
-        name: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
-            name or a hub id.
-        player: the name of a scripted policy (`worldmodel.agents.blind`), the folder of a saved agent, or "" for
-            nobody.
-        world: the world to dream of in place of the one shipped for an id; of an agent in a real game, the world
-            through which it sees, if that has moved since its training.
+        name: id of a real game or of a dream; or the world model to dream with: a run folder, a checkpoint folder, a
+            shipped name or a hub id.
+        player: the name of a scripted policy (`worldmodel.agents.blind`), the folder of a saved agent, or "" for none.
+        world: the world model to dream with instead of the one shipped for an id; in a real game, the one through
+            which the agent sees, if it has moved since the agent's training.
         temperature: of a dream.
         seed: of the first episode.
     """
@@ -272,7 +271,7 @@ def open_scene(
     model = load_model(world_of(name) if world is None else world, device)
     if agent is not None:
         check_fits(agent, str(player), model)
-    usual = env_spec(name).kwargs if is_env_id(name) else {}  # such as a horizon, of a dream that a user registered
+    usual = env_spec(name).kwargs if is_env_id(name) else {}  # e.g. the horizon of a dream that a user registered
     asked = {"model": model, "obs": "codes" if agent is None else agent.obs, "temperature": temperature}
     dream = DreamEnv(**usual | asked)
     return DreamScene(dream, agent or _scripted(player, model.config.action.held), seed)
@@ -289,5 +288,5 @@ def _scripted(player: str | os.PathLike, action: ActionSpec) -> Policy | None:
 
 
 def rgb(frames: Frames) -> Frames:
-    """Frames with one channel in gray."""
+    """RGB frames; a single channel becomes gray."""
     return frames if frames.shape[-1] == 3 else frames.repeat(3, axis=-1)

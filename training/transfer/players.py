@@ -1,4 +1,4 @@
-"""The players of a game's table: how each comes to be, what it cost, and how it did in the real game."""
+"""The players of a game's table: how each is made, its cost, and its returns in the real game."""
 
 import json
 import time
@@ -33,23 +33,23 @@ from worldmodel.training.transfer.world import Game, World, cost_of, world_of
 
 
 class Player(NamedTuple):
-    """Who plays in a cell of the table."""
+    """The player of one cell of the table."""
 
     row: str
     label: str  # for people
     policy: Policy | PolicyMaker
-    commands: list[str]  # that make and judge it
-    settings: dict[str, Any]  # all that decides it
+    commands: list[str]  # that make and evaluate it
+    settings: dict[str, Any]
     view: View | None = None
     seed: int | None = None
-    decisions: int | None = 0  # real ones that it learned from, or was chosen by
-    hours: float = 0.0  # that it took to make, besides its world
-    whole: bool = True  # whether the hours are those of all attempts, and not of some that were killed
+    decisions: int | None = 0  # env steps of the real game that it learned from or was selected by
+    hours: float = 0.0  # to make it, without its world
+    whole: bool = True  # whether the hours include all attempts, also killed ones
     world: World | None = None
 
 
 def fill(game: Game, name: str, make: Callable[[], Player]) -> None:
-    """Make and judge the player of a cell, unless its file is there."""
+    """Make and evaluate the player of a cell, unless its file exists."""
     file = game.folder / "cells" / f"{name}.json"
     if file.exists():
         print(f"{game.stage(name)}: judged before, {result_cell(read_json(file, JsonObject, CELL)['result'])}")
@@ -93,7 +93,7 @@ def random_player(game: Game) -> Player:
 
 
 def blind_player(game: Game, stages: Stages, episodes: int) -> Player:
-    """The best policy that `evaluate blind` finds; the search's own episodes are not those of the cell."""
+    """The best policy that `evaluate blind` finds; the search plays other episodes than the cell."""
     file, stage = game.folder / "blind.json", game.stage("search of blind policies")
 
     def search() -> None:
@@ -160,7 +160,7 @@ def dream_player(game: Game, stages: Stages, recipe: DemoConfig, seed: int) -> P
 
 
 def loop_player(game: Game, stages: Stages, recipe: DemoConfig, rounds: int) -> Player:
-    """The agent of a loop's last round; all its rounds are in the loop's own report."""
+    """The agent of a loop's last round; the loop's report has all rounds."""
     folder, stage = game.folder / f"loop{rounds}", game.stage(f"loop{rounds}")
     first = recipe.collect_steps if rounds == 1 else ceil(recipe.collect_steps / 2)
     config = Iteration(
