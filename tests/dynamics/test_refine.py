@@ -9,6 +9,7 @@ import torch
 from tests.dynamics.test_every_kind import B, T, make_sequence
 from tests.dynamics.worlds import make_frames, make_world
 from worldmodel.dynamics import GPTConfig
+from worldmodel.dynamics.contexts import codes_before
 from worldmodel.dynamics.refine import draw_groups, known_in_passes
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.model import CodeBatch
@@ -97,6 +98,24 @@ def test_tokens_that_belong_together_come_together():
     assert shares[0] < 0.4 and shares[1] > 0.75
     assert losses[0] == pytest.approx(math.log(2) / 2, rel=0.1)  # a second slice is told the first
     assert losses[1] < losses[0] / 2  # judged is what is drawn: all passes
+
+
+@torch.inference_mode()
+def test_the_loss_counts_each_token_in_the_pass_that_draws_it():
+    world = make_world("block", refine=3)
+    gpt, lookup, lead = world.dynamics, world.tokenizer.lookup, world.config.dynamics.lead
+    codes, actions = make_sequence()
+    before = codes_before(gpt.config, codes)
+    known = known_in_passes((B, T + lead, S), 4, False, codes.device)
+    after = [*known[1:], torch.ones_like(known[0])]
+    expected = torch.zeros(B, T + lead, S)
+    for now, then in zip(known, after, strict=True):
+        outputs = gpt(lookup(codes), actions, first=True, known=now)
+        drawn_now = now.logical_not() & then
+        expected[drawn_now] = gpt.code_head.loss(outputs, codes[:, 1 - lead :], before)[drawn_now]
+    nats, last = gpt.code_loss(codes, actions, None, lookup)
+    torch.testing.assert_close(nats, expected.mean(-1))
+    assert torch.equal(last, outputs)
 
 
 @torch.inference_mode()
