@@ -103,7 +103,7 @@ def test_push_planner_does_not_rest_where_the_planner_cannot_plan(tmp_path, monk
     action = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
     signals = tuple(f"{name}_{axis}" for name in ("HAND", "OBJECT0", "OBJECT1") for axis in "XYZ")
     WorldModel(replace(config, tokenizer=tokenizer, action=action, signal_names=signals)).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="this model wants 2"):
+    with pytest.raises(ValueError, match="this model needs 2"):
         example.main(str(tmp_path), PlannerConfig(horizon=2, candidates=2, iterations=1, elites=1), scenes=1)
     del gym.registry["Pushed-v0"]
 

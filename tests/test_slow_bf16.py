@@ -123,7 +123,7 @@ def test_bfloat16_that_is_asked_for_warns_once_where_it_is_slow(monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
     precision._warn_once.cache_clear()
     world = tiny_world()
-    with pytest.warns(UserWarning, match=r"bfloat16 matrix products .* slower .* use dtype='auto'"):
+    with pytest.warns(UserWarning, match=r"bfloat16 matmuls .* slower .* use dtype='auto'"):
         world.prepare(torch.bfloat16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -263,7 +263,8 @@ def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_p
     for name in ("horizon.png", "control.png", "trust.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in page
     numbers, judged = page.split("## Is the dream true where policies go?")
-    assert {len(row) for row in table_rows(numbers)} == {2, 3, 4, 5, 6} and "**Verdict:** all in **one** line." in judged
+    assert {len(row) for row in table_rows(numbers)} == {2, 3, 4, 5, 6}
+    assert "**Verdict:** all in **one** line." in judged
 
 
 def test_without_an_i3d_file_fvd_is_absent_and_nothing_stands_in_for_it(results, tmp_path):

@@ -39,7 +39,8 @@ def test_actions_that_are_numbers_have_ranges(tmp_path):
     actions = store.actions(0)
     found = store_facts(store)["numbers"]
     assert [*found] == ["dimension 0", "dimension 1"]
-    assert found["dimension 1"]["least"] == actions[:, 1].min() and found["dimension 0"]["greatest"] == actions[:, 0].max()
+    assert found["dimension 1"]["least"] == actions[:, 1].min()
+    assert found["dimension 0"]["greatest"] == actions[:, 0].max()
     assert "action dimension 1" in facts_page(store_facts(store))
 
 
