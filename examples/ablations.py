@@ -11,7 +11,7 @@ from worldmodel.training.ablations.run import ablate
 
 
 def main(data: str, table: str = "depth", preset: str = "small", out: str = "runs/ablations") -> None:
-    print("\n".join(ablate(table, data, out, preset, workers=2).values()))
+    ablate(table, data, out, preset, workers=2)
 
 
 if __name__ == "__main__":  # workers are fresh processes that import this file

@@ -1,9 +1,11 @@
 """Where a training runs: in this process, in those that torchrun started, or on the workers of Ray."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from worldmodel.checkpoint import is_there
 from worldmodel.files import read_json, write_json
 from worldmodel.training import distributed
 
@@ -20,6 +22,7 @@ def launch(
         out: its run folder, absolute; gets scores.json.
         launcher: "local" runs it here, as one of the processes that torchrun started if it did; "ray" on `num_workers`
             workers of a Ray cluster, of one machine or many.
+        num_workers: number of Ray workers.
     """
     if launcher == "local":
         if num_workers != 1:
@@ -41,6 +44,16 @@ def launch(
     workers = ScalingConfig(num_workers=num_workers, use_gpu=torch.cuda.is_available())
     TorchTrainer(work, scaling_config=workers).fit()
     return read_json(out / "scores.json")
+
+
+def absolute(place: Any) -> Any:
+    """A folder, or each of several, by its absolute path, since the working folder of a worker may be another.
+
+    Shipped names, hub ids and stores stay as they are.
+    """
+    if isinstance(place, str | os.PathLike):
+        return str(Path(place).resolve()) if is_there(place) else str(place)
+    return [absolute(one) for one in place] if isinstance(place, Sequence) else place
 
 
 def _run(train: Callable[[], dict[str, float]], out: Path) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Make a trained world model fit to share: half-size weights, and a card with its data, metrics and recipe."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -29,23 +30,28 @@ _PLAY = {"random": "random play", "sticky": "sticky random play", "diverse": "di
 
 @own_defaults
 def publish(
-    world: str | Path,
+    world: str | os.PathLike,
     data: str | Path,
     target: str | Path,
     /,
     notes: str = "",
     also: Sequence[str | Path] = (),
     real: str | None = None,
+    push: str | None = None,
 ) -> Path:
-    """Measure a world model on the test episodes of its data and save it with bfloat16 weights and a card.
+    """Package a trained world model for sharing: bfloat16 weights and a card with its data, scores and recipe.
 
     Args:
-        world: what `train-dynamics` left: a run folder, or the `best` or `last` in it.
-        data: the store it was trained on.
+        world: output of train-dynamics: a run folder, or its best or last checkpoint.
+        data: store on which it was trained; its test episodes are measured.
         target: folder to write.
         notes: a sentence for the card, such as what an agent reached in it.
-        also: further stores that it was trained on; the card measures on the test episodes of all.
-        real: id of the real game: the card then tells how true the dream is where blind policies go (`quick_trust`).
+        also: further stores on which it was trained; their test episodes are measured too.
+        real: id of the real game; then the card reports how true the dream is where blind policies go.
+        push: upload it to the Hugging Face hub under this id, OWNER/NAME. The token is that of `hf auth login` or
+            HF_TOKEN; a new repository is public.
+
+    Returns: the folder, which is also printed.
     """
     folder, target = resolve(world), Path(target)
     run = _run_of(folder)
@@ -60,7 +66,11 @@ def publish(
     card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes, trust)
     half = WorldModel.from_pretrained(folder, dtype=torch.float32)
     cast_products(half, torch.bfloat16)  # for the file alone: nothing is multiplied
-    return half.save_pretrained(target, card)
+    half.save_pretrained(target, card)
+    print(target)
+    if push is not None:
+        print(_upload(target, push))
+    return target
 
 
 def _tokenizer_run(tokenizer: str) -> dict[str, Any] | None:
@@ -74,11 +84,8 @@ def _known_as(checkpoint: str) -> str:
     return "EARLIER" if Path(checkpoint).is_absolute() else checkpoint
 
 
-def push(folder: str | Path, repository: str) -> str:
-    """Upload a checkpoint folder to the Hugging Face hub as `repository` (owner/name); returns its address there.
-
-    The token is that of `hf auth login` or HF_TOKEN. A new repository is public.
-    """
+def _upload(folder: Path, repository: str) -> str:
+    """Upload a checkpoint folder to the Hugging Face hub as `repository` (owner/name); returns its address there."""
     from huggingface_hub import HfApi
 
     api = HfApi()

@@ -58,29 +58,33 @@ class World(NamedTuple):
 @own_defaults
 def train_agent(
     world: str | os.PathLike | Sequence[str | os.PathLike],
-    out: str | Path,
+    out: str | Path = "runs/agent",
     config: DreamTraining | None = None,
     *,
     start_from: str | Path | None = None,
     device: str = "auto",
     allow_env: str | None = None,
 ) -> Path:
-    """Train in the dream of `world` (a shipped name, a folder, a hub id, or several); returns the agent's `out/agent`.
+    """Train an agent with PPO in the dream of a world model, or of several at once; it is saved in OUT/agent.
 
-    The agent sees the dream as `config.obs` says, and the real game in the same way (`DreamView`). It begins as the
-    agent in the folder `start_from` (its own or its run's), if one is given. An agent that `out` already holds,
-    finished, is kept; any other there is refused (see `train_ppo`).
+    A finished agent of the same settings in OUT is kept. An interrupted training cannot be resumed: start over with a
+    new --out.
 
-    Of several worlds each dreams its share of the rows. They must have one tokenizer, the same actions and, for
-    obs="features", dynamics of one width (`check_alike`). The first is the agent's home: through it the agent sees the
-    real game, and its game is that in which the agent is judged.
+    With --eval-every the agent is evaluated in the real game from time to time, by its native reward; this does not
+    change the training. OUT/best is the agent of the highest mean, OUT/selection.json lists all evaluations. The
+    highest of several means is biased upward: evaluate OUT/best on other seeds.
 
-    With `eval_every` it is judged in the real game now and then, by its native reward whatever it is trained for, which
-    changes nothing in its training. `out/best` is the agent of the highest mean, `out/selection.json` lists all
-    judgements. The highest of several means is too high: judge `best` on other seeds.
+    Args:
+        world: a shipped name, a folder or a hub id. Several worlds share the rows; they must have one tokenizer, the
+            same actions and, for --obs features, dynamics of one width. Through the first one the agent sees the real
+            game.
+        out: run folder.
+        start_from: folder of a saved agent or its run, whose policy is trained further.
+        device: where the worlds run; "auto" takes a GPU if there is one.
+        allow_env: id of the real game as the world's config has it, such as my_games:MyGame-v0, for --eval-every:
+            confirms that this module may be imported. Not needed for registered games.
 
-    The world's config names its real game. For `eval_every` that id must be registered, or confirmed: `allow_env`
-    repeats it, and the module in "module:Id" is then imported.
+    Returns: the agent's folder.
     """
     config = config or DreamTraining()
     worlds = [_load(name, device) for name in ([world] if isinstance(world, str | os.PathLike) else world)]

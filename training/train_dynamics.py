@@ -1,17 +1,19 @@
 """Train dynamics and heads on the codes of a store; the result is a whole world model with start states."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
-from worldmodel.dynamics import GPTConfig, HeadsConfig
+from worldmodel.dynamics import PRESETS, GPTConfig, HeadsConfig, preset
 from worldmodel.evaluation.calibration import platt_scaling
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
@@ -26,14 +28,27 @@ from worldmodel.training import distributed
 from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, split_codes
 from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.fit import LoopConfig, Task, fit
+from worldmodel.training.launch import Launcher, absolute, launch
 from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_tokenizer import check_matches
+
+# What else suits the data that a preset is for. Robot pushing: episodes of 15 steps, rewards below 2, and start frames
+# whose signals are unknown; where they are known, hand and objects act on each other.
+_SUITED: dict[str, dict[str, Any]] = {
+    "push-small": {
+        "segment": 12,
+        "start_steps": 4,
+        "heads": HeadsConfig(limit=2.0, bins=41, dropout=0.5, read_signals=False, signal_layers=2),
+    },
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DynamicsTraining:
     """Everything that decides trained dynamics, next to the data and the tokenizer."""
+
+    PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
     model: GPTConfig = field(default_factory=GPTConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
@@ -57,6 +72,11 @@ class DynamicsTraining:
                 f"segment must be at most {longest} steps with a context of max_steps {self.model.max_steps}, "
                 f"got {self.segment}"
             )
+
+    @classmethod
+    def of_preset(cls, name: str) -> "DynamicsTraining":
+        """The default training of a dynamics preset; ValueError with the nearest name if there is none."""
+        return cls(model=preset(name).model, **_SUITED.get(name, {}))
 
     def segment_steps(self, tokenizer: VQVAEConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
@@ -93,27 +113,52 @@ def _check_clips(model: GPTConfig, tokenizer: VQVAEConfig) -> None:
 @own_defaults
 def train_dynamics(
     data: str | Path | Sequence[str | Path] | EpisodeStorage,
-    tokenizer: str | Path,
-    out: str | Path,
+    tokenizer: str | os.PathLike,
+    out: str | Path = "runs/dynamics",
     config: DynamicsTraining | None = None,
     *,
-    start_from: str | Path | None = None,
+    start_from: str | os.PathLike | None = None,
+    launcher: Launcher = "local",
+    num_workers: int = 1,
     device: str = "auto",
 ) -> dict[str, float]:
-    """Train on the store or stores `data` of one game; `out/best` and `out/last` are world models.
+    """Train dynamics and heads on the codes of recorded episodes; OUT/best and OUT/last are world models.
 
-    `tokenizer` is the folder of the one that encodes them. With a tokenizer of clips every training segment is a clip,
-    coded as a whole; such a model has no start segments, since it makes whole videos (`WorldModel.sample`) and cannot
-    dream step by step.
+    With a tokenizer of clips every training segment is a clip, coded as a whole. Such a model has no start segments: it
+    generates whole videos and cannot dream step by step. Run it again to resume after an interruption.
 
-    Goes on after an interruption. `start_from` is the folder of a world model of the same configuration, but for what
-    is for training alone (`GPTConfig.trained_as`), whose dynamics and heads are trained further, on the codes of
-    `tokenizer`. `device` "auto" is a GPU if there is one.
+    Args:
+        data: folder of a store, or folders of several stores of one game.
+        tokenizer: folder of a tokenizer or its run; or a world model, also by a shipped name, whose tokenizer is used.
+        out: run folder.
+        start_from: world model whose dynamics and heads are trained further, on the codes of `tokenizer`. Its sizes are
+            taken where `config.model` or `config.heads` is the default; otherwise they must be the same, except for
+            options of training alone.
+        launcher: "local": in this process, or in those that torchrun started; "ray": on the workers of a Ray cluster.
+        num_workers: number of Ray workers.
+        device: where to train; "auto" takes a GPU if there is one.
 
-    Returns the validation scores: bits per code, heads, and the shuffled-action loss ratio.
+    Returns: the validation scores: bits per code, heads, and the shuffled-action loss ratio.
     """
-    config = config or DynamicsTraining()
-    store, out = open_stores(data), Path(out)
+    config, out = config or DynamicsTraining(), Path(out).resolve()
+    if start_from is not None:
+        earlier = WorldModel.from_pretrained(start_from).config
+        model = earlier.dynamics if config.model == GPTConfig() else config.model
+        heads = earlier.heads if config.heads == HeadsConfig() else config.heads
+        config = replace(config, model=model, heads=heads)
+    train = partial(_train, absolute(data), absolute(tokenizer), out, config, absolute(start_from), device)
+    return launch(train, out, launcher, num_workers)
+
+
+def _train(
+    data: str | list[str] | EpisodeStorage,
+    tokenizer: str,
+    out: Path,
+    config: DynamicsTraining,
+    start_from: str | None,
+    device: str,
+) -> dict[str, float]:
+    store = open_stores(data)
     place = distributed.training_device(device)
     coder = load_tokenizer(tokenizer).to(place).requires_grad_(False)
     check_matches(store, coder.config)
@@ -128,17 +173,17 @@ def train_dynamics(
         )
     config = replace(config, segment=segment)
     model = _build(store, coder, config)
-    settings = _settings(config) | {"data": store.folders, "tokenizer": str(tokenizer)}
+    settings = _settings(config) | {"data": store.folders, "tokenizer": tokenizer}
     if start_from is not None:
         _take_weights(model, start_from)
         settings["start_from"] = weights_name(resolve(start_from))
     model = model.to(place)
     cast_products(coder, fast_dtype(place))
     with own_folder(out, "train-dynamics"):
-        return _train(store, coder, model, out, config, settings)
+        return _fit(store, coder, model, out, config, settings)
 
 
-def _train(
+def _fit(
     store: EpisodeStorage,
     coder: VQVAE,
     model: WorldModel,

@@ -1,10 +1,13 @@
 """Train a VQVAE on the frames of a store."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,14 +22,18 @@ from worldmodel.layers.defaults import own_defaults
 from worldmodel.settings import check_settings
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
+from worldmodel.tokenizer.presets import PRESETS, preset
 from worldmodel.training import distributed
 from worldmodel.training.fit import LoopConfig, Task, fit, is_done
+from worldmodel.training.launch import Launcher, absolute, launch
 from worldmodel.training.pixel_weights import rarity_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerTraining:
     """Everything that decides a trained tokenizer, next to its data."""
+
+    PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
     # A batch counts single steps, or clips of `model.clip_steps` steps where the model codes clips.
@@ -38,6 +45,11 @@ class TokenizerTraining:
 
     def __post_init__(self) -> None:
         check_settings(self, least={"validation_steps": 1, "rarity": 0, "rarity_limit": 1})
+
+    @classmethod
+    def of_preset(cls, name: str) -> "TokenizerTraining":
+        """The default training of a tokenizer preset; ValueError with the nearest name if there is none."""
+        return cls(model=preset(name))
 
 
 def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
@@ -62,22 +74,40 @@ def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
 @own_defaults
 def train_tokenizer(
     data: str | Path | Sequence[str | Path] | EpisodeStorage,
-    out: str | Path,
+    out: str | Path = "runs/tokenizer",
     config: TokenizerTraining | None = None,
     *,
-    start_from: str | Path | None = None,
+    start_from: str | os.PathLike | None = None,
+    launcher: Launcher = "local",
+    num_workers: int = 1,
     device: str = "auto",
 ) -> dict[str, float]:
-    """Train on the store or stores `data` of one game; the run folder `out` ends with `best/` and `last/`.
+    """Train a VQ-VAE on recorded episodes; OUT/best and OUT/last are tokenizers.
 
-    Goes on after an interruption. `start_from` is the folder of a tokenizer of the same `config.model` to train
-    further. It keeps its own mean and variance of the pixels, by which its weights read them. `device` "auto" is a GPU
-    if there is one.
+    Run it again to resume after an interruption.
 
-    Returns the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead codes.
+    Args:
+        data: folder of a store, or folders of several stores of one game.
+        out: run folder.
+        start_from: tokenizer, or world model with one, to train further. It keeps its own mean and variance of the
+            pixels. Its sizes are taken where `config.model` is the default; otherwise they must be the same.
+        launcher: "local": in this process, or in those that torchrun started; "ray": on the workers of a Ray cluster.
+        num_workers: number of Ray workers.
+        device: where to train; "auto" takes a GPU if there is one.
+
+    Returns: the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead codes.
     """
-    config = config or TokenizerTraining()
-    store, out = open_stores(data), Path(out)
+    config, out = config or TokenizerTraining(), Path(out).resolve()
+    if start_from is not None and config.model == VQVAEConfig():
+        config = replace(config, model=load_tokenizer(start_from).config)
+    train = partial(_train, absolute(data), out, config, absolute(start_from), device)
+    return launch(train, out, launcher, num_workers)
+
+
+def _train(
+    data: str | list[str] | EpisodeStorage, out: Path, config: TokenizerTraining, start_from: str | None, device: str
+) -> dict[str, float]:
+    store = open_stores(data)
     check_matches(store, config.model)
     if is_done(out, config.loop):
         print(f"tokenizer: {out} has its {config.loop.steps} steps already")
@@ -113,7 +143,7 @@ def train_tokenizer(
     return fit(task, config.loop, out)
 
 
-def _earlier(folder: str | Path, wanted: VQVAEConfig) -> VQVAE:
+def _earlier(folder: str, wanted: VQVAEConfig) -> VQVAE:
     """The tokenizer to train further; ValueError if it is another model than `wanted`."""
     model = load_tokenizer(folder)
     found = replace(model.config, data_mean=wanted.data_mean, data_variance=wanted.data_variance)

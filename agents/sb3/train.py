@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -134,23 +134,28 @@ def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | N
 
 
 @own_defaults
-def train_policy(
-    env_id: str, steps: int, run_dir: str | os.PathLike, *, config: AgentConfig = REAL_GAME, **env_kwargs: Any
-) -> Path:
-    """Train an agent with PPO on the real game, on its raw frames and its own reward; returns the agent's folder.
+def train_policy(env_id: str, out: str | Path, config: AgentConfig = REAL_GAME, **env_kwargs: Any) -> Path:
+    """Train an agent with PPO on the real game, on its raw frames and its own reward; it is saved in OUT/agent.
 
-    An agent that `run_dir` already holds, finished, is kept; any other there is refused (see `train_ppo`).
+    A finished agent of the same settings in OUT is kept. An interrupted training cannot be resumed: start over with a
+    new --out.
+
+    Args:
+        env_id: id of a real game, such as VideoGenReal-Doom.
+        out: run folder.
+
+    Returns: the agent's folder.
     """
-    config, meta, about = replace(config, steps=steps), AgentMeta(env_id=env_id), {"env_kwargs": env_kwargs}
-    if is_trained(run_dir, config, meta, about):
-        print(f"agent: {run_dir} has its {steps:,} steps already")
-        return Path(run_dir) / "agent"
+    meta, about = AgentMeta(env_id=env_id), {"env_kwargs": env_kwargs}
+    if is_trained(out, config, meta, about):
+        print(f"agent: {out} has its {config.steps:,} steps already")
+        return Path(out) / "agent"
     envs = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), config.num_envs)
     try:
-        train_ppo(envs, config, run_dir, meta, about=about)
+        train_ppo(envs, config, out, meta, about=about)
     finally:
         envs.close()
-    return Path(run_dir) / "agent"
+    return Path(out) / "agent"
 
 
 @own_defaults

@@ -44,10 +44,12 @@ def battle2_wad() -> Path:
 
 
 def fetch_battle2(target: str | Path | None = None) -> Path:
-    """Download the map and its licence; returns the map's path.
+    """Download battle2.wad and its licence, and check its hash.
 
     Args:
-        target: folder to put `battle2.wad` and `LICENSE` in; None for the place where the env looks.
+        target: folder for `battle2.wad` and `LICENSE`; None: where the env looks for them.
+
+    Returns: the map's path.
 
     Raises:
         OutsideError: the download failed; holds pip's own words.

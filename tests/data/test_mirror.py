@@ -14,7 +14,7 @@ from worldmodel.training.cli.main import main
 
 def test_each_episode_comes_as_it_was_and_then_mirrored(tmp_path):
     old = make_store(tmp_path / "old")
-    new = mirror(old, tmp_path / "new", swap=[("left", "right")])
+    new = mirror(old, tmp_path / "new", swap=["left=right"])
     assert new.lengths == [6, 6, 3, 3, 8, 8, 5, 5]
     other = np.array([1, 0, 2])  # left and right exchanged, ahead as it was
     for place in range(len(old)):
@@ -26,35 +26,35 @@ def test_each_episode_comes_as_it_was_and_then_mirrored(tmp_path):
 
 def test_labels_are_mirrored_with_the_frames(tmp_path):
     old = make_store(tmp_path / "old", info=LABELLED)
-    new = mirror(old, tmp_path / "new", swap=[("left", "right")])
+    new = mirror(old, tmp_path / "new", swap=["left=right"])
     np.testing.assert_array_equal(new.labels(4), old.labels(2))
     np.testing.assert_array_equal(new.labels(5), np.flip(old.labels(2), axis=3))
 
 
 def test_both_copies_keep_the_split_of_their_episode(tmp_path):
     old = make_store(tmp_path / "old", lengths=(2,) * 12)
-    new = mirror(old, tmp_path / "new", swap=[("left", "right")])
+    new = mirror(old, tmp_path / "new", swap=["left=right"])
     for name in ("train", "validation", "test"):
         assert new.split(name).tolist() == [2 * e + twin for e in old.split(name) for twin in (0, 1)]
 
 
 def test_a_published_test_split_and_views_stay_together(tmp_path):
     info = replace(INFO, test_episodes=2, views=2)
-    new = mirror(make_store(tmp_path / "old", lengths=(3,) * 8, info=info), tmp_path / "new", swap=[("left", "right")])
+    new = mirror(make_store(tmp_path / "old", lengths=(3,) * 8, info=info), tmp_path / "new", swap=["left=right"])
     assert new.split("test").tolist() == [0, 1, 2, 3] and new.info.views == 4
 
 
 def test_dimensions_change_sign_and_position(tmp_path):
     action = ActionSpec(kind="box", n=3, names=("x", "near", "far"), low=(-1.0, 0.0, 0.0), high=(1.0, 2.0, 2.0))
     old = make_store(tmp_path / "old", info=replace(INFO, action=action))
-    new = mirror(old, tmp_path / "new", swap=[("near", "far")], negate=["x"])
+    new = mirror(old, tmp_path / "new", swap=["near=far"], negate=["x"])
     x, near, far = old.actions(0).T
     np.testing.assert_array_equal(new.actions(1), np.stack((-x, far, near), axis=1))
 
 
 def test_named_signals_change_sign(tmp_path):
     old = make_store(tmp_path / "old", info=replace(INFO, signal_names=("X", "HEALTH")))
-    new = mirror(old, tmp_path / "new", swap=[("right", "left")], negate_signals=["X"])
+    new = mirror(old, tmp_path / "new", swap=["right=left"], negate_signals=["X"])
     np.testing.assert_array_equal(new.episode(1).signals, old.episode(0).signals * [-1, 1])
     np.testing.assert_array_equal(new.episode(0).signals, old.episode(0).signals)
 
@@ -62,13 +62,13 @@ def test_named_signals_change_sign(tmp_path):
 @pytest.mark.parametrize(
     ("action", "options", "message"),
     [
-        (TURNS, {"swap": [("left", "rigt")]}, "Did you mean 'right'"),
-        (TURNS, {"swap": [("left", "right"), ("left", "ahead")]}, "name each action at most once"),
+        (TURNS, {"swap": ["left=rigt"]}, "Did you mean 'right'"),
+        (TURNS, {"swap": ["left=right", "left=ahead"]}, "name each action at most once"),
         (TURNS, {"negate": ["left"]}, "use swap"),
         (TURNS, {}, "exchanges left and right: give swap left=right"),
         (TURNS, {"negate_signals": ["Y"]}, "no signal 'Y'"),
         (PUSHES, {"negate": ["1"]}, "need symmetric bounds"),  # 0 to 2
-        (PUSHES, {"swap": [("0", "1")]}, "that are swapped need equal bounds"),
+        (PUSHES, {"swap": ["0=1"]}, "that are swapped need equal bounds"),
     ],
 )
 def test_a_mirror_that_does_not_suit_the_actions_is_refused_before_anything_is_written(
@@ -108,7 +108,7 @@ def test_a_mirror_killed_at_any_file_operation_can_be_repeated_and_touches_no_ot
     store = make_store(tmp_path / "toy", (3,))
     (tmp_path / "runs" / "new.unfinished").mkdir(parents=True)
     (tmp_path / "runs" / "new.unfinished" / "thesis.txt").write_text("precious")
-    swap = [("left", "right")]
+    swap = ["left=right"]
     for _ in kill_everywhere(tmp_path / "none", tmp_path / "runs" / "new", lambda out: mirror(store, out, swap=swap)):
         if not (tmp_path / "runs" / "new").exists():
             assert len(mirror(store, tmp_path / "runs" / "new", swap=swap)) == 2

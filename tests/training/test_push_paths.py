@@ -11,10 +11,9 @@ from worldmodel.data.bair.exporter import export_bair
 from worldmodel.data.bair.importer import import_bair
 from worldmodel.dynamics import FrameEncoderConfig, HeadsConfig
 from worldmodel.training.cli.main import main
-from worldmodel.training.cli.presets import dynamics_training, tokenizer_training
 from worldmodel.training.fit import LoopConfig
-from worldmodel.training.train_dynamics import train_dynamics
-from worldmodel.training.train_tokenizer import train_tokenizer
+from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
 ONCE = LoopConfig(steps=1, batch_size=2)
 HELD = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
@@ -48,10 +47,12 @@ def test_pushing_is_sampled_on_every_path(stores, tmp_path, store, preset):
     coder, gpt = narrow(preset)
     data, world = stores / store, tmp_path / "world"
     train_tokenizer(
-        data, tmp_path / "coder", replace(tokenizer_training(preset), model=coder, loop=ONCE, validation_steps=8)
+        data,
+        tmp_path / "coder",
+        replace(TokenizerTraining.of_preset(preset), model=coder, loop=ONCE, validation_steps=8),
     )
     config = replace(
-        dynamics_training(preset),
+        DynamicsTraining.of_preset(preset),
         model=gpt,
         loop=ONCE,
         num_starts=4,

@@ -253,7 +253,7 @@ def test_play_without_actions_is_met_with_the_options_that_suit_it(tmp_path, cap
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     frames = np.zeros((13, 16, 16, 3), np.uint8)
     np.save(tmp_path / "v.npy", frames)
-    import_video([tmp_path / "v.npy"] * 20, [], tmp_path / "data", fps=6)
+    import_video([tmp_path / "v.npy"] * 20, tmp_path / "data", fps=6)
     short = replace(CONFIG, loop=replace(CONFIG.loop, steps=1))
     for condition in ("step", "none"):
         model = replace(CONFIG.model, action_condition=condition, learn_start=True)

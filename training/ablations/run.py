@@ -35,9 +35,10 @@ from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokeniz
 
 
 def ablate(
-    name: str,
+    table: str,
+    /,
     data: str | Path,
-    out: str | Path,
+    out: str | Path = "runs/ablations",
     preset: str | Scale = "small",
     *,
     i3d: str | Path | None = None,
@@ -46,26 +47,28 @@ def ablate(
     device: str = "auto",
     command: str = "",
 ) -> dict[str, str]:
-    """Train and measure the variants of a table; OUT/NAME.md and OUT/NAME.json are the table.
+    """Train and measure every variant of a table; OUT/TABLE.md and OUT/TABLE.json are the table.
 
-    Every training has a folder in OUT named after its configuration, so that tables share what they have in common,
-    an interrupted run goes on, and a finished one is not repeated.
+    Every training has a folder in OUT named after its configuration: tables share trainings, and finished ones are not
+    repeated. Run it again to resume after an interruption.
 
     Args:
-        name: of a table (`TABLES`), or "all".
-        data: a store; OUT belongs to it from then on.
-        preset: "smoke", "small" or "paper", or sizes of your own.
-        i3d: TorchScript file of an I3D network, for FVD; without it FVD is absent.
+        table: attention, depth, transformer, positions, latents, codes, codebooks, conditions, or all.
+        data: a store, whose test episodes are measured; OUT belongs to it from then on.
+        out: folder of the tables and the trainings.
+        preset: "smoke" (seconds each), "small" (minutes each on one CPU core) or "paper" (the paper's sizes).
+        i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
         workers: trainings at once, each in a process with its share of the threads: tokenizers first, then priors.
-        seed: of every training and of the clips that are measured.
-        command: what was typed, for the page.
+        seed: seed of every training and of the measured clips.
+        device: where to train and measure; "auto" takes a GPU if there is one.
+        command: the command line, shown on the page.
 
-    Returns: the page of each table by its name.
+    Returns: the page of each table by its name; the pages are also printed.
 
     Raises: OutsideError at the end if a training failed; the others are done and the tables are written.
     """
-    if name != "all" and name not in TABLES:
-        raise ValueError(f"unknown table {name!r}.{did_you_mean(name, (*TABLES, 'all'))}")
+    if table != "all" and table not in TABLES:
+        raise ValueError(f"unknown table {table!r}.{did_you_mean(table, (*TABLES, 'all'))}")
     if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}")
     label, scale = (preset, PRESETS[preset]) if isinstance(preset, str) else ("of one's own", preset)
@@ -77,7 +80,7 @@ def ablate(
     if i3d is not None:
         load_i3d(i3d)  # a wrong file is told before hours of training
     store, out = EpisodeStorage.open(data), Path(out)
-    tables = {table: variants(table, scale, store.info) for table in (TABLES if name == "all" else (name,))}
+    tables = {name: variants(name, scale, store.info) for name in (TABLES if table == "all" else (table,))}
     _claim(out, store)
     place = str(distributed.training_device(device))
     measuring = Measuring(
@@ -99,14 +102,16 @@ def ablate(
         "steps": min(store.num_steps, scale.data_steps or store.num_steps),
         "floor": floor_of(measuring),
         "floor_source": floor_source(measuring),
-        "command": command or f"ablate({name!r}, {str(data)!r}, {str(out)!r}, {label!r})",
+        "command": command or f"ablate({table!r}, {str(data)!r}, {str(out)!r}, {label!r})",
         "machine": machine(),
         "workers": workers,
     }
     pages = {}
-    for table, rows in tables.items():
+    for name, rows in tables.items():
         results = about | {"rows": [_row(variant, out, failed) for variant in rows]}
-        pages[table] = write_table(out, table, results)
+        pages[name] = write_table(out, name, results)
+        print(pages[name])
+    print(f"Everything is in {out}.")
     check_failed(failed, "trainings")
     return pages
 

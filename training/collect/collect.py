@@ -6,8 +6,10 @@ was stopped and resumed.
 
 import hashlib
 import json
+import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -22,7 +24,7 @@ from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import progress
 from worldmodel.training.collect.crew import Crew, episodes_of
-from worldmodel.training.collect.env_options import check_options
+from worldmodel.training.collect.env_options import check_options, parse_options
 from worldmodel.training.collect.stats import RETURNS, CollectStats, statistics
 from worldmodel.training.collect.workers import Job, LocalCrew, Played
 
@@ -37,39 +39,41 @@ def collect(
     *,
     episodes: int | None = None,
     steps: int | None = None,
-    policy: str | Path = "diverse",
+    policy: str | os.PathLike = "diverse",
     epsilon: float = 0.0,
     workers: int = WORKERS,
     seed: int = 0,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | Sequence[str] = (),
     labels: bool = False,
     episode_seconds: float = 600.0,
     launcher: Literal["local", "ray"] = "local",
     num_workers: int = 1,
 ) -> CollectStats:
-    """Play `policy` in a real env, store whole episodes in `out`, print and return their statistics.
+    """Record whole episodes of a real env until the store holds --episodes or --steps of them.
 
-    Run it again to resume after a stop or towards a higher goal. The workers are new Python processes, so a script that
-    calls this needs the usual ``if __name__ == "__main__":``. A worker that dies or takes too long is replaced and its
-    episode played again, three times at most.
+    Run it again to resume after a stop or towards a higher goal. A worker that dies or takes too long is replaced and
+    its episode played again, three times at most.
 
     Args:
-        env_id: an env that reports its frames and signals as `worldmodel.envs.VizdoomEnv` does.
-        out: folder of the store; new, or left by an earlier call with the same settings.
-        episodes: how many episodes the store shall hold; or
-        steps: how many steps at least: as many episodes as it takes, in their order.
-        policy: the name of a scripted one (`worldmodel.agents.blind` lists them), or the folder of a trained agent or
-            of its training's run. "diverse" goes where a dream must be true once an agent has learned in it.
-        epsilon: share of the policy's actions replaced by random ones, in [0, 1].
+        env_id: id of a real game, such as VideoGenReal-Doom.
+        out: folder of the store; new, or left by an earlier collection with the same settings.
+        episodes: number of episodes in the store.
+        steps: least number of steps in the store: as many episodes as it takes, in their order.
+        policy: "diverse" (each episode holds, repeats or prefers other actions), "sticky" (random, holding each action
+            for a while), "random", another blind policy such as cycle:move_left*8,move_right*8 (docs/collecting.md), or
+            the folder of a saved agent or its run.
+        epsilon: share of the policy's actions that are replaced by random ones, in [0, 1].
         workers: processes of this machine that play at the same time.
-        seed: of the whole collection.
-        env_kwargs: further arguments of the env, such as {"reward": "health", "frame_skip": 8}.
-        labels: also keep which object each pixel shows, for evaluation (`worldmodel.evaluation.object_recall`);
-            ViZDoom's games know. The episodes are the same, and the store two thirds larger.
-        episode_seconds: time limit for an episode, and for a worker's start; above it the worker is taken to hang.
-        launcher: "local", or "ray": play on `num_workers` workers of a Ray cluster, of one machine or many, in place of
-            `workers`. Only this process writes; an agent's folder must be visible to every node.
-        num_workers: of Ray.
+        seed: seed of the whole collection.
+        env_kwargs: options of the env, as NAME=VALUE (reward=health frame_skip=8) or, in Python, as a dict.
+        labels: also store which object each pixel shows, for evaluate-model (ViZDoom only); stores become two thirds
+            larger.
+        episode_seconds: time limit for an episode and for a worker's start; then the worker is replaced.
+        launcher: "local": on this machine; "ray": on the workers of a Ray cluster, which must see an agent's folder.
+        num_workers: number of Ray workers.
+
+    Returns: statistics of the store, which are also printed. A script that calls this needs the usual
+    ``if __name__ == "__main__":``, since the workers are new Python processes.
 
     Raises:
         ValueError: an argument is not valid, or `out` holds something else than this collection.
@@ -87,7 +91,8 @@ def collect(
         raise ValueError(f"episode_seconds must be above 0, got {episode_seconds}")
     if not 0.0 <= epsilon <= 1.0:
         raise ValueError(f"epsilon must be in [0, 1], got {epsilon}")
-    options = (env_kwargs or {}) | ({"labels": True} if labels else {})
+    options = dict(env_kwargs) if isinstance(env_kwargs, Mapping) else parse_options(env_kwargs)
+    options |= {"labels": True} if labels else {}
     check_options(env_id, options)
     job = Job(env_id, options, Path(out), _player(policy), epsilon, seed)
     new = not job.out.exists()
@@ -220,7 +225,7 @@ def _open_store(job: Job) -> EpisodeStorage:
     return open_with_settings(job.out, SETTINGS, settings, lambda: info)
 
 
-def _player(policy: str | Path) -> str:
+def _player(policy: str | os.PathLike) -> str:
     """The name of a scripted policy, or the folder of an agent."""
     if is_scripted(str(policy)):
         return str(policy)

@@ -3,7 +3,9 @@
 Letters: n videos, T steps, F frames of a step, H W C pixels.
 """
 
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, sqrt
 from pathlib import Path
@@ -91,9 +93,8 @@ class Samples(NamedTuple):
     files: list[Path]
     notes: tuple[str, ...] = ()  # how first frames out of a file were changed
 
-    @property
-    def legend(self) -> str:
-        """What the colours of the borders mean."""
+    def __str__(self) -> str:
+        """What was made, and what the colours of the borders mean."""
         lines = [f"{len(self.frames)} videos of {self.frames.shape[1]} steps, condition: {self.condition}"]
         if len(different := set(self.segments)) < len(self.segments):
             lines.append(f"the split has {len(different)} such clips, so some are shown again, with other draws")
@@ -108,27 +109,29 @@ class Samples(NamedTuple):
 
 @own_defaults
 def sample_videos(
-    model: WorldModel | str | Path,
+    model: WorldModel | str | os.PathLike,
+    /,
     out: str | Path,
     config: SampleConfig | None = None,
     *,
     data: EpisodeStorage | str | Path | None = None,
     frames: str | Path | NDArray | None = None,
-    actions: str | Path | list[str] | tuple[str, ...] | NDArray | None = None,
+    actions: str | Path | Sequence[str] | NDArray = (),
     device: str = "auto",
     command: str | None = None,
 ) -> Samples:
-    """Sample videos and write a grid of them as OUT, and beside it a JSON file that says how they were made.
+    """Write a grid of sampled videos, and a JSON file with the same name that says how they were made.
 
     Args:
-        model: a world model, or its run folder, checkpoint folder, shipped name or hub id.
+        model: a run folder, a checkpoint folder, a shipped name or a hub id.
         out: .mp4 or .gif, or both if it has no ending.
-        data: store of real play of the same game: its clips give first frames and actions and stand beside the videos.
-        frames: first frames of one's own, as `given.read_first_frames` takes them.
-        actions: as `given.read_actions` takes them. They begin after the first step; with `data` after the last given
-            one, and those between the given steps are the recorded ones.
-        device: of a model that is given by name.
-        command: kept in the JSON file.
+        data: store of the same game: its clips give first frames and actions, and are shown beside the videos.
+        frames: first frames of your own: .npy, .npz, .mp4, .gif, .png, or a folder of images.
+        actions: names or numbers, each with *COUNT if it is repeated, such as "turn_right*4 move_forward*8"; or a .npy
+            file. They begin after the first step, or with --data after the context, whose actions are the recorded
+            ones.
+        device: where the model runs; "auto" takes a GPU if there is one.
+        command: the command line, kept in the JSON file.
 
     Raises: ValueError if the model was not trained for the condition or what is given does not fit.
     """
@@ -139,7 +142,7 @@ def sample_videos(
         raise ValueError(f"only gray and RGB frames can be shown, these have {wm.config.tokenizer.channels} channels")
     if data is not None and frames is not None:
         raise ValueError("first frames come from --data or from --frames, not from both: leave one out")
-    chosen = None if actions is None else read_actions(actions, spec)
+    chosen = read_actions(actions, spec) if isinstance(actions, np.ndarray) or actions else None
     at_hand = data is not None, frames is not None, chosen is not None
     condition = choose_condition(config.condition, wm.config.dynamics, config.sampling, *at_hand)
     gives_frames, gives_actions = CONDITIONS[condition]

@@ -4,6 +4,7 @@ Letters: N video frames, H W pixels.
 """
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from worldmodel.media.write import (
 )
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
-from worldmodel.training.show.scenes import Frames, Scene, Shown, rgb
+from worldmodel.training.show.scenes import Frames, Scene, Shown, open_scene, rgb
 
 
 class Watched(NamedTuple):
@@ -38,19 +39,50 @@ class Watched(NamedTuple):
 
 
 def watch(
-    scene: Scene, out: str | os.PathLike, episodes: int = 4, steps: int = 200, columns: int = 2, scale: int = 4
+    player: str | os.PathLike,
+    /,
+    env: str,
+    out: str | Path,
+    episodes: int = 4,
+    steps: int = 200,
+    seed: int = 10_000,
+    world: str | os.PathLike | None = None,
+    temperature: float = 1.0,
+    columns: int = 2,
+    scale: int = 4,
+    device: str = "auto",
 ) -> list[Watched]:
-    """Play episodes and write them as a video, side by side; the same arguments write the same video.
+    """Write a video of an agent or a blind policy in a real game or in a dream: the first episodes of `evaluate`.
 
-    Gray border: a real game. Orange: a dream. Blue: a real game as a policy that looks through a world model sees it.
+    Gray border: a real game. Orange: a dream. Blue: a real game as an agent sees it through a world model. The same
+    arguments write the same video.
 
     Args:
-        scene: with a policy; its next `episodes` episodes are played.
+        player: folder of a saved agent, or a blind policy, such as random, sticky or cycle:move_left*8,move_right*8
+            (docs/collecting.md).
+        env: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
+            name or a hub id.
         out: .mp4 or .gif, or without an ending for both.
-        steps: of an episode at most.
-        columns: of the grid.
+        episodes: number of episodes.
+        steps: most steps of an episode.
+        seed: seed of the first episode; the next ones have the next numbers.
+        world: world through which the agent sees a real game, if it has moved since its training; of a dream, the
+            world to dream of in place of the one shipped for the id.
+        temperature: temperature of a dream.
+        columns: columns of the grid.
         scale: screen pixels per pixel.
+        device: where the world runs; "auto" takes a GPU if there is one.
     """
+    with closing(open_scene(env, player, world=world, temperature=temperature, seed=seed, device=device)) as scene:
+        if temperature != 1.0 and not scene.is_dream:
+            raise ValueError(f"--temperature is for dreams, {env} is a real game: leave it out")
+        return film(scene, out, episodes, steps, columns, scale)
+
+
+def film(
+    scene: Scene, out: str | os.PathLike, episodes: int = 4, steps: int = 200, columns: int = 2, scale: int = 4
+) -> list[Watched]:
+    """Write the next episodes of a scene with a policy as a video, side by side; arguments as of `watch`."""
     path = check_ending(Path(out))
     if not scene.has_policy:
         raise ValueError("a scene without a policy plays nothing to watch")

@@ -118,7 +118,7 @@ def free_player(game: Game, stages: Stages, config: AgentConfig, times: int) -> 
     """PPO in the real game itself, on its raw frames."""
     name = f"free{times}-{config.seed}"
     folder, stage = game.folder / name, game.stage(name)
-    agent = _trained(stages, stage, folder, lambda: train_policy(game.env_id, config.steps, folder, config=config))
+    agent = _trained(stages, stage, folder, lambda: train_policy(game.env_id, folder, config))
     return Player(
         f"free{times}",
         "model-free PPO" + (f", {times} times the decisions" if times > 1 else ""),

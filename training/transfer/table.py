@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction
 
@@ -112,21 +112,34 @@ class Transfer:
         ).seeded()
 
 
-def transfer(
-    out: str | Path = "runs/transfer", config: Transfer | None = None, *, fresh: bool = False, command: str = ""
+def benchmark(
+    table: Literal["transfer"],
+    /,
+    out: str | Path = "runs/transfer",
+    config: Transfer | None = None,
+    *,
+    fresh: bool = False,
+    command: str = "",
 ) -> Path:
-    """Fill all cells that are missing; returns the path of transfer.md, which is written anew after each of them.
+    """Fill the missing cells of a table of results; the table is written after each cell.
+
+    Run it again to resume after an interruption. Games, given worlds, seeds and the loop may be added; cells that are
+    no longer asked for stay in the table.
 
     Args:
-        out: the run folder; new, empty, or of an earlier call with the same settings. Games, given worlds, seeds and
-            the loop may be added; cells that are not asked for any more stay in the table.
-        fresh: delete what an earlier call has made first.
-        command: what was typed, for the page.
+        table: "transfer": random play, the best blind policy, model-free PPO and agents trained in dreams, by game.
+        out: run folder; new, empty, or of an earlier run with the same settings.
+        fresh: delete the earlier run first.
+        command: the command line, shown on the page.
+
+    Returns: the path of transfer.md, which is also printed.
 
     Raises:
         ValueError: `out` holds something else, or a table of other settings and `fresh` is not set; or the settings
             cannot be played. Nothing is written then.
     """
+    if table != "transfer":
+        raise ValueError(f"the only table is 'transfer', got {table!r}")
     config, out = config or Transfer(), Path(out)
     worlds = config.worlds()
     if not is_scripted(config.policy):
@@ -142,6 +155,8 @@ def transfer(
             for name, make in _cells(game, config, stages):
                 fill(game, name, make)
                 page = write_transfer(out, config.games, command)
+    print(page.read_text(encoding="utf-8"))
+    print(f"Everything is in {out}.")
     return page
 
 
@@ -165,4 +180,4 @@ def _cells(game: Game, config: Transfer, stages: Stages) -> Iterator[tuple[str, 
         yield f"loop{config.loop_rounds}", partial(loop_player, game, stages, recipe, config.loop_rounds)
 
 
-__all__ = ["GAMES", "Transfer", "transfer"]
+__all__ = ["GAMES", "Transfer", "benchmark"]

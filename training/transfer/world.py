@@ -9,11 +9,12 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.model import WorldModelConfig
 from worldmodel.training.cli.command_lines import command_line, options_of
-from worldmodel.training.cli.presets import dynamics_training, tokenizer_training
 from worldmodel.training.pipeline.config import DemoConfig
 from worldmodel.training.pipeline.demo import single_round
 from worldmodel.training.pipeline.round import learn_world
 from worldmodel.training.pipeline.stages import Stages
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
 
 
 class Game(NamedTuple):
@@ -109,10 +110,8 @@ def cost_of(stages: Stages, names: Sequence[str]) -> dict[str, Any]:
 def _world_commands(folder: Path, recipe: DemoConfig) -> list[str]:
     data, tokenizer = folder / "data", folder / "tokenizer"
     play = ["--policy", recipe.policy, "--seed", recipe.seed, "--workers", recipe.workers]
-    coder, model = (
-        options_of(recipe.tokenizer, tokenizer_training()),
-        options_of(recipe.dynamics, dynamics_training()),
-    )
+    coder = options_of(recipe.tokenizer, TokenizerTraining())
+    model = options_of(recipe.dynamics, DynamicsTraining())
     return [
         command_line("collect", "--env", recipe.env_id, "--steps", recipe.collect_steps, *play, "--out", data),
         command_line("train-tokenizer", "--data", data, *coder, "--out", tokenizer),

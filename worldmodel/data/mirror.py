@@ -17,35 +17,40 @@ from worldmodel.replacing import finish_replacing, replacing
 
 
 def mirror(
-    store: EpisodeStorage,
-    root: str | Path,
+    store: EpisodeStorage | str | Path,
+    /,
+    out: str | Path,
     *,
-    swap: Sequence[tuple[str, str]] = (),
+    swap: Sequence[str] = (),
     negate: Sequence[str] = (),
     negate_signals: Sequence[str] = (),
 ) -> EpisodeStorage:
-    """Write every episode of `store` and its mirrored copy to `root`, as two views that share a split.
+    """Double a store with mirrored copies, for games that are left-right symmetric.
+
+    Episode e becomes 2 e and, mirrored, 2 e + 1: two views of the same play, which share a split.
 
     Args:
-        store: episodes of a left-right symmetric game.
-        root: folder of the new store; must not exist.
-        swap: pairs of actions, or of dimensions, that a mirror exchanges, such as ("turn_left", "turn_right").
-        negate: dimensions of the action that change sign, such as a push to the right.
-        negate_signals: signals that change sign, such as a position right of the centre. Others stay as they are.
+        store: folder of the store; it is not changed.
+        out: folder of the new store.
+        swap: pairs of actions, or of dimensions of an action, that a mirror exchanges, such as turn_left=turn_right.
+        negate: dimensions of an action that change their sign, such as a push to the right.
+        negate_signals: signals that change their sign, such as a position to the right of the middle.
 
-    Returns: the new store. Episode e becomes 2 e, its mirrored copy 2 e + 1.
+    Returns: the new store, whose size is also printed.
     """
-    action = store.info.action
-    order, sign = _order(action, swap), _sign(action, negate)
+    if not isinstance(store, EpisodeStorage):
+        store = EpisodeStorage.open(store)
+    action, pairs = store.info.action, [_pair(text) for text in swap]
+    order, sign = _order(action, pairs), _sign(action, negate)
     _check_bounds(action, order, sign)
     signal_sign = _signs(store.info.signal_names, negate_signals, "signal")
     if not len(store):
         raise ValueError(f"{store.root} holds no episodes to mirror")
-    root = Path(root)
+    root = Path(out)
     finish_replacing(root)  # complete what a killed call left
     if root.exists():
         raise FileExistsError(f"{root} already exists: give another folder, or delete it first")
-    _check_sides(action, swap)
+    _check_sides(action, pairs)
     info = replace(store.info, views=2 * store.info.views, test_episodes=2 * store.info.test_episodes)
     with replacing(root) as fresh, progress(len(store), "episode", "mirror") as bar:
         new = EpisodeStorage.create(fresh, info, default_dataset_id(root))
@@ -54,7 +59,16 @@ def mirror(
             new.write_block([episode, _mirrored(episode, action, order, sign, signal_sign)], 2 * episode_id)
             bar.update(1)
         new.flush()
-    return EpisodeStorage.open(root)
+    new = EpisodeStorage.open(root)
+    print(f"{out}: {len(new)} episodes of {new.num_steps:,} steps, every second one in the mirror")
+    return new
+
+
+def _pair(text: str) -> tuple[str, str]:
+    left, equals, right = text.partition("=")
+    if not equals:
+        raise ValueError(f"swap takes pairs such as turn_left=turn_right, got {text}")
+    return left, right
 
 
 def _mirrored(
@@ -68,23 +82,23 @@ def _mirrored(
     return replace(episode, frames=frames, actions=actions, signals=episode.signals * signal_sign, labels=labels)
 
 
-def _check_sides(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> None:
+def _check_sides(action: ActionSpec, pairs: Sequence[tuple[str, str]]) -> None:
     """Refuse a mirror that leaves an action such as "turn_left" under its old name."""
-    swapped = {frozenset(pair) for pair in swap}
+    swapped = {frozenset(pair) for pair in pairs}
     for name in action.names:
         other = name.replace("left", "right")
         if other != name and other in action.names and frozenset((name, other)) not in swapped:
             raise ValueError(f"a mirror exchanges {name} and {other}: give swap {name}={other}")
 
 
-def _order(action: ActionSpec, swap: Sequence[tuple[str, str]]) -> np.ndarray:
+def _order(action: ActionSpec, swapped: Sequence[tuple[str, str]]) -> np.ndarray:
     """(n,) int64: for each action, or dimension, the index of the one that a mirror exchanges it with."""
     order = np.arange(action.n)
     names = _names(action)
-    pairs = [(_index(names, left, "action"), _index(names, right, "action")) for left, right in swap]
+    pairs = [(_index(names, left, "action"), _index(names, right, "action")) for left, right in swapped]
     indices = [index for pair in pairs for index in pair]
     if len(set(indices)) < len(indices):
-        raise ValueError(f"swap must name each action at most once, got {list(swap)}")
+        raise ValueError(f"swap must name each action at most once, got {list(swapped)}")
     for left, right in pairs:
         order[left], order[right] = right, left
     return order

@@ -201,12 +201,12 @@ def test_an_interrupted_training_is_not_taken_for_a_finished_one(tmp_path):
 
 def test_a_finished_policy_is_kept(tmp_path, monkeypatch, capsys):
     gym.register("Toy-kept", entry_point=ToyGame)
-    folder = train_policy("Toy-kept", 16, tmp_path, config=small())
+    folder = train_policy("Toy-kept", tmp_path, small(steps=16))
     before = content(tmp_path)
-    assert train_policy("Toy-kept", 16, tmp_path, config=small()) == folder
+    assert train_policy("Toy-kept", tmp_path, small(steps=16)) == folder
     assert "has its 16 steps already" in capsys.readouterr().out and content(tmp_path) == before
     with pytest.raises(ValueError, match="other settings"):
-        train_policy("Toy-kept", 32, tmp_path, config=small())
+        train_policy("Toy-kept", tmp_path, small(steps=32))
     del gym.registry["Toy-kept"]
 
 
@@ -236,7 +236,7 @@ def test_a_run_folder_holds_config_and_metrics(tmp_path):
 def test_train_policy_plays_the_real_game(game, tmp_path):
     gym.register("SB3Toy-v0", entry_point=game)
     try:
-        folder = train_policy("SB3Toy-v0", 16, tmp_path, config=small(frame_stack=4))
+        folder = train_policy("SB3Toy-v0", tmp_path, small(steps=16, frame_stack=4))
     finally:
         del gym.registry["SB3Toy-v0"]
     agent = load_agent(folder)

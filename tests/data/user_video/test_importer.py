@@ -47,7 +47,9 @@ def test_frames_and_numbers_follow_the_time_rule(tmp_path, kind):
     else:
         save_pictures(video, frames)
     actions = np.random.default_rng(1).normal(size=(12, 3))
-    store = import_video([video], [save(tmp_path / "actions.npy", actions)], tmp_path / "store", frames_per_step=2)
+    store = import_video(
+        [video], tmp_path / "store", actions=[save(tmp_path / "actions.npy", actions)], frames_per_step=2
+    )
     assert store.lengths == [6] and store.ended(0) == (False, False)
     np.testing.assert_array_equal(shown(store), frames[[*range(12), 11]])
     np.testing.assert_array_equal(store.frames(0)[0], frames[[0, 0]])
@@ -61,7 +63,10 @@ def test_an_mp4_gives_all_its_images(tmp_path):
     frames = np.repeat(np.arange(0, 240, 20, dtype=np.uint8)[:, None, None, None], 32, 1).repeat(32, 2).repeat(3, 3)
     write_video(tmp_path / "clip.mp4", frames, fps=7)
     store = import_video(
-        [tmp_path / "clip.mp4"], [save(tmp_path / "a.npy", np.arange(12) % 3)], tmp_path / "s", frames_per_step=1
+        [tmp_path / "clip.mp4"],
+        tmp_path / "s",
+        actions=[save(tmp_path / "a.npy", np.arange(12) % 3)],
+        frames_per_step=1,
     )
     assert store.lengths == [11] and store.info.action.n == 3
     assert np.abs(shown(store).astype(int) - frames).max() < 6  # lossy
@@ -74,7 +79,7 @@ def test_a_folder_of_videos_finds_its_actions_by_name(tmp_path):
         save(tmp_path / "videos" / f"{name}.npy", frames)
         (tmp_path / "actions").mkdir(exist_ok=True)
         (tmp_path / "actions" / f"{name}.csv").write_text("\n".join(["1"] * len(frames)))
-    store = import_video([tmp_path / "videos"], [tmp_path / "actions"], tmp_path / "store")
+    store = import_video([tmp_path / "videos"], tmp_path / "store", actions=[tmp_path / "actions"])
     assert store.lengths == [3, 4, 12]
     for episode, frames in enumerate(videos.values()):
         np.testing.assert_array_equal(shown(store, episode)[: len(frames)], frames)
@@ -85,17 +90,17 @@ def test_frames_are_shrunk_by_area(tmp_path):
     actions = save(tmp_path / "a.npy", np.zeros(4, int))
     wanted = area_resize(frames, 8, 12)
     for video in (save(tmp_path / "v.npy", frames), save_pictures(tmp_path / "v", frames)):
-        store = import_video([video], [actions], tmp_path / f"s{video.suffix}", size=(8, 12))
+        store = import_video([video], tmp_path / f"s{video.suffix}", actions=[actions], size=(8, 12))
         np.testing.assert_array_equal(shown(store)[:4], wanted)
     with pytest.raises(ValueError, match=r"v\.npy: frames can only be shrunk, not enlarged: requested 64 × 12"):
-        import_video([tmp_path / "v.npy"], [actions], tmp_path / "bigger", size=(64, 12))
+        import_video([tmp_path / "v.npy"], tmp_path / "bigger", actions=[actions], size=(64, 12))
 
 
 @pytest.mark.parametrize("tail", [(), (1,)])
 def test_gray_frames_may_lack_their_axis(tmp_path, tail):
     frames = make_video(4, channels=1)
     video = save(tmp_path / "v.npy", frames.reshape(4, 16, 24, *tail))
-    store = import_video([video], [save(tmp_path / "a.npy", np.zeros(4, int))], tmp_path / "s", channels=1)
+    store = import_video([video], tmp_path / "s", actions=[save(tmp_path / "a.npy", np.zeros(4, int))], channels=1)
     np.testing.assert_array_equal(shown(store)[:4], frames)
 
 
@@ -123,7 +128,7 @@ def test_folders_that_look_alike_give_equal_stores(tmp_path, capsys):
         Image.fromarray(rgb[number, ::-1, ::-1]).save(tmp_path / "turned" / name, exif=turned)
     said = {}
     for kind in ("rgb", "rgba", "palette", "gray", "deep", "turned"):
-        store = import_video([tmp_path / kind], [], tmp_path / f"{kind}.store")
+        store = import_video([tmp_path / kind], tmp_path / f"{kind}.store")
         np.testing.assert_array_equal(shown(store)[:4], rgb, err_msg=kind)
         said[kind] = capsys.readouterr().out
     assert "pictures with transparency, over black: 4" in said["rgba"] and "transparency" in said["palette"]
@@ -135,15 +140,15 @@ def test_folders_that_look_alike_give_equal_stores(tmp_path, capsys):
 def test_pictures_in_folders_hold_one_image_each_and_hidden_files_are_left_out(tmp_path):
     folder = save_pictures(tmp_path / "v", make_video(4))
     (folder / "._frame_1.png").write_bytes(b"left by a file system")
-    assert import_video([folder], [], tmp_path / "s").lengths == [2]
+    assert import_video([folder], tmp_path / "s").lengths == [2]
     moving = [Image.fromarray(frame) for frame in make_video(3)]
     moving[0].save(folder / "frame_5.webp", save_all=True, append_images=moving[1:])
     with pytest.raises(ValueError, match=r"frame_5\.webp holds several images: give it as a separate video"):
-        import_video([folder], [], tmp_path / "t")
-    assert import_video([folder / "frame_5.webp"], [], tmp_path / "u", frames_per_step=1).lengths == [2]
+        import_video([folder], tmp_path / "t")
+    assert import_video([folder / "frame_5.webp"], tmp_path / "u", frames_per_step=1).lengths == [2]
     Image.fromarray(make_video(1)[0][:8]).save(folder / "frame_5.webp")
     with pytest.raises(ValueError, match=r"the images of .*v have different sizes: .* 16 × 24, number 5 8 × 24"):
-        import_video([folder], [], tmp_path / "w")
+        import_video([folder], tmp_path / "w")
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v/frame_2.png"])
@@ -168,7 +173,7 @@ def test_the_summary_mentions_damaged_films(tmp_path, capsys, monkeypatch):
     complaining.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(complaining))
     with pytest.warns(UserWarning, match=r"v\.mp4 is damaged: 6 images of about 6 were read.*ac-tex damaged"):
-        import_video([path], [], tmp_path / "s")
+        import_video([path], tmp_path / "s")
     assert "\ndamaged films, named in the warnings: 1\n" in capsys.readouterr().out
 
 
@@ -176,8 +181,8 @@ def test_rewards_signals_and_ends_are_kept(tmp_path):
     (tmp_path / "a.csv").write_text("reward,act,score\n" + "\n".join(f"{t},{t // 2 % 2},{10 * t}" for t in range(5)))
     store = import_video(
         [save(tmp_path / "v.npy", make_video(5))],
-        [tmp_path / "a.csv"],
         tmp_path / "s",
+        actions=[tmp_path / "a.csv"],
         reward="reward",
         signals=["score"],
         ends="terminated",
@@ -202,19 +207,19 @@ def test_a_stopped_import_resumes(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(EpisodeStorage, "append", append)
-        import_video(videos, actions, tmp_path / "s")
+        import_video(videos, tmp_path / "s", actions=actions)
     assert len(EpisodeStorage.open(tmp_path / "s")) == 2
-    store = import_video(videos, actions, tmp_path / "s")
+    store = import_video(videos, tmp_path / "s", actions=actions)
     assert len(store) == 3
     for i in range(3):
         np.testing.assert_array_equal(shown(store, i), make_video(5, seed=i))
     with pytest.raises(ValueError, match="was made with frames_per_step=2, not 1"):
-        import_video(videos, actions, tmp_path / "s", frames_per_step=1)
+        import_video(videos, tmp_path / "s", actions=actions, frames_per_step=1)
 
 
 def test_videos_may_come_without_actions(tmp_path, capsys):
     videos = [save(tmp_path / f"v{i}.npy", make_video(5 + i, seed=i)) for i in range(2)]
-    store = import_video(videos, [], tmp_path / "s")
+    store = import_video(videos, tmp_path / "s")
     assert store.lengths == [2, 3] and store.info.action.names == ("none",) and not store.actions(1).any()
     np.testing.assert_array_equal(shown(store), make_video(5))
     said = capsys.readouterr().out
@@ -224,22 +229,22 @@ def test_videos_may_come_without_actions(tmp_path, capsys):
     needless = {"reward": "win", "signals": ["hp"], "action_names": ["a"], "action_limit": [1.0], "action_kind": "box"}
     for name, value in needless.items():
         with pytest.raises(ValueError, match=f"{name} need files of actions"):
-            import_video(videos, [], tmp_path / "t", **{name: value})
+            import_video(videos, tmp_path / "t", **{name: value})
     with pytest.raises(ValueError, match="fps must be above 0"):
-        import_video(videos, [], tmp_path / "t", fps=-3)
+        import_video(videos, tmp_path / "t", fps=-3)
 
 
 @pytest.mark.parametrize(("ending", "fps", "speed"), [(".mp4", None, 5.0), (".gif", None, 5.0), (".mp4", 30, 15.0)])
 def test_a_store_knows_how_fast_its_videos_were(tmp_path, ending, fps, speed):
     (video,) = write_video(tmp_path / f"v{ending}", make_video(8, height=32, width=32), fps=10)
-    assert import_video([video], [], tmp_path / "s", fps=fps).info.steps_per_second == pytest.approx(speed)
+    assert import_video([video], tmp_path / "s", fps=fps).info.steps_per_second == pytest.approx(speed)
     pictures = save_pictures(tmp_path / "pictures", make_video(4))
-    assert import_video([pictures], [], tmp_path / "t").info.steps_per_second == 0
+    assert import_video([pictures], tmp_path / "t").info.steps_per_second == 0
 
 
 def test_the_summary_shows_splits_and_short_bounds(tmp_path, capsys):
     actions = save(tmp_path / "a.npy", np.full((4, 2), [0.123456789, -2]))
-    import_video([save(tmp_path / "v.npy", make_video(4))] * 12, [actions] * 12, tmp_path / "s")
+    import_video([save(tmp_path / "v.npy", make_video(4))] * 12, tmp_path / "s", actions=[actions] * 12)
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("12 episodes, 24 steps of 2 frames (16, 24, 3): ") and " train, " in said[0]
     assert said[1] == "box actions: 4 from (0, -2, 0, -2) to (0.1235, 0, 0.1235, 0)"
@@ -255,7 +260,9 @@ def test_the_summary_says_how_actions_were_interpreted(tmp_path, capsys):
     def said(text, **options):
         (tmp_path / "a.csv").write_text(text)
         name = f"s{len(list(tmp_path.iterdir()))}"
-        import_video([save(tmp_path / "v.npy", make_video(4))], [tmp_path / "a.csv"], tmp_path / name, **options)
+        import_video(
+            [save(tmp_path / "v.npy", make_video(4))], tmp_path / name, actions=[tmp_path / "a.csv"], **options
+        )
         return capsys.readouterr().out.splitlines()[1:]
 
     lines = said("act;x\r\n1,0;0,5\r\n1,0;0\r\n3,0;0\r\n3,0;1\r\n", action_columns=["act"])
@@ -281,7 +288,7 @@ def test_the_summary_says_how_actions_were_interpreted(tmp_path, capsys):
 
 def test_videos_of_different_speeds_are_reported_as_odd(tmp_path, capsys):
     videos = [write_video(tmp_path / f"v{fps}.gif", make_video(8), fps=fps)[0] for fps in (10, 20)]
-    import_video(videos, [], tmp_path / "s")
+    import_video(videos, tmp_path / "s")
     said = capsys.readouterr().out
     assert "5 steps per second (10 frames), from v10.gif" in said
     assert "odd: the videos run at 10 to 20 frames per second; the store keeps 10, from v10.gif" in said
@@ -292,30 +299,30 @@ def test_a_folder_without_a_table_says_what_else_there_is(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "clip.json").write_text("[]")
     with pytest.raises(ValueError, match=r"needs one file clip with the ending \.csv, .* there is clip\.json"):
-        import_video([tmp_path / "v"], [tmp_path / "a"], tmp_path / "s")
+        import_video([tmp_path / "v"], tmp_path / "s", actions=[tmp_path / "a"])
 
 
 def test_an_import_resumes_only_with_the_same_content(tmp_path):
     """Otherwise the store would mix episodes of the old and the new files."""
     pictures = save_pictures(tmp_path / "v", make_video(5))
     actions = save(tmp_path / "a.npy", np.zeros(5, int))
-    import_video([pictures], [actions], tmp_path / "s")
+    import_video([pictures], tmp_path / "s", actions=[actions])
     save(actions, np.ones(5, int))
     with pytest.raises(ValueError, match=r"was made with content of .*a\.npy"):
-        import_video([pictures], [actions], tmp_path / "s")
+        import_video([pictures], tmp_path / "s", actions=[actions])
     save(actions, np.zeros(5, int))
     (pictures / "frame_4.png").rename(pictures / "frame_5.png")
     with pytest.raises(ValueError, match=r"was made with content of .*v="):
-        import_video([pictures], [actions], tmp_path / "s")
+        import_video([pictures], tmp_path / "s", actions=[actions])
 
 
 def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
     videos = [save(tmp_path / f"v{i}.npy", make_video(5)) for i in range(2)]
     good, bad = save(tmp_path / "a0.npy", np.zeros(5, int)), save(tmp_path / "a1.npy", np.array([0, 1, 1, 0, 0]))
     with pytest.raises(ValueError, match=r"a1\.npy: the action changes within a step"):
-        import_video(videos, [good, bad], tmp_path / "s")
+        import_video(videos, tmp_path / "s", actions=[good, bad])
     assert not (tmp_path / "s").exists()
-    assert import_video(videos, [good, bad], tmp_path / "s", frames_per_step=1).lengths == [4, 4]
+    assert import_video(videos, tmp_path / "s", actions=[good, bad], frames_per_step=1).lengths == [4, 4]
 
 
 @pytest.mark.parametrize(
@@ -341,23 +348,25 @@ def test_nothing_is_written_where_a_later_video_cannot_be_read(tmp_path):
 )
 def test_unusable_files_are_named(tmp_path, frames, actions, options, message):
     with pytest.raises(ValueError, match=message):
-        import_video([save(tmp_path / "v.npy", frames)], [save(tmp_path / "a.npy", actions)], tmp_path / "s", **options)
+        import_video(
+            [save(tmp_path / "v.npy", frames)], tmp_path / "s", actions=[save(tmp_path / "a.npy", actions)], **options
+        )
 
 
 def test_mistakes_are_found_before_anything_is_written(tmp_path):
     videos = [save(tmp_path / f"v{i}.npy", make_video(5, height=16 + 4 * i)) for i in range(2)]
     actions = [save(tmp_path / "a.npy", np.zeros(5, int))] * 2
     with pytest.raises(ValueError, match=r"v1\.npy has frames of \(20, 24, 3\).* --size"):
-        import_video(videos, actions, tmp_path / "s")
+        import_video(videos, tmp_path / "s", actions=actions)
     with pytest.raises(ValueError, match="2 videos need as many files of actions, got 1"):
-        import_video(videos, actions[:1], tmp_path / "s")
+        import_video(videos, tmp_path / "s", actions=actions[:1])
     with pytest.raises(ValueError, match=r"needs one file v0 .* there is none"):
         (tmp_path / "empty").mkdir()
-        import_video(videos, [tmp_path / "empty"], tmp_path / "s")
+        import_video(videos, tmp_path / "s", actions=[tmp_path / "empty"])
     with pytest.raises(ValueError, match="holds no videos"):
-        import_video([tmp_path / "empty"], actions, tmp_path / "s")
+        import_video([tmp_path / "empty"], tmp_path / "s", actions=actions)
     with pytest.raises(FileNotFoundError, match="nothing is missing"):
-        import_video([tmp_path / "nothing"], actions, tmp_path / "s")
+        import_video([tmp_path / "nothing"], tmp_path / "s", actions=actions)
     assert not (tmp_path / "s").exists()
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import tyro
 
-from worldmodel.training.cli.main import COMMANDS, _load
+from worldmodel.training.cli.commands import COMMANDS
+from worldmodel.training.cli.parsing import as_options
 
 AGREED = Path(__file__).with_name("options.txt")
 
@@ -21,7 +22,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     """The command's parser, without parsing anything."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # tyro has no other public way to list options
-        return tyro.extras.get_parser(_load(command, ("--help",)))
+        return tyro.extras.get_parser(as_options(COMMANDS[command].load(), COMMANDS[command].names))
 
 
 def offered() -> str:

@@ -21,7 +21,8 @@ from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.cli import main as cli
-from worldmodel.training.cli.main import COMMANDS, main
+from worldmodel.training.cli.commands import COMMANDS
+from worldmodel.training.cli.main import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
@@ -38,7 +39,7 @@ def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
-    assert f"videogen-dream {command}" in capsys.readouterr().out
+    assert f"Example: videogen-dream {command} {COMMANDS[command].example}\n" in capsys.readouterr().out
 
 
 def test_an_unknown_command_gives_the_nearest(capsys):
@@ -152,8 +153,8 @@ def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, ca
 @pytest.mark.parametrize(
     ("command", "advice"),
     [
-        ("train-agent", "another --out (OUT/agent holds the agent after its last update, if there was one)"),
-        ("collect", "to go on"),
+        ("train-agent", "a new --out (OUT/agent holds the agent after its last update, if there was one)"),
+        ("collect", "to resume"),
         ("evaluate-model", "nothing was written; run the same command again"),
     ],
 )
@@ -161,7 +162,7 @@ def test_ctrl_c_tells_what_to_do_next(command, advice, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", stop)
+    monkeypatch.setattr(cli, "_call", stop)
     assert main([command]) == 130
     assert advice in capsys.readouterr().err
 
@@ -326,7 +327,8 @@ def configs_of(monkeypatch):
         seen.append(next(part for part in train.args if isinstance(part, TokenizerTraining | DynamicsTraining)))
         return {}
 
-    monkeypatch.setattr("worldmodel.training.launch.launch", launch)
+    for module in ("train_tokenizer", "train_dynamics"):
+        monkeypatch.setattr(f"worldmodel.training.{module}.launch", launch)
     return seen
 
 
@@ -475,6 +477,6 @@ def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("module", ["worldmodel.training.collect.collect", "worldmodel.training.collect.workers"])
 def test_commands_that_need_no_torch_do_not_start_it(module):
-    code = f"import sys, {module}; from worldmodel.training.cli.main import _load; _load('collect', ()); "
+    code = f"import sys, {module}; from worldmodel.training.cli.commands import COMMANDS; COMMANDS['collect'].load(); "
     done = subprocess.run([sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], check=False)
     assert done.returncode == 0

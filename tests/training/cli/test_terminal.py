@@ -11,7 +11,7 @@ from worldmodel.training.cli.terminal import spell
 PROGRAM = """
 import sys
 from worldmodel.training.cli import main as cli
-cli._load = lambda command, options: lambda: [print("3 ± 1 → 2 × 4 …", "\\udcff.mp4") for _ in range(int(sys.argv[1]))]
+cli._call = lambda name, words: [print("3 ± 1 → 2 × 4 …", "\\udcff.mp4") for _ in range(int(sys.argv[1]))]
 sys.exit(cli.main(["fetch-battle2"]))
 """
 

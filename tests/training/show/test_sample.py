@@ -219,8 +219,8 @@ def test_videos_are_shown_as_fast_as_their_game_or_as_asked(tmp_path, fps, shown
 
 
 def test_the_legend_tells_the_colours(tmp_path, world, store):
-    legend = sample_videos(world, tmp_path / "a.gif", CONFIG, data=store).legend
+    legend = str(sample_videos(world, tmp_path / "a.gif", CONFIG, data=store))
     assert "condition: both" in legend and "blue: the 1 given steps" in legend and "left: real play" in legend
-    again = sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=99, columns=9), data=store).legend
+    again = str(sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=99, columns=9), data=store))
     assert "such clips, so some are shown again" in again and "again" not in legend
-    assert "blue" not in sample_videos(world, tmp_path / "a.gif", CONFIG).legend
+    assert "blue" not in str(sample_videos(world, tmp_path / "a.gif", CONFIG))

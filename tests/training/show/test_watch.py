@@ -15,7 +15,7 @@ from worldmodel.envs import DreamEnv
 from worldmodel.media.write import CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
 from worldmodel.model import WorldModel
 from worldmodel.training.show.scenes import DreamScene, GameScene
-from worldmodel.training.show.watch import Watched, watch
+from worldmodel.training.show.watch import Watched, film
 
 SIDE, BORDER, GAP = 16, 4, 6  # pixels of a toy frame, of the border at scale 4, and between cells
 CELL = (CAPTION_HEIGHT + 4 * SIDE + 2 * BORDER, 4 * SIDE + 2 * BORDER)
@@ -42,7 +42,7 @@ def frames_of(path):
 
 
 def test_a_video_holds_every_frame_of_the_longest_episode(tmp_path):
-    watched = watch(toy_scene(seed=3), tmp_path / "new" / "toy.gif", episodes=3)
+    watched = film(toy_scene(seed=3), tmp_path / "new" / "toy.gif", episodes=3)
     assert [one.seed for one in watched] == [3, 4, 5] and all(one.last.ended for one in watched)
     frames = frames_of(tmp_path / "new" / "toy.gif")
     longest = max(one.last.step for one in watched)
@@ -51,15 +51,15 @@ def test_a_video_holds_every_frame_of_the_longest_episode(tmp_path):
 
 def test_equal_seeds_write_equal_videos(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        watch(dream_scene(seed, horizon=6), tmp_path / f"{name}.gif", episodes=1)
+        film(dream_scene(seed, horizon=6), tmp_path / f"{name}.gif", episodes=1)
     a, b, c = (tmp_path / f"{name}.gif" for name in "abc")
     assert a.read_bytes() == b.read_bytes() != c.read_bytes()
 
 
 def test_borders_tell_dreams_games_and_what_an_agent_sees(tmp_path):
-    watch(dream_scene(horizon=2), tmp_path / "dream.gif", episodes=1)
-    watch(toy_scene(), tmp_path / "game.gif", episodes=1)
-    seen = watch(toy_scene(view=(seeing_world(), "rgb")), tmp_path / "seen.gif", episodes=1)
+    film(dream_scene(horizon=2), tmp_path / "dream.gif", episodes=1)
+    film(toy_scene(), tmp_path / "game.gif", episodes=1)
+    seen = film(toy_scene(view=(seeing_world(), "rgb")), tmp_path / "seen.gif", episodes=1)
     dream, game, both = (frames_of(tmp_path / f"{name}.gif") for name in ("dream", "game", "seen"))
     row = CAPTION_HEIGHT + 1  # within the upper border
     for frames, column, color in (
@@ -86,7 +86,7 @@ def test_a_gray_game_is_watched_as_its_agent_sees_it(tmp_path):
     config = replace(config, tokenizer=replace(config.tokenizer, channels=1))
     world, game = WorldModel(config).prepare(torch.float32), Gray()
     scene = GameScene(game, game.action_spec, RandomPolicy(game.action_spec), (world, "rgb"))
-    watch(scene, tmp_path / "gray.gif", episodes=1, steps=2)
+    film(scene, tmp_path / "gray.gif", episodes=1, steps=2)
     frames = frames_of(tmp_path / "gray.gif")
     assert frames.shape[2] > 2 * CELL[1]
     seen = frames[:, -SIDE * 4 - BORDER : -BORDER, -SIDE * 4 - BORDER : -BORDER].astype(int)
@@ -94,7 +94,7 @@ def test_a_gray_game_is_watched_as_its_agent_sees_it(tmp_path):
 
 
 def test_an_episode_is_cut_where_it_gets_too_long(tmp_path):
-    (watched,) = watch(dream_scene(), tmp_path / "dream.mp4", episodes=1, steps=5)
+    (watched,) = film(dream_scene(), tmp_path / "dream.mp4", episodes=1, steps=5)
     assert watched.last.step == 5 and "step 5" in str(watched)
 
 
@@ -109,9 +109,9 @@ def test_the_end_and_the_return_are_told():
 
 
 def test_a_dreams_return_is_told_with_its_unit(tmp_path):
-    (watched,) = watch(dream_scene(), tmp_path / "dream.gif", episodes=1, steps=2)
+    (watched,) = film(dream_scene(), tmp_path / "dream.gif", episodes=1, steps=2)
     assert " health  step 2" in str(watched)  # what the toy world pays by
-    (watched,) = watch(toy_scene(), tmp_path / "game.gif", episodes=1, steps=2)
+    (watched,) = film(toy_scene(), tmp_path / "game.gif", episodes=1, steps=2)
     assert "health" not in str(watched)
 
 
@@ -119,13 +119,13 @@ def test_a_dreams_return_is_told_with_its_unit(tmp_path):
 def test_bad_numbers_are_refused_before_anything_is_played(options, tmp_path):
     scene = toy_scene()
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be at least 1"):
-        watch(scene, tmp_path / "x.gif", **options)
+        film(scene, tmp_path / "x.gif", **options)
     assert scene.shown is None
 
 
 def test_bad_endings_and_scenes_without_a_policy_are_refused(tmp_path):
     with pytest.raises(ValueError, match="mp4"):
-        watch(toy_scene(), tmp_path / "x.avi")
+        film(toy_scene(), tmp_path / "x.avi")
     game = ToyGame()
     with pytest.raises(ValueError, match="without a policy"):
-        watch(GameScene(game, game.action_spec), tmp_path / "x.gif")
+        film(GameScene(game, game.action_spec), tmp_path / "x.gif")

@@ -18,7 +18,7 @@ from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.checkpoint import weights_name
 from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.transfer import players as transfer_players
-from worldmodel.training.transfer.table import Transfer, transfer
+from worldmodel.training.transfer.table import Transfer, benchmark
 
 CYCLE = "cycle:left*2,noop*1"
 
@@ -43,7 +43,7 @@ def done(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer_players, "search_blind", lambda *_: BlindSearch(CYCLE, (), 60))
-        transfer(root / "out", config)
+        benchmark("transfer", root / "out", config)
     return root
 
 

@@ -23,7 +23,7 @@ from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.train_agent import DreamTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 from worldmodel.training.transfer import players as transfer_players
-from worldmodel.training.transfer.table import Transfer, transfer
+from worldmodel.training.transfer.table import Transfer, benchmark
 
 SMALL = Transfer(games=(LARGER_GAME_ID,), decisions=1_500, longer=3, workers=1, seeds=2, free_seeds=1, episodes=3)
 CELLS = ["random", "blind", "dream-0", "dream-1", "free1-0", "free3-0"]
@@ -57,11 +57,11 @@ class Work:
         write_json(out / "metrics.jsonl", 1)
         write_json(out / "agent" / "config.json", {"level": 100 + 10 * config.agent.seed})
 
-    def train_policy(self, env_id, steps, out, config):
+    def train_policy(self, env_id, out, config):
         assert not out.exists()
-        self.done.append(("policy", steps, config.seed))
+        self.done.append(("policy", config.steps, config.seed))
         write_json(out / "metrics.jsonl", 1)
-        write_json(out / "agent" / "config.json", {"level": steps / 100})
+        write_json(out / "agent" / "config.json", {"level": config.steps / 100})
 
     def iterate(self, out, config):
         self.done.append(("loop", config.rounds, config.first_steps, config.collect_steps, config.seed))
@@ -101,7 +101,7 @@ def cells_of(out, game="LargerCountingGame-v0"):
 
 
 def test_every_cell_has_a_file_with_all_that_made_it(tmp_path, work):
-    page = transfer(tmp_path, SMALL, command="videogen-dream benchmark transfer").read_text()
+    page = benchmark("transfer", tmp_path, SMALL, command="videogen-dream benchmark transfer").read_text()
     cells = cells_of(tmp_path)
     assert sorted(cells) == sorted(CELLS)
     assert {name: cell["decisions"] for name, cell in cells.items()} == {
@@ -127,13 +127,13 @@ def test_every_cell_has_a_file_with_all_that_made_it(tmp_path, work):
 
 
 def test_a_finished_table_does_nothing_again_and_a_deleted_cell_is_judged_again_alone(tmp_path, work):
-    transfer(tmp_path, SMALL)
+    benchmark("transfer", tmp_path, SMALL)
     before = cells_of(tmp_path)
     work.done.clear()
-    transfer(tmp_path, SMALL)
+    benchmark("transfer", tmp_path, SMALL)
     assert work.done == []
     (tmp_path / "LargerCountingGame-v0" / "cells" / "dream-1.json").unlink()
-    transfer(tmp_path, SMALL)
+    benchmark("transfer", tmp_path, SMALL)
     assert [what for what, *_ in work.done] == ["judge"]
     assert {name: cell["result"] for name, cell in cells_of(tmp_path).items()} == {
         name: cell["result"] for name, cell in before.items()
@@ -141,11 +141,11 @@ def test_a_finished_table_does_nothing_again_and_a_deleted_cell_is_judged_again_
 
 
 def test_games_seeds_and_the_loop_are_added_to_what_is_there(tmp_path, work):
-    transfer(tmp_path, SMALL)
+    benchmark("transfer", tmp_path, SMALL)
     work.done.clear()
     more = replace(SMALL, games=(GAME_ID,), loop_rounds=2)
-    transfer(tmp_path, more)
-    transfer(tmp_path, replace(SMALL, seeds=3))
+    benchmark("transfer", tmp_path, more)
+    benchmark("transfer", tmp_path, replace(SMALL, seeds=3))
     assert ("loop", 2, 750, 750, 0) in work.done
     assert [entry[:2] for entry in work.done if entry[0] == "agent"] == [("agent", 0), ("agent", 1), ("agent", 2)]
     loop = cells_of(tmp_path, "CountingGame-v0")["loop2"]
@@ -166,13 +166,13 @@ def test_games_seeds_and_the_loop_are_added_to_what_is_there(tmp_path, work):
     ],
 )
 def test_other_settings_are_refused_unless_all_is_made_afresh(tmp_path, work, changes, difference):
-    transfer(tmp_path, SMALL)
+    benchmark("transfer", tmp_path, SMALL)
     before = (tmp_path / "transfer.json").read_text()
     with pytest.raises(ValueError, match=f"other settings \\({difference}\\).*--fresh"):
-        transfer(tmp_path, replace(SMALL, **changes))
+        benchmark("transfer", tmp_path, replace(SMALL, **changes))
     assert (tmp_path / "transfer.json").read_text() == before
     work.done.clear()
-    transfer(tmp_path, replace(SMALL, **changes), fresh=True)
+    benchmark("transfer", tmp_path, replace(SMALL, **changes), fresh=True)
     assert len(work.done) == 14
 
 
@@ -209,14 +209,14 @@ def test_settings_that_make_no_table_are_refused(changes, message):
 )
 def test_what_cannot_be_played_is_told_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        transfer(tmp_path / "out", replace(SMALL, **changes))
+        benchmark("transfer", tmp_path / "out", replace(SMALL, **changes))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="something else than a table's run; use another --out"):
-        transfer(tmp_path, SMALL, fresh=True)
+        benchmark("transfer", tmp_path, SMALL, fresh=True)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -239,7 +239,7 @@ def given(world):
 
 
 def test_agents_of_a_given_world_learn_there_and_nothing_is_collected(tmp_path, work, worlds):
-    page = transfer(tmp_path / "out", given(worlds[0])).read_text()
+    page = benchmark("transfer", tmp_path / "out", given(worlds[0])).read_text()
     counts = Counter(what for what, *_ in work.done)
     assert counts == {"judge": 6, "search": 1, "agent": 2, "policy": 2}
     assert {entry[2] for entry in work.done if entry[0] == "agent"} == {str(worlds[0])}
@@ -262,18 +262,18 @@ def test_the_command_takes_a_world_for_each_game(monkeypatch):
 
 
 def test_another_world_for_agents_that_are_there_is_refused(tmp_path, work, worlds):
-    transfer(tmp_path / "out", given(worlds[0]))
-    transfer(tmp_path / "out", given(worlds[0]))
+    benchmark("transfer", tmp_path / "out", given(worlds[0]))
+    benchmark("transfer", tmp_path / "out", given(worlds[0]))
     work.done.clear()
     with pytest.raises(ValueError, match=f"learned in another world: .* those of {worlds[1]} .* use another --out"):
-        transfer(tmp_path / "out", given(worlds[1]))
+        benchmark("transfer", tmp_path / "out", given(worlds[1]))
     with pytest.raises(ValueError, match=f"repeat --world {LARGER_GAME_ID}={worlds[0]}"):
-        transfer(tmp_path / "out", SMALL)
+        benchmark("transfer", tmp_path / "out", SMALL)
     assert work.done == []
-    transfer(tmp_path / "out", given(worlds[1]), fresh=True)
-    transfer(tmp_path / "own", SMALL)
+    benchmark("transfer", tmp_path / "out", given(worlds[1]), fresh=True)
+    benchmark("transfer", tmp_path / "own", SMALL)
     with pytest.raises(ValueError, match="learned in another world"):
-        transfer(tmp_path / "own", given(worlds[0]))
+        benchmark("transfer", tmp_path / "own", given(worlds[0]))
 
 
 def test_a_world_of_a_training_here_tells_its_decisions(tmp_path, work, worlds):
@@ -282,7 +282,7 @@ def test_a_world_of_a_training_here_tells_its_decisions(tmp_path, work, worlds):
     worlds[0].rename((run / "best").parent.mkdir() or run / "best")
     for stores, decisions in (([str(tmp_path / "play")] * 2, 12), ([str(tmp_path / "gone")], None), ("play", None)):
         write_json(run / "config.json", {"data": stores})
-        transfer(tmp_path / "out", given(run), fresh=True)
+        benchmark("transfer", tmp_path / "out", given(run), fresh=True)
         assert cells_of(tmp_path / "out")["dream-0"]["decisions"] == decisions
 
 
@@ -308,11 +308,11 @@ def test_a_table_killed_at_any_file_operation_ends_by_the_same_command(tmp_path,
     monkeypatch.setattr(os, "fsync", lambda _: None)
     config = replace(SMALL, seeds=1)
     out, kills = tmp_path / "runs" / "transfer", 0
-    transfer(out, config)
+    benchmark("transfer", out, config)
     wanted = results(out)
-    for _ in kill_everywhere(tmp_path / "nothing", out, lambda out: transfer(out, config), every=every):
+    for _ in kill_everywhere(tmp_path / "nothing", out, lambda out: benchmark("transfer", out, config), every=every):
         kills += 1
-        transfer(out, config)
+        benchmark("transfer", out, config)
         assert results(out) == wanted and litter(tmp_path) == []
         assert len(cells_of(out)) == 5 and (out / "transfer.md").exists()
     assert kills * every > 100
@@ -328,9 +328,9 @@ def test_the_hours_of_a_player_whose_training_was_killed_are_at_least_those(tmp_
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(transfer_players, "train_policy", dies)
-        transfer(tmp_path, SMALL)
+        benchmark("transfer", tmp_path, SMALL)
     monkeypatch.setattr("worldmodel.training.pipeline.stages.write_json", write_json)
-    page = transfer(tmp_path, SMALL).read_text()
+    page = benchmark("transfer", tmp_path, SMALL).read_text()
     told = {name: cell["hours"]["of_all_attempts"] for name, cell in cells_of(tmp_path).items()}
     assert told == dict.fromkeys(CELLS, True) | {"free1-0": False}
     assert page.count("≥ 0.0 |") == 1

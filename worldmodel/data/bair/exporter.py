@@ -37,18 +37,20 @@ class ExportStats:
         return "\n".join(lines)
 
 
-def export_bair(store: EpisodeStorage | str | Path, out: str | Path) -> ExportStats:
-    """Write softmotion30_44k/{train,test}/traj_A_to_B.tfrecords, 256 trajectories per file; print and return counts.
+def export_bair(store: EpisodeStorage | str | Path, /, out: str | Path) -> ExportStats:
+    """Write a store of robot pushing as BAIR's TFRecord files.
 
-    The test split is written to test, training and validation to train. A store with two views, as `import_bair` makes
-    from both cameras, gives trajectories with both; a store with one view writes its frames as image_aux1 and
-    image_main. The gripper's positions are the signals GRIPPER_X, GRIPPER_Y and GRIPPER_Z (the same for all frames of a
-    step), or zero without them.
+    Files: softmotion30_44k/{train,test}/traj_A_to_B.tfrecords, 256 trajectories each. The test split goes into test,
+    training and validation into train. A store of two views, as import-bair makes of both cameras, gives trajectories
+    with both; any other store has the same frames as image_aux1 and image_main. The gripper's positions are the signals
+    GRIPPER_X, GRIPPER_Y and GRIPPER_Z (of a step, for all its frames), or zero.
 
     Args:
-        store: episodes of at least 30 frames of 64 x 64 x 3, with actions of 4 dimensions per frame: F per step, or
-            one that is held for the step.
-        out: a folder without such files; all files appear together at the end.
+        store: episodes of at least 30 frames of 64 x 64 x 3, with actions of 4 dimensions for each frame or held for
+            the step.
+        out: a folder without such files; all of them appear at once, at the end.
+
+    Returns: what was written, which is also printed.
 
     Raises:
         ValueError: the store has other frames or actions, or an episode is too short.

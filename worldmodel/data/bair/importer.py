@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from worldmodel.data import EpisodeStorage, StoreInfo
+from worldmodel.data.bair.download import fetch_bair
 from worldmodel.data.bair.files import find_record_files, label, num_named
 from worldmodel.data.bair.journal import Block, check_same_files, note, read_journal
 from worldmodel.data.bair.records import (
@@ -63,28 +64,34 @@ class ImportStats:
 
 
 def import_bair(
-    source: str | Path,
+    path: str | Path,
+    /,
     out: str | Path,
     *,
     camera: Literal["aux1", "main", "both"] = "aux1",
     limit: int | None = None,
     frames_per_step: int = 2,
-    action_limit: tuple[float, ...] = ACTION_LIMIT,
+    action_limit: tuple[float, float, float, float] = ACTION_LIMIT,
     skip_bad: bool = False,
+    download: bool = False,
 ) -> ImportStats:
-    """Convert BAIR's trajectories to a store; print and return what it holds.
+    """Convert the BAIR robot pushing data to a store.
 
-    Run it again to resume after an interruption, or with a higher limit.
+    Run it again to resume after a stop, or to read up to a higher limit.
 
     Args:
-        source: the folder with the unpacked archive, or in which TFDS prepared bair_robot_pushing_small; or a single
-            file of either, such as the published test file.
-        out: folder of the store; new, or from an earlier import with the same settings.
-        camera: camera to import; "both" makes two episodes of each trajectory, aux1's first, in the same split.
-        limit: maximum number of training trajectories; those of the test are always all imported.
-        frames_per_step: F, frames per step.
-        action_limit: (4,) bounds of a frame's action, applied below and above 0.
-        skip_bad: skip unreadable records and list them; otherwise the first one raises an error.
+        path: folder into which the archive was unpacked, or in which TensorFlow Datasets prepared
+            bair_robot_pushing_small; or one file of either, such as the published test file.
+        out: folder of the store; new, or left by an earlier import with the same settings.
+        camera: which camera's frames; "both" makes two episodes of each trajectory, which share a split.
+        limit: read at most this many training trajectories; all test trajectories are always read.
+        frames_per_step: frames per step.
+        action_limit: bounds of the four dimensions of a frame's action, below and above 0. An action outside is an
+            error; actions are never clipped.
+        skip_bad: skip and list records that cannot be read; otherwise the first one is an error.
+        download: first download the archive (30 GiB, CC BY 4.0) into PATH if it is not there; see docs/bair.md.
+
+    Returns: what the store holds, which is also printed.
 
     Raises:
         FileNotFoundError: there are no record files.
@@ -98,7 +105,7 @@ def import_bair(
             f"{limit} and {frames_per_step}"
         )
     reader = _Reader(CAMERAS[camera], frames_per_step, action_limit, skip_bad)
-    found = find_record_files(source)
+    found = find_record_files(fetch_bair(path) if download else path)
     files = {"test": found.test, "train": found.train}
     settings = {"camera": camera, "frames_per_step": frames_per_step, "action_limit": list(action_limit)}
     store = open_with_settings(Path(out), SETTINGS, settings, lambda: _info(reader, files["test"]))

@@ -41,9 +41,10 @@ _NONE = ("none",)  # name of the only action of videos without actions
 
 def import_video(
     videos: Sequence[str | Path],
-    actions: Sequence[str | Path],
+    /,
     out: str | Path,
     *,
+    actions: Sequence[str | Path] = (),
     fps: float | None = None,
     frames_per_step: int = 2,
     action_kind: Literal["auto", "discrete", "box"] = "auto",
@@ -53,29 +54,35 @@ def import_video(
     reward: str | None = None,
     signals: Sequence[str] = (),
     size: tuple[int, int] | None = None,
-    channels: int = 3,
+    channels: Literal[1, 3] = 3,
     ends: Literal["stopped", "truncated", "terminated"] = "stopped",
     name: str = "Video",
 ) -> EpisodeStorage:
-    """Make a store from videos and their actions; print and return it. Run it again to resume.
+    """Convert your own videos and their actions to a store: one video becomes one episode.
+
+    Run it again to resume after a stop.
 
     Args:
-        videos: video files (.mp4, .mov, .mkv, .webm, .avi, .gif, …), .npy or .npz (one array (V, H, W, C) uint8),
-            folders of pictures (in natural order of their names), or folders of these.
-        actions: one .npy, .npz, .csv or .tsv file per video in the same order, or one folder with files of the same
-            names. Empty: videos without actions, for models without action conditioning.
-        out: folder of the store; new, or from an earlier import of the same files with the same settings.
-        fps: frames per second of the videos, used as playback speed of samples; None: as stated in the first video.
-        frames_per_step: F, frames per step.
-        action_kind: see `action_spec`, also for `action_names` and `action_limit`.
-        action_columns: columns of actions; default: all but those of reward and signals. Columns without a name are
-            called by their index from 0.
-        reward: column (of tables) or array (.npz) with the rewards.
-        signals: columns or arrays with values for the model to predict, such as a score.
-        size: height and width to shrink to; None: the size of the videos.
+        videos: files (mp4, mov, mkv, webm, avi, gif, npy, npz, …), folders of images (in the order of the numbers in
+            their names), or folders of these. Arrays are (V, H, W, C) uint8.
+        actions: a file (csv, tsv, npy, npz) for each video in the same order, or one folder with files of the same
+            names; none: videos without actions.
+        out: folder of the store; new, or left by an earlier import of the same files with the same settings.
+        fps: frames per second of the videos, the speed at which samples are shown; None: that of the first video.
+        frames_per_step: frames per step.
+        action_kind: "auto": discrete if each action is one integer from 0 on, one word or one-hot; otherwise box.
+        action_names: names of discrete actions, or of the dimensions of an action.
+        action_columns: columns of actions, by default all but those of reward and signals; columns without a name by
+            their numbers, counted from 0.
+        action_limit: bounds of the dimensions of an action, below and above 0; by default what the files hold.
+        reward: column or array of the rewards.
+        signals: columns or arrays of additional values for the model to predict, such as a score.
+        size: height and width to shrink to.
         channels: 3, or 1 for gray.
         ends: what the end of a video means: the recording stopped, a time limit, or the end of the game.
-        name: name of the game; models and stores of one game must have the same name.
+        name: name of the game; models and stores of one game go together.
+
+    Returns: the store, whose contents are also printed.
 
     Raises:
         FileNotFoundError, ValueError: a file is missing or invalid; names the file and what was expected.

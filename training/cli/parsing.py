@@ -1,0 +1,131 @@
+"""From words to a call of a library function: its signature and docstring become options and their help."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from functools import partial
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tyro
+
+from worldmodel.training.cli.commands import Command
+
+Call = Callable[[], Any]
+
+_ARGS = re.compile(r"^Args:", re.MULTILINE)
+_OTHER_SECTIONS = re.compile(r"^(Returns|Raises|Source):", re.MULTILINE)
+
+
+def parse(name: str, command: Command, words: Sequence[str]) -> Call:
+    """The call that the words ask for. SystemExit after --help and for a wrong option."""
+    function, prog = command.load(), f"videogen-dream {name}"
+    about = _ARGS.split(_documented(function))[0].strip()
+    call: Call = tyro.cli(
+        as_options(function, command.names, words),
+        prog=prog,
+        description=f"{about}\n\nExample: {prog} {command.example}",
+        args=words,
+    )
+    takes_line = "command" in inspect.signature(function).parameters
+    return partial(call, command=shlex.join([*prog.split(), *words])) if takes_line else call
+
+
+def as_options(
+    function: Callable[..., Any], names: Mapping[str, str] | None = None, words: Sequence[str] = ()
+) -> Callable[..., Call]:
+    """A function whose arguments are the options for tyro; from their values it makes the call.
+
+    Args:
+        function: positional-only arguments have no option's name; the fields of `config` are options by their own
+            names, below a --preset if its class has presets; `command` is not an option.
+        names: options that have another name than their argument.
+        words: a preset among them decides the defaults.
+    """
+    parameters, config = [], []
+    hints = get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint, kind = _option_type(hints[name]), parameter.kind
+        if name == "config":
+            config = _config_options(hint, parameter.default, words)
+        elif name != "command" and kind is not inspect.Parameter.VAR_KEYWORD:
+            if names and name in names:
+                hint = Annotated[hint, tyro.conf.arg(name=names[name])]
+            if kind is not inspect.Parameter.POSITIONAL_ONLY:
+                kind = inspect.Parameter.KEYWORD_ONLY
+            default = Path(parameter.default) if (hint, type(parameter.default)) == (Path, str) else parameter.default
+            parameters.append(parameter.replace(kind=kind, default=default, annotation=hint))
+    parameters += config
+
+    def call(*arguments: Any, **options: Any) -> Call:
+        for parameter in config[:-1]:  # the preset is in the config already
+            del options[parameter.name]
+        return partial(function, *arguments, **options)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__doc__ = _documented(function)
+    return call
+
+
+def completion(commands: Mapping[str, Command], shell: str) -> str:
+    """A script that completes commands and options; it starts neither torch nor this package."""
+    functions = {name: as_options(command.load(), command.names) for name, command in commands.items()}
+    script = StringIO()
+    with redirect_stdout(script), suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            functions, prog="videogen-dream", args=["--tyro-write-completion", shell, "-"]
+        )
+    return script.getvalue()
+
+
+def _documented(function: Callable[..., Any]) -> str:
+    """The docstring without the sections that matter in Python alone, each argument in one line."""
+    return re.sub(r"\n {8,}", " ", _OTHER_SECTIONS.split(inspect.getdoc(function) or "")[0])
+
+
+def _config_options(hint: Any, default: Any, words: Sequence[str]) -> list[inspect.Parameter]:
+    """[--preset, if the config's class has presets, and] the config."""
+    kind = next(each for each in (*get_args(hint), hint) if each is not NoneType)
+    default = kind() if default is None else default
+    if not hasattr(kind, "of_preset"):
+        return [_keyword("config", default, Annotated[kind, tyro.conf.arg(name="")])]
+    if (asked := _asked_preset(words)) is not None:
+        default = kind.of_preset(asked)
+    about = tyro.conf.arg(
+        metavar="|".join(kind.PRESETS), help="named model that sets the defaults of the options below"
+    )
+    return [
+        _keyword("preset", None, Annotated[Literal[*kind.PRESETS] | None, about]),
+        _keyword("config", default, Annotated[kind, tyro.conf.arg(name="")]),
+    ]
+
+
+def _keyword(name: str, default: Any, hint: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _asked_preset(words: Sequence[str]) -> str | None:
+    """The NAME of `--preset NAME` or `--preset=NAME`: it decides the defaults, so it is read before the others."""
+    asked = [following for word, following in pairwise(words) if word == "--preset"]
+    asked += [word.partition("=")[2] for word in words if word.startswith("--preset=")]
+    return asked[-1] if asked else None
+
+
+def _option_type(hint: Any) -> Any:
+    """Of all types that an argument accepts, the one that words can give: a sequence, a path, a string or a number."""
+    origin, kinds = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        kind = _option_type(min((kind for kind in kinds if kind is not NoneType), key=_rank))
+        return kind | None if NoneType in kinds else kind
+    return tuple[_option_type(kinds[0]), ...] if origin is Sequence else hint  # type: ignore[misc]
+
+
+def _rank(kind: Any) -> int:
+    wanted, kind = (Sequence, Path, str), get_origin(kind) or kind
+    return wanted.index(kind) if kind in wanted else len(wanted)
