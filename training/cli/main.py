@@ -103,8 +103,8 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "videogen-dream --version prints the version, --completion bash|zsh|fish a script that lets the shell",
-            'complete commands and options: eval "$(videogen-dream --completion bash)"',
+            "videogen-dream --version prints the version; --completion bash|zsh|fish prints a script for the shell to",
+            'complete commands and options, in bash: eval "$(videogen-dream --completion bash)"',
         ]
     )
 
