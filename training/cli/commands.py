@@ -83,6 +83,13 @@ COMMANDS = {
         show=print,
         after_stop=_NOTHING,
     ),
+    "worlds": Command(
+        "training.reports.shipped_worlds:worlds",
+        "list the shipped worlds with their scores",
+        "--json",
+        show=print,
+        after_stop=_NOTHING,
+    ),
     "mirror": Command(
         "data.mirror:mirror",
         "double a store with mirrored copies of its episodes",

@@ -26,7 +26,7 @@ def parse(name: str, command: Command, words: Sequence[str]) -> Call:
     """The call that the words ask for. SystemExit after --help and for a wrong option."""
     function, prog = command.load(), f"videogen-dream {name}"
     about = _ARGS.split(_documented(function))[0].strip()
-    call: Call = tyro.cli(
+    call: Callable[..., Any] = tyro.cli(
         as_options(function, command.names, words),
         prog=prog,
         description=f"{about}\n\nExample: {prog} {command.example}",

@@ -17,7 +17,9 @@ from worldmodel.agents.evaluate import Evaluation
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import write_json
+from worldmodel.training.cli.commands import COMMANDS
 from worldmodel.training.cli.main import main
+from worldmodel.training.cli.parsing import parse
 from worldmodel.training.pipeline import round as round_module
 from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.train_agent import DreamTraining
@@ -248,17 +250,10 @@ def test_agents_of_a_given_world_learn_there_and_nothing_is_collected(tmp_path, 
     assert "Trained in the dream (unknown real decisions)" in page and "without its world's" in page
 
 
-def test_the_command_takes_a_world_for_each_game(monkeypatch):
-    seen = []
-
-    def note(out, config, **_):
-        seen.append(config.worlds())
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("worldmodel.training.transfer.table.transfer", note)
-    games = ["--games", "Chess", "Go", "Nim"]
-    assert main(["benchmark", "transfer", *games, "--world", "Chess=doom-hg", "--world", "Nim=runs/a=b"]) == 130
-    assert seen == [{"Chess": "doom-hg", "Nim": "runs/a=b"}]
+def test_the_command_takes_a_world_for_each_game():
+    words = ["transfer", "--games", "Chess", "Go", "Nim", "--world", "Chess=doom-hg", "--world", "Nim=runs/a=b"]
+    call = parse("benchmark", COMMANDS["benchmark"], words)
+    assert call.keywords["config"].worlds() == {"Chess": "doom-hg", "Nim": "runs/a=b"}
 
 
 def test_another_world_for_agents_that_are_there_is_refused(tmp_path, work, worlds):
