@@ -13,8 +13,10 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 import worldmodel  # noqa: F401 (registers the env ids)
+from worldmodel import checkpoint
 from worldmodel.agents.episodes import Watch, play_episodes
 from worldmodel.agents.policy import Policy, as_policy
+from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
@@ -137,6 +139,26 @@ def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
     if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:
         raise ValueError(f"a dream may never end: give evaluate(..., {env_id!r}, ...) a horizon, e.g. horizon=200")
     return envs
+
+
+def view_of(meta: AgentMeta, world: str | os.PathLike | None = None) -> View | None:
+    """The `view` of an agent whose world model is at `world` (None: where it was in training); None: raw frames."""
+    if meta.view == "real":
+        if world is not None:
+            raise ValueError("this agent was trained on the game's own frames: it needs no world")
+        return None
+    try:
+        home = checkpoint.resolve(world or meta.world_model, fetch=world is not None)
+        return home, meta.view
+    except checkpoint.NotDownloadedError:
+        raise
+    except FileNotFoundError as error:
+        if world is not None:
+            raise
+        raise FileNotFoundError(
+            f"the world model through which this agent sees is not at {meta.world_model} any more: put it "
+            "back, or for an evaluation pass --world (world=…) with its folder or name"
+        ) from error
 
 
 def _play(

@@ -54,6 +54,7 @@ class RowGenerators(dict[int, np.random.Generator]):
         return generator
 
     def reseed(self, rows: Rows, seeds: Sequence[int]) -> None:
+        """Row rows[i] draws from seeds[i] from now on."""
         for row, seed in zip(rows, seeds, strict=True):
             self[int(row)] = np.random.default_rng(seed)
 

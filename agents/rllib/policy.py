@@ -14,8 +14,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from worldmodel import checkpoint
-from worldmodel.agents.evaluate import View
+from worldmodel.agents.evaluate import View, view_of
 from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.data import ActionSpec
@@ -63,10 +62,7 @@ class RLlibPolicy(Policy):
         Args:
             world: where the agent's world model is now; None: where it was in training.
         """
-        if self.meta.view == "real":
-            return None
-        home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
-        return home, self.meta.view
+        return view_of(self.meta, world)
 
     def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
         self._generators.reseed(rows, seeds)

@@ -17,7 +17,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from worldmodel import checkpoint
 from worldmodel.agents.action_memory import ActionMemory, choices_of, planes_of
-from worldmodel.agents.evaluate import View
+from worldmodel.agents.evaluate import View, view_of
 from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.config import AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3.networks import policy_for, policy_parts
@@ -121,22 +121,7 @@ class Agent(Policy):
         Args:
             world: where the agent's world model is now; None: where it was in training.
         """
-        if self.meta.view == "real":
-            if world is not None:
-                raise ValueError("this agent was trained on the game's own frames: it needs no world")
-            return None
-        try:
-            home = checkpoint.resolve(world or self.meta.world_model, fetch=world is not None)
-            return home, self.meta.view
-        except checkpoint.NotDownloadedError:
-            raise
-        except FileNotFoundError as error:
-            if world is not None:
-                raise
-            raise FileNotFoundError(
-                f"the world model through which this agent sees is not at {self.meta.world_model} any more: put it "
-                "back, or for an evaluation pass --world (world=…) with its folder or name"
-            ) from error
+        return view_of(self.meta, world)
 
     def reset(self, rows: np.ndarray | None = None) -> None:
         if rows is None:

@@ -145,6 +145,19 @@ def test_the_policy_under_the_noise_is_reset_and_seeded():
     assert inner.resets == [np.array([1])] and inner.seeds == [([1], [9])]
 
 
+@pytest.mark.parametrize("by_row", [False, True])
+def test_where_noise_strikes_tells_nothing_of_what_the_policy_draws_from_the_same_seed(by_row):
+    unit = ActionSpec(kind="box", n=1, low=(0.0,), high=(1.0,))
+    policy, noisy = RandomPolicy(unit, seed=5), EpsilonPolicy(RandomPolicy(unit, seed=5), 0.5, unit, seed=5)
+    if by_row:
+        policy.seed_rows([0], [6])
+        noisy.seed_rows([0], [6])
+    own, played = play(policy, 400, rows=1).ravel(), play(noisy, 400, rows=1).ravel()
+    struck = own != played
+    for lag in (0, 1, 2):
+        assert abs(np.corrcoef(struck[: 400 - lag], own[lag:])[0, 1]) < 0.2
+
+
 def test_noise_in_a_row_does_not_depend_on_the_rows_beside_it():
     alone, among = EpsilonPolicy(Always(0), 0.7, BUTTONS), EpsilonPolicy(Always(0), 0.7, BUTTONS, seed=3)
     play(among, 17)
