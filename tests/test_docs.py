@@ -1,5 +1,6 @@
 """The pages: their code runs, their links lead somewhere, and what they say of the sources is there."""
 
+import ast
 import pkgutil
 import re
 from pathlib import Path
@@ -74,3 +75,40 @@ def test_every_name_of_an_api_page_exists(page):
 def test_lines_of_prose_are_at_most_120_characters_long(page):
     prose = FENCED.sub("", page.read_text(encoding="utf-8")).splitlines()
     assert [line for line in prose if len(line) > 120 and not line.startswith("|")] == []
+
+
+def options_of_each_command() -> dict[str, set[str]]:
+    """As tests/training/cli/options.txt lists them."""
+    parts = (ROOT / "tests" / "training" / "cli" / "options.txt").read_text(encoding="utf-8").split("\n\n")
+    return {part.split("\n")[0]: set(re.findall(r"(?<![\w-])--[\w.-]+", part)) for part in parts if part}
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    """The words after `videogen-dream` in the page's shell blocks and inline code."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    pieces = re.findall(r"^```(?:sh|bash)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    lines = [line for piece in pieces for line in piece.split("\n")]
+    lines += [" ".join(piece.split()) for piece in re.findall(r"`(videogen-dream [^`]+)`", FENCED.sub("", text))]
+    found = [re.search(r"videogen-dream (.*)", re.sub(r"\s#.*", "", line)) for line in lines]
+    return [match[1].split() for match in found if match]
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_and_their_options_exist(page):
+    known, wrong = options_of_each_command(), []
+    for command, *words in command_lines(page):
+        if command.isupper() or command.startswith("-"):
+            continue  # such as COMMAND
+        options = {word.partition("=")[0].strip(")") for word in words if word.startswith("--")}
+        wrong += [f"{command} {option}" for option in options - known.get(command, set()) - {"--help"}]
+        wrong += [command] if command not in known else []
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_python_of_a_page_imports_what_exists(page):
+    for block in code_blocks(page, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("worldmodel"):
+                for name in node.names:
+                    assert pkgutil.resolve_name(f"{node.module}:{name.name}") is not None

@@ -4,6 +4,7 @@ from json import loads
 import pytest
 
 from worldmodel import checkpoint
+from worldmodel.training.cli.main import main
 from worldmodel.training.reports.shipped_worlds import world_facts, worlds
 
 
@@ -44,3 +45,8 @@ def test_a_card_without_a_verdict_has_none(copy):
     found = world_facts(copy, "mine")
     assert found["trust"] == "no verdict on the card"
     assert found["dream"] == "none" and "note" not in found
+
+
+def test_the_command_prints_the_worlds(capsys):
+    assert main(["worlds", "--json"]) == 0
+    assert list(loads(capsys.readouterr().out)) == checkpoint.shipped()
