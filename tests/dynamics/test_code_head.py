@@ -1,4 +1,4 @@
-"""The code head's echo: what was there before may stay, and nothing stays where nothing was."""
+"""The code head's echo: codes of the previous step may stay, and nothing stays without a previous step."""
 
 import math
 
@@ -19,16 +19,16 @@ def make(seed=0):
 
 
 def hold(head, gain):
-    """Every output gives what was there before this many nats."""
+    """Set the echo to this many nats for every output."""
     torch.nn.init.constant_(head.stay.bias, gain)
 
 
-def test_the_first_loss_is_that_of_chance():
+def test_the_first_loss_is_that_of_uniform_codes():
     head, outputs, codes = make()
     assert head.loss(outputs, codes, codes).detach().numpy() == pytest.approx(math.log(V), rel=1e-5)
 
 
-def test_what_stays_is_expected_to_stay():
+def test_a_high_echo_predicts_unchanged_codes():
     head, outputs, codes = make()
     hold(head, 4.0)
     stayed, other = head.loss(outputs, codes, codes), head.loss(outputs, codes, (codes + 1) % V)
@@ -37,7 +37,7 @@ def test_what_stays_is_expected_to_stay():
     assert other.detach().numpy() == pytest.approx(sure + 4.0, rel=1e-4)
 
 
-def test_where_nothing_was_before_nothing_can_stay():
+def test_without_a_previous_step_there_is_no_echo():
     head, outputs, codes = make()
     hold(head, 4.0)
     before = codes.clone()
@@ -46,7 +46,7 @@ def test_where_nothing_was_before_nothing_can_stay():
     assert loss[:, 0].detach().numpy() == pytest.approx(math.log(V), rel=1e-5) and (loss[:, 1:] < 1).all()
 
 
-def test_a_draw_keeps_what_was_before_if_that_is_sure():
+def test_a_draw_keeps_the_previous_code_if_the_echo_is_high():
     head, outputs, codes = make()
     hold(head, 50.0)
     noise = torch.rand(2, 4, 5, M)
@@ -55,7 +55,7 @@ def test_a_draw_keeps_what_was_before_if_that_is_sure():
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_a_still_dream_stays_as_it_is_but_for_its_beginning(order):
+def test_a_still_dream_repeats_its_codes_after_the_first_step(order):
     world = tiny_world(order=order, echo=True, learn_start=True)
     hold(world.dynamics.code_head, 200.0)
     state = world.start_codes(world.starts.codes[:2, -1:], world.starts.actions[:2, :0])

@@ -18,7 +18,7 @@ S = GRID[0] * GRID[1]
 
 
 def make_parts(slices: int = 2, block: bool = True, dtype: torch.dtype = torch.float32):
-    """Random weights that are not in training, and a codebook's lookup."""
+    """Random weights outside training, and a codebook's lookup."""
     torch.manual_seed(0)
     book = SlicedCodebook(CodebookConfig(num_codes=V, num_slices=slices, code_dim=4))
     token_in = Linear(4 * slices, D, bias=False).to(dtype).requires_grad_(False)
@@ -26,48 +26,48 @@ def make_parts(slices: int = 2, block: bool = True, dtype: torch.dtype = torch.f
     return token_in, neighbours, book.lookup
 
 
-def by_products(codes, token_in, neighbours, lookup):
+def by_matmuls(codes, token_in, neighbours, lookup):
     vectors = lookup(codes)
-    told = token_in(vectors).float()
+    content = token_in(vectors).float()
     if neighbours is not None:
-        told = told + neighbours(vectors.flatten(0, 1).unflatten(1, GRID)).float().reshape(told.shape)
-    return told
+        content = content + neighbours(vectors.flatten(0, 1).unflatten(1, GRID)).float().reshape(content.shape)
+    return content
 
 
 def assert_alike(table, codes, parts, **tolerance):
     made = table(codes, parts[2])
     assert made.shape == (*codes.shape[:-1], D) and made.dtype == parts[0].weight.dtype
-    torch.testing.assert_close(made.float(), by_products(codes, *parts), **tolerance)
+    torch.testing.assert_close(made.float(), by_matmuls(codes, *parts), **tolerance)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize(("block", "tokens"), [(True, S), (False, S), (False, 1)])
-def test_content_looked_up_equals_the_products(slices, block, tokens):
+def test_content_looked_up_equals_the_matmuls(slices, block, tokens):
     parts = make_parts(slices, block)
     assert_alike(ContentTable(*parts[:2], GRID), torch.randint(V, (B, T, tokens, slices)), parts)
 
 
 @torch.no_grad()
-def test_in_bfloat16_it_is_as_close_as_the_products_are():
+def test_in_bfloat16_it_is_as_close_as_the_matmuls():
     parts, exact = make_parts(dtype=torch.bfloat16), make_parts()
     codes = torch.randint(V, (B, T, S, 2))
-    truth = by_products(codes, *exact)
+    truth = by_matmuls(codes, *exact)
     looked_up = (ContentTable(*parts[:2], GRID)(codes, parts[2]).float() - truth).abs().mean()
-    multiplied = (by_products(codes, *parts) - truth).abs().mean()
+    multiplied = (by_matmuls(codes, *parts) - truth).abs().mean()
     assert 0 < looked_up < 1.2 * multiplied
 
 
 @torch.no_grad()
-def test_tokens_that_hold_several_places_look_each_of_them_up():
+def test_tokens_of_several_positions_look_up_each_of_them():
     token_in, neighbours, _ = make_parts(slices=8)
-    book = SlicedCodebook(CodebookConfig(num_codes=V, num_slices=2, code_dim=4))  # four places of two slices each
+    book = SlicedCodebook(CodebookConfig(num_codes=V, num_slices=2, code_dim=4))  # four positions of two slices each
     parts = token_in, neighbours, book.lookup
     assert_alike(ContentTable(token_in, neighbours, GRID), torch.randint(V, (B, T, S, 8)), parts)
 
 
 @torch.no_grad()
-def test_a_row_of_a_batch_is_what_it_is_alone():
+def test_a_row_of_a_batch_equals_the_row_alone():
     token_in, neighbours, lookup = make_parts(dtype=torch.bfloat16)
     table, codes = ContentTable(token_in, neighbours, GRID), torch.randint(V, (64, 1, S, 2))
     together = table(codes, lookup)
@@ -76,7 +76,7 @@ def test_a_row_of_a_batch_is_what_it_is_alone():
 
 @torch.no_grad()
 @pytest.mark.parametrize("changed", [0, 1, 2])
-def test_a_change_of_weights_or_codebook_is_seen(changed):
+def test_a_change_of_weights_or_codebook_is_noticed(changed):
     parts, codes = make_parts(), torch.randint(V, (B, T, S, 2))
     table = ContentTable(*parts[:2], GRID)
     table(codes, parts[2])
@@ -84,12 +84,12 @@ def test_a_change_of_weights_or_codebook_is_seen(changed):
     assert_alike(table, codes, parts)
 
 
-def test_a_table_is_made_once_and_never_of_weights_in_training(monkeypatch):
+def test_a_table_is_computed_once_and_never_from_weights_in_training(monkeypatch):
     token_in, neighbours, lookup = make_parts()
     table, codes, made = ContentTable(token_in, neighbours, GRID), torch.randint(V, (B, T, S, 2)), []
     make = ContentTable._make
     monkeypatch.setattr(ContentTable, "_make", lambda *given: made.append(1) or make(*given))
-    assert table(codes, lookup) is None  # gradients may be wanted
+    assert table(codes, lookup) is None  # gradients may be needed
     with torch.no_grad():
         neighbours.requires_grad_(True)
         assert table(codes, lookup) is None
@@ -98,7 +98,7 @@ def test_a_table_is_made_once_and_never_of_weights_in_training(monkeypatch):
 
 
 @torch.no_grad()
-def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
+def test_a_table_that_would_be_too_large_is_not_computed(monkeypatch):
     token_in, neighbours, lookup = make_parts()
     codes, size = torch.randint(V, (B, T, S, 2)), 9 * 2 * (V + 1) * D
     monkeypatch.setattr(content, "_LARGEST", size)
@@ -115,8 +115,8 @@ def test_no_rows_have_no_content():
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_a_world_that_was_trained_between_two_dreams_dreams_by_its_weights_of_now(order):
-    """Fused optimisers do not count a weight's version up."""
+def test_a_world_trained_between_two_dreams_uses_its_current_weights(order):
+    """Fused optimisers do not raise a weight's version."""
     world = tiny_world(order=order)
     given = world.starts.codes[:2], world.starts.actions[:2]
     dream = lambda one: one.step(one.start_codes(*given), torch.tensor([0, 1]))[1].outputs  # noqa: E731
@@ -133,7 +133,7 @@ def test_a_world_that_was_trained_between_two_dreams_dreams_by_its_weights_of_no
 
 
 @torch.no_grad()
-def test_copies_look_up_in_tables_of_their_own():
+def test_copies_use_their_own_tables():
     parts, codes = make_parts(), torch.randint(V, (B, T, S, 2))
     table = ContentTable(*parts[:2], GRID)
     table(codes, parts[2])

@@ -17,7 +17,7 @@ def make_sequence(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.inference_mode()
 def outputs(world: WorldModel, codes, actions, frames=None) -> torch.Tensor:
-    """Of all predicted steps, the last of them step T."""
+    """Outputs for all predicted steps, the last of them step T."""
     return world.dynamics(world.tokenizer.lookup(codes), actions, frames, first=True)
 
 
@@ -56,7 +56,7 @@ def test_cached_steps_equal_the_uncached_forward(kind):
 @every_kind
 @torch.inference_mode()
 def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
-    """Of its last layer it computes no more than these."""
+    """The last layer is computed only for these."""
     world = make_world(**kind)
     gpt, (codes, actions), frames = world.dynamics, make_sequence(), make_frames(B)
     steps, lead = T - 1, gpt.config.lead
@@ -68,17 +68,17 @@ def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
 
 
 @every_kind
-def test_no_output_sees_what_it_predicts_or_what_comes_later(kind):
+def test_no_output_depends_on_what_it_predicts_or_on_later_steps(kind):
     world = make_world(**kind)
     lead = world.config.dynamics.lead
     codes, actions = make_sequence()
     codes, actions = codes[:1], actions[:1]
-    versions = codes.repeat(T + 2, 1, 1, 1)  # version j differs in step j; the last one in nothing
+    versions = codes.repeat(T + 2, 1, 1, 1)  # version j differs in step j, the last version nowhere
     versions[range(T + 1), range(T + 1)] += 1
     out = outputs(world, versions % 16, actions.repeat(T + 2, 1), make_frames(1).repeat(T + 2, 1, 1, 1, 1, 1))
     moved = (out[:-1] - out[-1]).abs().amax(-1)  # (version, T + lead, S)
     for step in range(T + 1):
-        own = step - 1 + lead  # output that predicts the changed step
+        own = step - 1 + lead  # the output that predicts the changed step
         assert not moved[step, : max(own, 0)].any()
         if own < 0:
             continue
@@ -91,7 +91,7 @@ def test_no_output_sees_what_it_predicts_or_what_comes_later(kind):
 
 
 @every_kind
-def test_actions_reach_the_steps_after_them_and_clip_actions_all(kind):
+def test_actions_affect_the_steps_after_them_and_clip_actions_all_steps(kind):
     world = make_world(**kind)
     config = world.config.dynamics
     codes, actions = make_sequence()
@@ -105,12 +105,12 @@ def test_actions_reach_the_steps_after_them_and_clip_actions_all(kind):
         elif config.action_condition == "clip":
             assert moved[step].all()
         else:
-            after = step + config.lead  # output that predicts the step after this action
+            after = step + config.lead  # the output that predicts the step after this action
             assert not moved[step, :after].any() and moved[step, after] > 0
 
 
 @every_kind
-def test_given_frames_reach_every_output(kind):
+def test_first_frames_affect_every_output(kind):
     world = make_world(**kind)
     codes, actions = make_sequence()
     moved = outputs(world, codes, actions, make_frames(B)) - outputs(world, codes, actions, make_frames(B, seed=1))
@@ -118,7 +118,7 @@ def test_given_frames_reach_every_output(kind):
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_hidden_conditions_are_those_of_a_model_told_nothing(order):
+def test_hidden_conditions_equal_missing_conditions(order):
     world = make_world(order, condition="frames-and-step", drop_actions=0.999999, drop_frames=0.999999)
     codes, actions = make_sequence()
     nothing = outputs(world, codes, None)
@@ -127,7 +127,7 @@ def test_hidden_conditions_are_those_of_a_model_told_nothing(order):
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_checkpointing_changes_no_gradient(order):
+def test_checkpointing_does_not_change_gradients(order):
     codes, actions = make_sequence()
     gradients = []
     for checkpointing in (False, True):
@@ -140,7 +140,7 @@ def test_checkpointing_changes_no_gradient(order):
 
 def test_a_sequence_longer_than_its_positions_is_refused():
     world = make_world("block", "learned", max_steps=6)
-    with pytest.raises(ValueError, match="knows 6 steps, the sequence has 12"):
+    with pytest.raises(ValueError, match="has 6 steps, the sequence has 12"):
         outputs(world, *make_sequence())
 
 

@@ -1,4 +1,4 @@
-"""Letters: n videos, T given steps, S tokens per step, M slices."""
+"""Letters: n videos, T context steps, S tokens per step, M slices."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def uncached(world: WorldModel, frames: torch.Tensor | None, actions: torch.Tens
     ],
     ids=str,
 )
-def test_videos_are_those_of_the_uncached_model_beyond_any_limit(order, kind):
+def test_videos_equal_the_uncached_model_beyond_any_limit(order, kind):
     world = make_world(order, **kind)
     actions = None if world.config.dynamics.action_condition == "none" else make_actions()
     for given in (None, make_frames(N)):
@@ -84,7 +84,7 @@ def test_conditions_and_seeds_change_the_video_and_nothing_else_does(order):
     "kind", [{}, {"position": "learned", "max_steps": 4}, {"condition": "frames-and-step"}], ids=str
 )
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_video_of_given_frames_and_actions_is_the_imagined_one(order, kind):
+def test_a_video_from_frames_and_actions_equals_the_imagined_one(order, kind):
     world = make_world(order, **kind)
     frames, actions = make_frames(N), make_actions()
     rollout = world.imagine(frames, actions[:, 1:], context_actions=actions[:, :1])
@@ -92,7 +92,7 @@ def test_a_video_of_given_frames_and_actions_is_the_imagined_one(order, kind):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_guidance_leads_from_the_free_video_to_the_conditioned_one(order):
+def test_guidance_moves_from_the_unconditional_video_to_the_conditional_one(order):
     world = make_world(order, condition="frames-and-step", drop_frames=0.0)
     frames, actions = make_frames(N), make_actions()
     plain = world.sample(N, STEPS, frames, actions).codes
@@ -103,7 +103,7 @@ def test_guidance_leads_from_the_free_video_to_the_conditioned_one(order):
     assert not torch.equal(world.sample(N, STEPS, frames, actions, guidance=4.0).codes, plain)
 
 
-def test_the_likeliest_code_alone_is_temperature_zero():
+def test_top_k_one_equals_temperature_zero():
     world = make_world("raster")
     greedy = world.sample(N, STEPS, temperature=0).codes
     assert torch.equal(world.sample(N, STEPS, top_k=1).codes, greedy)
@@ -128,7 +128,7 @@ def test_the_likeliest_code_alone_is_temperature_zero():
     ],
     ids=str,
 )
-def test_what_a_model_has_not_learned_is_refused_with_the_remedy(kind, asked, remedy):
+def test_what_a_model_was_not_trained_for_is_refused_with_the_remedy(kind, asked, remedy):
     with pytest.raises(ValueError, match=remedy):
         make_world("block", **kind).sample(N, STEPS, **asked)
 
@@ -140,7 +140,7 @@ def test_a_model_of_whole_clips_does_not_dream_step_by_step():
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_one_model_learns_to_begin_to_follow_actions_and_to_do_without(order):
+def test_one_model_learns_to_start_to_follow_actions_and_to_omit_them(order):
     """Step 0 is all code 3; step t+1 is all code 3 + actions[t]. Half of the rows are trained without their actions."""
     world = make_world(order, layers=1).train().requires_grad_(True)
     world.tokenizer.requires_grad_(False)

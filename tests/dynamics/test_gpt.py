@@ -36,7 +36,7 @@ def test_one_layer_sees_no_further_than_the_window():
     assert (moved[:3] > 0).all() and not moved[3:].any()
 
 
-def test_a_token_sees_its_neighbours_in_block_order_alone():
+def test_a_token_sees_its_neighbours_only_in_block_order():
     for order, reach in (("block", True), ("raster", False)):
         gpt = tiny_world(order=order, layers=1).dynamics
         vectors = torch.randn(1, 1, 4, 8)
@@ -47,7 +47,7 @@ def test_a_token_sees_its_neighbours_in_block_order_alone():
         assert moved[0] > 0 and (moved[1:] > 0).all() == reach
 
 
-def test_codes_of_a_position_see_earlier_slices_only():
+def test_codes_of_a_position_depend_only_on_earlier_slices():
     head = tiny_world().dynamics.code_head
     outputs_BD, codes = torch.randn(3, 16), torch.randint(16, (3, 2))
     other = (codes + 1) % 16
@@ -58,7 +58,7 @@ def test_codes_of_a_position_see_earlier_slices_only():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
-def test_what_a_slice_is_told_of_the_earlier_ones_is_the_sum_of_their_entries(dtype, tolerance):
+def test_a_slice_is_conditioned_on_the_sum_of_the_earlier_slices_entries(dtype, tolerance):
     torch.manual_seed(0)
     head, codes, outputs_BSD = (
         CodeHead(16, 8, num_slices=3, num_codes=5),
@@ -68,16 +68,16 @@ def test_what_a_slice_is_told_of_the_earlier_ones_is_the_sum_of_their_entries(dt
     for weight in head.parameters():
         torch.nn.init.normal_(weight)
     cast_products(head, dtype)
-    first, second = head.from_codes[1].weight.split(5)  # tables of the two slices before the last one
+    first, second = head.from_codes[1].weight.split(5)  # tables of the two slices before the last
     hidden = head.from_output[2](outputs_BSD) + (first[codes[..., 0]] + second[codes[..., 1]])
     logits = head.logits(outputs_BSD, codes, 2)
     torch.testing.assert_close(logits, head.to_logits[2](F.gelu(hidden)), atol=tolerance, rtol=tolerance)
-    assert torch.equal(head.logits(outputs_BSD[:1], codes[:1], 2), logits[:1])  # a row is what it is alone
+    assert torch.equal(head.logits(outputs_BSD[:1], codes[:1], 2), logits[:1])  # a row equals the row alone
 
 
 @pytest.mark.parametrize("hidden", [16, 0])
 @pytest.mark.parametrize("order", ORDERS)
-def test_first_loss_is_the_log_of_the_number_of_codes_also_for_the_first_step(order, hidden):
+def test_first_loss_is_the_log_of_the_number_of_codes_for_the_first_step_too(order, hidden):
     config = tiny_config(order=order, code_head_width=hidden, learn_start=True)
     torch.manual_seed(0)
     slices = 2 if hidden else 1
@@ -88,7 +88,7 @@ def test_first_loss_is_the_log_of_the_number_of_codes_also_for_the_first_step(or
     assert torch.allclose(loss, torch.tensor(math.log(16)), atol=1e-5)
 
 
-def test_a_head_without_hidden_units_is_refused_several_slices():
+def test_a_head_without_hidden_units_supports_one_slice_only():
     with pytest.raises(ValueError, match="code_head_width"):
         tiny_world(code_head_width=0)
 

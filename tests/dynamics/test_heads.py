@@ -23,7 +23,7 @@ def test_zero_is_a_bin_and_targets_beyond_the_limit_are_clamped():
     assert torch.equal(two_hot.loss(logits, torch.tensor(1e6)), two_hot.loss(logits, torch.tensor(10.0)))
 
 
-def test_symlog_is_odd_and_its_bins_are_even_in_it():
+def test_symlog_is_odd_and_the_bins_are_evenly_spaced_in_it():
     two_hot = TwoHot(bins=41, limit=100.0)
     spacing = symlog(two_hot.centers).diff()
     assert torch.allclose(spacing, spacing[0].expand_as(spacing), atol=1e-5)
@@ -34,14 +34,14 @@ def make_heads() -> Heads:
     return Heads(HeadsConfig(width=16, termination_weight=10.0), tokens=2, features=4, num_signals=2)
 
 
-def test_untrained_heads_expect_nothing():
+def test_untrained_heads_predict_nothing():
     heads = make_heads()
     out = heads(torch.randn(3, 5, 2, 4), torch.zeros(3, 5, 2))
     assert torch.allclose(heads.two_hot.mean(out.reward), torch.zeros(3, 5), atol=1e-4)
     assert out.signals.shape == (3, 5, 2, 81)
 
 
-def test_probability_takes_the_weight_of_the_loss_out_again():
+def test_the_probability_is_corrected_for_the_weight_of_the_loss():
     torch.manual_seed(0)
     heads = make_heads()
     ends = torch.zeros(1000, dtype=torch.bool)
@@ -65,7 +65,7 @@ def test_the_end_depends_on_the_signals():
     assert not torch.isclose(low, high)
 
 
-def test_dropout_is_for_training_only():
+def test_dropout_is_active_only_in_training():
     heads = Heads(HeadsConfig(width=16, dropout=0.5), tokens=2, features=4, num_signals=2)
     torch.nn.init.normal_(heads.reward.weight)
     given = torch.randn(3, 2, 4), torch.zeros(3, 2)
@@ -81,11 +81,11 @@ def test_an_even_number_of_bins_is_refused():
         HeadsConfig(bins=40)
 
 
-# --- what training sets beside the weights
+# --- buffers that training sets
 
 
 def trained_looking(**config) -> Heads:
-    """Heads whose outputs depend on all that they read."""
+    """Heads whose outputs depend on everything they read."""
     torch.manual_seed(0)
     heads = Heads(HeadsConfig(width=16, **config), tokens=2, features=4, num_signals=2)
     for parameter in heads.parameters():
@@ -93,7 +93,7 @@ def trained_looking(**config) -> Heads:
     return heads
 
 
-def test_without_calibration_and_range_every_bit_is_what_the_logits_say():
+def test_without_calibration_and_range_outputs_follow_the_logits_exactly():
     heads = trained_looking()
     out, before = heads(torch.randn(50, 2, 4), torch.zeros(50, 2)), torch.rand(50, 2) * 100
     assert torch.equal(heads.termination_probability(out), torch.sigmoid(out.termination - torch.tensor(10.0).log()))
@@ -115,7 +115,7 @@ def test_running_signals_stay_within_their_range():
     free = heads.signals_after(out, before)
     heads.signal_low.copy_(torch.tensor([98.0, -torch.inf]))
     heads.signal_high.copy_(torch.tensor([100.0, torch.inf]))
-    assert free[:, 0].min() < 98 and free[:, 0].max() > 100  # else there would be nothing to hold back
+    assert free[:, 0].min() < 98 and free[:, 0].max() > 100  # otherwise there would be nothing to clamp
     bound = heads.signals_after(out, before)
     assert torch.equal(bound[:, 0], free[:, 0].clamp(98, 100)) and torch.equal(bound[:, 1], free[:, 1])
 
@@ -129,27 +129,27 @@ def test_reward_and_changes_depend_on_the_signals_if_they_are_read(reads):
     assert not torch.equal(low.termination, high.termination)
 
 
-def test_the_end_of_a_signals_range_stands_out():
+def test_the_ends_of_a_signals_range_are_distinguishable():
     heads = trained_looking()
-    place = heads._place(torch.tensor([[100.0, 0.0], [92.0, 0.0]]))
-    assert place.isfinite().all()  # without a range too
+    distances = heads._distances(torch.tensor([[100.0, 0.0], [92.0, 0.0]]))
+    assert distances.isfinite().all()  # without a range too
     heads.signal_low.copy_(torch.tensor([0.0, 0.0]))
     heads.signal_high.copy_(torch.tensor([100.0, 5.0]))
-    bound = heads._place(torch.tensor([[100.0, 0.0], [92.0, 0.0]]))
-    assert (place[0] - place[1]).abs().max() < 0.1 and (bound[0] - bound[1]).abs().max() > 2
+    bound = heads._distances(torch.tensor([[100.0, 0.0], [92.0, 0.0]]))
+    assert (distances[0] - distances[1]).abs().max() < 0.1 and (bound[0] - bound[1]).abs().max() > 2
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-def test_a_game_without_signals_has_none_to_read():
+def test_a_game_without_signals_reads_none():
     heads = Heads(HeadsConfig(width=16), tokens=2, features=4, num_signals=0)
     assert heads(torch.randn(3, 2, 4), torch.zeros(3, 0)).reward.shape == (3, 81)
 
 
-# --- signals that act on each other
+# --- signals that affect each other
 
 
 def pushed(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A hand and a thing on a line: signals before (N, 2), actions (N, 1), changes (N, 2)."""
+    """A hand and an object on a line: signals before (N, 2), actions (N, 1), changes (N, 2)."""
     hand, thing, action = torch.rand(count), torch.rand(count), torch.rand(count) * 2 - 1
     ahead = (thing - hand).sign() == action.sign()
     touched = ((action / 2).abs() - (thing - hand).abs()).clamp_min(0) * ahead
@@ -157,7 +157,7 @@ def pushed(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def error_of(layers: int) -> float:
-    """Of the thing's change as heads learn it that see nothing, over the error of expecting none."""
+    """Error of the object's change, as learned by heads without visual input, relative to predicting no change."""
     torch.manual_seed(0)
     config = HeadsConfig(width=64, bins=21, limit=1.0, signal_layers=layers)
     heads = Heads(config, tokens=2, features=4, num_signals=2, action_features=1)
@@ -177,13 +177,13 @@ def error_of(layers: int) -> float:
     return ((after[:, 1] - before[:, 1] - pushes).square().mean() / pushes.square().mean()).item()
 
 
-def test_what_a_hand_pushes_is_learned_from_signals_and_action():
+def test_pushing_is_learned_from_signals_and_action():
     assert error_of(layers=2) < 0.15
-    assert error_of(layers=0) > 0.5  # what is seen tells nothing here, and the signals alone no more than the mean
+    assert error_of(layers=0) > 0.5  # no visual input here, and signals alone give the mean
 
 
-def test_signals_are_read_by_their_range():
-    """Metres and millimetres alike; a signal that never changed, or has no range, does no harm."""
+def test_signals_are_scaled_by_their_range():
+    """Metres and millimetres give the same; a signal that never changed or has no range does no harm."""
     heads = Heads(HeadsConfig(width=16, signal_layers=1), tokens=2, features=4, num_signals=2, action_features=1)
     for parameter in heads.parameters():
         torch.nn.init.normal_(parameter, std=0.5)

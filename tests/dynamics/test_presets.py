@@ -26,7 +26,7 @@ def test_the_papers_sizes_have_the_papers_number_of_parameters(name, millions):
     assert count(model) == pytest.approx(millions * 1e6, rel=0.01)
 
 
-def test_the_papers_prior_is_that_of_the_paper():
+def test_the_papers_prior_has_the_papers_settings():
     model = preset("videogen-paper").model
     assert (model.layers, model.width, model.heads, model.order) == (22, 384, 4, "raster")
     assert (model.position, model.attention, model.max_steps, model.dropout) == ("learned", "full", 8, 0.2)
@@ -43,7 +43,7 @@ def test_the_frame_encoder_is_resnet_34():
     assert FrameEncoderConfig().features == 512
 
 
-def test_every_preset_learns_what_its_codes_look_like():
+def test_every_preset_can_be_trained():
     for name, chosen in PRESETS.items():
         with torch.device("meta"):
             gpt = chosen.build(ACTIONS)
@@ -51,7 +51,7 @@ def test_every_preset_learns_what_its_codes_look_like():
         assert chosen.model.max_steps >= chosen.latents[0] or not chosen.model.limited, name
 
 
-def test_the_papers_robot_prior_is_told_one_step_of_frames_and_all_actions_or_less():
+def test_the_papers_robot_prior_is_conditioned_on_one_step_of_frames_and_all_actions_or_less():
     chosen = preset("bair-paper")
     model = chosen.model
     assert replace(model, action_condition="none", drop_actions=0.0, frame_condition=0, drop_frames=0.0) == (
@@ -59,7 +59,7 @@ def test_the_papers_robot_prior_is_told_one_step_of_frames_and_all_actions_or_le
     )
     with torch.device("meta"):
         gpt = chosen.build(ActionSpec(kind="box", n=8, low=(-1.0,) * 8, high=(1.0,) * 8, frames=2))
-    assert gpt.action.linear.in_features == 7 * 8  # the flat vector: four numbers for each frame after the first step
+    assert gpt.action.linear.in_features == 7 * 8  # flattened: four dimensions for each frame after the first step
     assert gpt.blocks[0].forward_part.frame.in_features == 512
     for frames, actions in itertools.product((False, True), repeat=2):
         check_request(model, frames, actions, Sampling())
@@ -79,16 +79,16 @@ def test_the_tiny_doom_preset_is_the_default():
 
 @pytest.mark.parametrize(("frames", "actions"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("name", ["doom-small", "push-small"])
-def test_the_small_presets_make_video_on_every_path(name, frames, actions):
+def test_the_small_presets_generate_video_from_all_combinations_of_conditions(name, frames, actions):
     check_request(preset(name).model, frames, actions, Sampling())
 
 
-def test_a_wrong_name_is_answered_with_the_right_one():
+def test_a_wrong_name_gets_a_suggestion():
     with pytest.raises(ValueError, match="videogen-paper"):
         preset("videogen-papers")
 
 
-def test_a_frame_encoder_wants_its_number_of_frames():
+def test_a_frame_encoder_requires_its_number_of_frames():
     encoder = FrameEncoder(FrameEncoderConfig(width=4, depths=(1, 2)), channels=6)
     frames = torch.zeros(3, 1, 2, 16, 16, 3, dtype=torch.uint8)
     assert encoder(frames).shape == (3, 8)

@@ -17,28 +17,28 @@ from worldmodel.model import CodeBatch
 S, M = 4, 2
 
 
-def test_groups_are_of_equal_shares_and_random():
+def test_groups_are_random_and_of_equal_size():
     groups = draw_groups(torch.rand(500, 16, generator=torch.Generator().manual_seed(0)), 4)
     assert (torch.stack([(groups == g).sum(-1) for g in range(4)]) == 4).all()
     assert (groups.float().mean(0) - 1.5).abs().max() < 0.3
 
 
-def test_training_knows_every_share_but_all():
+def test_training_covers_every_share_of_known_tokens_below_all():
     torch.manual_seed(0)
     [known] = known_in_passes((200, 3, 4), passes=4, training=True, device=torch.device("cpu"))
     assert set(known.sum(-1).flatten().tolist()) == {0, 1, 2, 3}
 
 
-def test_judging_takes_all_passes_and_always_the_same_groups():
+def test_evaluation_uses_all_passes_and_always_the_same_groups():
     torch.manual_seed(0)
     first, second = (known_in_passes((5, 3, 4), 2, False, torch.device("cpu")) for _ in range(2))
     assert [known.sum(-1).unique().tolist() for known in first] == [[0], [2]]
     assert torch.equal(first[1], second[1]) and len(first[1].flatten(0, 1).unique(dim=0)) > 1
-    assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(0))  # drawn from none of the others
+    assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(0))  # the global generator is unused
 
 
 @torch.inference_mode()
-def test_outputs_are_told_the_known_tokens_and_no_others():
+def test_outputs_depend_on_the_known_tokens_and_no_others():
     world = make_world("block", refine=3)
     codes, actions = make_sequence()
     known = torch.zeros(B, T + 1, S, dtype=torch.bool)
@@ -56,7 +56,7 @@ def test_outputs_are_told_the_known_tokens_and_no_others():
 
 @torch.inference_mode()
 @pytest.mark.parametrize("position", ["rotary-time", "learned"])
-def test_refined_videos_are_those_of_the_uncached_model(position):
+def test_refined_videos_equal_the_uncached_model(position):
     world = make_world("block", position, "frames-and-step", refine=2)
     gpt, lookup = world.dynamics, world.tokenizer.lookup
     frames, actions = make_frames(B), make_sequence()[1][:, :8]
@@ -77,8 +77,8 @@ def test_refined_videos_are_those_of_the_uncached_model(position):
     world.sample(B, 4, actions=actions[:, :3], guidance=2.0)
 
 
-def test_tokens_that_belong_together_come_together():
-    """All codes of a step are the same one of two: a single pass, which draws the tokens apart, rarely gets that."""
+def test_correlated_tokens_are_drawn_together():
+    """All codes of a step are one of two values: one pass draws tokens independently and rarely gets that right."""
     shares, losses = [], []
     for refine in (0, 3):
         world = make_world("block", layers=1, refine=refine, condition="none").train().requires_grad_(True)
@@ -96,8 +96,8 @@ def test_tokens_that_belong_together_come_together():
         codes = world.sample(64, 3).codes.flatten(2)
         shares.append((codes == codes[..., :1]).all(-1).float().mean())
     assert shares[0] < 0.4 and shares[1] > 0.75
-    assert losses[0] == pytest.approx(math.log(2) / 2, rel=0.1)  # a second slice is told the first
-    assert losses[1] < losses[0] / 2  # judged is what is drawn: all passes
+    assert losses[0] == pytest.approx(math.log(2) / 2, rel=0.1)  # the second slice is conditioned on the first
+    assert losses[1] < losses[0] / 2  # evaluation uses all passes, like drawing
 
 
 @torch.inference_mode()
@@ -119,10 +119,10 @@ def test_the_loss_counts_each_token_in_the_pass_that_draws_it():
 
 
 @torch.inference_mode()
-def test_rewards_are_told_of_steps_as_the_last_pass_sees_them():
+def test_rewards_are_predicted_from_the_outputs_of_the_last_pass():
     world = make_world("block", refine=3)
     codes, actions = make_sequence()
-    world.heads.squeeze.weight[:, -world.tokenizer.code_dim :] = 0  # nothing is read of the step itself
+    world.heads.squeeze.weight[:, -world.tokenizer.code_dim :] = 0  # ignore the step's own codes
     unread = torch.zeros(B, T), torch.zeros(B, T, dtype=torch.bool), torch.zeros(B, T + 1, 1)
     batch = CodeBatch(codes.unflatten(2, (2, 2)), actions, *unread, torch.ones(B, T, dtype=torch.bool))
     told = world.predict(batch)[0]

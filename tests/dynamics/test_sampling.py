@@ -16,7 +16,7 @@ def test_noise_is_uniform_and_uncorrelated():
     assert abs(neighbours) < 0.03 and abs(rows) < 0.03
 
 
-def test_noise_depends_on_seed_and_counter_alone():
+def test_noise_depends_only_on_seed_and_counter():
     seeds, counters = torch.tensor([5, 9, 2**40 + 1]), torch.tensor([0, 7, 7])
     together = uniforms(seeds, counters, 8)
     for row in range(3):
@@ -32,7 +32,7 @@ def test_codes_are_drawn_with_their_probabilities():
     assert torch.allclose(shares, probabilities, atol=0.002)
 
 
-def test_temperature_sharpens_and_zero_takes_the_likeliest():
+def test_temperature_sharpens_and_zero_takes_the_most_likely():
     logits = torch.tensor([0.0, 1.0]).expand(1000, 2)
     noise = (torch.arange(1000) + 0.5) / 1000
     share = draw(logits, noise, temperature=0.5).codes.float().mean().item()
@@ -43,20 +43,20 @@ def test_temperature_sharpens_and_zero_takes_the_likeliest():
 
 
 def shares_of(probabilities: list[float], **options) -> torch.Tensor:
-    """How often each code is drawn."""
+    """Relative frequency of each code."""
     noise = (torch.arange(1000) + 0.5) / 1000
     drawn = draw(torch.tensor(probabilities).log().expand(1000, -1), noise, **options)
     return torch.bincount(drawn.codes, minlength=len(probabilities)) / 1000
 
 
-def test_top_k_draws_among_the_k_likeliest_by_their_shares():
+def test_top_k_draws_from_the_k_most_likely_by_their_probabilities():
     p = [0.1, 0.4, 0.2, 0.3]
     assert torch.allclose(shares_of(p, top_k=2), torch.tensor([0, 4 / 7, 0, 3 / 7]), atol=0.002)
     assert torch.equal(shares_of(p, top_k=1), shares_of(p, temperature=0.0))
     assert torch.equal(shares_of(p, top_k=9), shares_of(p))
 
 
-def test_top_p_draws_among_the_fewest_codes_that_reach_p():
+def test_top_p_draws_from_the_fewest_codes_that_reach_p():
     p = [0.1, 0.4, 0.2, 0.3]
     assert torch.allclose(shares_of(p, top_p=0.6), torch.tensor([0, 4 / 7, 0, 3 / 7]), atol=0.002)
     assert torch.allclose(shares_of(p, top_p=0.75), torch.tensor([0, 4 / 9, 2 / 9, 3 / 9]), atol=0.002)
@@ -97,7 +97,7 @@ def test_nll_and_entropy_are_those_of_the_model_at_any_temperature():
     assert drawn.entropy.item() == pytest.approx(-sum(p * math.log(p) for p in (0.2, 0.3, 0.5)), abs=1e-5)
 
 
-def test_an_unlikely_code_drawn_warm_has_a_finite_likelihood():
+def test_an_unlikely_code_drawn_at_high_temperature_has_a_finite_likelihood():
     drawn = draw(torch.tensor([[200.0, 0.0, 0.0, 0.0]]), torch.tensor([0.99]), temperature=100.0)
     assert drawn.codes.item() == 3 and drawn.nll.item() == pytest.approx(200) and drawn.entropy.isfinite()
 

@@ -22,7 +22,7 @@ def make_state(world, rows: int = 3, steps: int = 2) -> DreamState:
 
 
 def future(world, state: DreamState, steps: int = 6) -> torch.Tensor:
-    """Codes of the next steps under a fixed row of actions; leaves `state` as it is."""
+    """Codes of the next steps under fixed actions; does not change `state`."""
     state, codes = state.clone(), []
     for t in range(steps):
         state, out = world.step(state, torch.full((len(state),), t % 3))
@@ -30,7 +30,7 @@ def future(world, state: DreamState, steps: int = 6) -> torch.Tensor:
     return torch.stack(codes, dim=1)
 
 
-def test_a_clone_has_the_same_future_and_a_life_of_its_own():
+def test_a_clone_has_the_same_future_and_is_independent():
     world = tiny_world()
     state = make_state(world)
     twin = state.clone()
@@ -39,7 +39,7 @@ def test_a_clone_has_the_same_future_and_a_life_of_its_own():
     state.check_fresh()
 
 
-def test_stepping_a_spent_state_is_refused():
+def test_stepping_an_already_stepped_state_is_refused():
     world = tiny_world()
     state = make_state(world)
     world.step(state, torch.zeros(3, dtype=torch.int64))
@@ -50,13 +50,13 @@ def test_stepping_a_spent_state_is_refused():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_selected_rows_have_the_future_they_had(kind):
+def test_selected_rows_keep_their_future(kind):
     world = make_world("block", **kind)
     state = make_state(world)
     assert torch.equal(future(world, state)[[2, 0]], future(world, state.select([2, 0])))
 
 
-def test_repeated_rows_stand_side_by_side():
+def test_repeated_rows_are_side_by_side():
     world = tiny_world()
     state = make_state(world)
     again = future(world, state.repeat(2))
@@ -64,7 +64,7 @@ def test_repeated_rows_stand_side_by_side():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_saved_and_loaded_state_goes_on_identically(tmp_path, kind):
+def test_a_saved_and_loaded_state_continues_identically(tmp_path, kind):
     world = make_world("block", **kind)
     state = make_state(world)
     state.save(tmp_path / "dream.safetensors")
@@ -72,7 +72,7 @@ def test_saved_and_loaded_state_goes_on_identically(tmp_path, kind):
     assert torch.equal(future(world, state), future(world, loaded))
 
 
-def test_a_file_that_is_no_state_is_refused_by_name(tmp_path):
+def test_a_file_that_is_not_a_state_is_refused_by_name(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"x\.safetensors is not a saved dream state"):
         DreamState.load(tmp_path / "x.safetensors")
@@ -81,7 +81,7 @@ def test_a_file_that_is_no_state_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("order", ["block", "raster"])
 def test_rows_that_join_late_dream_as_if_alone(order, kind):
-    """A row put into a batch that is 13 steps old dreams what it would have dreamt from clock 0."""
+    """A row added to a batch that is 13 steps old dreams the same as from clock 0."""
     world = make_world(order, **kind)
     starts = world.starts
     alone = world.start_codes(starts.codes[4:5], starts.actions[4:5], starts.signals[4:5, -1], seeds=[77])
@@ -99,7 +99,7 @@ def test_rows_that_join_late_dream_as_if_alone(order, kind):
 @pytest.mark.parametrize("clock", [0, 1, 3, 18], ids="clock {}".format)
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_a_state_moved_in_time_dreams_the_same_and_leaves_the_old_one_as_it_was(order, kind, clock):
+def test_a_state_moved_in_time_dreams_the_same_and_does_not_change_the_old_one(order, kind, clock):
     """Also to a time at which some of its steps lie before time 0."""
     world = make_world(order, **kind)
     state = make_state(world, steps=3)
@@ -116,7 +116,7 @@ def test_rows_of_another_clock_are_refused():
         make_state(world).put([0], make_state(world, rows=1, steps=5))
 
 
-def test_reseeded_copies_have_futures_of_their_own():
+def test_reseeded_copies_have_different_futures():
     world = tiny_world()
     copies = make_state(world).select([0]).repeat(3)
     same = future(world, copies)
@@ -139,7 +139,7 @@ def test_a_mask_selects_and_replaces_its_rows(mask):
     assert len(state.select([])) == 0
 
 
-def test_what_a_step_told_outlives_a_row_that_is_replaced():
+def test_outputs_of_a_step_are_not_changed_by_replacing_a_row():
     world = tiny_world()
     fresh = make_state(world, steps=4)
     state, out = world.step(make_state(world, steps=3), torch.tensor([0, 1, 2]))
@@ -149,11 +149,11 @@ def test_what_a_step_told_outlives_a_row_that_is_replaced():
     assert not torch.equal(state.signals, out.signals)
 
 
-def test_rows_without_what_the_others_carry_are_refused():
+def test_rows_without_the_extras_of_the_others_are_refused():
     world = tiny_world()
     state, fresh = make_state(world), make_state(world)
     state.extras["env.return"] = torch.zeros(3)
-    with pytest.raises(ValueError, match=r"carry env\.return, which the new ones lack"):
+    with pytest.raises(ValueError, match=r"have the extras env\.return, which the new rows lack"):
         state.put([0], fresh.select([0]))
 
 
@@ -164,12 +164,12 @@ def test_a_state_of_another_model_is_refused(change):
         other.step(make_state(world), torch.zeros(3, dtype=torch.int64))
     state = make_state(other)
     before = state.codes.clone()
-    with pytest.raises(ValueError, match="another model's"):
+    with pytest.raises(ValueError, match="belong to another model"):
         state.put([0], make_state(world, 1))
     assert torch.equal(state.codes, before)
 
 
-def test_a_state_goes_on_where_products_are_taken_in_another_dtype():
+def test_a_state_continues_with_matmuls_of_another_dtype():
     world, narrow = tiny_world(), tiny_world().prepare(torch.bfloat16)
     state = make_state(world)
     cast = state.with_cache(state.cache.map(lambda t: t.bfloat16() if t.is_floating_point() else t))
@@ -181,13 +181,13 @@ def test_a_state_goes_on_where_products_are_taken_in_another_dtype():
 
 
 @pytest.mark.parametrize("clock", [-1, 2.5])
-def test_a_clock_is_a_whole_number(clock):
+def test_a_clock_is_an_integer(clock):
     world = tiny_world()
-    with pytest.raises(ValueError, match="clock must be a whole number from 0 on"):
+    with pytest.raises(ValueError, match="clock must be an integer of at least 0"):
         world.at_clock(make_state(world), clock)
 
 
-def test_a_state_is_shown_in_a_line():
+def test_a_state_prints_on_one_line():
     assert (
         repr(make_state(tiny_world()))
         == f"DreamState(3 rows of 2x2x2 codes, clock {make_state(tiny_world()).clock}, cpu)"

@@ -21,7 +21,7 @@ KINDS = {
 
 
 def make_cache(gpt, lookup, ages: tuple[int, ...]) -> KVCache:
-    """Rows that hold so many steps, at the clock of the oldest."""
+    """Rows with this many steps each, at the clock of the oldest."""
     generator = torch.Generator().manual_seed(1)
     caches = []
     for age in ages:
@@ -40,7 +40,7 @@ def make_cache(gpt, lookup, ages: tuple[int, ...]) -> KVCache:
 @pytest.mark.parametrize("ages", AGES.values(), ids=AGES.keys())
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 @torch.inference_mode()
-def test_prepared_layers_give_what_whole_blocks_give(kind, ages, dtype):
+def test_prepared_layers_equal_whole_blocks(kind, ages, dtype):
     if kind.get("position") == "learned" and max(ages) > 7:
         pytest.skip("longer than its context")
     world = tiny_world(order="raster", **{"window": 8} | kind).prepare(torch.float32)
@@ -63,8 +63,8 @@ def test_prepared_layers_give_what_whole_blocks_give(kind, ages, dtype):
 
 
 @torch.inference_mode()
-def test_a_row_is_bit_for_bit_what_it_is_alone():
-    """At sizes whose weights are held in the processor's order."""
+def test_a_row_equals_the_row_alone_bit_for_bit():
+    """At sizes whose weights are held in the processor's layout."""
     world = tiny_world(order="raster", width=128, window=8)
     gpt, lookup = world.dynamics, world.tokenizer.lookup
     cache = make_cache(gpt, lookup, (5,) * 16)

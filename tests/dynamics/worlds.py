@@ -1,4 +1,4 @@
-"""Every kind of dynamics there is, at toy size: order x position x conditions, and axial attention."""
+"""Every kind of dynamics at toy size: order x position x conditions, and axial attention."""
 
 from itertools import product
 
@@ -18,11 +18,11 @@ CONDITIONS = {
     "frames": {"action_condition": "none", "frame_condition": 1},
     "frames-and-step": {"frame_condition": 2},
 }
-LIMIT = 12  # steps that a limited context holds
+LIMIT = 12  # number of steps of a limited context
 
 
 def make_world(order: str, position: str = "rotary-time", condition: str = "step", **changes) -> WorldModel:
-    """A world whose nulls are there to be used; a window longer than the limit of the sliding ones'."""
+    """A world trained for missing conditions; its window is longer than the limit of limited contexts."""
     options = {"order": order, "position": position} | CONDITIONS[condition]
     limited = position in ("learned", "time", "sine") or condition == "clip"
     options |= {"window": LIMIT if limited else 4, "max_steps": LIMIT, "width": 24, "learn_start": True}

@@ -63,5 +63,5 @@ def test_a_tokenizer_that_cannot_dream_is_refused_with_the_reason(temporal, reas
 @pytest.mark.parametrize("seeds", [[0.5, 1.0], [1, 2, 3]])
 def test_seeds_are_whole_numbers_for_each_row(seeds):
     world = tiny_world()
-    with pytest.raises(ValueError, match="seeds must be one whole number for each of the 2 rows"):
+    with pytest.raises(ValueError, match="seeds must be one integer for each of the 2 rows"):
         world.start_codes(world.starts.codes[:2], world.starts.actions[:2], seeds=seeds)

@@ -160,7 +160,7 @@ def test_a_copy_goes_on_as_the_dream_did_and_what_it_wrote_over_is_refused():
     for one, other in zip(outs, wanted, strict=True):
         assert_same(one, other)
     for old in (spent, left):
-        with pytest.raises(ValueError, match="another dream went on in the memory"):
+        with pytest.raises(ValueError, match="another dream has reused the memory"):
             graphed.step(old, actions_of(0))
 
 

@@ -161,7 +161,7 @@ def test_the_signals_of_a_dream_stay_in_the_range_of_play():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda codes: codes.float(), "whole numbers"),
+        (lambda codes: codes.float(), "must be integers"),
         (lambda codes: codes[..., :1], r"\(h, w, M\) = \(2, 2, 2\)"),
         (lambda codes: codes.clone().fill_(16), r"in \[0, 16\), got 16 to 16"),
         (lambda codes: codes - 99, r"in \[0, 16\)"),
@@ -172,7 +172,7 @@ def test_codes_of_another_tokenizer_are_refused(change, message):
     starts = world.starts
     with pytest.raises(ValueError, match=message):
         world.start_codes(change(starts.codes[:2]), starts.actions[:2])
-    with pytest.raises(ValueError, match=r"of shape|whole numbers|in \["):
+    with pytest.raises(ValueError, match=r"of shape|must be integers|in \["):
         world.observe(start(world), torch.tensor([0, 0]), change(starts.codes[:2, 0]))
 
 

@@ -71,5 +71,5 @@ def test_products_are_taken_in_floats_that_models_have():
 def test_actions_are_as_many_as_the_steps_between(actions):
     world = tiny_world()
     vectors = world.tokenizer.lookup(make_batch(steps=5).codes.flatten(2, 3))
-    with pytest.raises(ValueError, match=f"5 inputs want as many actions, or one fewer, got {actions}"):
+    with pytest.raises(ValueError, match=f"5 inputs need as many actions, or one fewer, got {actions}"):
         world.dynamics(vectors, torch.zeros(2, actions, dtype=torch.int64))

@@ -115,8 +115,8 @@ def test_one_changed_number_is_refused(path):
         ("keys.1", lambda t: t.to(torch.complex64), "keys of layer 1 of torch.complex64"),
         ("values.1", lambda t: t.fill_(torch.nan), "values of layer 1 that are not finite"),
         ("values.1", lambda t: t[:, :1].contiguous(), "values of layer 1 of shape"),
-        ("colour", lambda t: torch.zeros(3), "it holds colour, which no state has"),
-        ("seeds", lambda t: t[:2].clone(), "not every tensor has the rows of its codes: seeds"),
+        ("colour", lambda t: torch.zeros(3), "it has unknown tensors: colour"),
+        ("seeds", lambda t: t[:2].clone(), "some tensors have another number of rows than its codes: seeds"),
     ],
 )
 def test_tensors_that_no_dream_of_this_world_has_are_refused_by_name(path, world, name, change, words):

@@ -135,7 +135,7 @@ def test_a_clip_that_goes_on_is_told_the_last_frames_of_the_one_before(told):
         ({}, 5, 0, "clips of 4 steps, got steps 5.*frame_condition"),
         ({}, 4, 1, "look at later frames.*frame_condition"),
         ({"learn_start": False}, 4, 0, "how a clip begins.*learn_start"),
-        ({"frame_condition": 1, "drop_frames": 0.0}, 4, 0, "give them"),
+        ({"frame_condition": 1, "drop_frames": 0.0}, 4, 0, "pass them"),
         ({"frame_condition": 2}, 4, 1, "T from 2 to steps = 4"),
         ({}, 0, 0, "steps must be at least 1"),
     ],
@@ -147,7 +147,7 @@ def test_what_a_model_of_clips_cannot_make_is_refused_with_the_reason(changes, s
 
 @pytest.mark.parametrize("seeds", [[0.5, 1.5], torch.tensor([0.0, 1.0]), [True, False]])
 def test_seeds_that_are_no_whole_numbers_are_refused(seeds):
-    with pytest.raises(ValueError, match=r"seeds must be one whole number .* got torch"):
+    with pytest.raises(ValueError, match=r"seeds must be one integer .* got torch"):
         clip_world().sample(N, 4, seeds=seeds)
 
 

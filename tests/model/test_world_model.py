@@ -181,6 +181,6 @@ def test_codes_of_any_whole_numbers_are_read():
     narrow = world.start_codes(starts.codes[:2].short(), starts.actions[:2])
     came = starts.codes[2:4, 0]
     assert torch.equal(world.observe(narrow, action, came.byte())[1].nll, world.observe(wide, action, came)[1].nll)
-    for bad, message in ((came > 0, "whole numbers .* got torch.bool"), (came + 16, r"codes must be in \[0, 16\)")):
+    for bad, message in ((came > 0, "must be integers .* got torch.bool"), (came + 16, r"codes must be in \[0, 16\)")):
         with pytest.raises(ValueError, match=message):
             world.tokenizer.decode(bad[:, None])

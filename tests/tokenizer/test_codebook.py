@@ -19,7 +19,7 @@ def train(codebook: SlicedCodebook, batches: torch.Tensor, seed: int) -> SlicedC
     return codebook
 
 
-def test_each_slice_takes_its_nearest_code():
+def test_each_slice_uses_its_nearest_code():
     codebook = make_codebook()
     latents = torch.randn(5, 8)
     codes = codebook.encode(latents)
@@ -62,7 +62,7 @@ def test_moving_averages_by_hand():
     assert torch.allclose(codebook.vectors, torch.tensor(0.5))
 
 
-def test_counts_are_smoothed_as_laplace_did():
+def test_counts_have_laplace_smoothing():
     codebook = make_codebook(num_codes=2, num_slices=1, decay=0.0, restart_below=0.0)
     codebook.started.fill_(True)
     codebook.vectors[0, 0], codebook.vectors[0, 1] = 0.0, 100.0
@@ -77,7 +77,7 @@ def test_first_codes_are_all_different():
     assert codebook.vectors[0, :, 0].sort().values.tolist() == list(range(8))
 
 
-def test_fewer_latents_than_codes_are_used_again_with_a_little_noise():
+def test_fewer_latents_than_codes_are_repeated_with_a_little_noise():
     codebook = make_codebook()
     latents = torch.arange(3.0)[:, None].expand(-1, 8)
     codebook._start(codebook._split(latents))
@@ -88,7 +88,7 @@ def test_fewer_latents_than_codes_are_used_again_with_a_little_noise():
 
 @pytest.mark.parametrize("times", [1, 10])
 def test_codes_restart_below_a_share_of_the_mean_use(times):
-    """16 latents for 4 codes: half the mean use is 2. Ten times as many latents change nothing."""
+    """16 latents for 4 codes: half the mean usage is 2. Ten times as many latents change nothing."""
     codebook = make_codebook(num_codes=4, num_slices=1, decay=0.0, restart_below=0.5)
     codebook.started.fill_(True)
     codebook.vectors[0] = torch.tensor([0.0, 10.0, 20.0, 30.0])[:, None]
@@ -115,7 +115,7 @@ def test_evaluation_changes_nothing():
     assert all(torch.equal(before[name], tensor) for name, tensor in codebook.state_dict().items())
 
 
-def test_resumed_training_equals_unbroken_training():
+def test_resumed_training_equals_uninterrupted_training():
     early, late = torch.randn(6, 32, 8).chunk(2)
     unbroken = train(train(make_codebook(), early, seed=1), late, seed=2)
     resumed = make_codebook()
@@ -124,7 +124,7 @@ def test_resumed_training_equals_unbroken_training():
 
 
 def test_codebook_stays_in_float32_under_autocast():
-    """Codes too close for bfloat16 are told apart, in training and in encoding."""
+    """Codes too close for bfloat16 are distinguished in training and in encoding."""
     codebook = make_codebook(restart_below=0.0)
     codebook.started.fill_(True)
     codebook.vectors.copy_(10 + 0.05 * torch.arange(8.0)[:, None].expand(2, 8, 4))
@@ -154,7 +154,7 @@ def batch_of(rank: int, seed: int) -> torch.Tensor:
 
 
 def train_in_process(rank: int, folder: Path) -> None:
-    """One of two processes: on its half of the batches, from the same codes; then from its own data with restarts."""
+    """One of two processes: half of the batches each, from the same codes; then from its own data with restarts."""
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     codebook = make_codebook(restart_below=0.0)
     codebook.started.fill_(True)
@@ -177,15 +177,15 @@ def test_two_processes_equal_one_on_the_joint_batch(tmp_path):
     joint = torch.cat([batch_of(rank, seed=0) for rank in (0, 1)], dim=1)
     for name, tensor in train(one, joint, seed=0).state_dict().items():
         assert torch.allclose(tensor.float(), found[0]["alike"][name].float(), atol=1e-4)
-    # The first codes are latents of rank 0, and count what both have.
+    # The initial codes are latents of rank 0; counts are those of both.
     first, latents = found[0]["first"], batch_of(0, seed=1)[0]
     for m, part in enumerate(latents.split(4, dim=-1)):
         assert (first["vectors"][m][:, None] == part).all(-1).any(-1).all()
     assert first["counts"].eq(2 * 48 / 8).all()
 
 
-@pytest.mark.filterwarnings("ignore")  # of a library that is not ours
-def test_the_moving_averages_are_those_of_vector_quantize_pytorch():
+@pytest.mark.filterwarnings("ignore")  # from a third-party library
+def test_the_moving_averages_equal_those_of_vector_quantize_pytorch():
     library = pytest.importorskip("vector_quantize_pytorch")
     ours = make_codebook(num_slices=1, restart_below=0.0)
     ours.started.fill_(True)
@@ -204,7 +204,7 @@ def test_the_moving_averages_are_those_of_vector_quantize_pytorch():
     assert torch.allclose(ours.counts, theirs._codebook.cluster_size, atol=1e-4)
 
 
-def test_more_codes_than_a_file_can_tell_are_refused():
+def test_more_codes_than_files_can_store_are_refused():
     CodebookConfig(num_codes=2**15)
     with pytest.raises(ValueError, match="at most 32768"):
         CodebookConfig(num_codes=2**15 + 1)

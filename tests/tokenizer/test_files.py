@@ -9,7 +9,7 @@ from worldmodel.model import WorldModel
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 
 
-def test_a_tokenizer_alone_is_saved_the_same_way(tmp_path):
+def test_a_tokenizer_can_be_saved_alone(tmp_path):
     world = tiny_world()
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     loaded = load_tokenizer(tmp_path / "tokenizer")
@@ -18,7 +18,7 @@ def test_a_tokenizer_alone_is_saved_the_same_way(tmp_path):
         WorldModel.from_pretrained(tmp_path / "tokenizer")
 
 
-def test_the_tokenizer_of_a_world_can_be_taken_and_trained_further(tmp_path):
+def test_the_tokenizer_of_a_world_can_be_loaded_and_trained_further(tmp_path):
     world = tiny_world()
     world.save_pretrained(tmp_path / "world")
     loaded = load_tokenizer(tmp_path / "world")

@@ -13,12 +13,12 @@ def millions(config: VQVAEConfig) -> float:
 
 
 @pytest.mark.parametrize(("name", "size"), [("videogen-2x4x4", 23.2), ("videogen-2x2x2", 15.8), ("public-4x4x4", 21.1)])
-def test_the_papers_nets_have_their_sizes(name, size):
+def test_the_papers_networks_have_their_sizes(name, size):
     assert millions(preset(name)) == pytest.approx(size, rel=0.01)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_without_attention_a_net_is_about_as_large(name):
+def test_without_attention_a_network_is_about_as_large(name):
     assert millions(replace(preset(name), attention=False)) == pytest.approx(millions(preset(name)), rel=0.05)
 
 
@@ -32,7 +32,7 @@ def test_the_papers_grids():
 
 
 @pytest.mark.parametrize("name", ["clip-small", "causal-small", "doom-tiny", "doom-small", "push-small"])
-def test_small_presets_code_frames(name):
+def test_small_presets_encode_frames(name):
     torch.manual_seed(0)
     vqvae = VQVAE(preset(name)).eval()
     frames = torch.randint(256, (1, 8, 2, 64, 64, 3), dtype=torch.uint8)
@@ -46,7 +46,7 @@ def test_small_presets_code_frames(name):
     )
 
 
-def test_the_small_presets_give_32_64_and_192_codes_a_step():
+def test_the_small_presets_give_32_64_and_192_codes_per_step():
     assert preset("doom-tiny") == VQVAEConfig()
     codes = {name: preset(name).grid[0] * preset(name).grid[1] * preset(name).num_slices for name in PRESETS}
     assert codes["doom-tiny"] == 32 and codes["doom-small"] == 64 and codes["push-small"] == 192

@@ -30,7 +30,7 @@ def make_mode(temporal: str, **changes) -> VQVAE:
     }
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(**settings | changes)).eval()
-    for parameter in vqvae.parameters():  # far from zero, so that whatever has an influence shows it
+    for parameter in vqvae.parameters():  # far from zero, so that every influence is visible
         if parameter.ndim > 1:
             parameter.data.mul_(2)
     return vqvae
@@ -78,7 +78,7 @@ def test_a_patch_must_divide_the_grid_of_latents():
         make_mode("step", patch=3)
 
 
-def test_each_step_is_coded_on_its_own():
+def test_each_step_is_encoded_on_its_own():
     vqvae = make_vqvae()
     frames, others = make_frames(0), make_frames(1)
     mixed = frames.clone()
@@ -99,7 +99,7 @@ def test_both_frames_of_a_step_reach_its_latents():
 
 
 @pytest.mark.parametrize(("layers", "local"), [(0, True), (1, False), (None, False)])
-def test_an_encoder_without_blocks_sees_only_what_is_near(layers, local):
+def test_an_encoder_without_blocks_has_a_small_receptive_field(layers, local):
     vqvae = make_mode("step", encoder_layers=layers)
     assert len(vqvae.decoder.blocks) == 1 and len(vqvae.encoder.blocks) == (0 if local else 1)
     x = make_input(vqvae)
@@ -108,21 +108,21 @@ def test_an_encoder_without_blocks_sees_only_what_is_near(layers, local):
     with torch.inference_mode():
         one, two = vqvae._latents(x), vqvae._latents(other)
     assert not torch.equal(one[..., 0, :], two[..., 0, :])
-    assert torch.equal(one[..., 3, :], two[..., 3, :]) == local  # the places on the right
+    assert torch.equal(one[..., 3, :], two[..., 3, :]) == local  # the positions on the right
 
 
 @pytest.mark.parametrize("field", ["residual_layers", "encoder_layers"])
-def test_fewer_than_no_blocks_are_refused(field):
+def test_negative_numbers_of_blocks_are_refused(field):
     with pytest.raises(ValueError, match=f"{field} must be at least 0"):
         VQVAEConfig(**{field: -1})
 
 
-def test_encoding_is_the_same_twice():
+def test_encoding_is_deterministic():
     vqvae = make_vqvae()
     assert torch.equal(vqvae.encode(make_frames()), vqvae.encode(make_frames()))
 
 
-def test_a_batch_codes_like_its_rows():
+def test_a_batch_is_encoded_like_its_rows():
     vqvae = make_vqvae()
     frames = make_frames()
     assert torch.equal(vqvae.encode(frames)[1:], vqvae.encode(frames[1:]))
@@ -174,7 +174,7 @@ def test_the_loss_without_weights_is_the_mean_squared_error_bit_for_bit(temporal
 
 
 @pytest.mark.parametrize("temporal", MODES)
-def test_a_pixel_counts_as_much_as_its_weight_says(temporal):
+def test_pixel_errors_are_weighted(temporal):
     vqvae, frames = make_mode(temporal), make_frames()
     plain, ones = vqvae.loss(frames), vqvae.loss(frames, torch.ones(frames.shape[:-1]))
     assert torch.allclose(plain.nmse, ones.nmse) and torch.equal(plain.codes, ones.codes)
@@ -230,8 +230,8 @@ def test_every_code_and_frame_of_a_clip_depends_on_all_of_it():
         assert not torch.isclose(vqvae._pixels(changed), pixels, atol=1e-5).all((0, 1, 3, 4)).any()
 
 
-def test_a_clip_knows_time_by_its_positions():
-    """Frames that are all alike give latents of steps in the middle that differ by their positions alone."""
+def test_a_clip_encodes_time_by_its_positions():
+    """With identical frames, the latents of middle steps differ only by their positions."""
     vqvae = make_mode("clip", clip_steps=7, residual_layers=0)
     assert len(vqvae.position.tables) == 3 and vqvae.position.shape == (7, 4, 4)
     vqvae = make_mode("clip", clip_steps=15)
@@ -266,7 +266,7 @@ FORMS = [
 
 @pytest.mark.parametrize("temporal", ["step", "causal"])
 @pytest.mark.parametrize("changes", FORMS)
-def test_a_later_step_changes_nothing_before_it(temporal, changes):
+def test_a_later_step_does_not_change_earlier_ones(temporal, changes):
     vqvae = make_mode(temporal, **changes)
     frames, others = (make_frames(seed, steps=5, frames=vqvae.frames_per_step) for seed in range(2))
     changed = torch.cat((frames[:, :3], others[:, 3:]), dim=1)
@@ -323,7 +323,7 @@ def test_the_decoder_of_a_clip_doubles_axes_in_its_first_stages_too():
         ({"stage_widths": (8, 16)}, "divisible by 3, the number of axes"),
     ],
 )
-def test_clips_that_cannot_be_are_refused(bad, message):
+def test_impossible_clips_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         make_mode("clip", **bad)
 

@@ -1,4 +1,4 @@
-"""Dynamics: codes of the next step given the codes and actions so far, and the heads that read rewards and ends."""
+"""Dynamics: predict the codes of the next step from past codes and actions, and read rewards and ends from a step."""
 
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig

@@ -1,6 +1,6 @@
-"""One layer of the GPT: attention, then feed-forward, each on a conditional norm and added to the residual stream.
+"""One layer of the GPT: attention, then feed-forward, each after a conditional norm and with a residual connection.
 
-Letters: B batch, T steps, S tokens per step, D width, C width of the condition, R features of the given frames.
+Letters: B batch, T steps, S tokens per step, D width, C width of the condition, R features of the frame vector.
 Source: VideoGen (OpenReview 3InxcRQsYLf) section 3.
 """
 
@@ -21,37 +21,37 @@ Attend = Callable[[WindowAttention | AxialWindowAttention, Tensor], Tensor]
 
 
 class FeedForward(nn.Module):
-    """D -> 4D -> D; the vector of the given frames, if any, stands beside each token's D features."""
+    """D -> 4D -> D; the frame vector, if any, is concatenated to the D features of each token."""
 
     def __init__(self, width: int, frame_features: int = 0) -> None:
         super().__init__()
         self.rise, self.fall = Linear(width, 4 * width), Linear(4 * width, width)
-        # Concatenation as two products and a sum, so that the vector is multiplied once and not once per token.
+        # Concatenation as the sum of two matmuls, so that the vector is multiplied once instead of once per token.
         self.frame = Linear(frame_features, 4 * width, bias=False) if frame_features else None
 
-    def tell(self, frames: Tensor | None) -> Tensor | None:
-        """What the vector of the given frames (B, R) adds to every token, (B, 1, 1, 4D)."""
+    def frame_bias(self, frames: Tensor | None) -> Tensor | None:
+        """What the frame vector (B, R) adds to the hidden units of every token, (B, 1, 1, 4D)."""
         return None if self.frame is None else self.frame(frames)[:, None, None]
 
-    def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, frame_bias: Tensor | None) -> Tensor:
         """x (B, T, S, D) -> (B, T, S, D)."""
-        return self.fall(self.rise.gelu(x) if told is None else F.gelu(self.rise(x) + told))
+        return self.fall(self.rise.gelu(x) if frame_bias is None else F.gelu(self.rise(x) + frame_bias))
 
 
-class Told(NamedTuple):
-    """A condition as one block reads it: the same for all tokens of a step."""
+class BlockCondition(NamedTuple):
+    """The condition of one block, shared by all tokens of a step."""
 
     attention: Modulation
     forward: Modulation
     frames: Tensor | None  # (B, 1, 1, 4D)
 
-    def of_last(self) -> "Told":
-        """What the last step is told."""
-        return Told(self.attention.of_last(), self.forward.of_last(), self.frames)
+    def of_last(self) -> "BlockCondition":
+        """The condition of the last step."""
+        return BlockCondition(self.attention.of_last(), self.forward.of_last(), self.frames)
 
 
 def attention_parts(config: GPTConfig) -> int:
-    """Entries of one block in the cache."""
+    """Cache entries of one block."""
     return WindowAttention.parts if config.attention == "full" else AxialWindowAttention.parts
 
 
@@ -71,16 +71,16 @@ class Block(nn.Module):
         self.forward_part = FeedForward(config.width, features)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, told: Told, attend: Attend) -> Tensor:
-        """x (B, T, S, D) -> the same shape, or the last step alone (B, 1, S, D) if `attend` gives no more.
+    def forward(self, x: Tensor, condition: BlockCondition, attend: Attend) -> Tensor:
+        """x (B, T, S, D) -> the same shape, or only the last step (B, 1, S, D) if `attend` returns only that.
 
         `attend` runs the attention on (B, T*S, D).
         """
-        mixed = attend(self.attention, self.norm_attention(x, told.attention).flatten(1, 2))
+        mixed = attend(self.attention, self.norm_attention(x, condition.attention).flatten(1, 2))
         if mixed.shape[1] != x.shape[1] * x.shape[2]:
-            x, told = x[:, -1:], told.of_last()
+            x, condition = x[:, -1:], condition.of_last()
         x = x + self._dropped(mixed).view_as(x)
-        return x + self._dropped(self.forward_part(self.norm_forward(x, told.forward), told.frames))
+        return x + self._dropped(self.forward_part(self.norm_forward(x, condition.forward), condition.frames))
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return self.dropout(x) if self.training else x  # a module that does nothing takes time too
+        return self.dropout(x) if self.training else x  # calling a module that does nothing still costs time

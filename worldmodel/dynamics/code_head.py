@@ -1,4 +1,4 @@
-"""CodeHead: the codes of a position from the GPT's output, one slice after the other.
+"""CodeHead: predicts the codes of a position from the GPT's output, one slice after the other.
 
 Letters: D width, V codes, M slices, B rows.
 Source: the channel predictor of the Latent Video Transformer (arXiv:2006.10704) section 3.2; hidden width 0 is the
@@ -15,17 +15,17 @@ from worldmodel.layers.precision import EmbeddingSum, Linear
 
 
 class CodeHead(nn.Module):
-    """The M codes of a position one after the other, each given the output and the codes before it."""
+    """The M codes of a position in sequence, each conditioned on the output and the codes before it."""
 
     def __init__(self, width: int, hidden: int, num_slices: int, num_codes: int, echo: bool = False) -> None:
-        """With `echo` every output tells how likely each of its slices' codes stays what it was in the step before."""
+        """With `echo`, each output adds a learned logit to every slice's code of the previous step."""
         super().__init__()
         if not hidden and num_slices > 1:
-            raise ValueError(f"code_head_width 0 can tell one slice only, got {num_slices} slices; set it above 0")
+            raise ValueError(f"code_head_width 0 supports one slice only, got {num_slices} slices; set it above 0")
         self.num_codes = num_codes
         self.linear = not hidden
         self.from_output = nn.ModuleList(Linear(width, hidden) for _ in range(num_slices) if hidden)
-        # Slice m > 0 has one table for each slice before it; stored as one, looked up with offsets.
+        # Slice m > 0 has one table per earlier slice, stored as a single table and looked up with offsets.
         self.from_codes = nn.ModuleList(EmbeddingSum(m * num_codes, hidden) for m in range(1, num_slices))
         self.stay = Linear(width, num_slices) if echo else None
         self.to_logits = nn.ModuleList(Linear(hidden or width, num_codes, bias=False) for _ in range(num_slices))
@@ -43,22 +43,22 @@ class CodeHead(nn.Module):
         given: Tensor | None = None,
         before: Tensor | None = None,
     ) -> Draw:
-        """Codes (B, ..., M), with nll and entropy (B, ...) summed over slices; noise (B, ..., M).
+        """Draw codes (B, ..., M), with nll and entropy (B, ...) summed over slices; noise (B, ..., M).
 
-        With guidance the outputs and `before` have 2B rows, those without conditions below those with them. Nothing is
-        drawn if the codes are given.
+        With guidance the outputs and `before` have 2B rows; the second half is without conditions. If `given` codes are
+        passed, they are scored and nothing is drawn.
         """
         codes = torch.zeros(noise.shape, dtype=torch.int64, device=noise.device)
         nll, entropy = torch.zeros_like(noise[..., 0]), torch.zeros_like(noise[..., 0])
         stays = self._stays(outputs, before)
         for m in range(noise.shape[-1]):
             if options.guided:
-                told, free = self.logits(outputs, torch.cat((codes, codes)), m, before, stays).float().chunk(2)
-                logits = free + options.guidance * (told - free)
+                conditional, free = self.logits(outputs, torch.cat((codes, codes)), m, before, stays).float().chunk(2)
+                logits = free + options.guidance * (conditional - free)
             else:
                 logits = self.logits(outputs, codes, m, before, stays)
-            came = None if given is None else given[..., m]
-            drawn = draw(logits, noise[..., m], options.temperature, options.top_k, options.top_p, came)
+            observed = None if given is None else given[..., m]
+            drawn = draw(logits, noise[..., m], options.temperature, options.top_k, options.top_p, observed)
             codes[..., m] = drawn.codes
             nll, entropy = nll + drawn.nll, entropy + drawn.entropy
         return Draw(codes, nll, entropy)
@@ -66,7 +66,7 @@ class CodeHead(nn.Module):
     def loss(self, outputs: Tensor, codes: Tensor, before: Tensor | None = None) -> Tensor:
         """Cross-entropy in nats, mean over slices: (...) for outputs (..., D) and codes (..., M).
 
-        `before` (..., M) are the codes of the step before, as the model was given them; -1 where there was none.
+        `before` (..., M) are the codes of the previous step in the model's context; -1 where there was none.
         """
         stays = self._stays(outputs, before)
         losses = [
@@ -78,17 +78,17 @@ class CodeHead(nn.Module):
     def logits(
         self, outputs: Tensor, codes: Tensor, index: int, before: Tensor | None = None, stays: Tensor | None = None
     ) -> Tensor:
-        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are read.
+        """Logits (..., V) of slice `index`: outputs (..., D), codes (..., M) of which only earlier slices are used.
 
-        `before` and `stays` (..., M) are the codes of the step before and what they gain.
+        `before` and `stays` (..., M) are the codes of the previous step and the logits added to them.
         """
-        logits = self._fresh_logits(outputs, codes, index)
+        logits = self._base_logits(outputs, codes, index)
         if before is None or stays is None:
             return logits
         one = slice(index, index + 1)
         return logits.float().scatter_add(-1, before[..., one].clamp_min(0), stays[..., one])
 
-    def _fresh_logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
+    def _base_logits(self, outputs: Tensor, codes: Tensor, index: int) -> Tensor:
         if self.linear:
             return self.to_logits[index](outputs)
         hidden = self.from_output[index](outputs)
@@ -98,7 +98,7 @@ class CodeHead(nn.Module):
         return self.to_logits[index](F.gelu(hidden))
 
     def _stays(self, outputs: Tensor, before: Tensor | None) -> Tensor | None:
-        """What the codes of the step before gain in their slices' logits, (..., M); nothing where there was no step."""
+        """Logits added to the previous step's codes, (..., M); zero where there was no previous step."""
         if self.stay is None or before is None:
             return None
         return self.stay(outputs).float() * (before >= 0)

@@ -1,8 +1,8 @@
-"""How actions enter the GPT: through the gain and bias of every norm, as one vector per step or one for the whole clip.
+"""Action conditioning of the GPT through the gain and bias of every norm: one vector per step, or one per clip.
 
-Letters: B batch, T steps, S tokens per step, D width, A numbers of an action, C width of the condition, R features of
-the given frames' vector.
-Source: VideoGen (arXiv:2104.10157) section 3, conditional norms. Differs: zero-initialised, so that training begins
+Letters: B batch, T steps, S tokens per step, D width, A dimensions of an action, C width of the condition, R features
+of the frame vector.
+Source: VideoGen (arXiv:2104.10157) section 3, conditional norms. Differs: zero-initialised, so that training starts
 with plain norms; "step" has one vector per step instead of one per clip.
 """
 
@@ -19,25 +19,25 @@ from worldmodel.layers.weight_cache import WeightCache
 
 
 class Condition(NamedTuple):
-    """What the tokens of T inputs are told."""
+    """Conditioning of T inputs."""
 
     steps: Tensor  # (B, T, C) for the norms
-    frames: Tensor | None = None  # (B, R) for the feed-forward parts
+    frames: Tensor | None = None  # (B, R) frame vector for the feed-forward parts
 
     def join(self, other: "Condition") -> "Condition":
-        """The rows of both, one below the other."""
+        """Concatenate the rows of both."""
         if self.frames is None or other.frames is None:
             return Condition(torch.cat((self.steps, other.steps)))
         return Condition(torch.cat((self.steps, other.steps)), torch.cat((self.frames, other.frames)))
 
 
 class ActionEmbedding(nn.Module):
-    """Actions (B, T) int64 or (B, T, A) float32 -> conditions (B, T, C); `null` stands for no action.
+    """Actions (B, T) int64 or (B, T, A) float32 -> conditions (B, T, C); `null` represents a missing action.
 
-    With `clip_actions` all actions of a clip become one vector, (B, 1, C); missing ones count as zeros.
+    With kind "clip" all `clip_actions` actions of a clip become one vector, (B, 1, C); missing ones are zeros.
     """
 
-    center: Tensor  # (A,) box actions: middle and half width of the bounds
+    center: Tensor  # (A,) for box actions: middle and half width of the bounds
     radius: Tensor
 
     def __init__(
@@ -54,7 +54,7 @@ class ActionEmbedding(nn.Module):
             self.register_buffer("radius", (high - low) / 2, persistent=False)
 
     def features(self, actions: Tensor) -> Tensor:
-        """Actions (...) int64 or (..., A) float32 as numbers: one of n is 1, or from -1 to 1 in their bounds."""
+        """Encode actions (...) int64 as one-hot vectors, or scale (..., A) float32 to [-1, 1]."""
         if self.spec.kind == "discrete":
             return F.one_hot(actions.long(), self.spec.num_features).float()
         return (actions.float() - self.center) / self.radius
@@ -72,7 +72,7 @@ class ActionEmbedding(nn.Module):
         return self.linear(features).float()
 
     def inputs(self, actions: Tensor | None, rows: int, inputs: int) -> Tensor:
-        """Conditions (B, inputs, C); None: no input has an action. With one action fewer the first input has none."""
+        """Conditions (B, inputs, C); None: no actions. With one action fewer than inputs, the first input has none."""
         null = self.null.float().expand(rows, inputs, -1)
         if actions is None or self.kind == "none":
             return null
@@ -80,25 +80,25 @@ class ActionEmbedding(nn.Module):
             return self(actions).expand(-1, inputs, -1)
         missing = inputs - actions.shape[1]
         if missing not in (0, 1):
-            raise ValueError(f"{inputs} inputs want as many actions, or one fewer, got {actions.shape[1]}")
+            raise ValueError(f"{inputs} inputs need as many actions, or one fewer, got {actions.shape[1]}")
         return torch.cat((null[:, :1], self(actions)), dim=1) if missing else self(actions)
 
 
 class Modulation(NamedTuple):
-    """What a norm is told."""
+    """Gain and bias of a conditional norm."""
 
     gain: Tensor  # (B, T, 1, D) float32
     bias: Tensor
 
     def of_last(self) -> "Modulation":
-        """What it is told in the last step."""
+        """The modulation of the last step."""
         return Modulation(self.gain[:, -1:], self.bias[:, -1:])
 
 
 class ConditionalNorm(nn.Module):
     """LayerNorm whose gain and bias are linear in the step's condition."""
 
-    ones: Tensor  # (D,) a processor's kernel takes half the time if it is given a gain and a bias, even these
+    ones: Tensor  # (D,) a CPU kernel takes half the time if it gets a gain and a bias, even trivial ones
     zeros: Tensor
 
     def __init__(self, width: int, condition_width: int) -> None:
@@ -110,40 +110,41 @@ class ConditionalNorm(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def tell(self, condition: Tensor) -> Modulation:
-        """Gain and bias for conditions (B, T, C); the same for all tokens of a step."""
+    def modulate(self, condition: Tensor) -> Modulation:
+        """Gain and bias from conditions (B, T, C), shared by all tokens of a step."""
         gain, bias = self.modulation(condition).unsqueeze(-2).float().chunk(2, dim=-1)
         return Modulation(1.0 + gain, bias)
 
-    def forward(self, x: Tensor, told: Modulation) -> Tensor:
+    def forward(self, x: Tensor, modulation: Modulation) -> Tensor:
         """x (B, T, S, D) -> (B, T, S, D)."""
-        buffers = self._buffers  # where a module finds them, but later
+        buffers = self._buffers  # faster than attribute access
         normed = torch.layer_norm(x, (self.width,), buffers["ones"], buffers["zeros"])
-        # Without gradients in the memory at hand: to take new memory costs a quarter of the norm.
-        return torch.addcmul(told.bias, normed, told.gain, out=None if torch.is_grad_enabled() else normed)
+        # Without gradients, write into the existing memory: an allocation costs a quarter of the norm.
+        out = None if torch.is_grad_enabled() else normed
+        return torch.addcmul(modulation.bias, normed, modulation.gain, out=out)
 
 
 class JoinedNorms:
-    """The conditional norms of a net, told together: where they are not trained by one product in place of many."""
+    """Computes the modulations of all conditional norms of a net, outside training by a single matmul."""
 
     def __init__(self, norms: Iterable[ConditionalNorm]) -> None:
         self._norms = list(norms)
-        self.joint: WeightCache[Linear] = WeightCache()  # one layer that holds all weights
+        self.joint: WeightCache[Linear] = WeightCache()  # one layer with the weights of all norms
 
-    def tell(self, condition: Tensor) -> list[Modulation]:
-        """What each norm is told by conditions (B, T, C), in their order."""
+    def modulate(self, condition: Tensor) -> list[Modulation]:
+        """The modulation of each norm for conditions (B, T, C), in the order of the norms."""
         layers = [norm.modulation for norm in self._norms]
         tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
         joint = self.joint.of(tensors, lambda: _side_by_side(tensors))
         if joint is None:
-            return [norm.tell(condition) for norm in self._norms]
-        told = joint(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
-        gains, biases = (1.0 + told[..., 0, :]).split(1, dim=2), told[..., 1, :].split(1, dim=2)
+            return [norm.modulate(condition) for norm in self._norms]
+        out = joint(condition).float().unflatten(-1, (len(self._norms), 2, -1))  # (B, T, norms, 2, D)
+        gains, biases = (1.0 + out[..., 0, :]).split(1, dim=2), out[..., 1, :].split(1, dim=2)
         return [Modulation(gain, bias) for gain, bias in zip(gains, biases, strict=True)]
 
 
 def _side_by_side(tensors: list[Tensor]) -> Linear:
-    """One layer of the weights and biases of several, given as weight, bias, weight, …"""
+    """Concatenate the outputs of several layers to one layer; `tensors` are weight, bias, weight, …"""
     weight, bias = torch.cat(tensors[::2]), torch.cat(tensors[1::2])
     joint = Linear(weight.shape[1], len(weight), device="meta")
     joint.weight, joint.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (weight, bias))

@@ -11,7 +11,7 @@ _FOR_TRAINING = ("dropout", "context_noise", "token_noise", "own_draws", "own_dr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GPTConfig:
-    """Size, order, positions and conditions of the dynamics; the defaults are a dream's (`presets` has the paper's)."""
+    """Size, order, positions and conditions of the dynamics; defaults for dreams (the paper's are in `presets`)."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -19,26 +19,26 @@ class GPTConfig:
     layers: int = 4
     width: int = 192  # D
     heads: int = 4
-    window: int = 8  # W, steps that a token can see, its own included
+    window: int = 8  # W, number of steps that a token can see, including its own
     dropout: float = 0.0  # after attention and feed-forward
-    context_noise: float = 0.03  # share of the given codes replaced at random in training, against drift
-    token_noise: float = 0.0  # share of the given tokens, all their codes, replaced by others of the batch
-    own_draws: float = 0.0  # share of the given steps replaced in training by draws of the model (module contexts)
-    own_draws_passes: int = 1  # n: draws follow draws, so that up to n given steps in a row are a dream
-    condition_width: int = 32  # of the vector through which an action reaches the norms
+    context_noise: float = 0.03  # share of context codes replaced by random ones in training, against drift
+    token_noise: float = 0.0  # share of context tokens (all their codes) replaced by others of the batch in training
+    own_draws: float = 0.0  # share of context steps replaced by the model's own samples in training (module contexts)
+    own_draws_passes: int = 1  # n: sample repeatedly, so that up to n consecutive context steps are the model's own
+    condition_width: int = 32  # width of the vector that conditions the norms on the action
     code_head_width: int = 128  # hidden units of the code head; 0: one linear layer, as in the paper (one slice only)
-    echo: bool = False  # the code head is told each place's code of the step before: for cameras that stand still
+    echo: bool = False  # feed the previous step's code at each position to the code head (for fixed cameras)
     position: Literal["rotary-time", "learned", "space", "time", "sine", "none"] = "rotary-time"
-    max_steps: int = 8  # longest context, where positions in time or clip actions limit it
+    max_steps: int = 8  # longest context, if limited by positions in time or by clip actions
     attention: Literal["full", "axial"] = "full"
-    refine: int = 0  # block: passes after the first; a step's tokens are drawn in refine + 1 groups (module refine)
-    learn_start: bool = False  # block: learn p(first step) too, so that video can begin from nothing; raster does
-    action_condition: Literal["step", "clip", "none"] = "step"  # a vector per step, one per clip, or not read
-    frame_condition: int = 0  # given first steps whose frames a ResNet turns into one vector
+    refine: int = 0  # block order: extra passes; a step's tokens are drawn in refine + 1 groups (module refine)
+    learn_start: bool = False  # block order: also learn p(first step), to generate from nothing; raster always does
+    action_condition: Literal["step", "clip", "none"] = "step"  # one action vector per step, one per clip, or none
+    frame_condition: int = 0  # number of first steps whose frames a ResNet encodes as one conditioning vector
     frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
-    drop_actions: float = 0.0  # share of training rows whose actions are hidden, so that sampling can go without
-    drop_frames: float = 0.0  # share of training rows whose given frames are hidden
-    checkpointing: bool = False  # compute the blocks again in the backward pass: less memory, more time
+    drop_actions: float = 0.0  # share of training rows without actions, so that sampling can omit them
+    drop_frames: float = 0.0  # share of training rows without the frame vector
+    checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
         check_settings(
@@ -79,7 +79,7 @@ class GPTConfig:
 
     @property
     def lead(self) -> int:
-        """1 if a sequence begins with a learned start, whose output is the first step's; else 0."""
+        """1 if a sequence begins with a learned start token, whose output predicts the first step; else 0."""
         return int(self.order == "raster" or self.learn_start)
 
     @property
@@ -89,20 +89,20 @@ class GPTConfig:
 
     @property
     def limited(self) -> bool:
-        """True if the context cannot outgrow `max_steps`: when full, it begins again from its last half."""
+        """True if the context is limited to `max_steps`; when full, it restarts from its last half."""
         return self.timed or self.action_condition == "clip"
 
     @property
     def half(self) -> int:
-        """Steps that a limited context keeps when it begins again."""
+        """Number of steps that a limited context keeps when it restarts."""
         return self.max_steps // 2
 
     @property
     def clip_actions(self) -> int:
-        """Actions in the vector of a clip."""
+        """Number of actions in the vector of a clip."""
         return self.max_steps - self.lead
 
     def trained_as(self, other: "GPTConfig") -> "GPTConfig":
-        """This model with the settings of another that are for its training alone, and its window if that is free."""
+        """This config with the training-only settings of another, and its window unless the context is limited."""
         names = _FOR_TRAINING if self.limited or other.limited else (*_FOR_TRAINING, "window", "max_steps")
         return replace(self, **{name: getattr(other, name) for name in names})

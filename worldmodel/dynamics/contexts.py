@@ -65,11 +65,11 @@ def _noisy(config: GPTConfig, codes: Tensor, num_codes: int) -> Tensor:
 def _other_tokens(codes: Tensor, whole_steps: bool) -> Tensor:
     """For each token a random one of any row that is not later in time, so that no token leaks the future."""
     rows, steps, tokens, _ = codes.shape
-    place = torch.arange(1, steps * tokens + 1, device=codes.device)
+    visible = torch.arange(1, steps * tokens + 1, device=codes.device)  # number of tokens to choose from
     if whole_steps:  # up to the last token of the same step
-        place = (place + tokens - 1) // tokens * tokens
-    places = (torch.rand(rows, steps * tokens, device=codes.device) * place).long().clamp_(max=place - 1)
-    others = codes.flatten(1, 2)[torch.randint(rows, places.shape, device=codes.device), places]
+        visible = (visible + tokens - 1) // tokens * tokens
+    chosen = (torch.rand(rows, steps * tokens, device=codes.device) * visible).long().clamp_(max=visible - 1)
+    others = codes.flatten(1, 2)[torch.randint(rows, chosen.shape, device=codes.device), chosen]
     return others.view_as(codes)
 
 
@@ -108,7 +108,8 @@ def _draw(dynamics: CodeTransformer, given: EncodedSteps, noise: Tensor) -> Tens
         return dynamics.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
     groups, drawn = draw_groups(of_groups, config.refine + 1), torch.zeros_like(of_codes, dtype=torch.int64)
     for now in range(config.refine + 1):
-        outputs = dynamics(vectors, given.actions, given.frames, first=True, known=groups < now, told=look_up(drawn))
+        hints = look_up(drawn)
+        outputs = dynamics(vectors, given.actions, given.frames, first=True, known=groups < now, hint_vectors=hints)
         new = dynamics.code_head.sample(outputs, of_codes, Sampling(), before=before).codes
         drawn = torch.where((groups == now)[..., None], new, drawn)
     return drawn

@@ -1,8 +1,8 @@
-"""FrameEncoder: the given first frames as one vector, from a ResNet trained together with the dynamics.
+"""FrameEncoder: encodes the first frames as one vector, by a ResNet trained together with the dynamics.
 
-Letters: B batch, T given steps, F frames of a step, H W C pixels, R features of the vector.
-Source: VideoGen (OpenReview 3InxcRQsYLf) section 3, ResNet-34 to 512 numbers; residual blocks, arXiv:1512.03385.
-Differs: channel LayerNorm for batch norm; no max-pooling after the stem, since frames of 64 pixels are small.
+Letters: B batch, T first steps, F frames of a step, H W C pixels, R features of the vector.
+Source: VideoGen (OpenReview 3InxcRQsYLf) section 3, ResNet-34 with 512 features; residual blocks, arXiv:1512.03385.
+Differs: channel LayerNorm instead of batch norm; no max-pooling after the stem, because frames of 64 pixels are small.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class FrameEncoderConfig:
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
-    width: int = 64  # channels of the first group, doubled in each later one
+    width: int = 64  # channels of the first group, doubled in each later group
     depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks per group; height and width halve between groups
 
     def __post_init__(self) -> None:
@@ -52,10 +52,10 @@ class _ResidualBlock(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """Given frames -> one vector of R features; `null` stands for no frames."""
+    """Frames -> one vector of R features; `null` represents missing frames."""
 
     def __init__(self, config: FrameEncoderConfig, channels: int) -> None:
-        """`channels`: T*F*C, those of all given frames together."""
+        """`channels`: T*F*C, channels of all first frames together."""
         super().__init__()
         self.channels = channels
         self.stem = Conv3d(channels, config.width, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
@@ -63,8 +63,8 @@ class FrameEncoder(nn.Module):
         blocks, width_in = [], config.width
         for group, depth in enumerate(config.depths):
             width = config.width * 2**group
-            for place in range(depth):
-                blocks.append(_ResidualBlock(width_in, width, stride=2 if group and not place else 1))
+            for index in range(depth):
+                blocks.append(_ResidualBlock(width_in, width, stride=2 if group and not index else 1))
                 width_in = width
         self.blocks = nn.Sequential(*blocks)
         self.null = nn.Parameter(torch.randn(config.features) * 0.02)
@@ -73,7 +73,7 @@ class FrameEncoder(nn.Module):
         """Frames (B, T, F, H, W, C) uint8 -> (B, R) float32."""
         if frames.shape[1] * frames.shape[2] * frames.shape[-1] != self.channels:
             raise ValueError(
-                f"given frames must have {self.channels} channels in all (steps x frames x channels), got frames "
+                f"first frames must have {self.channels} channels in total (steps x frames x channels), got frames "
                 f"{tuple(frames.shape)}; pass the first frame_condition steps"
             )
         x = frames_to_model(frames.flatten(1, 2)).flatten(1, 2).unsqueeze(2)  # (B, C*T*F, 1, H, W)

@@ -1,6 +1,6 @@
-"""Video from nothing, from given first frames, from actions, or from both; of any length.
+"""Generate video from nothing, from first frames, from actions, or from both; of any length.
 
-Letters: n videos, T given steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens, M slices.
+Letters: n videos, T context steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens, M slices.
 Time: `actions[:, t]` is taken after step t; step t+1 follows from it.
 """
 
@@ -17,24 +17,24 @@ from worldmodel.tokenizer import VQVAE
 
 
 class Video(NamedTuple):
-    """Generated video, the given steps first."""
+    """Generated video, beginning with the context steps."""
 
     frames: Tensor  # (n, steps, F, H, W, C) uint8, all decoded from codes
-    codes: Tensor  # (n, steps, h, w, M) int64; with a tokenizer of clips, each step's within its clip
+    codes: Tensor  # (n, steps, h, w, M) int64; with a clip tokenizer, each step's codes within its clip
 
 
 def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, options: Sampling) -> None:
-    """Raise ValueError if the model was not trained for what is asked of it."""
+    """Raise ValueError if the model was not trained for the requested conditions."""
     if not given_frames and not config.lead:
         raise ValueError(
-            "this model has not learned how a video begins: give first frames, or train it with learn_start=True"
+            "this model has not learned how a video begins: pass first frames, or train it with learn_start=True"
         )
     if not given_frames and config.frame_condition and not config.drop_frames:
-        raise ValueError("this model was always given first frames: give them, or train it with drop_frames > 0")
+        raise ValueError("this model needs first frames: pass them, or train a model with drop_frames > 0")
     if given_actions and config.action_condition == "none":
-        raise ValueError("this model reads no actions: leave actions out, or train it with another action_condition")
+        raise ValueError("this model ignores actions: omit them, or train a model with another action_condition")
     if not given_actions and config.action_condition != "none" and not config.drop_actions:
-        raise ValueError("this model was always given actions: give them, or train it with drop_actions > 0")
+        raise ValueError("this model needs actions: pass them, or train a model with drop_actions > 0")
     can_hide = (given_actions and config.drop_actions) or (
         given_frames and config.frame_condition and config.drop_frames
     )
@@ -45,14 +45,14 @@ def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, op
         )
 
 
-class _Teller:
-    """What the model is told at each place of the videos, and below it, with guidance, what it is told without."""
+class _Conditions:
+    """The conditions for each position of the videos; with guidance followed by rows without them."""
 
     def __init__(self, gpt: GPT, actions: Tensor | None, vector: Tensor | None, rows: int, guided: bool) -> None:
         self.gpt, self.actions, self.vector, self.rows, self.guided = gpt, actions, vector, rows, guided
 
-    def tell(self, inputs: int, begin: int, first: int, last: int) -> Condition:
-        """Of `inputs` inputs and the actions first … last-1 before them; clips take theirs from step `begin` on."""
+    def of(self, inputs: int, begin: int, first: int, last: int) -> Condition:
+        """Conditions of `inputs` inputs with actions first … last-1 before them; clip actions start at step `begin`."""
         config, actions = self.gpt.config, self.actions
         if config.action_condition == "clip":
             first, last = begin, begin + config.clip_actions
@@ -78,39 +78,39 @@ def generate(
     options: Sampling | None = None,
     counter: int = 0,
 ) -> Tensor:
-    """Go on from given codes (n, T, h, w, M), T of any size, until there are `steps` steps: (n, steps, h, w, M).
+    """Continue codes (n, T, h, w, M), T >= 0, to `steps` steps: (n, steps, h, w, M).
 
-    A context that is limited to `max_steps` begins again from its last half whenever it is full: the codes of that half
-    are given, its first frames are those decoded from them, and its actions are those of the new clip.
+    A context limited to `max_steps` restarts from its last half when full: the codes of that half become the context,
+    its first frames are decoded from them, and its actions are those of the new clip.
 
     Args:
-        seeds: (n,) int64; step T is drawn with `counter`, the one after it with the next number.
+        seeds: (n,) int64; step T is drawn with `counter`, later steps with the following counters.
         first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
-        actions: (n, steps - 1, …); None: not known.
+        actions: (n, steps - 1, …); None: unknown.
     """
     config, options = gpt.config, options or Sampling()
     check_request(config, first_frames is not None, actions is not None, options)
-    shape, given = codes.shape, codes.shape[1]
+    shape, num_context = codes.shape, codes.shape[1]
     codes = codes.flatten(2, 3)  # (n, T, S, M)
     rows, _, tokens, slices = codes.shape
     times = 2 if options.guided else 1
-    teller = _Teller(gpt, actions, gpt.frame_vector(first_frames, rows), rows, options.guided)
+    conditions = _Conditions(gpt, actions, gpt.frame_vector(first_frames, rows), rows, options.guided)
     lookup = tokenizer.lookup
     cache, begin = None, 0
-    for now in range(given, steps):
+    for now in range(num_context, steps):
         full = config.limited and now - begin - 1 + config.lead >= config.max_steps
         if full:
             begin = now - config.half
             if first_frames is not None and config.frame_condition:
-                since = 0 if tokenizer.config.temporal == "causal" else begin  # a causal step needs those before it
+                since = 0 if tokenizer.config.temporal == "causal" else begin  # a causal step needs its predecessors
                 seen = tokenizer.decode(codes[:, since : begin + config.frame_condition].unflatten(2, shape[2:4]))
-                teller.vector = gpt.frame_vector(seen[:, begin - since :], rows)
+                conditions.vector = gpt.frame_vector(seen[:, begin - since :], rows)
         if cache is None or full:
-            condition = teller.tell(now - begin - 1 + config.lead, begin, begin, now - 1)
+            condition = conditions.of(now - begin - 1 + config.lead, begin, begin, now - 1)
             cache, _ = gpt.burn_in(codes[:, begin:].repeat(times, 1, 1, 1), condition, lookup)
         last = codes[:, -1] if now else codes.new_zeros(rows, tokens, slices)
-        noise = uniforms(seeds, torch.full_like(seeds, counter + now - given), gpt.noise_per_step)
-        condition = teller.tell(1, begin, now - 1, now)
+        noise = uniforms(seeds, torch.full_like(seeds, counter + now - num_context), gpt.noise_per_step)
+        condition = conditions.of(1, begin, now - 1, now)
         drawn, _ = gpt.step(last.repeat(times, 1, 1), condition, cache, noise, lookup, options)
         codes = torch.cat((codes, drawn.codes[:, None]), dim=1)
     return codes.unflatten(2, shape[2:4])

@@ -1,11 +1,11 @@
-"""GPT over codes, step by step: a cache filled from given steps, and steps drawn one after the other.
+"""GPT over codes, step by step: fill a cache from context steps, then draw one step after the other.
 
-Whole steps ("block") or single tokens ("raster") at a time.
+A pass predicts a whole step ("block") or a single token ("raster").
 
 Letters: B batch, T steps, S = h*w tokens per step, M slices, E features of a token's code vectors, D width, W window in
 steps.
 Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher forcing (Dedieu et al. 2025): the tokens
-of step t predict those of step t+1 at the same place.
+of step t predict those of step t+1 at the same position.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import Block, Told, attention_parts
+from worldmodel.dynamics.blocks import Block, BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
 from worldmodel.dynamics.refine import draw_groups, known_in_passes
@@ -27,10 +27,10 @@ from worldmodel.tokenizer import CodeLookup
 
 
 class _StepInputs(NamedTuple):
-    """What all tokens of one step share."""
+    """Inputs shared by all tokens of one step."""
 
-    told: list[Told]  # per block
-    last: Modulation  # of the last norm
+    conditions: list[BlockCondition]  # per block
+    last: Modulation  # of the final norm
     position: Tensor | None  # (B or 1, S, D)
     angles: Rotation | None
 
@@ -40,21 +40,21 @@ class GPT(CodeTransformer):
 
     @property
     def cache_shape(self) -> tuple[int, tuple[int, int, int, int]]:
-        """How many keys a cache holds, one for each layer (axial: for each axis of each), and the shape of a row's."""
+        """Number of key tensors in a cache, one per layer (axial: one per layer and axis), and the shape of one row."""
         config = self.config
         shape = (config.heads, config.window, self.tokens_per_step, config.width // config.heads)
         return config.layers * attention_parts(config), shape
 
     def token_pass(self, step: _StepInputs, cache: KVCache) -> Callable[[Tensor, int], Tensor]:
-        """The step's tokens one after the other: (input (B, 1, D), its place in the step) -> its output (B, 1, D)."""
+        """A function for the step's tokens in sequence: (input (B, 1, D), position in the step) -> output (B, 1, D)."""
         if self.config.attention != "full":
-            return lambda content, place: self._advance(content, step, cache, slice(place, place + 1))
+            return lambda content, position: self._advance(content, step, cache, slice(position, position + 1))
         blocks = [block for block in self.blocks if isinstance(block, Block)]
-        layers = TokenPass(blocks, self.norm, step.told, step.last, step.angles, cache)
+        layers = TokenPass(blocks, self.norm, step.conditions, step.last, step.angles, cache)
 
-        def advance(content: Tensor, place: int) -> Tensor:
-            x = content if step.position is None else content + step.position[:, place : place + 1]
-            return layers(x.squeeze(1), place).unsqueeze(1)
+        def advance(content: Tensor, position: int) -> Tensor:
+            x = content if step.position is None else content + step.position[:, position : position + 1]
+            return layers(x.squeeze(1), position).unsqueeze(1)
 
         return advance
 
@@ -68,15 +68,15 @@ class GPT(CodeTransformer):
         options: Sampling | None = None,
         given: Tensor | None = None,
     ) -> tuple[Draw, Tensor]:
-        """Draw the next step and move the cache on, in place.
+        """Draw the next step and advance the cache in place.
 
         Args:
-            codes: (B, S, M) the last step; not read in rows whose cache is empty: they begin with the learned start.
-            condition: of the one input.
+            codes: (B, S, M) the last step; ignored in rows with an empty cache, which begin with the learned start.
+            condition: condition of the one input.
             noise: (B, noise_per_step) float32 in [0, 1).
-            lookup: the codebook's, of code vectors.
-            options: with guidance, codes, condition and cache have 2B rows: those without conditions come second.
-            given: (B, S, M) the step that came, if nothing is to be drawn; the draw then tells how likely it was.
+            lookup: the codebook's lookup of code vectors.
+            options: with guidance, codes, condition and cache have 2B rows; the second half is without conditions.
+            given: (B, S, M) an observed step to score instead of drawing one; the draw then has its likelihood.
 
         Returns the drawn codes (B, S, M) with nll and entropy (B, S), and the outputs (B, S, D) for the heads.
         """
@@ -100,11 +100,11 @@ class GPT(CodeTransformer):
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             advance = self.token_pass(shared, cache)
             previous, parts, all_outputs = codes[:, -1:], [], []
-            for place in range(self.tokens_per_step):
-                one = slice(place, place + 1)
-                output = advance(content_of(previous), place)
-                came = None if given is None else given[:, one]
-                part = self.code_head.sample(output, noise[:, one], options, came, before[:, one])
+            for position in range(self.tokens_per_step):
+                one = slice(position, position + 1)
+                output = advance(content_of(previous), position)
+                observed = None if given is None else given[:, one]
+                part = self.code_head.sample(output, noise[:, one], options, observed, before[:, one])
                 previous, fresh = part.codes.repeat(2 if options.guided else 1, 1, 1), None
                 parts.append(part)
                 all_outputs.append(output)
@@ -114,26 +114,26 @@ class GPT(CodeTransformer):
         return drawn, outputs
 
     def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
-        """What all tokens of the step at the cache's clock share."""
+        """Inputs shared by all tokens of the step at the cache's clock."""
         position: Tensor | None = None
         if self.config.timed:
             position = self._positions()[cache.lengths]
         elif self.position is not None:
             position = self._positions()
-        told, last = self._tell(condition)
+        conditions, last = self._modulate(condition)
         angles = self._angles(cache.now)
-        return _StepInputs(told, last, position, angles)
+        return _StepInputs(conditions, last, position, angles)
 
     def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
-        """Some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
+        """Run some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
         x = content if step.position is None else content + step.position[:, tokens]
         x = x.unsqueeze(1)
-        for layer, (block, told) in enumerate(zip(self.blocks, step.told, strict=True)):
+        for layer, (block, condition) in enumerate(zip(self.blocks, step.conditions, strict=True)):
 
             def attend(attention, y: Tensor, layer: int = layer) -> Tensor:
                 return attention.step(y, step.angles, cache, layer, tokens)
 
-            x = block(x, told, attend)
+            x = block(x, condition, attend)
         return self.norm(x, step.last).squeeze(1)
 
     def _draw_in_groups(
@@ -149,15 +149,15 @@ class GPT(CodeTransformer):
     ) -> tuple[Draw, Tensor]:
         """Draw a whole step from its input (B, S, D), one group of tokens after the other (module refine)."""
         assert self.hints is not None
-        everything = slice(0, self.tokens_per_step)
+        all_tokens = slice(0, self.tokens_per_step)
         count = self.tokens_per_step * self.num_slices
         of_codes, of_groups = noise[:, :count].unflatten(1, (self.tokens_per_step, -1)), noise[:, count:]
         groups = draw_groups(of_groups, self.config.refine + 1)
         times = 2 if options.guided else 1
         drawn = Draw(torch.zeros_like(of_codes, dtype=torch.int64), *torch.zeros_like(of_groups).expand(2, -1, -1))
         for now in range(self.config.refine + 1):
-            told = self.hints(lookup(drawn.codes), groups < now).repeat(times, 1, 1)
-            outputs = self._advance(content + told, shared, cache, everything)
+            hints = self.hints(lookup(drawn.codes), groups < now).repeat(times, 1, 1)
+            outputs = self._advance(content + hints, shared, cache, all_tokens)
             new = self.code_head.sample(outputs, of_codes, options, given, before)
             mine = groups == now
             drawn = Draw(
@@ -168,20 +168,20 @@ class GPT(CodeTransformer):
         return drawn, outputs
 
     def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
-        """Fill a cache from given steps, so that `step` can go on from the last of them.
+        """Fill a cache from context steps, so that `step` can continue after the last of them.
 
         Args:
-            codes: (B, T, S, M) of T steps; none of them with a learned start only.
-            condition: of the T-1+lead inputs that these steps make.
-            lookup: the codebook's, of code vectors.
+            codes: (B, T, S, M); T may be 0 with a learned start.
+            condition: conditions of the T-1+lead inputs that these steps form.
+            lookup: the codebook's lookup of code vectors.
 
-        Returns the cache, and the outputs (B, S, D) that predict the last given step: zeros if nothing came before it.
+        Returns the cache, and the outputs (B, S, D) that predict the last context step: zeros without inputs.
         """
         config = self.config
         rows, weight = len(codes), self.token_in.weight
         steps = codes.shape[1] - 1 + config.lead  # inputs
         if steps < 0:
-            raise ValueError("a model without a learned start needs a given step; train it with learn_start=True")
+            raise ValueError("a model without a learned start needs a context step; train it with learn_start=True")
         if not steps:
             count, (heads, _, tokens, features) = self.cache_shape
             empty = weight.new_zeros(rows, heads, 0, tokens, features)
@@ -194,20 +194,20 @@ class GPT(CodeTransformer):
             last = outputs[:, -1]
         kept = min(steps, config.window)
         slot = (steps - kept) % config.window
-        ahead = min(kept, config.window - slot)  # steps before the ring comes round
+        ahead = min(kept, config.window - slot)  # steps before the ring wraps
 
         def ring(filled: Tensor) -> Tensor:
-            made = filled.new_zeros(*filled.shape[:2], config.window, *filled.shape[3:])
-            made[:, :, slot : slot + ahead], made[:, :, : kept - ahead] = filled[:, :, steps - kept :].tensor_split(
+            out = filled.new_zeros(*filled.shape[:2], config.window, *filled.shape[3:])
+            out[:, :, slot : slot + ahead], out[:, :, : kept - ahead] = filled[:, :, steps - kept :].tensor_split(
                 (ahead,), dim=2
             )
-            return made
+            return out
 
         lengths = torch.full((rows,), kept, dtype=torch.int64, device=codes.device)
         return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept), last
 
     def move(self, cache: KVCache, clock: int) -> KVCache:
-        """A cache of the same steps at other times, so that its rows can join those of a cache with this clock."""
+        """Shift a cache in time, so that its rows can join those of a cache with this clock."""
         turns = self._angles(torch.full((1,), clock - cache.clock, device=cache.lengths.device))
         return cache.at(clock, turns)
 
@@ -218,13 +218,13 @@ class GPT(CodeTransformer):
     ) -> tuple[Tensor, Tensor]:
         """Nats per code of each predicted step (B, T+lead), and the outputs that predict them (B, T+lead, S, D).
 
-        With `refine` a step is drawn in several passes. In training mode the loss is that of one random pass of each
-        step, in evaluation mode that of all passes, as in a dream; the outputs are those of the last pass.
+        With `refine` a step is drawn in several passes. In training mode the loss is that of one random pass per step,
+        in evaluation mode that of all passes, as in a dream; the outputs are those of the last pass.
 
         Args:
-            codes: (B, T+1, S, M) of real steps. In training mode the inputs are replaced in part (module contexts).
+            codes: (B, T+1, S, M) of real steps. In training mode some of the inputs are replaced (module contexts).
             actions: (B, T, …), one after each step but the last.
-            frames: of the first steps (B, at least frame_condition, F, H, W, C) uint8; None without frame_condition.
+            frames: first steps (B, at least frame_condition, F, H, W, C) uint8; None without frame_condition.
         """
         real = EncodedSteps(codes, actions, frames, lookup)
         targets = codes[:, 1 - self.config.lead :]
@@ -232,13 +232,13 @@ class GPT(CodeTransformer):
         nats = predicted = torch.zeros((), device=codes.device)
         for known, then in zip(known_by_pass, (*known_by_pass[1:], torch.ones_like(known_by_pass[0])), strict=True):
             outputs, before = self._teacher_forced(real, known)
-            new = then & ~known  # in training mode, with its one pass, all that is not known
+            new = then & ~known  # in training mode, with a single pass, all unknown tokens
             nats = nats + (self.code_head.loss(outputs, targets, before) * new).sum(-1)
             predicted = predicted + new.sum(-1)
         return nats / predicted, outputs
 
     def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
-        """The outputs of `code_loss` alone."""
+        """Only the outputs of `code_loss`."""
         return self._teacher_forced(EncodedSteps(codes, actions, frames, lookup), self._known(codes)[-1])[0]
 
     def _known(self, codes: Tensor) -> list[Tensor]:
@@ -250,5 +250,5 @@ class GPT(CodeTransformer):
         """Outputs of a pass (B, T+lead, S, D), and the input codes of the step before each; -1 before step 0."""
         given, hinted = given_codes(self, real)
         vectors, hints = (None if codes is None else real.lookup(codes) for codes in (given, hinted))
-        outputs = self(vectors, real.actions, real.frames, first=True, known=known, told=hints)
+        outputs = self(vectors, real.actions, real.frames, first=True, known=known, hint_vectors=hints)
         return outputs, codes_before(self.config, given)

@@ -1,6 +1,6 @@
-"""Heads: reward, termination and changes of the game's signals, read off a step as predicted and as it came.
+"""Heads: predict reward, termination and changes of the game's signals from a step's outputs and sampled codes.
 
-Letters: B batch, T steps, S tokens per step, D features of a token, G signals, A numbers that tell an action, K bins.
+Letters: B batch, T steps, S tokens per step, D features of a token, G signals, A features of an action, K bins.
 Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
 """
 
@@ -18,19 +18,19 @@ from worldmodel.settings import check_settings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadsConfig:
-    """Size of the heads and weight of their losses."""
+    """Size of the heads and weights of their losses."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
-    token_width: int = 32  # features kept of each token: few, since rare events are quickly learned by heart
+    token_width: int = 32  # features kept of each token; kept small because rare events overfit quickly
     width: int = 256  # hidden units
-    bins: int = 81  # K, odd so that zero is one of them
-    limit: float = 150.0  # largest reward or signal change that is told apart
-    dropout: float = 0.0  # of what is kept of the tokens, and of the hidden units; .5 for trainings of many epochs
-    termination_weight: float = 10.0  # of a true end in the termination loss: ends are rare
-    read_signals: bool = True  # rewards and signal changes depend on the signals before the step (health 100: no gain)
-    # Hidden layers of a net from signals and action to the signals' changes, beside what is seen: for signals that act
-    # on each other, such as positions of a hand and of what it pushes. 0: no such net.
+    bins: int = 81  # K, odd, so that one of them is zero
+    limit: float = 150.0  # largest representable reward or signal change
+    dropout: float = 0.0  # of the token features and the hidden units; 0.5 for trainings of many epochs
+    termination_weight: float = 10.0  # of true ends in the termination loss, because ends are rare
+    read_signals: bool = True  # let rewards and signal changes depend on the signals before the step
+    # Hidden layers of a net that predicts signal changes from signals and action, in addition to the visual prediction;
+    # for signals that affect each other, such as positions of a hand and of what it pushes. 0: no such net.
     signal_layers: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ def symlog(x: Tensor) -> Tensor:
 
 
 class TwoHot(nn.Module):
-    """A distribution over bins that are even in symlog; its mean is the prediction, in the data's unit."""
+    """A distribution over bins evenly spaced in symlog; its mean is the prediction, in the data's unit."""
 
     centers: Tensor  # (K,)
 
@@ -66,7 +66,7 @@ class TwoHot(nn.Module):
         return (logits.float().softmax(-1) * self.centers).sum(-1)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy (...) of logits (..., K) against targets (...), each shared between its two nearest bins."""
+        """Cross-entropy (...) of logits (..., K) with targets (...), each split between its two nearest bins."""
         last = len(self.centers) - 1
         targets = targets.float().clamp(self.centers[0], self.centers[-1]).contiguous()
         upper = torch.searchsorted(self.centers, targets).clamp_(1, last)
@@ -90,18 +90,18 @@ class HeadsLoss(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Reads what is known of a step, all S tokens, and the signals before it (health 3: nearly dead).
+    """Predicts from all S tokens of a step and the signals before it (for example health 3: nearly dead).
 
-    What is learned from data but not by gradients lies in buffers, neutral until `train_dynamics` sets them: the
-    calibration of an end's probability and its threshold, from validation play; the range of the signals, from
-    training play, in which a dream's running signals stay, and by which the laws between signals read them.
+    Values set from data rather than by gradients are buffers, neutral until `train_dynamics` sets them: the calibration
+    of the termination probability and its threshold, from validation episodes; and the range of the signals, from
+    training episodes, which bounds a dream's running signals and scales the inputs of `laws`.
     """
 
     threshold: Tensor  # () calibrated probability at which an episode ends
-    end_scale: Tensor  # () above 0, of the end's logit
+    end_scale: Tensor  # () above 0, scale of the termination logit
     end_shift: Tensor  # () added to the scaled logit
-    signal_low: Tensor  # (G,) least value of each signal, -inf: no bound
-    signal_high: Tensor  # (G,) largest value, inf: no bound
+    signal_low: Tensor  # (G,) smallest value of each signal, -inf: unbounded
+    signal_high: Tensor  # (G,) largest value, inf: unbounded
 
     def __init__(
         self, config: HeadsConfig, tokens: int, features: int, num_signals: int, action_features: int = 0
@@ -115,14 +115,14 @@ class Heads(nn.Module):
         self.trunk = Linear(tokens * config.token_width, config.width)
         reads = config.read_signals and num_signals
         self.before = Linear(2 * num_signals, config.width, bias=False) if reads else None
-        told, layers = num_signals + action_features, config.signal_layers if num_signals else 0
-        self.laws = nn.ModuleList(Linear(config.width if layer else told, config.width) for layer in range(layers))
+        inputs, layers = num_signals + action_features, config.signal_layers if num_signals else 0
+        self.laws = nn.ModuleList(Linear(config.width if layer else inputs, config.width) for layer in range(layers))
         self.law_out = Linear(config.width, num_signals * config.bins, bias=False) if layers else None
         self.reward = Linear(config.width, config.bins)
         self.signals = Linear(config.width, num_signals * config.bins)
         self.end_in = Linear(config.width + num_signals, config.width)
         self.end_out = Linear(config.width, 1)
-        # A reward is zero, and an episode goes on, until the data says otherwise.
+        # Start from predicting no reward, no change and no end.
         for layer in (self.reward, self.signals, self.end_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -138,12 +138,12 @@ class Heads(nn.Module):
     def forward(self, tokens: Tensor, signals: Tensor, action: Tensor | None = None) -> HeadsOut:
         """tokens (..., S, D) of a step, signals (..., G) before it, the action (..., A) that led to it.
 
-        The action may be left out where there is none to read (`action_features` of 0, or no `signal_layers`).
+        The action may be omitted if `action_features` is 0 or there are no `signal_layers`.
         """
         kept = self.dropout(F.gelu(self.squeeze(tokens))).flatten(-2)
         hidden = self.trunk(kept)
         if self.before is not None:
-            hidden = hidden + self.before(self._place(signals)).to(hidden.dtype)
+            hidden = hidden + self.before(self._distances(signals)).to(hidden.dtype)
         hidden = self.dropout(F.gelu(hidden))
         end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
         changes = self.signals(hidden)
@@ -153,11 +153,11 @@ class Heads(nn.Module):
         return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
 
     def _changes_by_law(self, signals: Tensor, action: Tensor | None) -> Tensor:
-        """What signals (..., G) and action (..., A) alone tell of the changes, (..., G*K) logits."""
+        """Predict signal changes from signals (..., G) and action (..., A) alone, (..., G*K) logits."""
         span = self.signal_high - self.signal_low
         known = span.isfinite() & (span > 0)
         middle = (self.signal_high + self.signal_low) / 2
-        # From -1 to 1 over their range; a signal without one as its symlog.
+        # Scale to [-1, 1] over the range; signals without a range by symlog.
         scaled = torch.where(known, 2 * (signals - middle) / span, symlog(signals))
         hidden = scaled if action is None else torch.cat((scaled, action), dim=-1)
         for layer in self.laws:
@@ -165,10 +165,10 @@ class Heads(nn.Module):
         assert self.law_out is not None
         return self.law_out(hidden)
 
-    def _place(self, signals: Tensor) -> Tensor:
-        """Signals (..., G) by their symlog distance from both ends of their range, (..., 2G); without one, from 0.
+    def _distances(self, signals: Tensor) -> Tensor:
+        """Symlog distances of signals (..., G) from both ends of their range, (..., 2G); from 0 without a range.
 
-        So 100 of at most 100 is told from 92, which the symlog of the values themselves hardly does.
+        This separates 100 of at most 100 from 92, which the symlog of the values themselves hardly does.
         """
         low = torch.where(self.signal_low.isfinite(), self.signal_low, 0.0)
         high = torch.where(self.signal_high.isfinite(), self.signal_high, 0.0)
@@ -186,13 +186,13 @@ class Heads(nn.Module):
         )
 
     def termination_logit(self, out: HeadsOut) -> Tensor:
-        """(...) with the weight of the loss taken out again, before the calibration."""
+        """Termination logit (...) before calibration, corrected for the weight in the loss."""
         return out.termination - math.log(self.config.termination_weight)
 
     def termination_probability(self, out: HeadsOut) -> Tensor:
-        """(...) in (0, 1), calibrated."""
+        """Calibrated termination probability (...) in (0, 1)."""
         return torch.sigmoid(self.termination_logit(out) * self.end_scale + self.end_shift)
 
     def signals_after(self, out: HeadsOut, before: Tensor) -> Tensor:
-        """Running signals (..., G) after a step: those before it and the expected change, within their range."""
+        """Running signals (..., G) after a step: the signals before plus the expected change, within their range."""
         return (before + self.two_hot.mean(out.signals)).clamp(self.signal_low, self.signal_high)

@@ -1,8 +1,8 @@
-"""Sizes that have a name: those of the papers, those of the Doom worlds, and one that a CPU trains.
+"""Named sizes: those of the papers, those of the Doom worlds, and one that trains on a CPU.
 
 Letters: D width, V codes, M slices, E features of a token's code vectors.
 Source: VideoGen (OpenReview 3InxcRQsYLf) section 4; VideoGPT (arXiv:2104.10157) tables 8 and 9. Differs: full
-attention; "videogen-2x2x2" is 576 wide, since 512 does not divide into the three axes of its positions.
+attention; "videogen-2x2x2" has width 576, because 512 is not divisible by the three axes of its positions.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from worldmodel.errors import did_you_mean
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """A GPT and the codes it is meant for."""
+    """A GPT and the codes it is designed for."""
 
     model: GPTConfig
     latents: tuple[int, int, int]  # steps of a clip, height and width of the code grid
@@ -26,12 +26,12 @@ class Preset:
     code_dim: int  # E, of all slices together
 
     def build(self, action: ActionSpec, step_channels: int = 6) -> GPT:
-        """A fresh GPT for codes of this kind."""
+        """An untrained GPT for such codes."""
         grid = self.latents[1:]
         return GPT(self.model, grid, self.num_codes, self.num_slices, self.code_dim, action, step_channels)
 
 
-# Those of the paper are unconditional; `preset(name, action_condition="clip", frame_condition=1)` adds conditions.
+# The paper's are unconditional; `preset(name, action_condition="clip", frame_condition=1)` adds conditions.
 _PAPER = GPTConfig(
     order="raster",
     layers=22,
@@ -46,7 +46,7 @@ _PAPER = GPTConfig(
 )
 PRESETS = {
     "videogen-paper": Preset(model=_PAPER, latents=(8, 16, 16), num_codes=2048, code_dim=256),
-    # For BAIR: told the first step's frames and all actions of the clip, or one of the two, or nothing.
+    # For BAIR: conditioned on the first step's frames and all actions of the clip, on one of them, or on nothing.
     "bair-paper": Preset(
         model=replace(_PAPER, action_condition="clip", drop_actions=0.1, frame_condition=1, drop_frames=0.1),
         latents=(8, 16, 16),
@@ -56,9 +56,9 @@ PRESETS = {
     "videogen-2x2x2": Preset(
         model=replace(_PAPER, layers=16, width=576), latents=(8, 32, 32), num_codes=1024, code_dim=256
     ),
-    # That of the demo and of the shipped worlds; always needs frames and actions.
+    # For the demo and the shipped Doom worlds; always needs frames and actions.
     "doom-tiny": Preset(model=GPTConfig(), latents=(16, 4, 4), num_codes=512, num_slices=2, code_dim=64),
-    # Makes video on all four paths: from nothing, from first frames, from actions, from both.
+    # Generates video from nothing, from first frames, from actions, or from both.
     "doom-small": Preset(
         model=GPTConfig(
             layers=6,
@@ -76,7 +76,7 @@ PRESETS = {
         num_slices=4,
         code_dim=128,
     ),
-    # Robot pushing to dream in, on all four paths too: it sees given steps as codes. That of the shipped "push".
+    # Robot pushing dreams; generates from nothing, first frames, actions or both. For the shipped "push" world.
     "push-small": Preset(
         model=GPTConfig(learn_start=True, drop_actions=0.1, code_head_width=32, echo=True),
         latents=(16, 4, 4),

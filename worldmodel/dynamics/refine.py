@@ -1,8 +1,8 @@
-"""Refinement in block order: a step's tokens are drawn in several passes, each told the tokens drawn before it.
+"""Refinement in block order: draw a step's tokens in several passes, each conditioned on the tokens drawn before.
 
 Letters: B batch, T steps, S tokens per step, E features of a token's code vectors, D width.
-Source: MaskGIT (arXiv:2202.04200). Differs: each pass draws a random share of the tokens, instead of drawing all and
-keeping the surest; so every token is drawn once, and from the model's distribution.
+Source: MaskGIT (arXiv:2202.04200). Differs: each pass draws a random share of the tokens instead of drawing all and
+keeping the most confident; so every token is drawn once, from the model's distribution.
 """
 
 import torch
@@ -12,7 +12,7 @@ from worldmodel.layers.precision import Linear
 
 
 class Hints(nn.Module):
-    """What the input of a step is told of the step it predicts: the known tokens, and which ones are not."""
+    """Adds the known tokens of the predicted step to its input, and a mask vector for the unknown ones."""
 
     def __init__(self, code_dim: int, width: int) -> None:
         super().__init__()
@@ -20,22 +20,22 @@ class Hints(nn.Module):
         self.masked = nn.Parameter(torch.zeros(width))
 
     def forward(self, vectors: Tensor, known: Tensor | None) -> Tensor:
-        """Code vectors (..., S, E) of the predicted steps, known (..., S) bool, None: nothing is -> (..., S, D)."""
+        """Code vectors (..., S, E) of the predicted steps, known (..., S) bool (None: none) -> (..., S, D)."""
         if known is None:
             return self.masked.expand(*vectors.shape[:-1], -1)
         return torch.where(known[..., None], self.told(vectors).float(), self.masked)
 
 
 def draw_groups(noise: Tensor, passes: int) -> Tensor:
-    """The pass that draws each token: noise (..., S) -> (..., S) int64 in [0, passes), of equal shares."""
+    """Index of the pass that draws each token: noise (..., S) -> (..., S) int64 in [0, passes), in equal shares."""
     rank = noise.argsort(-1).argsort(-1)
     return rank * passes // noise.shape[-1]
 
 
 def known_in_passes(shape: tuple[int, int, int], passes: int, training: bool, device: torch.device) -> list[Tensor]:
-    """What is known in each pass over steps (B, T, S) bool that are given: in training in one random pass of each step.
+    """Known tokens per pass, over context steps (B, T, S) bool: in training one random pass for each step.
 
-    Else in all passes one after the other, as a dream draws them; the groups are then always the same ones.
+    Otherwise all passes in sequence, as in a dream, always with the same groups.
     """
     if passes == 1:
         return [torch.zeros(shape, dtype=torch.bool, device=device)]

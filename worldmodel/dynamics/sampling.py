@@ -1,10 +1,10 @@
-"""Drawing codes: counter-based noise, temperature, top-k, top-p, and inversion of the distribution function.
+"""Drawing codes: counter-based noise, temperature, top-k, top-p, and inverse transform sampling.
 
-A row's noise is a hash of its seed, its step and the position, so its future depends on neither the batch around it nor
-any generator's state. One uniform number per code suffices (docs/decisions/004-inverse-cdf.md).
+A row's noise is a hash of its seed, step and position, so its future depends neither on the other rows of the batch nor
+on a generator's state. One uniform number per code suffices (docs/decisions/004-inverse-cdf.md).
 
-Letters: B rows, N draws of a row and step, V codes.
-Source: top-p, arXiv:1904.09751; guidance without a classifier, arXiv:2207.12598.
+Letters: B rows, N draws per row and step, V codes.
+Source: top-p, arXiv:1904.09751; classifier-free guidance, arXiv:2207.12598.
 """
 
 import math
@@ -32,7 +32,7 @@ def _mix(x: Tensor) -> Tensor:
 def uniforms(seeds: Tensor, counters: Tensor, count: int) -> Tensor:
     """Noise in [0, 1): seeds (B,) and counters (B,) int64 -> (B, count) float32.
 
-    The two halves of a seed count together, so that -1 draws what 0 draws: take seeds from 0 on.
+    The two halves of a seed are xor-ed, so -1 draws the same as 0: use seeds >= 0.
     """
     key = _mix(_mix((seeds ^ (seeds >> 32)) & _MASK) ^ (counters * 0x9E3779B9 & _MASK))
     index = torch.arange(1, count + 1, device=seeds.device)
@@ -41,23 +41,23 @@ def uniforms(seeds: Tensor, counters: Tensor, count: int) -> Tensor:
 
 
 def as_seeds(seeds: Sequence[int] | Tensor, rows: int, device: torch.device) -> Tensor:
-    """One seed for each row, (B,) int64 in memory of its own; ValueError if these are not as many whole numbers."""
+    """One seed per row, (B,) int64 in its own memory; ValueError unless there is one integer per row."""
     given = torch.as_tensor(seeds, device=device)
     if given.shape != (rows,) or given.is_floating_point() or given.dtype == torch.bool:
         raise ValueError(
-            f"seeds must be one whole number for each of the {rows} rows, got {given.dtype} {tuple(given.shape)}"
+            f"seeds must be one integer for each of the {rows} rows, got {given.dtype} {tuple(given.shape)}"
         )
     return given.to(torch.int64, copy=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How codes are drawn from the model's distribution; the default draws from it as it is."""
+    """How codes are drawn from the model's distribution; the default draws from it unchanged."""
 
-    temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
-    top_k: int | None = None  # draw among the k likeliest codes
-    top_p: float | None = None  # draw among the fewest codes that together have this probability
-    guidance: float = 1.0  # moves the logits from those without conditions (0) to those with (1) and beyond
+    temperature: float = 1.0  # divides the logits; 0 takes the most likely code
+    top_k: int | None = None  # draw from the k most likely codes
+    top_p: float | None = None  # draw from the fewest codes whose probabilities reach this sum
+    guidance: float = 1.0  # classifier-free guidance scale: 0 without conditions, 1 with them, above 1 amplified
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
@@ -70,7 +70,7 @@ class Sampling:
 
     @property
     def guided(self) -> bool:
-        """True if the model has to run a second time, without conditions."""
+        """True if the model must also run without conditions."""
         return self.guidance != 1.0
 
 
@@ -93,13 +93,13 @@ def draw(
     Args:
         logits: (..., V) unnormalised log-probabilities.
         noise: (...) float32 in [0, 1).
-        temperature: divides the logits; 0 takes the likeliest code.
-        top_k, top_p: as in `Sampling`; both work on the distribution at this temperature.
-        given: (...) int64, the codes that came, if nothing is to be drawn.
+        temperature: divides the logits; 0 takes the most likely code.
+        top_k, top_p: as in `Sampling`; both apply to the distribution at this temperature.
+        given: (...) int64, observed codes to score instead of drawing.
     """
     check_temperature(temperature)
     logits = logits.float()
-    likelihoods = logits.softmax(-1)  # the rest in as few tables as can be: to write one costs more than its sums
+    likelihoods = logits.softmax(-1)  # below, few tables of this size: writing one costs more than its sums
     if given is not None:
         codes = given
     elif temperature == 0 or top_k == 1:
@@ -107,7 +107,7 @@ def draw(
     else:
         drawn_by = likelihoods if temperature == 1.0 else (logits / temperature).softmax(-1)
         if top_k is not None or top_p is not None:
-            drawn_by = _likeliest(drawn_by, top_k, top_p)
+            drawn_by = _most_likely(drawn_by, top_k, top_p)
         mass = drawn_by.cumsum(-1)
         codes = torch.searchsorted(mass, (noise * mass[..., -1])[..., None], right=True).squeeze(-1)
         codes = codes.clamp_(max=logits.shape[-1] - 1)
@@ -115,17 +115,17 @@ def draw(
     if given is None and temperature <= 1:
         nll = -likelihoods.gather(-1, codes[..., None]).squeeze(-1).log()
         total = chosen + nll
-    else:  # what came, or was drawn warm, may be as good as impossible: its likelihood rounds to 0
+    else:  # given codes, or codes drawn at a high temperature, may have a likelihood that rounds to 0
         total = logits.logsumexp(-1)
         nll = total - chosen
     return Draw(codes, nll, total - likelihoods.mul_(logits).sum(-1))
 
 
-def _likeliest(weights: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
-    """Weights (..., V), probabilities but for their total, with zeros for all but the likeliest codes."""
+def _most_likely(weights: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Weights (..., V), unnormalised probabilities that are zero for all but the most likely codes."""
     count = min(top_k or weights.shape[-1], weights.shape[-1])
     values, codes = weights.topk(count, dim=-1)
-    if top_p is not None:  # a code stays if those before it do not reach top_p yet
+    if top_p is not None:  # keep a code if those before it do not reach top_p
         before = values.cumsum(-1) - values
         values = values.masked_fill(before >= top_p * values.sum(-1, keepdim=True), 0.0)
     return torch.zeros_like(weights).scatter_(-1, codes, values)

@@ -1,7 +1,7 @@
-"""The state of a batch of dreams: a dataclass of tensors that the caller holds.
+"""The state of a batch of dreams: a dataclass of tensors held by the caller.
 
-Letters: B rows, h w latent grid, S = h*w tokens, M slices, D width of the dynamics, G signals, R features of the given
-frames, N steps of half a context.
+Letters: B rows, h w latent grid, S = h*w tokens, M slices, D width of the dynamics, G signals, R features of the frame
+vector, N steps of half a context.
 """
 
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ from worldmodel.dynamics.sampling import as_seeds
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.defaults import own_defaults
 
-_FIELDS = ("codes", "outputs", "signals", "seeds", "counter")  # the tensors outside the cache, in their order
+_FIELDS = ("codes", "outputs", "signals", "seeds", "counter")  # tensors outside the cache, in constructor order
 
 
 @dataclass
 class DreamState:
-    """Everything that decides a dream's future, given the model and the actions.
+    """Everything that determines a dream's future, given the model and the actions.
 
-    `WorldModel.step` moves on in the memory of the state it is given; `clone` first to branch.
+    `WorldModel.step` reuses the memory of the state it is given; `clone` first to branch.
     """
 
     cache: KVCache
     codes: Tensor  # (B, h, w, M) int64, the last step
-    outputs: Tensor  # (B, S, D) the dynamics' outputs that predicted it; zeros if nothing came before it
+    outputs: Tensor  # (B, S, D) the dynamics' outputs that predicted it; zeros if nothing preceded it
     signals: Tensor  # (B, G) float32, running values of the game variables
     seeds: Tensor  # (B,) int64
-    counter: Tensor  # (B,) int64, steps dreamt by each row
-    clock: int  # the cache's clock when this state was made; tells a state that has been stepped already
-    # Of models with frame_condition: "frames" (B, R) float32, the vector of the given frames. Of those with a limited
-    # context: the last "codes" (B, N, h, w, M) and the "actions" between them (B, N-1, …), from which it begins again.
-    # And what a caller wants to travel with each row, under names of its own.
+    counter: Tensor  # (B,) int64, number of steps dreamt by each row
+    clock: int  # the cache's clock when this state was created; detects a state that was already stepped
+    # Models with frame_condition: "frames" (B, R) float32, the frame vector. Models with a limited context: the last
+    # "codes" (B, N, h, w, M) and the "actions" between them (B, N-1, …), from which the context restarts. A caller may
+    # add tensors with one entry per row under other names.
     extras: dict[str, Tensor] = field(default_factory=dict)
-    # The WorldModel that dreams it; of one that was loaded or copied the fingerprint of it, or None in older files.
+    # The WorldModel that dreams it. A loaded or copied state has the model's fingerprint, or None in older files.
     world: Any = field(default=None, repr=False, compare=False)
     origin: str = field(default="this state", repr=False, compare=False)  # in error messages
 
@@ -57,11 +57,11 @@ class DreamState:
         return DreamState(self.cache.map(change), *tensors, self.clock, extras, self.world, self.origin)  # type: ignore[call-arg]
 
     def check_fresh(self) -> None:
-        """Raise if a later state already lives in this state's memory."""
+        """Raise ValueError if this state's memory has been reused by a later state."""
         if self.cache.clock < 0:
             raise ValueError(
-                "another dream went on in the memory of this state; clone() it before another one is stepped in its "
-                "place"
+                "another dream has reused the memory of this state; clone() it before stepping another state in its "
+                "memory"
             )
         if self.clock != self.cache.clock:
             raise ValueError(
@@ -75,52 +75,52 @@ class DreamState:
 
     @torch.inference_mode()
     def with_cache(self, cache: KVCache) -> "DreamState":
-        """A copy of these rows with that cache in place of their own."""
+        """A copy of these rows with another cache."""
         self.check_fresh()
         own = (getattr(self, name).clone() for name in _FIELDS)
         extras = {name: tensor.clone() for name, tensor in self.extras.items()}
         return DreamState(cache, *own, cache.clock, extras, self.world, self.origin)  # type: ignore[call-arg]
 
     def select(self, rows: Tensor | list[int]) -> "DreamState":
-        """A new state with these rows, in this order, or with those of a mask (B,) bool."""
+        """A new state with these rows in this order, or with the rows of a mask (B,) bool."""
         index = self._index(rows)
         return self._map(lambda t: t[index])
 
     def repeat(self, n: int) -> "DreamState":
-        """Each row n times, copies side by side: row i becomes rows i*n … i*n + n-1.
+        """Repeat each row n times, copies side by side: row i becomes rows i*n … i*n + n-1.
 
-        Copies share their row's seed and dream the same under the same actions; `reseed` them to draw other futures.
+        Copies share their row's seed and dream the same under the same actions; use `reseed` to draw other futures.
         """
         return self._map(lambda t: t.repeat_interleave(n, dim=0))
 
     @torch.inference_mode()
     def reseed(self, seeds: Sequence[int] | Tensor) -> "DreamState":
-        """This state, in its own memory, with these seeds (B,): from here on other steps are drawn."""
+        """This state, in its own memory, with these seeds (B,) for all future steps."""
         self.check_fresh()
         return replace(self, seeds=as_seeds(seeds, len(self), self.seeds.device))
 
     @torch.inference_mode()
     def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":
-        """This state with `rows`, or those of a mask (B,) bool, replaced by the rows of `other`, of the same clock.
+        """Replace `rows` (indices or a mask (B,) bool) in place by the rows of `other`, which must have the same clock.
 
-        In this state's memory, but for what a step hands out: that stays as it is.
+        Tensors that a step has returned to the caller stay unchanged.
         """
         self.check_fresh()
         other.check_fresh()
         if other.clock != self.clock:
             raise ValueError(
-                f"rows must share one clock, got {other.clock} for {self.clock}; move them by "
+                f"rows must share one clock, got {other.clock} for {self.clock}; shift them with "
                 "world.at_clock(rows, state.clock)"
             )
         index = self._index(rows)
         if missing := self.extras.keys() - other.extras.keys():
             raise ValueError(
-                f"these rows carry {', '.join(sorted(missing))}, which the new ones lack: give them other.extras[name] "
-                "with a row for each"
+                f"these rows have the extras {', '.join(sorted(missing))}, which the new rows lack: add "
+                "other.extras[name] with one entry per row"
             )
         mine, theirs = ([*cache.keys, *cache.values, cache.lengths] for cache in (self.cache, other.cache))
         if [tensor.shape[1:] for tensor in mine] != [tensor.shape[1:] for tensor in theirs]:
-            raise ValueError("these rows are another model's: its caches have other sizes")
+            raise ValueError("these rows belong to another model: its caches have other sizes")
         for name in _FIELDS:
             setattr(self, name, getattr(self, name).index_copy(0, index, getattr(other, name)))
         for name, tensor in self.extras.items():
@@ -131,7 +131,7 @@ class DreamState:
         return self
 
     def _index(self, rows: Tensor | list[int]) -> Tensor:
-        """Numbers of rows, of such numbers or of a mask."""
+        """Row indices from indices or a mask."""
         given = torch.as_tensor(rows, device=self.codes.device)
         if given.dtype != torch.bool:
             return given.to(torch.int64)
@@ -154,9 +154,9 @@ class DreamState:
     @classmethod
     @own_defaults
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "DreamState":
-        """Read a file that `save` wrote. Whether it is a state of a world is checked when that world dreams on from it.
+        """Read a file written by `save`. Whether it fits a world is checked when that world continues it.
 
-        Raises: ValueError, which names the file: it is damaged, or not a dream state.
+        Raises: ValueError if it is damaged or not a dream state; names the file.
         """
         tensors, about = state_file.read(path)
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -168,4 +168,4 @@ class DreamState:
 
     def __getstate__(self) -> dict:
         world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
-        return self.__dict__ | {"world": world}  # copies and other processes get no model with it
+        return self.__dict__ | {"world": world}  # copies and other processes do not get the model

@@ -1,11 +1,11 @@
-"""The GPT's net, and whole sequences through it: training, and what fills a cache.
+"""The network of the GPT, for whole sequences: training, and filling a cache.
 
 Letters: B batch, T steps, S = h*w tokens per step, M slices, E features of a token's code vectors, D width, V codes,
-H heads, K features of one head, W window in steps, C width of the condition, R features of the given frames.
+H heads, K features of one head, W window in steps, C width of the condition, R features of the frame vector.
 Time: input j of a sequence predicts step j (with a learned start, `config.lead` = 1) or step j+1 (without). It holds
-the step before that one (block), or the tokens shifted by one (raster), and the action that led there.
+the step before (block), or the tokens shifted by one (raster), and the action that led to the predicted step.
 Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher forcing (Dedieu et al. 2025): the tokens
-of step t predict those of step t+1 at the same place.
+of step t predict those of step t+1 at the same position.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics.blocks import Block, Told
+from worldmodel.dynamics.blocks import Block, BlockCondition
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
 from worldmodel.dynamics.config import GPTConfig
@@ -31,7 +31,7 @@ from worldmodel.tokenizer import CodeLookup
 
 
 def _position(config: GPTConfig, grid: tuple[int, int]) -> BroadcastPosition | SinePosition | None:
-    """What is added to the inputs: a table (max_steps or 1, h, w, D)."""
+    """Position table added to the inputs, (max_steps or 1, h, w, D)."""
     if config.position == "none":
         return None
     shape = (config.max_steps if config.timed else 1, *grid)
@@ -41,7 +41,7 @@ def _position(config: GPTConfig, grid: tuple[int, int]) -> BroadcastPosition | S
 
 
 class CodeTransformer(nn.Module):
-    """p(codes of a step | codes, actions and given frames before it)."""
+    """p(codes of a step | previous codes, actions and first frames)."""
 
     def __init__(
         self,
@@ -53,18 +53,18 @@ class CodeTransformer(nn.Module):
         action: ActionSpec,
         step_channels: int = 6,
     ) -> None:
-        """`step_channels`: F*C, channels of all frames of a step; read with `frame_condition` alone."""
+        """`step_channels`: F*C, channels of all frames of a step; used only with `frame_condition`."""
         super().__init__()
         self.config = config
         self.tokens_per_step = grid[0] * grid[1]
         self.num_slices = num_slices
         self.grid = grid
         self.token_in = Linear(code_dim, config.width, bias=False)
-        # Block order knows a step as a whole: each token sees those around it, one of which will come into its place.
+        # Block order knows a whole step: each token sees its neighbours, one of which may move to its position.
         whole = config.order == "block"
         self.neighbours = GridConv(code_dim, config.width) if whole else None
         self._contents = ContentTable(self.token_in, self.neighbours, grid)
-        # Input of the very first token (raster), or of every token of the very first step (block with learn_start).
+        # Input for the very first token (raster), or for every token of the very first step (block with learn_start).
         self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
         self.position = _position(config, grid)
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
@@ -94,7 +94,7 @@ class CodeTransformer(nn.Module):
 
     @property
     def noise_per_step(self) -> int:
-        """Random numbers that one step takes: one per code, and one per token if they are drawn in groups."""
+        """Number of random numbers per step: one per code, and one per token if tokens are drawn in groups."""
         return self.tokens_per_step * (self.num_slices + bool(self.config.refine))
 
     @property
@@ -104,20 +104,20 @@ class CodeTransformer(nn.Module):
 
     @property
     def derived(self) -> list[WeightCache]:
-        """What is kept of weights that are not in training."""
-        return [self._contents.made, self._norms.joint]
+        """Caches of values computed from weights outside training."""
+        return [self._contents.cached, self._norms.joint]
 
     def forget_derived(self) -> None:
-        """Make it anew when it is asked for next."""
-        for derived in self.derived:
-            derived.forget()
+        """Drop these caches; they are recomputed when needed."""
+        for cache in self.derived:
+            cache.forget()
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self.forget_derived()
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The weights that lead from hidden layer to hidden layer: those of attention and feed-forward."""
+        """Weights between hidden layers: those of attention and feed-forward."""
         return [
             parameter
             for name, parameter in self.blocks.named_parameters()
@@ -127,7 +127,7 @@ class CodeTransformer(nn.Module):
     # --- conditions ----------------------------------------------------------------------------------------------
 
     def frame_vector(self, frames: Tensor | None, rows: int) -> Tensor | None:
-        """Given frames (B, T, F, H, W, C) uint8 -> (B, R); None: no frames are given. None without frame_condition."""
+        """First frames (B, T, F, H, W, C) uint8 -> (B, R); None: no frames. Returns None without frame_condition."""
         if self.frame_encoder is None:
             return None
         if frames is None:
@@ -137,19 +137,19 @@ class CodeTransformer(nn.Module):
     def condition(
         self, rows: int, inputs: int, actions: Tensor | None = None, frame_vector: Tensor | None = None
     ) -> Condition:
-        """What `inputs` consecutive inputs are told.
+        """Conditions of `inputs` consecutive inputs.
 
         Args:
-            actions: those that led into the steps the inputs predict, (B, inputs, …), one fewer with a learned start;
-                with clip actions (B, any number, …), all of the clip. None: they are not known.
-            frame_vector: of the given frames (B, R); None: no frames are given.
+            actions: actions that led to the predicted steps, (B, inputs, …), one fewer with a learned start; with clip
+                actions (B, any number, …), all actions of the clip. None: unknown.
+            frame_vector: (B, R) from `frame_vector`; None: no first frames.
         """
         if frame_vector is None:
             frame_vector = self.frame_vector(None, rows)
         return Condition(self.action.inputs(actions, rows, inputs), frame_vector)
 
     def _hide(self, condition: Condition) -> Condition:
-        """Put the learned nulls in place of some rows' conditions, for training."""
+        """Replace the conditions of some rows by the learned nulls, for training."""
 
         def hide(known: Tensor, null: Tensor, share: float) -> Tensor:
             hidden = torch.rand(len(known), *[1] * (known.ndim - 1), device=known.device) < share
@@ -164,17 +164,17 @@ class CodeTransformer(nn.Module):
 
     # --- whole sequences: training and burn-in -------------------------------------------------------------------
 
-    def _tell(self, condition: Condition) -> tuple[list[Told], Modulation]:
-        """What each block is told, and the last norm."""
-        *inner, last = self._norms.tell(condition.steps)
-        frames = [block.forward_part.tell(condition.frames) for block in self.blocks if isinstance(block, Block)]
-        return [Told(*parts) for parts in zip(inner[::2], inner[1::2], frames, strict=True)], last
+    def _modulate(self, condition: Condition) -> tuple[list[BlockCondition], Modulation]:
+        """The condition of each block, and the modulation of the final norm."""
+        *inner, last = self._norms.modulate(condition.steps)
+        frames = [block.forward_part.frame_bias(condition.frames) for block in self.blocks if isinstance(block, Block)]
+        return [BlockCondition(*parts) for parts in zip(inner[::2], inner[1::2], frames, strict=True)], last
 
     def _angles(self, times: Tensor) -> Rotation | None:
-        """The rotation of times (T,); None if positions in time do not come by rotation."""
+        """The rotation for times (T,); None if positions in time are not rotary."""
         if self.config.position != "rotary-time":
             return None
-        # Products pay on a processor without gradients; on others the numbers are turned in one kernel anyway.
+        # Matmuls pay off on a CPU without gradients; other devices rotate elementwise in one kernel anyway.
         weight = self.token_in.weight
         fast = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and not torch.is_grad_enabled()
         return rotation(times, self.config.width // self.config.heads, products=weight.dtype if fast else None)
@@ -188,9 +188,9 @@ class CodeTransformer(nn.Module):
     def _run(
         self, tokens: Tensor, condition: Condition, keep: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Inputs (B, T, S, D) of times 0, 1, … -> outputs (B, T, S, D).
+        """Inputs (B, T, S, D) at times 0, 1, … -> outputs (B, T, S, D).
 
-        With `keep`, to go on from the last step: its outputs alone (B, 1, S, D), and keys and values of every layer.
+        With `keep`, to continue from the last step: only its outputs (B, 1, S, D), and keys and values of every layer.
         """
         steps = tokens.shape[1]
         angles = self._angles(torch.arange(steps, device=tokens.device))
@@ -209,18 +209,20 @@ class CodeTransformer(nn.Module):
 
         x = tokens
         again = self.config.checkpointing and self.training and torch.is_grad_enabled()
-        tells, last = self._tell(condition)
-        for layer, (block, told) in enumerate(zip(self.blocks, tells, strict=True), start=1):
+        conditions, last = self._modulate(condition)
+        for layer, (block, block_condition) in enumerate(zip(self.blocks, conditions, strict=True), start=1):
             if keep and layer == len(self.blocks):
-                x, last = block(x, told, attend_last), last.of_last()
+                x, last = block(x, block_condition, attend_last), last.of_last()
+            elif again:
+                x = checkpoint(block, x, block_condition, attend, use_reentrant=False)
             else:
-                x = checkpoint(block, x, told, attend, use_reentrant=False) if again else block(x, told, attend)
+                x = block(x, block_condition, attend)
         return self.norm(x, last), pairs
 
     def _content(self, vectors: Tensor) -> Tensor:
-        """Code vectors (B, T, S, E) of tokens, in block order of whole steps -> (B, T, S, D)."""
-        if torch.is_grad_enabled():  # a training may follow, of which the table would not know
-            self._contents.made.forget()
+        """Content of tokens from code vectors (B, T, S, E), in block order of whole steps -> (B, T, S, D)."""
+        if torch.is_grad_enabled():  # training may follow, which the cached table would miss
+            self._contents.cached.forget()
         content = self.token_in(vectors).float()
         if self.neighbours is not None:
             around = self.neighbours(vectors.flatten(0, 1).unflatten(1, self.grid))  # (B*T, h, w, D)
@@ -228,7 +230,7 @@ class CodeTransformer(nn.Module):
         return content
 
     def _content_of_codes(self, codes: Tensor, lookup: CodeLookup) -> Tensor:
-        """The same of codes (B, T, S, M)."""
+        """Content of tokens from codes (B, T, S, M) -> (B, T, S, D)."""
         looked_up = self._contents(codes, lookup)
         return self._content(lookup(codes)) if looked_up is None else looked_up.float()
 
@@ -237,11 +239,11 @@ class CodeTransformer(nn.Module):
         steps: Tensor,
         read: Callable[[Tensor], Tensor],
         known: Tensor | None = None,
-        told: Tensor | None = None,
+        hint_vectors: Tensor | None = None,
     ) -> Tensor:
-        """T steps (B, T, S, …) -> the inputs (B, T-1+lead, S, D) that predict them; `read` makes content of steps.
+        """T steps (B, T, S, …) -> the inputs (B, T-1+lead, S, D) that predict them; `read` maps steps to content.
 
-        The steps are code vectors; with nothing `known` they may be codes. `told` as in `forward`.
+        The steps are code vectors, or codes if `known` is None. `hint_vectors` as in `forward`.
         """
         if self.config.order == "raster":
             content = read(steps)
@@ -252,13 +254,15 @@ class CodeTransformer(nn.Module):
             start = self.start_token.expand(len(steps), self.config.lead, self.tokens_per_step, -1)
             content = torch.cat((start, read(steps[:, :-1])), dim=1) if steps.shape[1] > 1 else start
         if self.hints is not None:
-            content = content + self.hints(steps[:, 1 - self.config.lead :] if told is None else told, known)
+            content = content + self.hints(
+                steps[:, 1 - self.config.lead :] if hint_vectors is None else hint_vectors, known
+            )
         table = self._positions()
         if self.config.timed:
             count = content.shape[1]
             if count > len(table):
                 raise ValueError(
-                    f"position {self.config.position!r} knows {len(table)} steps, the sequence has {count}; raise "
+                    f"position {self.config.position!r} has {len(table)} steps, the sequence has {count}; raise "
                     "max_steps, or train on shorter segments"
                 )
             table = table[:count]
@@ -271,22 +275,22 @@ class CodeTransformer(nn.Module):
         frames: Tensor | None = None,
         first: bool = False,
         known: Tensor | None = None,
-        told: Tensor | None = None,
+        hint_vectors: Tensor | None = None,
     ) -> Tensor:
-        """Outputs that predict steps 1..T of code vectors (B, T+1, S, E): (B, T, S, D).
+        """Outputs (B, T, S, D) that predict steps 1..T of code vectors (B, T+1, S, E).
 
-        Output t has seen the code vectors of steps <= t (raster: and the earlier tokens of step t+1) and actions <= t;
-        with clip actions all of them.
+        Output t depends on the code vectors of steps <= t (raster: and the earlier tokens of step t+1) and actions
+        <= t; with clip actions on all actions.
 
         Args:
-            actions: (B, T, …), one after each step but the last; None: not known.
-            frames: the given first steps (B, at least frame_condition, F, H, W, C) uint8; None: not given.
+            actions: (B, T, …), one after each step but the last; None: unknown.
+            frames: first steps (B, at least frame_condition, F, H, W, C) uint8; None: no first frames.
             first: with a learned start, also return the output that predicts step 0: (B, T+1, S, D).
-            known: with refine, the tokens that the outputs are told of the steps they predict (B, T+lead, S) bool.
-            told: the code vectors of these steps (B, T+lead, S, E); None: those given as context.
+            known: with refine, which tokens of the predicted steps are known (B, T+lead, S) bool.
+            hint_vectors: code vectors of the predicted steps (B, T+lead, S, E); None: from `vectors`.
         """
         rows, lead = len(vectors), self.config.lead
-        inputs = self._inputs(vectors, self._content, known, told)
+        inputs = self._inputs(vectors, self._content, known, hint_vectors)
         condition = self.condition(rows, inputs.shape[1], actions, self.frame_vector(frames, rows))
         if self.training:
             condition = self._hide(condition)

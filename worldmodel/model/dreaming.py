@@ -101,7 +101,7 @@ class Dreamer(Network):
         Returns a copy. Rotates the cached keys to the new clock; sampling is unaffected.
         """
         if isinstance(clock, bool) or not isinstance(clock, Integral) or clock < 0:
-            raise ValueError(f"clock must be a whole number from 0 on, got {clock!r}")
+            raise ValueError(f"clock must be an integer of at least 0, got {clock!r}")
         state = check_state(self, state)
         return state.with_cache(self.dynamics.move(state.cache, int(clock)))
 

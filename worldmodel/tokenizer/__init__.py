@@ -1,4 +1,4 @@
-"""Tokenizers: frames to codes and back."""
+"""Tokenizers: encode frames as codes and decode them."""
 
 from worldmodel.tokenizer.codebook import CodebookConfig, CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig

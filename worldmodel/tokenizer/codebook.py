@@ -1,12 +1,12 @@
 """Vector quantisation with moving-average codebooks, one per slice of the channels, and restart of unused codes.
 
-Letters: M slices, V codes of a slice, E features of one code vector, N latents of a batch.
-Source: moving averages, arXiv:1711.00937 appendix A.1; data start and restarts, arXiv:2005.00341; slices, Latent Video
-Transformer (arXiv:2006.10704) section 3.1. Differs: the restart threshold is a share of the mean use, so that it fits
-any batch; a restarted code keeps its place for `_GRACE` batches, so that it has time to find users.
+Letters: M slices, V codes per slice, E features of one code vector, N latents of a batch.
+Source: moving averages, arXiv:1711.00937 appendix A.1; data initialisation and restarts, arXiv:2005.00341; slices,
+Latent Video Transformer (arXiv:2006.10704) section 3.1. Differs: the restart threshold is relative to the mean usage,
+so it fits any batch size; a restarted code is kept for `_GRACE` batches, which gives it time to be used.
 
-If torch.distributed is initialised, all processes move alike: counts and sums are those of all their batches together,
-first and restarted codes come from the batch of rank 0. All must then call a codebook in training equally often.
+If torch.distributed is initialised, all processes update alike: counts and sums are totals over their batches, and
+initial and restarted codes come from the batch of rank 0. All must then call a codebook in training equally often.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 
 from worldmodel.settings import check_settings
 
-_GRACE = 50  # batches after which a restarted code that nobody used restarts again
+_GRACE = 50  # batches after which a restarted code that is still unused restarts again
 _SMOOTH = 1e-7  # Laplace smoothing of the running counts
 
 
@@ -32,7 +32,7 @@ class CodebookConfig:
     num_slices: int = 2  # M
     code_dim: int = 32  # E, features of one slice's code vector
     decay: float = 0.99  # share of the running averages kept per batch, in [0, 1)
-    restart_below: float = 0.2  # a code with less than this share of the mean running count restarts; in [0, 1)
+    restart_below: float = 0.2  # codes used less than this share of the mean usage restart; in [0, 1)
 
     def __post_init__(self) -> None:
         check_settings(self, least={"num_codes": 1, "num_slices": 1, "code_dim": 1}, share=("decay", "restart_below"))
@@ -43,20 +43,20 @@ class CodebookConfig:
 
 
 class Quantized(NamedTuple):
-    latents: Tensor  # (..., M*E) code vectors; gradients pass straight to the encoder
+    latents: Tensor  # (..., M*E) code vectors, with a straight-through gradient to the encoder
     codes: Tensor  # (..., M) int64 in [0, V)
     commitment: Tensor  # () mean squared distance from latent to code, unweighted
 
 
 class CodeLookup(NamedTuple):
-    """Codes to code vectors; called like a function."""
+    """Maps codes to code vectors; callable."""
 
     vectors: Tensor  # (slices, V, E) of a codebook
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """Codes (..., M) int64 in [0, V) -> the vectors of all slices, side by side, (..., M*E) float32.
+        """Codes (..., M) int64 in [0, V) -> the concatenated vectors of all slices, (..., M*E) float32.
 
-        M is the codebook's number of slices, or a multiple of it: tokens that hold several places of the grid.
+        M is the codebook's number of slices, or a multiple of it if a token holds several positions of the grid.
         """
         slices, num_codes, _ = self.vectors.shape
         offsets = torch.arange(slices, device=codes.device) * num_codes
@@ -68,14 +68,14 @@ class SlicedCodebook(nn.Module):
 
     vectors: Tensor  # (M, V, E)
     sums: Tensor  # (M, V, E) running sums of assigned latents
-    counts: Tensor  # (M, V) running numbers of latents per batch
-    started: Tensor  # () bool: the first codes have been taken from data
+    counts: Tensor  # (M, V) running number of latents per batch
+    started: Tensor  # () bool: the codes have been initialised from data
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__()
         self.config = config
         vectors = torch.randn(config.num_slices, config.num_codes, config.code_dim)
-        # Whatever training changes is a buffer, so a resumed run equals an unbroken one.
+        # Everything that training changes is a buffer, so a resumed run equals an uninterrupted one.
         self.register_buffer("vectors", vectors)
         self.register_buffer("sums", vectors.clone())
         self.register_buffer("counts", torch.ones(config.num_slices, config.num_codes))
@@ -92,12 +92,12 @@ class SlicedCodebook(nn.Module):
         return latents.float().reshape(-1, config.num_slices, config.code_dim).transpose(0, 1)
 
     def _nearest(self, latents_MNE: Tensor) -> Tensor:
-        # |x - v|^2 less |x|^2, which is the same for every code.
+        # |x - v|^2 without |x|^2, which is the same for every code.
         norms = self.vectors.square().sum(-1)[:, None]
         return torch.baddbmm(norms, latents_MNE, self.vectors.transpose(1, 2), alpha=-2).argmin(-1)
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Quantise; in training mode, also move the codebook towards `latents` (..., M*E)."""
+        """Quantise latents (..., M*E); in training mode also update the codebook."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
             latents_MNE = self._split(latents)
@@ -118,13 +118,13 @@ class SlicedCodebook(nn.Module):
 
     @property
     def lookup(self) -> CodeLookup:
-        """Code vectors, slices concatenated: `lookup(codes)` with (..., M) int64 in [0, V) -> (..., M*E) float32."""
+        """Code vectors with concatenated slices: `lookup(codes)`, (..., M) int64 in [0, V) -> (..., M*E) float32."""
         return CodeLookup(self.vectors)
 
     def _pick(self, latents_MNE: Tensor) -> Tensor:
-        """V latents of the batch for each slice, at random, none twice: (M, V, E).
+        """V distinct random latents of the batch for each slice: (M, V, E).
 
-        Too few latents are repeated with a little noise.
+        If there are too few latents, they are repeated with a little noise.
         """
         wanted, found = self.config.num_codes, latents_MNE.shape[1]
         if found < wanted:
@@ -135,7 +135,7 @@ class SlicedCodebook(nn.Module):
 
     @torch.no_grad()
     def _start(self, latents_MNE: Tensor) -> None:
-        """Take the first codes from the data itself."""
+        """Initialise the codes from data."""
         share = _total(latents_MNE.new_tensor(latents_MNE.shape[1])) / self.config.num_codes
         self.vectors.copy_(self._pick(latents_MNE))
         self.counts.copy_(share.expand_as(self.counts))
@@ -151,10 +151,10 @@ class SlicedCodebook(nn.Module):
         sums = _total(torch.zeros_like(self.sums).scatter_add_(1, index, latents_MNE))
         self.counts.lerp_(counts, new)
         self.sums.lerp_(sums, new)
-        share = counts[0].sum() / self.config.num_codes  # latents per code and batch, were all used alike
+        share = counts[0].sum() / self.config.num_codes  # latents per code and batch under uniform usage
         least = self.config.restart_below * share
         dead = self.counts < least
-        fresh = least * max(self.config.decay, 0.5) ** -_GRACE  # a decay of 0 forgets anything at once
+        fresh = least * max(self.config.decay, 0.5) ** -_GRACE  # a decay of 0 would give restarted codes no time
         self.sums.copy_(torch.where(dead[..., None], self._pick(latents_MNE) * fresh, self.sums))
         self.counts.copy_(torch.where(dead, fresh, self.counts))
         total = self.counts.sum(-1, keepdim=True)
@@ -174,7 +174,7 @@ def _total(tensor: Tensor) -> Tensor:
 
 
 def _from_first(tensor: Tensor) -> Tensor:
-    """The tensor of rank 0."""
+    """Broadcast the tensor of rank 0."""
     tensor = tensor.contiguous()
     if _distributed():
         distributed.broadcast(tensor, src=0)

@@ -1,4 +1,4 @@
-"""VQVAEConfig: shape of the frames, of the tokenizer's net and of its codebook.
+"""VQVAEConfig: shape of the frames, of the tokenizer's network and of its codebook.
 
 Letters: F frames of a step, H W C pixels, h w grid of tokens, T steps of a clip.
 """
@@ -13,7 +13,7 @@ from worldmodel.tokenizer.codebook import CodebookConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VQVAEConfig:
-    """Shape of the frames, of the net and of its codebook."""
+    """Shape of the frames, of the network and of its codebook."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
@@ -21,21 +21,21 @@ class VQVAEConfig:
     width: int = 64
     channels: int = 3
     frames_per_step: int = 2  # F, the temporal stride
-    temporal: Literal["step", "causal", "clip"] = "step"  # each step alone; looking back; a whole clip at once
-    clip_steps: int = 8  # T of a clip; a causal net is only trained on that many steps and codes any number
+    temporal: Literal["step", "causal", "clip"] = "step"  # encode each step alone, with its past, or a whole clip
+    clip_steps: int = 8  # T, steps of a clip; a causal network trains on this many steps and encodes any number
     stage_widths: tuple[int, ...] = (32, 64, 128, 128)  # channels after each halving
     space_stride: tuple[int, int] | None = None  # of height and width; None: every stage halves both
-    patch: int = 1  # p: the codes of p x p latents are the slices of one token, so that the dynamics have fewer tokens
+    patch: int = 1  # p: the codes of p x p latents form one token, so that the dynamics have fewer tokens
     residual_units: int = 64  # inner channels of a residual block
-    residual_layers: int = 2  # attention residual blocks in the encoder, and again in the decoder
-    encoder_layers: int | None = None  # those of the encoder; 0: none, so that a code stays while nothing near it moves
-    attention: bool = True  # False: more residual blocks instead, of about the same size together
+    residual_layers: int = 2  # attention residual blocks in each of encoder and decoder
+    encoder_layers: int | None = None  # blocks in the encoder; 0: none, which keeps codes of still regions unchanged
+    attention: bool = True  # False: replace attention by more residual blocks of about the same total size
     heads: int = 2
     norm: NormKind = "layer"
-    from_code_kernel: Literal[1, 3] = 3  # of the decoder's first convolution
+    from_code_kernel: Literal[1, 3] = 3  # kernel size of the decoder's first convolution
     commitment: float = 0.25  # weight of the commitment loss
-    data_mean: tuple[float, ...] = ()  # of each channel's pixels in [0, 1]; measured by train-tokenizer, else 0.5 each
-    data_variance: float = 0.06  # of all pixels in [0, 1]; measured by train-tokenizer
+    data_mean: tuple[float, ...] = ()  # mean pixel in [0, 1] per channel; measured by train-tokenizer, else 0.5
+    data_variance: float = 0.06  # variance of all pixels in [0, 1]; measured by train-tokenizer
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
 
     def __post_init__(self) -> None:
@@ -89,34 +89,34 @@ class VQVAEConfig:
 
     @property
     def latent_grid(self) -> tuple[int, int]:
-        """(h*p, w*p), the positions that the net quantises."""
+        """(h*p, w*p), the grid of latents that are quantised."""
         return self.height // self._space[0], self.width // self._space[1]
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w), the tokens of a step."""
+        """(h, w), the grid of tokens of a step."""
         return self.latent_grid[0] // self.patch, self.latent_grid[1] // self.patch
 
     @property
     def num_slices(self) -> int:
-        """M, codes of a token: those of the codebook's slices, for each latent of its patch."""
+        """M, codes per token: those of the codebook's slices for each latent of the patch."""
         return self.codebook.num_slices * self.patch**2
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Of each channel's pixels in [0, 1]: `data_mean`, or the middle of the range until that is measured."""
+        """Mean pixel in [0, 1] per channel: `data_mean`, or 0.5 until it is measured."""
         return self.data_mean or (0.5,) * self.channels
 
     @property
     def piece_steps(self) -> int:
-        """Steps that a training sample holds."""
+        """Steps of a training sample."""
         return 1 if self.temporal == "step" else self.clip_steps
 
     @property
     def strides(self) -> list[Triple]:
-        """(t, h, w) of each stage of the encoder: each axis is halved in the first stages, as often as it needs."""
+        """(t, h, w) of each encoder stage: each axis is halved in the first stages, as often as needed."""
         stages = range(len(self.stage_widths))
-        if self.temporal == "step":  # the first stage joins all frames
+        if self.temporal == "step":  # the first stage merges all frames
             times = [self.frames_per_step if i == 0 else 1 for i in stages]
         else:
             times = [2 if 2**i < self.frames_per_step else 1 for i in stages]

@@ -1,4 +1,4 @@
-"""Tokenizers in checkpoint folders: saved alone, or loaded out of a world model."""
+"""Save and load tokenizers: alone, or as part of a world model."""
 
 import os
 from pathlib import Path
@@ -13,20 +13,20 @@ from worldmodel.tokenizer.vqvae import VQVAE
 
 
 def save_tokenizer(folder: str | os.PathLike, tokenizer: VQVAE, card: str = "") -> Path:
-    """Save a tokenizer alone."""
+    """Save a tokenizer to a checkpoint folder."""
     return checkpoint.save(folder, "tokenizer", tokenizer.config, {"tokenizer": tokenizer}, card=card)
 
 
 @own_defaults
-@torch.inference_mode(False)  # weights that are made in it count no changes
+@torch.inference_mode(False)  # weights created in inference mode have no version counter
 def load_tokenizer(name: str | os.PathLike) -> VQVAE:
     """Load a tokenizer, saved alone or as part of a world model, in evaluation mode and float32.
 
-    Of a world model only the tokenizer's part of config.json and its tensors are used.
+    From a world model only the tokenizer's part of config.json and its tensors are read.
     """
     folder = checkpoint.resolve(name)
     in_world = checkpoint.kind_in(folder) == "world_model"
     kind, part = ("world_model", "tokenizer") if in_world else ("tokenizer", None)
     config = checkpoint.load_config(folder, kind, VQVAEConfig, part)
-    tokenizer = restore(folder, lambda: VQVAE(config), lambda made: {"tokenizer": made}, among_others=in_world)
+    tokenizer = restore(folder, lambda: VQVAE(config), lambda loaded: {"tokenizer": loaded}, among_others=in_world)
     return tokenizer.eval()

@@ -1,4 +1,4 @@
-"""Tokenizers by name: those of the VideoGen paper, and small ones for two CPU cores.
+"""Named tokenizers: those of the VideoGen paper, and small ones for two CPU cores.
 
 Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4; VideoGPT (arXiv:2104.10157) table 8 for
 2x2x2; the defaults of its authors' public code for 4x4x4. Differs: that code has no positions in its tokenizer.
@@ -10,7 +10,7 @@ from worldmodel.tokenizer.config import VQVAEConfig
 
 
 def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
-    """A clip of 16 frames of 64 x 64 pixels, and the sizes that the papers share."""
+    """A clip of 16 frames of 64 x 64 pixels with the sizes that the papers share."""
     settings = {"residual_units": 128, "residual_layers": 4, "heads": 2} | changes
     return VQVAEConfig(
         temporal="clip",
@@ -25,7 +25,7 @@ PRESETS: dict[str, VQVAEConfig] = {
     "videogen-2x4x4": _paper((240, 240), 2048),
     # 16 M weights, 8 x 32 x 32 codes.
     "videogen-2x2x2": _paper((240,), 1024),
-    # For BAIR's robot pushing: the first of these.
+    # For BAIR's robot pushing: the same as the first.
     "bair-paper": _paper((240, 240), 2048),
     # 21 M weights, 4 x 32 x 32 codes of 16 frames of 128 x 128 pixels.
     "public-4x4x4": _paper(
@@ -43,14 +43,15 @@ PRESETS: dict[str, VQVAEConfig] = {
     "clip-small": VQVAEConfig(temporal="clip", stage_widths=(24, 48, 96), residual_units=48),
     # Steps of 8 x 8 codes, each coded with the steps before it.
     "causal-small": VQVAEConfig(temporal="causal", stage_widths=(24, 48, 96), residual_units=48),
-    # Steps coded alone: 4 x 4 positions of two slices, 32 codes a step. That of the demo and of the shipped worlds.
+    # Steps encoded alone: 4 x 4 tokens with two slices, 32 codes per step. For the demo and the shipped Doom worlds.
     "doom-tiny": VQVAEConfig(),
-    # A finer net: 8 x 8 latents, of which four make a token; 4 x 4 tokens of four slices, 64 codes a step.
+    # Finer: 8 x 8 latents, four of which form a token; 4 x 4 tokens with four slices, 64 codes per step.
     "doom-small": VQVAEConfig(
         stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
     ),
-    # For robot pushing, where what is hard to draw lies in few places: three slices each. The camera stands still, and
-    # so do the codes of what rests, as the encoder sees no farther than its convolutions. That of the shipped "push".
+    # For robot pushing, where the difficult details are in few positions: three slices each. The encoder's receptive
+    # field is only that of its convolutions, so with a fixed camera the codes of resting objects stay the same. For the
+    # shipped "push" world.
     "push-small": VQVAEConfig(
         stage_widths=(32, 64, 128),
         patch=2,

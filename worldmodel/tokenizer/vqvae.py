@@ -1,12 +1,12 @@
-"""VQVAE: 3-D convolutions, attention residual blocks and sliced codebooks; frames to codes and back.
+"""VQVAE: 3-D convolutions, attention residual blocks and sliced codebooks; encodes frames as codes and decodes them.
 
 Letters: B batch, T steps, F frames of a step, H W C pixels, h w grid of tokens, p side of their patches of latents,
 M slices and E features of a token;
-N pieces that the net sees at once, of t steps each: single steps (N = B*T, t = 1), or else clips (N = B, t = T).
-Source: VideoGen (arXiv:2104.10157) section 3 and appendix A; `temporal="clip"` is that paper. Differs: "step" codes
-each step on its own (first convolution strided over its F frames, then height and width only) and "causal" codes a
-step with those before it; stages may have widths of their own, since full width at full resolution is most of a CPU's
-work; LayerNorm as the text says.
+N samples that the network processes, of t steps each: single steps (N = B*T, t = 1) or clips (N = B, t = T).
+Source: VideoGen (arXiv:2104.10157) section 3 and appendix A; `temporal="clip"` follows that paper. Differs: "step"
+encodes each step on its own (the first convolution is strided over its F frames, the others over height and width only)
+and "causal" encodes a step with those before it; each stage may have its own width, because full width at full
+resolution is most of a CPU's work; LayerNorm as in the paper's text.
 """
 
 from typing import NamedTuple
@@ -32,14 +32,14 @@ from worldmodel.tokenizer.config import VQVAEConfig
 
 
 class TokenizerLoss(NamedTuple):
-    total: Tensor  # () what training minimises
+    total: Tensor  # () minimised by training
     nmse: Tensor  # () mean squared error over the variance of the data
     commitment: Tensor  # ()
     codes: Tensor  # (B, T, h, w, M) int64, for usage statistics
 
 
 class _Stack(nn.Module):
-    """Attention residual blocks and a closing norm; the position table belongs to the VQVAE."""
+    """Attention residual blocks and a final norm; the position table belongs to the VQVAE."""
 
     def __init__(self, config: VQVAEConfig, count: int) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class _Stack(nn.Module):
 
 
 def _kernel(config: VQVAEConfig, size: int) -> Triple:
-    """A cube, or flat in time where steps are coded alone."""
+    """A cubic kernel, or flat in time if steps are encoded alone."""
     return (1 if config.temporal == "step" else size, size, size)
 
 
 class VQVAE(nn.Module):
-    """Tokenizer of the VideoGen paper, for whole clips, for single steps, or for steps with those before them."""
+    """Tokenizer of the VideoGen paper, for whole clips, for single steps, or for steps with their past."""
 
-    mean: Tensor  # (1, C, 1, 1, 1) of the data, in the range of the model
+    mean: Tensor  # (1, C, 1, 1, 1) of the data, in the model's range
     std: Tensor
 
     @own_dtype
@@ -78,7 +78,7 @@ class VQVAE(nn.Module):
         width, features = config.stage_widths[-1], config.codebook.num_slices * config.codebook.code_dim
         causal = config.temporal == "causal"
         strides, widths = config.strides, (config.channels, *config.stage_widths)
-        # The paper's kernel is 4 on every axis; "step" has no other frames to see.
+        # The paper's kernel is 4 on every axis; "step" has only its own frames in time.
         kernels = [(s[0] if config.temporal == "step" else 4, 4, 4) for s in strides]
         self.down = nn.ModuleList(
             SameConv3d(widths[i], widths[i + 1], kernels[i], strides[i], causal) for i in range(len(strides))
@@ -94,22 +94,22 @@ class VQVAE(nn.Module):
         self.codebook = SlicedCodebook(config.codebook)
         self.from_code = SameConv3d(features, width, _kernel(config, config.from_code_kernel), causal=causal)
         self.decoder = _Stack(config, config.residual_layers)
-        # The paper's decoder doubles each axis in its first stages, as its encoder halves it. The others mirror the
-        # encoder: with the frames of a step unfolded last, the stages before have less to do.
+        # The paper's decoder doubles each axis in its first stages, like its encoder halves it. The other modes mirror
+        # the encoder: unfolding the frames of a step last leaves less work for the stages before.
         backwards = range(len(strides))[::-1]
         order = backwards[::-1] if config.temporal == "clip" else backwards
         self.up = nn.ModuleList(
             SameConvTranspose3d(widths[i + 1], widths[i], kernels[j], strides[j], causal)
             for i, j in zip(backwards, order, strict=True)
         )
-        # The net sees and makes pixels of mean 0 and variance about 1: dark games have little contrast.
+        # The network's inputs and outputs have mean 0 and variance about 1, because dark games have little contrast.
         mean = torch.tensor(config.mean).view(1, -1, 1, 1, 1) - 0.5
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", torch.full_like(mean, config.data_variance**0.5), persistent=False)
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def hidden_weights(self) -> list[nn.Parameter]:
-        """The kernels and matrices between hidden layers: not the first one, those at the codes, or the positions."""
+        """Kernels and matrices between hidden layers: not those of the first layer, the codes, or the positions."""
         inner = ("down.", "conv_last.", "encoder.", "decoder.", "up.")
         return [
             parameter
@@ -119,7 +119,7 @@ class VQVAE(nn.Module):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w), the tokens of a step."""
+        """(h, w), the grid of tokens of a step."""
         return self.config.grid
 
     @property
@@ -132,7 +132,7 @@ class VQVAE(nn.Module):
 
     @property
     def code_dim(self) -> int:
-        """E, features of one token: those of all slices together."""
+        """E, features of one token, over all slices."""
         return self.config.num_slices * self.config.codebook.code_dim
 
     @property
@@ -143,7 +143,7 @@ class VQVAE(nn.Module):
     def device(self) -> torch.device:
         return self.codebook.vectors.device
 
-    # --- the net -------------------------------------------------------------------------------------------------
+    # --- the network ---------------------------------------------------------------------------------------------
 
     def _latents(self, x: Tensor) -> Tensor:
         """(N, C, t*F, H, W) in [-0.5, 0.5] -> (N, t, h, w, E)."""
@@ -162,13 +162,13 @@ class VQVAE(nn.Module):
         return torch.addcmul(self.mean, x, self.std)
 
     def _fold(self, codes: Tensor) -> Tensor:
-        """Codes of latents (…, h*p, w*p, M) -> of tokens (…, h, w, p*p*M): those of a patch become slices."""
+        """Codes of latents (…, h*p, w*p, M) -> codes of tokens (…, h, w, p*p*M): a patch becomes slices."""
         patch = self.config.patch
         rows = codes.unflatten(-3, (-1, patch)).unflatten(-2, (-1, patch))  # (…, h, p, w, p, M)
         return rows.transpose(-4, -3).flatten(-3)
 
     def _unfold(self, codes: Tensor) -> Tensor:
-        """The way back."""
+        """Inverse of `_fold`."""
         patch = self.config.patch
         rows = codes.unflatten(-1, (patch, patch, -1)).transpose(-4, -3)  # (…, h, p, w, p, M)
         return rows.flatten(-5, -4).flatten(-3, -2)
@@ -208,14 +208,14 @@ class VQVAE(nn.Module):
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
 
     def check_codes(self, codes: Tensor) -> Tensor:
-        """Whole numbers (…, h, w, M) as int64; ValueError if they are not codes of this tokenizer."""
+        """Convert integers (…, h, w, M) to int64; ValueError if they are not codes of this tokenizer."""
         wanted = (*self.grid, self.num_slices)
         if codes.is_floating_point() or codes.dtype == torch.bool or codes.shape[-3:] != wanted:
             raise ValueError(
-                f"codes must be whole numbers that end in (h, w, M) = {wanted}, got {codes.dtype} {tuple(codes.shape)}"
+                f"codes must be integers that end in (h, w, M) = {wanted}, got {codes.dtype} {tuple(codes.shape)}"
             )
         codes = codes.long()
-        if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would make the host wait
+        if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would block the host
             low, high = (int(end) for end in codes.aminmax())
             if low < 0 or high >= self.num_codes:
                 raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
@@ -223,14 +223,14 @@ class VQVAE(nn.Module):
 
     @property
     def lookup(self) -> CodeLookup:
-        """Codes (..., M) int64 -> the code vectors of all slices, (..., E) float32; called like a function."""
+        """Codes (..., M) int64 -> the concatenated code vectors of all slices, (..., E) float32; callable."""
         return self.codebook.lookup
 
     @own_defaults
     def loss(self, frames: Tensor, weights: Tensor | None = None) -> TokenizerLoss:
-        """Normalised reconstruction error plus commitment, for frames (B, T, F, H, W, C) uint8.
+        """Normalised reconstruction error plus commitment loss, for frames (B, T, F, H, W, C) uint8.
 
-        `weights` (B, T, F, H, W) float32 are those of the pixels' squared errors; None: all 1.
+        `weights` (B, T, F, H, W) float32 weight the pixels' squared errors; None: all 1.
         """
         x = self._inputs(frames)
         quantized = self.codebook(self._latents(x))
