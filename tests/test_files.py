@@ -98,7 +98,7 @@ def test_deeply_nested_json_is_refused_with_the_files_name(tmp_path, content):
         (JsonObject, (), None, "does not fit"),
         (JsonObject, ("a", "b"), {"a": 1}, "lacks b"),
         (list[JsonObject], ("a",), [{"a": 1}, {}], "lacks a"),
-        (list[JsonObject], (), [{"a": 1}, 3], "does not fit .1: "),
+        (list[JsonObject], (), [{"a": 1}, 3], "does not fit ..1. must be an object, got 3"),
     ],
 )
 def test_json_of_another_kind_is_refused_with_the_files_name(tmp_path, kind, keys, data, wrong):

@@ -56,6 +56,7 @@ HEAVY = {
         *(f"worldmodel.agents.rllib.{part}" for part in ("config", "module", "policy", "env_runner")),
         "worldmodel.training.collect.ray_workers",
     ),
+    "scipy.stats": ("worldmodel.evaluation.rank_correlation",),
     "stable_baselines3": tuple(
         f"worldmodel.agents.sb3.{part}"
         for part in ("agent", "eval_callback", "networks", "rollout_memory", "train", "vec_env")

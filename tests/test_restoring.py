@@ -90,8 +90,8 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(f
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[1, 2]", "valid dictionary"),
-        ('"text"', "valid dictionary"),
+        ("[1, 2]", "must be an object"),
+        ('"text"', "must be an object"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a": ' + "9" * 5000 + "}", "is not valid JSON"),
         ('{"format_version": 1, "kind": "world_model", "kind": "agent"}', "the key 'kind' is there twice"),

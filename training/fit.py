@@ -12,49 +12,47 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
-from worldmodel.settings import check_settings
+from worldmodel.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    ShareBelowOne,
+    checked_dataclass,
+)
 from worldmodel.training import distributed
 from worldmodel.training.optimizers import make_optimizers
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.training_state import Progress, load_state, save_state, steps_done
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class LoopConfig:
     """How long and how fast to train."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    steps: int  # optimiser steps
-    batch_size: int
-    learning_rate: float = 1e-3  # at its peak; falls to `final_share` of it along a cosine
-    final_share: float = 0.02
-    warmup: int = 50  # steps of linear rise
-    weight_decay: float = 0.01
-    beta2: float = 0.98  # of AdamW; beta1 is 0.9; Muon's momentum is 0.95
-    clip_norm: float = 1.0  # of all gradients together; 0: they are left as they are
-    evaluate_every: int = 500
-    save_every: int = 500
-    seed: int = 0
+    steps: PositiveInt  # optimiser steps
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat = 1e-3  # at its peak; falls to `final_share` of it along a cosine
+    final_share: Probability = 0.02
+    warmup: NonNegativeInt = 50  # steps of linear rise
+    weight_decay: NonNegativeFloat = 0.01
+    beta2: ShareBelowOne = 0.98  # of AdamW; beta1 is 0.9; Muon's momentum is 0.95
+    clip_norm: NonNegativeFloat = 1.0  # of all gradients together; 0: they are left as they are
+    evaluate_every: PositiveInt = 500
+    save_every: PositiveInt = 500
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     compile: bool = False  # the loss by torch.compile: for GPUs; gained nothing on two CPU cores (docs/performance.md)
-
-    def __post_init__(self) -> None:
-        ones = dict.fromkeys(("steps", "batch_size", "evaluate_every", "save_every"), 1)
-        zeros = dict.fromkeys(("warmup", "weight_decay", "clip_norm", "seed"), 0)
-        check_settings(
-            self, least=ones | zeros, above={"learning_rate": 0}, share=("beta2",), at_most_one=("final_share",)
-        )
-        if self.seed >= 2**31:
-            raise ValueError(f"seed must be below {2**31}, got {self.seed}")
 
 
 @dataclass(frozen=True)

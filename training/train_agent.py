@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,14 +19,12 @@ from worldmodel.envs.registry import load_model
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.settings import check_settings
+from worldmodel.settings import NonNegativeInt, PositiveInt, Temperature, checked_dataclass
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class DreamTraining:
     """Everything that decides an agent trained in a dream, next to the dream itself."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     obs: Literal["rgb", "latent", "features"] = (
@@ -37,14 +35,11 @@ class DreamTraining:
     horizon: int | None = 64
     # Where dreams begin. first: as episodes do; middle: in the middle of play; all: by turns.
     starts: Literal["all", "first", "middle"] = "all"
-    temperature: float = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
+    temperature: Temperature = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
     reward: Literal["world", "survival"] = "world"  # what the dream's head tells; or 1 a step, 0 where the episode ends
-    eval_every: int = 0  # env steps between two judgements in the real game; 0: none, the agent never meets it
-    eval_episodes: int = 10  # of each judgement; the agent of the highest mean is kept in OUT/best
-    eval_seed: int = 50_000  # game i of every judgement begins with eval_seed + i; final tests need other seeds
-
-    def __post_init__(self) -> None:
-        check_settings(self, least={"eval_every": 0, "eval_episodes": 1, "eval_seed": 0})
+    eval_every: NonNegativeInt = 0  # env steps between evaluations in the real game; 0: none
+    eval_episodes: PositiveInt = 10  # of each evaluation; the agent of the highest mean is kept in OUT/best
+    eval_seed: NonNegativeInt = 50_000  # episode i of an evaluation is reset with eval_seed + i; not for final tests
 
 
 class World(NamedTuple):

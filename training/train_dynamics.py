@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.model.network import default_segment_steps
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, PositiveInt, Probability, checked_dataclass
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import distributed
@@ -44,7 +44,7 @@ _SUITED: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class DynamicsTraining:
     """Everything that decides trained dynamics, next to the data and the tokenizer."""
 
@@ -56,16 +56,14 @@ class DynamicsTraining:
         default_factory=lambda: LoopConfig(steps=4000, batch_size=8, learning_rate=6e-3, weight_decay=0.1)
     )
     muon: bool = True  # for the GPT's hidden matrices; else AdamW for everything, which wants a lower rate (2e-3)
-    segment: int | None = None  # steps of a training segment; None: 16, or as many as the context or a clip holds
-    clip_stride: int = CLIP_STRIDE  # steps between the clips that a clip or causal tokenizer codes
-    event_share: float = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
-    num_starts: int = 1024  # starts kept in the checkpoint: half first steps of episodes, half from the middle of play
-    start_steps: int = 8  # steps of each of the latter
-    validation_segments: int = 384
+    segment: AtLeastTwo | None = None  # steps of a training segment; None: 16, or what the context or a clip holds
+    clip_stride: PositiveInt = CLIP_STRIDE  # steps between the clips that a clip or causal tokenizer codes
+    event_share: Probability = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
+    num_starts: PositiveInt = 1024  # starts in the checkpoint: half begin an episode, half lie in the middle of one
+    start_steps: PositiveInt = 8  # steps of each of the latter
+    validation_segments: PositiveInt = 384
 
     def __post_init__(self) -> None:
-        ones = dict.fromkeys(("num_starts", "start_steps", "validation_segments", "clip_stride"), 1)
-        check_settings(self, least=ones | {"segment": 2}, at_most_one=("event_share",))
         longest = self.model.max_steps - self.model.lead  # a full context, where that is limited
         if self.segment is not None and self.model.limited and self.segment > longest:
             raise ValueError(

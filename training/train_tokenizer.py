@@ -3,14 +3,15 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from worldmodel.checkpoint import resolve, weights_name
@@ -19,7 +20,7 @@ from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.evaluation import metrics
 from worldmodel.evaluation.scores import code_use, encode_decode
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.settings import check_settings
+from worldmodel.settings import NonNegativeFloat, PositiveInt, checked_dataclass
 from worldmodel.tokenizer import VQVAE, VQVAEConfig
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 from worldmodel.tokenizer.presets import PRESETS, preset
@@ -29,7 +30,7 @@ from worldmodel.training.launch import Launcher, absolute, launch
 from worldmodel.training.pixel_weights import rarity_weights
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class TokenizerTraining:
     """Everything that decides a trained tokenizer, next to its data."""
 
@@ -39,12 +40,9 @@ class TokenizerTraining:
     # A batch counts single steps, or clips of `model.clip_steps` steps where the model codes clips.
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
     muon: bool = True  # for the weights between hidden layers; else AdamW for everything
-    rarity: float = 0.0  # power by which pixels of rare colours weigh more; 0: all alike, 0.5 shows small objects
-    rarity_limit: float = 31.0  # weight of a pixel at most, where the mean is 1
-    validation_steps: int = 512  # env steps of the validation split that are scored, at least one clip
-
-    def __post_init__(self) -> None:
-        check_settings(self, least={"validation_steps": 1, "rarity": 0, "rarity_limit": 1})
+    rarity: NonNegativeFloat = 0.0  # exponent of the weight of rare colours; 0: all alike, 0.5 shows small objects
+    rarity_limit: Annotated[float, Field(ge=1)] = 31.0  # weight of a pixel at most, where the mean is 1
+    validation_steps: PositiveInt = 512  # env steps of the validation split that are scored, at least one clip
 
     @classmethod
     def of_preset(cls, name: str) -> "TokenizerTraining":

@@ -18,6 +18,7 @@ from worldmodel.checksums import file_sum, write_sums
 from worldmodel.errors import did_you_mean
 from worldmodel.files import JsonObject, naming_failures, read_json, write_json
 from worldmodel.replacing import finish_replacing, replacing
+from worldmodel.settings import from_json
 
 FORMAT_VERSION = 1
 # Options that the config.json of older checkpoints leaves out, the shipped worlds among them, as they were then.
@@ -172,8 +173,6 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
     Args:
         part: read only the part of this name, which holds a `config_class`: "tokenizer" of a world model.
     """
-    import pydantic
-
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} holds no config.json, so it is no checkpoint folder of VideoGenDream")
     data = read_json(folder / "config.json", JsonObject, finite=True)
@@ -195,12 +194,11 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
     for section, options in LATER_OPTIONS.get(kind, {}).items():
         if isinstance(data.get(section), dict):
             data[section] = options | data[section]
-    wanted, place = (data, ()) if part is None else (data.get(part), (part,))
     try:
-        return pydantic.TypeAdapter(config_class).validate_python(wanted)
-    except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, (*place, *e['loc'])))}: {e['msg']}" for e in error.errors()]
-        raise ValueError(f"{folder / 'config.json'} does not fit this release: {'; '.join(lines)}") from error
+        return from_json(config_class, data if part is None else data.get(part))
+    except ValueError as error:
+        where = f"{part}: " if part else ""
+        raise ValueError(f"{folder / 'config.json'} does not fit this release: {where}{error}") from error
 
 
 def is_there(name: str | os.PathLike) -> bool:

@@ -167,13 +167,12 @@ def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = (), *, fi
 
 
 def _checked(path: str | Path, data: Any, kind: Any) -> Any:
-    from pydantic import TypeAdapter, ValidationError
+    from worldmodel.settings import from_json
 
     try:
-        return TypeAdapter(kind).validate_python(data)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}".lstrip(": ") for part in error.errors())
-        raise ValueError(f"{path} does not fit ({wrong}). Restore it from a backup or delete it.") from error
+        return from_json(kind, data)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit ({error}). Restore it from a backup or delete it.") from error
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

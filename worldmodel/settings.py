@@ -1,113 +1,117 @@
-"""Checks of settings: a dataclass holds what its fields' types say, within the ranges that its class names.
+"""Settings: dataclasses whose fields pydantic checks, and the error messages that users read.
 
-A misspelt word would else train to the end as something that no release can read, and a size of zero fail far inside.
+A misspelt word would otherwise train to the end as something that no release can read, and a size of zero fail deep
+inside a network.
 """
 
-import math
-from collections.abc import Collection, Iterable, Mapping
-from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+import json
+from collections.abc import Mapping
+from dataclasses import field, fields
+from functools import wraps
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from worldmodel.errors import did_you_mean
 
-
-def check_settings(
-    settings: Any,
-    *,
-    least: Mapping[str, float] | None = None,
-    above: Mapping[str, float] | None = None,
-    share: Collection[str] = (),
-    at_most_one: Collection[str] = (),
-) -> None:
-    """Check a dataclass in its `__post_init__`; numbers of numpy and lists become plain numbers and tuples.
-
-    Args:
-        least: fields, and what they are at least; for a tuple each of its entries. None in a field passes.
-        above: fields, and what they are above.
-        share: fields in [0, 1).
-        at_most_one: fields in [0, 1].
-
-    Raises:
-        TypeError: a field holds another type, or a number that is not finite.
-        ValueError: a field is not one of the words it takes, or out of its range.
-    """
-    for name, hint in _hints(type(settings)).items():
-        given = getattr(settings, name)
-        plain = _plain(name, given, hint)
-        if plain is not given:
-            object.__setattr__(settings, name, plain)  # such classes are frozen
-    for name, bound in (least or {}).items():
-        for value in _numbers(settings, name):
-            if value < bound:
-                raise ValueError(f"{name} must be at least {bound}, got {getattr(settings, name)}")
-    for name, bound in (above or {}).items():
-        for value in _numbers(settings, name):
-            if value <= bound:
-                raise ValueError(f"{name} must be above {bound}, got {getattr(settings, name)}")
-    for name in share:
-        if not 0.0 <= getattr(settings, name) < 1.0:
-            raise ValueError(f"{name} must be in [0, 1), got {getattr(settings, name)}")
-    for name in at_most_one:
-        if not 0.0 <= getattr(settings, name) <= 1.0:
-            raise ValueError(f"{name} must be in [0, 1], got {getattr(settings, name)}")
+PositiveInt = Annotated[int, Field(ge=1)]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError if nothing can be drawn at it."""
+def check_temperature(temperature: float) -> float:
+    """The temperature itself; ValueError if nothing can be sampled at it."""
     if not (temperature == 0 or 1e-6 <= temperature <= 1e6):  # beyond, logits leave the range of float32
         raise ValueError(f"temperature must be 0, or from 1e-6 to 1e6, got {temperature}")
+    return temperature
 
 
-def _hints(kind: type) -> dict[str, Any]:
-    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    return {name: hint for name, hint in get_type_hints(kind).items() if name in fields}
+Temperature = Annotated[float, AfterValidator(check_temperature)]
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_WORDS = {  # of pydantic's messages, and ours
+    "Input should": "must",
+    "Tuple should": "must",
+    " after validation": "",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
+}
+_Kind = TypeVar("_Kind")
 
 
-def _numbers(settings: Any, name: str) -> Iterable[float]:
-    value = getattr(settings, name)
-    return () if value is None else value if isinstance(value, tuple) else (value,)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def checked_dataclass(kind: type[_Kind]) -> type[_Kind]:
+    """A frozen, keyword-only dataclass that checks its fields against their types and bounds when it is made.
+
+    Numbers of numpy become Python's and lists become tuples; nothing else is converted. `__post_init__` is left for
+    rules between fields.
+
+    Raises (the class, when it is called):
+        TypeError: a field is unknown, missing or of another type.
+        ValueError: a field is not finite, out of its bounds or not one of its words, or `__post_init__` refuses it.
+    """
+    made: Any = pydantic_dataclass(kind, frozen=True, kw_only=True, slots=True, config=_STRICT)
+    check = made.__init__
+
+    @wraps(check)
+    def init(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            check(self, *args, **{name: _plain(value) for name, value in values.items()})
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "value_error":  # of `__post_init__` or a validator, in our own words
+                raise first["ctx"]["error"] from None
+            of_type = first["type"].endswith(("_type", "_argument", "missing"))
+            raise (TypeError if of_type else ValueError)(explain(error, made)) from None
+
+    made.__init__ = init
+    return made
 
 
-def _plain(name: str, value: Any, hint: Any) -> Any:
-    """The value as its field's type; what is neither a number, a word, nor a tuple of these passes as it is."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        if value is None and NoneType in args:
-            return None
-        kinds = [kind for kind in args if kind is not NoneType]
-        return _plain(name, value, kinds[0]) if len(kinds) == 1 else value
-    if origin is Literal:
-        if value not in args:
-            raise ValueError(f"unknown {name} {value!r}.{did_you_mean(value, map(str, args))}")
-        return value
-    if origin is tuple and args:
-        if not isinstance(value, tuple | list):
-            raise TypeError(f"{name} must be a tuple, got {value!r}")
-        kinds = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
-        if len(kinds) != len(value):
-            raise ValueError(f"{name} must have {len(kinds)} entries, got {value!r}")
-        made = tuple(_plain(name, entry, kind) for entry, kind in zip(value, kinds, strict=True))
-        unchanged = isinstance(value, tuple) and all(a is b for a, b in zip(made, value, strict=True))
-        return value if unchanged else made
-    if hint is bool and not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    if hint in (int, float):
-        return _number(name, value, hint)
-    return value
-
-
-def _number(name: str, value: Any, kind: type) -> Any:
-    whole = kind is int
-    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
-        raise TypeError(f"{name} must be a {'whole ' if whole else ''}number, got {value!r}")
+def from_json(kind: type[_Kind], data: Any) -> _Kind:
+    """The settings that JSON data holds; ValueError if an entry is unknown, missing or wrong."""
     try:
-        finite = math.isfinite(value)
-    except OverflowError:  # an integer beyond the range of floats
-        finite = False
-    if not finite:
-        raise TypeError(f"{name} must be a finite number, got {value!r}")
-    return value if isinstance(value, int | float) else kind(value)
+        return TypeAdapter(kind).validate_json(json.dumps(data))  # as JSON, where lists may stand for tuples
+    except ValidationError as error:
+        raise ValueError(explain(error, kind)) from None
+
+
+def explain(error: ValidationError, kind: Any) -> str:
+    """What pydantic found wrong in data for `kind`: "loop.steps must be at least 1, got 0; …"."""
+    return "; ".join(_sentence(part, kind) for part in error.errors())
+
+
+def _sentence(part: Mapping[str, Any], kind: Any) -> str:
+    name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in part["loc"]).lstrip(".")
+    value, message, details = part["input"], part["msg"], part.get("ctx", {})
+    match part["type"]:
+        case "literal_error":
+            valid = details["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+            return f"unknown {name} {value!r}.{did_you_mean(value, valid)}"
+        case "unexpected_keyword_argument":
+            known = [entry.name for entry in fields(kind)] if len(part["loc"]) == 1 else ()
+            return f"{kind.__name__} has no option {name!r}." + (did_you_mean(name, known) if known else "")
+        case "missing":
+            return f"{name} is missing"
+        case "value_error":
+            return f"{name}: {details['error']}".removeprefix(": ")
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    return f"{name} {message}, got {value!r}".lstrip()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(_plain(entry) for entry in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -3,51 +3,41 @@
 Letters: B rows, N plans of a row, K futures of a plan, H steps.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from worldmodel.settings import check_settings, check_temperature
+from worldmodel.settings import PositiveInt, ShareBelowOne, Temperature, checked_dataclass
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class PlannerConfig:
     """How far, how widely and how often is planned."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     method: Literal["cem", "shooting"] = "cem"  # draw anew around the best plans, or draw once and take the best
-    horizon: int = 12  # H, steps of a plan
-    candidates: int = 64  # N, plans of a row that are dreamt in each round
-    iterations: int = 3  # rounds of "cem"; "shooting" has one
+    horizon: PositiveInt = 12  # H, steps of a plan
+    candidates: PositiveInt = 64  # N, plans of a row that are dreamt in each round
+    iterations: PositiveInt = 3  # rounds of "cem"; "shooting" has one
     elites: int = 8  # best plans of a round, from which "cem" learns what to propose; of no account in "shooting"
-    repeat: float = 0.5  # probability that a proposed step goes on with the draw of the one before it
-    futures: int = 1  # K, dreams of each plan, whose mean counts; all plans of a round meet the same K strokes of luck
-    discount: float = 0.97  # of the reward, per step
-    temperature: float = 1.0  # of the dreams; 0 takes the likeliest codes
-    replan_every: int = 1  # steps of a plan that are done before another is made
+    repeat: ShareBelowOne = 0.5  # probability that a proposed step goes on with the draw of the one before it
+    futures: PositiveInt = 1  # K, dreams of each plan, whose mean counts; all plans of a round share their K seeds
+    discount: Annotated[float, Field(gt=0, le=1)] = 0.97  # of the reward, per step
+    temperature: Temperature = 1.0  # of the dreams; 0 takes the likeliest codes
+    replan_every: PositiveInt = 1  # steps of a plan that are done before another is made
     # What follows a dreamt end does not count ("hard"); nor does, in part, what follows a step that may be the end
     # ("expected": by the probability that it is not). "ignore": everything counts.
     ends: Literal["expected", "hard", "ignore"] = "expected"
-    batch: int = 512  # dreams side by side at most, for all rows together: bounds the memory
+    batch: PositiveInt = 512  # dreams side by side at most, for all rows together: bounds the memory
 
     def __post_init__(self) -> None:
-        check_settings(
-            self,
-            least=dict.fromkeys(("horizon", "candidates", "iterations", "futures", "batch"), 1),
-            share=("repeat",),
-        )
         if self.method == "cem" and not 1 <= self.elites <= self.candidates:
             raise ValueError(f"elites must be from 1 to candidates = {self.candidates}, got {self.elites}")
         if self.batch < self.futures:
             raise ValueError(f"batch must hold the futures of a plan, at least {self.futures}, got {self.batch}")
-        if not 1 <= self.replan_every <= self.horizon:
-            raise ValueError(f"replan_every must be from 1 to horizon = {self.horizon}, got {self.replan_every}")
-        if not 0.0 < self.discount <= 1.0:
-            raise ValueError(f"discount must be in (0, 1], got {self.discount}")
-        check_temperature(self.temperature)
+        if self.replan_every > self.horizon:
+            raise ValueError(f"replan_every must be at most horizon = {self.horizon}, got {self.replan_every}")
         if self.futures > 1 and self.temperature == 0:
             raise ValueError(f"at temperature 0 a plan has one future, got futures={self.futures}; use futures=1")
 

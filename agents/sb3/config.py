@@ -1,55 +1,46 @@
 """What decides an agent trained with Stable-Baselines3, and what a saved one says of itself."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from worldmodel.data import ActionSpec
-from worldmodel.settings import check_settings
+from worldmodel.settings import PositiveFloat, PositiveInt, Probability, checked_dataclass
 
 _MOST_NUMBERS = 2**26  # of a stacked observation: twice four frames of 1920 x 1080
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class AgentConfig:
     """PPO and its policy. The defaults are those for dreams, chosen by the real game (docs/results.md)."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    steps: int = 100_000  # env steps of all rows together, rounded up to whole rollouts
-    num_envs: int = 64
-    n_steps: int = 32  # of each row per rollout
-    batch_size: int = 256
-    n_epochs: int = 3
-    learning_rate: float = 4e-4
-    gamma: float = 0.98
-    gae_lambda: float = 0.92
-    clip_range: float = 0.2
+    steps: PositiveInt = 100_000  # env steps of all rows together, rounded up to whole rollouts
+    num_envs: PositiveInt = 64
+    n_steps: PositiveInt = 32  # of each row per rollout
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    n_epochs: PositiveInt = 3
+    learning_rate: PositiveFloat = 4e-4
+    gamma: Probability = 0.98
+    gae_lambda: Probability = 0.92
+    clip_range: PositiveFloat = 0.2
     ent_coef: float = 0.005
-    frame_stack: int = 1  # K; 2 for obs "latent" and "rgb", which show nothing of the past
+    frame_stack: PositiveInt = 1  # K; 2 for obs "latent" and "rgb", which show nothing of the past
     previous_action: bool = False  # show the agent its last action, on planes behind the channels (`ActionMemory`)
     # Steps for which the policy may choose to go on with a discrete action, such as 1 2 4 8; one number is a fixed
     # repeat. These steps are env steps like any other: each is shown (with the action), paid and discounted by gamma,
     # but nothing can be chosen in it, so it trains the value alone. Empty: it chooses in every step.
-    durations: tuple[int, ...] = ()
-    features_dim: int = 256  # width of the policy's last layer
-    channels: int = 32  # of the first convolution; the others have twice as many
+    durations: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
+    features_dim: PositiveInt = 256  # width of the policy's last layer
+    channels: PositiveInt = 32  # of the first convolution; the others have twice as many
     seed: int = 0
 
     def __post_init__(self) -> None:
-        sizes = ("steps", "num_envs", "n_steps", "n_epochs", "frame_stack", "features_dim", "channels")
-        check_settings(
-            self,
-            least=dict.fromkeys(sizes, 1),
-            above={"learning_rate": 0, "clip_range": 0},
-            at_most_one=("gamma", "gae_lambda"),
-        )
-        if len(set(self.durations)) < len(self.durations) or not all(1 <= steps <= 255 for steps in self.durations):
-            raise ValueError(f"durations must be different numbers of steps from 1 to 255, got {self.durations}")
-        if self.batch_size < 2 or self.rollout % self.batch_size:
+        if len(set(self.durations)) < len(self.durations):
+            raise ValueError(f"durations must differ, got {self.durations}")
+        if self.rollout % self.batch_size:
             raise ValueError(
-                f"batch_size must divide a rollout, n_steps x num_envs = {self.rollout}, and be at least 2; "
-                f"got {self.batch_size}"
+                f"batch_size must divide a rollout, n_steps x num_envs = {self.rollout}, got {self.batch_size}"
             )
 
     @property
@@ -77,11 +68,9 @@ REAL_GAME = AgentConfig(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class AgentMeta:
     """Where an agent is at home."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = ""  # of the real game
     view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or what a DreamView shows
@@ -90,20 +79,17 @@ class AgentMeta:
     reward: Literal["world", "survival"] = "world"  # what its training paid: the env's own, or 1 a step while it lives
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class AgentFile:
     """config.json of a saved agent: all that is needed to build its policy anew."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    observation_shape: tuple[int, ...]  # of one observation, not stacked
+    observation_shape: tuple[PositiveInt, ...]  # of one observation, not stacked
     pixels: bool  # uint8 frames; else float32
     action: ActionSpec
     training: AgentConfig
     meta: AgentMeta
 
     def __post_init__(self) -> None:
-        check_settings(self, least={"observation_shape": 1})
         numbers = math.prod(self.observation_shape) * self.training.frame_stack
         if not self.observation_shape or numbers > _MOST_NUMBERS:
             raise ValueError(

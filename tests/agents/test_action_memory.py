@@ -80,7 +80,14 @@ def test_numbers_have_no_durations():
         ActionMemory(PAIR, small(durations=(2,)), 2)
 
 
-@pytest.mark.parametrize("durations", [(0, 1), (2, 2), (256,)])
-def test_durations_are_different_whole_steps(durations):
-    with pytest.raises(ValueError, match="durations must be different numbers of steps from 1 to 255"):
+@pytest.mark.parametrize(
+    ("durations", "message"),
+    [
+        ((0, 1), r"durations\[0\] must be at least 1, got 0"),
+        ((2, 2), r"durations must differ, got \(2, 2\)"),
+        ((256,), r"durations\[0\] must be at most 255, got 256"),
+    ],
+)
+def test_durations_are_different_steps_from_1_to_255(durations, message):
+    with pytest.raises(ValueError, match=message):
         small(durations=durations)

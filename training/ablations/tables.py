@@ -16,6 +16,7 @@ from worldmodel.data import StoreInfo
 from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig
 from worldmodel.errors import did_you_mean
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
+from worldmodel.settings import checked_dataclass
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.ablations.papers import PAPER, WORDS
 from worldmodel.training.fit import LoopConfig
@@ -27,11 +28,9 @@ TABLES = tuple(WORDS)
 _BASE = (8, 32, 32)  # the latents that every other table of the paper has
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class Scale:
     """How large the trainings of a preset are; what the paper fixes is written in `_tokenizer` and `_dynamics`."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     coarser: int  # how many times larger the strides of height and width are than the paper's
     widths: tuple[int, int]  # least and last channels of the tokenizer; a stage has half of the next one's

@@ -5,7 +5,7 @@ Letters: K dreams, T steps, H steps of the horizon.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -23,7 +23,7 @@ from worldmodel.evaluation.survival import survival_curve, survival_gap
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.dream_vs_real.game_starts import Openings, first_steps, mid_play, open_game, recorded_starts
 from worldmodel.training.dream_vs_real.paired_play import Match, RealPlay, Trace, play_both
@@ -35,30 +35,23 @@ NEEDS_DATA = {"absent": "no recorded play was given (--data STORE)"}
 _TELLS = 0.05  # above the score without looking: from here on a network has learned to tell real actions
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class DreamReport:
     """With which policies, from where, and what is measured besides."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play are repeated
     policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
     starts: Literal["game", "recorded"] = "game"  # dreams begin as the game does, or in the middle of recorded play
     mid_play: bool = True  # all once more from the middle of play, in the game and in the dream
     lead: str = "diverse"  # the scripted policy that leads there
-    lead_steps: int = 200  # by which it does so
-    temperature: float = 1.0  # of the dreams
+    lead_steps: PositiveInt = 200  # by which it does so
+    temperature: Temperature = 1.0  # of the dreams
     split: str = "test"  # of the recorded play; the inverse dynamics learn from its train split
-    samples: int = 64  # dreams with recorded actions, for control and drift
-    context_steps: int = 8  # real steps that these are given, and dreams from the middle of play
-    drift_steps: int = 32  # dreamt steps of these
-    max_segments: int = 512  # segments for the calibration
+    samples: AtLeastTwo = 64  # dreams with recorded actions, for control and drift
+    context_steps: PositiveInt = 8  # real steps that these are given, and dreams from the middle of play
+    drift_steps: PositiveInt = 32  # dreamt steps of these
+    max_segments: AtLeastTwo = 512  # segments for the calibration
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self, least={"samples": 2, "context_steps": 1, "drift_steps": 1, "max_segments": 2, "lead_steps": 1}
-        )
 
 
 @own_defaults

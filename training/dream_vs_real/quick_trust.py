@@ -1,36 +1,30 @@
 """The trust section alone, of blind policies and few episodes: cheap enough for every model that is measured."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from worldmodel.evaluation.open_loop import given_steps
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
 from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game
 from worldmodel.training.dream_vs_real.paired_play import play_both
 from worldmodel.training.dream_vs_real.policies import blind_players
 from worldmodel.training.dream_vs_real.trust import trust_section
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class QuickTrust:
     """Who plays from where, and how much."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    episodes: int = 10  # of each policy and each kind of beginning, in the dream and in the game
-    horizon: int = 200  # steps after which both are cut
+    episodes: AtLeastTwo = 10  # of each policy and each kind of beginning, in the dream and in the game
+    horizon: PositiveInt = 200  # steps after which both are cut
     policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
     lead: str = "diverse"  # the scripted policy that leads to the middle of play
-    lead_steps: int = 200  # actions by which it does so at most
-    context_steps: int = 8  # real steps that a dream from there is given
-    temperature: float = 1.0
+    lead_steps: PositiveInt = 200  # actions by which it does so at most
+    context_steps: PositiveInt = 8  # real steps that a dream from there is given
+    temperature: Temperature = 1.0
     seed: int = 10_000
-
-    def __post_init__(self) -> None:
-        check_settings(self, least={"episodes": 2, "horizon": 1, "lead_steps": 1, "context_steps": 1})
 
 
 @own_defaults

@@ -1,23 +1,21 @@
 """Settings of the demo and the loop: those of all their stages."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 
 import numpy as np
 
 from worldmodel.agents.sb3.config import AgentConfig
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, PositiveFloat, PositiveInt, Probability, checked_dataclass
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_agent import DreamTraining
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class RoundConfig:
     """What one round needs. The defaults take two CPU cores less than twenty minutes (results: docs/results.md)."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     env_id: str = "VideoGenReal-DoomHealthGathering"
     collect_steps: int = 100_000  # decisions of recorded play
@@ -51,7 +49,7 @@ class RoundConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class DemoConfig(RoundConfig):
     """Everything that decides a demo."""
 
@@ -65,29 +63,21 @@ class DemoConfig(RoundConfig):
         return self.with_seed(self.seed)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class Iteration(RoundConfig):
     """Everything that decides a loop. The defaults spend as many real decisions as the demo, in three rounds."""
 
-    rounds: int = 3  # a finished loop continues if there are to be more
-    first_steps: int = 50_000  # decisions of diverse blind play in round 0, rounded up to whole episodes; never fades
-    collect_steps: int = 25_000  # decisions of real play in each later round
-    blind_share: float = 0.5  # of these, the share of diverse blind play; the rest is the agent's
-    epsilon: float = 0.1  # share of an agent's actions that are replaced by random ones while it collects
-    fade: float = 0.75  # play that is a rounds old keeps the first fade^a of its episodes: 1 keeps all, 0 the newest
+    rounds: PositiveInt = 3  # a finished loop continues if there are to be more
+    first_steps: PositiveInt = 50_000  # decisions of diverse blind play in round 0, in whole episodes; never fades
+    collect_steps: PositiveInt = 25_000  # decisions of real play in each later round
+    blind_share: Probability = 0.5  # of these, the share of diverse blind play; the rest is the agent's
+    epsilon: Probability = 0.1  # share of an agent's actions that are replaced by random ones while it collects
+    fade: Probability = 0.75  # a round that is a rounds old keeps its first fade^a episodes: 1 keeps all, 0 the newest
     warm_model: bool = True  # tokenizer, dynamics and heads start from those of the round before, else from scratch
     warm_agent: bool = True  # so does the agent
-    tokenizer_rounds: int | None = None  # train the tokenizer in so many first rounds, then keep it; None: in all
-    later_steps: float = 0.5  # of round 0's training steps, in every later round
-    episodes: int = 30  # real episodes, of each round's agent and once of random play, that are judged
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            least={"rounds": 1, "first_steps": 1, "collect_steps": 1, "episodes": 2, "tokenizer_rounds": 1},
-            above={"later_steps": 0},
-            at_most_one=("epsilon", "fade", "blind_share"),
-        )
+    tokenizer_rounds: PositiveInt | None = None  # train the tokenizer in so many first rounds, then keep it; None: all
+    later_steps: PositiveFloat = 0.5  # of round 0's training steps, in every later round
+    episodes: AtLeastTwo = 30  # real episodes, of each round's agent and once of random play, that are judged
 
     def of_round(self, number: int) -> "Iteration":
         """This config with one round's own seed in every stage, and the steps that its stages train for."""

@@ -6,7 +6,7 @@ Letters: n videos, T steps, F frames of a step, H W C pixels.
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,7 +36,7 @@ from worldmodel.media.write import (
     write_video,
 )
 from worldmodel.model import WorldModel
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, PositiveFloat, PositiveInt, Temperature, checked_dataclass
 from worldmodel.training.show.sample_inputs import (
     CONDITIONS,
     action_text,
@@ -50,30 +50,24 @@ from worldmodel.training.show.sample_inputs import (
 _BORDER = 2  # pixels
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class SampleConfig:
     """What is asked of the model, and how it is shown."""
 
     condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: all at hand that the model reads
-    n: int = 16  # videos
-    steps: int | None = None  # of each, the given ones included; None: what --actions make, a clip model's clip, or 16
-    given_steps: int | None = None  # of first frames; None: as few as the model takes
+    n: PositiveInt = 16  # videos
+    steps: AtLeastTwo | None = None  # of each, context included; None: as --actions say, a clip of a clip model, or 16
+    given_steps: PositiveInt | None = None  # of first frames; None: as few as the model takes
     split: str = "test"  # of the store, that real clips come from
-    temperature: float = 1.0  # 0 takes the likeliest codes
-    top_k: int | None = None  # draw among the k likeliest codes
+    temperature: Temperature = 1.0  # 0 takes the likeliest codes
+    top_k: PositiveInt | None = None  # draw among the k likeliest codes
     top_p: float | None = None  # draw among the fewest codes that together have this probability
     guidance: float = 1.0  # above 1 stresses the conditions; 1 is off
     seed: int = 0  # of the first video, the others take the next numbers; it also draws the real clips
-    scale: int = 2  # screen pixels per pixel
-    fps: float | None = None  # video frames per second; None: as fast as the game
-    columns: int | None = None  # of the grid; None: about square
+    scale: PositiveInt = 2  # screen pixels per pixel
+    fps: PositiveFloat | None = None  # video frames per second; None: as fast as the game
+    columns: PositiveInt | None = None  # of the grid; None: about square
     strip: bool = False  # also write a PNG: a video per row, a step per column
-
-    def __post_init__(self) -> None:
-        least = {"n": 1, "steps": 2, "given_steps": 1, "scale": 1, "columns": 1}
-        check_settings(self, least=least, above={"fps": 0})
-        if self.condition != "auto" and self.condition not in CONDITIONS:
-            raise ValueError(f"condition must be auto, {', '.join(CONDITIONS)}, got {self.condition!r}")
 
     @property
     def sampling(self) -> Sampling:

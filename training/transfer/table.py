@@ -6,16 +6,17 @@ resumed.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
+from pydantic import Field
 from tyro.conf import UseAppendAction
 
 from worldmodel.agents.blind.policies import FORMS, is_scripted
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveInt, checked_dataclass
 from worldmodel.training.pipeline.config import DemoConfig
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
 from worldmodel.training.train_agent import DreamTraining
@@ -43,34 +44,29 @@ GAMES = (
 _FREE = ("games", "world", "seeds", "free_seeds", "loop_rounds")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class Transfer:
     """Everything that decides the table. The defaults are for two CPU cores and take hours for each game."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     games: tuple[str, ...] = GAMES  # ids of real games
     # GAME=WORLD, a folder, a shipped name or a hub id: the world of this game is not learned here. Once for each game.
     world: Annotated[tuple[str, ...], UseAppendAction] = ()
-    decisions: int = 100_000  # of real play that a world is learned from, and model-free PPO
-    longer: int = 10  # model-free PPO also learns from so many times the decisions; 1: it does not
+    decisions: PositiveInt = 100_000  # of real play that a world is learned from, and model-free PPO
+    longer: PositiveInt = 10  # model-free PPO also learns from so many times the decisions; 1: it does not
     policy: str = "diverse"  # who plays for the world: a scripted policy, as of `collect`
-    workers: int = 2  # processes that collect
+    workers: PositiveInt = 2  # processes that collect
     tokenizer: TokenizerTraining = field(default_factory=TokenizerTraining)
     dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)
     agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=250_000)))
     free: AgentConfig = REAL_GAME  # PPO in the real game, for `decisions` steps, rounded up to whole rollouts
-    seeds: int = 3  # agents that are trained in the dream, with seed, seed + 1, …
-    free_seeds: int = 3  # model-free agents of each length
-    loop_rounds: int = 0  # of `loop`, with the settings above; 0: no such row, for it takes hours
-    search_episodes: int = 40  # of each of the last blind policies in the search, as of `evaluate blind`
-    episodes: int = 100  # that every player is judged on, the first with seed 10,000
-    seed: int = 0
+    seeds: PositiveInt = 3  # agents that are trained in the dream, with seed, seed + 1, …
+    free_seeds: PositiveInt = 3  # model-free agents of each length
+    loop_rounds: NonNegativeInt = 0  # of `loop`, with the settings above; 0: no such row, for it takes hours
+    search_episodes: Annotated[int, Field(ge=8)] = 40  # of each finalist when the best blind policy is searched for
+    episodes: AtLeastTwo = 100  # that every player is judged on, the first with seed 10,000
+    seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        ones = ("decisions", "longer", "workers", "seeds", "free_seeds")
-        least = dict.fromkeys(ones, 1) | {"loop_rounds": 0, "search_episodes": 8, "episodes": 2, "seed": 0}
-        check_settings(self, least=least)
         for name in ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed", "free.seed"):
             self._check_untouched(name, 0, "--seed sets that of every stage")
         self._check_untouched("free.steps", REAL_GAME.steps, "--decisions and --longer set them")

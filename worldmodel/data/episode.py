@@ -6,10 +6,13 @@ Letters: see worldmodel/shapes.py. Time: `frames[t + 1]`, `rewards[t]` and `sign
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from worldmodel.settings import NonNegativeFloat, PositiveInt, checked_dataclass
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -18,31 +21,23 @@ if TYPE_CHECKING:
 
 
 _MOST_ACTIONS = 2**20  # actions are encoded as dense vectors of this length
-_MOST = 2**31 - 1
 _MOST_CLASSES = 255  # of objects; class 0 means no object
 _MOST_BOUND = float(np.finfo(np.float32).max)
+_Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class ActionSpec:
     """An action space: one of `n` named actions, or a vector of `n` bounded numbers."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     kind: Literal["discrete", "box"]
-    n: int  # number of actions (discrete) or dimensions of an action (box)
+    n: Annotated[int, Field(ge=1, le=_MOST_ACTIONS)]  # number of actions (discrete) or dimensions of an action (box)
     names: tuple[str, ...] = ()  # one per action or dimension; empty: unnamed
     low: tuple[float, ...] = ()  # box only, one per dimension
     high: tuple[float, ...] = ()
-    frames: int = 1  # box: the vector concatenates the actions of this many single frames, as BAIR records them
+    frames: PositiveInt = 1  # box: the vector concatenates the actions of this many frames, as BAIR records them
 
     def __post_init__(self) -> None:
-        if self.kind not in ("discrete", "box"):
-            raise ValueError(f"kind of action must be 'discrete' or 'box', got {self.kind!r}")
-        if self.n < 1:
-            raise ValueError(f"n of an action must be at least 1, got {self.n}")
-        if self.n > _MOST_ACTIONS:
-            raise ValueError(f"n of an action must be at most {_MOST_ACTIONS:,}, got {self.n}")
         if self.names and len(self.names) != self.n:
             raise ValueError(f"names must be empty or one for each of the {self.n} actions, got {self.names}")
         bounds = 0 if self.kind == "discrete" else self.n
@@ -55,7 +50,7 @@ class ActionSpec:
                 raise ValueError(
                     f"every low must be finite in float32 and below its high, got low={self.low} high={self.high}"
                 )
-        if self.frames < 1 or self.n % self.frames or (self.frames > 1 and self.kind == "discrete"):
+        if self.n % self.frames or (self.frames > 1 and self.kind == "discrete"):
             raise ValueError(
                 f"frames must be 1, or for a box a divisor of its n, got frames={self.frames} with n={self.n} "
                 f"of a {self.kind} action"
@@ -126,38 +121,26 @@ class ActionSpec:
             raise ValueError(f"action {actions[step]} at step {step} lies outside [{low}, {high}]")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class StoreInfo:
     """Properties that all episodes of a store share."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     env_id: str
-    frames_per_step: int  # F
-    height: int
-    width: int
-    channels: int
+    frames_per_step: _Size  # F
+    height: _Size
+    width: _Size
+    channels: _Size
     action: ActionSpec
     signal_names: tuple[str, ...] = ()  # G names, in the order of the signals' last axis
     reward: str = "native"  # unit of the rewards
-    test_episodes: int = 0  # above 0: exactly the episodes 0 to this - 1 are the test split, as published
-    views: int = 1  # consecutive episodes that show the same recording, such as two cameras; they share a split
-    steps_per_second: float = 0.0  # in the game's own time; 0: unknown
+    test_episodes: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0  # the first so many are the test split; 0: by hash
+    views: _Size = 1  # consecutive episodes that show the same recording, such as two cameras; they share a split
+    steps_per_second: NonNegativeFloat = 0.0  # in the game's own time; 0: unknown
     label_names: tuple[str, ...] = ()  # classes of the objects in the labels, class c at c - 1; empty: no labels
 
     def __post_init__(self) -> None:
-        for name in ("frames_per_step", "height", "width", "channels", "views"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("frames_per_step", "height", "width", "channels", "views", "test_episodes"):
-            if getattr(self, name) > _MOST:
-                raise ValueError(f"{name} must be at most {_MOST:,}, got {getattr(self, name)}")
-        if not 0.0 <= self.steps_per_second < float("inf"):
-            raise ValueError(f"steps_per_second must be at least 0 (0: unknown), got {self.steps_per_second}")
-        if self.test_episodes < 0 or self.test_episodes % self.views:
-            raise ValueError(
-                f"test_episodes must be a multiple of views ({self.views}) and at least 0, got {self.test_episodes}"
-            )
+        if self.test_episodes % self.views:
+            raise ValueError(f"test_episodes must be a multiple of views ({self.views}), got {self.test_episodes}")
         if len(set(self.signal_names)) < len(self.signal_names) or any(
             not name.isprintable() or not name or "/" in name or name.startswith(".") for name in self.signal_names
         ):

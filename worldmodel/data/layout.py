@@ -22,6 +22,7 @@ import numpy as np
 from worldmodel.data.checksums import Checksums, checksums, info_checksum
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
 from worldmodel.files import read_json
+from worldmodel.settings import from_json
 
 FORMAT_VERSION = 1
 _INFO_KEY = "videogen_dream"  # our own entry in Minari's metadata
@@ -171,8 +172,6 @@ def read_info(path: Path) -> StoreInfo:
         FileNotFoundError: there is no such file.
         ValueError: the file was written by another program or another version.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing, so {path.parent.parent} is not a store. Give a folder made by `videogen-dream "
@@ -193,10 +192,9 @@ def read_info(path: Path) -> StoreInfo:
             "Restore the file from a backup; if the change is yours, remove the line with 'crc32c'."
         )
     try:
-        return TypeAdapter(StoreInfo).validate_python(ours.get("info"))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-        raise ValueError(f"{path} describes no valid store ({wrong}). Restore a backup or collect again.") from error
+        return from_json(StoreInfo, ours.get("info"))
+    except ValueError as error:
+        raise ValueError(f"{path} describes no valid store ({error}). Restore a backup or collect again.") from error
 
 
 def _info_checksum(info: StoreInfo) -> int:

@@ -1,63 +1,46 @@
 """GPTConfig: size, order, positions and conditions of the dynamics."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveInt, Probability, ShareBelowOne, checked_dataclass
 
 _FOR_TRAINING = ("dropout", "context_noise", "token_noise", "own_draws", "own_draws_passes", "checkpointing")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class GPTConfig:
     """Size, order, positions and conditions of the dynamics; defaults for dreams (the paper's are in `presets`)."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     order: Literal["block", "raster"] = "block"
-    layers: int = 4
-    width: int = 192  # D
-    heads: int = 4
-    window: int = 8  # W, number of steps that a token can see, including its own
-    dropout: float = 0.0  # after attention and feed-forward
-    context_noise: float = 0.03  # share of context codes replaced by random ones in training, against drift
-    token_noise: float = 0.0  # share of context tokens (all their codes) replaced by others of the batch in training
-    own_draws: float = 0.0  # share of context steps replaced by the model's own samples in training (module contexts)
-    own_draws_passes: int = 1  # n: sample repeatedly, so that up to n consecutive context steps are the model's own
-    condition_width: int = 32  # width of the vector that conditions the norms on the action
-    code_head_width: int = 128  # hidden units of the code head; 0: one linear layer, as in the paper (one slice only)
+    layers: PositiveInt = 4
+    width: AtLeastTwo = 192  # D
+    heads: PositiveInt = 4
+    window: AtLeastTwo = 8  # W, number of steps that a token can see, including its own
+    dropout: ShareBelowOne = 0.0  # after attention and feed-forward
+    context_noise: ShareBelowOne = 0.03  # share of context codes replaced by random ones in training, against drift
+    token_noise: ShareBelowOne = 0.0  # share of context tokens (all their codes) replaced by others of the batch
+    own_draws: Probability = (
+        0.0  # share of context steps that training replaces by the model's samples (module contexts)
+    )
+    own_draws_passes: PositiveInt = 1  # n: sample repeatedly, so that up to n successive context steps are its own
+    condition_width: PositiveInt = 32  # width of the vector that conditions the norms on the action
+    code_head_width: NonNegativeInt = 128  # hidden units of the code head; 0: one linear layer, as in the paper
     echo: bool = False  # feed the previous step's code at each position to the code head (for fixed cameras)
     position: Literal["rotary-time", "learned", "space", "time", "sine", "none"] = "rotary-time"
-    max_steps: int = 8  # longest context, if limited by positions in time or by clip actions
+    max_steps: AtLeastTwo = 8  # longest context, if limited by positions in time or by clip actions
     attention: Literal["full", "axial"] = "full"
-    refine: int = 0  # block order: extra passes; a step's tokens are drawn in refine + 1 groups (module refine)
+    refine: NonNegativeInt = 0  # block order: extra passes; a step is drawn in refine + 1 groups (module refine)
     learn_start: bool = False  # block order: also learn p(first step), to generate from nothing; raster always does
     action_condition: Literal["step", "clip", "none"] = "step"  # one action vector per step, one per clip, or none
-    frame_condition: int = 0  # number of first steps whose frames a ResNet encodes as one conditioning vector
+    frame_condition: NonNegativeInt = 0  # first steps whose frames a ResNet encodes as one conditioning vector
     frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
-    drop_actions: float = 0.0  # share of training rows without actions, so that sampling can omit them
-    drop_frames: float = 0.0  # share of training rows without the frame vector
+    drop_actions: ShareBelowOne = 0.0  # share of training rows without actions, so that sampling can omit them
+    drop_frames: ShareBelowOne = 0.0  # share of training rows without the frame vector
     checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
-        check_settings(
-            self,
-            least={
-                "layers": 1,
-                "width": 2,
-                "heads": 1,
-                "window": 2,
-                "condition_width": 1,
-                "code_head_width": 0,
-                "max_steps": 2,
-                "refine": 0,
-                "frame_condition": 0,
-                "own_draws_passes": 1,
-            },
-            share=("dropout", "context_noise", "token_noise", "drop_actions", "drop_frames"),
-            at_most_one=("own_draws",),
-        )
         if self.width % self.heads or self.width // self.heads % 2:
             raise ValueError(
                 f"width / heads must be an even whole number, got width {self.width} and {self.heads} heads"

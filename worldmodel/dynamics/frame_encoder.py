@@ -5,31 +5,26 @@ Source: VideoGen (OpenReview 3InxcRQsYLf) section 3, ResNet-34 with 512 features
 Differs: channel LayerNorm instead of batch norm; no max-pooling after the stem, because frames of 64 pixels are small.
 """
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from worldmodel.layers.conv import ChannelNorm
 from worldmodel.layers.precision import Conv3d
-from worldmodel.settings import check_settings
+from worldmodel.settings import PositiveInt, checked_dataclass
 from worldmodel.shapes import frames_to_model
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class FrameEncoderConfig:
     """Shape of the residual net; the default is ResNet-34."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    width: int = 64  # channels of the first group, doubled in each later group
-    depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks per group; height and width halve between groups
-
-    def __post_init__(self) -> None:
-        check_settings(self, least={"width": 1, "depths": 1})
-        if not self.depths:
-            raise ValueError("depths must have at least one group, got none")
+    width: PositiveInt = 64  # channels of the first group, doubled in each later group
+    # Blocks per group; height and width halve between groups.
+    depths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (3, 4, 6, 3)
 
     @property
     def features(self) -> int:

@@ -5,41 +5,33 @@ Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from worldmodel.layers.precision import Linear
-from worldmodel.settings import check_settings
+from worldmodel.settings import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked_dataclass
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class HeadsConfig:
     """Size of the heads and weights of their losses."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    token_width: int = 32  # features kept of each token; kept small because rare events overfit quickly
-    width: int = 256  # hidden units
-    bins: int = 81  # K, odd, so that one of them is zero
-    limit: float = 150.0  # largest representable reward or signal change
-    dropout: float = 0.0  # of the token features and the hidden units; 0.5 for trainings of many epochs
-    termination_weight: float = 10.0  # of true ends in the termination loss, because ends are rare
+    token_width: PositiveInt = 32  # features kept of each token; kept small because rare events overfit quickly
+    width: PositiveInt = 256  # hidden units
+    bins: Annotated[int, Field(ge=3)] = 81  # K, odd, so that one of them is zero
+    limit: PositiveFloat = 150.0  # largest representable reward or signal change
+    dropout: ShareBelowOne = 0.0  # of the token features and the hidden units; 0.5 for trainings of many epochs
+    termination_weight: PositiveFloat = 10.0  # of true ends in the termination loss, because ends are rare
     read_signals: bool = True  # let rewards and signal changes depend on the signals before the step
     # Hidden layers of a net that predicts signal changes from signals and action, in addition to the visual prediction;
     # for signals that affect each other, such as positions of a hand and of what it pushes. 0: no such net.
-    signal_layers: int = 0
+    signal_layers: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        check_settings(
-            self,
-            least={"token_width": 1, "width": 1, "bins": 3, "signal_layers": 0},
-            above={"limit": 0, "termination_weight": 0},
-            share=("dropout",),
-        )
         if self.bins % 2 == 0:
             raise ValueError(f"bins must be odd, got {self.bins}")
 

@@ -7,15 +7,14 @@ Letters: B rows, N draws per row and step, V codes.
 Source: top-p, arXiv:1904.09751; classifier-free guidance, arXiv:2207.12598.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from worldmodel.settings import check_temperature
+from worldmodel.settings import PositiveInt, Temperature, check_temperature, checked_dataclass
 
 _MASK = 0xFFFFFFFF
 
@@ -50,23 +49,14 @@ def as_seeds(seeds: Sequence[int] | Tensor, rows: int, device: torch.device) -> 
     return given.to(torch.int64, copy=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class Sampling:
     """How codes are drawn from the model's distribution; the default draws from it unchanged."""
 
-    temperature: float = 1.0  # divides the logits; 0 takes the most likely code
-    top_k: int | None = None  # draw from the k most likely codes
-    top_p: float | None = None  # draw from the fewest codes whose probabilities reach this sum
+    temperature: Temperature = 1.0  # divides the logits; 0 takes the most likely code
+    top_k: PositiveInt | None = None  # draw from the k most likely codes
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None  # draw from the fewest codes that reach this probability
     guidance: float = 1.0  # classifier-free guidance scale: 0 without conditions, 1 with them, above 1 amplified
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        if not math.isfinite(self.guidance):
-            raise ValueError(f"guidance must be a finite number, got {self.guidance}")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be None or at least 1, got {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be None or in (0, 1], got {self.top_p}")
 
     @property
     def guided(self) -> bool:

@@ -4,11 +4,12 @@ Letters: K dreams, T given and dreamt steps, F frames of a step, H W C pixels. d
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
@@ -40,35 +41,29 @@ from worldmodel.evaluation.open_loop import (
 from worldmodel.evaluation.scores import code_use, head_scores
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import CodeBatch, WorldModel
-from worldmodel.settings import check_settings
+from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
 
 # What fits on one page: the report of a demo, the card of a published world.
 SUMMARY = ("settings", "dataset", "tokenizer", "dynamics", "open_loop", "heads", "speed")
 _NO_LABELS = {"absent": "the play has no labels of objects (collect --labels)"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class ModelEvaluation:
     """What is measured, on how much."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     split: str = "test"  # held-out play; thresholds, shares and the inverse dynamics come from the train split
-    samples: int = 256  # dreams, and real clips beside them; papers compute FVD on 256
-    context_steps: int = 8  # real steps that a dream is given as context; see `open_loop.given_steps`
-    horizon: int = 16  # dreamt steps; at most a clip for models that can make no more
-    temperature: float = 1.0
-    max_segments: int = 512  # segments for the losses, and steps for the tokenizer
-    object_steps: int = 2048  # steps in which objects are searched for, in stores with labels
-    object_dreams: int = 64  # dreams whose objects are counted, in stores with labels
-    object_horizon: int = 64  # steps of these dreams, if the episodes are long enough
-    danger_steps: int = 4096  # steps of the train split for the probes of coming hits, in stores with HEALTH
+    samples: AtLeastTwo = 256  # dreams, and real clips beside them; papers compute FVD on 256
+    context_steps: PositiveInt = 8  # real steps that a dream is given as context; see `open_loop.given_steps`
+    horizon: PositiveInt = 16  # dreamt steps; at most a clip for models that can make no more
+    temperature: Temperature = 1.0
+    max_segments: AtLeastTwo = 512  # segments for the losses, and steps for the tokenizer
+    object_steps: AtLeastTwo = 2048  # steps in which objects are searched for, in stores with labels
+    object_dreams: AtLeastTwo = 64  # dreams whose objects are counted, in stores with labels
+    object_horizon: PositiveInt = 64  # steps of these dreams, if the episodes are long enough
+    danger_steps: Annotated[int, Field(ge=4)] = 4096  # training steps for the probes of coming hits, given HEALTH
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"samples": 2, "context_steps": 1, "horizon": 1, "max_segments": 2, "object_steps": 2}
-        check_settings(self, least=least | {"object_dreams": 2, "object_horizon": 1, "danger_steps": 4})
 
 
 @own_defaults

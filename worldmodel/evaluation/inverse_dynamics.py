@@ -5,8 +5,6 @@ Trained on real play, then read on dreams. A dream is controllable if the networ
 Letters: B rows, T steps, N transitions, F frames of a step, H W C pixels, E features, A actions or numbers of one.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,27 +14,22 @@ from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.data.clips import pixel_statistics
 from worldmodel.evaluation.metrics import r_squared
 from worldmodel.progress import progress
-from worldmodel.settings import check_settings
+from worldmodel.settings import PositiveInt, checked_dataclass
 from worldmodel.shapes import frames_to_model
 
 _CHUNK = 256  # transitions that pass through at once
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class InverseDynamicsConfig:
     """Size and training of the network."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    steps: int = 600  # optimiser steps
-    batch_size: int = 64  # transitions
+    steps: PositiveInt = 600  # optimiser steps
+    batch_size: PositiveInt = 64  # transitions
     learning_rate: float = 2e-3
-    channels: int = 32  # of the first convolution; the others have twice as many
-    features: int = 64  # E, width of the last layer, whose values the Frechet distance reads
+    channels: PositiveInt = 32  # of the first convolution; the others have twice as many
+    features: PositiveInt = 64  # E, width of the last layer, whose values the Frechet distance reads
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_settings(self, least=dict.fromkeys(("steps", "batch_size", "channels", "features"), 1))
 
 
 class InverseDynamics(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 Values = Sequence[float] | NDArray[np.number]  # (n,)
 Floats = NDArray[np.float64]
@@ -29,14 +30,7 @@ def pearson(x: Values, y: Values) -> float | None:
 
 def spearman(x: Values, y: Values) -> float | None:
     """Correlation of the ranks, in [-1, 1]: 1 if both put the policies in the same order."""
-    return pearson(ranks(x), ranks(y))
-
-
-def ranks(values: Values) -> Floats:
-    """(..., n) ranks from 1; equal values share their mean rank."""
-    values = np.asarray(values, np.float64)
-    ours, others = values[..., :, None], values[..., None, :]
-    return (ours > others).sum(-1) + (ours == others).sum(-1) / 2 + 0.5
+    return pearson(rankdata(x), rankdata(y))
 
 
 def rank_violation(guess: Values, truth: Values) -> float:
@@ -65,7 +59,7 @@ def correlation(kind: Literal["pearson", "spearman"], x: Values, y: Values, seed
         return {"absent": f"a correlation needs at least {_LEAST} policies, and there are {count}"}
 
     def look(values: Floats) -> Floats:
-        return ranks(values) if kind == "spearman" else values
+        return rankdata(values) if kind == "spearman" else values
 
     value = float(_correlate(look(first), look(second)))
     if math.isnan(value):

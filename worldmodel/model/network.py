@@ -6,7 +6,7 @@ Time: `actions[:, t]` is taken after step t; frames, reward and end of step t+1 
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 import torch
@@ -19,17 +19,15 @@ from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
 from worldmodel.model.batches import CodeBatch, DynamicsLoss, Starts
-from worldmodel.settings import check_settings
+from worldmodel.settings import NonNegativeFloat, checked_dataclass
 from worldmodel.tokenizer import VQVAE, CodeLookup, VQVAEConfig
 
 _LARGEST_CACHE = 2**36  # bytes of one dream's keys and values in float32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class WorldModelConfig:
     """Sizes and options of all parts of a world model, and the game it learned from."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     action: ActionSpec
     tokenizer: VQVAEConfig = field(default_factory=VQVAEConfig)
@@ -38,10 +36,9 @@ class WorldModelConfig:
     signal_names: tuple[str, ...] = ()
     env_id: str = ""  # of the real game
     reward: str = "native"  # unit of the rewards
-    steps_per_second: float = 0.0  # speed of the game in real time; 0: unknown
+    steps_per_second: NonNegativeFloat = 0.0  # speed of the game in real time; 0: unknown
 
     def __post_init__(self) -> None:
-        check_settings(self, least={"steps_per_second": 0})
         if len(set(self.signal_names)) < len(self.signal_names):
             raise ValueError(f"signal_names must differ, got {', '.join(self.signal_names)}")
 

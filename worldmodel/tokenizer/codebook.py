@@ -9,37 +9,28 @@ If torch.distributed is initialised, all processes update alike: counts and sums
 initial and restarted codes come from the batch of rank 0. All must then call a codebook in training equally often.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, distributed, nn
 
-from worldmodel.settings import check_settings
+from worldmodel.settings import PositiveInt, ShareBelowOne, checked_dataclass
 
 _GRACE = 50  # batches after which a restarted code that is still unused restarts again
 _SMOOTH = 1e-7  # Laplace smoothing of the running counts
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class CodebookConfig:
     """Size and update speed of a sliced codebook."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    num_codes: int = 512  # V, codes of each slice
-    num_slices: int = 2  # M
-    code_dim: int = 32  # E, features of one slice's code vector
-    decay: float = 0.99  # share of the running averages kept per batch, in [0, 1)
-    restart_below: float = 0.2  # codes used less than this share of the mean usage restart; in [0, 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self, least={"num_codes": 1, "num_slices": 1, "code_dim": 1}, share=("decay", "restart_below"))
-        if self.num_codes > 2**15:
-            raise ValueError(
-                f"num_codes must be at most {2**15}, since codes are stored in 16 bits; got {self.num_codes}"
-            )
+    num_codes: Annotated[int, Field(ge=1, le=2**15)] = 512  # V, codes of each slice, which are stored in 16 bits
+    num_slices: PositiveInt = 2  # M
+    code_dim: PositiveInt = 32  # E, features of one slice's code vector
+    decay: ShareBelowOne = 0.99  # share of the running averages kept per batch, in [0, 1)
+    restart_below: ShareBelowOne = 0.2  # codes used less than this share of the mean usage restart; in [0, 1)
 
 
 class Quantized(NamedTuple):

@@ -3,61 +3,40 @@
 Letters: F frames of a step, H W C pixels, h w grid of tokens, T steps of a clip.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from worldmodel.layers.conv import NormKind, Triple
-from worldmodel.settings import check_settings
+from worldmodel.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, checked_dataclass
 from worldmodel.tokenizer.codebook import CodebookConfig
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass
 class VQVAEConfig:
     """Shape of the frames, of the network and of its codebook."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    height: int = 64
-    width: int = 64
-    channels: int = 3
-    frames_per_step: int = 2  # F, the temporal stride
+    height: PositiveInt = 64
+    width: PositiveInt = 64
+    channels: PositiveInt = 3
+    frames_per_step: PositiveInt = 2  # F, the temporal stride
     temporal: Literal["step", "causal", "clip"] = "step"  # encode each step alone, with its past, or a whole clip
-    clip_steps: int = 8  # T, steps of a clip; a causal network trains on this many steps and encodes any number
-    stage_widths: tuple[int, ...] = (32, 64, 128, 128)  # channels after each halving
-    space_stride: tuple[int, int] | None = None  # of height and width; None: every stage halves both
-    patch: int = 1  # p: the codes of p x p latents form one token, so that the dynamics have fewer tokens
-    residual_units: int = 64  # inner channels of a residual block
-    residual_layers: int = 2  # attention residual blocks in each of encoder and decoder
-    encoder_layers: int | None = None  # blocks in the encoder; 0: none, which keeps codes of still regions unchanged
+    clip_steps: PositiveInt = 8  # T, steps of a clip; a causal network trains on this many steps and encodes any number
+    stage_widths: tuple[PositiveInt, ...] = (32, 64, 128, 128)  # channels after each halving
+    space_stride: tuple[PositiveInt, PositiveInt] | None = None  # of height and width; None: every stage halves both
+    patch: PositiveInt = 1  # p: the codes of p x p latents form one token, so that the dynamics have fewer tokens
+    residual_units: PositiveInt = 64  # inner channels of a residual block
+    residual_layers: NonNegativeInt = 2  # attention residual blocks in each of encoder and decoder
+    encoder_layers: NonNegativeInt | None = None  # blocks in the encoder; 0: codes of still regions stay unchanged
     attention: bool = True  # False: replace attention by more residual blocks of about the same total size
-    heads: int = 2
+    heads: PositiveInt = 2
     norm: NormKind = "layer"
     from_code_kernel: Literal[1, 3] = 3  # kernel size of the decoder's first convolution
-    commitment: float = 0.25  # weight of the commitment loss
+    commitment: NonNegativeFloat = 0.25  # weight of the commitment loss
     data_mean: tuple[float, ...] = ()  # mean pixel in [0, 1] per channel; measured by train-tokenizer, else 0.5
-    data_variance: float = 0.06  # variance of all pixels in [0, 1]; measured by train-tokenizer
+    data_variance: PositiveFloat = 0.06  # variance of all pixels in [0, 1]; measured by train-tokenizer
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
 
     def __post_init__(self) -> None:
-        check_settings(
-            self,
-            least={
-                "height": 1,
-                "width": 1,
-                "channels": 1,
-                "frames_per_step": 1,
-                "clip_steps": 1,
-                "stage_widths": 1,
-                "space_stride": 1,
-                "patch": 1,
-                "residual_units": 1,
-                "residual_layers": 0,
-                "encoder_layers": 0,
-                "heads": 1,
-                "commitment": 0,
-            },
-            above={"data_variance": 0},
-        )
         factors = {"height": self._space[0], "width": self._space[1]}
         if self.temporal != "step":
             factors["time (frames_per_step)"] = self.frames_per_step

@@ -92,7 +92,7 @@ def edit_tensors(change):
         (edit_json(lambda data: data.update(format_version=99)), "format version 99"),
         (edit_json(lambda data: data.update(kind="world_model")), "holds a world model, wanted an agent"),
         (edit_json(lambda data: data.update(colour="red")), "colour"),
-        (edit_json(lambda data: data["training"].update(gamma=2)), "gamma must be in"),
+        (edit_json(lambda data: data["training"].update(gamma=2)), "training.gamma must be at most 1, got 2"),
         (edit_json(lambda data: data["training"].update(frame_stack=2)), "features.convs.0.weight has shape"),
         (edit_tensors(lambda tensors: tensors.pop("action.weight")), "missing action.weight"),
         (edit_tensors(lambda tensors: tensors.update(extra=torch.zeros(1))), "unknown extra"),

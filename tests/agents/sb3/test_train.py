@@ -249,7 +249,7 @@ def test_train_policy_plays_the_real_game(game, tmp_path):
     [
         ({"batch_size": 7}, "batch_size must divide a rollout"),
         ({"steps": 0}, "steps must be at least 1"),
-        ({"gamma": 1.1}, "gamma must be in"),
+        ({"gamma": 1.1}, "gamma must be at most 1, got 1.1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
     ],
 )

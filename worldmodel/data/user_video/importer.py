@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.checksums import file_sum
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.steps import frames_to_steps
 from worldmodel.data.store_settings import open_with_settings
@@ -247,8 +248,7 @@ def _read(source: Path, channels: int, size: tuple[int, int] | None) -> Images:
 def _digest(path: Path) -> str:
     """Hash of a file's content, or of all pictures in a folder with their names."""
     if not path.is_dir():
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return file_sum(path)[:16]
     names = "".join(f"{file.name} {_digest(file)}\n" for file in sorted(pictures_in(path)))
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
