@@ -44,8 +44,8 @@ class Source(Protocol):
 class BothStarts:
     """Half of the dreams begin with the first steps of an episode, half in the middle of play.
 
-    A row's dreams do so by turns; the row's key decides which comes first. All of them begin at one clock, which that
-    of a row alone is too.
+    The dreams of a row alternate; the row's key decides which kind comes first. All dreams start at the same clock
+    value, in a batch or alone.
     """
 
     def __init__(self, model: WorldModel, first: Source, middle: Source) -> None:
@@ -152,9 +152,9 @@ class StoreStarts:
 
 
 class PriorStarts:
-    """Steps that the model makes itself, from nothing, with random actions between them.
+    """Steps that the model generates from nothing, with random actions between them.
 
-    Nobody knows the game variables of such a step: those of a recorded start stand in for them, zeros without any.
+    Generated steps have no game variables; those of a recorded start are used, or zeros if there is none.
     """
 
     def __init__(self, model: WorldModel) -> None:
@@ -162,7 +162,7 @@ class PriorStarts:
         self._steps = _given_steps(model)
         self._recorded = RecordedStarts(model) if model.starts is not None and len(model.starts.codes) else None
         first = torch.zeros(1, dtype=torch.int64, device=model.device)
-        self.draw(first, first)  # a model that cannot says so now rather than at a reset
+        self.draw(first, first)  # fail here, not at the first reset, if the model cannot generate from nothing
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
         spec = self._model.config.action

@@ -128,7 +128,7 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
         self._scene.build(scene_seed, self.num_objects)
         if self.goal:
             self._set_goal(np.random.default_rng((scene_seed, 1)))  # apart from the scene's own draws
-            # The object was moved for the picture. Moved back, it would not lie there as it did to the last bit.
+            # The object was moved for the picture. Moving it back would not restore its exact position.
             self._scene.build(scene_seed, self.num_objects)
         self._picture = self._scene.picture()
         self._frames_left = self.episode_frames
@@ -185,7 +185,7 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
             way[abs(first - _BEHIND * way) > REACH] *= -1.0  # the hand would not get behind the object
             return np.clip(first + far * way, -REACH, REACH)
 
-        # Clipping may bring the target nearer; the object itself stands for what is too near.
+        # Clipping can bring the target too close to the object, so the object's own position is kept clear too.
         self._target = far_from([first, *others], draw, _ROOM).astype(np.float32)
         self._scene.put(0, self._target)
         self._goal_image = _shrink([self._scene.picture()])[0]

@@ -13,11 +13,11 @@ CELL = ("game", "row", "player", "seed", "result", "decisions", "hours", "comman
 _ORDER = ("random", "blind", "free", "dream", "loop")  # of the rows, by the beginnings of their names
 _JUDGED = ("dream", "loop")  # which must be above the best blind policy
 _NOTE = (
-    "Native return per episode, mean ± 95 %, on the same episodes for everyone. *All together* is the mean over the "
-    "episodes of all agents of a row; its interval holds for these agents, other trainings may differ by more. *Above* "
-    "means with intervals apart. Real decisions are those that a player learned from, of the blind policy those of its "
-    "search; judged episodes are not among them. Hours are those of the wall clock, for all agents of a row, their "
-    "world and judging; ≥ where an attempt was killed, whose time is not known."
+    "Native return per episode, mean ± 95 %, on the same episodes for everyone. *All together* is the mean over "
+    "the episodes of all agents of a row; its interval holds for these agents, other trainings may differ by "
+    "more. *Above* means with intervals apart. Real decisions are those that a player learned from (for the blind "
+    "policy, those of its search); evaluation episodes are not counted. Hours are wall-clock hours for all agents "
+    "of a row, their world and their evaluation; ≥ means that the time of a killed attempt is not included."
 )
 
 
