@@ -2,9 +2,7 @@
 
 import json
 import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ from worldmodel.files import JsonObject, read_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
+from worldmodel.training.cli.command_lines import command_line, options_of
 from worldmodel.training.collect.collect import SETTINGS
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.dream_vs_real.trust_page import card_text
@@ -146,6 +145,8 @@ def _card(
     shown = " ".join(seen or folders)
     coding = TokenizerTraining()
     coded_by = "runs/tokenizer/best" if tokenizer_run else _known_as(run["tokenizer"])
+    further = ["--also", *folders[1:]] if folders[1:] else []
+    further += [] if trust is None else ["--real", trust["settings"]["env_id"]]
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),
@@ -180,9 +181,7 @@ def _card(
             *(_collect_command(env, each, folder) for each, folder in zip(stores, folders, strict=True)),
             *([] if tokenizer_run is None else [_command(f"train-tokenizer --data {shown}", tokenizer_run, coding)]),
             _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining()),
-            f"videogen-dream publish runs/dynamics/{checkpoint} runs/data {name}"
-            + (f" --also {' '.join(folders[1:])}" if folders[1:] else "")
-            + ("" if trust is None else f" --real {shlex.quote(trust['settings']['env_id'])}"),
+            command_line("publish", f"runs/dynamics/{checkpoint}", "runs/data", name, *further),
             "```",
             "",
             f"Measured on {made_on(machine())}.",
@@ -196,38 +195,18 @@ def _collect_command(env: str, play: Play, folder: str) -> str:
     collected = play.collected
     if collected is None:
         return f"# put the recorded play into {folder}"
-    words = ["videogen-dream", "collect", "--env", env, "--out", folder, "--episodes", str(play.episodes)]
-    scripted = is_scripted(collected["policy"])
-    words += ["--policy", collected["policy"] if scripted else "AGENT", "--epsilon", str(collected["epsilon"])]
-    words += ["--seed", str(collected["seed"])]
+    policy = collected["policy"] if is_scripted(collected["policy"]) else "AGENT"
+    words = ["collect", "--env", env, "--out", folder, "--episodes", play.episodes, "--policy", policy]
+    words += ["--epsilon", collected["epsilon"], "--seed", collected["seed"]]
     options = [f"{name}={json.dumps(value)}" for name, value in collected["env_kwargs"].items()]
-    words += ["--env-kwargs", *options] if options else []
-    return shlex.join(words)
+    return command_line(*words, *(["--env-kwargs", *options] if options else []))
 
 
 def _command(command: str, run: Mapping[str, Any], defaults: Any) -> str:
     """The command with every setting of a run's config.json that differs from today's defaults, and with its seed."""
-    usual = json.loads(json.dumps(asdict(defaults)))
-    for name in ("data_mean", "data_variance"):
-        usual["model"].pop(name, None)  # of the tokenizer: measured from the data
-    words = [word for option in _differing(run, usual) for word in option]
-    if "--loop.seed" not in words:
-        words += ["--loop.seed", str(run["loop"]["seed"])]
+    options = options_of(run, defaults, leave_out=("model.data_mean", "model.data_variance", "loop.seed"))
+    options += ["--loop.seed", run["loop"]["seed"]]
     if earlier := run.get("start_from"):
-        command = f"{command} --start-from EARLIER"
+        options += ["--start-from", "EARLIER"]
     note = f"  # EARLIER has the weights {earlier[:16]}… (SHA-256)" if earlier else ""
-    return f"videogen-dream {command} {shlex.join(words)}{note}"
-
-
-def _differing(run: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
-    """Options of the command line for the values of `run` that are not the usual ones, each as its words."""
-    for name, value in usual.items():
-        found = run.get(name, value)
-        option = f"{prefix}{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            yield from _differing(found, value, f"{option}.")
-        elif found != value and isinstance(found, bool):
-            *groups, last = option.split(".")
-            yield ["--" + ".".join([*groups, last if found else f"no-{last}"])]
-        elif found != value:
-            yield [f"--{option}", *map(str, found if isinstance(found, list) else [found])]
+    return command_line(*command.split(), *options) + note

@@ -310,4 +310,4 @@ def test_play_of_another_game_is_told(tmp_path, store, capsys):
     other.save_pretrained(tmp_path / "world")
     given = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--i3d", str(tmp_path / "none")]
     assert main(["evaluate-model", str(tmp_path / "world"), *given]) == 2  # told before anything is measured
-    assert f"note: this is play of {store.info.env_id}, the model was learned from Other-v0" in capsys.readouterr().out
+    assert f"note: the store is of {store.info.env_id}, the model was trained on Other-v0" in capsys.readouterr().out

@@ -1,7 +1,7 @@
-"""Settings as options of the command line: what somebody would type to do the same again."""
+"""Settings as options of the command line: what to type to get them again."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -9,34 +9,36 @@ from worldmodel.settings import flat
 
 
 def command_line(*words: Any) -> str:
-    """A command of videogen-dream; what a shell would read otherwise is quoted."""
+    """A videogen-dream command, quoted for a shell."""
     return shlex.join(["videogen-dream", *map(str, words)])
 
 
-def options_of(settings: Any, usual: Any, leave_out: Sequence[str] = ()) -> list[str]:
-    """Options for the fields of a dataclass, nested ones too, that differ from those of `usual`, the command's own.
+def options_of(settings: Any, defaults: Any, leave_out: Collection[str] = ()) -> list[str]:
+    """Options for the settings that differ from the command's defaults.
 
     Args:
-        leave_out: whole names of fields that are given in another way, such as "loop.seed".
+        settings: a config, or a mapping as config.json holds it; what it lacks is at its default.
+        defaults: a config of the same class.
+        leave_out: full names of settings that are given in another way, such as "loop.seed".
     """
-    ours, theirs = flat(asdict(settings)), flat(asdict(usual))
+    ours = _flat(settings)
     words: list[str] = []
-    for name, value in ours.items():
-        if value != theirs[name] and name not in leave_out:
-            words += _option(name, value)
+    for name, value in _flat(defaults).items():
+        if name not in leave_out and (found := ours.get(name, value)) != value:
+            words += _option(name, found)
     return words
+
+
+def _flat(settings: Any) -> dict[str, Any]:
+    """All settings by their full names, each as config.json holds it: with lists for tuples."""
+    named = flat(settings if isinstance(settings, Mapping) else asdict(settings))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
 
 
 def _option(name: str, value: Any) -> list[str]:
     *parents, last = name.replace("_", "-").split(".")
-    if value is False:
-        last = f"no-{last}"
-    option = "--" + ".".join([*parents, last])
-    return [option] if isinstance(value, bool) else [option, *_values(value)]
-
-
-def _values(value: Any) -> list[str]:
-    return [word for entry in value for word in _values(entry)] if isinstance(value, tuple | list) else [str(value)]
+    option = "--" + ".".join([*parents, f"no-{last}" if value is False else last])
+    return [option] if isinstance(value, bool) else [option, *map(str, value if isinstance(value, list) else [value])]
 
 
 __all__ = ["command_line", "options_of"]

@@ -52,7 +52,7 @@ def evaluate_model(
         open_stores(data),
     )
     if store.info.env_id and model.config.env_id and store.info.env_id != model.config.env_id:
-        print(f"note: this is play of {store.info.env_id}, the model was learned from {model.config.env_id}")
+        print(f"note: the store is of {store.info.env_id}, the model was trained on {model.config.env_id}")
     absent = {"absent": "no real game was given (--real ID)"}
     judged = absent if real is None else quick_trust(model, real, trust)
     results = measure(model, store, config, i3d) | {"trust": judged}
@@ -128,10 +128,10 @@ def evaluate(
     if world is not None:
         raise ValueError("--world is for --env; in a report every agent sees through the world of --dream")
     if deterministic:
-        raise ValueError("--deterministic is for --env; in a report agents draw their actions, as in training")
+        raise ValueError("--deterministic is for --env; in a report agents sample their actions, as in training")
     for agent in agents:
         if is_scripted(str(agent)) or str(agent) == BLIND:
-            raise ValueError(f"a report plays scripted policies besides: leave out {agent}, or give --policies")
+            raise ValueError(f"a report plays blind policies in any case: leave out {agent}, or give --policies")
     if plots:
         check_matplotlib()
     model = WorldModel.from_pretrained(world_of(dream), device=device)

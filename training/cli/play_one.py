@@ -1,6 +1,6 @@
-"""`videogen-dream evaluate PLAYER --env ID`: an agent or scripted play in a game or a dream, beside random play.
+"""`videogen-dream evaluate PLAYER --env ID`: an agent or a blind policy in a game or a dream, beside random play.
 
-PLAYER "blind" is the best blind policy that a search finds, judged on other episodes than those of the search.
+PLAYER "blind" is the best blind policy that a search finds, evaluated on other episodes than those of the search.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from worldmodel.envs.dream.env import world_of
 from worldmodel.envs.registry import is_dream, load_model
 from worldmodel.files import write_json
 
-BLIND = "blind"  # the player that is searched
-_EPISODES, _BLIND_EPISODES, _SEARCH_EPISODES = 30, 100, 40  # where nothing else is asked for
+BLIND = "blind"  # the player that a search finds
+_EPISODES, _BLIND_EPISODES, _SEARCH_EPISODES = 30, 100, 40  # defaults
 
 
 def check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], others_untouched: bool) -> None:
-    """ValueError if `evaluate --env` is given what only a report on a dream heeds."""
+    """ValueError if `evaluate --env` is given options that only a report on a dream uses."""
     for name, given in report_only.items():
         if given is not None:
             raise ValueError(
@@ -34,8 +34,8 @@ def check_plays_one(agents: Sequence[Path], report_only: Mapping[str, Any], othe
             )
     if not others_untouched:
         raise ValueError(
-            "with --env only --episodes, --search-episodes, --horizon, --seed, --world, --deterministic and --out "
-            "count; leave out others"
+            "with --env only --episodes, --search-episodes, --horizon, --seed, --world, --deterministic and --out are "
+            "used; leave out others"
         )
     if len(agents) != 1:
         raise ValueError(f"--env plays one agent, got {len(agents)}; to compare several give --dream and --real")
@@ -52,17 +52,17 @@ def play_one(
     deterministic: bool,
     search_episodes: int | None = None,
 ) -> None:
-    """Play, write every episode's return to `out`, and print the means; arguments as those of the command."""
+    """Play, write the return of every episode to `out`, and print the means; arguments as of the command."""
     if env in shipped() or Path(env).is_dir():
         raise ValueError(
-            f"{env} is a world, --env wants the id of a game or a dream: --env VideoGenDream-… --world {env}"
+            f"{env} is a world, --env takes the id of a game or a dream: --env VideoGenDream-… --world {env}"
         )
     name = str(player)
     scripted = name if is_scripted(name) or name == BLIND else ""
     if scripted and deterministic:
-        raise ValueError(f"--deterministic is for agents, {scripted} play draws its actions: leave it out")
+        raise ValueError(f"--deterministic is for agents, {scripted} play samples its actions: leave it out")
     if search_episodes is not None and name != BLIND:
-        raise ValueError(f"--search-episodes is for evaluate {BLIND}, which searches a policy; {name} is one")
+        raise ValueError(f"--search-episodes is for evaluate {BLIND}, which searches for a policy; {name} is one")
     if episodes is None:
         episodes = _BLIND_EPISODES if name == BLIND else _EPISODES
     agent = None if scripted else load_agent(player)
@@ -75,8 +75,8 @@ def play_one(
         result = compare_with_random(policy, env, episodes, seed, deterministic=deterministic, **options)
         played = {scripted or "agent": result.agent, "random": result.random}
     if out is not None:
-        told = {} if search is None else {"policy": search.best, "search": asdict(search)}
-        write_json(out, told | {who: asdict(evaluation) for who, evaluation in played.items()})
+        found = {} if search is None else {"policy": search.best, "search": asdict(search)}
+        write_json(out, found | {who: asdict(evaluation) for who, evaluation in played.items()})
     if world is not None and is_dream(env):
         print(f"world:  {world}")
     if search is not None:
@@ -93,27 +93,27 @@ def _search(env: str, search_episodes: int | None, seed: int, episodes: int, opt
         search_episodes = _SEARCH_EPISODES
     if seed < SEED + search_episodes and seed + episodes > SEED:
         raise ValueError(
-            f"the search plays the episodes from seed {SEED} on, and its winner is judged on others: give another "
+            f"the search plays the episodes from seed {SEED} on, and its winner is evaluated on others: give another "
             f"--seed, got {seed}"
         )
     return search_blind(env, search_episodes, **options)
 
 
 def _options(agent: Agent | None, name: str, env: str, horizon: int | None, world: str | None) -> dict[str, Any]:
-    """What `evaluate` needs to show this player this game or dream."""
+    """The options of `evaluate` for this player in this game or dream."""
     if is_dream(env):
         if horizon is None:
             raise ValueError("a dream may never end: give --horizon, e.g. --horizon 200")
         dream = load_model(world_of(env) if world is None else world)
-        if agent is None:  # blind: codes cost the dream nothing
+        if agent is None:  # blind: codes need no decoding
             return {"obs": "codes", "horizon": horizon, "model": dream}
         check_fits(agent, name, dream)
         return {"obs": agent.obs, "horizon": horizon, "model": dream}
     if horizon is not None:
-        raise ValueError(f"--horizon is for dreams; {env} has an end of its own")
+        raise ValueError(f"--horizon is for dreams; episodes of {env} end by themselves")
     if agent is None:
         if world is not None:
-            raise ValueError(f"{env} is a real game, and nobody looks at it through a world: leave out --world {world}")
+            raise ValueError(f"{env} is a real game, and no player sees it through a world: leave out --world {world}")
         return {}
     view = agent.view(world)
     if view is not None and world is not None:

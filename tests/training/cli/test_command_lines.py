@@ -43,10 +43,10 @@ def test_a_written_command_gives_the_same_settings(command):
     assert call.keywords["config"] == config
 
 
-def test_only_what_differs_is_told():
+def test_only_settings_that_differ_become_options():
     assert options_of(REAL_GAME, REAL_GAME) == []
     assert options_of(replace(REAL_GAME, seed=3, steps=9), REAL_GAME, leave_out=("steps",)) == ["--seed", "3"]
 
 
-def test_what_a_shell_would_read_otherwise_is_quoted():
+def test_words_are_quoted_for_a_shell():
     assert command_line("evaluate", "cycle:0*2") == "videogen-dream evaluate 'cycle:0*2'"

@@ -213,7 +213,7 @@ def test_the_best_blind_policy_is_searched_on_some_episodes_and_judged_on_others
     assert main([*usual, "--seed", "509990", "--episodes", "11"]) == 2
     assert "judged on others: give another --seed, got 509990" in capsys.readouterr().err
     assert main([*usual, "--deterministic"]) == 2
-    assert "blind play draws its actions" in capsys.readouterr().err
+    assert "blind play samples its actions" in capsys.readouterr().err
     assert main(["evaluate", "sticky", *usual[2:]]) == 2
     assert "--search-episodes is for evaluate blind" in capsys.readouterr().err
 
