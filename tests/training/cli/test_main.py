@@ -211,7 +211,7 @@ def test_the_best_blind_policy_is_searched_on_some_episodes_and_judged_on_others
     assert "\nblind:  " in told and "\nrandom: " in told and "\ngain:   " in told
     assert found["blind"]["seed"] == found["random"]["seed"] == 10_000 and len(found["blind"]["returns"]) == 3
     assert main([*usual, "--seed", "509990", "--episodes", "11"]) == 2
-    assert "judged on others: give another --seed, got 509990" in capsys.readouterr().err
+    assert "evaluated on others: give another --seed, got 509990" in capsys.readouterr().err
     assert main([*usual, "--deterministic"]) == 2
     assert "blind play samples its actions" in capsys.readouterr().err
     assert main(["evaluate", "sticky", *usual[2:]]) == 2
