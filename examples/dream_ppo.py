@@ -15,7 +15,7 @@ from worldmodel.agents.sb3 import AgentConfig, AgentMeta, load_agent, train_ppo
 
 DREAM = "VideoGenDream-DoomHealthGathering"
 GAME = "VideoGenReal-DoomHealthGathering"
-CONFIG = AgentConfig(steps=100_000)
+CONFIG = AgentConfig()
 
 
 def main(

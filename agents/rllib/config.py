@@ -1,4 +1,4 @@
-"""PPO from RLlib (new API stack), in the dream; judged in the real game."""
+"""RLlib's PPO (new API stack), trained in the dream and evaluated in the real game."""
 
 import os
 from collections.abc import Mapping
@@ -15,17 +15,20 @@ import worldmodel  # noqa: F401 (registers the env ids)
 from worldmodel import checkpoint
 from worldmodel.agents.rllib.env_runner import DreamEnvRunner
 from worldmodel.agents.rllib.module import PixelPPOModule, VectorPPOModule
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.envs.dream.vector_env import as_autoreset_mode, check_observation_kind
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.envs.registry import is_dream
 from worldmodel.model import WorldModelConfig
 
+_DEFAULTS = AgentConfig()  # those of agents trained with Stable-Baselines3
+
 
 class DreamPPOConfig(PPOConfig):
-    """RLlib's PPOConfig, which makes sure that training is in the dream and evaluation in the real game.
+    """RLlib's PPOConfig with checks that training uses the dream and evaluation the real game.
 
-    Made by `dream_ppo`. All of RLlib's own settings can be changed after that; what would make the agent learn or be
-    judged wrongly is refused when the algorithm is built.
+    Made by `dream_ppo`. All of RLlib's own settings can be changed after that; settings with which training or
+    evaluation would go wrong are refused when the algorithm is built.
     """
 
     is_of_dreams = True  # which `DreamEnvRunner` asks for
@@ -87,33 +90,33 @@ def dream_ppo(
     real_env_config: Mapping[str, Any] | None = None,
     view: str | None = None,
     num_env_runners: int = 0,
-    num_envs: int = 64,
+    num_envs: int = _DEFAULTS.num_envs,
     evaluation_interval: int = 10,
     evaluation_episodes: int = 10,
-    features_dim: int = 256,
-    channels: int = 32,
-    seed: int | None = 0,
+    features_dim: int = _DEFAULTS.features_dim,
+    channels: int = _DEFAULTS.channels,
+    seed: int | None = _DEFAULTS.seed,
 ) -> DreamPPOConfig:
     """An RLlib config that trains PPO in the dream and evaluates in the real game.
 
-    The numbers are those with which Stable-Baselines3's PPO learned health_gathering in a dream, without its stack of
-    frames; change them, as anything else, by RLlib's own calls: ``dream_ppo(…).training(lr=1e-4).learners(…)``.
+    The hyperparameters are the defaults of `AgentConfig`; change them, like anything else, by RLlib's own calls:
+    ``dream_ppo(…).training(lr=1e-4).learners(…)``.
 
     Args:
-        dream_id: of a dream; an id that another package registers needs that package before it, "package:Id-v0".
-        env_config: arguments of `DreamVectorEnv`, besides what this function sets: autoreset_mode. The default horizon
-            is 32 steps. `model` is a name or folder: every runner loads its own.
-        real_env_id: of the game to evaluate in; default: the one that the world model was learned from, which must be
-            registered (its config is not trusted to name a module to import; an id given here is).
+        dream_id: of a dream; if another package registers it, write "package:Id-v0".
+        env_config: arguments of `DreamVectorEnv` except autoreset_mode. The default horizon is 32 steps. `model` is a
+            name or folder: every runner loads its own.
+        real_env_id: of the game to evaluate in; default: the world model's own game, which must be registered (a
+            module in an id given here is imported, one in the model's config is not).
         real_env_config: arguments of the real game's env.
         view: how an evaluated agent sees the game: "real" frames as they are, or as the dream shows them (its obs, the
             default).
-        num_env_runners: Ray workers that sample, each in dreams of its own; 0: the algorithm's own process does.
-        num_envs: dreams per runner, a batch.
-        evaluation_interval: iterations from one evaluation to the next.
-        evaluation_episodes: of an evaluation.
+        num_env_runners: Ray workers that sample, each in its own dreams; 0: sample in the algorithm's process.
+        num_envs: dreams per runner, in one batch.
+        evaluation_interval: iterations between two evaluations.
+        evaluation_episodes: per evaluation.
         features_dim, channels: sizes of the policy (see `PixelPPOModule`).
-        seed: of training; None for another one every time.
+        seed: of training; None: a different one every time.
     """
     if not is_dream(_bare(dream_id)):
         raise ValueError(f"dream_id must be that of a dream, such as VideoGenDream-Doom; {dream_id!r} is none")
@@ -144,20 +147,20 @@ def dream_ppo(
         gym_env_vectorize_mode="vector_entry_point",
     )
     config.learners(num_learners=0)
-    batch = 32 * num_envs * max(num_env_runners, 1)
+    batch = _DEFAULTS.n_steps * num_envs * max(num_env_runners, 1)
     config.training(
         train_batch_size_per_learner=batch,
-        minibatch_size=min(256, batch),
-        num_epochs=3,
-        lr=4e-4,
-        gamma=0.97,
-        lambda_=0.92,
-        entropy_coeff=0.005,
-        clip_param=0.2,
+        minibatch_size=min(_DEFAULTS.batch_size, batch),
+        num_epochs=_DEFAULTS.n_epochs,
+        lr=_DEFAULTS.learning_rate,
+        gamma=_DEFAULTS.gamma,
+        lambda_=_DEFAULTS.gae_lambda,
+        entropy_coeff=_DEFAULTS.ent_coef,
+        clip_param=_DEFAULTS.clip_range,
         grad_clip=0.5,
         use_kl_loss=False,
         vf_loss_coeff=0.5,
-        vf_clip_param=float("inf"),  # RLlib's 10 stops the value from learning where it is far off
+        vf_clip_param=float("inf"),  # with RLlib's 10 the value stops learning where its error is large
     )
     config.rl_module(
         rl_module_spec=RLModuleSpec(
@@ -171,8 +174,8 @@ def dream_ppo(
         evaluation_duration=evaluation_episodes,
         evaluation_config={
             "env": real_env_id,
-            "explore": True,  # actions are drawn, as in training; the likeliest alone may run against a wall forever
-            # Of several games side by side RLlib takes the episodes that end first: the short ones.
+            "explore": True,  # sample, as in training: the likeliest action may push against a wall forever
+            # With several games side by side RLlib counts the episodes that end first, the short ones.
             "num_envs_per_env_runner": 1,
         },
     )
@@ -181,7 +184,7 @@ def dream_ppo(
 
 
 def _named(model: Any) -> str:
-    """A world model's name, or its folder as an absolute path: Ray's workers have folders of their own."""
+    """A world model's name, or the absolute path of its folder: Ray's workers have other working folders."""
     if not isinstance(model, str | os.PathLike):
         raise TypeError(f"every env runner loads its own model: give its name or folder, got a {type(model).__name__}")
     folder = checkpoint.resolve(model)
@@ -189,7 +192,7 @@ def _named(model: Any) -> str:
 
 
 def _learned_from(model: str) -> str:
-    """Id of the real game that a world model was learned from."""
+    """Id of the real game of a world model."""
     folder = checkpoint.resolve(model)
     env_id = checkpoint.load_config(folder, "world_model", WorldModelConfig).env_id
     if not env_id:
@@ -204,7 +207,7 @@ def _learned_from(model: str) -> str:
 
 
 def _bare(env_id: str) -> str:
-    """The id without the package before it, which is imported: `gym.spec` takes no "package:Id"."""
+    """Import the package before the id and return the id alone: `gym.spec` does not accept "package:Id"."""
     if not isinstance(env_id, str):
         raise TypeError(f"an env is given by its Gymnasium id, got {env_id!r}")
     package, _, name = env_id.rpartition(":")

@@ -16,6 +16,7 @@ from worldmodel.agents.rllib.config import DreamPPO, DreamPPOConfig, dream_ppo
 from worldmodel.agents.rllib.env_runner import DreamEnvRunner, check_next_step, dreams, real_games
 from worldmodel.agents.rllib.module import PixelPPOModule, VectorPPOModule
 from worldmodel.agents.rllib.policy import RLlibPolicy, load_policy
+from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.wrappers import DreamView
 
@@ -58,6 +59,14 @@ def tiny_ppo(world, env_config=None, **changes) -> DreamPPOConfig:
     env_config = {"model": world, "horizon": 4, "device": "cpu"} | (env_config or {})
     config = dream_ppo(DREAM, env_config=env_config, **{"real_env_id": GAME, "num_envs": 8} | SIZES | changes)
     return config.training(train_batch_size_per_learner=256, minibatch_size=64, lr=3e-3, gamma=0.0)
+
+
+def test_the_defaults_are_those_of_agents_of_stable_baselines3(world):
+    config, agent = dream_ppo(env_config={"model": world}, real_env_id=GAME), AgentConfig()
+    assert (config.lr, config.gamma, config.lambda_) == (agent.learning_rate, agent.gamma, agent.gae_lambda)
+    assert (config.clip_param, config.entropy_coeff) == (agent.clip_range, agent.ent_coef)
+    assert (config.minibatch_size, config.num_epochs) == (agent.batch_size, agent.n_epochs)
+    assert config.train_batch_size_per_learner == agent.rollout
 
 
 def evaluating(config: DreamPPOConfig) -> DreamPPOConfig:
