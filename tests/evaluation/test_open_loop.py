@@ -14,7 +14,7 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer
 from worldmodel.data import SegmentId
 from worldmodel.dynamics import Video
-from worldmodel.evaluation import open_loop as module
+from worldmodel.evaluation import scores
 from worldmodel.evaluation.metrics import psnr, ssim
 from worldmodel.evaluation.open_loop import (
     by_step,
@@ -69,7 +69,7 @@ def test_open_loop_says_when_no_episode_is_long_enough(tmp_path, world):
 
 def test_a_dream_does_not_depend_on_the_rows_beside_it(store, world, monkeypatch):
     at_once = open_loop(world, store, "all", 5, 3, temperature=1.0, num_steps=4)
-    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(scores, "CHUNK", 2)
     in_pieces = open_loop(world, store, "all", 5, 3, temperature=1.0, num_steps=4)
     assert torch.equal(at_once.dream, in_pieces.dream)
     assert not torch.equal(at_once.dream[0, 3:], at_once.dream[1, 3:])

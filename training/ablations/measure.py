@@ -19,13 +19,10 @@ from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import CLIP_FRAMES, i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.evaluation.metrics import bits, nmse, psnr, ssim
-from worldmodel.evaluation.scores import code_use, encode_decode, mean_losses
+from worldmodel.evaluation.scores import code_use, encode_decode, mean_losses, sampled
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
-from worldmodel.progress import progress
 from worldmodel.tokenizer.files import load_tokenizer
-
-_ROWS = 64  # videos that are sampled at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,19 +138,16 @@ def measure_prior(folder: str | Path, tokenizer: str | Path, measuring: Measurin
         frames=clips[:, : config.frame_condition] if config.frame_condition else None,
     )
     per_code = bits(mean_losses(wm, batch)["codes"])
-    made = []
-    with progress(len(clips), "clip", "sampling") as bar:
-        for rows in torch.arange(len(clips)).split(_ROWS):
-            video = wm.sample(
-                len(rows),
-                steps,
-                first_frames=clips[rows, : config.frame_condition] if config.frame_condition else None,
-                actions=actions[rows] if config.action_condition != "none" else None,
-                seeds=measuring.seed + rows,
-            )
-            made.append(video.frames.cpu())
-            bar.update(len(rows))
-    features = _features(measuring, store, _steps_of(torch.cat(made), store.info.frames_per_step))
+    made = sampled(
+        wm,
+        len(clips),
+        steps,
+        measuring.seed,
+        clips[:, : config.frame_condition] if config.frame_condition else None,
+        actions if config.action_condition != "none" else None,
+        label="sampling",
+    )
+    features = _features(measuring, store, _steps_of(made, store.info.frames_per_step))
     reconstructions = load_file(Path(tokenizer) / "features.safetensors")
     metrics = {
         "bits_per_code": per_code,

@@ -16,37 +16,26 @@ STAND_INS = {
     "bits_per_code": ("bits_per_code",),
 }
 _NEEDS_I3D = ("r_fvd", "fvd", "fvd_star")
-HEADERS = {
-    "nmse": "NMSE",
-    "r_fvd": "R-FVD",
-    "r_idm_fd": "R-IDM-FD",
-    "fvd": "FVD",
-    "idm_fd": "IDM-FD",
-    "fvd_star": "FVD\\*",
-    "idm_fd_star": "IDM-FD\\*",
-    "bits_per_code": "bits/dim",
-    "bits_per_clip": "bits per clip",
-    "psnr_db": "PSNR, dB",
-    "ssim": "SSIM",
-    "perplexity": "perplexity",
-    "codes_in_use": "codes in use",
-    "tokenizer_parameters": "weights of the VQ-VAE",
-    "tokenizer_minutes": "minutes to train it",
-    "prior_parameters": "weights of the prior",
-    "prior_minutes": "minutes to train it",
+# Of each metric: its header, and how its values are written.
+METRICS = {
+    "nmse": ("NMSE", ".4f"),
+    "r_fvd": ("R-FVD", ".1f"),
+    "r_idm_fd": ("R-IDM-FD", ".3f"),
+    "fvd": ("FVD", ".1f"),
+    "idm_fd": ("IDM-FD", ".3f"),
+    "fvd_star": ("FVD\\*", ".1f"),
+    "idm_fd_star": ("IDM-FD\\*", ".3f"),
+    "bits_per_code": ("bits/dim", ".3f"),
+    "bits_per_clip": ("bits per clip", ",.0f"),
+    "psnr_db": ("PSNR, dB", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "perplexity": ("perplexity", ",.0f"),
+    "codes_in_use": ("codes in use", ",.0f"),
+    "tokenizer_parameters": ("weights of the VQ-VAE", ",.0f"),
+    "tokenizer_minutes": ("minutes to train it", ".1f"),
+    "prior_parameters": ("weights of the prior", ",.0f"),
+    "prior_minutes": ("minutes to train it", ".1f"),
 }
-_DIGITS = {
-    "nmse": 4,
-    "r_idm_fd": 3,
-    "idm_fd": 3,
-    "idm_fd_star": 3,
-    "ssim": 3,
-    "psnr_db": 2,
-    "bits_per_code": 3,
-    "tokenizer_minutes": 1,
-    "prior_minutes": 1,
-}
-_WHOLE = ("bits_per_clip", "perplexity", "codes_in_use", "tokenizer_parameters", "prior_parameters")
 
 
 class Order(NamedTuple):
@@ -128,7 +117,7 @@ def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str
 def _floor(results: Mapping[str, Any]) -> str:
     if not results["floor"]:
         return f"These distances have no floor: {results['floor_source']}."
-    values = ", ".join(f"{HEADERS[metric]} {_number(metric, value)}" for metric, value in results["floor"].items())
+    values = ", ".join(f"{METRICS[metric][0]} {_number(metric, value)}" for metric, value in results["floor"].items())
     return f"Other real clips, {results['floor_source']}, against the same real clips: {values}, the floor of these."
 
 
@@ -137,7 +126,7 @@ def beside_paper(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     shown = _metrics_of_paper(name)
     header = ["paper's row", "here"]
     for metric in shown:
-        header += [f"{HEADERS[metric]}, paper", *(HEADERS[mine] for mine in STAND_INS[metric])]
+        header += [f"{METRICS[metric][0]}, paper", *(METRICS[mine][0] for mine in STAND_INS[metric])]
     lines = []
     for row in rows:
         line = [row["name"], row["here"]]
@@ -158,7 +147,7 @@ def order_lines(found: Mapping[str, Mapping[str, Order]]) -> list[str]:
     lines = []
     for metric, by in found.items():
         for mine, order in by.items():
-            what = f"- Order by {HEADERS[metric]} (paper) and {HEADERS[mine]} (here):"
+            what = f"- Order by {METRICS[metric][0]} (paper) and {METRICS[mine][0]} (here):"
             if not order.pairs:
                 lines.append(f"{what} not compared, {'no I3D file was given' if mine in _NEEDS_I3D else 'no numbers'}.")
                 continue
@@ -172,9 +161,9 @@ def order_lines(found: Mapping[str, Mapping[str, Order]]) -> list[str]:
 
 def _rest(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     before = {mine for metric in _metrics_of_paper(name) for mine in STAND_INS[metric]}
-    shown = [m for m in HEADERS if m not in before and any(m in row["metrics"] for row in rows)]
+    shown = [m for m in METRICS if m not in before and any(m in row["metrics"] for row in rows)]
     lines = [[row["here"], *(_cell(row, metric) for metric in shown)] for row in rows if row["metrics"]]
-    return table(["here", *(HEADERS[metric] for metric in shown)], lines)
+    return table(["here", *(METRICS[metric][0] for metric in shown)], lines)
 
 
 def _cell(row: Mapping[str, Any], metric: str) -> str:
@@ -186,6 +175,4 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    if metric in _WHOLE:
-        return f"{value:,.0f}"
-    return f"{value:.{_DIGITS.get(metric, 1)}f}"
+    return format(value, METRICS[metric][1])

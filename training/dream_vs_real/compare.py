@@ -1,6 +1,6 @@
 """How far a dream can be trusted: the same policies in the dream and in the real game, and the dream's own predictions.
 
-Letters: K dreams, T steps, H steps of the horizon.
+Letters: H steps of the horizon.
 """
 
 import os
@@ -12,13 +12,11 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.evaluation.calibration import reward_calibration, termination_calibration
-from worldmodel.evaluation.control import control_scores, control_videos
-from worldmodel.evaluation.held_out import check_measurable, encode_segments
-from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, train_inverse_dynamics
-from worldmodel.evaluation.open_loop import Dreams, check_long_enough, given_steps, open_loop, open_loop_scores
+from worldmodel.evaluation.evaluate_model import ModelEvaluation, evaluate_model
+from worldmodel.evaluation.held_out import check_measurable
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
+from worldmodel.evaluation.open_loop import check_long_enough, given_steps
 from worldmodel.evaluation.rank_correlation import correlation, rank_violation
-from worldmodel.evaluation.scores import predictions
 from worldmodel.evaluation.survival import survival_curve, survival_gap
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
@@ -32,7 +30,7 @@ from worldmodel.training.dream_vs_real.trust import trust_section
 
 STARTS = ("game", "recorded")
 NEEDS_DATA = {"absent": "no recorded play was given (--data STORE)"}
-_TELLS = 0.05  # above the score without looking: from here on a network has learned to tell real actions
+_MARGIN = 0.05  # above the score without looking, from which on a network has learned to recognise real actions
 
 
 @checked_dataclass
@@ -200,27 +198,26 @@ def agreement(policies: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, An
 
 
 def _recorded(wm: WorldModel, store: EpisodeStorage | None, config: DreamReport, seed: int) -> dict[str, Any]:
-    """The sections that need recorded play."""
+    """The sections that need recorded play: those of `evaluate_model`, and control without doubtful ratios."""
     if store is None:
         return dict.fromkeys(("reward", "termination", "control", "drift"), NEEDS_DATA)
-    given = given_steps(wm, config.context_steps)
-    dreams = open_loop(wm, store, config.split, config.samples, given, config.temperature, seed, config.drift_steps)
-    held_out = encode_segments(wm, store, config.split, config.max_segments, seed)
-    told, came, probability, ended = predictions(wm, held_out)
-    return {
-        "reward": reward_calibration(told.numpy(), came.numpy()),
-        "termination": termination_calibration(probability.numpy(), ended.numpy(), float(wm.heads.threshold)),
-        "control": _control(wm, store, dreams, config, seed),
-        "drift": open_loop_scores(dreams, store.plays) | {"dreams": config.samples, "context_steps": given},
+    measuring = ModelEvaluation(
+        split=config.split,
+        samples=config.samples,
+        context_steps=config.context_steps,
+        horizon=config.drift_steps,
+        temperature=config.temperature,
+        max_segments=config.max_segments,
+        inverse_dynamics=config.inverse_dynamics,
+        seed=seed,
+    )
+    found = evaluate_model(wm, store, measuring, sections=("reward", "termination", "control", "open_loop"))
+    found["drift"] = found.pop("open_loop") | {
+        "dreams": config.samples,
+        "context_steps": given_steps(wm, config.context_steps),
     }
-
-
-def _control(wm: WorldModel, store: EpisodeStorage, dreams: Dreams, config: DreamReport, seed: int) -> dict[str, Any]:
-    """How well the actions are told from dreams, beside real play; see docs/evaluation.md."""
-    if wm.config.dynamics.action_condition == "none":
-        return {"absent": "the model reads no actions"}
-    judge = train_inverse_dynamics(store, config.inverse_dynamics, wm.device)
-    scores, _ = control_scores(judge, control_videos(wm, dreams, config.temperature, seed), dreams.context_steps)
-    reliable = scores["real"] >= scores["blind"] + _TELLS
-    unknown = {} if reliable else dict.fromkeys(("dream_over_real", "error_over_real"))
-    return scores | {"reliable": reliable} | unknown
+    control = found["control"]
+    if "absent" not in control:
+        control["reliable"] = control["real"] >= control["blind"] + _MARGIN
+        control |= {} if control["reliable"] else dict.fromkeys(("dream_over_real", "error_over_real"))
+    return found

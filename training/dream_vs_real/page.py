@@ -7,14 +7,9 @@ from typing import Any
 
 from worldmodel.training.dream_vs_real.plots import plot_calibration, plot_returns, plot_survival, plot_trust
 from worldmodel.training.dream_vs_real.trust_page import trust_text
-from worldmodel.training.reports.evaluation import control_part, open_loop_part
-from worldmodel.training.reports.markdown import absent, interval, machine, made_on, number, table, write_pages
+from worldmodel.training.reports.evaluation import control_part, open_loop_part, reward_part, termination_part
+from worldmodel.training.reports.markdown import absent, interval, machine, made_on, or_absent, table, write_pages
 from worldmodel.training.reports.plots import plot_control, plot_open_loop
-
-_ONE_STEP = (
-    "On held-out play, one step at a time: the model is shown the steps before, the action and the step that came. "
-    "In a dream it reads the steps that it dreamt.\n\n"
-)
 
 
 def write_dream_report(folder: str | Path, results: Mapping[str, Any], plots: bool = True) -> Path:
@@ -68,9 +63,9 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
         _survival(results["policies"], settings["horizon"]),
         picture("survival", "share of episodes alive by step"),
         "## Are the predicted rewards right?",
-        _reward(results["reward"], settings["reward_unit"]),
+        reward_part(results["reward"], settings["reward_unit"]),
         "## Are the predicted ends right?",
-        _termination(results["termination"]),
+        termination_part(results["termination"]),
         picture("calibration", "predicted against real rewards and ends"),
         "## Does the dream do what it is told?",
         _control(results["control"]),
@@ -204,55 +199,8 @@ def _survival(policies: Sequence[Mapping[str, Any]], horizon: int) -> str:
 # --- recorded play ---------------------------------------------------------------------------------------------------
 
 
-def _reward(found: Mapping[str, Any], unit: str) -> str:
-    if "absent" in found:
-        return absent(found)
-    rows = [
-        [
-            f"mean of {found['steps']:,} held-out steps: predicted / real ({unit})",
-            f"{found['predicted_mean']:.4f} / {found['actual_mean']:.4f}",
-        ],
-        ["mean absolute error", f"{found['mean_absolute_error']:.4f}"],
-        ["variance explained", number(found["explained"], 3)],
-        ["calibration error (mean distance over the bins)", f"{found['calibration_error']:.4f}"],
-    ]
-    return _ONE_STEP + table(["", "value"], rows) + "\n\n" + _bins(found["bins"], "{:.3f}")
-
-
-def _termination(found: Mapping[str, Any]) -> str:
-    if "absent" in found:
-        return absent(found)
-    rows = [
-        [
-            f"share of {found['steps']:,} held-out steps that end: predicted / real ({found['events']} ends)",
-            f"{found['predicted_share']:.5f} / {found['actual_share']:.5f}",
-        ],
-        ["Brier score / that of always saying the real share", f"{found['brier']:.5f} / {found['brier_constant']:.5f}"],
-        ["skill (1: perfect, 0: like always saying the share)", number(found["skill"], 3)],
-        ["calibration error (mean distance over the bins)", f"{found['calibration_error']:.5f}"],
-        ["AUROC", number(found["auroc"], 3)],
-        [f"ends announced, from probability {found['threshold']:.3g} on", f"{found['announced']}"],
-        ["share of these that came (precision)", number(found["precision"], 3)],
-        ["share of the real ends that were announced (recall)", number(found["recall"], 3)],
-    ]
-    return _ONE_STEP + table(["", "value"], rows) + "\n\n" + _bins(found["bins"], "{:.4f}")
-
-
-def _bins(bins: Sequence[Mapping[str, Any]], form: str) -> str:
-    rows = []
-    for part in bins:
-        told, came = (form.format(part[name]) for name in ("predicted", "actual"))
-        low, high = part["interval"]
-        sure = f"{form.format(low)} to {form.format(high)}" if math.isfinite(low) else "one step"
-        rows.append(
-            [f"{form.format(part['low'])} to {form.format(part['high'])}", f"{part['count']:,}", told, came, sure]
-        )
-    return table(["predictions", "steps", "predicted, mean", "real, mean", "95 %"], rows)
-
-
+@or_absent
 def _control(found: Mapping[str, Any]) -> str:
-    if "absent" in found:
-        return absent(found)
     text = control_part(found)
     if not found["reliable"]:
         text += (
@@ -262,9 +210,8 @@ def _control(found: Mapping[str, Any]) -> str:
     return text
 
 
+@or_absent
 def _drift(found: Mapping[str, Any]) -> str:
-    if "absent" in found:
-        return absent(found)
     given = found["context_steps"]
     return f"{found['dreams']} dreams with the recorded actions, from {given} given steps.\n\n{open_loop_part(found)}"
 

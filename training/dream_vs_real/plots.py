@@ -1,4 +1,4 @@
-"""Plots of the dream-vs-real report, as PNG files. Colours and the guard for matplotlib are those of plots.py.
+"""Plots of the dream-vs-real report, as PNG files.
 
 Letters: n policies.
 """
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worldmodel.training.reports.plots import COLORS, check_matplotlib, save
+from worldmodel.training.reports.plots import COLORS, new_figure, save
 
 _GRAY, _BLUE = "#888888", "#0072B2"
 _KINDS = {"first": _BLUE, "mid": "#D55E00"}  # of beginnings
@@ -17,7 +17,7 @@ _LABELS = {"first": "from first frames", "mid": "from mid-play"}
 
 def plot_returns(policies: Sequence[Mapping[str, Any]], unit: str, horizon: int, path: str | Path) -> Path:
     """Dream and real return of every policy side by side, and one against the other."""
-    figure = _figure(11, max(3.6, 1.4 + 0.42 * len(policies)))
+    figure = new_figure(11, max(3.6, 1.4 + 0.42 * len(policies)))
     bars, scatter = figure.subplots(1, 2, width_ratios=(3, 2))
     means = {world: [row[world]["mean"] for row in policies] for world in ("dream", "real")}
     reach = {world: [_finite(row[world]["half_width"]) for row in policies] for world in ("dream", "real")}
@@ -46,7 +46,7 @@ def plot_trust(section: Mapping[str, Any], path: str | Path) -> Path:
     """Survival and reward per step of every policy, dream over real with 95 %; the bands are what may be trusted."""
     kinds = {kind: color for kind, color in _KINDS.items() if kind in section}
     names = [row["policy"] for row in section[next(iter(kinds))]["policies"]]
-    figure = _figure(11, max(3.6, 1.6 + 0.34 * len(names)))
+    figure = new_figure(11, max(3.6, 1.6 + 0.34 * len(names)))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, what in zip(panels, ("steps", "reward_per_step"), ("steps", "reward per step"), strict=True):
         axes.axvspan(*section["thresholds"]["survival" if key == "steps" else key], color="#dddddd")
@@ -76,7 +76,7 @@ def plot_survival(policies: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
     """Share of episodes alive by step, one panel per policy."""
     columns = min(4, len(policies))
     rows = -(-len(policies) // columns)
-    figure = _figure(3.1 * columns, 2.3 * rows + 0.6)
+    figure = new_figure(3.1 * columns, 2.3 * rows + 0.6)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(policies) :]:
         axes.set_visible(False)
@@ -95,7 +95,7 @@ def plot_survival(policies: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
 
 def plot_calibration(reward: Mapping[str, Any], termination: Mapping[str, Any], unit: str, path: str | Path) -> Path:
     """Predicted against real: rewards, and probabilities of an end. Points are bins, larger ones hold more steps."""
-    figure = _figure(9.5, 4)
+    figure = new_figure(9.5, 4)
     left, right = figure.subplots(1, 2)
     _reliability(left, reward["bins"])
     left.axline((0, 0), slope=1, color=_GRAY, linestyle=":", label="as predicted")
@@ -121,13 +121,6 @@ def _reliability(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:
     most = max(part["count"] for part in bins)
     sizes = [12 + 100 * (part["count"] / most) ** 0.5 for part in bins]
     axes.scatter(told, came, sizes, color=COLORS["dream"], zorder=3)
-
-
-def _figure(width: float, height: float) -> Any:
-    check_matplotlib()
-    from matplotlib.figure import Figure  # without pyplot there is no global state and no display
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _finite(reach: float) -> float:

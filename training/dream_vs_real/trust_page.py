@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worldmodel.training.dream_vs_real.trust import fixed
-from worldmodel.training.reports.markdown import absent, interval, table
+from worldmodel.training.reports.markdown import absent, interval, or_absent, table
 
 _HEADS = {
     "first": "From the game's own first frames",
@@ -18,10 +18,9 @@ _NOTE = (
 )
 
 
+@or_absent
 def trust_text(section: Mapping[str, Any]) -> str:
     """The whole section."""
-    if "absent" in section:
-        return absent(section)
     parts = [f"**Verdict:** {section['line']}", *_settings(section), _thresholds(section["thresholds"])]
     if section["clock"] is not None:
         parts.append(f"The game's time is up after {section['clock']} steps of an episode; dreams are cut then too.")

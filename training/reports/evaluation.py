@@ -1,14 +1,19 @@
 """The sections of `evaluate_model` as text: what each of them measured, in tables. docs/evaluation.md explains them."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldmodel.evaluation.fvd import PROTOCOL
-from worldmodel.training.reports.markdown import absent, interval, number, per_slice, table
+from worldmodel.training.reports.markdown import absent, interval, number, or_absent, per_slice, table
 
 _PAPERS_CLIPS = 256
 _VALUES = ["", "value"]
 ONE_EPISODE = " (one episode)"  # in place of an interval
+_ONE_STEP = (
+    "On held-out play, one step at a time: the model is shown the steps before, the action and the step that came. "
+    "In a dream it reads the steps that it dreamt.\n\n"
+)
 
 
 def settings_part(about: Mapping[str, Any]) -> str:
@@ -77,10 +82,9 @@ def dynamics_part(scores: Mapping[str, Any], control: Mapping[str, Any]) -> str:
     return f"On {scores['steps']:,} held-out steps.\n\n" + table(_VALUES, rows)
 
 
+@or_absent
 def open_loop_part(section: Mapping[str, Any]) -> str:
     """Usable horizons, and the curves at some steps."""
-    if "absent" in section:
-        return absent(section)
     curves = {"PSNR in dB": section["psnr_db"], "SSIM": section["ssim"]}
     if sure := section.get("psnr_sureness"):
         words = {"half_width": "dream, ± 95 %", "gain": "dream less copy", "gain_half_width": "dream less copy, ± 95 %"}
@@ -111,6 +115,47 @@ def heads_part(scores: Mapping[str, Any]) -> str:
         f1 = f"{head['f1']:.3f} (from {head['threshold']:.3g})" if head.get("f1") is not None else "not measured"
         rows.append([names[key], f"{head['events']:,} of {head['steps']:,}", f"{head['auroc']:.3f}", f1])
     return table(["event", "held-out steps that have it", "AUROC", "F1 (threshold)"], rows) if rows else ""
+
+
+@or_absent
+def reward_part(found: Mapping[str, Any], unit: str) -> str:
+    rows = [
+        [
+            f"mean of {found['steps']:,} held-out steps: predicted / real ({unit})",
+            f"{found['predicted_mean']:.4f} / {found['actual_mean']:.4f}",
+        ],
+        ["mean absolute error", f"{found['mean_absolute_error']:.4f}"],
+        ["variance explained", number(found["explained"], 3)],
+        ["calibration error (mean distance over the bins)", f"{found['calibration_error']:.4f}"],
+    ]
+    return _ONE_STEP + table(_VALUES, rows) + "\n\n" + _bins(found["bins"], "{:.3f}")
+
+
+@or_absent
+def termination_part(found: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"share of {found['steps']:,} held-out steps that end: predicted / real ({found['events']} ends)",
+            f"{found['predicted_share']:.5f} / {found['actual_share']:.5f}",
+        ],
+        ["Brier score / that of always saying the real share", f"{found['brier']:.5f} / {found['brier_constant']:.5f}"],
+        ["skill (1: perfect, 0: like always saying the share)", number(found["skill"], 3)],
+        ["calibration error (mean distance over the bins)", f"{found['calibration_error']:.5f}"],
+        ["AUROC", number(found["auroc"], 3)],
+        [f"ends announced, from probability {found['threshold']:.3g} on", f"{found['announced']}"],
+        ["share of these that came (precision)", number(found["precision"], 3)],
+        ["share of the real ends that were announced (recall)", number(found["recall"], 3)],
+    ]
+    return _ONE_STEP + table(_VALUES, rows) + "\n\n" + _bins(found["bins"], "{:.4f}")
+
+
+def _bins(bins: Sequence[Mapping[str, Any]], form: str) -> str:
+    rows = []
+    for part in bins:
+        low, high, predicted, actual = (form.format(part[name]) for name in ("low", "high", "predicted", "actual"))
+        sure = " to ".join(map(form.format, part["interval"])) if math.isfinite(part["interval"][0]) else "one step"
+        rows.append([f"{low} to {high}", f"{part['count']:,}", predicted, actual, sure])
+    return table(["predictions", "steps", "predicted, mean", "real, mean", "95 %"], rows)
 
 
 def control_part(control: Mapping[str, Any]) -> str:
@@ -160,9 +205,8 @@ def _fvd_rows(fvd: Mapping[str, Any], free: Mapping[str, Any]) -> list[list[str]
     ]
 
 
+@or_absent
 def speed_part(speeds: Mapping[str, Any]) -> str:
-    if "absent" in speeds:
-        return absent(speeds)
     rows = [
         ["codes and rewards only", f"{speeds['env_steps_per_second']:,.0f} env steps/s"],
         ["with decoded frames", f"{speeds['env_steps_per_second_with_frames']:,.0f} env steps/s"],

@@ -3,8 +3,9 @@
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def interval(mean: float, half_width: float | None, digits: int = 1, *, signed: 
 def absent(section: Mapping[str, Any]) -> str:
     """Why a section does not apply, or nothing."""
     return f"absent: {section['absent']}" if "absent" in section else ""
+
+
+def or_absent(part: Callable[..., str]) -> Callable[..., str]:
+    """A section as text, or why it does not apply."""
+
+    @wraps(part)
+    def text(section: Mapping[str, Any], *more: Any) -> str:
+        return absent(section) or part(section, *more)
+
+    return text
 
 
 def strict(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worldmodel.training.reports.markdown import absent, interval, number, table
+from worldmodel.training.reports.markdown import interval, number, or_absent, table
 
 _HEAD = [
     "class",
@@ -17,10 +17,9 @@ _HEAD = [
 ]
 
 
+@or_absent
 def objects_part(section: Mapping[str, Any]) -> str:
     """What `object_recall` returned, as a table with a line above it."""
-    if "absent" in section:
-        return absent(section)
     line = (
         f"Recall in the decoded pictures of {section['steps']:,} steps ({section['frames']:,} frames, NMSE "
         f"{section['nmse']:.4f}, {section['psnr_db']:.2f} dB), by the pixels of an object in the frame. Those alone "
@@ -42,10 +41,9 @@ def _cells(scores: Mapping[str, Any]) -> list[str]:
     return [objects, interval(scores["recall"], scores["half_width"], 2), *map(_share, values)]
 
 
+@or_absent
 def dreamt_part(section: Mapping[str, Any]) -> str:
     """What `dreamt_objects` returned, as a table with a line above it."""
-    if "absent" in section:
-        return absent(section)
     line = (
         f"Pixels with an object's colours, and pictures that show them, in {section['dreams']} dreams over the game, "
         f"by dreamt step (0: the last of {section['context_steps']} given ones); recorded actions, temperature "
@@ -62,10 +60,9 @@ def dreamt_part(section: Mapping[str, Any]) -> str:
     return f"{line}\n\n{table(['class', '', *steps], rows)}" if rows else f"{line} There was none."
 
 
+@or_absent
 def danger_part(section: Mapping[str, Any]) -> str:
     """What `danger_probe` returned, as a table with a line above it."""
-    if "absent" in section:
-        return absent(section)
     near, far = section["steps"]
     line = (
         f"AUROC ± 95 % of linear probes on the last two steps, learned from {section['states']['train']:,} states: "

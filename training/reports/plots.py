@@ -52,10 +52,7 @@ def _draw(
     level: float | None,
 ) -> Path:
     """One panel per set of curves by step, its y label, and marked steps; `level` is the score without looking."""
-    check_matplotlib()
-    from matplotlib.figure import Figure  # without pyplot there is no global state and no display
-
-    figure = Figure(figsize=(5.5 * len(panels), 3.6), layout="constrained")
+    figure = new_figure(5.5 * len(panels), 3.6)
     for axes, (curves, label, marks) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, values in curves.items():
             steps = range(1, len(values) + 1)
@@ -67,6 +64,13 @@ def _draw(
         axes.set(xlabel="dreamt step", ylabel=label)
         axes.legend(fontsize="small")
     return save(figure, path)
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    check_matplotlib()
+    from matplotlib.figure import Figure  # without pyplot there is no global state and no display
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure: "Figure", path: str | Path) -> Path:

@@ -20,8 +20,10 @@ from worldmodel.training.reports.evaluation import (
     dynamics_part,
     heads_part,
     open_loop_part,
+    reward_part,
     settings_part,
     speed_part,
+    termination_part,
     tokenizer_part,
 )
 from worldmodel.training.reports.markdown import interval, machine, made_on, table, write_pages
@@ -166,6 +168,8 @@ _SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "dynamics": ("Dynamics", lambda results: dynamics_part(results["dynamics"], results.get("control", {}))),
     "open_loop": ("Open-loop dreams", _of("open_loop", open_loop_part)),
     "heads": ("Heads", _of("heads", heads_part)),
+    "reward": ("Predicted rewards", lambda results: reward_part(results["reward"], results["dataset"]["reward_unit"])),
+    "termination": ("Predicted ends", _of("termination", termination_part)),
     "control": ("Control", _of("control", control_part)),
     "idm_fd": ("Distances", lambda results: distances_part(*(results[name] for name in _DISTANCES))),
     "speed": ("Speed", _of("speed", speed_part)),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.registry import steps_per_second
-from worldmodel.evaluation.scores import CHUNK
+from worldmodel.evaluation.scores import sampled
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.read import in_words
@@ -162,8 +162,9 @@ def sample_videos(
     if gives_actions:
         taken = recorded if chosen is None else _join_actions(recorded, chosen, known, config.n, steps, spec)
 
-    sampled = _sample(wm, config, steps, first, taken)
-    samples = Samples(sampled, condition, given_steps, taken, real, recorded, segments, [], in_words(changed))
+    given = [None if each is None else torch.from_numpy(each) for each in (first, taken)]
+    made = sampled(wm, config.n, steps, config.seed, *given, **asdict(config.sampling))
+    samples = Samples(made.numpy(), condition, given_steps, taken, real, recorded, segments, [], in_words(changed))
     files = write_video(
         out, draw_grid(samples, spec, config), config.fps or steps_per_second(wm.config) * wm.frames_per_step
     )
@@ -212,27 +213,6 @@ def _join_actions(
         )
     before = [] if recorded is None else [recorded[:, :known]]
     return np.concatenate([*before, chosen[:, :missing]], axis=1)
-
-
-def _sample(
-    wm: WorldModel, config: SampleConfig, steps: int, first: NDArray | None, actions: NDArray | None
-) -> NDArray[np.uint8]:
-    parts = []
-    for start in range(0, config.n, CHUNK):
-        rows = slice(start, min(start + CHUNK, config.n))
-        video = wm.sample(
-            rows.stop - rows.start,
-            steps,
-            first_frames=None if first is None else torch.from_numpy(first[rows]),
-            actions=None if actions is None else torch.from_numpy(actions[rows]),
-            temperature=config.temperature,
-            top_k=config.top_k,
-            top_p=config.top_p,
-            guidance=config.guidance,
-            seeds=range(config.seed + rows.start, config.seed + rows.stop),
-        )
-        parts.append(video.frames.cpu().numpy())
-    return np.concatenate(parts)
 
 
 def _describe(frames: str | Path | NDArray | None) -> str | None:

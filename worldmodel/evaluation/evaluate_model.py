@@ -14,6 +14,7 @@ from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import dataset_facts
+from worldmodel.evaluation.calibration import reward_calibration, termination_calibration
 from worldmodel.evaluation.control import control_scores, control_videos
 from worldmodel.evaluation.danger_probe import danger_probe
 from worldmodel.evaluation.distances import fvd_section, inverse_dynamics_distances, unconditional_distances
@@ -38,7 +39,7 @@ from worldmodel.evaluation.open_loop import (
     open_loop_scores,
     steps_that_fit,
 )
-from worldmodel.evaluation.scores import code_use, head_scores
+from worldmodel.evaluation.scores import code_use, head_scores, predictions
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
@@ -129,6 +130,10 @@ class _Measured:
         return self.segments(self.config.split)
 
     @cached_property
+    def predictions(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return predictions(self.wm, self.held_out)
+
+    @cached_property
     def judge(self) -> InverseDynamics:
         return train_inverse_dynamics(self.store, self.config.inverse_dynamics, self.wm.device)
 
@@ -201,6 +206,16 @@ def _open_loop(m: _Measured) -> dict[str, Any]:
     return open_loop_scores(m.dreams, m.store.plays)
 
 
+def _reward(m: _Measured) -> dict[str, Any]:
+    expected, real, _, _ = m.predictions
+    return reward_calibration(expected.numpy(), real.numpy())
+
+
+def _termination(m: _Measured) -> dict[str, Any]:
+    _, _, probability, ended = m.predictions
+    return termination_calibration(probability.numpy(), ended.numpy(), float(m.wm.heads.threshold))
+
+
 def _heads(m: _Measured) -> dict[str, Any]:
     validation = m.segments("validation") if len(m.store.split("validation")) else None
     return head_scores(m.wm, m.held_out, validation)
@@ -244,6 +259,8 @@ SECTIONS: dict[str, Callable[[_Measured], dict[str, Any]]] = {
     "dynamics": lambda m: dynamics_scores(m.wm, m.held_out, m.segments("train")),
     "open_loop": _open_loop,
     "heads": _heads,
+    "reward": _reward,
+    "termination": _termination,
     "control": _control,
     "idm_fd": _idm_fd,
     "fvd": lambda m: fvd_section(m.i3d, m.dreams, m.wm.device),

@@ -8,14 +8,13 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import Batch, EpisodeStorage, SegmentId
 from worldmodel.data.clips import draw_clips
 from worldmodel.evaluation.metrics import psnr, ssim
-from worldmodel.evaluation.scores import CHUNK, encode_decode
+from worldmodel.evaluation.scores import encode_decode, sampled
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
 
@@ -159,37 +158,13 @@ def dream_on(
     """
     frames = batch.frames[:, :context_steps] if context_steps else None
     reads = wm.config.dynamics.action_condition != "none"
-    return _sample(wm, len(actions), actions.shape[1] + 1, temperature, seed, frames, actions if reads else None)
+    given = frames, actions if reads else None
+    return sampled(wm, len(actions), actions.shape[1] + 1, seed, *given, temperature=temperature)
 
 
 def dream_freely(wm: WorldModel, count: int, steps: int, temperature: float, seed: int = 0) -> Tensor:
     """Dreams from nothing, without actions: (K, T, F, H, W, C) uint8 on the CPU. ValueError if the model cannot."""
-    return _sample(wm, count, steps, temperature, seed)
-
-
-def _sample(
-    wm: WorldModel,
-    count: int,
-    steps: int,
-    temperature: float,
-    seed: int,
-    frames: Tensor | None = None,
-    actions: Tensor | None = None,
-) -> Tensor:
-    """The one place where samples for measuring are made."""
-    parts = []
-    for first in range(0, count, CHUNK):
-        rows = slice(first, min(first + CHUNK, count))
-        video = wm.sample(
-            rows.stop - rows.start,
-            steps,
-            None if frames is None else frames[rows],
-            None if actions is None else actions[rows],
-            temperature=temperature,
-            seeds=range(seed + rows.start, seed + rows.stop),
-        )
-        parts.append(video.frames.cpu())
-    return torch.cat(parts)
+    return sampled(wm, count, steps, seed, temperature=temperature)
 
 
 def by_step(dreams: Dreams, metric: Callable[[Tensor, Tensor], float]) -> dict[str, list[float]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worldmodel.evaluation.metrics import auroc, best_f1_threshold, bits, codes_in_use, f1, perplexity
 from worldmodel.model import CodeBatch, WorldModel
+from worldmodel.progress import progress
 from worldmodel.tokenizer import VQVAE
 
 CHUNK = 32  # segments that pass through a model at once
@@ -59,6 +60,39 @@ def code_use(codes: Tensor, num_codes: int) -> dict[str, Any]:
         "codes_in_use": codes_in_use(counts).tolist(),
         "perplexity": perplexity(counts).tolist(),
     }
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def sampled(
+    wm: WorldModel,
+    count: int,
+    steps: int,
+    seed: int,
+    first_frames: Tensor | None = None,
+    actions: Tensor | None = None,
+    *,
+    label: str = "",
+    **options: Any,
+) -> Tensor:
+    """Frames of `wm.sample`, made a few videos at a time: (count, T, F, H, W, C) uint8 on the CPU.
+
+    Args:
+        seed: of the first video; the others take the next numbers, so a video does not depend on those beside it.
+        label: of a progress bar; none without it.
+        options: temperature and other options of `sample`.
+    """
+    parts = []
+    with progress(count, "clip", label, silent=not label) as bar:
+        for first in range(0, count, CHUNK):
+            rows = range(count)[first : first + CHUNK]
+            given = {"first_frames": first_frames, "actions": actions}
+            own = {name: None if part is None else part[rows.start : rows.stop] for name, part in given.items()}
+            seeds = range(seed + rows.start, seed + rows.stop)
+            parts.append(wm.sample(len(rows), steps, **own, seeds=seeds, **options).frames.cpu())
+            bar.update(len(rows))
+    return torch.cat(parts)
 
 
 # --- dynamics --------------------------------------------------------------------------------------------------------

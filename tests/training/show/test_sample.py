@@ -79,7 +79,7 @@ def test_chosen_actions_begin_where_the_recorded_steps_end(tmp_path, world, stor
 
 def test_many_videos_are_those_of_small_runs(tmp_path, world, monkeypatch):
     whole = sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=5, seed=7)).frames
-    monkeypatch.setattr("worldmodel.training.show.sample.CHUNK", 2)
+    monkeypatch.setattr("worldmodel.evaluation.scores.CHUNK", 2)
     assert (sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=5, seed=7)).frames == whole).all()
     assert (sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=1, seed=9)).frames[0] == whole[2]).all()
 
