@@ -1,4 +1,4 @@
-"""Make a trained world model fit to share: half-size weights, and a card with its data, metrics and recipe."""
+"""Package a trained world model for sharing: half-size weights, and a card with its data, metrics and recipe."""
 
 import json
 import os
@@ -73,13 +73,13 @@ def publish(
 
 
 def _tokenizer_run(tokenizer: str) -> dict[str, Any] | None:
-    """The settings of a tokenizer's own training; None if it is a world's, or no longer there."""
+    """The settings of a tokenizer's own training; None if it is part of a world, or no longer exists."""
     run = _run_of(resolve(tokenizer)) if Path(tokenizer).exists() else None
     return run if run is not None and run["command"] == "train-tokenizer" else None
 
 
 def _known_as(checkpoint: str) -> str:
-    """A name that others know too: a shipped one or a hub's, or "EARLIER" for a folder here."""
+    """A name that others can use too: a shipped or hub name, or "EARLIER" for a local folder."""
     return "EARLIER" if Path(checkpoint).is_absolute() else checkpoint
 
 
@@ -93,7 +93,7 @@ def _upload(folder: Path, repository: str) -> str:
 
 
 def _run_of(checkpoint: Path) -> dict[str, Any] | None:
-    """The settings of the training that left a checkpoint; None if it is no training's."""
+    """The settings of the training that wrote a checkpoint; None if none did."""
     path = checkpoint.parent / "config.json"
     return read_json(path, JsonObject) if checkpoint.name in ("best", "last") and path.is_file() else None
 
@@ -102,7 +102,7 @@ _COLLECTED = ("policy", "epsilon", "seed", "env_kwargs")
 
 
 class Play(NamedTuple):
-    """What a card tells of a store."""
+    """What a card says about a store."""
 
     fingerprint: str
     episodes: int
@@ -191,7 +191,7 @@ def _card(
 
 
 def _collect_command(env: str, play: Play, folder: str) -> str:
-    """What records the same play: episode i depends on the seed, i and these settings alone."""
+    """The command that records the same episodes: episode i depends only on the seed, i and these settings."""
     collected = play.collected
     if collected is None:
         return f"# put the recorded play into {folder}"

@@ -1,4 +1,4 @@
-"""Many jobs, some at once, each in a process of its own; one that fails does not stop the others."""
+"""Many jobs, some in parallel, each in its own process; a failed one does not stop the others."""
 
 import multiprocessing
 import os
@@ -16,13 +16,13 @@ _PAUSE = 0.1  # seconds between looks at the running processes
 
 
 def run_jobs(jobs: Mapping[str, Callable[[], None]], logs: str | Path, workers: int = 1, threads: int = 1) -> list[str]:
-    """Run every job, `workers` at once, and tell of each start and end in a line.
+    """Run every job, `workers` at once, and print a line at each start and end.
 
     Args:
         jobs: name -> what to do; picklable if there are several workers.
-        logs: folder; a job in a process of its own prints to NAME.log in it. A single worker runs in this process and
-            prints here.
-        threads: that each process may use.
+        logs: folder; a job in its own process prints to NAME.log there. A single worker runs in this process and
+            prints as usual.
+        threads: of each process.
 
     Returns: the names of the jobs that failed, in the order of `jobs`.
     """
@@ -47,7 +47,7 @@ def _in_turn(jobs: Mapping[str, Callable[[], None]]) -> set[str]:
 
 def _at_once(jobs: Mapping[str, Callable[[], None]], logs: Path, workers: int, threads: int) -> set[str]:
     logs.mkdir(parents=True, exist_ok=True)
-    # A fresh interpreter: a forked copy of one whose torch has begun to use threads may hang.
+    # A fresh interpreter: a fork of a process in which torch has started threads may hang.
     context = multiprocessing.get_context("spawn")
     waiting = list(jobs)
     running: dict[str, tuple[SpawnProcess, float]] = {}  # with the time of the start
@@ -80,11 +80,11 @@ def _at_once(jobs: Mapping[str, Callable[[], None]], logs: Path, workers: int, t
 
 
 def _work(job: Callable[[], None], log: Path) -> None:
-    """In the new process: everything that the job prints goes to its log."""
+    """Run in the new process, with all output in the log."""
     with open(log, "a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         try:
             job()
-        except KeyboardInterrupt:  # Ctrl-C reaches every process; the first one tells of it
+        except KeyboardInterrupt:  # Ctrl-C reaches every process; the first one reports it
             sys.exit(130)
         except Exception:
             traceback.print_exc()
@@ -93,7 +93,7 @@ def _work(job: Callable[[], None], log: Path) -> None:
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Variables that a process started inside inherits."""
+    """Environment variables for processes that are started inside."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

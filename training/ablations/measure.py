@@ -1,4 +1,4 @@
-"""What `ablate` measures of each trained variant, all against the same real clips and with the same networks.
+"""What `ablate` measures for each trained variant, always against the same real clips and with the same networks.
 
 Letters: K clips, T steps of a clip, F frames of a step, H W C pixels, E features.
 """
@@ -27,7 +27,7 @@ from worldmodel.tokenizer.files import load_tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measuring:
-    """Where the real clips come from, and what reads them; the same for every variant."""
+    """Where the real clips come from, and the networks that read them; the same for every variant."""
 
     data: str  # the whole store; its test split
     folder: str  # of the inverse-dynamics network and the real clips' features
@@ -38,7 +38,7 @@ class Measuring:
     inverse_dynamics: InverseDynamicsConfig
 
     def settings(self) -> dict[str, Any]:
-        """What decides the numbers: measurements with other settings are made again."""
+        """What decides the numbers: with other settings, measurements are repeated."""
         store = EpisodeStorage.open(self.data)
         i3d = None if self.i3d is None else [Path(self.i3d).name, Path(self.i3d).stat().st_size]
         settings = {key: value for key, value in asdict(self).items() if key not in ("data", "folder", "device")}
@@ -46,7 +46,7 @@ class Measuring:
 
 
 def prepare(measuring: Measuring) -> None:
-    """Train the inverse-dynamics network, unless it is there, and read the real clips."""
+    """Train the inverse-dynamics network, unless it exists, and compute the features of the real clips."""
     folder = Path(measuring.folder)
     store, settings = EpisodeStorage.open(measuring.data), measuring.settings()
     if (folder / "settings.json").exists() and read_json(folder / "settings.json") == settings:
@@ -80,7 +80,7 @@ def _floor(measuring: Measuring, store: EpisodeStorage) -> Floor:
 
 
 def _transitions(store: EpisodeStorage) -> int:
-    """Steps that lie between those of a clip."""
+    """Transitions between the steps of a clip."""
     frames = store.info.frames_per_step
     if CLIP_FRAMES % frames or frames == CLIP_FRAMES:
         raise ValueError(f"clips of {CLIP_FRAMES} frames cannot be cut from steps of {frames}; collect shorter steps")
@@ -179,8 +179,8 @@ def _steps_of(frames: Tensor, frames_per_step: int) -> Tensor:
 def _actions_of(actions: Tensor, old: int, new: int) -> Tensor:
     """The actions (K, T-1, …) of clips with steps of `old` frames, for the same clips with steps of `new` frames.
 
-    As `regroup_episode` has it, merged steps have the last one's action. A split step's parts all have its own, that of
-    the first one is not in the clip: no table asks a model that reads actions for it (`variants`), zeros stand there.
+    As in `regroup_episode`, merged steps have the last one's action, and all parts of a split step have its action. The
+    action of the first step is not in the clip and set to zero; no table needs it (`variants`).
     """
     if new >= old:
         merged = new // old
@@ -202,7 +202,7 @@ def _features(measuring: Measuring, store: EpisodeStorage, clips: Tensor) -> dic
 
 
 def _distances(a: dict[str, Tensor], b: dict[str, Tensor], names: dict[str, str]) -> dict[str, float]:
-    """Frechet distances by name; those whose network is not there are left out."""
+    """Frechet distances by name; those without their network are left out."""
     return {name: frechet_distance(a[which], b[which]) for name, which in names.items() if which in a and which in b}
 
 

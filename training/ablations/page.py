@@ -1,4 +1,4 @@
-"""A finished comparison as a page and as JSON: the paper's figures beside ours, and whether both have one order."""
+"""A finished comparison as a page and as JSON: the paper's figures beside ours, and whether their orders agree."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from worldmodel.training.ablations.papers import PAPER, STATED, WORDS, Figure
 from worldmodel.training.reports.markdown import made_on, table, write_pages
 
-# What may stand beside a number of the paper: the same, then what is measured without I3D. Less is better in all.
+# Our metrics for one of the paper: the same, then its substitute without I3D. Lower is better for all.
 STAND_INS = {
     "nmse": ("nmse",),
     "r_fvd": ("r_fvd", "r_idm_fd"),
@@ -39,7 +39,7 @@ METRICS = {
 
 
 class Order(NamedTuple):
-    """How many of the pairs that a paper tells apart come in its order, and those that do not, (better, worse)."""
+    """How many of the pairs that a paper distinguishes have the same order here, and those that do not."""
 
     agreeing: int
     pairs: int
@@ -47,7 +47,7 @@ class Order(NamedTuple):
 
 
 def paper_order(name: str, metric: str) -> list[tuple[str, str]]:
-    """Pairs of rows (better, worse) that a paper tells apart: by more than what stands behind both ±, or in words."""
+    """Pairs of rows (better, worse) that a paper distinguishes: by more than both ±, or in words."""
     figures = {row: values[metric] for row, values in PAPER.get(name, {}).items() if metric in values}
     pairs = [
         (a, b)
@@ -59,7 +59,7 @@ def paper_order(name: str, metric: str) -> list[tuple[str, str]]:
 
 
 def order_agreement(pairs: Sequence[tuple[str, str]], ours: Mapping[str, float]) -> Order:
-    """Compare a paper's pairs with our numbers, of which less is better; a tie of ours is no agreement."""
+    """Compare a paper's pairs with our numbers, of which lower is better; a tie of ours is not an agreement."""
     known = [(better, worse) for better, worse in pairs if better in ours and worse in ours]
     reversed_ = tuple((better, worse) for better, worse in known if ours[better] >= ours[worse])
     return Order(len(known) - len(reversed_), len(known), reversed_)
@@ -122,7 +122,7 @@ def _floor(results: Mapping[str, Any]) -> str:
 
 
 def beside_paper(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The metrics of the paper's table: its figures, then ours. "—": the paper has none; "absent": there was no I3D."""
+    """The metrics of the paper's table, its figures and ours. "—": none in the paper; "absent": no I3D file."""
     shown = _metrics_of_paper(name)
     header = ["paper's row", "here"]
     for metric in shown:
@@ -143,7 +143,7 @@ def _metrics_of_paper(name: str) -> list[str]:
 
 
 def order_lines(found: Mapping[str, Mapping[str, Order]]) -> list[str]:
-    """A line per number of the paper and of ours: how many pairs of rows have one order."""
+    """A line for each metric of the paper and of ours: how many pairs of rows have the same order."""
     lines = []
     for metric, by in found.items():
         for mine, order in by.items():

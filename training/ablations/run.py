@@ -78,7 +78,7 @@ def ablate(
         prior_loop=replace(scale.prior_loop, seed=seed),
     )
     if i3d is not None:
-        load_i3d(i3d)  # a wrong file is told before hours of training
+        load_i3d(i3d)  # reject a wrong file before hours of training
     store, out = EpisodeStorage.open(data), Path(out)
     tables = {name: variants(name, scale, store.info) for name in (TABLES if table == "all" else (table,))}
     _claim(out, store)
@@ -117,7 +117,7 @@ def ablate(
 
 
 def _claim(out: Path, store: EpisodeStorage) -> None:
-    """Refuse a folder that holds the trainings on other data, or something else."""
+    """Refuse a folder that holds trainings on other data, or something else."""
     path, data = out / "data.json", {"fingerprint": store.fingerprint()}
     if not path.exists() and out.exists() and any(not is_temporary(each.name) for each in out.iterdir()):
         raise ValueError(f"{out} holds something else than ablations (data.json is missing); use another --out")
@@ -129,7 +129,7 @@ def _claim(out: Path, store: EpisodeStorage) -> None:
 def _train_all(
     rows: list[Variant], store: EpisodeStorage, out: Path, scale: Scale, measuring: Measuring, workers: int
 ) -> list[str]:
-    """Train and measure what the rows need, each once; returns the folders' names that failed."""
+    """Train and measure what the rows need, each once; returns the names of the folders that failed."""
     rows = [row for row in rows if row.tokenizer is not None]
     tokenizers = {row.tokenizer_folder: row.tokenizer for row in rows if row.tokenizer is not None}
     stores = {
@@ -158,7 +158,7 @@ def _train_all(
 
 
 def _store_for(frames_per_step: int, store: EpisodeStorage, out: Path, scale: Scale) -> Path:
-    """The store itself, or the part of it that is learned from, in steps of that many frames."""
+    """The store itself, or the part of it to train on, in steps of this many frames."""
     steps = scale.data_steps
     if store.info.frames_per_step == frames_per_step and (steps is None or steps >= store.num_steps):
         return store.root
@@ -172,7 +172,7 @@ def _tokenizer_job(data: Path, folder: Path, config: TokenizerTraining, measurin
 
 def _prior_job(data: Path, tokenizer: Path, folder: Path, config: DynamicsTraining, measuring: Measuring) -> None:
     def train() -> None:
-        # Priors on one tokenizer have the same codes: the first that encodes the store leaves them to the others.
+        # Priors on one tokenizer have the same codes: the first one to encode the store shares them.
         _share(tokenizer / "codes.safetensors", folder / "codes.safetensors")
         train_dynamics(data, tokenizer / "last", folder, config, device=measuring.device)
         _share(folder / "codes.safetensors", tokenizer / "codes.safetensors")
@@ -182,7 +182,7 @@ def _prior_job(data: Path, tokenizer: Path, folder: Path, config: DynamicsTraini
 
 
 def _share(source: Path, target: Path) -> None:
-    """The same file in both places; files of codes are replaced, never changed, so one copy on the disk will do."""
+    """Put a file in a second place; files of codes are replaced, never changed, so both can share one copy on disk."""
     if not source.exists() or target.exists():
         return
     with atomic_write(target) as temporary:
@@ -193,7 +193,7 @@ def _share(source: Path, target: Path) -> None:
 
 
 def _timed(folder: Path, train: Callable[[], Any]) -> None:
-    """Train unless that was finished before; leaves the minutes of the last attempt in time.json."""
+    """Train unless finished; writes the minutes of the last attempt to time.json."""
     if (folder / "time.json").exists():
         return
     resumed, begin = (folder / "training_state.pt").exists(), time.monotonic()
@@ -202,7 +202,7 @@ def _timed(folder: Path, train: Callable[[], Any]) -> None:
 
 
 def _row(variant: Variant, out: Path, failed: list[str]) -> dict[str, Any]:
-    """A row of the table, from the files that its jobs left."""
+    """A row of the table, from the files of its jobs."""
     row: dict[str, Any] = {"name": variant.name, "here": variant.here, "metrics": {}}
     if variant.tokenizer is None:
         return row

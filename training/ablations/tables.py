@@ -62,7 +62,7 @@ class Variant:
 
     @property
     def tokenizer_folder(self) -> str:
-        """A name that tells the tokenizer and differs if anything in it does."""
+        """A name that describes the tokenizer and is unique to its settings."""
         assert self.tokenizer is not None
         model = self.tokenizer.model
         words = f"tokenizer-{latent_name(model)}-{model.codebook.num_codes}codes"
@@ -70,7 +70,7 @@ class Variant:
 
     @property
     def dynamics_folder(self) -> str:
-        """The same for the prior, whose tokenizer counts too."""
+        """The same for the prior and its tokenizer."""
         assert self.dynamics is not None
         model = self.dynamics.model
         words = [f"{model.layers}layers", model.attention, model.position]
@@ -257,7 +257,7 @@ def _tokenizer(
 
 def _dynamics(scale: Scale, tokenizer: TokenizerTraining, **changes) -> DynamicsTraining:
     clip = tokenizer.model.clip_steps
-    # Several codes per position need a hidden layer that tells them to each other.
+    # Several codes per position need a hidden layer, so that each can be predicted given the others.
     hidden = scale.prior.width if tokenizer.model.codebook.num_slices > 1 else 0
     model = replace(scale.prior, window=clip, max_steps=clip, code_head_width=hidden, **changes)
     return DynamicsTraining(

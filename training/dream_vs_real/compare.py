@@ -35,7 +35,7 @@ _MARGIN = 0.05  # above the score without looking, from which on a network has l
 
 @checked_dataclass
 class DreamReport:
-    """With which policies, from where, and what is measured besides."""
+    """Which policies play, from which starts, and what else is measured."""
 
     epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play are repeated
     policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
@@ -89,7 +89,7 @@ def dream_report(
     players = make_players(wm, agents, config.epsilons, config.policies)
     with open_game(wm, env_id) as env:
         openings = _openings(wm, env, episodes, seed, config)
-    recorded = _recorded(wm, store, config, seed)  # before the long part: here most mistakes come to light
+    recorded = _recorded(wm, store, config, seed)  # before the long part, since most errors show here
     options: dict[str, Any] = {"horizon": horizon, "seed": seed, "temperature": config.temperature}
     matches = play_both(wm, env_id, players, openings, **options, whole=("first", "recorded"))
     match = matches["first" if config.starts == "game" else "recorded"]
@@ -117,7 +117,7 @@ def dream_report(
 
 
 def _openings(wm: WorldModel, env: gym.Env, episodes: int, seed: int, config: DreamReport) -> dict[str, Openings]:
-    """Where episodes begin in both worlds, by the kind of beginning."""
+    """Where episodes begin in both worlds, by the kind of start."""
     if config.starts == "game":
         openings = {"first": first_steps(wm, env, episodes, seed)}
     else:
@@ -129,7 +129,7 @@ def _openings(wm: WorldModel, env: gym.Env, episodes: int, seed: int, config: Dr
 
 
 def _trust(names: Sequence[str], matches: Mapping[str, Match], seed: int) -> dict[str, Any]:
-    """The section "trust", of beginnings that are the same in both worlds."""
+    """The section "trust", for starts that are the same in both worlds."""
     alike = {kind: match for kind, match in matches.items() if kind != "recorded"}
     if not alike:
         return {"absent": "dreams began in the middle of recorded play, and the game with its first frames"}
@@ -177,7 +177,7 @@ def _side(trace: Trace, horizon: int) -> dict[str, Any]:
 
 
 def agreement(policies: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
-    """Whether the dream ranks the policies as the game does, by return and by steps; what it costs to believe it."""
+    """Whether the dream ranks the policies as the game does, by return and by steps; the cost of trusting it."""
     dream, real, whole = (np.array([row[name]["mean"] for row in policies]) for name in ("dream", "real", "whole"))
     dreamt_steps, real_steps = (np.array([row[name]["mean_steps"] for row in policies]) for name in ("dream", "real"))
     best = int(dream.argmax())

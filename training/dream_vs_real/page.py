@@ -67,7 +67,7 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
         "## Are the predicted ends right?",
         termination_part(results["termination"]),
         picture("calibration", "predicted against real rewards and ends"),
-        "## Does the dream do what it is told?",
+        "## Does the dream follow its actions?",
         _control(results["control"]),
         picture("control", "action accuracy by dreamt step"),
         "## How fast does it drift from what happened?",
@@ -83,7 +83,7 @@ def _page(results: Mapping[str, Any], pictures: Mapping[str, str]) -> list[str]:
 
 
 def _summary(results: Mapping[str, Any]) -> str:
-    """What to remember, in one paragraph."""
+    """The summary, in one paragraph."""
     agreed, unit = results["agreement"], results["settings"]["reward_unit"]
     rank = agreed["real"]["spearman"]
     order = (
@@ -104,7 +104,7 @@ def _summary(results: Mapping[str, Any]) -> str:
 
 
 def _setting(settings: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]) -> str:
-    """What was compared, and where it does not compare."""
+    """What was compared, and what cannot be compared."""
     horizon, unit = settings["horizon"], settings["reward_unit"]
     begins = {
         "game": "Dreams begin with the first frame of real episodes, so both begin alike",
@@ -178,7 +178,7 @@ def _correlation(found: Mapping[str, Any]) -> list[str]:
 
 
 def _few(agreed: Mapping[str, Any]) -> str:
-    """Why there are no intervals, or nothing."""
+    """Why there are no intervals, or ""."""
     for found in (part for name in ("real", "whole", "steps") for part in agreed[name].values()):
         if found.get("interval", ()) is None:
             return f" {found['policies']} policies are too few for an interval, which would be nearly −1 to 1."
@@ -204,8 +204,8 @@ def _control(found: Mapping[str, Any]) -> str:
     text = control_part(found)
     if not found["reliable"]:
         text += (
-            "\n\n**The network tells the actions of real play hardly better than without looking, so these numbers say "
-            "nothing about the dream.** Let it learn longer (--inverse-dynamics.steps)."
+            "\n\n**The network recognises the actions of real play hardly better than without looking, so these "
+            "numbers say nothing about the dream.** Train it longer (--inverse-dynamics.steps)."
         )
     return text
 

@@ -65,7 +65,7 @@ def plot_trust(section: Mapping[str, Any], path: str | Path) -> Path:
 
 
 def _ratios(axes: Any, ratios: Sequence[Mapping[str, Any]], shift: float, color: str, label: str) -> None:
-    """One dot for each ratio that there is, at its row."""
+    """One dot for each ratio that exists, at its row."""
     there = [(place + shift, ratio) for place, ratio in enumerate(ratios) if "absent" not in ratio]
     values = [ratio["value"] for _, ratio in there]
     reach = [[_finite(abs(ratio["interval"][side] - ratio["value"])) for _, ratio in there] for side in (0, 1)]
@@ -81,7 +81,7 @@ def plot_survival(policies: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
     for axes in grid.flat[len(policies) :]:
         axes.set_visible(False)
     for number, (axes, row) in enumerate(zip(grid.flat, policies, strict=False), start=1):
-        for world, width in (("real", 2.5), ("dream", 1.5)):  # the later and thinner one leaves the other to be seen
+        for world, width in (("real", 2.5), ("dream", 1.5)):  # the thinner line on top leaves the other visible
             curve = row[world]["survival"]
             axes.step(range(len(curve)), curve, COLORS[world], where="post", label=world, linewidth=width)
         axes.set_title(f"{number}. {_short(row['policy'], 30)}", fontsize="small")
@@ -94,7 +94,7 @@ def plot_survival(policies: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
 
 
 def plot_calibration(reward: Mapping[str, Any], termination: Mapping[str, Any], unit: str, path: str | Path) -> Path:
-    """Predicted against real: rewards, and probabilities of an end. Points are bins, larger ones hold more steps."""
+    """Predicted against real rewards and ends. Points are bins; larger ones hold more steps."""
     figure = new_figure(9.5, 4)
     left, right = figure.subplots(1, 2)
     _reliability(left, reward["bins"])
@@ -114,17 +114,17 @@ def plot_calibration(reward: Mapping[str, Any], termination: Mapping[str, Any], 
 
 
 def _reliability(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:
-    told, came = [part["predicted"] for part in bins], [part["actual"] for part in bins]
+    predicted, actual = [part["predicted"] for part in bins], [part["actual"] for part in bins]
     lows = [_finite(part["actual"] - part["interval"][0]) for part in bins]
     highs = [_finite(part["interval"][1] - part["actual"]) for part in bins]
-    axes.errorbar(told, came, yerr=[lows, highs], fmt="none", ecolor="#bbbbbb")
+    axes.errorbar(predicted, actual, yerr=[lows, highs], fmt="none", ecolor="#bbbbbb")
     most = max(part["count"] for part in bins)
     sizes = [12 + 100 * (part["count"] / most) ** 0.5 for part in bins]
-    axes.scatter(told, came, sizes, color=COLORS["dream"], zorder=3)
+    axes.scatter(predicted, actual, sizes, color=COLORS["dream"], zorder=3)
 
 
 def _finite(reach: float) -> float:
-    """Half of an error bar: none where nothing is known of the spread, and not below 0 by rounding."""
+    """Half of an error bar: 0 if the spread is unknown, and not below 0 by rounding."""
     return max(reach, 0.0) if math.isfinite(reach) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The trust section alone, of blind policies and few episodes: cheap enough for every model that is measured."""
+"""The trust section alone, with blind policies and few episodes: cheap enough for every evaluation."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from worldmodel.training.dream_vs_real.trust import trust_section
 
 @checked_dataclass
 class QuickTrust:
-    """Who plays from where, and how much."""
+    """Which policies play, from which starts, and how much."""
 
     episodes: AtLeastTwo = 10  # of each policy and each kind of beginning, in the dream and in the game
     horizon: PositiveInt = 200  # steps after which both are cut
@@ -35,8 +35,8 @@ def quick_trust(wm: WorldModel, env_id: str, config: QuickTrust | None = None) -
         wm: the dream, prepared (`from_pretrained`, or `wm.prepare()`).
         env_id: of the real game that it was learned from.
 
-    Returns: the section "trust" (`trust_section`) with its "settings". A model that is told more first steps than the
-    game shows is judged from the middle of play alone.
+    Returns: the section "trust" (`trust_section`) with its "settings". A model that needs more first steps than the
+    game shows is judged from mid-play alone.
     """
     config = config or QuickTrust()
     check_dreams(wm)

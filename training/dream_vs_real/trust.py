@@ -1,6 +1,6 @@
-"""Is a dream true where policies go: how long they live in it, what it pays them and which it finds better.
+"""Whether a dream is true where policies go: how long they live in it, what it pays them and how it ranks them.
 
-Letters: P policies, K episodes of each, begun alike in both worlds.
+Letters: P policies, K episodes of each, with the same starts in both worlds.
 """
 
 import math
@@ -14,12 +14,12 @@ from worldmodel.evaluation.rank_correlation import correlation
 from worldmodel.statistics import mean_with_interval, ratio_with_interval
 from worldmodel.training.dream_vs_real.paired_play import Match, Trace
 
-# What a dream must keep to be trusted.
-LEAST_IN_ORDER = 0.9  # share of the pairs that the game tells apart
+# Criteria of a trusted dream.
+LEAST_IN_ORDER = 0.9  # share of the pairs that the game distinguishes
 SURVIVAL = (0.75, 1.33)  # mean steps, dream over real
 REWARD = (0.8, 1.25)  # reward per step, dream over real
-_NO_EVENT = -math.log(0.025)  # Poisson events that 0 observed ones leave possible at 95 %, two-sided
-_NAMED = 2  # reasons that a verdict gives of each kind of beginning at most
+_NO_EVENT = -math.log(0.025)  # upper 95 % limit (two-sided) of a Poisson mean with no observed event
+_NAMED = 2  # reasons that a verdict gives for each kind of start, at most
 _KINDS = {"first": "first frames", "mid": "mid-play"}
 
 
@@ -38,29 +38,29 @@ class Side(NamedTuple):
 
 
 def trust_section(names: Sequence[str], matches: Mapping[str, Match], seed: int = 0) -> dict[str, Any]:
-    """The section "trust" of a report: what `judge` tells of each kind of beginning, thresholds, and the verdict.
+    """The section "trust" of a report: what `judge` finds for each kind of start, thresholds, and the verdict.
 
     "clock" is the number of steps after which the game's time is up, None if it never was.
 
     Args:
-        matches: of the kinds "first" and "mid" those that were played.
+        matches: by kind, "first" and "mid"; those that were played.
     """
-    told = {}
+    judged = {}
     for kind, match in matches.items():
         dream = [Side.of(trace, match.limits) for trace in match.dream]
         real = [Side.of(play.trace, match.limits) for play in match.real]
-        told[kind] = judge(names, dream, real, seed)
+        judged[kind] = judge(names, dream, real, seed)
     return {
         "thresholds": {"in_order": LEAST_IN_ORDER, "survival": list(SURVIVAL), "reward_per_step": list(REWARD)},
         "clock": next(iter(matches.values())).clock,
-        **told,
-        "verdict": _worst({section["verdict"] for section in told.values()}),
-        "line": verdict_line(told),
+        **judged,
+        "verdict": _worst({section["verdict"] for section in judged.values()}),
+        "line": verdict_line(judged),
     }
 
 
 def judge(names: Sequence[str], dream: Sequence[Side], real: Sequence[Side], seed: int = 0) -> dict[str, Any]:
-    """What one kind of beginning tells.
+    """Compare the policies in both worlds for one kind of start.
 
     Args:
         names: of the P policies, in the order of `dream` and `real`.
@@ -79,8 +79,8 @@ def judge(names: Sequence[str], dream: Sequence[Side], real: Sequence[Side], see
 
 
 def verdict_line(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line about all kinds of beginnings: kind ("first", "mid") -> what `judge` told of it."""
-    told = [f"{_KINDS[kind]}: {_figures(section)}" for kind, section in sections.items()]
+    """One line about all kinds of starts: kind ("first", "mid") -> the result of `judge`."""
+    figures = [f"{_KINDS[kind]}: {_figures(section)}" for kind, section in sections.items()]
     verdicts = {section["verdict"] for section in sections.values()}
     because = [
         f"{reason} ({_KINDS[kind]})" if len(sections) > 1 else reason
@@ -89,7 +89,7 @@ def verdict_line(sections: Mapping[str, Mapping[str, Any]]) -> str:
         if section["verdict"] == _worst(verdicts)
     ]
     reasons = f", because {' and '.join(because)}" if because else ""
-    return "; ".join([*told, f"**{_worst(verdicts)}**{reasons}"]) + "."
+    return "; ".join([*figures, f"**{_worst(verdicts)}**{reasons}"]) + "."
 
 
 # --- one policy ------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _policy(name: str, dream: Side, real: Side) -> dict[str, Any]:
         for world, side in sides.items()
     }
     ends = _ratio(dream.ended, real.ended, dream.steps, real.steps)
-    if "absent" not in ends and not dream.ended.any():  # no spread, and yet not sure to be 0
+    if "absent" not in ends and not dream.ended.any():  # no spread, but not certainly 0
         ends["interval"][1] = _NO_EVENT / int(dream.steps.sum()) / values["real"]["ends_per_step"]
     return {
         "policy": name,
@@ -135,7 +135,7 @@ def _ratio(
 
 
 def _survival_ratio(dream: np.ndarray, real: np.ndarray) -> dict[str, Any]:
-    """As `_ratio`, but never absent, since no episode has 0 steps; of few episodes the interval has no end."""
+    """As `_ratio`, but never absent, since no episode has 0 steps; with few episodes the interval is unbounded."""
     found = _ratio(dream, real)
     return {"value": float(dream.mean() / real.mean()), "interval": found.get("interval", [0.0, math.inf])}
 
@@ -144,7 +144,7 @@ def _survival_ratio(dream: np.ndarray, real: np.ndarray) -> dict[str, Any]:
 
 
 def _order(names: Sequence[str], dream: Sequence[np.ndarray], real: Sequence[np.ndarray], seed: int) -> dict[str, Any]:
-    """Does the dream put the pairs that the game tells apart in the same order?"""
+    """Whether the dream orders the pairs that the game distinguishes in the same way."""
     dreamt = [float(values.mean()) for values in dream]
     means = [mean_with_interval(values) for values in real]
     wrong, right = [], 0
@@ -168,7 +168,7 @@ def _order(names: Sequence[str], dream: Sequence[np.ndarray], real: Sequence[np.
 
 
 def _ends(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """The smallest and the largest ratio, with its policy; None where there is none."""
+    """The smallest and the largest ratio, with its policy; None if there is none."""
     there = [(row["ratios"][name]["value"], row["policy"]) for row in rows if "absent" not in row["ratios"][name]]
     if not there:
         return {"smallest": None, "largest": None}
@@ -182,7 +182,7 @@ def _ends(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _verdict(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Not trusted where an order or a ratio is surely wrong; undecided where a ratio only looks so."""
+    """Not trusted if an order, or a ratio with its whole interval, is wrong; undecided if an interval reaches in."""
     orders = [[text] if (text := _disorder(found[key], key)) else [] for key in ("survival", "return")]
     lives, lives_maybe = _outside(found["policies"], "steps", SURVIVAL)
     pays, pays_maybe = _outside(found["policies"], "reward_per_step", REWARD)
@@ -194,14 +194,14 @@ def _verdict(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _disorder(order: Mapping[str, Any], key: str) -> str:
-    """What is wrong with the order of the policies, or nothing."""
+    """What is wrong with the order of the policies, or ""."""
     if order["share"] is None or order["share"] >= LEAST_IN_ORDER:
         return ""
     return f"{order['told_apart'] - order['in_order']} of {order['told_apart']} pairs are in the wrong order by {key}"
 
 
 def _outside(rows: Sequence[Mapping[str, Any]], name: str, band: tuple[float, float]) -> tuple[list[str], list[str]]:
-    """Which ratios are out of the band, the farthest first: with their whole interval, and with a part of it inside."""
+    """Ratios outside the band, the farthest first: those with their whole interval outside, and the others."""
     sure: list[tuple[float, str]] = []
     doubtful: list[tuple[float, str]] = []
     for row in rows:
@@ -215,7 +215,7 @@ def _outside(rows: Sequence[Mapping[str, Any]], name: str, band: tuple[float, fl
 
 
 def _distance(ratio: float) -> float:
-    """How far from 1, alike for doubled and for halved."""
+    """Distance from 1 on a log scale."""
     return abs(math.log(ratio)) if ratio > 0 else math.inf
 
 
@@ -228,7 +228,7 @@ def _reason(row: Mapping[str, Any], name: str) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """With so many digits, and 0 without a sign."""
+    """With this many digits, and 0 without a sign."""
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 

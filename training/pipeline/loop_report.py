@@ -24,7 +24,7 @@ def round_label(number: int) -> str:
 
 
 def returns_of(played: Evaluation) -> dict[str, Any]:
-    """Native returns of judged episodes."""
+    """Native returns of the judged episodes."""
     return {"mean": played.mean, "half_width": played.half_width, "returns": played.returns}
 
 

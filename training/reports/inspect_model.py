@@ -74,7 +74,7 @@ def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
         ["game", f"{config.env_id or 'unknown'}, {steps_per_second(config):g} steps per second{speed}"],
         ["actions", str(config.action)],
         ["signals", ", ".join(config.signal_names) or "none"],
-        ["reward", f"{config.reward}, told apart up to {config.heads.limit:g}"],
+        ["reward", f"{config.reward}, distinguished up to {config.heads.limit:g}"],
         *_tokenizer_rows(wm.tokenizer),
         ["dynamics", f"{dynamics.order} order, {dynamics.layers} layers of {dynamics.width}, window {dynamics.window}"],
         ["parameters of dynamics and heads", f"{_millions(wm.dynamics)} and {_millions(wm.heads)}"],

@@ -71,7 +71,7 @@ def _rows(facts: Mapping[str, Any]) -> list[list[str]]:
         rows.append(["episodes not packed yet", f"{facts['pending']:,} (read like the others)"])
     if missing := facts["missing_ids"]:
         shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
-        rows.append(["episodes missing", f"{len(missing):,}: {shown}; the collection goes on with them"])
+        rows.append(["episodes missing", f"{len(missing):,}: {shown}; collect resumes with them"])
     return rows
 
 

@@ -12,7 +12,7 @@ from worldmodel.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
+# Okabe and Ito's colours, which colour-blind people can distinguish.
 COLORS = {
     "real": "#000000",
     "reconstruction": "#009E73",
@@ -41,7 +41,7 @@ def plot_open_loop(section: Mapping[str, Any], path: str | Path) -> Path:
 
 
 def plot_control(section: Mapping[str, Any], path: str | Path) -> Path:
-    """How well the actions are told from the frames, by dreamt step, for the section "control"."""
+    """How well actions are recognised from frames, by dreamt step, for the section "control"."""
     label = "accuracy of the inverse dynamics" if section["measure"] == "accuracy" else "R² of the inverse dynamics"
     return _draw(path, [(section["by_step"], label, {})], level=section["blind"])
 

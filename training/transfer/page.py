@@ -1,4 +1,4 @@
-"""The table of all players as a page and as JSON, from the cells that are there."""
+"""The table of all players as a page and as JSON, from the cells that exist."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from worldmodel.training.reports.markdown import hardware, interval, table, writ
 
 # Keys of a cell's file.
 CELL = ("game", "row", "player", "seed", "result", "decisions", "hours", "commands", "settings", "world", "machine")
-_ORDER = ("random", "blind", "free", "dream", "loop")  # of the rows, by the beginnings of their names
-_JUDGED = ("dream", "loop")  # which must be above the best blind policy
+_ORDER = ("random", "blind", "free", "dream", "loop")  # of the rows, by the prefixes of their names
+_JUDGED = ("dream", "loop")  # rows that must be above the best blind policy
 _NOTE = (
     "Native return per episode, mean ± 95 %, on the same episodes for everyone. *All together* is the mean over "
     "the episodes of all agents of a row; its interval holds for these agents, other trainings may differ by "
@@ -42,7 +42,7 @@ def write_transfer(out: Path, games: Sequence[str], command: str) -> Path:
 
 
 def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One game's rows in their order: the agents of a row together, and beside the best blind policy."""
+    """One game's rows in order: the agents of a row pooled, and compared with the best blind policy."""
     names = sorted({cell["row"] for cell in cells}, key=_place)
     members = {name: sorted((c for c in cells if c["row"] == name), key=lambda c: c["seed"] or 0) for name in names}
     blind = members["blind"][0]["result"] if "blind" in members else None
@@ -77,7 +77,7 @@ def _row(name: str, cells: Sequence[Mapping[str, Any]], blind: Mapping[str, Any]
 
 
 def _above(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether the means are in this order and their intervals apart."""
+    """Whether the first mean is higher and the intervals do not overlap."""
     return bool(one["mean"] - one["half_width"] > other["mean"] + other["half_width"])
 
 
@@ -94,7 +94,7 @@ def _game(game: str, rows: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    decisions = "not told by its world" if row["decisions"] is None else f"{row['decisions']:,}"
+    decisions = "unknown" if row["decisions"] is None else f"{row['decisions']:,}"
     against = "–"
     if "above_blind" in row:
         against = _word(row["above_blind"])
@@ -117,7 +117,7 @@ def result_cell(result: Mapping[str, Any]) -> str:
 
 
 def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """In words: which players that learned in dreams are above the best blind policy and model-free PPO, which not."""
+    """Which players trained in dreams are above the best blind policy and model-free PPO, in words."""
     others = {row["row"]: row for row in rows if row["row"] in ("blind", "free1")}
     return [
         f"{_learner(row).capitalize()} is {_word(_above(row, other))} "
@@ -135,7 +135,7 @@ def _learner(row: Mapping[str, Any]) -> str:
 
 
 def _how(cells: Sequence[Mapping[str, Any]]) -> str:
-    """The commands that make the rows again, the worlds, and the machines."""
+    """The commands that reproduce the rows, the worlds, and the machines."""
     ordered = sorted(cells, key=lambda cell: (_place(cell["row"]), cell["seed"] or 0))
     commands = dict.fromkeys(line for cell in ordered for line in cell["commands"])
     lines = ["The same by single commands:", "```sh\n" + "\n".join(commands) + "\n```"]
@@ -150,7 +150,7 @@ def _how(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _machines(all_: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every machine once, with the first and the last day."""
+    """Each machine once, with the first and last date."""
     days: dict[str, list[str]] = {}
     for about in all_:
         versions = f"VideoGenDream {about['videogen_dream']}, torch {about['torch']}"

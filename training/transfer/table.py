@@ -1,7 +1,7 @@
 """One table of all players of a game: random, the best blind one, trained in the real game, trained in its dream.
 
-Every cell is one player, judged on the same episodes, and a file of its own; what is there is not made again. An
-interrupted stage goes on from its last complete state, but for an agent's training, which starts anew: PPO is not
+Every cell is one player, judged on the same episodes, and a file of its own; finished cells are not repeated. An
+interrupted stage resumes from its last complete state, except an agent's training, which starts over: PPO cannot be
 resumed.
 """
 
@@ -40,7 +40,7 @@ GAMES = (
     "VideoGenReal-DoomTakeCover",
     "VideoGenReal-DoomDefendTheCenter",
 )
-# In these a run may differ from its continuation: they add games and rows, and change none that is there.
+# Settings that may change between calls: they add games and rows, and change no existing one.
 _FREE = ("games", "world", "seeds", "free_seeds", "loop_rounds")
 
 
@@ -94,7 +94,7 @@ class Transfer:
         return given
 
     def recipe(self, env_id: str) -> DemoConfig:
-        """How the world of a game is learned."""
+        """How the world of a game is trained."""
         return DemoConfig(
             env_id=env_id,
             collect_steps=self.decisions,
@@ -162,7 +162,7 @@ def folder_of(env_id: str) -> str:
 
 
 def _cells(game: Game, config: Transfer, stages: Stages) -> Iterator[tuple[str, Callable[[], Player]]]:
-    """The name of every cell, and what makes its player; what costs least comes first."""
+    """The name of every cell, and what makes its player; the cheapest first."""
     yield "random", partial(random_player, game)
     yield "blind", partial(blind_player, game, stages, config.search_episodes)
     recipe = config.recipe(game.env_id)

@@ -1,4 +1,4 @@
-"""The dream of a game in the table: given, or learned from play that is collected for it."""
+"""The world of a game in the table: given, or trained on episodes collected for it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 
 
 class Game(NamedTuple):
-    """A game, its folder in the table's run, and the world that is given for it, if one is."""
+    """A game, its folder in the table's run, and the world given for it, if any."""
 
     env_id: str
     folder: Path
-    episodes: int  # that every player is judged on
+    episodes: int  # on which every player is judged
     world: str | None = None
 
     def stage(self, name: str) -> str:
@@ -30,18 +30,18 @@ class Game(NamedTuple):
 
 
 class World(NamedTuple):
-    """The dream of a game: its name as `train_agent` takes it, and what it cost."""
+    """The world of a game: its name as `train_agent` takes it, and its cost."""
 
     name: str
     sha256: str
-    decisions: int | None  # None: nobody knows
-    hours: float | None  # None: it was given
-    whole: bool  # whether the hours are those of all attempts
+    decisions: int | None  # None: unknown
+    hours: float | None  # None: the world was given
+    whole: bool  # whether the hours include all attempts
     commands: list[str]
 
 
 def check_world(game: Game, fresh: bool) -> None:
-    """ValueError if the given world is not of this game, or the agents that are here learned in another one."""
+    """ValueError if the given world is of another game, or if the existing agents were trained in another world."""
     kept = None if fresh else _kept(game)
     if game.world is None:
         if kept is not None and kept["given"] is not None:
@@ -66,13 +66,13 @@ def _check_same(game: Game, kept: Mapping[str, Any] | None, sha256: str) -> None
 
 
 def _kept(game: Game) -> dict[str, Any] | None:
-    """Which world the agents of a game learn in, once that is decided."""
+    """Which world the agents of a game are trained in, once that is decided."""
     file = game.folder / "world.json"
     return read_json(file, JsonObject, ("given", "sha256")) if file.is_file() else None
 
 
 def world_of(game: Game, stages: Stages, recipe: DemoConfig) -> World:
-    """The given world, or one that is learned here, if that was not done before."""
+    """The given world, or one that is trained here unless it exists."""
     if game.world is not None:
         folder = resolve(game.world)
         world = World(game.world, weights_name(folder), _decisions_of(folder), None, True, [])
@@ -90,7 +90,7 @@ def world_of(game: Game, stages: Stages, recipe: DemoConfig) -> World:
 
 
 def _decisions_of(folder: Path) -> int | None:
-    """How many decisions a world was learned from, where the folder of its training and the play are still there."""
+    """How many decisions a world was trained on, if its run folder and stores still exist."""
     run = folder.parent / "config.json"
     about = read_json(run) if folder.name in ("best", "last") and run.is_file() else None
     stores = about.get("data") if isinstance(about, dict) else None
@@ -100,7 +100,7 @@ def _decisions_of(folder: Path) -> int | None:
 
 
 def cost_of(stages: Stages, names: Sequence[str]) -> dict[str, Any]:
-    """`hours` and `whole` of a player or a world that these stages made."""
+    """`hours` and `whole` of a player or world made by these stages."""
     return {
         "hours": sum(stages.minutes[name] for name in names) / 60,
         "whole": not any(stages.was_cut(name) for name in names),

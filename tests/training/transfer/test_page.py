@@ -92,7 +92,7 @@ def test_the_hours_of_a_world_count_once_and_those_of_a_given_one_are_not_known(
     assert "| ≥ 5.5 |" in page
     given, hours = WORLD | {"given": True}, {"world": None, "player": 0.5, "judged": 0.25}
     page, _ = write(tmp_path / "given", *(cell("dream", [1.0, 2.0], s, None, hours, given) for s in (0, 1)))
-    assert "| not told by its world |" in page and "| 1.5, without its world's |" in page
+    assert "| unknown |" in page and "| 1.5, without its world's |" in page
 
 
 def test_a_page_names_every_machine_and_the_days_it_worked(tmp_path):
