@@ -88,7 +88,9 @@ def sampled(
         for first in range(0, count, CHUNK):
             rows = range(count)[first : first + CHUNK]
             given = {"first_frames": first_frames, "actions": actions}
-            own = {name: None if part is None else part[rows.start : rows.stop] for name, part in given.items()}
+            own: dict[str, Any] = {
+                name: None if part is None else part[rows.start : rows.stop] for name, part in given.items()
+            }
             seeds = range(seed + rows.start, seed + rows.stop)
             parts.append(wm.sample(len(rows), steps, **own, seeds=seeds, **options).frames.cpu())
             bar.update(len(rows))
