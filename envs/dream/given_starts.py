@@ -114,3 +114,13 @@ def _signals(given: Any, names: tuple[str, ...], usual: np.ndarray) -> np.ndarra
     if values.shape[-1:] != (len(names),):
         raise ValueError(f"options['signals'] must name or list {', '.join(names) or 'none'}, got shape {values.shape}")
     return values
+
+
+def check_exclusive(options: Mapping[str, Any]) -> None:
+    """ValueError for reset options that exclude each other, or that lack the frames they belong to."""
+    for name in ("from", "starts") if "frames" in options else ():
+        if name in options:
+            raise ValueError(f'a dream begins with options "frames" or "{name}", not with both')
+    for name in () if "frames" in options else ("actions", "signals"):
+        if name in options:
+            raise ValueError(f'the option "{name}" belongs to "frames", which are missing')

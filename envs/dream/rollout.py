@@ -3,8 +3,10 @@
 Letters: B rows, n some of them, G signals.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,3 +137,14 @@ class Dreams:
 
     def _by_name(self, signals: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.model.config.signal_names, signals.unbind(1), strict=True))
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()
+
+
+def to_host(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Values of all rows, (B,) each, on the host: one transfer for all of them."""
+    if not tensors:
+        return {}
+    return dict(zip(tensors, to_numpy(torch.stack(list(tensors.values()))), strict=True))

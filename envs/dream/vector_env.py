@@ -17,8 +17,8 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.dream.given_starts import GivenStarts
-from worldmodel.envs.dream.rollout import Dreams, TorchStep
+from worldmodel.envs.dream.given_starts import GivenStarts, check_exclusive
+from worldmodel.envs.dream.rollout import Dreams, TorchStep, to_host, to_numpy
 from worldmodel.envs.dream.rules import DreamRules, EndCondition, RewardFunction
 from worldmodel.envs.dream.start_pool import Beginnings, begin
 from worldmodel.envs.dream.start_states import BothStarts, Source, make_source
@@ -174,7 +174,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._begin(rows, source, anew=seeded and len(rows) == self.num_envs)
         mask = np.zeros(self.num_envs, bool)
         mask[rows] = True
-        return self._observations.copy(), masked(_host(self._dreams.signals()), mask)
+        return self._observations.copy(), masked(to_host(self._dreams.signals()), mask)
 
     @own_defaults
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -195,12 +195,12 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             )
         begun = self._ended.copy()  # in next_step mode these rows spend this step on their reset
         dreamt = self._dreams.step(torch.from_numpy(actions).to(self.model.device))
-        self._observations[:] = _numpy(dreamt.observations)
-        rewards = np.where(begun, np.float32(0), _numpy(dreamt.rewards))
-        terminations = _numpy(dreamt.terminations) & ~begun
-        truncations = _numpy(dreamt.truncations) & ~begun
+        self._observations[:] = to_numpy(dreamt.observations)
+        rewards = np.where(begun, np.float32(0), to_numpy(dreamt.rewards))
+        terminations = to_numpy(dreamt.terminations) & ~begun
+        truncations = to_numpy(dreamt.truncations) & ~begun
         ended = terminations | truncations
-        infos = _host(dreamt.infos)
+        infos = to_host(dreamt.infos)
         final: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             final, begun = self._final(infos, ended) if ended.any() else {}, ended
@@ -210,7 +210,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         doubt = {name: infos.pop(name) for name in ("nll", "entropy")}
         if begun.any():
             self._begin(np.flatnonzero(begun), self._source)
-            infos = _host(self._dreams.signals())
+            infos = to_host(self._dreams.signals())
         infos = masked(doubt, ~begun) | masked(infos, everyone) | final
         return self._observations.copy(), rewards, terminations, truncations, infos
 
@@ -220,7 +220,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.render_mode is None:
             return (None,) * self.num_envs
         self._check_begun("render()")
-        return tuple(_numpy(show(self.model, self._dreams.running.codes, "rgb")))
+        return tuple(to_numpy(show(self.model, self._dreams.running.codes, "rgb")))
 
     # --- beyond Gymnasium ----------------------------------------------------------------------------------------
 
@@ -286,9 +286,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             )
         self._dreams.restore(state)
         extras = self._dreams.running.extras
-        self._keys = _numpy(extras.pop("env.key", torch.from_numpy(self._keys))).copy()
-        self._numbers = _numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
-        self._observations[:] = _numpy(observe(self.model, self._dreams.running, self.obs))
+        self._keys = to_numpy(extras.pop("env.key", torch.from_numpy(self._keys))).copy()
+        self._numbers = to_numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
+        self._observations[:] = to_numpy(observe(self.model, self._dreams.running, self.obs))
         self._ended[:] = False
         self._beginnings.forget(slice(None))
 
@@ -310,7 +310,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _begin(self, rows: np.ndarray, source: Source | BothStarts, anew: bool = False) -> None:
         """Begin new dreams in `rows`."""
-        self._observations[rows] = _numpy(self._begin_torch(rows, source, anew))
+        self._observations[rows] = to_numpy(self._begin_torch(rows, source, anew))
 
     def _begin_torch(self, rows: np.ndarray, source: Source | BothStarts, anew: bool = False) -> Tensor:
         if source is self._source:
@@ -328,7 +328,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(ended):
             final_obs[row] = self._observations[row].copy()
-        returns, lengths = (_numpy(values) for values in self._dreams.episodes())
+        returns, lengths = (to_numpy(values) for values in self._dreams.episodes())
         episode = {"episode": masked({"r": returns, "l": lengths}, ended), "_episode": ended.copy()}
         final_info = masked(infos, ended) | episode
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
@@ -338,26 +338,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ResetNeeded(f"No dream has begun. Call reset() before {what}.")
 
     def _source_of(self, options: Mapping[str, Any], rows: np.ndarray) -> Source | BothStarts:
+        check_exclusive(options)
         if "frames" in options:
-            for name in ("from", "starts"):
-                if name in options:
-                    raise ValueError(f'a dream begins with options "frames" or "{name}", not with both')
             return GivenStarts(self.model, rows, self.num_envs, options)
-        for name in ("actions", "signals"):
-            if name in options:
-                raise ValueError(f'the option "{name}" belongs to "frames", which are missing')
         if "from" not in options and options.get("starts", self._starts) == self._starts:
             return self._source
         source, usual = options.get("from", self._seed_from), "all" if "from" in options else self._starts
         return make_source(self.model, source, self._split, options.get("starts", usual))
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()
-
-
-def _host(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Values of all rows, (B,) each, on the host: one transfer for all of them."""
-    if not tensors:
-        return {}
-    return dict(zip(tensors, _numpy(torch.stack(list(tensors.values()))), strict=True))

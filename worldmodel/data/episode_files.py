@@ -6,17 +6,14 @@ A store is a folder::
     root/data/main_data.hdf5                episodes 0 to n - 1
     root/data/pending/episode_XXXXXX.hdf5   episodes not yet packed into the main file, one or a block per file
 
-Every file appears whole or not at all (it is written under a temporary name, then renamed), so a kill at any moment
-loses at most the episode or block being written. Readers treat pending episodes like packed ones. Packing (`flush`)
-exists for Minari, which reads only the main file and needs consecutive ids: an episode stays pending while an episode
-with a lower id is missing.
+Every file appears whole or not at all (temporary name, then rename), so a kill loses at most the episode or block being
+written. Readers treat pending episodes like packed ones. Packing (`flush`) is for Minari, which reads only the main
+file and needs consecutive ids: an episode stays pending while a lower id is missing.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
-import os
 import shutil
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -41,6 +38,7 @@ from worldmodel.data.layout import (
     same_episode,
     write_episodes,
 )
+from worldmodel.data.mapping import file_stamp, map_file
 from worldmodel.data.pending import PATTERN, ids_of, pending_name, scan_pending
 from worldmodel.data.scanning import MOST_IDS, refusal, scan
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
@@ -248,7 +246,7 @@ class EpisodeFiles:
                     raise refusal(path, f"holds episode {twice[0]}, as {found[twice[0]].path.name} does")
                 found |= {entry.id: entry for entry in entries}
         wanted, steps = self._totals()  # read before the main file, which only grows
-        self._main_stamp = _stamp(self._main_path)
+        self._main_stamp = file_stamp(self._main_path)
         self._may_show_less = False
         packed = scan(self._main_path, self.info) if self._main_path.exists() else []
         if len(packed) < wanted or [entry.id for entry in packed] != list(range(len(packed))):
@@ -279,7 +277,7 @@ class EpisodeFiles:
 
     def _look_again(self) -> None:
         """Scan again if another handle has packed episodes, so that no id is used twice."""
-        if self._may_show_less or _stamp(self._main_path) != self._main_stamp:
+        if self._may_show_less or file_stamp(self._main_path) != self._main_stamp:
             self._find_episodes()
 
     def _forget(self) -> None:
@@ -288,13 +286,13 @@ class EpisodeFiles:
 
     @cached_property
     def _main_bytes(self) -> NDArray[np.uint8]:
-        return _map(self._main_path)
+        return map_file(self._main_path)
 
     def _window(self, entry: Entry, index: int) -> NDArray:
         """Field `index` of the layout as a memory-mapped view of the episode's file."""
         # Pending files are mapped on each call: keeping every map open would exhaust the process's file handles.
         try:
-            data = self._main_bytes if entry.path == self._main_path else _map(entry.path)
+            data = self._main_bytes if entry.path == self._main_path else map_file(entry.path)
         except FileNotFoundError:
             return self._window(self._packed_meanwhile(entry), index)
         field = self._fields[index]
@@ -331,14 +329,13 @@ class EpisodeFiles:
     def _remove_leftovers(self) -> None:
         """Remove pending files that are packed, and half-written files of dead processes."""
         packed = {entry.id: entry for entry in self._entries if entry.path == self._main_path}
-        for path in self._pending_dir.glob(PATTERN):
-            if ids_of(path).stop <= len(packed):
-                if any(not same_episode(entry, packed[entry.id]) for entry in scan_pending(path, self.info)):
-                    raise ValueError(
-                        f"{path} differs from the packed episodes with the same ids: another process wrote it at the "
-                        "same time. Nothing is lost; move it elsewhere"
-                    )
-                path.unlink(missing_ok=True)
+        for path in (path for path in self._pending_dir.glob(PATTERN) if ids_of(path).stop <= len(packed)):
+            if any(not same_episode(entry, packed[entry.id]) for entry in scan_pending(path, self.info)):
+                raise ValueError(
+                    f"{path} differs from the packed episodes with the same ids: another process wrote it at the same "
+                    "time. Nothing is lost; move it elsewhere"
+                )
+            path.unlink(missing_ok=True)
         for folder in (self._main_path.parent, self._pending_dir):
             remove_leftovers(folder)
 
@@ -351,20 +348,3 @@ class EpisodeFiles:
         shown = set(state["ids"].tolist())
         self._entries = [entry for entry in self._entries if entry.id in shown]
         self._may_show_less = True
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Identity of a file, which changes when the file is replaced; None if it does not exist."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def _map(path: Path) -> NDArray[np.uint8]:
-    """A whole file as read-only bytes."""
-    with open(path, "rb") as handle:
-        if not os.fstat(handle.fileno()).st_size:
-            raise refusal(path, "was truncated since it was opened")
-        return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
