@@ -18,12 +18,12 @@ def no_interval(values):
     return 0.0, 0.0
 
 
-def test_bins_hold_means_of_what_was_predicted_and_of_what_came():
+def test_bins_hold_means_of_predicted_and_actual_values():
     predicted, actual = np.array([-5.0, 0.1, 0.3, 0.5, 9.0]), np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     bins = calibration_bins(predicted, actual, [0.0, 0.5, 1.0], no_interval)
     assert [(b["low"], b["high"], b["count"]) for b in bins] == [(-5.0, 0.3, 3), (0.5, 9.0, 2)]  # the outer are open
     assert [(b["predicted"], b["actual"]) for b in bins] == [(pytest.approx(-4.6 / 3), 1.0), (4.75, 3.5)]
-    # Distances 1 + 4.6 / 3 and 1.25, by 3 and 2 steps.
+    # Distances 1 + 4.6 / 3 and 1.25, weighted by 3 and 2 steps.
     assert calibration_error(bins) == pytest.approx((3 + 4.6 + 2.5) / 5)
 
 
@@ -32,7 +32,7 @@ def test_empty_bins_are_left_out():
     assert [part["count"] for part in bins] == [1, 1]
 
 
-def test_predictions_and_values_must_belong_together():
+def test_predictions_and_values_must_have_equal_shapes():
     with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
         calibration_bins(np.zeros(2), np.zeros(3), [0, 1], no_interval)
 
@@ -44,7 +44,7 @@ def test_perfect_rewards_have_no_error():
     assert [part["actual"] for part in found["bins"]] == [-0.5, 0.0, 2.5] and found["steps"] == 500
 
 
-def test_rewards_that_are_all_too_high_are_off_by_that_much():
+def test_rewards_that_are_too_high_by_a_constant_have_that_error():
     rewards = np.random.default_rng(0).choice([0.0, 1.0], size=400)
     found = reward_calibration(rewards + 0.25, rewards)
     assert found["calibration_error"] == pytest.approx(0.25) == found["mean_absolute_error"]
@@ -58,7 +58,7 @@ def test_the_mean_reward_is_calibrated_and_explains_nothing():
     assert found["explained"] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_one_stray_prediction_leaves_the_other_bins_as_they_are():
+def test_one_stray_prediction_does_not_change_the_other_bins():
     rewards = np.tile([0.0, 1.0], 1000)
     stray = rewards.copy()
     stray[0] = 1000.0
@@ -70,7 +70,7 @@ def test_rewards_that_never_vary_have_nothing_to_explain():
     assert found["explained"] is None and found["calibration_error"] == 0.0
 
 
-def test_believable_probabilities_have_the_brier_score_of_their_own_doubt():
+def test_calibrated_probabilities_have_the_expected_brier_score():
     # 200 steps at 0.05 of which 10 end, 100 at 0.5 of which 50 end.
     probability = np.repeat([0.05, 0.5], [200, 100])
     ended = np.concatenate((np.arange(200) < 10, np.arange(100) < 50))
@@ -83,7 +83,7 @@ def test_believable_probabilities_have_the_brier_score_of_their_own_doubt():
     assert found["bins"][0]["interval"] == list(share_interval(10, 200))
 
 
-def test_certain_and_always_wrong_is_the_worst_that_can_be():
+def test_certain_and_always_wrong_predictions_have_the_worst_scores():
     ended = np.arange(10) < 5
     found = termination_calibration((~ended).astype(float), ended, threshold=0.5)
     assert found["brier"] == found["calibration_error"] == 1.0 and found["auroc"] == 0.0
@@ -95,7 +95,7 @@ def test_rare_ends_get_narrow_bins():
     assert [part["count"] for part in found["bins"]] == [1, 1, 1, 1]
 
 
-def test_without_an_end_there_is_no_skill_to_show():
+def test_without_an_end_there_is_no_skill():
     found = termination_calibration(np.full(20, 0.01), np.zeros(20, bool), threshold=0.5)
     assert found["skill"] is found["auroc"] is found["precision"] is found["recall"] is None
     assert found["brier"] == pytest.approx(1e-4)
@@ -109,7 +109,7 @@ def test_scale_and_shift_of_the_logit_are_found():
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(20_000, generator=generator) - 4
     happened = torch.rand(20_000, generator=generator) < torch.sigmoid(0.6 * logits + 1)
-    with torch.inference_mode():  # as in a training's last part
+    with torch.inference_mode():  # as at the end of a training
         found = platt_scaling(torch.sigmoid(logits), happened)
     assert found == pytest.approx((0.6, 1.0), abs=0.06)
 
@@ -130,7 +130,7 @@ def test_few_events_leave_the_scale_near_one():
     assert 1 < alone < 1.5 < many
 
 
-def test_the_order_is_kept_even_where_it_is_wrong():
+def test_the_order_of_probabilities_is_kept_even_if_it_is_wrong():
     scale, _ = platt_scaling(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([False, False, True]))
     assert 0 < scale < 1
 
@@ -140,10 +140,10 @@ def test_without_both_outcomes_nothing_is_changed(happened):
     assert platt_scaling(torch.rand(9), torch.full((9,), happened)) == (1.0, 0.0)
 
 
-def test_certain_probabilities_do_no_harm():
+def test_certain_probabilities_are_handled():
     assert np.isfinite(platt_scaling(torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 1, 1]).bool())).all()
 
 
-def test_probabilities_and_events_must_belong_together():
+def test_probabilities_and_events_must_have_equal_shapes():
     with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
         platt_scaling(torch.rand(2), torch.ones(3).bool())

@@ -1,4 +1,4 @@
-"""train-dynamics killed at any file operation after its last step: the same command ends with the same world."""
+"""train-dynamics killed at any file operation after its last step: the same command then gives the same world."""
 
 import os
 

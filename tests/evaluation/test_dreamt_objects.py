@@ -1,4 +1,4 @@
-"""Objects in dreams over those in the game, on dreams of which it is known what they show."""
+"""Objects in dreams relative to the game, on dreams with known content."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from tests.clips import clip_world
 from tests.training.labelled_store import COLOURS, WALL, labelled_store
 from worldmodel.evaluation import dreamt_objects as measure
-from worldmodel.evaluation.dreamt_objects import dreamt_objects, share_ratio, stretches
+from worldmodel.evaluation.dreamt_objects import dreamt_objects, share_ratio, step_ranges
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def store(tmp_path_factory):
 
 
 def judge(monkeypatch, world, store, dream, horizon=10):
-    """What is said of a model that loses nothing by coding, and whose dreams are dream(what really happened)."""
+    """Scores of a model with a lossless tokenizer, whose dreams are dream(real frames)."""
     real = measure.open_loop
 
     def open_loop(*arguments):
@@ -34,7 +34,7 @@ def ratios(scores, kind="pixels"):
     return {step: part["ratio"] for step, part in scores[kind].items()}
 
 
-def test_a_perfect_dream_keeps_all(monkeypatch, world, store):
+def test_a_perfect_dream_keeps_all_objects(monkeypatch, world, store):
     found = judge(monkeypatch, world, store, lambda frames: frames)
     assert (found["dreams"], found["episodes"], found["context_steps"], found["horizon"]) == (40, 20, 3, 10)
     assert [*found["classes"]] == ["ball", "block"]
@@ -45,7 +45,7 @@ def test_a_perfect_dream_keeps_all(monkeypatch, world, store):
     assert ball["pictures"]["1"]["game"] == 1.0
 
 
-def test_a_dream_that_loses_balls_with_time_says_when(monkeypatch, world, store):
+def test_the_scores_show_when_a_dream_loses_balls(monkeypatch, world, store):
     def forget(frames):
         late = frames[:, 2:]
         late[(late == torch.tensor(COLOURS[1])).all(-1)] = WALL
@@ -56,7 +56,7 @@ def test_a_dream_that_loses_balls_with_time_says_when(monkeypatch, world, store)
     assert set(ratios(classes["block"]).values()) == {1.0}
 
 
-def test_a_dream_that_invents_blocks_is_told_too(monkeypatch, world, store):
+def test_the_scores_show_invented_blocks(monkeypatch, world, store):
     def invent(frames):
         frames[..., -1, :, :] = torch.tensor(COLOURS[2], dtype=torch.uint8)  # the last row, which is wall
         return frames
@@ -78,31 +78,31 @@ def test_a_picture_shows_a_class_from_two_pixels_on(monkeypatch, world, store):
     assert ratios(ball)["1"] == pytest.approx(1 / 21)
 
 
-def test_the_horizon_is_cut_to_the_play(monkeypatch, world, store):
+def test_the_horizon_is_cut_to_the_episodes(monkeypatch, world, store):
     found = judge(monkeypatch, world, store, lambda frames: frames, horizon=64)
-    assert found["horizon"] == 12  # of 15 states three are given
+    assert found["horizon"] == 12  # of 15 states three are context
     assert dreamt_objects(world, store, "all", 2, 15) == {
-        "absent": "no episode of split 'all' goes on after 15 given steps"
+        "absent": "no episode of split 'all' continues after 15 context steps"
     }
 
 
-def test_a_model_that_cannot_be_given_steps_has_no_such_dreams(store):
-    assert dreamt_objects(clip_world(), store, "all", 2) == {"absent": "the model can be given no step to go on from"}
+def test_a_model_that_cannot_start_from_context_has_no_such_dreams(store):
+    assert dreamt_objects(clip_world(), store, "all", 2) == {"absent": "the model cannot start from context steps"}
 
 
-def test_dreams_and_the_game_are_both_seen_through_the_tokenizer(world, store):
+def test_dreams_and_the_game_are_both_decoded_by_the_tokenizer(world, store):
     found = dreamt_objects(world, store, "all", 4, 3, 4)
     for scores in found["classes"].values():
-        assert scores["pixels"]["0"]["ratio"] in (1.0, None)  # the given step, decoded in both
+        assert scores["pixels"]["0"]["ratio"] in (1.0, None)  # the context step, decoded in both
 
 
-def test_stretches_end_at_powers_of_two():
+def test_step_ranges_end_at_powers_of_two():
     begins, ends = [0, 1, 2, 3, 5, 9, 17, 33], [0, 1, 2, 4, 8, 16, 32, 64]
-    assert [(steps[0], steps[-1]) for steps in stretches(64)] == list(zip(begins, ends, strict=True))
-    assert stretches(63)[-1] == range(17, 33) and stretches(0) == [range(0, 1)]
+    assert [(steps[0], steps[-1]) for steps in step_ranges(64)] == list(zip(begins, ends, strict=True))
+    assert step_ranges(63)[-1] == range(17, 33) and step_ranges(0) == [range(0, 1)]
 
 
-def test_the_ratio_of_shares_has_an_interval_over_plays():
+def test_the_ratio_of_shares_has_an_interval_over_episodes():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(200):

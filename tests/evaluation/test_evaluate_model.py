@@ -46,7 +46,7 @@ def results(world, store, i3d_file):
 
 @pytest.fixture(scope="module")
 def perfect(world, store):
-    """Dreams of a model that knows the future and a tokenizer that loses nothing."""
+    """Dreams of a model that knows the future, with a lossless tokenizer."""
     dreams = open_loop(world, store, "test", 24, 3, temperature=1.0, num_steps=8)
     return dreams._replace(reconstruction=dreams.real, dream=dreams.real)
 
@@ -58,7 +58,7 @@ def with_other_dream(dreams, dream):
 # --- parts whose scores are known
 
 
-def test_a_perfect_dream_is_of_use_to_the_end_and_a_frozen_one_never(perfect, store):
+def test_a_perfect_dream_is_usable_to_the_end_and_a_frozen_one_never(perfect, store):
     scores = open_loop_scores(perfect, store.plays)
     assert scores["usable_horizon_psnr_db"] == scores["usable_horizon_ssim"] == 8
     assert scores["ssim"]["dream"] == pytest.approx([1.0] * 8, abs=1e-6)
@@ -66,14 +66,14 @@ def test_a_perfect_dream_is_of_use_to_the_end_and_a_frozen_one_never(perfect, st
     assert open_loop_scores(frozen, store.plays)["usable_horizon_psnr_db"] == 0
 
 
-def test_control_finds_the_actions_of_dreams_that_obey_and_not_of_those_that_are_deaf(perfect, store):
+def test_control_finds_the_actions_of_dreams_that_obey_them_and_not_of_those_that_ignore_them(perfect, store):
     model = train_inverse_dynamics(store, IDM)
     actions, other = perfect.batch.actions, swapped_actions(perfect.batch, 3)
     deaf = {"real": (perfect.real, actions), "dream": (perfect.dream, actions), "dream_swapped": (perfect.dream, other)}
     scores, features = control_scores(model, deaf, 3)
     assert scores["measure"] == "accuracy" and scores["transitions"] == 24 * 8
     assert scores["real"] == scores["dream"] > 0.95 and scores["dream_over_real"] == 1.0
-    # Shown the same film for other orders, the network still finds what the film shows: one order in three by chance.
+    # With the same film and other actions, the network finds what the film shows: one action in three by chance.
     told = (other[:, 2:] == actions[:, 2:]).float().mean()
     assert scores["dream_swapped"] == pytest.approx(float(told), abs=0.05) and scores["dream_swapped"] < 0.6
     by_step = scores["by_step"]["dream"]
@@ -81,7 +81,7 @@ def test_control_finds_the_actions_of_dreams_that_obey_and_not_of_those_that_are
     assert torch.equal(features["real"], features["dream"]) and features["real"].shape == (24 * 8, 16)
 
 
-def test_the_action_error_of_dreams_is_told_in_that_of_real_play(monkeypatch):
+def test_the_action_error_of_dreams_is_relative_to_that_of_real_episodes(monkeypatch):
     actions = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0))
     off = torch.tensor([0.1, -0.2])
     told = iter([actions + off, actions + 2 * off])  # as read from real play and from dreams
@@ -92,7 +92,7 @@ def test_the_action_error_of_dreams_is_told_in_that_of_real_play(monkeypatch):
     assert scores["error_over_real"] == pytest.approx(4.0, rel=1e-4)
 
 
-def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_file):
+def test_fvd_reads_the_16_frames_from_the_last_context_step_on(world, store, i3d_file):
     dreams = open_loop(world, store, "test", 3, 3, temperature=1.0, num_steps=8)
     perfect = dreams._replace(reconstruction=dreams.real, dream=dreams.real)
     i3d, cpu = load_i3d(i3d_file), torch.device("cpu")
@@ -113,7 +113,7 @@ def test_fvd_reads_the_16_frames_from_the_last_given_step_on(world, store, i3d_f
 def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_numbers(results, world, store):
     assert [*results] == [*SECTIONS]
     for name in ("objects", "dreamt_objects"):
-        assert results[name] == {"absent": "the play has no labels of objects (collect --labels)"}
+        assert results[name] == {"absent": "the episodes have no labels of objects (collect --labels)"}
     assert len(results["open_loop"]["psnr_db"]["dream"]) == 9
     assert results["control"]["transitions"] == 6 * 9 and results["idm_fd"]["clips"] == 6
     assert results["idm_fd"]["dream"] > 0 and results["idm_fd"]["reconstruction"] > 0
@@ -124,7 +124,7 @@ def test_an_evaluation_has_every_section_and_the_same_seed_gives_the_same_number
     assert json.dumps(again) == json.dumps({name: results[name] for name in again})
 
 
-def test_the_floor_is_read_from_other_test_episodes_than_the_real_clips(world, tmp_path, monkeypatch):
+def test_the_floor_is_drawn_from_other_test_episodes_than_the_real_clips(world, tmp_path, monkeypatch):
     store, read_videos = telling_store(tmp_path / "data", episodes=60), []
 
     def noting(judge, frames):
@@ -154,7 +154,7 @@ def windows(store, episode, steps):
     return [frames[first : first + steps] for first in range(len(frames) - steps + 1)]
 
 
-def test_a_floor_that_cannot_be_had_is_said_to_be_absent(world, tmp_path):
+def test_a_missing_floor_is_reported_as_absent(world, tmp_path):
     results = evaluate_model(world, telling_store(tmp_path, steps=12), replace(SMALL, samples=4))
     assert results["idm_fd"]["other_real"] is None and results["settings"]["episodes"] == 2
     page = write_report(tmp_path, results).read_text(encoding="utf-8")
@@ -176,7 +176,7 @@ TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
     ],
     ids=["clips", "clips-deaf", "clips-told-frames", "causal", "frames-and-limit", "clip-actions"],
 )
-def test_every_kind_of_model_is_measured_in_what_it_can_do(make, given, horizon, store, tmp_path):
+def test_every_kind_of_model_is_scored_on_what_it_can_do(make, given, horizon, store, tmp_path):
     world = make()
     results = evaluate_model(world, store, replace(SMALL, samples=4, horizon=5))
     config, control = world.config.dynamics, results["control"]
@@ -187,13 +187,13 @@ def test_every_kind_of_model_is_measured_in_what_it_can_do(make, given, horizon,
     free = config.lead and (config.action_condition == "none" or config.drop_actions > 0)
     assert ("idm_fd" in results["unconditional"]) == bool(free)
     page = write_report(tmp_path, results, plots=True).read_text(encoding="utf-8")
-    assert ("absent: the model can be given no step" in page) == (not given)
-    assert ("absent: the model reads no actions" in page) == (config.action_condition == "none")
+    assert ("absent: the model cannot start from context steps" in page) == (not given)
+    assert ("absent: the model has no action conditioning" in page) == (config.action_condition == "none")
     assert ("absent: this model" in page) == (not free)
     assert (tmp_path / "horizon.png").exists() == bool(given)
 
 
-def test_dreams_of_clips_are_given_frames_and_not_codes(store):
+def test_clip_models_get_frames_and_not_codes_as_context(store):
     world = clip_world(frame_condition=2)
     dreams = open_loop(world, store, "test", 3, 2, temperature=1.0, num_steps=4)
     video = world.sample(3, 6, dreams.real[:, :2], dreams.batch.actions)
@@ -204,16 +204,16 @@ def test_dreams_of_clips_are_given_frames_and_not_codes(store):
 
 def test_a_horizon_longer_than_any_episode_is_refused_with_what_to_lower(world, store):
     longest = max(store.lengths[e] + 1 for e in store.split("test"))
-    with pytest.raises(ValueError, match=rf"3 given and 99 dreamt steps are more than the {longest} .* \(--horizon\)"):
+    with pytest.raises(ValueError, match=rf"3 context and 99 dreamt steps .* than the {longest} .* \(--horizon\)"):
         evaluate_model(world, store, replace(SMALL, horizon=99))
 
 
 def test_a_horizon_shorter_than_a_clip_is_refused(store):
-    with pytest.raises(ValueError, match=r"clips of 4 steps, more than 1 given and 2 dreamt ones; .* at least 3"):
+    with pytest.raises(ValueError, match=r"clips of 4 steps, more than 1 context and 2 dreamt ones; .* at least 3"):
         evaluate_model(clip_world(frame_condition=1), store, replace(SMALL, horizon=2))
 
 
-def test_fvd_of_dreams_from_nothing_is_that_of_free_clips(store, i3d_file):
+def test_fvd_of_dreams_from_nothing_uses_unconditional_clips(store, i3d_file):
     world = make_world("block", condition="frames")
     results = evaluate_model(world, store, replace(SMALL, context_steps=1, horizon=7), i3d_file)
     assert results["unconditional"]["steps"] == 8
@@ -224,7 +224,7 @@ def test_fvd_of_dreams_from_nothing_is_that_of_free_clips(store, i3d_file):
     assert results["unconditional"]["fvd"] == pytest.approx(wanted)
 
 
-def test_clips_too_short_for_fvd_leave_it_absent(store, i3d_file, tmp_path):
+def test_clips_too_short_for_fvd_make_it_absent(store, i3d_file, tmp_path):
     results = evaluate_model(clip_world(), store, replace(SMALL, samples=4), i3d_file)
     assert results["fvd"] == {"absent": "FVD reads 16 frames, and a clip of this model has 8"}
     assert "fvd" not in results["unconditional"]
@@ -233,12 +233,12 @@ def test_clips_too_short_for_fvd_leave_it_absent(store, i3d_file, tmp_path):
 
 def test_a_horizon_too_short_for_fvd_is_refused_before_anything_is_measured(world, store, i3d_file):
     short = ModelEvaluation(samples=4, context_steps=1, horizon=6)
-    with pytest.raises(ValueError, match="16 frames, and a given step and a horizon of 6 steps have 14"):
+    with pytest.raises(ValueError, match="16 frames, and a context step and a horizon of 6 steps have 14"):
         evaluate_model(world, store, short, i3d_file)
 
 
 @pytest.mark.parametrize("changes", [{"samples": 1}, {"context_steps": 0}, {"horizon": 0}, {"max_segments": 1}])
-def test_sizes_that_measure_nothing_are_refused(changes):
+def test_sizes_that_are_too_small_are_refused(changes):
     with pytest.raises(ValueError, match=f"{next(iter(changes))} must be at least"):
         ModelEvaluation(**changes)
 
@@ -267,20 +267,20 @@ def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_p
     assert "**Verdict:** all in **one** line." in judged
 
 
-def test_without_an_i3d_file_fvd_is_absent_and_nothing_stands_in_for_it(results, tmp_path):
+def test_without_an_i3d_file_fvd_is_absent_and_not_replaced(results, tmp_path):
     page = write_report(tmp_path, results | {"fvd": {"absent": "no I3D file was given"}}).read_text()
     for name in ("FVD", "R-FVD", "FVD\\*"):
         assert f"| I3D | {name} | absent: no I3D file was given |" in page
     assert "png" not in page and not list(tmp_path.glob("*.png"))
 
 
-def test_numbers_that_could_not_be_measured_are_said_to_be_so(results, tmp_path):
+def test_values_that_could_not_be_measured_are_marked(results, tmp_path):
     results = results | {"tokenizer": results["tokenizer"] | {"nmse_changed_small": None}}
     page = write_report(tmp_path, results).read_text()
     assert "not measured" in page
 
 
-def test_an_interval_of_one_play_is_a_dash(results, tmp_path):
+def test_an_interval_of_one_episode_is_a_dash(results, tmp_path):
     horizon = results["open_loop"]
     endless = {name: [math.inf] * len(values) for name, values in horizon["psnr_sureness"].items()}
     results = results | {"open_loop": horizon | {"psnr_sureness": endless}}

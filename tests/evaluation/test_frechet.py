@@ -1,4 +1,4 @@
-"""The Frechet distance against closed forms, scipy's matrix root, and its own laws."""
+"""The Frechet distance against closed forms, scipy's matrix root, and its own properties."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_fewer_rows_than_features_need_no_root_of_a_singular_matrix():
     assert frechet_distance(a, b) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_a_set_has_no_distance_to_itself_in_any_order_and_a_shift_costs_its_square():
+def test_the_distance_to_a_permutation_is_zero_and_a_shift_costs_its_square():
     a = features(30, 40, seed=0)
     assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
     assert frechet_distance(a, a.flip(0)) == pytest.approx(0.0, abs=1e-9)
@@ -71,8 +71,8 @@ def test_it_is_symmetric_and_keeps_its_value_under_rotation():
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (torch.zeros(5, 3), torch.zeros(5, 4), "two rows or more"),
-        (torch.zeros(1, 3), torch.zeros(5, 3), "two rows or more"),
+        (torch.zeros(5, 3), torch.zeros(5, 4), "at least two rows"),
+        (torch.zeros(1, 3), torch.zeros(5, 3), "at least two rows"),
         (torch.full((5, 3), float("nan")), torch.zeros(5, 3), "finite"),
     ],
 )

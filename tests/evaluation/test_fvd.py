@@ -9,7 +9,7 @@ from worldmodel.evaluation.fvd import fvd_scores, i3d_logits, load_i3d
 
 
 class Switched(nn.Module):
-    """As published files are: they scale, resize and give features unless told otherwise."""
+    """Like published files: scales, resizes and returns features unless these arguments are False."""
 
     def forward(self, video: Tensor, rescale: bool = True, resize: bool = True, return_features: bool = True) -> Tensor:
         if rescale or resize or return_features:
@@ -23,7 +23,7 @@ class PerTime(nn.Module):
 
 
 class Counting(nn.Module):
-    """Says how many clips it was given."""
+    """Returns the number of clips in its input."""
 
     def forward(self, video: Tensor) -> Tensor:
         return torch.full([video.shape[0], 1], float(video.shape[0]))
@@ -73,7 +73,7 @@ def test_more_clips_than_fit_at_once_keep_their_order(means):
     assert i3d_logits(means, flat(*levels))[:, 0].tolist() == pytest.approx([n / 127.5 - 1 for n in levels], abs=1e-5)
 
 
-def test_fvd_of_flat_clips_is_that_of_their_levels(means):
+def test_fvd_of_flat_clips_depends_only_on_their_levels(means):
     # All five logits of a flat clip are its level x, so the distance is five times that of one normal variable.
     real, reconstruction, samples = flat(0, 100, 200), flat(10, 110, 210), flat(50, 100, 150)
     scores = fvd_scores(means, real, reconstruction, samples)
@@ -84,30 +84,30 @@ def test_fvd_of_flat_clips_is_that_of_their_levels(means):
     assert fvd_scores(means, real, real, real)["fvd"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_switches_that_change_what_comes_out_are_off(tmp_path):
+def test_arguments_that_change_the_output_are_off(tmp_path):
     network = saved(Switched(), tmp_path / "switches.pt")
     assert i3d_logits(network, flat(255, 0))[:, 0].tolist() == pytest.approx([1.0, -1.0])
 
 
-def test_logits_by_time_are_averaged(tmp_path):
+def test_logits_per_time_are_averaged(tmp_path):
     clips = flat(0, 0).clone()
     clips[:, 8:] = 255
     logits = i3d_logits(saved(PerTime(), tmp_path / "time.pt"), clips)
     assert logits.shape == (2, 3) and logits.abs().max() < 1e-5
 
 
-def test_clips_pass_through_so_many_at_once(tmp_path):
+def test_clips_pass_through_in_chunks(tmp_path):
     network = saved(Counting(), tmp_path / "counting.pt")
     assert i3d_logits(network, flat(0, 0, 0), chunk=2)[:, 0].tolist() == [2.0, 2.0, 1.0]
     assert i3d_logits(network, flat(0, 0, 0))[:, 0].tolist() == [3.0] * 3
 
 
-def test_a_network_that_gives_no_logits_is_refused(tmp_path):
+def test_a_network_that_returns_no_logits_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"logits \(n, E\)"):
         i3d_logits(saved(Wrong(), tmp_path / "wrong.pt"), flat(0, 1))
 
 
-def test_files_and_clips_that_do_not_fit_are_refused(means, tmp_path):
+def test_files_and_clips_of_the_wrong_kind_are_refused(means, tmp_path):
     with pytest.raises(FileNotFoundError, match="no I3D file"):
         load_i3d(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("no network")

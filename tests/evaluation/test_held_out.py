@@ -1,4 +1,4 @@
-"""Measurements of a world model on a store: stand-ins whose every score is known, and the toy model."""
+"""Scores of a world model on a store: stand-ins with known scores, and the toy model."""
 
 import math
 from collections import Counter
@@ -29,7 +29,7 @@ from worldmodel.model import WorldModel
 # --- data
 
 
-def test_facts_of_a_data_set_by_hand(tmp_path):
+def test_facts_of_a_data_set_equal_hand_counts(tmp_path):
     facts = dataset_facts(recorded_store(tmp_path, lengths=(10, 14)))
     assert facts["episodes"] == 2 and facts["steps"] == 24
     assert facts["actions"] == {"noop": 4 + 5, "left": 3 + 5, "right": 3 + 4}
@@ -101,7 +101,7 @@ def test_an_empty_split_is_refused(tmp_path):
 # --- tokenizer
 
 
-def test_tokenizer_scores_of_a_constant_error_by_hand(store):
+def test_tokenizer_scores_of_a_constant_error_equal_hand_results(store):
     scores = tokenizer_scores(SimpleNamespace(tokenizer=PixelTokenizer(error=10), device="cpu"), store, "test", 40)
     assert scores["steps"] == 40
     assert scores["psnr_db"] == pytest.approx(20 * math.log10(25.5), abs=1e-3)
@@ -110,7 +110,7 @@ def test_tokenizer_scores_of_a_constant_error_by_hand(store):
 
 
 def moving_dot_store(root, big_jump_at=None):
-    """Ten steps of a black picture on which a 2 x 2 white dot walks right; all turns grey at step `big_jump_at`."""
+    """Ten steps of a black picture on which a 2 x 2 white dot moves right; all turns grey at step `big_jump_at`."""
     info = StoreInfo(
         env_id="Dot", frames_per_step=2, height=16, width=16, channels=3, action=ActionSpec(kind="discrete", n=3)
     )
@@ -134,7 +134,7 @@ def moving_dot_store(root, big_jump_at=None):
 
 
 class Forgetful:
-    """A tokenizer that gives back a black picture, whatever it saw."""
+    """A tokenizer that returns a black picture for any input."""
 
     config = SimpleNamespace(data_variance=0.5, temporal="step", piece_steps=1)
 
@@ -145,7 +145,7 @@ class Forgetful:
         return torch.zeros_like(codes)
 
 
-def test_change_scores_see_a_small_lost_dot_that_the_mean_hides(tmp_path):
+def test_change_scores_show_a_small_lost_dot_that_the_mean_hides(tmp_path):
     model = SimpleNamespace(tokenizer=Forgetful(), device="cpu")
     scores = change_scores(model, moving_dot_store(tmp_path), "all", 50)
     # A step changes 2 x 1 pixels in front of the dot, white in the later frame, and 2 x 1 behind it, black there.
@@ -155,7 +155,7 @@ def test_change_scores_see_a_small_lost_dot_that_the_mean_hides(tmp_path):
     assert scores["small_steps"] == 50 and scores["nmse_changed_small"] == scores["nmse_changed"]
 
 
-def test_steps_in_which_all_changes_are_not_small(tmp_path):
+def test_steps_in_which_everything_changes_are_not_small(tmp_path):
     model = SimpleNamespace(tokenizer=Forgetful(), device="cpu")
     scores = change_scores(model, moving_dot_store(tmp_path, big_jump_at=1), "all", 50)
     assert 0 < scores["changed_share"] < 0.5
@@ -187,7 +187,7 @@ def test_a_step_is_small_if_at_most_a_tenth_of_its_pixels_change(tmp_path, pixel
 # --- dynamics
 
 
-def test_a_fresh_model_needs_the_bits_of_a_uniform_guess_and_is_deaf_to_actions(store):
+def test_an_untrained_model_needs_the_bits_of_a_uniform_guess_and_ignores_actions(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)
     held_out = encode_segments(fresh, store, "test", 100)
     scores = dynamics_scores(fresh, held_out, held_out)
@@ -199,7 +199,7 @@ def test_a_fresh_model_needs_the_bits_of_a_uniform_guess_and_is_deaf_to_actions(
 def test_dynamics_are_scored_per_frame_and_beside_what_predicts_no_change_or_nothing(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)  # 2 x 2 x 2 codes for 2 frames
     held_out = encode_segments(fresh, store, "test", 100)
-    held_out.codes[:] = torch.arange(held_out.codes.shape[1])[None, :, None, None, None] // 2  # every second step alike
+    held_out.codes[:] = torch.arange(held_out.codes.shape[1])[None, :, None, None, None] // 2  # equal in pairs of steps
     scores = dynamics_scores(fresh, held_out, held_out)
     assert scores["codes_per_frame"] == 4.0
     assert scores["bits_per_frame"] == pytest.approx(4 * math.log2(16), abs=1e-4)
@@ -210,7 +210,7 @@ def test_dynamics_are_scored_per_frame_and_beside_what_predicts_no_change_or_not
     assert scores["copy_bits_per_code"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_codes_that_always_stay_have_no_price_of_copying(store):
+def test_codes_that_always_stay_have_no_cost_of_copying(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)
     still = encode_segments(fresh, store, "test", 100)
     still.codes[:] = 3

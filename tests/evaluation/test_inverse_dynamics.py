@@ -1,4 +1,4 @@
-"""Inverse dynamics on toy play whose frames show the action, and on frames that show nothing."""
+"""Inverse dynamics on toy episodes whose frames show the action, and on frames that show nothing."""
 
 import numpy as np
 import pytest
@@ -30,11 +30,11 @@ def model(store):
 
 @pytest.fixture(scope="module")
 def held_out(store):
-    """Test play: frames (64, 6, 2, 16, 16, 3), actions (64, 5)."""
+    """Test episodes: frames (64, 6, 2, 16, 16, 3), actions (64, 5)."""
     return store.batch(store.sample_ids(64, 5, np.random.default_rng(0), "test"))
 
 
-def test_actions_that_the_frames_show_are_told_on_play_it_never_saw(model, held_out):
+def test_visible_actions_are_predicted_on_held_out_episodes(model, held_out):
     predictions, features = read(model, held_out.frames)
     assert predictions.shape == (64 * 5, 3) and features.shape == (64 * 5, 16)
     assert action_score(ACTIONS, predictions, held_out.actions.flatten()) > 0.97
@@ -50,7 +50,7 @@ def test_frozen_and_reversed_frames_show_other_actions(model, held_out):
     assert (backwards == mirrored).float().mean() > 0.95
 
 
-def test_numbers_as_actions_are_told_by_the_variance_they_explain(tmp_path):
+def test_box_actions_are_scored_by_explained_variance(tmp_path):
     store = telling_store(tmp_path, PUSHES, episodes=40)
     model = train_inverse_dynamics(
         store, InverseDynamicsConfig(steps=300, channels=16, features=32, learning_rate=5e-3)
@@ -67,7 +67,7 @@ def test_transitions_are_steps_and_their_successors_in_order():
     assert transitions(frames).flatten(1).tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [6, 7, 8, 9], [8, 9, 10, 11]]
 
 
-def test_the_same_seed_gives_the_same_network_and_leaves_the_global_generator_alone(store):
+def test_the_same_seed_gives_the_same_network_and_does_not_use_the_global_generator(store):
     before = torch.get_rng_state()
     short = InverseDynamicsConfig(steps=3, batch_size=4, channels=4, features=8)
     one, two = train_inverse_dynamics(store, short), train_inverse_dynamics(store, short)
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_network_and_leaves_the_global_generator_al
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_scores_by_hand():
+def test_scores_equal_hand_results():
     actions = torch.tensor([0, 1, 1, 2])
     predictions = torch.eye(3)[torch.tensor([0, 1, 2, 2])]
     assert action_score(ACTIONS, predictions, actions) == 0.75

@@ -1,4 +1,4 @@
-"""Metrics: each against an answer known by hand or by a slower, plainer computation."""
+"""Metrics: each against a known answer or a slower, simpler computation."""
 
 import math
 
@@ -89,7 +89,7 @@ def test_ssim_equals_a_window_by_window_computation():
     assert ssim(a, b) == pytest.approx(float(np.mean(values)), abs=1e-5)
 
 
-def test_ssim_equals_torchmetrics_where_that_does_not_mirror_the_edges():
+def test_ssim_equals_torchmetrics_away_from_its_mirrored_edges():
     functional = pytest.importorskip("torchmetrics.functional.image")
     a, b = noise(4, 32, 32, 3), noise(4, 32, 32, 3, seed=1)
     channels_first = [x.movedim(-1, 1) / 255.0 for x in (a, b)]
@@ -137,8 +137,8 @@ def test_masked_nmse_counts_the_masked_pixels_alone():
 
 def test_copying_costs_the_cross_entropy_of_staying_or_not():
     assert copy_bits(0.5, 0.5, num_codes=17) == pytest.approx(0.5 + 0.5 * (1 + 4))
-    assert copy_bits(1 / 8, 1 / 8, num_codes=8) == pytest.approx(3.0)  # as if nothing were known
-    assert copy_bits(0.9, 0.9, 512) < copy_bits(0.9, 0.8, 512)  # the true share is the cheapest expectation
+    assert copy_bits(1 / 8, 1 / 8, num_codes=8) == pytest.approx(3.0)  # as with a uniform guess
+    assert copy_bits(0.9, 0.9, 512) < copy_bits(0.9, 0.8, 512)  # the true share gives the lowest cost
     with pytest.raises(ValueError, match="expected must be in"):
         copy_bits(0.9, 1.0, 512)
 
@@ -180,7 +180,7 @@ def test_auroc_without_one_of_the_classes_is_none():
     assert auroc(torch.rand(3), torch.ones(3, dtype=torch.bool)) is None
 
 
-def test_f1_by_hand():
+def test_f1_equals_hand_results():
     predicted = torch.tensor([True, True, True, False, False])
     labels = torch.tensor([True, False, False, True, False])
     assert f1(predicted, labels) == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
@@ -206,10 +206,10 @@ def test_best_f1_threshold_separates_separable_scores_at_the_lowest_positive():
     assert best_f1_threshold(scores, torch.zeros(5, dtype=torch.bool)) is None
 
 
-def test_a_threshold_takes_all_equal_scores_together():
+def test_a_threshold_includes_all_equal_scores():
     scores = torch.tensor([0.9, 0.5, 0.5, 0.5, 0.5])
     labels = torch.tensor([True, True, False, False, False])
-    # 0.5 would be perfect if it could stop after the second score; taking all five it is worse than 0.9 alone.
+    # 0.5 would be perfect if it could stop after the second score; with all five it is worse than 0.9 alone.
     for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
         assert best_f1_threshold(scores[order], labels[order]) == pytest.approx(0.9)
 
@@ -220,7 +220,7 @@ def test_scores_and_labels_of_different_length_are_refused():
             metric(torch.rand(3), torch.ones(4, dtype=torch.bool))
 
 
-def test_scores_that_are_no_numbers_are_refused():
+def test_scores_that_are_nan_are_refused():
     labels = torch.tensor([True, False, True])
     for metric in (auroc, best_f1_threshold):
         with pytest.raises(ValueError, match="1 of 3 are NaN"):

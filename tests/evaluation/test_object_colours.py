@@ -1,4 +1,4 @@
-"""Counting objects by their colours."""
+"""Classifying pixels by colours of objects."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ def pictures(*rows):
 
 
 SEEN = pictures([WALL, WALL, RED, RED], [WALL, BLUE, BLUE, RED])
-CLASSES = np.array([[[0, 0, 1, 1], [0, 2, 2, 0]]], np.uint8)  # a third of what is red is no object
+CLASSES = np.array([[[0, 0, 1, 1], [0, 2, 2, 0]]], np.uint8)  # a third of the red pixels belong to no object
 
 
-def test_a_colour_stands_for_the_class_it_belongs_to_most_often():
+def test_a_colour_is_assigned_to_its_most_frequent_class():
     colours = ObjectColours(SEEN, CLASSES, 2)
     assert colours.classes(SEEN).tolist() == [[[0, 0, 1, 1], [0, 2, 2, 1]]]
     near = pictures([(92, 82, 72), (253, 12, 12), (9, 9, 249), (0, 255, 0)])
@@ -28,7 +28,7 @@ def test_shares_are_of_each_picture():
     np.testing.assert_array_equal(colours.shares(both), [[[3 / 8, 2 / 8, 0]], [[1, 0, 0]]])
 
 
-def test_agreement_says_how_far_the_colours_can_be_trusted():
+def test_agreement_measures_how_reliable_the_colours_are():
     found = ObjectColours(SEEN, CLASSES, 3).agreement(SEEN, CLASSES)
     assert found[1] == {"labelled": 2, "precision": 2 / 3, "recall": 1.0}
     assert found[2] == {"labelled": 2, "precision": 1.0, "recall": 1.0}

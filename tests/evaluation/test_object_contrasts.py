@@ -1,4 +1,4 @@
-"""Contrast of objects against what is around them."""
+"""Contrast of objects relative to their surroundings."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ def scene(*objects, size=(12, 12), ground=100):
 BALL = (slice(4, 6), slice(4, 6), 2, 7, 202)
 
 
-def test_contrast_is_the_object_less_its_ring():
+def test_contrast_is_the_object_minus_its_ring():
     picture, labels = scene(BALL)
     found = object_contrasts(picture[None], labels)
     assert found.classes.tolist() == [2] and found.sizes.tolist() == [4]
     np.testing.assert_allclose(found.contrasts, np.full((1, 1, 3), 102 / 255), atol=1e-6)
 
 
-def test_what_is_further_away_and_what_other_objects_show_does_not_count():
+def test_distant_pixels_and_other_objects_do_not_count():
     picture, labels = scene(BALL, (slice(4, 6), slice(6, 8), 1, 9, 255))
     picture[:2], picture[8:] = 0, 0  # three rows away and more
     found = object_contrasts(picture[None], labels)
@@ -33,28 +33,28 @@ def test_what_is_further_away_and_what_other_objects_show_does_not_count():
     np.testing.assert_allclose(found.contrasts[at], 102 / 255, atol=1e-6)
 
 
-def test_an_object_is_alone_if_no_other_one_touches_it():
+def test_an_object_is_alone_if_no_other_touches_it():
     for column, alone in ((6, False), (7, True)):
         picture, labels = scene(BALL, (6, column, 1, 9, 255))
         found = object_contrasts(picture[None], labels)
         assert found.alone.tolist() == [alone, alone]
 
 
-def test_objects_of_a_frame_are_told_apart_by_their_numbers():
+def test_objects_of_a_frame_are_distinguished_by_their_numbers():
     picture, labels = scene(BALL, (10, 10, 2, 3, 100), (10, 11, 2, 4, 100))
     found = object_contrasts(picture[None], labels)
     assert sorted(zip(found.classes.tolist(), found.sizes.tolist(), strict=True)) == [(2, 1), (2, 1), (2, 4)]
 
 
-def test_each_picture_has_a_ring_of_its_own():
+def test_each_picture_has_its_own_ring():
     picture, labels = scene(BALL)
-    darker = picture // 2  # object and ground alike
+    darker = picture // 2  # object and ground
     contrasts = object_contrasts(np.stack((picture, darker)), labels).contrasts
     share, visible = gains(contrasts)
     assert share[0, 0] == pytest.approx(0.5) and visible.all()
 
 
-def test_an_object_within_another_has_no_ring_and_is_left_out():
+def test_an_object_within_another_has_no_ring_and_is_skipped():
     picture, labels = scene((slice(0, 12), slice(0, 12), 1, 1, 50), (6, 6, 2, 2, 255))
     assert object_contrasts(picture[None], labels).classes.tolist() == []
     assert object_contrasts(picture[None], np.zeros_like(labels)).classes.tolist() == []
@@ -68,13 +68,13 @@ def test_gain_is_the_share_of_the_contrast_in_its_own_direction():
     assert visible.tolist() == [True]
 
 
-def test_an_object_that_hardly_stands_out_is_not_asked_for():
+def test_an_object_that_is_hardly_visible_is_not_counted():
     level = 12 / 255
     contrasts = np.array([[[level] * 3], [[0.98 * level] * 3], [[1.8 * level, 0, 0]]], np.float32)
     assert gains(contrasts)[1].tolist() == [True, False, True]
 
 
-def test_growing_reaches_so_many_pixels_and_stays_in_the_picture():
+def test_growing_dilates_by_that_many_pixels_and_stays_in_the_picture():
     mask = np.zeros((2, 7, 9), bool)
     mask[0, 0, 8] = mask[1, 3, 4] = True
     grown = grow(mask, 2)

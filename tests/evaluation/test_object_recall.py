@@ -1,4 +1,4 @@
-"""Recall of objects, on pictures of which it is known what they show."""
+"""Recall of objects, on pictures with known content."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def store(tmp_path_factory):
 
 
 def judge(monkeypatch, world, store, decode, **options):
-    """The recall of a tokenizer that gives back decode(frames)."""
+    """The recall of a tokenizer that returns decode(frames)."""
     monkeypatch.setattr(recall, "encode_decode", lambda tokenizer, frames, device: (None, decode(frames.clone())))
     return object_recall(world.tokenizer, store, "all", **options)
 
@@ -30,7 +30,7 @@ def shares(scores, name="recall"):
     return {kind: {size: part[name] for size, part in by.items() if name in part} for kind, by in scores.items()}
 
 
-def test_what_is_given_back_as_it_was_is_recalled(monkeypatch, world, store):
+def test_unchanged_objects_are_recalled(monkeypatch, world, store):
     scores = judge(monkeypatch, world, store, lambda frames: frames)
     assert scores["steps"] == 20 * 6 and scores["frames"] == 240 and scores["nmse"] == 0
     assert scores["psnr_db"] > 50
@@ -46,7 +46,7 @@ def test_the_error_is_over_the_variance_of_the_frames_themselves(monkeypatch, wo
     assert scores["nmse"] == pytest.approx(1.0, rel=1e-2)
 
 
-def test_what_is_left_out_is_not(monkeypatch, world, store):
+def test_missing_objects_are_not_recalled(monkeypatch, world, store):
     scores = judge(monkeypatch, world, store, without_balls)["classes"]
     assert shares(scores)["ball"] == {"1-3": 0.0, "4-8": 0.0, "9-19": 0.0, "all": 0.0}
     assert shares(scores, "gain")["ball"]["all"] == pytest.approx(0.0, abs=1e-6)
@@ -61,7 +61,7 @@ def test_half_of_the_contrast_is_enough(monkeypatch, world, store, kept, recalle
     assert scores["classes"]["all"]["all"]["gain"] == pytest.approx(kept, abs=0.02)
 
 
-def test_guesses_that_know_nothing_of_the_frame_recall_what_is_always_there(monkeypatch, world, store):
+def test_baselines_without_the_frame_recall_static_objects(monkeypatch, world, store):
     scores = judge(monkeypatch, world, store, lambda frames: frames)["classes"]["all"]["all"]
     assert scores["background"] < 0.2 and scores["other"] < 0.25
     still = draw_pieces(store, 1, 100, "all")
@@ -70,14 +70,14 @@ def test_guesses_that_know_nothing_of_the_frame_recall_what_is_always_there(monk
     np.testing.assert_allclose(found.gains, 1.0, atol=1e-5)
 
 
-def test_what_hardly_stands_out_is_counted_apart(monkeypatch, world, store):
+def test_hardly_visible_objects_are_counted_separately(monkeypatch, world, store):
     monkeypatch.setattr(recall, "gains", lambda contrasts: (contrasts[:, 1:, 0], contrasts[:, 0, 0] > 0))  # no blocks
     scores = judge(monkeypatch, world, store, lambda frames: frames)["classes"]
     assert scores["block"]["all"] == {"objects": 0, "invisible": 240}
     assert scores["all"]["all"]["objects"] == 3 * 240 and scores["all"]["all"]["invisible"] == 240
 
 
-def test_objects_that_touch_no_other_have_a_recall_of_their_own():
+def test_objects_that_touch_no_other_have_their_own_recall():
     def scores(alone):
         gains = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], np.float32)
         ones, visible = np.ones(4, np.int64), np.array([True, True, True, False])
@@ -102,7 +102,7 @@ def test_sizes_are_grouped_by_pixels():
     assert counts == [2, 2, 2, 2, 1, 9]
 
 
-def test_the_interval_counts_plays_and_not_objects(monkeypatch, world, store):
+def test_the_interval_counts_episodes_and_not_objects(monkeypatch, world, store):
     first = draw_pieces(store, 1, 2048, "all").plays == 0
 
     def one_play_is_empty(frames):
@@ -111,10 +111,10 @@ def test_the_interval_counts_plays_and_not_objects(monkeypatch, world, store):
 
     scores = judge(monkeypatch, world, store, one_play_is_empty)["classes"]["ball"]["1-3"]
     assert scores["recall"] == pytest.approx(19 / 20)
-    assert scores["half_width"] == pytest.approx(2.093 / 20, rel=1e-3)  # one of 20 plays recalls nothing
+    assert scores["half_width"] == pytest.approx(2.093 / 20, rel=1e-3)  # one of 20 episodes recalls nothing
 
 
-def test_pieces_share_no_step_and_leave_out_the_first(store):
+def test_pieces_share_no_step_and_skip_the_first(store):
     pieces = draw_pieces(store, 2, 1000, "all", seed=1)
     assert pieces.frames.shape[:3] == (60, 2, 2) and pieces.labels.shape == (60, 2, 2, 16, 16, 2)
     drawn = sorted(frame.tobytes() for frame in pieces.frames.flatten(0, 1)[:, 0].numpy())
@@ -133,6 +133,6 @@ def test_a_real_tokenizer_is_measured_in_steps_and_in_clips(world, store):
     assert CLIP > 1
 
 
-def test_a_split_without_enough_play_is_refused(store):
+def test_a_split_without_enough_steps_is_refused(store):
     with pytest.raises(ValueError, match="fewer than two pieces of 9 steps"):
         draw_pieces(store, 9, 100, "all")

@@ -1,4 +1,4 @@
-"""Open-loop dreams: what they are given, what stands beside them, and how long they are of use."""
+"""Open-loop dreams: their context, the baselines beside them, and how long they are usable."""
 
 import math
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from worldmodel.statistics import grouped_mean_with_interval
 
 
 class Clairvoyant:
-    """Dreams what will happen: brightness goes up by 2 per step. Checks that it is given the right actions."""
+    """Predicts the future: brightness goes up by 2 per step. Checks that it gets the right actions."""
 
     device = "cpu"
     tokenizer = PixelTokenizer(error=10)
@@ -48,7 +48,7 @@ class Clairvoyant:
         return Video(video, None)
 
 
-def test_open_loop_gives_the_recorded_actions_and_scores_the_steps_they_lead_to(store):
+def test_open_loop_uses_the_recorded_actions_and_scores_the_steps_they_lead_to(store):
     dreams = open_loop(Clairvoyant(), store, "all", 6, 5, temperature=0.5)
     real, reconstruction, dream = dreams.real, dreams.reconstruction, dreams.dream
     assert real.shape == reconstruction.shape == dream.shape == (6, 5 + 16, 2, 16, 16, 3)
@@ -61,13 +61,13 @@ def test_open_loop_gives_the_recorded_actions_and_scores_the_steps_they_lead_to(
     assert curves["reconstruction"] == pytest.approx([20 * math.log10(25.5)] * 16, abs=0.01)
 
 
-def test_open_loop_says_when_no_episode_is_long_enough(tmp_path, world):
+def test_open_loop_reports_if_no_episode_is_long_enough(tmp_path, world):
     store = recorded_store(tmp_path, lengths=(20,))
     with pytest.raises(ValueError, match="23 steps"):
         open_loop(world, store, "all", 4, 8, temperature=1.0)
 
 
-def test_a_dream_does_not_depend_on_the_rows_beside_it(store, world, monkeypatch):
+def test_a_dream_does_not_depend_on_the_other_rows(store, world, monkeypatch):
     at_once = open_loop(world, store, "all", 5, 3, temperature=1.0, num_steps=4)
     monkeypatch.setattr(scores, "CHUNK", 2)
     in_pieces = open_loop(world, store, "all", 5, 3, temperature=1.0, num_steps=4)
@@ -86,7 +86,7 @@ def test_every_step_is_scored_by_any_metric_and_a_perfect_dream_beats_copying(st
     assert usable_horizon(by_step(dreams, psnr)) == 7
 
 
-def test_the_psnr_of_a_step_is_as_sure_as_its_episodes_are_many(store, world):
+def test_the_uncertainty_of_psnr_depends_on_the_number_of_episodes(store, world):
     dreams = open_loop(world, store, "all", 12, 5, temperature=1.0, num_steps=3)
     sure, curves = psnr_sureness(dreams, store.plays), by_step(dreams, psnr)
     gains = np.subtract(curves["dream"], curves["copy"])
@@ -100,14 +100,14 @@ def test_the_psnr_of_a_step_is_as_sure_as_its_episodes_are_many(store, world):
     assert sure["gain_half_width"][1] == pytest.approx(wanted)
 
 
-def test_the_usable_horizon_is_how_many_steps_from_the_first_on_beat_copying():
+def test_the_usable_horizon_is_the_number_of_first_steps_that_beat_copying():
     assert usable_horizon({"dream": [3.0, 3.0, 1.0, 3.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 2
     assert usable_horizon({"dream": [1.0, 3.0, 3.0, 3.0], "copy": [2.0, 2.0, 2.0, 2.0]}) == 0
     assert usable_horizon({"dream": [3.0, 3.0], "copy": [2.0, 2.0]}) == 2
     assert usable_horizon({"dream": [2.0, 2.0], "copy": [2.0, 2.0]}) == 0
 
 
-def test_swapped_actions_are_those_of_another_row_from_the_last_given_step_on(store):
+def test_swapped_actions_are_those_of_another_row_from_the_last_context_step_on(store):
     batch = open_loop(Clairvoyant(), store, "all", 4, 3, temperature=0.5, num_steps=2).batch
     swapped = swapped_actions(batch, 3)
     assert torch.equal(swapped[:, :2], batch.actions[:, :2])
@@ -125,16 +125,16 @@ def test_swapped_actions_are_those_of_another_row_from_the_last_given_step_on(st
         (lambda: clip_world("causal"), 5),
     ],
 )
-def test_a_model_of_clips_is_given_the_frames_it_reads_and_others_what_is_asked(make, given):
+def test_clip_models_get_the_context_they_need_and_others_what_is_requested(make, given):
     assert given_steps(make(), 5) == given
 
 
-def test_a_model_is_given_at_least_the_frames_it_reads():
+def test_a_model_gets_at_least_the_context_it_needs():
     assert given_steps(make_world("block", condition="frames-and-step"), 1) == 2
 
 
 class Played:
-    """Play in which only rewards matter: one episode of 60 steps per list of rewarded steps."""
+    """Episodes with rewards only: one episode of 60 steps per list of rewarded steps."""
 
     def __init__(self, *rewarded):
         self.rewarded, self.lengths = rewarded, [60] * len(rewarded)
@@ -158,7 +158,7 @@ def test_a_video_starts_where_a_rare_reward_follows():
         for episode, start, stop in segments:
             assert start >= 0 and stop - start == 8 + 16 - 1 and stop <= 60
             action = {0: 30, 1: 45}[episode]
-            step = action + 1 - (start + 8 - 1)  # the reward of an action comes with the step after it
+            step = action + 1 - (start + 8 - 1)  # the reward of an action belongs to the step after it
             assert 4 <= step <= 14
     assert eventful_segments(store, "test", 2, 8, seed=3) == eventful_segments(store, "test", 2, 8, seed=3)
     assert len({segments[0] for segments in ([*eventful_segments(store, "test", 1, 8, seed=s)] for s in range(20))}) > 5

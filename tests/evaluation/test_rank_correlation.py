@@ -1,4 +1,4 @@
-"""Correlations of written-out numbers."""
+"""Correlations of literal numbers."""
 
 import math
 
@@ -22,7 +22,7 @@ def test_pearson_is_the_covariance_over_both_deviations():
     assert pearson([1, -1, 0, 0], [0, 0, 1, -1]) == 0.0
 
 
-def test_spearman_hears_the_order_alone():
+def test_spearman_depends_only_on_the_order():
     assert spearman([1, 2, 3, 4], [1, 10, 100, 1000]) == 1.0 > pearson([1, 2, 3, 4], [1, 10, 100, 1000])
     # Without ties 1 - 6 sum(d^2) / (n (n^2 - 1)): d = (1, -1, 0, 0, 0), n = 5.
     assert spearman([1, 2, 3, 4, 5], [20, 10, 30, 40, 50]) == pytest.approx(1 - 6 * 2 / (5 * 24))
@@ -31,9 +31,9 @@ def test_spearman_hears_the_order_alone():
 
 
 @pytest.mark.parametrize("measure", [pearson, spearman])
-def test_what_does_not_vary_correlates_with_nothing(measure):
+def test_constant_values_have_no_correlation(measure):
     assert measure([0.1, 0.1, 0.1], [1, 2, 3]) is None
-    assert "same for all policies" in correlation(measure.__name__, [1, 2, 3], [4, 4, 4])["absent"]
+    assert "all policies have the same value" in correlation(measure.__name__, [1, 2, 3], [4, 4, 4])["absent"]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -50,17 +50,17 @@ def test_chance_counts_all_orders_of_a_few_policies():
     assert correlation("spearman", [1, 2, 3, 4], [4, 3, 2, 1])["chance"] == 1.0
 
 
-def test_many_policies_are_weighed_against_drawn_orders():
+def test_many_policies_are_compared_with_sampled_orders():
     x = np.arange(12)
     found = correlation("pearson", x, x)
     assert found["value"] == pytest.approx(1.0)
-    assert found["chance"] == 1 / 5040  # its own order alone
+    assert found["chance"] == 1 / 5040  # only its own order
     assert found["policies"] == 12
     y = np.random.default_rng(0).normal(size=12)
     assert correlation("pearson", x, y) == correlation("pearson", x, y) != correlation("pearson", x, y, seed=1)
 
 
-def test_intervals_are_those_of_fishers_z():
+def test_intervals_equal_fishers_z():
     # 1 - 6 * 4 / (6 * 35) with d = (1, -1, 1, -1, 0, 0); arctanh = 1.4017, +- 1.96 * sqrt(1.3922 / 3) = 1.3352
     found = correlation("spearman", range(6), [1, 0, 3, 2, 4, 5])
     assert found["value"] == pytest.approx(0.885714)
@@ -72,7 +72,7 @@ def test_intervals_are_those_of_fishers_z():
 
 
 @pytest.mark.parametrize("kind", ["pearson", "spearman"])
-def test_a_perfect_order_of_few_policies_is_not_sure(kind):
+def test_a_perfect_order_of_few_policies_is_uncertain(kind):
     lows = []
     for count in (5, 7, 10, 20):
         low, high = correlation(kind, range(count), range(count))["interval"]
@@ -82,7 +82,7 @@ def test_a_perfect_order_of_few_policies_is_not_sure(kind):
     assert lows == sorted(lows) and lows[0] < 0.1 and 0.9 < lows[-1] < 1.0
 
 
-def test_the_interval_of_a_perfect_order_is_that_of_two_neighbours_swapped():
+def test_the_interval_of_a_perfect_order_includes_two_swapped_neighbours():
     swapped = correlation("spearman", range(8), [1, 0, 2, 3, 4, 5, 6, 7])
     assert correlation("spearman", range(8), range(8))["interval"] == [pytest.approx(swapped["interval"][0]), 1.0]
 
@@ -105,8 +105,8 @@ def correlate_rows(x, y):
 
 
 @pytest.mark.parametrize("y", [[1, 2, math.nan], [1, 2, math.inf], [1, 2], [[1, 2, 3]]])
-def test_what_is_no_list_of_finite_numbers_has_no_correlation(y):
-    with pytest.raises(ValueError, match=r"two lists \(n,\) of finite numbers"):
+def test_what_is_not_a_list_of_finite_numbers_has_no_correlation(y):
+    with pytest.raises(ValueError, match=r"between two lists \(n,\) of finite numbers"):
         correlation("pearson", [1, 2, 3], y)
 
 

@@ -1,4 +1,4 @@
-"""Scores of stand-ins, known by hand, and of the toy model; training and reports share them."""
+"""Scores of stand-ins with known results, and of the toy model; training and reports share them."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,7 @@ from worldmodel.training.train_tokenizer import score_tokenizer
 # --- tokenizer
 
 
-def test_frames_come_back_in_order_whatever_the_pieces(store, monkeypatch):
+def test_frames_come_back_in_order_for_any_piece_size(store, monkeypatch):
     frames = torch.from_numpy(store.frames(0)[:7].copy())[:, None]
     for chunk in (3, 32):
         monkeypatch.setattr(scores, "CHUNK", chunk)
@@ -28,7 +28,7 @@ def test_frames_come_back_in_order_whatever_the_pieces(store, monkeypatch):
         assert torch.equal(seen, frames + 10)
 
 
-def test_a_video_is_seen_clip_by_clip_and_no_step_twice(store):
+def test_a_video_is_encoded_clip_by_clip_and_no_step_twice(store):
     coder = clip_world().tokenizer
     frames = torch.from_numpy(np.stack([store.frames(e)[:10] for e in range(2)]))
     codes, seen = encode_decode(coder, frames, "cpu")
@@ -40,7 +40,7 @@ def test_a_video_is_seen_clip_by_clip_and_no_step_twice(store):
     assert codes.shape[1] == seen.shape[1] == 10
 
 
-def test_code_use_counts_each_slice_and_leaves_masked_steps_out():
+def test_code_use_counts_each_slice_and_skips_masked_steps():
     batch = steps_batch([0.0] * 4)
     codes = torch.tensor([[9, 9], [0, 5], [1, 5], [2, 5], [3, 7]])  # (T + 1, M); the first is context
     batch = replace(batch, codes=codes.view(1, 5, 1, 1, 2))
@@ -62,7 +62,7 @@ def test_training_reports_the_tokenizers_scores_as_the_report_does(store, world)
 # --- dynamics
 
 
-def test_shuffled_actions_cost_a_model_that_listens(store):
+def test_shuffled_actions_cost_a_model_that_uses_them(store):
     batch = known_batch(store)
     scores = code_scores(KnowsTheActions(), batch, mean_losses(KnowsTheActions(), batch)["codes"])
     mask = batch.padding_mask
@@ -72,8 +72,8 @@ def test_shuffled_actions_cost_a_model_that_listens(store):
     assert scores["shuffled_action_ratio"] == pytest.approx(1 + swapped, abs=1e-5)
 
 
-def test_padding_is_no_play_whose_actions_a_model_could_be_told():
-    actions = torch.tensor([[1, 2, 2, 1], [2, 1, 0, 0], [1, 0, 0, 0]])  # 0 is padding and was never played
+def test_padded_actions_are_not_used_as_shuffled_actions():
+    actions = torch.tensor([[1, 2, 2, 1], [2, 1, 0, 0], [1, 0, 0, 0]])  # 0 is padding
     batch = replace(
         steps_batch([0.0] * 4),
         codes=torch.zeros(3, 5, 1, 1, 1, dtype=torch.int64),
@@ -95,13 +95,13 @@ def test_padding_is_no_play_whose_actions_a_model_could_be_told():
     assert told[0].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [2, 1, 2, 1]]
 
 
-def test_one_segment_alone_has_no_shuffled_actions():
+def test_a_single_segment_has_no_shuffled_actions():
     assert "shuffled_action_ratio" not in code_scores(KnowsTheActions(), steps_batch([0.0, 0.0]), nats=1.0)
 
 
-def test_the_loss_in_pieces_equals_the_loss_at_once(store, world, monkeypatch):
+def test_the_chunked_loss_equals_the_whole_loss(store, world, monkeypatch):
     batch = encode_segments(world, store, "all", 7)
-    assert batch.padding_mask.sum(1).unique().numel() > 1  # else the weights of the pieces would not matter
+    assert batch.padding_mask.sum(1).unique().numel() > 1  # otherwise the weights of the pieces would not matter
     with torch.inference_mode():
         at_once = {name: float(value) for name, value in world.loss(batch)._asdict().items()}
     monkeypatch.setattr(scores, "CHUNK", 3)
@@ -124,7 +124,7 @@ def test_training_reports_the_models_scores_as_the_report_does(store, world):
 # --- heads
 
 
-def test_heads_that_foresee_everything_score_one():
+def test_heads_that_predict_perfectly_score_one():
     batch = steps_batch([0.0, 2.0, -1.0, 0.5], [False, False, False, True])
     scores = head_scores(Foresees(), batch, validation=batch)
     assert scores["positive_reward"] == {"events": 2, "steps": 4, "auroc": 1.0, "threshold": 0.5, "f1": 1.0}

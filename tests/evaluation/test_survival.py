@@ -21,7 +21,7 @@ def test_an_episode_that_was_cut_off_counts_up_to_there():
     np.testing.assert_allclose(curve, [1.0, 0.75, 0.75, 0.375, 0.375])
 
 
-def test_what_comes_after_the_last_cut_is_unknown():
+def test_survival_is_unknown_after_the_last_cut():
     curve = survival_curve([2, 2], [False, True], steps=4)
     np.testing.assert_array_equal(curve, [1.0, 1.0, 0.5, np.nan, np.nan])
 

@@ -1,1 +1,1 @@
-"""Measures of a world model on held-out recordings; needs no env and no agent."""
+"""Evaluation of a world model on held-out recordings; needs no env and no agent."""

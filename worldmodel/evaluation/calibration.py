@@ -1,6 +1,6 @@
-"""Does a prediction mean what it says: predicted against real values by bins, for rewards and for ends of episodes.
+"""Calibration of predicted rewards and end probabilities: predicted against real values by bins.
 
-And what makes a probability mean it: a scale and a shift of its logit.
+Also fits the scale and shift of a logit that calibrate its probability (Platt scaling).
 
 Letters: N steps.
 """
@@ -20,18 +20,19 @@ from worldmodel.statistics import mean_with_interval, share_interval
 
 Floats = NDArray[np.floating]
 
-# Most steps end nothing and are told so with a probability near 0, so the bins are narrow there.
+# Most steps end nothing and get a probability near 0, so the bins are narrow there.
 _PROBABILITY_EDGES = (0.0, 0.001, 0.01, *np.arange(0.1, 1.01, 0.1).round(1).tolist())
 
 
-_SCALE_DOUBT = 0.5  # a scale of e**.5 or e**-.5 must be worth half a nat of likelihood: few events say little about it
-_LEAST = 1e-7  # float32 probabilities closer to 0 or 1 are told apart no more
+_SCALE_DOUBT = 0.5  # prior of log(scale): a scale of e**±.5 costs half a nat, so few events hardly change it
+_LEAST = 1e-7  # float32 probabilities closer than this to 0 or 1 are not distinguished
 
 
 def platt_scaling(probability: Tensor, happened: Tensor) -> tuple[float, float]:
-    """The scale (above 0) and shift of the logit under which probabilities (N,) fit best what `happened` (N,) bool.
+    """Scale (above 0) and shift of the logit that best fit probabilities (N,) to events `happened` (N,) bool.
 
-    Likeliest under a prior that keeps the scale near 1; the shift is free. (1, 0) where all or none happened.
+    Maximises the likelihood with a prior that keeps the scale near 1; the shift is free. (1, 0) if all or none
+    happened.
     Source: Platt 1999, "Probabilistic outputs for support vector machines".
     """
     if probability.shape != happened.shape or probability.ndim != 1:
@@ -65,46 +66,46 @@ def calibration_bins(
     edges: Sequence[float] | Floats,
     interval: Callable[[Floats], tuple[float, float]],
 ) -> list[dict[str, Any]]:
-    """What was predicted and what came, by bins of the prediction.
+    """Predicted and actual values, by bins of the prediction.
 
     Args:
         predicted, actual: (N,).
-        edges: of the bins, ascending; the outer two are open. A value on an edge belongs to the bin above it.
-        interval: (low, high) of the mean of some of the actual values.
+        edges: ascending edges of the bins; the outer two bins are open. A value on an edge belongs to the bin above it.
+        interval: returns the (low, high) interval of the mean of some actual values.
 
-    Returns: for every bin that is not empty "low" and "high" (its least and largest prediction), "count", "predicted"
-    and "actual" (means) and "interval" of the latter.
+    Returns: for every non-empty bin "low" and "high" (smallest and largest prediction), "count", "predicted" and
+    "actual" (means) and "interval" of the actual mean.
     """
     if predicted.shape != actual.shape or predicted.ndim != 1 or not len(predicted):
         raise ValueError(f"needs one (N,) prediction for each of N values, got {predicted.shape} and {actual.shape}")
-    place = np.searchsorted(np.asarray(edges)[1:-1], predicted, side="right")
+    bin_of = np.searchsorted(np.asarray(edges)[1:-1], predicted, side="right")
     bins = []
-    for index in np.unique(place):
-        told, came = predicted[place == index], actual[place == index]
+    for index in np.unique(bin_of):
+        guesses, truth = predicted[bin_of == index], actual[bin_of == index]
         bins.append(
             {
-                "low": float(told.min()),
-                "high": float(told.max()),
-                "count": len(told),
-                "predicted": float(told.mean()),
-                "actual": float(came.mean()),
-                "interval": list(interval(came)),
+                "low": float(guesses.min()),
+                "high": float(guesses.max()),
+                "count": len(guesses),
+                "predicted": float(guesses.mean()),
+                "actual": float(truth.mean()),
+                "interval": list(interval(truth)),
             }
         )
     return bins
 
 
 def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
-    """Distance of the mean prediction from the mean of what came, averaged over the bins by their counts."""
+    """Absolute difference of the mean prediction and the actual mean, averaged over the bins by their counts."""
     counts = [part["count"] for part in bins]
     return float(np.average([abs(part["predicted"] - part["actual"]) for part in bins], weights=counts))
 
 
 def reward_calibration(predicted: Floats, actual: Floats, num_bins: int = 12) -> dict[str, Any]:
-    """How far predicted rewards (N,) can be added up to a return.
+    """Calibration of predicted rewards (N,), which tells whether their sums are reliable returns.
 
-    The bins are of equal width between the 0.1th and the 99.9th percentile of the predictions, so that one stray
-    prediction does not push all others into one bin.
+    The bins have equal width between the 0.1th and the 99.9th percentile of the predictions, so that a single outlier
+    does not push all others into one bin.
     """
     predicted, actual = np.asarray(predicted, np.float64), np.asarray(actual, np.float64)
     low, high = np.quantile(predicted, (0.001, 0.999))
@@ -122,11 +123,11 @@ def reward_calibration(predicted: Floats, actual: Floats, num_bins: int = 12) ->
 
 
 def termination_calibration(probability: Floats, ended: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
-    """How far predicted probabilities of an end (N,) can be believed, and what a dream's threshold makes of them.
+    """Calibration of predicted end probabilities (N,), and the effect of a dream's threshold.
 
-    "brier" is the mean squared distance from what came (0 or 1), "brier_constant" that of always saying the share of
-    ends; "skill" is the part of the latter that is gone. "precision" is the share of the ends announced that came,
-    "recall" that of those that came that were announced. None where there is nothing to divide by.
+    "brier" is the mean squared error of the probability, "brier_constant" that of always predicting the share of ends;
+    "skill" is the relative reduction. "precision" is the share of announced ends that came, "recall" the share of ends
+    that were announced. Values without a denominator are None.
     """
     probability, ended = np.asarray(probability, np.float64), np.asarray(ended, bool)
     bins = calibration_bins(probability, ended.astype(np.float64), _PROBABILITY_EDGES, _share_interval)

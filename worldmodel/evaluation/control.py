@@ -1,6 +1,6 @@
 """Control: whether dreams do what their actions say, as read by an inverse-dynamics network.
 
-Letters: K dreams, T steps, A dimensions of an action, E features, F frames of a step, H W C pixels.
+Letters: K dreams, T context and dreamt steps, A dimensions of an action, E features, F frames of a step, H W C pixels.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from worldmodel.model import WorldModel
 def control_videos(wm: WorldModel, dreams: Dreams, temperature: float, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
     """The frames and actions that `control_scores` compares.
 
-    Returns: "real", "reconstruction", "dream" and, for models that read actions, "dream_swapped": dreams from the same
-    starts with the actions of another one.
+    Returns: "real", "reconstruction", "dream" and, for models with action conditioning, "dream_swapped": dreams from
+    the same starts with the actions of another row.
     """
     actions, given = dreams.batch.actions, dreams.context_steps
     videos = {
@@ -33,12 +33,12 @@ def control_videos(wm: WorldModel, dreams: Dreams, temperature: float, seed: int
 def control_scores(
     model: InverseDynamics, videos: dict[str, tuple[Tensor, Tensor]], context_steps: int
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """How well an inverse-dynamics network finds the actions in several videos.
+    """How well an inverse-dynamics network predicts the actions in several videos.
 
     Args:
         videos: name -> frames (K, T, F, H, W, C) uint8 and the actions (K, T-1) or (K, T-1, A) between their steps.
-            "real" and "dream" must be there.
-        context_steps: given steps; only transitions into later steps count. 0: all of them.
+            "real" and "dream" are required.
+        context_steps: context steps; only transitions into later steps count. 0: all transitions.
 
     Returns: the scores, overall and by step, and the features (K * (T - context_steps), E) of each video.
     """
@@ -54,6 +54,6 @@ def control_scores(
     actions = videos["real"][1][:, first:].flatten(0, 1)
     scores["transitions"], scores["blind"] = len(actions), blind_score(action, actions)
     scores["dream_over_real"] = scores["dream"] / scores["real"] if scores["real"] > 0 else None
-    # Of wrong actions, or of squared distances to the right numbers: both are one less the score, up to a factor.
+    # Errors are wrong actions, or squared distances to box actions: both are proportional to 1 - score.
     scores["error_over_real"] = (1 - scores["dream"]) / (1 - scores["real"]) if scores["real"] < 1 else None
     return scores | {"by_step": curves}, features

@@ -1,7 +1,8 @@
-"""Whether codes tell that a hit is coming: AUROC of probes for a fall of HEALTH soon, beside the same from pixels.
+"""Whether codes contain coming hits: AUROC of probes for a fall of HEALTH soon, compared with probes on pixels.
 
-A state looks at the last two steps. It is in *near* danger if HEALTH falls within the next 12 tics, and in *far* danger
-if it does not, but within the next 40. Probes are linear: they find what lies open, not all that is there.
+A probe sees the last two steps. A state is in *near* danger if HEALTH falls within the next 12 tics, and in *far*
+danger if it does not, but falls within the next 40. The probes are linear, so they find only what is linearly
+decodable.
 
 Letters: N states, S steps of an episode, h w latent grid, E features of a code vector, D features of a probe.
 """
@@ -20,43 +21,43 @@ from worldmodel.media.resize import area_resize
 from worldmodel.tokenizer import VQVAE
 
 SIGNAL = "HEALTH"
-TICS = (12, 40)  # to the end of the near and of the far future, in 35ths of a second
-_TICS_PER_SECOND, _USUAL_TICS = 35.0, 4.0  # of a step, where a store does not tell its speed
-PIXELS = (20, 32)  # height and width of the pictures beside the codes
-DECAYS = (1e-3, 1e-2, 1e-1)  # weights of the squared weights that are tried
+TICS = (12, 40)  # end of the near and of the far future, in 35ths of a second
+_TICS_PER_SECOND, _DEFAULT_TICS = 35.0, 4.0  # per step, if a store does not state its speed
+PIXELS = (20, 32)  # height and width of the pictures that probes on pixels see
+DECAYS = (1e-3, 1e-2, 1e-1)  # candidate weights of the L2 penalty
 _RESAMPLES = 200
 
 
 class States(NamedTuple):
-    """States of a split, what is seen of them and what comes."""
+    """States of a split, with the probes' inputs and labels."""
 
     codes: Tensor  # (N, D) float32, code vectors of the last two steps
-    pixels: Tensor  # (N, D) float32, their last frames, small
+    pixels: Tensor  # (N, D) float32, downscaled last frames of the last two steps
     near: NDArray[np.bool_]  # (N,)
     far: NDArray[np.bool_]  # (N,)
-    plays: NDArray[np.int64]  # (N,)
+    plays: NDArray[np.int64]  # (N,) episode of each state
 
 
 def danger_probe(tokenizer: VQVAE, store: EpisodeStorage, num_steps: int = 4096, seed: int = 0) -> dict[str, Any]:
-    """Probes trained on the train split, their decay chosen on the validation split, judged on the test split.
+    """Train probes on the train split, choose their decay on the validation split, and score them on the test split.
 
     Args:
-        store: play with the signal HEALTH.
-        num_steps: steps of the train split at most, in whole episodes; a quarter of them of each other split.
+        store: episodes with the signal HEALTH.
+        num_steps: maximum number of steps of the train split, in whole episodes; a quarter of that for other splits.
 
-    Returns: "steps" (to the end of the near and of the far future), "states" and for "near" and "far" "states" (that
-    are judged), "hits" (the share in danger), "codes" and "pixels" (AUROC) and their "_half_width" (95 %, by
-    resampling plays). Numbers that cannot be measured, such as with no hit in a split, are None. Or {"absent": why}.
+    Returns: "steps" (end of the near and of the far future), "states", and for "near" and "far" each "states" (scored),
+    "hits" (share in danger), "codes" and "pixels" (AUROC) and their "_half_width" (95 %, by resampling episodes).
+    Values that cannot be measured, for example if a split has no hit, are None. Or {"absent": reason}.
     """
     if tokenizer.config.temporal != "step":
-        return {"absent": "the tokenizer does not code single steps"}
+        return {"absent": "the tokenizer does not encode single steps"}
     if SIGNAL not in store.info.signal_names:
-        return {"absent": f"the play has no signal {SIGNAL}"}
+        return {"absent": f"the episodes have no signal {SIGNAL}"}
     ends = future_steps(store.info.steps_per_second)
     sizes = {"train": num_steps, "validation": num_steps // 4, "test": num_steps // 4}
     splits = {name: _states(tokenizer, store, name, size, ends, seed) for name, size in sizes.items()}
     if empty := [name for name, states in splits.items() if not len(states.near)]:
-        return {"absent": f"split {empty[0]!r} has no episode of which the next {ends[1]} steps are known"}
+        return {"absent": f"split {empty[0]!r} has no episode with {ends[1]} known future steps"}
     results: dict[str, Any] = {"steps": list(ends), "states": {n: len(states.near) for n, states in splits.items()}}
     for target in ("near", "far"):
         results[target] = _judge(splits, target, seed)
@@ -64,8 +65,8 @@ def danger_probe(tokenizer: VQVAE, store: EpisodeStorage, num_steps: int = 4096,
 
 
 def future_steps(steps_per_second: float) -> tuple[int, int]:
-    """How many steps the near and the far future reach."""
-    tics = _TICS_PER_SECOND / steps_per_second if steps_per_second else _USUAL_TICS
+    """Number of steps to the end of the near and of the far future."""
+    tics = _TICS_PER_SECOND / steps_per_second if steps_per_second else _DEFAULT_TICS
     near = max(1, round(TICS[0] / tics))
     return near, max(near + 1, round(TICS[1] / tics))
 
@@ -73,15 +74,15 @@ def future_steps(steps_per_second: float) -> tuple[int, int]:
 def dangers(
     falls: NDArray[np.bool_], ended: bool, ends: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """What comes after each state of an episode.
+    """The dangers in the states of an episode.
 
     Args:
         falls: (S,) whether the signal falls in each step.
-        ended: the game ended after the last step, so that nothing comes after it.
-        ends: steps of the near and of the far future.
+        ended: whether the game ended after the last step, so that nothing follows it.
+        ends: steps to the end of the near and of the far future.
 
-    Returns: the states (N,) with two steps behind them and a known future, as the number of the next step; and for each
-    whether the signal falls within the near future, and whether only later within the far one.
+    Returns: the states (N,) with two previous steps and a known future, as the index of the next step; and for each
+    whether the signal falls within the near future, and whether it falls only later, within the far future.
     """
     steps = len(falls)
     states = np.arange(1, steps if ended else steps - ends[1] + 1)
@@ -93,7 +94,7 @@ def dangers(
 def _states(
     tokenizer: VQVAE, store: EpisodeStorage, split: str, num_steps: int, ends: tuple[int, int], seed: int
 ) -> States:
-    """States of whole episodes of a split, drawn at random until there are `num_steps`."""
+    """States of randomly drawn whole episodes of a split, until there are `num_steps`."""
     episodes = np.random.default_rng(seed).permutation(store.split(split)).tolist()
     column, parts, left = store.info.signal_names.index(SIGNAL), [], num_steps
     for episode in episodes:
@@ -102,7 +103,7 @@ def _states(
         falls = np.diff(store.signals(episode)[:, column]) < 0
         states, near, far = dangers(falls, store.ended(episode)[0], ends)
         if len(states):
-            codes, pixels = _looks(tokenizer, store.frames(episode)[: states[-1] + 1])
+            codes, pixels = _inputs(tokenizer, store.frames(episode)[: states[-1] + 1])
             plays = np.full(len(states), store.plays[episode])
             parts.append(States(_with_before(codes, states), _with_before(pixels, states), near, far, plays))
             left -= len(states)
@@ -118,14 +119,14 @@ def _states(
     )
 
 
-def _with_before(look: Tensor, states: NDArray[np.int64]) -> Tensor:
-    """The step before each state and its own, of what is seen of all steps (S, D): (N, 2 D)."""
-    return torch.cat((look[states - 1], look[states]), dim=1)
+def _with_before(inputs: Tensor, states: NDArray[np.int64]) -> Tensor:
+    """Concatenate the inputs (S, D) of the step before each state and of its own: (N, 2 D)."""
+    return torch.cat((inputs[states - 1], inputs[states]), dim=1)
 
 
 @torch.inference_mode()
-def _looks(tokenizer: VQVAE, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Code vectors and small last frames of steps (S, F, H, W, C): both (S, D) float32."""
+def _inputs(tokenizer: VQVAE, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """Code vectors and downscaled last frames of steps (S, F, H, W, C): both (S, D) float32."""
     device = tokenizer.device
     vectors = []
     for first in range(0, len(frames), CHUNK):
@@ -137,52 +138,52 @@ def _looks(tokenizer: VQVAE, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]
 
 
 def _judge(splits: dict[str, States], target: str, seed: int) -> dict[str, Any]:
-    """The AUROC of both probes for one target; far danger is asked of states that are not in near danger."""
-    asked = {
+    """AUROC of both probes for one target; far danger is predicted only for states without near danger."""
+    rows = {
         name: np.flatnonzero(~states.near) if target == "far" else np.arange(len(states.near))
         for name, states in splits.items()
     }
-    truth = {name: torch.from_numpy(getattr(states, target)[asked[name]]) for name, states in splits.items()}
+    truth = {name: torch.from_numpy(getattr(states, target)[rows[name]]) for name, states in splits.items()}
     hits = float(truth["test"].float().mean()) if len(truth["test"]) else None
     scores: dict[str, Any] = {"states": len(truth["test"]), "hits": hits}
     both = all(0 < int(hit.sum()) < len(hit) for hit in truth.values())
-    for look in ("codes", "pixels"):
-        seen = {name: getattr(states, look)[asked[name]] for name, states in splits.items()}
-        told = _best_probe(seen, truth) if both else None
-        plays = splits["test"].plays[asked["test"]]
-        scores[look] = None if told is None else auroc(told, truth["test"])
-        scores[f"{look}_half_width"] = None if told is None else auroc_half_width(told, truth["test"], plays, seed)
+    for kind in ("codes", "pixels"):
+        inputs = {name: getattr(states, kind)[rows[name]] for name, states in splits.items()}
+        logits = _best_probe(inputs, truth) if both else None
+        plays = splits["test"].plays[rows["test"]]
+        scores[kind] = None if logits is None else auroc(logits, truth["test"])
+        scores[f"{kind}_half_width"] = None if logits is None else auroc_half_width(logits, truth["test"], plays, seed)
     return scores
 
 
-def _best_probe(seen: dict[str, Tensor], truth: dict[str, Tensor]) -> Tensor:
-    """What the probe with the decay that does best on the validation split says of the test split."""
-    mean, deviation = seen["train"].mean(0), seen["train"].std(0)
-    scale = torch.where(deviation > 1e-6, 1 / deviation, 0)  # what never changes tells nothing
-    seen = {name: (look - mean) * scale for name, look in seen.items()}
-    best, told = -1.0, seen["test"].new_zeros(len(seen["test"]))
+def _best_probe(inputs: dict[str, Tensor], truth: dict[str, Tensor]) -> Tensor:
+    """Logits on the test split of the probe with the decay that scores best on the validation split."""
+    mean, deviation = inputs["train"].mean(0), inputs["train"].std(0)
+    scale = torch.where(deviation > 1e-6, 1 / deviation, 0)  # constant features are ignored
+    inputs = {name: (each - mean) * scale for name, each in inputs.items()}
+    best, logits = -1.0, inputs["test"].new_zeros(len(inputs["test"]))
     for decay in DECAYS:
-        weights, bias = logistic_regression(seen["train"], truth["train"], decay)
-        score = auroc(seen["validation"] @ weights + bias, truth["validation"]) or 0.0
+        weights, bias = logistic_regression(inputs["train"], truth["train"], decay)
+        score = auroc(inputs["validation"] @ weights + bias, truth["validation"]) or 0.0
         if score > best:
-            best, told = score, seen["test"] @ weights + bias
-    return told
+            best, logits = score, inputs["test"] @ weights + bias
+    return logits
 
 
-def logistic_regression(seen: Tensor, truth: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-    """Weights (D,) and bias () of the likeliest line, less `decay` times half the squared weights.
+def logistic_regression(inputs: Tensor, truth: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+    """Weights (D,) and bias () of a logistic regression with an L2 penalty of `decay` / 2 times the squared weights.
 
     Args:
-        seen: (N, D) float32 features of about unit variance.
+        inputs: (N, D) float32 features of about unit variance.
         truth: (N,) bool.
     """
-    weights = torch.zeros(seen.shape[1], requires_grad=True)
+    weights = torch.zeros(inputs.shape[1], requires_grad=True)
     bias = truth.float().mean().logit().clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = seen @ weights + bias
+        logits = inputs @ weights + bias
         value = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth.float())
         value = value + decay / 2 * weights.square().sum()
         value.backward()
@@ -194,7 +195,7 @@ def logistic_regression(seen: Tensor, truth: Tensor, decay: float) -> tuple[Tens
 
 
 def auroc_half_width(scores: Tensor, truth: Tensor, plays: NDArray[np.int64], seed: int) -> float | None:
-    """Half of an AUROC's 95 % interval, from drawing whole plays again with replacement; None for a single play."""
+    """Half of an AUROC's 95 % interval, by resampling whole episodes with replacement; None for a single episode."""
     rng, names = np.random.default_rng(seed), np.unique(plays)
     if len(names) < 2:
         return None

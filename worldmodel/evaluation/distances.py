@@ -1,6 +1,6 @@
 """Frechet distances of dreams to real clips: on features of the inverse-dynamics network, and of I3D (FVD).
 
-Letters: K dreams, T given and dreamt steps, F frames of a step, H W C pixels, E features.
+Letters: K dreams, T context and dreamt steps, F frames of a step, H W C pixels, E features.
 """
 
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ def inverse_dynamics_distances(
     split: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Distances to real play on features of the inverse-dynamics network; not comparable to any FVD.
+    """Distances to real clips on features of the inverse-dynamics network; not comparable to any FVD.
 
     Args:
-        features: those of "real", "dream" and "reconstruction", as `control_scores` returns them.
-        split: of the store, that `dreams` and the other real clips ("other_real") come from.
+        features: features of "real", "dream" and "reconstruction" from `control_scores`.
+        split: split of the store from which `dreams` and the other real clips ("other_real") are drawn.
 
-    Returns: the distances; "floor" says where the other real clips come from, or why there are none: then their
-    distance is None.
+    Returns: the distances; "floor" describes the other real clips, or says why there are none and their distance is
+    None.
     """
     steps = dreams.real.shape[1] - max(dreams.context_steps, 1)  # transitions that count in a dream
     floor = other_clips(store, dreams.segments, steps, np.random.default_rng(seed + 1), split)
@@ -50,7 +50,7 @@ def inverse_dynamics_distances(
 
 
 def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torch.device) -> dict[str, Any]:
-    """FVD, R-FVD and FVD* on the 16 frames that begin with the last given step; or {"absent": why}."""
+    """FVD, R-FVD and FVD* on the 16 frames that begin with the last context step; or {"absent": reason}."""
     if i3d is None:
         return {"absent": "no I3D file was given (--i3d PATH)"}
     first = max(dreams.context_steps - 1, 0)

@@ -1,6 +1,6 @@
-"""Whether dreams keep their objects: pixels of an object's colours in dreams over those in the game, by step.
+"""Whether dreams keep their objects: pixels with an object's colours in dreams relative to the game, by step.
 
-Letters: D dreams, T given and dreamt steps, F frames of a step, H W C pixels, K classes of objects.
+Letters: D dreams, T context and dreamt steps, F frames of a step, H W C pixels, K classes of objects.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ from worldmodel.evaluation.scores import encode_decode
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
 
-ENDS = (0, 1, 2, 4, 8, 16, 32, 64)  # last steps of the stretches that are looked at; 0 is the last given step
-SEEN = 2  # pixels of a picture that make it show a class
+ENDS = (0, 1, 2, 4, 8, 16, 32, 64)  # last step of each range of steps; 0 is the last context step
+SEEN = 2  # minimum number of pixels for a picture to show a class
 _LEARNING_STEPS, _CHECKING_STEPS = 1000, 256
 
 
@@ -31,26 +31,26 @@ def dreamt_objects(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Dream with the recorded actions, open loop, and compare the objects' share of the pixels with the game's.
+    """Dream open loop with the recorded actions, and compare the objects' share of the pixels with the game's.
 
-    What colours an object has is learned from the labels of the train split; both the dreams and the game are looked at
-    as the tokenizer shows them, so that only what the dynamics loses or invents makes a difference.
+    The colours of an object are learned from the labels of the train split. Both the dreams and the game are decoded by
+    the tokenizer, so that only what the dynamics loses or invents makes a difference.
 
     Args:
-        store: play with labels.
-        horizon: dreamt steps; less where no episode is long enough.
+        store: episodes with labels.
+        horizon: number of dreamt steps; fewer if no episode is long enough.
 
     Returns: "dreams", "episodes", "context_steps", "horizon" and "classes": name -> "precision" and "recall" of the
-    colours on labelled pixels, and "pixels" and "pictures", the share of pixels that have the colours and of pictures
-    that show at least `SEEN` of them: by stretch of steps ("0", "1", "2", "3-4", "5-8", ...) a `share_ratio`. Or
-    {"absent": why}.
+    colours on labelled pixels, and "pixels" and "pictures", the share of pixels with the colours and of pictures with
+    at least `SEEN` of them: a `share_ratio` per range of steps ("0", "1", "2", "3-4", "5-8", ...). Or
+    {"absent": reason}.
     """
     given = given_steps(wm, context_steps)
     if not given:
-        return {"absent": "the model can be given no step to go on from"}
+        return {"absent": "the model cannot start from context steps"}
     longest = max((store.lengths[episode] + 1 for episode in store.split(split)), default=0) - given
     if longest < 1:
-        return {"absent": f"no episode of split {split!r} goes on after {given} given steps"}
+        return {"absent": f"no episode of split {split!r} continues after {given} context steps"}
     horizon = min(horizon, longest)
     if wm.config.tokenizer.temporal == "clip" and given + horizon < wm.config.tokenizer.clip_steps:
         return {"absent": f"the episodes of split {split!r} are shorter than the tokenizer's clips"}
@@ -71,8 +71,8 @@ def dreamt_objects(
         "classes": {
             names[c - 1]: scores
             | {
-                "pixels": _by_stretch(game[..., c - 1], dreamt[..., c - 1], given, plays),
-                "pictures": _by_stretch(shown[..., c - 1], dreamt_shown[..., c - 1], given, plays),
+                "pixels": _by_range(game[..., c - 1], dreamt[..., c - 1], given, plays),
+                "pictures": _by_range(shown[..., c - 1], dreamt_shown[..., c - 1], given, plays),
             }
             for c, scores in agreement.items()
             if scores["labelled"]
@@ -83,7 +83,7 @@ def dreamt_objects(
 def _learned(
     wm: WorldModel, store: EpisodeStorage, split: str, seed: int
 ) -> tuple[ObjectColours, dict[int, dict[str, Any]]]:
-    """The colours of objects in decoded pictures of the train split, and how far they can be trusted in `split`."""
+    """Object colours in decoded pictures of the train split, and how reliable they are in `split`."""
     length, count = wm.tokenizer.config.piece_steps, len(store.info.label_names)
     learning, checking = (
         draw_pieces(store, length, steps, part, seed)
@@ -94,18 +94,18 @@ def _learned(
     return colours, colours.agreement(checked.numpy(), checking.labels[..., 0])
 
 
-def stretches(horizon: int) -> list[range]:
-    """The dreamt steps that are looked at together, as many of those up to the last of `ENDS` as there are."""
+def step_ranges(horizon: int) -> list[range]:
+    """Ranges of dreamt steps that are evaluated together: those up to the last of `ENDS` within the horizon."""
     begins = [0, *(end + 1 for end in ENDS[:-1])]
     return [range(begin, end + 1) for begin, end in zip(begins, ENDS, strict=True) if end <= horizon]
 
 
-def _by_stretch(
+def _by_range(
     game: NDArray[np.float64], dreamt: NDArray[np.float64], given: int, plays: NDArray[np.int64]
 ) -> dict[str, dict[str, Any]]:
-    """Shares (D, T, F) of one class in the game and in the dreams, by stretch."""
+    """Compare the shares (D, T, F) of one class in the game and in the dreams, per range of steps."""
     found = {}
-    for steps in stretches(game.shape[1] - given):
+    for steps in step_ranges(game.shape[1] - given):
         at = slice(given - 1 + steps.start, given - 1 + steps.stop)
         name = str(steps.start) if len(steps) == 1 else f"{steps.start}-{steps.stop - 1}"
         found[name] = share_ratio(game[:, at].mean((1, 2)), dreamt[:, at].mean((1, 2)), plays)
@@ -113,10 +113,10 @@ def _by_stretch(
 
 
 def share_ratio(game: NDArray[np.float64], dreamt: NDArray[np.float64], plays: NDArray[np.int64]) -> dict[str, Any]:
-    """Mean "game" and "dream" of shares (D,), the "ratio" of the means and its "half_width" (95 %, over plays).
+    """Mean "game" and "dream" of shares (D,), the "ratio" of the means and its "half_width" (95 %, over episodes).
 
     The interval is that of a ratio of means (Cochran, Sampling Techniques, 3rd edition, section 2.11). Ratio and half
-    width are None where the game shows nothing.
+    width are None if the game shows nothing.
     """
     shares: dict[str, Any] = {"game": float(game.mean()), "dream": float(dreamt.mean())}
     if not shares["game"]:

@@ -1,6 +1,7 @@
 """All measurements of a world model that need no agent, each a section of a report.
 
-Letters: K dreams, T given and dreamt steps, F frames of a step, H W C pixels. docs/evaluation.md explains the numbers.
+Letters: K dreams, T context and dreamt steps, F frames of a step, H W C pixels. docs/evaluation.md explains the
+numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,23 +45,23 @@ from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
 
-# What fits on one page: the report of a demo, the card of a published world.
+# Sections that fit on one page: the report of a demo, the card of a published world.
 SUMMARY = ("settings", "dataset", "tokenizer", "dynamics", "open_loop", "heads", "speed")
-_NO_LABELS = {"absent": "the play has no labels of objects (collect --labels)"}
+_NO_LABELS = {"absent": "the episodes have no labels of objects (collect --labels)"}
 
 
 @checked_dataclass
 class ModelEvaluation:
-    """What is measured, on how much."""
+    """What to measure, and on how much data."""
 
-    split: str = "test"  # held-out play; thresholds, shares and the inverse dynamics come from the train split
-    samples: AtLeastTwo = 256  # dreams, and real clips beside them; papers compute FVD on 256
+    split: str = "test"  # split to measure on; inverse dynamics and the copy baseline use the train split
+    samples: AtLeastTwo = 256  # number of dreams, and of real clips to compare with; papers compute FVD on 256
     context_steps: PositiveInt = 8  # real steps that a dream is given as context; see `open_loop.given_steps`
-    horizon: PositiveInt = 16  # dreamt steps; at most a clip for models that can make no more
+    horizon: PositiveInt = 16  # dreamt steps; at most one clip for models that can generate only one
     temperature: Temperature = 1.0
     max_segments: AtLeastTwo = 512  # segments for the losses, and steps for the tokenizer
     object_steps: AtLeastTwo = 2048  # steps in which objects are searched for, in stores with labels
-    object_dreams: AtLeastTwo = 64  # dreams whose objects are counted, in stores with labels
+    object_dreams: AtLeastTwo = 64  # dreams in which objects are counted, in stores with labels
     object_horizon: PositiveInt = 64  # steps of these dreams, if the episodes are long enough
     danger_steps: Annotated[int, Field(ge=4)] = 4096  # training steps for the probes of coming hits, given HEALTH
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)
@@ -102,7 +103,7 @@ def summarize_model(
 
 
 class _Measured:
-    """A model, the episodes that it is measured on, and what several sections need, each made on first use."""
+    """A model, the episodes to measure it on, and values that several sections share, computed on first use."""
 
     def __init__(self, wm: WorldModel, store: EpisodeStorage, config: ModelEvaluation, i3d: str | Path | None) -> None:
         self.wm, self.store, self.config = wm, store, config
@@ -112,8 +113,8 @@ class _Measured:
         frames = (config.horizon + min(self.given, 1)) * wm.frames_per_step
         if self.i3d is not None and frames < CLIP_FRAMES:
             raise ValueError(
-                f"FVD reads {CLIP_FRAMES} frames, and {'a given step and ' if self.given else ''}a horizon of "
-                f"{config.horizon} steps have {frames}; ask for a longer horizon"
+                f"FVD reads {CLIP_FRAMES} frames, and {'a context step and ' if self.given else ''}a horizon of "
+                f"{config.horizon} steps have {frames}; use a longer horizon"
             )
         check_long_enough(store, config.split, self.given, self.horizon)
 
@@ -139,22 +140,22 @@ class _Measured:
 
     @cached_property
     def control(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Scores and features of the judge on real play, reconstructions and dreams."""
+        """Scores and features of the inverse-dynamics network on real episodes, reconstructions and dreams."""
         videos = control_videos(self.wm, self.dreams, self.config.temperature, self.config.seed)
         return control_scores(self.judge, videos, self.given)
 
 
 def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
-    """Given and dreamt steps, as many of those asked for as the model can make."""
+    """Numbers of context and dreamt steps: those requested, as far as the model supports them."""
     given, horizon = given_steps(wm, config.context_steps), config.horizon
     if wm.config.tokenizer.temporal == "clip":
         length = wm.config.tokenizer.clip_steps
-        if not given:  # such a model makes single clips
+        if not given:  # such a model generates single clips
             horizon = min(horizon, length)
         if given + horizon < length:
             raise ValueError(
-                f"the tokenizer codes clips of {length} steps, more than {given} given and {horizon} dreamt ones; "
-                f"ask for a horizon of at least {length - given}"
+                f"the tokenizer encodes clips of {length} steps, more than {given} context and {horizon} dreamt ones; "
+                f"use a horizon of at least {length - given}"
             )
     return given, horizon
 
@@ -202,7 +203,7 @@ def _danger(m: _Measured) -> dict[str, Any]:
 
 def _open_loop(m: _Measured) -> dict[str, Any]:
     if not m.given:
-        return {"absent": "the model can be given no step to go on from"}
+        return {"absent": "the model cannot start from context steps"}
     return open_loop_scores(m.dreams, m.store.plays)
 
 
@@ -222,14 +223,14 @@ def _heads(m: _Measured) -> dict[str, Any]:
 
 
 def _control(m: _Measured) -> dict[str, Any]:
-    """Dreams of a model that reads no actions are not scored."""
+    """Dreams of a model without action conditioning are not scored."""
     scores = m.control[0]
     if m.judge.action.kind == "discrete" and m.judge.action.n == 1:
-        scores = scores | {"absent": "the play has one action, so there is nothing to tell apart"}
+        scores = scores | {"absent": "the episodes have only one action, so there is nothing to distinguish"}
     if m.wm.config.dynamics.action_condition == "none":
         unread = dict.fromkeys(("dream", "dream_swapped", "dream_over_real", "error_over_real"))
         curves = {name: curve for name, curve in scores["by_step"].items() if name != "dream"}
-        scores = scores | unread | {"by_step": curves, "absent": "the model reads no actions"}
+        scores = scores | unread | {"by_step": curves, "absent": "the model has no action conditioning"}
     return scores
 
 

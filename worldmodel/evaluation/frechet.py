@@ -1,4 +1,4 @@
-"""The Frechet distance between two sets of features: how far apart are the Gaussians fitted to them.
+"""The Frechet distance between two sets of features: the distance of the Gaussians fitted to them.
 
 Letters: N and P rows, E features.
 Source: Dowson and Landau 1982, as in FID (arXiv:1706.08500, section 2) and FVD (arXiv:1812.01717).
@@ -12,9 +12,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """|mean_a - mean_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), with unbiased covariances S, in float64.
 
     With a = (N - 1)^(-1/2) times the centred rows of one set and b likewise, S_a S_b = a'a b'b has the non-zero
-    eigenvalues of (a b')(a b')', so the trace of its root is the sum of the singular values of a b'. That holds for
-    fewer rows than features too, and needs no root of a singular matrix. The distance falls with the number of rows, so
-    distances compare only at equal N.
+    eigenvalues of (a b')(a b')', so the trace of its root is the sum of the singular values of a b'. This also holds
+    for fewer rows than features, and avoids the root of a singular matrix. The distance falls with the number of rows,
+    so distances are comparable only at equal N.
 
     Args:
         a, b: (N, E) and (P, E) float, at least two rows each, all finite.
@@ -23,7 +23,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
-            f"needs features (N, E) and (P, E) of two rows or more, got {tuple(a.shape)} and {tuple(b.shape)}"
+            f"needs features (N, E) and (P, E) with at least two rows, got {tuple(a.shape)} and {tuple(b.shape)}"
         )
     a, b = a.double(), b.double()
     if not (a.isfinite().all() and b.isfinite().all()):
@@ -35,6 +35,6 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def _scaled(rows: Tensor) -> Tensor:
-    """Centred rows x with x'x = the covariance; many rows are first turned into E with the same x'x."""
+    """Centred rows x with x'x = the covariance; many rows are first reduced to E rows with the same x'x."""
     rows = (rows - rows.mean(0)) / (len(rows) - 1) ** 0.5
     return torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows

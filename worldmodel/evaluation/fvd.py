@@ -1,4 +1,4 @@
-"""Frechet video distance with an I3D network from a file that the user gives; without it there is no FVD.
+"""Frechet video distance with an I3D network from a file of the user.
 
 Letters: N clips, H W C pixels, E logits.
 Source: FVD, arXiv:1812.01717; the protocol, and FVD* and R-FVD, as in VideoGen (arXiv:2104.10157) section 4.
@@ -16,7 +16,7 @@ from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.progress import progress
 
 CLIP_FRAMES = 16
-SIDE = 224  # pixels, what I3D reads
+SIDE = 224  # pixels, I3D's input size
 PROTOCOL = (
     f"{CLIP_FRAMES} frames, resized to {SIDE} x {SIDE} (bilinear, corners not aligned), pixels in [-1, 1], logits of "
     "the given I3D, unbiased covariances; FVD: samples against real clips, R-FVD: reconstructions against real clips, "
@@ -25,25 +25,23 @@ PROTOCOL = (
 
 
 def load_i3d(path: str | Path, device: torch.device | str = "cpu") -> torch.jit.ScriptModule:
-    """An I3D from a TorchScript file. TorchScript is a program: load only a file that you trust.
+    """Load an I3D from a TorchScript file. TorchScript is a program: load only a file that you trust.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: it is not TorchScript.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no I3D file {path}; give a TorchScript file, or leave it out to go without FVD"
-        )
+        raise FileNotFoundError(f"there is no I3D file {path}; give a TorchScript file, or omit it to skip FVD")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # published I3D networks are TorchScript none the less
+            warnings.simplefilter("ignore", DeprecationWarning)  # published I3D networks are TorchScript nevertheless
             return torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{path} is no TorchScript file ({reason}); an I3D saved by torch.jit.save is needed"
+            f"{path} is not a TorchScript file ({reason}); an I3D saved by torch.jit.save is needed"
         ) from error
 
 
@@ -51,23 +49,23 @@ def load_i3d(path: str | Path, device: torch.device | str = "cpu") -> torch.jit.
 def i3d_logits(
     i3d: torch.jit.ScriptModule, clips: Tensor, device: torch.device | str = "cpu", chunk: int = 8
 ) -> Tensor:
-    """Clips (N, 16, H, W, 3) uint8 -> (N, E) float32 on the CPU.
+    """Logits (N, E) float32 on the CPU for clips (N, 16, H, W, 3) uint8.
 
-    `chunk` clips pass through at once. The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must give (n, E),
-    or (n, E, t), whose mean over t is taken. Arguments of it that would scale or resize once more or return features
-    instead of logits are set to False.
+    `chunk` clips are processed at a time. The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must return
+    (n, E), or (n, E, t), which is averaged over t. Its arguments that would scale or resize again, or return features
+    instead of logits, are set to False.
     """
     if clips.ndim != 5 or clips.shape[1] != CLIP_FRAMES or clips.shape[-1] != 3 or clips.dtype != torch.uint8:
         raise ValueError(
             f"clips must be (N, {CLIP_FRAMES}, H, W, 3) uint8, got {tuple(clips.shape)} {str(clips.dtype)[6:]}"
         )
-    schema: Any = getattr(i3d.forward, "schema")  # noqa: B009 (TorchScript's, which its type does not tell)
+    schema: Any = getattr(i3d.forward, "schema")  # noqa: B009 (a TorchScript attribute that its type does not declare)
     taken = {argument.name for argument in schema.arguments}
     off = {name: False for name in ("rescale", "resize", "return_features") if name in taken}
     parts = []
     with progress(len(clips), "clip", "i3d") as bar:
         for part in clips.split(chunk):
-            logits = i3d(_as_i3d_reads(part.to(device)), **off).float().cpu()
+            logits = i3d(_as_input(part.to(device)), **off).float().cpu()
             if logits.ndim == 3:
                 logits = logits.mean(-1)
             if logits.ndim != 2 or len(logits) != len(part):
@@ -79,7 +77,7 @@ def i3d_logits(
     return torch.cat(parts)
 
 
-def _as_i3d_reads(clips: Tensor) -> Tensor:
+def _as_input(clips: Tensor) -> Tensor:
     """(n, T, H, W, 3) uint8 -> (n, 3, T, 224, 224) float32 in [-1, 1]."""
     n, frames = clips.shape[:2]
     images = clips.flatten(0, 1).movedim(-1, 1).float() / 127.5 - 1.0
@@ -94,9 +92,9 @@ def fvd_scores(
     samples: Tensor,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """FVD, R-FVD and FVD* of three sets of clips (N, 16, H, W, 3) uint8; small is good.
+    """FVD, R-FVD and FVD* of three sets of clips (N, 16, H, W, 3) uint8; lower is better.
 
-    FVD* alone flatters a tokenizer that keeps little, so it is never given without the other two.
+    FVD* alone favours a tokenizer that keeps little, so it is always reported with the other two.
     """
     a, b, c = (i3d_logits(i3d, clips, device) for clips in (real, reconstruction, samples))
     return {

@@ -1,4 +1,4 @@
-"""What a world model has learned, measured on play that it never saw.
+"""Scores of a world model on held-out episodes.
 
 Letters: B segments, N any flattened set, T steps of a segment, F frames of a step, H W C pixels, h w latent grid,
 M slices, V codes.
@@ -24,21 +24,21 @@ from worldmodel.model.network import default_segment_steps
 
 
 def check_measurable(wm: WorldModel, store: EpisodeStorage) -> None:
-    """Refuse a model that is not ready for dreaming, and play of a game with other actions than the model's."""
+    """Refuse a model that is not prepared for dreaming, and episodes whose actions differ from the model's."""
     if wm.training:
         raise ValueError("the world model is in training mode, which adds noise; call wm.prepare() first")
     if store.info.action != wm.config.action:
         raise ValueError(
             f"the model's actions are {wm.config.action}, those of {store.root} are {store.info.action}; "
-            "measure it on play of the game it was learned from"
+            "evaluate it on episodes of the game it was trained on"
         )
 
 
 def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iterator[tuple[SegmentId, int]]:
-    """Segments of `num_steps` steps that hold every step of a split, and how many leading steps to leave uncounted.
+    """Segments of `num_steps` steps that cover every step of a split, and the number of leading steps not to count.
 
-    The last segment of an episode reaches back over steps that the one before it has counted; so each step counts
-    once, and the end of an episode has as much context as its middle.
+    The last segment of an episode overlaps the one before it, so that each step counts once and the end of an episode
+    has as much context as its middle.
     """
     lengths = store.lengths
     for episode in store.split(split).tolist():
@@ -49,10 +49,10 @@ def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iter
 
 
 def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
-    """Up to `max_segments` held-out segments as codes, in random order; steps that another one counts are masked.
+    """Up to `max_segments` held-out segments as codes, in random order; steps counted by another segment are masked.
 
-    For models with a frame_condition also the frames of that many first steps. With a clip or
-    causal tokenizer a segment is one clip, and episodes shorter than that are left out.
+    Includes the first frames for models with a frame_condition. With a clip or causal tokenizer a segment is one clip,
+    and shorter episodes are skipped.
     """
     given = wm.config.dynamics.frame_condition
     steps = default_segment_steps(wm.config.dynamics, wm.config.tokenizer)
@@ -91,9 +91,9 @@ def real_codes(batch: CodeBatch) -> Tensor:
 def tokenizer_scores(
     wm: WorldModel, store: EpisodeStorage, split: str, num_steps: int, seed: int = 0
 ) -> dict[str, float]:
-    """How well steps survive encoding and decoding: NMSE, PSNR in dB and SSIM over about `num_steps` steps of a split.
+    """Reconstruction quality of about `num_steps` steps of a split: NMSE, PSNR in dB and SSIM.
 
-    Steps are drawn one by one, or as clips where the tokenizer codes those.
+    Steps are drawn individually, or as clips if the tokenizer encodes clips.
     """
     length = wm.tokenizer.config.piece_steps
     frames = sample_frames(store, max(1, num_steps // length), np.random.default_rng(seed), split, length)
@@ -109,28 +109,28 @@ def tokenizer_scores(
 def change_scores(
     wm: WorldModel, store: EpisodeStorage, split: str, num_steps: int, seed: int = 0, small: float = 0.1
 ) -> dict[str, float | None]:
-    """How well what moves survives encoding and decoding, which the mean over all pixels hides.
+    """Reconstruction quality of moving content, which the mean over all pixels hides.
 
-    A pixel has changed if a channel differs by more than a tenth of the range between the last frames of two steps in a
-    row. NMSE is taken over the changed pixels of the later frame, and over the others. "small" counts only steps in
-    which something changed, but no more than the share `small` of the pixels: there the camera stands still, and what
-    moves is small. None where there is no such pixel.
+    A pixel has changed if a channel differs by more than a tenth of the range between the last frames of consecutive
+    steps. NMSE is computed over the changed pixels of the later frame, and over the others. "small" counts only steps
+    in which at most the share `small` of the pixels changed, but at least one: there the camera is fixed and the moving
+    objects are small. None if there is no such pixel.
     """
-    pairs = max(2, wm.tokenizer.config.piece_steps) - 1  # steps in a row that are drawn together
+    pairs = max(2, wm.tokenizer.config.piece_steps) - 1  # consecutive steps that are drawn together
     count = max(1, num_steps // pairs)
     frames = store.batch(store.sample_ids(count, pairs, np.random.default_rng(seed), split)).frames
-    _, seen = encode_decode(wm.tokenizer, frames, wm.device)
-    truth, seen = frames[:, 1:, -1].flatten(0, 1), seen[:, 1:, -1].flatten(0, 1)  # (N, H, W, C)
+    _, decoded = encode_decode(wm.tokenizer, frames, wm.device)
+    truth, decoded = frames[:, 1:, -1].flatten(0, 1), decoded[:, 1:, -1].flatten(0, 1)  # (N, H, W, C)
     changed = changed_pixels(frames[:, :-1, -1].flatten(0, 1), truth)
     share_N = changed.float().mean((1, 2))
     is_small = (share_N > 0) & (share_N <= small)
     variance = wm.tokenizer.config.data_variance
     return {
         "changed_share": float(share_N.mean()),
-        "nmse_changed": masked_nmse(truth, seen, changed, variance),
-        "nmse_unchanged": masked_nmse(truth, seen, ~changed, variance),
+        "nmse_changed": masked_nmse(truth, decoded, changed, variance),
+        "nmse_unchanged": masked_nmse(truth, decoded, ~changed, variance),
         "small_steps": int(is_small.sum()),
-        "nmse_changed_small": masked_nmse(truth, seen, changed & is_small[:, None, None], variance),
+        "nmse_changed_small": masked_nmse(truth, decoded, changed & is_small[:, None, None], variance),
     }
 
 
@@ -162,7 +162,7 @@ def dynamics_scores(wm: WorldModel, batch: CodeBatch, train: CodeBatch) -> dict[
 
 
 def _kept(batch: CodeBatch) -> Tensor:
-    """Share of codes that are the same as at the same place one step before."""
+    """Share of codes that equal the code at the same position one step before."""
     return (batch.codes[:, 1:] == batch.codes[:, :-1])[batch.padding_mask].float().mean()
 
 
@@ -170,7 +170,7 @@ def _kept(batch: CodeBatch) -> Tensor:
 
 
 def dream_speed(wm: WorldModel, batch: CodeBatch, rows: int = 64, num_steps: int = 12) -> dict[str, Any]:
-    """Env steps per second of a batch of dreams (all rows together), with and without decoding the frames."""
+    """Env steps per second of a batch of dreams (sum over rows), with and without decoding the frames."""
     chosen = torch.arange(rows, device=wm.device) % len(batch.codes)
     codes, actions = batch.codes[chosen], batch.actions[chosen]
     speeds: dict[str, Any] = {"rows": rows}
@@ -180,7 +180,7 @@ def dream_speed(wm: WorldModel, batch: CodeBatch, rows: int = 64, num_steps: int
             if step == 0:
                 begin = perf_counter()
             state, out = wm.step(state, actions[:, step % actions.shape[1]])
-            # Copying to the CPU waits until the step is really done.
+            # Copying to the CPU waits until the step is complete.
             (out.frames() if with_frames else out.reward).cpu()
         speeds[name] = rows * num_steps / (perf_counter() - begin)
     return speeds

@@ -1,8 +1,9 @@
-"""A small network that tells the action from the frames before and after it: does a dream show what was asked for?
+"""A small network that predicts the action from the frames before and after it, to test whether dreams obey actions.
 
-Trained on real play, then read on dreams. A dream is controllable if the network finds in it the actions it was given.
+It is trained on real episodes and applied to dreams. A dream is controllable if the network finds the actions that the
+dream was conditioned on.
 
-Letters: B rows, T steps, N transitions, F frames of a step, H W C pixels, E features, A actions or numbers of one.
+Letters: B rows, T steps, N transitions, F frames of a step, H W C pixels, E features, A actions or their dimensions.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from worldmodel.progress import progress
 from worldmodel.settings import PositiveInt, checked_dataclass
 from worldmodel.shapes import frames_to_model
 
-_CHUNK = 256  # transitions that pass through at once
+_CHUNK = 256  # transitions processed at a time
 
 
 @checked_dataclass
@@ -28,15 +29,15 @@ class InverseDynamicsConfig:
     batch_size: PositiveInt = 64  # transitions
     learning_rate: float = 2e-3
     channels: PositiveInt = 32  # of the first convolution; the others have twice as many
-    features: PositiveInt = 64  # E, width of the last layer, whose values the Frechet distance reads
+    features: PositiveInt = 64  # E, width of the last layer, whose values the Frechet distance uses
     seed: int = 0
 
 
 class InverseDynamics(nn.Module):
-    """Action of a transition from all frames of the step before and the step after."""
+    """Predicts the action of a transition from all frames of the step before and the step after."""
 
     center: Tensor  # () mean of the data's pixels in [-0.5, 0.5]
-    spread: Tensor  # () their standard deviation: dark games have little contrast, and would be learned slowly
+    spread: Tensor  # () their standard deviation: without scaling, dark games would be learned slowly
 
     def __init__(self, config: InverseDynamicsConfig, info: StoreInfo) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class InverseDynamics(nn.Module):
             nn.ReLU(),
             nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1),
             nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),  # where something moves matters: walking looks alike all over but for the place
+            nn.AdaptiveAvgPool2d(4),  # keeps positions: walking looks similar everywhere except for where things move
             nn.Flatten(),
             nn.Linear(2 * width * 16, config.features),
             nn.ReLU(),
@@ -59,7 +60,7 @@ class InverseDynamics(nn.Module):
         self.head = nn.Linear(config.features, self.action.n)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """(N, 2F, H, W, C) uint8 -> logits (N, A), or the action's numbers."""
+        """(N, 2F, H, W, C) uint8 -> logits (N, A), or the action's dimensions."""
         return self.head(self.features(pairs))
 
     def features(self, pairs: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class InverseDynamics(nn.Module):
 
 
 def transitions(frames: Tensor) -> Tensor:
-    """Steps (B, T, F, H, W, C) -> each with the one after it: (B * (T-1), 2F, H, W, C)."""
+    """Concatenate each of the steps (B, T, F, H, W, C) with the next: (B * (T-1), 2F, H, W, C)."""
     return torch.cat((frames[:, :-1], frames[:, 1:]), dim=2).flatten(0, 1)
 
 
@@ -109,12 +110,12 @@ def read(model: InverseDynamics, frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def action_score(action: ActionSpec, predictions: Tensor, actions: Tensor) -> float:
-    """How well actions (N,) or (N, A) were told: the share that is right, or of numbers the variance explained."""
+    """Accuracy of predicted discrete actions (N,), or share of the variance explained of box actions (N, A)."""
     if action.kind == "discrete":
         return float((predictions.argmax(-1) == actions).float().mean())
     return r_squared(predictions, actions)
 
 
 def blind_score(action: ActionSpec, actions: Tensor) -> float:
-    """What `action_score` gives who always says the most frequent of these actions, or their mean."""
+    """`action_score` of always predicting the most frequent of these actions, or their mean."""
     return float(actions.bincount().max() / len(actions)) if action.kind == "discrete" else 0.0

@@ -1,4 +1,4 @@
-"""How good a world model is, in numbers: plain functions on tensors, each with a known answer in its test.
+"""Metrics of world models: plain functions on tensors, each tested against a known answer.
 
 Letters: H W C pixels, N any flattened set, V codes. Images are (..., H, W, C), uint8 in [0, 255] or
 float in [0, 1].
@@ -9,17 +9,17 @@ import math
 import torch
 from torch import Tensor
 
-# Two uint8 images that differ by less than the rounding of their pixels count as equal: 58.9 dB, not infinity.
+# Two uint8 images that differ by less than the rounding of their pixels count as equal: 58.9 dB instead of infinity.
 ROUNDING_ERROR = 1.0 / 12.0 / 255.0**2
 
 
 def psnr(frames: Tensor, reconstruction: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, computed for each image and then averaged over the images.
+    """Peak signal-to-noise ratio in dB, averaged over images.
 
     Args:
         frames, reconstruction: (..., H, W, C), both uint8 in [0, 255] or both float in [0, 1].
 
-    Returns: dB, higher is better; at most 58.9, the value of an error as small as the rounding to uint8.
+    Returns: dB, higher is better; at most 58.9, the value for an error as small as the rounding to uint8.
     """
     a, b = _unit_range(frames, reconstruction)
     error_N = (a - b).square().flatten(-3).mean(-1).clamp(min=ROUNDING_ERROR)
@@ -27,7 +27,7 @@ def psnr(frames: Tensor, reconstruction: Tensor) -> float:
 
 
 def ssim(frames: Tensor, reconstruction: Tensor) -> float:
-    """Structural similarity, the mean over images, channels and every full 11 x 11 window.
+    """Structural similarity, averaged over images, channels and all full 11 x 11 windows.
 
     Args:
         frames, reconstruction: (..., H, W, C), both uint8 in [0, 255] or both float in [0, 1]; H and W at least 11.
@@ -38,7 +38,7 @@ def ssim(frames: Tensor, reconstruction: Tensor) -> float:
     a, b = _unit_range(frames, reconstruction)
     height, width = a.shape[-3:-1]
     if min(height, width) < 11:
-        raise ValueError(f"SSIM looks through a window of 11 x 11 pixels, got images of {height} x {width}")
+        raise ValueError(f"SSIM uses windows of 11 x 11 pixels, got images of {height} x {width}")
     a, b = (x.movedim(-1, -3) for x in (a, b))  # (..., C, H, W)
     down, along = _gaussian_rows(height, a.device), _gaussian_rows(width, a.device)
 
@@ -56,11 +56,11 @@ def ssim(frames: Tensor, reconstruction: Tensor) -> float:
 
 
 def nmse(frames: Tensor, reconstruction: Tensor, variance: float) -> float:
-    """Mean squared error divided by the variance of the data set's pixels: 1 is no better than its mean colour.
+    """Mean squared error divided by the variance of the data set's pixels; predicting the mean colour gives 1.
 
     Args:
         frames, reconstruction: (..., H, W, C), both uint8 in [0, 255] or both float in [0, 1].
-        variance: of the pixels of the whole data set in units of [0, 1] (equal in [-0.5, 0.5]); above 0.
+        variance: of the pixels of the whole data set in units of [0, 1]; above 0.
     """
     if not variance > 0.0:
         raise ValueError(f"variance must be above 0, got {variance}; is the data set one flat colour?")
@@ -69,7 +69,7 @@ def nmse(frames: Tensor, reconstruction: Tensor, variance: float) -> float:
 
 
 def changed_pixels(before: Tensor, after: Tensor, threshold: float = 0.1) -> Tensor:
-    """Where something moved: a channel differs by more than `threshold` of the whole range.
+    """Pixels where a channel differs by more than `threshold` of the range.
 
     Args:
         before, after: (..., H, W, C), both uint8 in [0, 255] or both float in [0, 1].
@@ -81,30 +81,30 @@ def changed_pixels(before: Tensor, after: Tensor, threshold: float = 0.1) -> Ten
 
 
 def masked_nmse(frames: Tensor, reconstruction: Tensor, mask: Tensor, variance: float) -> float | None:
-    """`nmse` over the pixels in `mask` (..., H, W) bool alone; None if there is none."""
+    """`nmse` over the pixels in `mask` (..., H, W) bool; None if the mask is empty."""
     return nmse(frames[mask][:, None], reconstruction[mask][:, None], variance) if mask.any() else None
 
 
 def copy_bits(kept: float, expected: float, num_codes: int) -> float:
-    """Bits per code of a prior that says "the code stays as it was", the least that a model must beat.
+    """Bits per code of a prior that predicts "the code does not change", which a model should beat.
 
-    It gives the old code the probability `expected` and spreads the rest evenly over the V - 1 others.
+    It gives the old code the probability `expected` and spreads the rest uniformly over the V - 1 others.
 
     Args:
-        kept: share of the codes that did stay, in [0, 1].
-        expected: share of the codes that the prior expects to stay, in (0, 1).
+        kept: share of the codes that did not change, in [0, 1].
+        expected: the prior's probability that a code does not change, in (0, 1).
         num_codes: V.
     """
     if not 0.0 < expected < 1.0:
-        raise ValueError(f"expected must be in (0, 1), or one surprise costs infinitely many bits; got {expected}")
+        raise ValueError(f"expected must be in (0, 1), or a single surprise costs infinitely many bits; got {expected}")
     return -kept * math.log2(expected) - (1.0 - kept) * math.log2((1.0 - expected) / (num_codes - 1))
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """exp of the entropy of code use: the number of codes that would do the same work if used equally often.
+    """exp of the entropy of code usage: the equivalent number of uniformly used codes.
 
     Args:
-        counts: (..., V) how often each code was used, at least one use per codebook.
+        counts: (..., V) number of uses of each code, at least one use per codebook.
 
     Returns: (...) float32 in [1, V].
     """
@@ -113,12 +113,12 @@ def perplexity(counts: Tensor) -> Tensor:
 
 
 def codes_in_use(counts: Tensor) -> Tensor:
-    """(..., V) counts -> (...) int64, how many codes were used at all."""
+    """(..., V) counts -> (...) int64, number of codes used at least once."""
     return (counts > 0).sum(-1)
 
 
 def auroc(scores: Tensor, labels: Tensor) -> float | None:
-    """Area under the ROC curve: how often a random positive scores above a random negative; a tie is half a win.
+    """Area under the ROC curve: how often a random positive scores above a random negative; a tie counts half.
 
     Args:
         scores: (N,) float, higher means more likely positive.
@@ -133,7 +133,7 @@ def auroc(scores: Tensor, labels: Tensor) -> float | None:
         return None
     _, group_N, sizes = scores.unique(return_inverse=True, return_counts=True)
     sizes = sizes.double()
-    rank_N = (sizes.cumsum(0) - (sizes - 1) / 2)[group_N]  # from 1; tied scores share their mean rank
+    rank_N = (sizes.cumsum(0) - (sizes - 1) / 2)[group_N]  # from 1; tied scores get their mean rank
     wins = rank_N[labels].sum().item() - positives * (positives + 1) / 2
     return wins / (positives * negatives)
 
@@ -141,7 +141,7 @@ def auroc(scores: Tensor, labels: Tensor) -> float | None:
 def f1(predicted: Tensor, labels: Tensor) -> float | None:
     """Harmonic mean of precision and recall of (N,) bool predictions.
 
-    Returns: in [0, 1]; None if there is nothing to find and nothing was predicted.
+    Returns: in [0, 1]; None if there are neither positive labels nor positive predictions.
     """
     _check_pairs(predicted, labels)
     predicted, labels = predicted.bool(), labels.bool()
@@ -150,7 +150,7 @@ def f1(predicted: Tensor, labels: Tensor) -> float | None:
 
 
 def best_f1_threshold(scores: Tensor, labels: Tensor) -> float | None:
-    """The threshold for which `scores >= threshold` has the best F1, the highest one among equals.
+    """The threshold at which `scores >= threshold` has the best F1; the highest one in a tie.
 
     Args:
         scores: (N,) float, higher means more likely positive.
@@ -165,13 +165,13 @@ def best_f1_threshold(scores: Tensor, labels: Tensor) -> float | None:
     true_N = labels.bool()[order].cumsum(0)
     predicted_N = torch.arange(1, len(scores) + 1, device=scores.device)
     f1_N = 2 * true_N / (predicted_N + int(labels.bool().sum()))
-    # A threshold takes all scores equal to it, so only the last of a run of equal scores is a choice.
+    # A threshold includes all scores equal to it, so only the last of a run of equal scores is a candidate.
     f1_N[:-1].masked_fill_(ordered[:-1] == ordered[1:], -1.0)
     return ordered[f1_N.argmax()].item()
 
 
 def r_squared(predicted: Tensor, truth: Tensor) -> float:
-    """Share of the variance of (N, A) float values that predictions explain, mean over the columns that vary.
+    """Share of the variance of (N, A) float values that predictions explain, averaged over the columns that vary.
 
     Returns: at most 1; 0 for predicting the mean; NaN if nothing varies.
     """
@@ -182,12 +182,12 @@ def r_squared(predicted: Tensor, truth: Tensor) -> float:
 
 
 def bits(nats: float) -> float:
-    """A loss in nats (natural logarithm) in bits."""
+    """Convert nats to bits."""
     return nats / math.log(2.0)
 
 
 def _unit_range(frames: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
-    """Both image sets as float32 in [0, 1], after checking that they can be compared."""
+    """Both image sets as float32 in [0, 1], after checking that they are comparable."""
     if frames.shape != reconstruction.shape or frames.ndim < 3:
         raise ValueError(
             f"frames and reconstruction must have one shape (..., H, W, C), "
@@ -204,8 +204,8 @@ def _unit_range(frames: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]
 
 def _gaussian_rows(size: int, device: torch.device) -> Tensor:
     """(size - 10, size): row i holds the weights of an 11-wide window over pixels i to i + 10."""
-    place = torch.arange(size, device=device) - torch.arange(size - 10, device=device)[:, None]
-    weights = torch.exp(-(place - 5.0).square() / (2 * 1.5**2)) * ((place >= 0) & (place < 11))
+    offset = torch.arange(size, device=device) - torch.arange(size - 10, device=device)[:, None]
+    weights = torch.exp(-(offset - 5.0).square() / (2 * 1.5**2)) * ((offset >= 0) & (offset < 11))
     return weights / weights.sum(1, keepdim=True)
 
 
@@ -213,4 +213,4 @@ def _check_pairs(values: Tensor, labels: Tensor) -> None:
     if values.ndim != 1 or values.shape != labels.shape:
         raise ValueError(f"needs two (N,) tensors, one label each, got {tuple(values.shape)} and {tuple(labels.shape)}")
     if values.isnan().any():
-        raise ValueError(f"the values must be numbers, {int(values.isnan().sum())} of {len(values)} are NaN")
+        raise ValueError(f"the values must not be NaN, but {int(values.isnan().sum())} of {len(values)} are NaN")

@@ -1,8 +1,7 @@
-"""Which pixels have the colours of an object: a table of colours learned from labels, for pictures that have none.
+"""Classify pixels by colour: a table of object colours learned from labels, for pictures without labels.
 
-In a dream things are not where they were in the game, so they cannot be looked for by place; but they can be counted.
-
-Letters: N pictures of any shape in front, H W C pixels, K classes of objects, L levels of a channel.
+In a dream objects are not where they were in the game, so positions cannot be compared, but pixels can be counted.
+Letters: N pictures, H W C pixels, K classes of objects, L levels of a channel.
 """
 
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_LEVELS = {1: 256, 3: 32}  # by channels; about as many pixels as bins would make a table of accidents
+_LEVELS = {1: 256, 3: 32}  # by number of channels; with as many bins as pixels the table would overfit
 
 
 class ObjectColours:
-    """The likeliest class of each colour, by how often pixels of the colour belong to an object of the class.
+    """The most frequent object class of the pixels of each colour.
 
     Args:
         pictures: (N, H, W, C) uint8.
@@ -27,43 +26,44 @@ class ObjectColours:
         bins = _colours(pictures).ravel()
         size = levels(pictures.shape[-1]) ** pictures.shape[-1]
         counts = np.stack([np.bincount(bins[classes.ravel() == c], minlength=size) for c in range(num_classes + 1)])
-        self._table = counts.argmax(0).astype(np.uint8)  # a colour that was never met is nothing's
+        self._table = counts.argmax(0).astype(np.uint8)  # unseen colours get class 0
 
     def classes(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(…, H, W, C) uint8 -> the class that each pixel's colour stands for, (…, H, W) uint8."""
+        """(…, H, W, C) uint8 -> the most likely class of each pixel by its colour, (…, H, W) uint8."""
         return self._table[_colours(pictures)]
 
     def shares(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(…, H, W, C) uint8 -> (…, K) the share of the pixels that have the colours of each class."""
-        told = self.classes(pictures)
-        return np.stack([(told == c).mean((-2, -1)) for c in range(1, self.num_classes + 1)], axis=-1)
+        """(…, H, W, C) uint8 -> (…, K) share of the pixels with the colours of each class."""
+        predicted = self.classes(pictures)
+        return np.stack([(predicted == c).mean((-2, -1)) for c in range(1, self.num_classes + 1)], axis=-1)
 
     def agreement(self, pictures: NDArray[np.uint8], classes: NDArray[np.uint8]) -> dict[int, dict[str, Any]]:
-        """By class, on pictures of which it is known: "labelled" pixels, and the table's "precision" and "recall".
+        """Per class, on labelled pictures: "labelled" pixels, and the table's "precision" and "recall".
 
-        None where no pixel is, or is told to be, of the class.
+        None if no pixel has, or is predicted to have, the class.
         """
-        told = self.classes(pictures)
+        predicted = self.classes(pictures)
         scores = {}
         for c in range(1, self.num_classes + 1):
-            hits, found, there = (int(mask.sum()) for mask in ((told == c) & (classes == c), told == c, classes == c))
+            is_class, is_predicted = classes == c, predicted == c
+            hits, found, labelled = (int(mask.sum()) for mask in (is_predicted & is_class, is_predicted, is_class))
             scores[c] = {
-                "labelled": there,
+                "labelled": labelled,
                 "precision": hits / found if found else None,
-                "recall": hits / there if there else None,
+                "recall": hits / labelled if labelled else None,
             }
         return scores
 
 
 def levels(channels: int) -> int:
-    """L: how finely each of so many channels is divided."""
+    """L: number of levels per channel."""
     return _LEVELS.get(channels, 8)
 
 
 def _colours(pictures: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """The number of each pixel's colour, (…, C) uint8 -> (…) int32."""
+    """Index of each pixel's colour, (…, C) uint8 -> (…) int32."""
     count = levels(pictures.shape[-1])
-    numbers = np.zeros(pictures.shape[:-1], np.int32)
+    indices = np.zeros(pictures.shape[:-1], np.int32)
     for channel in range(pictures.shape[-1]):
-        numbers = numbers * count + pictures[..., channel].astype(np.int32) * count // 256
-    return numbers
+        indices = indices * count + pictures[..., channel].astype(np.int32) * count // 256
+    return indices

@@ -1,4 +1,4 @@
-"""How strongly pictures show the objects that labels point at: each against the ring of pixels around it.
+"""Contrast of labelled objects in pictures: each object against the ring of pixels around it.
 
 Letters: K objects of a frame, V pictures, H W C pixels.
 """
@@ -8,28 +8,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-RING = 2  # pixels around an object that tell what is behind it
-LEAST_CONTRAST = 12 / 255  # root mean square over the channels; below it nobody would see the object
+RING = 2  # width in pixels of the ring, which shows the background of an object
+LEAST_CONTRAST = 12 / 255  # root mean square over the channels; objects below it are considered invisible
 
 
 class ObjectContrasts(NamedTuple):
-    """The objects of one frame that have anything around them."""
+    """The objects of one frame that have a ring."""
 
     classes: NDArray[np.uint8]  # (K,) from 1 on
     sizes: NDArray[np.int64]  # (K,) pixels
-    alone: NDArray[np.bool_]  # (K,) whether it touches no other object, which may hide a part of it
+    alone: NDArray[np.bool_]  # (K,) whether it touches no other object, which could occlude it
     contrasts: NDArray[np.float32]  # (K, V, C) mean of the object less mean of its ring, in units of [0, 1]
 
 
 def object_contrasts(pictures: NDArray[np.uint8], labels: NDArray[np.uint8]) -> ObjectContrasts:
-    """Contrast of every object in several pictures, each by its own ring.
+    """Contrast of every object in several pictures, each relative to its own ring.
 
-    The ring holds the pixels within `RING` of the object, also diagonally, that belong to no object. One that is
-    surrounded by others has none, and is left out.
+    The ring consists of the pixels within `RING` of the object, also diagonally, that belong to no object. Objects
+    without a ring, because others surround them, are skipped.
 
     Args:
-        pictures: (V, H, W, C) uint8, such as a frame and what a tokenizer makes of it.
-        labels: (H, W, 2) uint8, class and number of the object in each pixel; a number stands for one object.
+        pictures: (V, H, W, C) uint8, such as a frame and its reconstruction.
+        labels: (H, W, 2) uint8, class and object number of each pixel; a number identifies one object.
     """
     numbers, firsts = np.unique(labels[..., 1], return_index=True)
     classes = labels[..., 0].reshape(-1)[firsts][numbers > 0]
@@ -48,7 +48,7 @@ def object_contrasts(pictures: NDArray[np.uint8], labels: NDArray[np.uint8]) -> 
 
 
 def grow(masks: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """Every pixel within `reach` rows and columns of one that is set; (..., H, W)."""
+    """Dilate masks (..., H, W) by `reach` pixels in rows and columns."""
     for axis in (-1, -2):
         grown = masks.copy()
         for shift in range(1, reach + 1):
@@ -61,10 +61,10 @@ def grow(masks: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
 
 
 def gains(contrasts: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """How much of the first picture's contrast the others show, and which objects it shows clearly enough to ask.
+    """How much of the first picture's contrast the other pictures show, and which objects are visible in the first.
 
-    Returns: (K, V - 1) the projection <c', c> / <c, c> of each contrast c' on that of the first picture c: 1 is all of
-    it, 0 nothing, and below 0 the opposite; and (K,) whether c is at least `LEAST_CONTRAST`.
+    Returns: (K, V - 1) the projection <c', c> / <c, c> of each contrast c' on that of the first picture c: 1 is the
+    full contrast, 0 none, and below 0 the opposite; and (K,) whether c is at least `LEAST_CONTRAST`.
     """
     truth = contrasts[:, :1]
     power = np.square(truth).sum(-1)

@@ -1,9 +1,8 @@
-"""Whether a tokenizer keeps what is small: recall of objects by class and size in what it gives back.
+"""Whether a tokenizer keeps small objects: recall of objects in its reconstructions, by class and size.
 
-An object is recalled if the decoded picture shows at least half of its contrast: with c the mean colour of the object's
-pixels less that of the ring around it (object_contrasts.py), and c' the same of the decoded picture at the same place,
-if <c', c> / <c, c> is at least 0.5. Objects that hardly stand out in the real frame are not counted.
-
+An object is recalled if the reconstruction shows at least half of its contrast: with c the mean colour of the object's
+pixels minus that of the ring around it (object_contrasts.py), and c' the same in the reconstruction, if
+<c', c> / <c, c> is at least 0.5. Objects that are hardly visible in the real frame are not counted.
 Letters: P pieces, T steps of a piece, F frames of a step, H W C pixels, N objects.
 """
 
@@ -23,27 +22,27 @@ from worldmodel.statistics import grouped_mean_with_interval
 from worldmodel.tokenizer import VQVAE
 
 SIZES = (1, 4, 9, 20, 60)  # pixels of the smallest object in each group of sizes
-RECALLED = 0.5  # share of the contrast
+RECALLED = 0.5  # minimum share of the contrast
 GUESSES = ("decoded", "other", "background")
 
 
 class Pieces(NamedTuple):
-    """Steps of a store that are looked at, those of a piece together."""
+    """Steps of a store to evaluate, in pieces of consecutive steps."""
 
     frames: Tensor  # (P, T, F, H, W, C) uint8
     labels: NDArray[np.uint8]  # (P, T, F, H, W, 2)
-    plays: NDArray[np.int64]  # (P,) which play each shows
+    plays: NDArray[np.int64]  # (P,) episode of each piece
 
 
 class FoundObjects(NamedTuple):
-    """Objects of a store's frames, and how they are shown."""
+    """Objects in a store's frames, and how much of their contrast is kept."""
 
-    plays: NDArray[np.int64]  # (N,) which play each belongs to
+    plays: NDArray[np.int64]  # (N,) episode of each object
     classes: NDArray[np.uint8]  # (N,)
     sizes: NDArray[np.int64]  # (N,) pixels
     alone: NDArray[np.bool_]  # (N,) whether it touches no other object
     gains: NDArray[np.float32]  # (N, 3) share of its contrast in each of `GUESSES`
-    visible: NDArray[np.bool_]  # (N,) whether it stands out in the real frame
+    visible: NDArray[np.bool_]  # (N,) whether it is visible in the real frame
 
 
 def object_recall(
@@ -51,18 +50,18 @@ def object_recall(
 ) -> dict[str, Any]:
     """Recall of the objects in about `num_steps` steps of a split, by class and size.
 
-    Beside the decoded frames stand two guesses that know nothing of the frame: "other", the decoded picture of another
-    step, and "background", the median picture of all steps. What these recall is chance: things that are always in the
-    same place.
+    Two baselines that do not depend on the frame are scored too: "other", the reconstruction of another step, and
+    "background", the median picture of all steps. What these recall is chance: objects that are always at the same
+    position.
 
     Args:
-        store: play with labels.
+        store: episodes with labels.
 
-    Returns: "steps", "frames", "psnr_db" and "nmse" of the same frames (over their own variance, so that tokenizers
-    compare), "sizes" (the groups' names) and "classes": name -> by group, and over "all" groups, "objects" that count,
-    "invisible" ones that do not, and if there are any the "recall", its "half_width" (95 %, over plays), "alone"
-    (objects that touch no other), their "recall_alone", "gain" (mean share of the contrast), "other" and "background"
-    (their recall).
+    Returns: "steps", "frames", "psnr_db" and "nmse" of the same frames (relative to their own variance, so that
+    tokenizers are comparable), "sizes" (names of the size groups) and "classes": name -> per group, and over "all", the
+    number of visible "objects" and of "invisible" ones, and if there are any the "recall", its "half_width" (95 %, over
+    episodes), "alone" (objects that touch no other), their "recall_alone", "gain" (mean share of the contrast), "other"
+    and "background" (their recall).
     """
     pieces = draw_pieces(store, tokenizer.config.piece_steps, num_steps, split, seed)
     frames = pieces.frames
@@ -70,7 +69,7 @@ def object_recall(
     found = find_objects(pieces, decoded)
     names = store.info.label_names
     present = [number for number in range(1, len(names) + 1) if (found.classes == number).any()]
-    of_all = np.ones(len(found.classes), bool)
+    everything = np.ones(len(found.classes), bool)
     classes = {names[number - 1]: _by_size(found, found.classes == number) for number in present}
     return {
         "split": split,
@@ -79,60 +78,60 @@ def object_recall(
         "nmse": nmse(frames, decoded, float(frames.numpy().var(dtype=np.float64)) / 255.0**2),
         "psnr_db": psnr(frames, decoded),
         "sizes": size_names(),
-        "classes": classes | ({"all": _by_size(found, of_all)} if len(present) > 1 else {}),
+        "classes": classes | ({"all": _by_size(found, everything)} if len(present) > 1 else {}),
     }
 
 
 def size_names() -> list[str]:
-    """Of the groups of sizes: "1-3", ..., "60+"."""
+    """Names of the size groups: "1-3", ..., "60+"."""
     return [f"{low}-{high - 1}" for low, high in pairwise(SIZES)] + [f"{SIZES[-1]}+"]
 
 
 def draw_pieces(store: EpisodeStorage, length: int, num_steps: int, split: str, seed: int = 0) -> Pieces:
-    """About `num_steps` steps of a split, in random order and none twice, as pieces of `length` steps in a row."""
-    places = [
+    """About `num_steps` distinct steps of a split in random order, as pieces of `length` consecutive steps."""
+    starts = [
         (episode, first)
         for episode in store.split(split).tolist()
-        for first in range(1, store.lengths[episode] + 2 - length, length)  # the frames of step 0 are one and the same
+        for first in range(1, store.lengths[episode] + 2 - length, length)  # the frames of step 0 are all the same
     ]
-    if len(places) < 2:
+    if len(starts) < 2:
         raise ValueError(
-            f"split {split!r} of {store.root} has fewer than two pieces of {length} steps to look at; collect more, or "
+            f"split {split!r} of {store.root} has fewer than two pieces of {length} steps; collect more, or "
             "use another split, such as split='all'"
         )
-    order = np.random.default_rng(seed).permutation(len(places))[: max(2, num_steps // length)]
-    drawn = [places[place] for place in order.tolist()]
+    order = np.random.default_rng(seed).permutation(len(starts))[: max(2, num_steps // length)]
+    drawn = [starts[index] for index in order.tolist()]
     frames = np.empty((len(drawn), length, *store.info.frame_shape), np.uint8)
     labels = np.empty((len(drawn), length, *store.info.labels_shape), np.uint8)
-    for episode in sorted({episode for episode, _ in drawn}):  # each is read and checked once
+    for episode in sorted({episode for episode, _ in drawn}):  # reads and verifies each episode once
         whole, its_labels = store.frames(episode), store.labels(episode)
-        for place, (its, first) in enumerate(drawn):
+        for piece, (its, first) in enumerate(drawn):
             if its == episode:
-                frames[place], labels[place] = whole[first : first + length], its_labels[first : first + length]
+                frames[piece], labels[piece] = whole[first : first + length], its_labels[first : first + length]
     return Pieces(torch.from_numpy(frames), labels, store.plays[[episode for episode, _ in drawn]])
 
 
 def find_objects(pieces: Pieces, decoded: Tensor) -> FoundObjects:
-    """Every object in the pieces' frames, and how strongly `decoded` (P, T, F, H, W, C) uint8 shows it.
+    """Every object in the pieces' frames, and its contrast in the reconstruction `decoded` (P, T, F, H, W, C) uint8.
 
-    The decoded picture of the piece before is the "other" one; the pieces' order is random.
+    "other" is the reconstruction of the previous piece; the pieces are in random order.
     """
-    real, seen = pieces.frames.numpy(), decoded.numpy()
+    real, decoded_pictures = pieces.frames.numpy(), decoded.numpy()
     background = np.median(real.reshape(-1, *real.shape[-3:]), axis=0).astype(np.uint8)
     found = []
-    for place, step, frame in np.ndindex(real.shape[:3]):
-        at = (place, step, frame)
-        pictures = np.stack((real[at], seen[at], seen[place - 1, step, frame], background))
+    for piece, step, frame in np.ndindex(real.shape[:3]):
+        at = (piece, step, frame)
+        pictures = np.stack((real[at], decoded_pictures[at], decoded_pictures[piece - 1, step, frame], background))
         objects = object_contrasts(pictures, pieces.labels[at])
-        plays = np.full(len(objects.sizes), pieces.plays[place])
+        plays = np.full(len(objects.sizes), pieces.plays[piece])
         found.append((plays, objects.classes, objects.sizes, objects.alone, *gains(objects.contrasts)))
     return FoundObjects(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def _by_size(found: FoundObjects, chosen: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
-    """The scores of the chosen objects, by group of sizes and over all."""
+    """The scores of the chosen objects, per size group and over all."""
     group = np.searchsorted(SIZES, found.sizes, side="right") - 1
-    parts = {name: chosen & (group == place) for place, name in enumerate(size_names())}
+    parts = {name: chosen & (group == index) for index, name in enumerate(size_names())}
     return {name: _scores(found, part) for name, part in (parts | {"all": chosen}).items()}
 
 

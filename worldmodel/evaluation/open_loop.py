@@ -1,6 +1,6 @@
-"""Dreams that go on from real play with given actions, and how long they stay close to what really happened.
+"""Open-loop dreams that continue real episodes with the recorded actions, and how long they stay close to reality.
 
-Letters: K dreams, T given and dreamt steps, N dreamt steps, F frames of a step, H W C pixels.
+Letters: K dreams, T context and dreamt steps, N dreamt steps, F frames of a step, H W C pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ DREAMT_STEPS = 16
 
 
 class Dreams(NamedTuple):
-    """What happened, what the tokenizer keeps of it, and what the model dreamt; all on the CPU."""
+    """Real episodes, their reconstruction, and dreams of the same steps; all on the CPU."""
 
-    batch: Batch  # real play of K rows, T steps of frames
+    batch: Batch  # real episodes, K rows, T steps of frames
     reconstruction: Tensor  # (K, T, F, H, W, C) uint8
-    dream: Tensor  # (K, T, F, H, W, C) uint8; the given steps as the model shows them, from codes
-    context_steps: int  # given steps, maybe none; T - context_steps are dreamt
-    segments: Sequence[SegmentId]  # K, where the real play is in its store
+    dream: Tensor  # (K, T, F, H, W, C) uint8; the context steps are decoded from codes
+    context_steps: int  # context steps, maybe 0; T - context_steps are dreamt
+    segments: Sequence[SegmentId]  # K, where the real steps are in their store
 
     @property
     def real(self) -> Tensor:
@@ -46,11 +46,11 @@ def open_loop(
     seed: int = 0,
     num_steps: int = DREAMT_STEPS,
 ) -> Dreams:
-    """Dream on for `num_steps` from real starts with the recorded actions, beside what happened in truth.
+    """Dream `num_steps` from real starts with the recorded actions, beside what really happened.
 
-    See `given_steps` for what `context_steps` may be, and `draw_clips` for the starts.
+    See `given_steps` for the allowed `context_steps`, and `draw_clips` for the starts.
     """
-    # n given or dreamt steps lie between n - 1 actions.
+    # n context or dreamt steps lie between n - 1 actions.
     segments = draw_clips(store, num_starts, context_steps + num_steps - 1, np.random.default_rng(seed), split)
     return dream_along(wm, store, segments, context_steps, temperature, seed)
 
@@ -78,20 +78,20 @@ def eventful_segments(
     num_steps: int = DREAMT_STEPS,
     seed: int = 0,
 ) -> list[SegmentId]:
-    """Segments for `dream_along` in which something happens, told from the recorded play alone.
+    """Segments for `dream_along` in which something happens, chosen by the recorded rewards alone.
 
-    In each, a rare positive reward (rewards above 0 that make up less than a tenth of the split's steps) comes 4 to 14
-    steps after the context; no reward is used twice. What is missing of `count` is drawn from all segments alike.
+    In each, a rare positive reward (rewards above 0 in less than a tenth of the split's steps) comes 4 to 14 steps
+    after the context; no reward is used twice. If there are fewer than `count`, the rest is drawn from all segments.
     """
     rng = np.random.default_rng(seed)
-    total = context_steps + num_steps - 1  # n given or dreamt steps lie between n - 1 actions
+    total = context_steps + num_steps - 1  # n context or dreamt steps lie between n - 1 actions
     rewarded = {int(e): np.flatnonzero(store.rewards(int(e)) > 0) for e in store.split(split)}
-    places = [(episode, int(t)) for episode, times in rewarded.items() for t in times]
+    events = [(episode, int(t)) for episode, times in rewarded.items() for t in times]
     chosen: list[SegmentId] = []
-    if len(places) >= 0.1 * sum(store.lengths[e] for e in rewarded):
-        places = []  # not rare
-    for place in rng.permutation(len(places)).tolist():
-        episode, t = places[place]
+    if len(events) >= 0.1 * sum(store.lengths[e] for e in rewarded):
+        events = []  # not rare
+    for index in rng.permutation(len(events)).tolist():
+        episode, t = events[index]
         # The reward of action t comes with the k-th step after the context if the segment starts here.
         starts = [t - (context_steps + k - 2) for k in range(4, min(14, num_steps) + 1)]
         starts = [start for start in starts if 0 <= start <= store.lengths[episode] - total]
@@ -103,12 +103,12 @@ def eventful_segments(
 
 
 def check_long_enough(store: EpisodeStorage, split: str, given: int, dreamt: int, dreamt_name: str = "horizon") -> None:
-    """ValueError if no episode of the split has so many given and dreamt steps; names the settings to lower."""
+    """ValueError if no episode of the split has this many context and dreamt steps; names the settings to lower."""
     longest = max((store.lengths[e] + 1 for e in store.split(split)), default=0)
     if 0 < longest < given + dreamt:
         option = dreamt_name.replace("_", "-")
         raise ValueError(
-            f"{given} given and {dreamt} dreamt steps are more than the {longest} of the longest episode in split "
+            f"{given} context and {dreamt} dreamt steps are more than the {longest} of the longest episode in split "
             f"{split!r}; lower context_steps (--context-steps) or {dreamt_name} (--{option})"
         )
 
@@ -129,17 +129,17 @@ def steps_that_fit(store: EpisodeStorage, split: str, context_steps: int) -> tup
 
 
 def given_steps(wm: WorldModel, context_steps: int) -> int:
-    """Steps that a dream is given if `context_steps` are asked for.
+    """Number of context steps of a dream for which `context_steps` are requested.
 
-    At least those of the model's frame_condition. Exactly those with a tokenizer of clips, whose codes would tell what
-    comes after a step, so that it is given as frames or not at all.
+    At least those of the model's frame_condition. Exactly those with a clip tokenizer, whose codes would reveal what
+    follows a step, so that the context is given as frames or not at all.
     """
-    seen = wm.config.dynamics.frame_condition
-    return seen if wm.config.tokenizer.temporal == "clip" else max(context_steps, seen)
+    first = wm.config.dynamics.frame_condition
+    return first if wm.config.tokenizer.temporal == "clip" else max(context_steps, first)
 
 
 def swapped_actions(batch: Batch, context_steps: int) -> Tensor:
-    """The batch's actions (K, T-1, …), those to dream with taken from the next row: same style of play, other moves."""
+    """The batch's actions (K, T-1, …) with the dreamt part taken from the next row: similar play, other actions."""
     actions, first = batch.actions.clone(), max(context_steps - 1, 0)
     actions[:, first:] = actions[:, first:].roll(1, dims=0)
     return actions
@@ -148,13 +148,14 @@ def swapped_actions(batch: Batch, context_steps: int) -> Tensor:
 def dream_on(
     wm: WorldModel, batch: Batch, actions: Tensor, context_steps: int, temperature: float, seed: int = 0
 ) -> Tensor:
-    """Dreams for measuring, the given steps first: (K, T, F, H, W, C) uint8 on the CPU.
+    """Dreams for evaluation, beginning with the context steps: (K, T, F, H, W, C) uint8 on the CPU.
 
     Args:
-        batch: real play of which the first `context_steps` steps are given.
-        actions: (K, T-1) or (K, T-1, A), those between the given steps, then those to dream with; they are left out if
-            the model reads none.
-        seed: row k draws from seed + k, so a dream does not depend on the rows beside it.
+        batch: real episodes, of which the first `context_steps` steps are the context.
+        actions: (K, T-1) or (K, T-1, A), those between the context steps, then those to dream with; ignored if the
+        model
+            has no action conditioning.
+        seed: row k draws from seed + k, so a dream does not depend on the other rows.
     """
     frames = batch.frames[:, :context_steps] if context_steps else None
     reads = wm.config.dynamics.action_condition != "none"
@@ -207,7 +208,7 @@ def _each(truth: Tensor, guess: Tensor) -> NDArray[np.float64]:
 
 
 def usable_horizon(curves: dict[str, list[float]]) -> int:
-    """How many dreamt steps, from the first on, beat copying the last given frame; 0 if the first does not."""
+    """Number of dreamt steps, from the first, that beat copying the last context frame; 0 if the first does not."""
     beats = (dream > copy for dream, copy in zip(curves["dream"], curves["copy"], strict=True))
     return len(list(takewhile(bool, beats)))
 

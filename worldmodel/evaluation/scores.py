@@ -1,4 +1,4 @@
-"""How well tokenizer, dynamics and heads do on data that is handed in: what training's validation and reports share.
+"""Scores of tokenizer, dynamics and heads on data passed in, shared by training's validation and the reports.
 
 Letters: B segments, N any flattened set, T steps, F frames of a step, H W C pixels, h w latent grid, M slices, V codes.
 """
@@ -15,11 +15,11 @@ from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
 from worldmodel.tokenizer import VQVAE
 
-CHUNK = 32  # segments that pass through a model at once
+CHUNK = 32  # segments that pass through a model at a time
 
 
 def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
-    """A large batch in pieces that fit through a model on `device`."""
+    """Split a large batch into pieces that fit through a model on `device`."""
     for part in batch.split(CHUNK):
         yield part.to(device)
 
@@ -29,31 +29,31 @@ def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
 
 @torch.inference_mode()
 def encode_decode(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 and what they decode to, both on the CPU.
+    """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 and their reconstruction, both on the CPU.
 
-    A tokenizer of clips sees them clip by clip. The last clip ends with the video; of it only those steps are taken
-    that no clip before it has. `device` is the tokenizer's.
+    A clip tokenizer encodes clip by clip. The last clip ends with the video; only its steps that no earlier clip covers
+    are used. `device` is the tokenizer's.
     """
     parts = [_pieces(tokenizer, rows, device) for rows in frames.split(CHUNK)]
-    codes, seen = (torch.cat(column) for column in zip(*parts, strict=True))
-    return codes, seen
+    codes, decoded = (torch.cat(column) for column in zip(*parts, strict=True))
+    return codes, decoded
 
 
 def _pieces(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """`encode_decode` for few rows."""
+    """`encode_decode` for a few rows."""
     steps = frames.shape[1]
     length = tokenizer.config.clip_steps if tokenizer.config.temporal == "clip" else steps
-    codes, seen = [], []
-    for place, begin in enumerate([*range(0, steps - length, length), max(steps - length, 0)]):
+    codes, decoded = [], []
+    for index, begin in enumerate([*range(0, steps - length, length), max(steps - length, 0)]):
         piece = tokenizer.encode(frames[:, begin : begin + length].to(device))
-        new = place * length - begin  # steps that the piece before has, above 0 in the last one alone
+        new = index * length - begin  # steps that earlier pieces cover; above 0 only in the last piece
         codes.append(piece[:, new:].cpu())
-        seen.append(tokenizer.decode(piece)[:, new:].cpu())
-    return torch.cat(codes, dim=1), torch.cat(seen, dim=1)
+        decoded.append(tokenizer.decode(piece)[:, new:].cpu())
+    return torch.cat(codes, dim=1), torch.cat(decoded, dim=1)
 
 
 def code_use(codes: Tensor, num_codes: int) -> dict[str, Any]:
-    """Per slice of codes (..., M): how many of the V = `num_codes` codes occur, and the perplexity of their use."""
+    """Per slice of codes (..., M): number of the V = `num_codes` codes in use, and the perplexity of their usage."""
     counts = torch.stack([slice_N.bincount(minlength=num_codes) for slice_N in codes.flatten(0, -2).T])
     return {
         "num_codes": num_codes,
@@ -102,7 +102,7 @@ def sampled(
 
 @torch.inference_mode()
 def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
-    """Every part of the model's loss by its name, mean over the batch's real steps."""
+    """Every part of the model's loss by name, averaged over the batch's real steps."""
     sums: dict[str, float] = {}
     for part in chunks(batch, wm.device):
         steps = int(part.padding_mask.sum())
@@ -113,10 +113,10 @@ def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
 
 
 def code_scores(wm: WorldModel, batch: CodeBatch, nats: float) -> dict[str, float]:
-    """Bits per code, and the loss with another segment's actions over `nats`, the loss per code with the true ones.
+    """Bits per code, and the ratio of the loss with another segment's actions to `nats`, the loss with the true ones.
 
-    A ratio of 1 means that the model does not listen to actions; a single segment has none to swap with. The actions
-    of a play shorter than the segment come again from their beginning, since its padding is no play's.
+    A ratio of 1 means that the model ignores actions; a single segment has no others to swap with. If another segment
+    is shorter, its actions are repeated from the beginning, because padding is not recorded play.
     """
     scores = {"bits_per_code": bits(nats)}
     if len(batch.codes) > 1:
@@ -126,7 +126,7 @@ def code_scores(wm: WorldModel, batch: CodeBatch, nats: float) -> dict[str, floa
 
 
 def _of_another(batch: CodeBatch) -> Tensor:
-    """The actions (B, T, …) of the row before, played again from the beginning where padding stands."""
+    """The actions (B, T, …) of the previous row, repeated from the beginning in place of padding."""
     time_T = torch.arange(1, batch.padding_mask.shape[1] + 1, device=batch.padding_mask.device)
     played_B = (batch.padding_mask * time_T).amax(1, keepdim=True).clamp(min=1)  # up to the last step that counts
     rows_B = torch.arange(len(batch.codes), device=time_T.device)[:, None]
@@ -137,10 +137,10 @@ def _of_another(batch: CodeBatch) -> Tensor:
 
 
 def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) -> dict[str, Any]:
-    """How well the heads tell rewarded steps (reward above 0) and ends of episodes from the rest.
+    """How well the heads distinguish rewarded steps (reward above 0) and ends of episodes from the rest.
 
     The reward head's threshold for F1 is the best one on the validation segments; without those there is no F1. The
-    termination head brings its own. A head whose event never happens in `batch`, or always, has no scores.
+    termination head has its own. A head whose event never or always happens in `batch` has no scores.
     """
     reward, real, probability, terminated = predictions(wm, batch)
     rewarded = real > 0
@@ -149,8 +149,8 @@ def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) 
         scores["positive_reward"] = {"events": int(rewarded.sum()), "steps": len(rewarded), "auroc": area}
         threshold = None
         if validation is not None:
-            told, came, _, _ = predictions(wm, validation)
-            threshold = best_f1_threshold(told, came > 0)
+            predicted, actual, _, _ = predictions(wm, validation)
+            threshold = best_f1_threshold(predicted, actual > 0)
         if threshold is not None:
             scores["positive_reward"] |= {"threshold": threshold, "f1": f1(reward >= threshold, rewarded)}
     if (area := auroc(probability, terminated)) is not None:
@@ -166,7 +166,7 @@ def head_scores(wm: WorldModel, batch: CodeBatch, validation: CodeBatch | None) 
 
 
 def predictions(wm: WorldModel, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the batch's real steps, (N,) each: expected and real reward, probability of an end, whether it came."""
+    """For the batch's real steps, (N,) each: expected and real reward, probability of an end, whether it came."""
     columns = []
     for part in chunks(batch, wm.device):
         reward, probability, _ = wm.predict(part)
