@@ -21,9 +21,7 @@ class GPTConfig:
     dropout: ShareBelowOne = 0.0  # after attention and feed-forward
     context_noise: ShareBelowOne = 0.03  # share of context codes replaced by random ones in training, against drift
     token_noise: ShareBelowOne = 0.0  # share of context tokens (all their codes) replaced by others of the batch
-    own_draws: Probability = (
-        0.0  # share of context steps that training replaces by the model's samples (module contexts)
-    )
+    own_draws: Probability = 0.0  # share of context steps that training replaces by the model's samples (see contexts)
     own_draws_passes: PositiveInt = 1  # n: sample repeatedly, so that up to n successive context steps are its own
     condition_width: PositiveInt = 32  # width of the vector that conditions the norms on the action
     code_head_width: NonNegativeInt = 128  # hidden units of the code head; 0: one linear layer, as in the paper
@@ -42,9 +40,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError(
-                f"width / heads must be an even whole number, got width {self.width} and {self.heads} heads"
-            )
+            raise ValueError(f"width / heads must be an even integer, got width {self.width} and {self.heads} heads")
         if self.own_draws_passes > 1 and not self.own_draws:
             raise ValueError(f"own_draws_passes {self.own_draws_passes} needs own_draws above 0")
         if self.refine and self.order == "raster":
