@@ -111,7 +111,7 @@ def test_files_and_clips_of_the_wrong_kind_are_refused(means, tmp_path):
     with pytest.raises(FileNotFoundError, match="no I3D file"):
         load_i3d(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("no network")
-    with pytest.raises(ValueError, match="no TorchScript file"):
+    with pytest.raises(ValueError, match="not a TorchScript file"):
         load_i3d(tmp_path / "text.pt")
     with pytest.raises(ValueError, match=r"\(N, 16, H, W, 3\) uint8"):
         i3d_logits(means, flat(0)[:, :15])

@@ -67,7 +67,7 @@ def test_a_model_in_training_mode_is_refused(store):
 def test_play_of_another_game_is_refused(world, store, monkeypatch):
     other_actions = replace(store.info.action, names=("noop", "left", "jump"))
     monkeypatch.setattr(store, "info", replace(store.info, action=other_actions))
-    with pytest.raises(ValueError, match="the game it was learned from"):
+    with pytest.raises(ValueError, match="the game it was trained on"):
         summarize_model(world, store)
 
 
