@@ -43,16 +43,16 @@ class LoopConfig:
 
     steps: PositiveInt  # optimiser steps
     batch_size: PositiveInt
-    learning_rate: PositiveFloat = 1e-3  # at its peak; falls to `final_share` of it along a cosine
-    final_share: Probability = 0.02
-    warmup: NonNegativeInt = 50  # steps of linear rise
+    learning_rate: PositiveFloat = 1e-3  # peak; then falls along a cosine
+    final_share: Probability = 0.02  # last learning rate, as a share of the peak
+    warmup: NonNegativeInt = 50  # steps of linear increase to the peak
     weight_decay: NonNegativeFloat = 0.01
-    beta2: ShareBelowOne = 0.98  # of AdamW; beta1 is 0.9; Muon's momentum is 0.95
-    clip_norm: NonNegativeFloat = 1.0  # of all gradients together; 0: they are left as they are
-    evaluate_every: PositiveInt = 500
-    save_every: PositiveInt = 500
+    beta2: ShareBelowOne = 0.98  # AdamW's; its beta1 is 0.9, and Muon's momentum 0.95
+    clip_norm: NonNegativeFloat = 1.0  # largest norm of all gradients together; 0: no clipping
+    evaluate_every: PositiveInt = 500  # steps between evaluations on the validation split
+    save_every: PositiveInt = 500  # steps between saves of the training state
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    compile: bool = False  # the loss by torch.compile: for GPUs; gained nothing on two CPU cores (docs/performance.md)
+    compile: bool = False  # compile the loss by torch.compile: for GPUs; no gain on two CPU cores (docs/performance.md)
 
 
 @dataclass(frozen=True)

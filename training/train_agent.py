@@ -27,18 +27,17 @@ class DreamTraining:
     """Everything that decides an agent trained in a dream, next to the dream itself."""
 
     agent: AgentConfig = field(default_factory=AgentConfig)
-    obs: Literal["rgb", "latent", "features"] = (
-        "features"  # what it sees: frames, code vectors, or these and their past
-    )
-    # Steps of a dream, whose end is then a truncation, so the agent still values what would follow; None: a dream goes
-    # on until the model ends it.
+    # What the agent sees: frames, code vectors, or code vectors and features of their past.
+    obs: Literal["rgb", "latent", "features"] = "features"
+    # Steps of a dream, which is then truncated, so that the agent still values what would follow; None: a dream
+    # continues until the model ends it.
     horizon: int | None = 64
-    # Where dreams begin. first: as episodes do; middle: in the middle of play; all: by turns.
+    # Where dreams begin. first: as episodes do; middle: in the middle of episodes; all: in turn.
     starts: Literal["all", "first", "middle"] = "all"
-    temperature: Temperature = 1.0  # of the dreamt codes; below 1 a dream is sharper, and easier to exploit
-    reward: Literal["world", "survival"] = "world"  # what the dream's head tells; or 1 a step, 0 where the episode ends
+    temperature: Temperature = 1.0  # temperature of sampling; below 1 a dream is sharper, and easier to exploit
+    reward: Literal["world", "survival"] = "world"  # the dream's; or 1 per step and 0 where the episode ends
     eval_every: NonNegativeInt = 0  # env steps between evaluations in the real game; 0: none
-    eval_episodes: PositiveInt = 10  # of each evaluation; the agent of the highest mean is kept in OUT/best
+    eval_episodes: PositiveInt = 10  # episodes of each evaluation; the agent of the highest mean is kept in OUT/best
     eval_seed: NonNegativeInt = 50_000  # episode i of an evaluation is reset with eval_seed + i; not for final tests
 
 

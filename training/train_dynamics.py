@@ -55,13 +55,13 @@ class DynamicsTraining:
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(steps=4000, batch_size=8, learning_rate=6e-3, weight_decay=0.1)
     )
-    muon: bool = True  # for the GPT's hidden matrices; else AdamW for everything, which wants a lower rate (2e-3)
+    muon: bool = True  # Muon for the GPT's hidden matrices; otherwise AdamW for all weights, with a lower rate (2e-3)
     segment: AtLeastTwo | None = None  # steps of a training segment; None: 16, or what the context or a clip holds
     clip_stride: PositiveInt = CLIP_STRIDE  # steps between the clips that a clip or causal tokenizer codes
-    event_share: Probability = 0.2  # of the segments that are drawn around a rare reward (see CodeStore); 0: all alike
+    event_share: Probability = 0.2  # share of the segments that are drawn around a rare reward; 0: uniform
     num_starts: PositiveInt = 1024  # starts in the checkpoint: half begin an episode, half lie in the middle of one
-    start_steps: PositiveInt = 8  # steps of each of the latter
-    validation_segments: PositiveInt = 384
+    start_steps: PositiveInt = 8  # steps of each start in the middle of an episode
+    validation_segments: PositiveInt = 384  # segments of the validation split to score
 
     def __post_init__(self) -> None:
         longest = self.model.max_steps - self.model.lead  # a full context, where that is limited

@@ -37,12 +37,12 @@ class TokenizerTraining:
     PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
     model: VQVAEConfig = field(default_factory=VQVAEConfig)
-    # A batch counts single steps, or clips of `model.clip_steps` steps where the model codes clips.
+    # How long and how fast to train; a batch counts single steps, or clips if the model codes clips.
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
-    muon: bool = True  # for the weights between hidden layers; else AdamW for everything
+    muon: bool = True  # Muon for the weights between hidden layers; otherwise AdamW for all weights
     rarity: NonNegativeFloat = 0.0  # exponent of the weight of rare colours; 0: all alike, 0.5 shows small objects
-    rarity_limit: Annotated[float, Field(ge=1)] = 31.0  # weight of a pixel at most, where the mean is 1
-    validation_steps: PositiveInt = 512  # env steps of the validation split that are scored, at least one clip
+    rarity_limit: Annotated[float, Field(ge=1)] = 31.0  # largest weight of a pixel; the mean is 1
+    validation_steps: PositiveInt = 512  # env steps of the validation split to score, at least one clip
 
     @classmethod
     def of_preset(cls, name: str) -> "TokenizerTraining":

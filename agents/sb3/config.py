@@ -15,9 +15,9 @@ _MOST_NUMBERS = 2**26  # of a stacked observation: twice four frames of 1920 x 1
 class AgentConfig:
     """PPO and its policy. The defaults are those for dreams, chosen by the real game (docs/results.md)."""
 
-    steps: PositiveInt = 100_000  # env steps of all rows together, rounded up to whole rollouts
-    num_envs: PositiveInt = 64
-    n_steps: PositiveInt = 32  # of each row per rollout
+    steps: PositiveInt = 100_000  # env steps of all envs together, rounded up to whole rollouts
+    num_envs: PositiveInt = 64  # envs, the rows of a rollout
+    n_steps: PositiveInt = 32  # steps of each env per rollout
     batch_size: Annotated[int, Field(ge=2)] = 256
     n_epochs: PositiveInt = 3
     learning_rate: PositiveFloat = 4e-4
@@ -25,14 +25,14 @@ class AgentConfig:
     gae_lambda: Probability = 0.92
     clip_range: PositiveFloat = 0.2
     ent_coef: float = 0.005
-    frame_stack: PositiveInt = 1  # K; 2 for obs "latent" and "rgb", which show nothing of the past
+    frame_stack: PositiveInt = 1  # use 2 for obs "latent" and "rgb", which show nothing of the past
     previous_action: bool = False  # show the agent its last action, on planes behind the channels (`ActionMemory`)
-    # Steps for which the policy may choose to go on with a discrete action, such as 1 2 4 8; one number is a fixed
-    # repeat. These steps are env steps like any other: each is shown (with the action), paid and discounted by gamma,
-    # but nothing can be chosen in it, so it trains the value alone. Empty: it chooses in every step.
+    # Numbers of steps for which the policy may choose to repeat a discrete action, such as 1 2 4 8; a single number is
+    # a fixed repeat. Each repeated step is an env step that is shown (with the action), paid and discounted by gamma;
+    # nothing is chosen in it, so it trains the value alone. Empty: an action is chosen in every step.
     durations: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
     features_dim: PositiveInt = 256  # width of the policy's last layer
-    channels: PositiveInt = 32  # of the first convolution; the others have twice as many
+    channels: PositiveInt = 32  # channels of the first convolution; the others have twice as many
     seed: int = 0
 
     def __post_init__(self) -> None:

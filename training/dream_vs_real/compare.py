@@ -37,16 +37,16 @@ _MARGIN = 0.05  # above the score without looking, from which on a network has l
 class DreamReport:
     """Which policies play, from which starts, and what else is measured."""
 
-    epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play are repeated
+    epsilons: tuple[float, ...] = (0.25, 0.5)  # shares of random actions with which agents and sticky play also play
     policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
     starts: Literal["game", "recorded"] = "game"  # dreams begin as the game does, or in the middle of recorded play
-    mid_play: bool = True  # all once more from the middle of play, in the game and in the dream
-    lead: str = "diverse"  # the scripted policy that leads there
-    lead_steps: PositiveInt = 200  # by which it does so
-    temperature: Temperature = 1.0  # of the dreams
-    split: str = "test"  # of the recorded play; the inverse dynamics learn from its train split
+    mid_play: bool = True  # also play from the middle of episodes, in the game and in the dream
+    lead: str = "diverse"  # blind policy that leads to the middle of episodes
+    lead_steps: PositiveInt = 200  # steps of the lead
+    temperature: Temperature = 1.0  # temperature of the dreams
+    split: str = "test"  # split of the store; the inverse dynamics are trained on its train split
     samples: AtLeastTwo = 64  # dreams with recorded actions, for control and drift
-    context_steps: PositiveInt = 8  # real steps that these are given, and dreams from the middle of play
+    context_steps: PositiveInt = 8  # real steps of context of these dreams, and of dreams from the middle of episodes
     drift_steps: PositiveInt = 32  # dreamt steps of these
     max_segments: AtLeastTwo = 512  # segments for the calibration
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)

@@ -20,9 +20,9 @@ class QuickTrust:
     episodes: AtLeastTwo = 10  # of each policy and each kind of beginning, in the dream and in the game
     horizon: PositiveInt = 200  # steps after which both are cut
     policies: tuple[str, ...] = ()  # blind ones beside sticky and random play; none: a family for the game's actions
-    lead: str = "diverse"  # the scripted policy that leads to the middle of play
-    lead_steps: PositiveInt = 200  # actions by which it does so at most
-    context_steps: PositiveInt = 8  # real steps that a dream from there is given
+    lead: str = "diverse"  # blind policy that leads to the middle of episodes
+    lead_steps: PositiveInt = 200  # largest number of steps of the lead
+    context_steps: PositiveInt = 8  # real steps of context of a dream from there
     temperature: Temperature = 1.0
     seed: int = 10_000
 

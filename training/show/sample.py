@@ -52,21 +52,21 @@ _BORDER = 2  # pixels
 
 @checked_dataclass
 class SampleConfig:
-    """What is asked of the model, and how it is shown."""
+    """What to sample, and how to show it."""
 
-    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: all at hand that the model reads
-    n: PositiveInt = 16  # videos
+    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: all given that the model reads
+    n: PositiveInt = 16  # number of videos
     steps: AtLeastTwo | None = None  # of each, context included; None: as --actions say, a clip of a clip model, or 16
-    given_steps: PositiveInt | None = None  # of first frames; None: as few as the model takes
-    split: str = "test"  # of the store, that real clips come from
+    given_steps: PositiveInt | None = None  # steps of context; None: as few as the model takes
+    split: str = "test"  # split of the store from which real clips are drawn
     temperature: Temperature = 1.0  # 0 takes the likeliest codes
-    top_k: PositiveInt | None = None  # draw among the k likeliest codes
-    top_p: float | None = None  # draw among the fewest codes that together have this probability
+    top_k: PositiveInt | None = None  # sample from the k likeliest codes
+    top_p: float | None = None  # sample from the fewest codes that together have this probability
     guidance: float = 1.0  # above 1 stresses the conditions; 1 is off
-    seed: int = 0  # of the first video, the others take the next numbers; it also draws the real clips
+    seed: int = 0  # seed of the first video, the others have the next numbers; also draws the real clips
     scale: PositiveInt = 2  # screen pixels per pixel
     fps: PositiveFloat | None = None  # video frames per second; None: as fast as the game
-    columns: PositiveInt | None = None  # of the grid; None: about square
+    columns: PositiveInt | None = None  # columns of the grid; None: about square
     strip: bool = False  # also write a PNG: a video per row, a step per column
 
     @property

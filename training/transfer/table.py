@@ -49,21 +49,21 @@ class Transfer:
     """Everything that decides the table. The defaults are for two CPU cores and take hours for each game."""
 
     games: tuple[str, ...] = GAMES  # ids of real games
-    # GAME=WORLD, a folder, a shipped name or a hub id: the world of this game is not learned here. Once for each game.
+    # GAME=WORLD, a folder, a shipped name or a hub id: use this world and train none. Once for each game.
     world: Annotated[tuple[str, ...], UseAppendAction] = ()
-    decisions: PositiveInt = 100_000  # of real play that a world is learned from, and model-free PPO
-    longer: PositiveInt = 10  # model-free PPO also learns from so many times the decisions; 1: it does not
-    policy: str = "diverse"  # who plays for the world: a scripted policy, as of `collect`
-    workers: PositiveInt = 2  # processes that collect
+    decisions: PositiveInt = 100_000  # decisions of real play to train a world model on, and for model-free PPO
+    longer: PositiveInt = 10  # also train model-free PPO on this many times the decisions; 1: do not
+    policy: str = "diverse"  # policy that plays for the world model: a blind one, as for `collect`
+    workers: PositiveInt = 2  # processes for collecting
     tokenizer: TokenizerTraining = field(default_factory=TokenizerTraining)
     dynamics: DynamicsTraining = field(default_factory=DynamicsTraining)
     agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=250_000)))
     free: AgentConfig = REAL_GAME  # PPO in the real game, for `decisions` steps, rounded up to whole rollouts
-    seeds: PositiveInt = 3  # agents that are trained in the dream, with seed, seed + 1, …
-    free_seeds: PositiveInt = 3  # model-free agents of each length
-    loop_rounds: NonNegativeInt = 0  # of `loop`, with the settings above; 0: no such row, for it takes hours
-    search_episodes: Annotated[int, Field(ge=8)] = 40  # of each finalist when the best blind policy is searched for
-    episodes: AtLeastTwo = 100  # that every player is judged on, the first with seed 10,000
+    seeds: PositiveInt = 3  # agents to train in the dream, with seed, seed + 1, …
+    free_seeds: PositiveInt = 3  # model-free agents to train for each number of decisions
+    loop_rounds: NonNegativeInt = 0  # rounds of `loop` with the settings above, which take hours; 0: no such row
+    search_episodes: Annotated[int, Field(ge=8)] = 40  # episodes of each finalist in the search for blind policies
+    episodes: AtLeastTwo = 100  # episodes to evaluate every player on, the first with seed 10,000
     seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
