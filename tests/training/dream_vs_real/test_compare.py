@@ -209,7 +209,7 @@ def test_without_recorded_play_what_needs_it_is_absent(world):
 
 def test_a_model_that_reads_no_actions_has_no_control(store):
     found = dream_report(tiny_world(action_condition="none"), GAME, store=store, **SIZES)
-    assert found["control"]["absent"] == "the model reads no actions"
+    assert found["control"]["absent"] == "the model has no action conditioning"
     assert "psnr_db" in found["drift"]
 
 
@@ -260,7 +260,7 @@ def test_a_tokenizer_that_cannot_dream_is_refused():
 def test_play_too_short_for_the_drift_is_told_before_anything_is_played(world, store, monkeypatch):
     for plays in ("open_game", "play_both"):
         monkeypatch.setattr(f"worldmodel.training.dream_vs_real.compare.{plays}", pytest.fail)
-    wanted = r"2 given and 100 dreamt .* lower context_steps \(--context-steps\) or drift_steps \(--drift-steps\)"
+    wanted = r"2 context and 100 dreamt .* lower context_steps \(--context-steps\) or drift_steps \(--drift-steps\)"
     with pytest.raises(ValueError, match=wanted):
         dream_report(world, GAME, store=store, config=DreamReport(context_steps=2, drift_steps=100))
 
