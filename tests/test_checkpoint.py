@@ -110,10 +110,10 @@ LATER = ("heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal
 
 @pytest.fixture
 def older(tmp_path):
-    """A checkpoint as it was written before heads read signals and had a calibration and a range."""
+    """A checkpoint as before models named their class, and heads read signals and had a calibration and a range."""
     folder = blind_world().save_pretrained(tmp_path / "older")
     data = json.loads((folder / "config.json").read_text())
-    del data["heads"]["read_signals"]
+    del data["heads"]["read_signals"], data["tokenizer"]["net"], data["dynamics"]["net"]
     (folder / "config.json").write_text(json.dumps(data))
     tensors = load_file(folder / "model.safetensors")
     save_file({n: t for n, t in tensors.items() if n not in LATER}, folder / "model.safetensors")

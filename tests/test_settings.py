@@ -11,6 +11,7 @@ from pydantic import Field
 
 from worldmodel.dynamics import GPTConfig, HeadsConfig
 from worldmodel.settings import (
+    BY_NET,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -47,6 +48,26 @@ class Settings:
     def __post_init__(self) -> None:
         if self.count == 13:
             raise ValueError(f"count must not be 13 with sizes {self.sizes}")
+
+
+@checked_dataclass
+class Convolutions:
+    net: Literal["convolutions"] = "convolutions"
+    kernel: PositiveInt = 3
+
+
+@checked_dataclass
+class Transformer:
+    net: Literal["transformer"] = "transformer"
+    layers: PositiveInt = 4
+
+
+AnyModel = Annotated[Convolutions | Transformer, BY_NET]
+
+
+@checked_dataclass
+class Training:
+    model: AnyModel = field(default_factory=Convolutions)
 
 
 @checked_dataclass
@@ -132,6 +153,31 @@ def test_settings_out_of_a_file_are_refused_with_the_place_of_the_mistake(data, 
     with pytest.raises(ValueError) as raised:
         from_json(Settings, data)
     assert message in str(raised.value)
+
+
+def test_of_several_classes_net_names_the_one_that_is_read():
+    made = Training(model=Transformer(layers=2))
+    assert from_json(Training, asdict(made)) == made
+    assert from_json(AnyModel, asdict(made.model)) == made.model
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"net": "transfomer"}, "unknown net 'transfomer'. Did you mean 'transformer'?"),
+        ({"net": "transformer", "layers": 0}, "layers must be at least 1, got 0"),
+        ({"net": "transformer", "kernel": 3}, "Transformer has no option 'kernel'"),
+        ({"net": "convolutions", "kernle": 3}, "Convolutions has no option 'kernle'. Did you mean 'kernel'?"),
+    ],
+)
+def test_a_mistake_in_one_of_several_classes_is_told_with_its_place(data, message):
+    with pytest.raises(ValueError) as alone:
+        from_json(AnyModel, data)
+    with pytest.raises(ValueError) as inside:
+        from_json(Training, {"model": data})
+    assert message in str(alone.value)
+    place = message.replace("unknown net", "unknown model.net").replace("layers", "model.layers")
+    assert place.replace("option '", "option 'model.") in str(inside.value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.model import CodeBatch
-from worldmodel.tokenizer import VQVAEConfig
+from worldmodel.tokenizer import TokenizerConfig
 from worldmodel.training.encode_store import CLIP_STRIDE, clip_starts
 
 
@@ -173,7 +173,7 @@ def split_codes(
     store: EpisodeStorage,
     codes: list[Tensor],
     split: str,
-    tokenizer: VQVAEConfig,
+    tokenizer: TokenizerConfig,
     frame_steps: int = 0,
     stride: int = CLIP_STRIDE,
 ) -> Segments:

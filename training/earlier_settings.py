@@ -19,6 +19,7 @@ _BEFORE: dict[str, Any] = {
     "durations": [],
     "policy": "sticky",  # of a demo
 }
+_FIRST_NETS = {"vqvae", "gpt"}  # the classes of models before a setting named them
 # Settings of a loop without which rounds were made in another way: such a run is known for a loop, but does not go on.
 _WITHOUT_BEFORE = {"first_steps", "blind_share"}
 
@@ -29,7 +30,9 @@ def completed(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, An
     Settings that are None count as absent.
     """
     told = known(there)
-    return {name: _BEFORE[end] for name in known(here) if name not in told and (end := _end(name)) in _BEFORE} | told
+    newer = {name: value for name, value in known(here).items() if name not in told}
+    nets = {name: value for name, value in newer.items() if _end(name) == "net" and value in _FIRST_NETS}
+    return {name: _BEFORE[end] for name in newer if (end := _end(name)) in _BEFORE} | nets | told
 
 
 def known(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.progress import progress
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 CLIP_STRIDE = 4  # steps from the beginning of a clip to that of the next
 
@@ -30,7 +30,7 @@ def clip_starts(num_steps: int, clip_steps: int, stride: int = CLIP_STRIDE) -> n
     return np.unique([*range(0, last + 1, stride), last]).astype(np.int64) if last >= 0 else np.empty(0, np.int64)
 
 
-def codes_name(store: EpisodeStorage, tokenizer: VQVAE, stride: int = CLIP_STRIDE) -> str:
+def codes_name(store: EpisodeStorage, tokenizer: Tokenizer, stride: int = CLIP_STRIDE) -> str:
     """Short name of the codes that this tokenizer makes of this data."""
     digest = hashlib.sha256(store.fingerprint().encode())
     for tensor in tokenizer.state_dict().values():
@@ -43,7 +43,7 @@ def codes_name(store: EpisodeStorage, tokenizer: VQVAE, stride: int = CLIP_STRID
 @own_defaults
 @torch.inference_mode()
 def encode_store(
-    store: EpisodeStorage, tokenizer: VQVAE, cache: Path, stride: int = CLIP_STRIDE, batch_size: int = 64
+    store: EpisodeStorage, tokenizer: Tokenizer, cache: Path, stride: int = CLIP_STRIDE, batch_size: int = 64
 ) -> list[Tensor]:
     """Codes of every episode, read from `cache` if that was made by this tokenizer and data.
 
@@ -78,13 +78,13 @@ def encode_store(
     return list(codes.split(sizes))
 
 
-def _starts(num_steps: int, tokenizer: VQVAE, stride: int) -> np.ndarray:
+def _starts(num_steps: int, tokenizer: Tokenizer, stride: int) -> np.ndarray:
     """First steps of what is coded together in an episode."""
     single = tokenizer.config.temporal == "step"
     return clip_starts(num_steps, tokenizer.config.piece_steps, 1 if single else stride)
 
 
-def _pieces(store: EpisodeStorage, tokenizer: VQVAE, stride: int, batch_size: int) -> Iterator[np.ndarray]:
+def _pieces(store: EpisodeStorage, tokenizer: Tokenizer, stride: int, batch_size: int) -> Iterator[np.ndarray]:
     """What is coded together, (up to batch_size steps in all, T, F, H, W, C) uint8, episode after episode."""
     steps = tokenizer.config.piece_steps
     rows = max(1, batch_size // steps)

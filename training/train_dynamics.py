@@ -13,7 +13,7 @@ import torch
 
 from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
-from worldmodel.dynamics import PRESETS, GPTConfig, HeadsConfig, preset
+from worldmodel.dynamics import PRESETS, DynamicsConfig, GPTConfig, HeadsConfig, preset
 from worldmodel.evaluation.calibration import platt_scaling
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
@@ -22,7 +22,7 @@ from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.model.network import default_segment_steps
 from worldmodel.settings import AtLeastTwo, PositiveInt, Probability, checked_dataclass
-from worldmodel.tokenizer import VQVAE, VQVAEConfig
+from worldmodel.tokenizer import Tokenizer, TokenizerConfig
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import distributed
 from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, split_codes
@@ -50,12 +50,12 @@ class DynamicsTraining:
 
     PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
-    model: GPTConfig = field(default_factory=GPTConfig)
+    model: DynamicsConfig = field(default_factory=GPTConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(steps=4000, batch_size=8, learning_rate=6e-3, weight_decay=0.1)
     )
-    muon: bool = True  # Muon for the GPT's hidden matrices; otherwise AdamW for all weights, with a lower rate (2e-3)
+    muon: bool = True  # Muon for hidden matrices; otherwise AdamW for all weights, with a lower rate (2e-3)
     segment: AtLeastTwo | None = None  # steps of a training segment; None: 16, or what the context or a clip holds
     clip_stride: PositiveInt = CLIP_STRIDE  # steps between the clips that a clip or causal tokenizer codes
     event_share: Probability = 0.2  # share of the segments that are drawn around a rare reward; 0: uniform
@@ -76,7 +76,7 @@ class DynamicsTraining:
         """The default training of a dynamics preset; ValueError with the nearest name if there is none."""
         return cls(model=preset(name).model, **_SUITED.get(name, {}))
 
-    def segment_steps(self, tokenizer: VQVAEConfig) -> int:
+    def segment_steps(self, tokenizer: TokenizerConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
         steps = default_segment_steps(self.model, tokenizer)
         if tokenizer.temporal == "step":
@@ -90,7 +90,7 @@ class DynamicsTraining:
         return steps
 
 
-def _check_clips(model: GPTConfig, tokenizer: VQVAEConfig) -> None:
+def _check_clips(model: DynamicsConfig, tokenizer: TokenizerConfig) -> None:
     """Refuse a model that cannot see a whole clip, or never learns how one begins."""
     inputs, clip = tokenizer.clip_steps - 1 + model.lead, f"a clip of {tokenizer.clip_steps} steps"
     room = min(model.window, model.max_steps) if model.limited else model.window
@@ -183,7 +183,7 @@ def _train(
 
 def _fit(
     store: EpisodeStorage,
-    coder: VQVAE,
+    coder: Tokenizer,
     model: WorldModel,
     out: Path,
     config: DynamicsTraining,
@@ -224,7 +224,7 @@ def _fit(
     return scores
 
 
-def check_lengths(store: EpisodeStorage, tokenizer: VQVAEConfig, segment: int, start_steps: int) -> None:
+def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: int, start_steps: int) -> None:
     """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
     longest = max((store.lengths[e] for e in store.split("train")), default=0)
     if not longest:
@@ -259,7 +259,7 @@ def _settings(config: DynamicsTraining) -> dict[str, Any]:
     return settings
 
 
-def _build(store: EpisodeStorage, coder: VQVAE, config: DynamicsTraining) -> WorldModel:
+def _build(store: EpisodeStorage, coder: Tokenizer, config: DynamicsTraining) -> WorldModel:
     """A fresh world model around a trained tokenizer, which it keeps as it is."""
     with torch.random.fork_rng():
         torch.manual_seed(config.loop.seed)

@@ -1,4 +1,4 @@
-"""Train a VQVAE on the frames of a store."""
+"""Train a tokenizer on the frames of a store."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from worldmodel.evaluation import metrics
 from worldmodel.evaluation.scores import code_use, encode_decode
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.settings import NonNegativeFloat, PositiveInt, checked_dataclass
-from worldmodel.tokenizer import VQVAE, VQVAEConfig
+from worldmodel.tokenizer import Tokenizer, TokenizerConfig, VQVAEConfig, build
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 from worldmodel.tokenizer.presets import PRESETS, preset
 from worldmodel.training import distributed
@@ -36,7 +36,7 @@ class TokenizerTraining:
 
     PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
-    model: VQVAEConfig = field(default_factory=VQVAEConfig)
+    model: TokenizerConfig = field(default_factory=VQVAEConfig)
     # How long and how fast to train; a batch counts single steps, or clips if the model codes clips.
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, batch_size=64, learning_rate=3e-3))
     muon: bool = True  # Muon for the weights between hidden layers; otherwise AdamW for all weights
@@ -50,7 +50,7 @@ class TokenizerTraining:
         return cls(model=preset(name))
 
 
-def check_matches(store: EpisodeStorage, model: VQVAEConfig) -> None:
+def check_matches(store: EpisodeStorage, model: TokenizerConfig) -> None:
     """Refuse data whose frames have another size than the model's, before any training."""
     frames = (store.info.frames_per_step, store.info.height, store.info.width, store.info.channels)
     wanted = (model.frames_per_step, model.height, model.width, model.channels)
@@ -115,7 +115,7 @@ def _train(
         config = replace(config, model=replace(config.model, data_mean=mean, data_variance=variance))
         with torch.random.fork_rng():
             torch.manual_seed(config.loop.seed)
-            model = VQVAE(config.model)
+            model = build(config.model)
     else:
         model = _earlier(start_from, config.model)
         config = replace(config, model=model.config)
@@ -141,7 +141,7 @@ def _train(
     return fit(task, config.loop, out)
 
 
-def _earlier(folder: str, wanted: VQVAEConfig) -> VQVAE:
+def _earlier(folder: str, wanted: TokenizerConfig) -> Tokenizer:
     """The tokenizer to train further; ValueError if it is another model than `wanted`."""
     model = load_tokenizer(folder)
     found = replace(model.config, data_mean=wanted.data_mean, data_variance=wanted.data_variance)
@@ -152,7 +152,7 @@ def _earlier(folder: str, wanted: VQVAEConfig) -> VQVAE:
     return model
 
 
-def score_tokenizer(model: VQVAE, frames: Tensor) -> dict[str, float]:
+def score_tokenizer(model: Tokenizer, frames: Tensor) -> dict[str, float]:
     """Reconstruction of held-out pieces (N, T, F, H, W, C) and the use of the codes."""
     codes, seen = encode_decode(model, frames, next(model.parameters()).device)
     nmse = metrics.nmse(frames, seen, model.config.data_variance)

@@ -22,8 +22,13 @@ from worldmodel.settings import from_json
 
 FORMAT_VERSION = 1
 # Options that the config.json of older checkpoints leaves out, the shipped worlds among them, as they were then.
-LATER_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "world_model": {"heads": {"read_signals": False}},
+LATER_OPTIONS: dict[str, dict[str, Any]] = {
+    "world_model": {
+        "tokenizer": {"net": "vqvae"},
+        "dynamics": {"net": "gpt"},
+        "heads": {"read_signals": False},
+    },
+    "tokenizer": {"net": "vqvae"},
     "agent": {"training": {"previous_action": False, "durations": []}, "meta": {"reward": "world", "more_worlds": []}},
 }
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
@@ -191,9 +196,11 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
         )
     if found != kind:
         raise ValueError(f"{folder} holds {_a(found)}, wanted {_a(kind)}")
-    for section, options in LATER_OPTIONS.get(kind, {}).items():
-        if isinstance(data.get(section), dict):
-            data[section] = options | data[section]
+    for name, value in LATER_OPTIONS.get(kind, {}).items():
+        if not isinstance(value, dict):
+            data.setdefault(name, value)
+        elif isinstance(data.get(name), dict):
+            data[name] = value | data[name]
     try:
         return from_json(config_class, data if part is None else data.get(part))
     except ValueError as error:

@@ -5,10 +5,10 @@ inside a network.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from functools import wraps
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_origin
 
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -33,6 +33,9 @@ def check_temperature(temperature: float) -> float:
 
 
 Temperature = Annotated[float, AfterValidator(check_temperature)]
+
+# For a field of several classes of settings: the entry `net` of each, a Literal, tells them apart.
+BY_NET = Field(discriminator="net")
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _WORDS = {  # of pydantic's messages, and ours
@@ -90,15 +93,18 @@ def explain(error: ValidationError, kind: Any) -> str:
 
 
 def _sentence(part: Mapping[str, Any], kind: Any) -> str:
-    name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in part["loc"]).lstrip(".")
+    name, holder = _locate(part["loc"], kind)
     value, message, details = part["input"], part["msg"], part.get("ctx", {})
     match part["type"]:
         case "literal_error":
             valid = details["expected"].replace(" or ", ", ").replace("'", "").split(", ")
             return f"unknown {name} {value!r}.{did_you_mean(value, valid)}"
         case "unexpected_keyword_argument":
-            known = [entry.name for entry in fields(kind)] if len(part["loc"]) == 1 else ()
-            return f"{kind.__name__} has no option {name!r}." + (did_you_mean(name, known) if known else "")
+            known = [entry.name for entry in fields(holder)]
+            return f"{holder.__name__} has no option {name!r}.{did_you_mean(part['loc'][-1], known)}"
+        case "union_tag_invalid":
+            valid = details["expected_tags"].replace("'", "").split(", ")
+            return f"unknown {f'{name}.net'.lstrip('.')} {details['tag']!r}.{did_you_mean(details['tag'], valid)}"
         case "missing":
             return f"{name} is missing"
         case "value_error":
@@ -106,6 +112,21 @@ def _sentence(part: Mapping[str, Any], kind: Any) -> str:
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
     return f"{name} {message}, got {value!r}".lstrip()
+
+
+def _locate(keys: Sequence[Any], kind: Any) -> tuple[str, Any]:
+    """Where in settings of this kind, "loop.steps", and the class that the last key is or would be a field of."""
+    place, holder = "", kind
+    for key in keys:
+        if get_origin(kind) is Annotated:  # of several classes, pydantic names the one that `net` chose
+            kind = next(each for each in get_args(get_args(kind)[0]) if each.__dataclass_fields__["net"].default == key)
+            holder = kind
+            continue
+        place += f"[{key}]" if isinstance(key, int) else f".{key}"
+        holder = kind
+        entry = getattr(kind, "__pydantic_fields__", {}).get(key)
+        kind = entry and (Annotated[entry.annotation, BY_NET] if entry.discriminator else entry.annotation)
+    return place.lstrip("."), holder
 
 
 def _plain(value: Any) -> Any:

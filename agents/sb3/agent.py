@@ -193,7 +193,7 @@ def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
     if obs == "rgb":
         return
     theirs = _weights_of_home(agent)
-    if not _same(theirs, wm, "tokenizer.codebook.vectors"):
+    if not all(_same(theirs, wm, f"tokenizer.{name}.vectors") for name in wm.tokenizer.code_vectors):
         raise ValueError(
             f"the agent {name} reads the codes of another tokenizer, that of {agent.meta.world_model}, and these mean "
             "something else here; give agents that were trained in this world"

@@ -154,7 +154,7 @@ def check_alike(home: WorldModel, other: WorldModel, obs: str, who: str, whom: s
 def _tokenizer_of(world: WorldModel) -> dict[str, torch.Tensor]:
     """What codes a world's frames and gives them back: all weights and code vectors, no running counts."""
     tokenizer = world.tokenizer
-    return dict(tokenizer.named_parameters()) | {"codebook.vectors": tokenizer.codebook.vectors}
+    return dict(tokenizer.named_parameters()) | tokenizer.code_vectors
 
 
 def _equal(mine: torch.Tensor, theirs: torch.Tensor) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldmodel.errors import did_you_mean
 from worldmodel.settings import check_temperature
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 _AT_ONCE = 512  # steps decoded in one batch: a planner asks for thousands
 
@@ -34,7 +34,7 @@ class Transition:
     signals: dict[str, Tensor]  # name -> (B,) float32, the game variables after the step
     signals_before: dict[str, Tensor]  # name -> (B,) float32
     codes: Tensor  # (B, h, w, M) int64
-    _tokenizer: VQVAE = field(repr=False)
+    _tokenizer: Tokenizer = field(repr=False)
     _made: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

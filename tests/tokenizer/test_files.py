@@ -18,6 +18,15 @@ def test_a_tokenizer_can_be_saved_alone(tmp_path):
         WorldModel.from_pretrained(tmp_path / "tokenizer")
 
 
+def test_an_older_tokenizer_that_does_not_name_its_class_is_a_vqvae(tmp_path):
+    folder = save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
+    (folder / "SHA256SUMS").unlink()
+    data = json.loads((folder / "config.json").read_text())
+    assert data.pop("net") == "vqvae"
+    (folder / "config.json").write_text(json.dumps(data))
+    assert load_tokenizer(folder).config == tiny_world().tokenizer.config
+
+
 def test_the_tokenizer_of_a_world_can_be_loaded_and_trained_further(tmp_path):
     world = tiny_world()
     world.save_pretrained(tmp_path / "world")

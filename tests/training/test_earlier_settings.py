@@ -21,6 +21,14 @@ def test_what_an_earlier_run_says_itself_stays():
     assert completed({"loop": {"steps": 4}}, NEW)["loop.steps"] == 4
 
 
+def test_models_were_of_the_first_classes_before_a_setting_named_them():
+    assert completed({}, {"tokenizer": {"net": "vqvae"}, "dynamics": {"net": "gpt"}}) == {
+        "tokenizer.net": "vqvae",
+        "dynamics.net": "gpt",
+    }
+    assert "model.net" not in completed({}, {"model": {"net": "another"}})
+
+
 def test_settings_that_always_were_are_not_made_up():
     assert "tokenizer.muon" not in completed({"loop": {"steps": 3}}, NEW)
 
@@ -34,7 +42,7 @@ def test_what_had_no_counterpart_before_is_named_as_lacking():
 
 
 def test_the_usual_dynamics_are_trained_as_they_were_before():
-    newer = {"token_noise", "own_draws", "own_draws_passes"}
+    newer = {"net", "token_noise", "own_draws", "own_draws_passes"}
     usual, other = asdict(GPTConfig()), asdict(GPTConfig(token_noise=0.1, own_draws=0.5, own_draws_passes=2))
     old = {name: value for name, value in usual.items() if name not in newer}
     assert completed(old, usual) == known(usual)

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from dataclasses import is_dataclass
 from functools import partial
 from io import StringIO
 from itertools import pairwise
@@ -94,7 +95,7 @@ def _config_options(hint: Any, default: Any, words: Sequence[str]) -> list[inspe
     kind = next(each for each in (*get_args(hint), hint) if each is not NoneType)
     default = kind() if default is None else default
     if not hasattr(kind, "of_preset"):
-        return [_keyword("config", default, Annotated[kind, tyro.conf.arg(name="")])]
+        return [_keyword("config", default, _config_type(kind))]
     if (asked := _asked_preset(words)) is not None:
         default = kind.of_preset(asked)
     about = tyro.conf.arg(
@@ -102,8 +103,26 @@ def _config_options(hint: Any, default: Any, words: Sequence[str]) -> list[inspe
     )
     return [
         _keyword("preset", None, Annotated[Literal[*kind.PRESETS] | None, about]),
-        _keyword("config", default, Annotated[kind, tyro.conf.arg(name="")]),
+        _keyword("config", default, _config_type(kind)),
     ]
+
+
+def _config_type(kind: Any) -> Any:
+    """A config's class for tyro: where a field can be of several classes, its default decides the options."""
+    _hide_net(kind)
+    return Annotated[kind, tyro.conf.AvoidSubcommands, tyro.conf.arg(name="")]
+
+
+def _hide_net(kind: Any) -> None:
+    """Take `net`, which names the class of a model and has one value, out of the options of settings of this kind."""
+    for part in get_args(kind):
+        _hide_net(part)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        if get_origin(net := hints.get("net")) is Literal:
+            kind.__annotations__["net"] = Annotated[net, tyro.conf.Suppress]
+        for hint in hints.values():
+            _hide_net(hint)
 
 
 def _keyword(name: str, default: Any, hint: Any) -> inspect.Parameter:

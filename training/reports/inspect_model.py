@@ -6,13 +6,13 @@ from typing import Any
 from worldmodel import checksums
 from worldmodel.checkpoint import agent_folder, resolve
 from worldmodel.checksums import check_sums
-from worldmodel.dynamics import GPTConfig, Sampling
+from worldmodel.dynamics import DynamicsConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.files import JsonObject, read_json
 from worldmodel.model import Starts, WorldModel
 from worldmodel.model.checks import check_dreams
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.show.sample_inputs import CONDITIONS
 
@@ -56,7 +56,7 @@ def _verified(folder: Path, verify: bool) -> list[list[str]]:
     return [["unchanged since saved", f"{', '.join(listed)} (SHA-256)"]]
 
 
-def _tokenizer_rows(tokenizer: VQVAE) -> list[list[str]]:
+def _tokenizer_rows(tokenizer: Tokenizer) -> list[list[str]]:
     config, (h, w) = tokenizer.config, tokenizer.grid
     return [
         ["step", f"{config.frames_per_step} frames of {config.height} x {config.width} x {config.channels}"],
@@ -106,7 +106,7 @@ def _agent_rows(folder: Path) -> list[list[str]]:
     ]
 
 
-def _makes(dynamics: GPTConfig, condition: str) -> bool:
+def _makes(dynamics: DynamicsConfig, condition: str) -> bool:
     try:
         check_request(dynamics, *CONDITIONS[condition], Sampling())
     except ValueError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.data.clips import draw_clips
-from worldmodel.dynamics import GPTConfig, Sampling
+from worldmodel.dynamics import DynamicsConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.errors import did_you_mean
 from worldmodel.media.arrays import ARRAYS, read_array
@@ -30,7 +30,9 @@ _HOW = {
 }
 
 
-def choose_condition(asked: str, model: GPTConfig, sampling: Sampling, data: bool, frames: bool, actions: bool) -> str:
+def choose_condition(
+    asked: str, model: DynamicsConfig, sampling: Sampling, data: bool, frames: bool, actions: bool
+) -> str:
     """The condition that is asked for, or with "auto" the richest that is at hand and that the model was trained for.
 
     Args:

@@ -1,5 +1,7 @@
 """Dynamics: predict the codes of the next step from past codes and actions, and read rewards and ends from a step."""
 
+from worldmodel.dynamics.base import Dynamics, DynamicsConfig
+from worldmodel.dynamics.build import build
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.dynamics.generation import Video
@@ -13,6 +15,8 @@ __all__ = [
     "GPT",
     "PRESETS",
     "DreamState",
+    "Dynamics",
+    "DynamicsConfig",
     "FrameEncoderConfig",
     "GPTConfig",
     "Heads",
@@ -20,5 +24,6 @@ __all__ = [
     "Preset",
     "Sampling",
     "Video",
+    "build",
     "preset",
 ]

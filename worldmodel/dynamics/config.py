@@ -13,6 +13,7 @@ _FOR_TRAINING = ("dropout", "context_noise", "token_noise", "own_draws", "own_dr
 class GPTConfig:
     """Size, order, positions and conditions of the dynamics; defaults for dreams (the paper's are in `presets`)."""
 
+    net: Literal["gpt"] = "gpt"
     order: Literal["block", "raster"] = "block"
     layers: PositiveInt = 4
     width: AtLeastTwo = 192  # D

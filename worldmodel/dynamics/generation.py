@@ -9,11 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.conditioning import Condition
-from worldmodel.dynamics.config import GPTConfig
-from worldmodel.dynamics.gpt import GPT
 from worldmodel.dynamics.sampling import Sampling, uniforms
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 
 class Video(NamedTuple):
@@ -23,7 +22,7 @@ class Video(NamedTuple):
     codes: Tensor  # (n, steps, h, w, M) int64; with a clip tokenizer, each step's codes within its clip
 
 
-def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, options: Sampling) -> None:
+def check_request(config: DynamicsConfig, given_frames: bool, given_actions: bool, options: Sampling) -> None:
     """Raise ValueError if the model was not trained for the requested conditions."""
     if not given_frames and not config.lead:
         raise ValueError(
@@ -48,28 +47,30 @@ def check_request(config: GPTConfig, given_frames: bool, given_actions: bool, op
 class _Conditions:
     """The conditions for each position of the videos; with guidance followed by rows without them."""
 
-    def __init__(self, gpt: GPT, actions: Tensor | None, vector: Tensor | None, rows: int, guided: bool) -> None:
-        self.gpt, self.actions, self.vector, self.rows, self.guided = gpt, actions, vector, rows, guided
+    def __init__(
+        self, dynamics: Dynamics, actions: Tensor | None, vector: Tensor | None, rows: int, guided: bool
+    ) -> None:
+        self.dynamics, self.actions, self.vector, self.rows, self.guided = dynamics, actions, vector, rows, guided
 
     def of(self, inputs: int, begin: int, first: int, last: int) -> Condition:
         """Conditions of `inputs` inputs with actions first … last-1 before them; clip actions start at step `begin`."""
-        config, actions = self.gpt.config, self.actions
+        config, actions = self.dynamics.config, self.actions
         if config.action_condition == "clip":
             first, last = begin, begin + config.clip_actions
         known = None if actions is None else actions[:, max(first, 0) : max(last, 0)]
-        condition = self.gpt.condition(self.rows, inputs, known, self.vector)
+        condition = self.dynamics.condition(self.rows, inputs, known, self.vector)
         if not self.guided:
             return condition
-        without = self.gpt.condition(
+        without = self.dynamics.condition(
             self.rows, inputs, None if config.drop_actions else known, None if config.drop_frames else self.vector
         )
         return condition.join(without)
 
 
 @torch.inference_mode()
-def generate(
-    gpt: GPT,
-    tokenizer: VQVAE,
+def generate_steps(
+    dynamics: Dynamics,
+    tokenizer: Tokenizer,
     codes: Tensor,
     steps: int,
     seeds: Tensor,
@@ -88,13 +89,13 @@ def generate(
         first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
         actions: (n, steps - 1, …); None: unknown.
     """
-    config, options = gpt.config, options or Sampling()
+    config, options = dynamics.config, options or Sampling()
     check_request(config, first_frames is not None, actions is not None, options)
     shape, num_context = codes.shape, codes.shape[1]
     codes = codes.flatten(2, 3)  # (n, T, S, M)
     rows, _, tokens, slices = codes.shape
     times = 2 if options.guided else 1
-    conditions = _Conditions(gpt, actions, gpt.frame_vector(first_frames, rows), rows, options.guided)
+    conditions = _Conditions(dynamics, actions, dynamics.frame_vector(first_frames, rows), rows, options.guided)
     lookup = tokenizer.lookup
     cache, begin = None, 0
     for now in range(num_context, steps):
@@ -104,13 +105,13 @@ def generate(
             if first_frames is not None and config.frame_condition:
                 since = 0 if tokenizer.config.temporal == "causal" else begin  # a causal step needs its predecessors
                 seen = tokenizer.decode(codes[:, since : begin + config.frame_condition].unflatten(2, shape[2:4]))
-                conditions.vector = gpt.frame_vector(seen[:, begin - since :], rows)
+                conditions.vector = dynamics.frame_vector(seen[:, begin - since :], rows)
         if cache is None or full:
             condition = conditions.of(now - begin - 1 + config.lead, begin, begin, now - 1)
-            cache, _ = gpt.burn_in(codes[:, begin:].repeat(times, 1, 1, 1), condition, lookup)
+            cache, _ = dynamics.burn_in(codes[:, begin:].repeat(times, 1, 1, 1), condition, lookup)
         last = codes[:, -1] if now else codes.new_zeros(rows, tokens, slices)
-        noise = uniforms(seeds, torch.full_like(seeds, counter + now - num_context), gpt.noise_per_step)
+        noise = uniforms(seeds, torch.full_like(seeds, counter + now - num_context), dynamics.noise_per_step)
         condition = conditions.of(1, begin, now - 1, now)
-        drawn, _ = gpt.step(last.repeat(times, 1, 1), condition, cache, noise, lookup, options)
+        drawn, _ = dynamics.step(last.repeat(times, 1, 1), condition, cache, noise, lookup, options)
         codes = torch.cat((codes, drawn.codes[:, None]), dim=1)
     return codes.unflatten(2, shape[2:4])

@@ -17,13 +17,14 @@ from torch import Tensor
 from worldmodel.dynamics.blocks import Block, BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
+from worldmodel.dynamics.generation import generate_steps
 from worldmodel.dynamics.refine import draw_groups, known_in_passes
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.token_pass import TokenPass
 from worldmodel.dynamics.transformer import CodeTransformer
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.position import Rotation
-from worldmodel.tokenizer import CodeLookup
+from worldmodel.tokenizer import CodeLookup, Tokenizer
 
 
 class _StepInputs(NamedTuple):
@@ -204,7 +205,21 @@ class GPT(CodeTransformer):
             return out
 
         lengths = torch.full((rows,), kept, dtype=torch.int64, device=codes.device)
-        return KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept), last
+        filled_cache = KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept)
+        return filled_cache, last.to(self.start_token.dtype)
+
+    def generate(
+        self,
+        tokenizer: Tokenizer,
+        codes: Tensor,
+        steps: int,
+        seeds: Tensor,
+        first_frames: Tensor | None = None,
+        actions: Tensor | None = None,
+        options: Sampling | None = None,
+        counter: int = 0,
+    ) -> Tensor:
+        return generate_steps(self, tokenizer, codes, steps, seeds, first_frames, actions, options, counter)
 
     def move(self, cache: KVCache, clock: int) -> KVCache:
         """Shift a cache in time, so that its rows can join those of a cache with this clock."""

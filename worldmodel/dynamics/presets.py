@@ -9,26 +9,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worldmodel.data import ActionSpec
+from worldmodel.dynamics.base import Dynamics, DynamicsConfig
+from worldmodel.dynamics.build import build_for
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
-from worldmodel.dynamics.gpt import GPT
 from worldmodel.errors import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """A GPT and the codes it is designed for."""
+    """Dynamics and the codes it is designed for."""
 
-    model: GPTConfig
+    model: DynamicsConfig
     latents: tuple[int, int, int]  # steps of a clip, height and width of the code grid
     num_codes: int  # V
     num_slices: int = 1  # M
     code_dim: int  # E, of all slices together
 
-    def build(self, action: ActionSpec, step_channels: int = 6) -> GPT:
-        """An untrained GPT for such codes."""
+    def build(self, action: ActionSpec, step_channels: int = 6) -> Dynamics:
+        """Untrained dynamics for such codes."""
         grid = self.latents[1:]
-        return GPT(self.model, grid, self.num_codes, self.num_slices, self.code_dim, action, step_channels)
+        return build_for(self.model, grid, self.num_codes, self.num_slices, self.code_dim, action, step_channels)
 
 
 # The paper's are unconditional; `preset(name, action_condition="clip", frame_condition=1)` adds conditions.
@@ -102,7 +103,7 @@ PRESETS = {
 
 
 def preset(name: str, **changes: Any) -> Preset:
-    """The preset of this name, with some fields of its `GPTConfig` changed."""
+    """The preset of this name, with some fields of its config changed."""
     if name not in PRESETS:
         raise ValueError(f"no preset {name!r}.{did_you_mean(name, PRESETS)}")
     chosen = PRESETS[name]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.data import ActionSpec
+from worldmodel.dynamics.base import Dynamics
 from worldmodel.dynamics.blocks import Block, BlockCondition
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
@@ -40,8 +41,10 @@ def _position(config: GPTConfig, grid: tuple[int, int]) -> BroadcastPosition | S
     return BroadcastPosition(shape, config.width, axes=(0,) if config.position == "time" else None)
 
 
-class CodeTransformer(nn.Module):
+class CodeTransformer(Dynamics):
     """p(codes of a step | previous codes, actions and first frames)."""
+
+    config: GPTConfig
 
     def __init__(
         self,
@@ -106,15 +109,6 @@ class CodeTransformer(nn.Module):
     def derived(self) -> list[WeightCache]:
         """Caches of values computed from weights outside training."""
         return [self._contents.cached, self._norms.joint]
-
-    def forget_derived(self) -> None:
-        """Drop these caches; they are recomputed when needed."""
-        for cache in self.derived:
-            cache.forget()
-
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self.forget_derived()
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden layers: those of attention and feed-forward."""

@@ -18,7 +18,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.metrics import auroc
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.media.resize import area_resize
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 SIGNAL = "HEALTH"
 TICS = (12, 40)  # end of the near and of the far future, in 35ths of a second
@@ -38,7 +38,7 @@ class States(NamedTuple):
     plays: NDArray[np.int64]  # (N,) episode of each state
 
 
-def danger_probe(tokenizer: VQVAE, store: EpisodeStorage, num_steps: int = 4096, seed: int = 0) -> dict[str, Any]:
+def danger_probe(tokenizer: Tokenizer, store: EpisodeStorage, num_steps: int = 4096, seed: int = 0) -> dict[str, Any]:
     """Train probes on the train split, choose their decay on the validation split, and score them on the test split.
 
     Args:
@@ -92,7 +92,7 @@ def dangers(
 
 
 def _states(
-    tokenizer: VQVAE, store: EpisodeStorage, split: str, num_steps: int, ends: tuple[int, int], seed: int
+    tokenizer: Tokenizer, store: EpisodeStorage, split: str, num_steps: int, ends: tuple[int, int], seed: int
 ) -> States:
     """States of randomly drawn whole episodes of a split, until there are `num_steps`."""
     episodes = np.random.default_rng(seed).permutation(store.split(split)).tolist()
@@ -125,7 +125,7 @@ def _with_before(inputs: Tensor, states: NDArray[np.int64]) -> Tensor:
 
 
 @torch.inference_mode()
-def _inputs(tokenizer: VQVAE, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+def _inputs(tokenizer: Tokenizer, frames: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """Code vectors and downscaled last frames of steps (S, F, H, W, C): both (S, D) float32."""
     device = tokenizer.device
     vectors = []

@@ -19,7 +19,7 @@ from worldmodel.evaluation.metrics import nmse, psnr
 from worldmodel.evaluation.object_contrasts import gains, object_contrasts
 from worldmodel.evaluation.scores import encode_decode
 from worldmodel.statistics import grouped_mean_with_interval
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 SIZES = (1, 4, 9, 20, 60)  # pixels of the smallest object in each group of sizes
 RECALLED = 0.5  # minimum share of the contrast
@@ -46,7 +46,7 @@ class FoundObjects(NamedTuple):
 
 
 def object_recall(
-    tokenizer: VQVAE, store: EpisodeStorage, split: str = "test", num_steps: int = 2048, seed: int = 0
+    tokenizer: Tokenizer, store: EpisodeStorage, split: str = "test", num_steps: int = 2048, seed: int = 0
 ) -> dict[str, Any]:
     """Recall of the objects in about `num_steps` steps of a split, by class and size.
 

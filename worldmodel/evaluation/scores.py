@@ -13,7 +13,7 @@ from torch import Tensor
 from worldmodel.evaluation.metrics import auroc, best_f1_threshold, bits, codes_in_use, f1, perplexity
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.progress import progress
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 CHUNK = 32  # segments that pass through a model at a time
 
@@ -28,7 +28,7 @@ def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
 
 
 @torch.inference_mode()
-def encode_decode(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
+def encode_decode(tokenizer: Tokenizer, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 and their reconstruction, both on the CPU.
 
     A clip tokenizer encodes clip by clip. The last clip ends with the video; only its steps that no earlier clip covers
@@ -39,7 +39,7 @@ def encode_decode(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) 
     return codes, decoded
 
 
-def _pieces(tokenizer: VQVAE, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
+def _pieces(tokenizer: Tokenizer, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """`encode_decode` for a few rows."""
     steps = frames.shape[1]
     length = tokenizer.config.clip_steps if tokenizer.config.temporal == "clip" else steps

@@ -9,7 +9,7 @@ Letters: B rows, T steps, h w latent grid, M slices.
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics import DreamState, GPTConfig
+from worldmodel.dynamics import DreamState, DynamicsConfig
 from worldmodel.layers.attention import KVCache
 from worldmodel.model.network import Network
 
@@ -39,7 +39,7 @@ def burn_in(
         extras["frames"] = vector
     condition = dynamics.condition(len(codes), codes.shape[1] - 1 + config.lead, actions, extras.get("frames"))
     cache, outputs = dynamics.burn_in(codes.flatten(2, 3), condition, network.tokenizer.lookup)
-    return cache, outputs.to(dynamics.start_token.dtype), extras
+    return cache, outputs, extras
 
 
 def renew(network: Network, state: DreamState) -> None:
@@ -56,7 +56,7 @@ def renew(network: Network, state: DreamState) -> None:
         state.put(rows, full)
 
 
-def extras_after(config: GPTConfig, extras: dict[str, Tensor], codes: Tensor, action: Tensor) -> dict[str, Tensor]:
+def extras_after(config: DynamicsConfig, extras: dict[str, Tensor], codes: Tensor, action: Tensor) -> dict[str, Tensor]:
     """Extras after a step with codes (B, h, w, M) and the action that led to it; a new dict."""
     extras = dict(extras)
     if config.limited:

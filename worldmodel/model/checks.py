@@ -17,7 +17,7 @@ from worldmodel.model.state_checks import check_of_world
 
 
 def check_dreams(network: Network) -> None:
-    """ValueError if the tokenizer cannot code and decode one step at a time."""
+    """ValueError if the model cannot code, draw and decode one step at a time."""
     reasons = {
         "clip": "it codes a whole clip at once: every code depends on frames after it, and no step can be decoded "
         "before the clip is complete",
@@ -29,6 +29,8 @@ def check_dreams(network: Network) -> None:
             f'a tokenizer with temporal="{temporal}" cannot dream, since {reasons[temporal]}. '
             'Make whole videos with sample(…), or train one with temporal="step"'
         )
+    if network.dynamics.cannot_dream:
+        raise ValueError(f"these dynamics cannot dream: {network.dynamics.cannot_dream}")
 
 
 def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.device) -> Tensor:

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import GPT, GPTConfig, Heads, HeadsConfig
+from worldmodel.dynamics import DynamicsConfig, GPTConfig, Heads, HeadsConfig
+from worldmodel.dynamics import build as build_dynamics
 from worldmodel.dynamics.heads import HeadsOut
 from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
 from worldmodel.model.batches import CodeBatch, DynamicsLoss, Starts
 from worldmodel.settings import NonNegativeFloat, checked_dataclass
-from worldmodel.tokenizer import VQVAE, CodeLookup, VQVAEConfig
+from worldmodel.tokenizer import CodeLookup, TokenizerConfig, VQVAEConfig
+from worldmodel.tokenizer import build as build_tokenizer
 
 _LARGEST_CACHE = 2**36  # bytes of one dream's keys and values in float32
 
@@ -30,8 +32,8 @@ class WorldModelConfig:
     """Sizes and options of all parts of a world model, and the game it learned from."""
 
     action: ActionSpec
-    tokenizer: VQVAEConfig = field(default_factory=VQVAEConfig)
-    dynamics: GPTConfig = field(default_factory=GPTConfig)
+    tokenizer: TokenizerConfig = field(default_factory=VQVAEConfig)
+    dynamics: DynamicsConfig = field(default_factory=GPTConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     signal_names: tuple[str, ...] = ()
     env_id: str = ""  # of the real game
@@ -50,17 +52,8 @@ class Network(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = VQVAE(config.tokenizer)
-        tokenizer = self.tokenizer
-        self.dynamics = GPT(
-            config.dynamics,
-            tokenizer.grid,
-            tokenizer.num_codes,
-            tokenizer.num_slices,
-            tokenizer.code_dim,
-            config.action,
-            config.tokenizer.frames_per_step * config.tokenizer.channels,
-        )
+        self.tokenizer = tokenizer = build_tokenizer(config.tokenizer)
+        self.dynamics = build_dynamics(config.dynamics, tokenizer, config.action)
         tokens = tokenizer.grid[0] * tokenizer.grid[1]
         count, shape = self.dynamics.cache_shape
         if (held := 8 * count * math.prod(shape)) > _LARGEST_CACHE:
@@ -119,12 +112,12 @@ class Network(nn.Module):
         return self.eval().requires_grad_(False)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the weights a dream's state depends on: codebook and dynamics, without the weights of matmuls.
+        """SHA-256 of the weights a dream's state depends on: codebooks and dynamics, without the weights of matmuls.
 
         The same for every dtype of the matmuls. Saved with dream states, so that another world refuses them.
         """
         found = hashlib.sha256()
-        for name, tensor in (("codebook", self.tokenizer.codebook.vectors), *uncast_tensors(self.dynamics)):
+        for name, tensor in (*self.tokenizer.code_vectors.items(), *uncast_tensors(self.dynamics)):
             found.update(name.encode())
             found.update(tensor.detach().float().cpu().contiguous().numpy().data)
         return found.hexdigest()
@@ -178,7 +171,7 @@ class Network(nn.Module):
         return self.heads(tokens, batch.signals[:, :-1], self.head_action(batch.actions))
 
 
-def default_segment_steps(model: GPTConfig, tokenizer: VQVAEConfig) -> int:
+def default_segment_steps(model: DynamicsConfig, tokenizer: TokenizerConfig) -> int:
     """Default length of a training segment: a clip's steps after its first, else 16 or what the context holds."""
     if tokenizer.temporal != "step":
         return tokenizer.clip_steps - 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer import Tokenizer
 
 
 @dataclass
@@ -25,7 +25,7 @@ class StepOut:
     nll: Tensor  # (B,) nats per step: negative log-likelihood of the sampled step
     entropy: Tensor  # (B,) nats per step, of the distribution that it was sampled from
     outputs: Tensor = field(repr=False)  # (B, S, D) of the dynamics, which predicted the step
-    _tokenizer: VQVAE = field(repr=False)
+    _tokenizer: Tokenizer = field(repr=False)
     _frames: Tensor | None = field(default=None, repr=False)
 
     @torch.inference_mode()

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics import GPTConfig, Sampling, Video
-from worldmodel.dynamics.generation import generate
+from worldmodel.dynamics import DynamicsConfig, Sampling, Video
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model.checks import check_actions, check_seeds
 from worldmodel.model.network import Network
@@ -74,7 +73,7 @@ class VideoMaker(Network):
         if self.config.tokenizer.temporal == "clip":
             return self._clip_by_clip(n, steps, first_frames, actions, options, seeds)
         codes = self._no_codes(n) if first_frames is None else self.tokenizer.encode(first_frames)
-        codes = generate(self.dynamics, self.tokenizer, codes, steps, seeds, first_frames, actions, options)
+        codes = self.dynamics.generate(self.tokenizer, codes, steps, seeds, first_frames, actions, options)
         return Video(self.tokenizer.decode(codes), codes)
 
     def _clip_by_clip(
@@ -98,7 +97,7 @@ class VideoMaker(Network):
             begin = clip * shift
             known = None if actions is None else _filled(actions[:, begin : begin + length - 1], length - 1)
             none, counter = self._no_codes(n), clip * length
-            drawn = generate(self.dynamics, self.tokenizer, none, length, seeds, first_frames, known, options, counter)
+            drawn = self.dynamics.generate(self.tokenizer, none, length, seeds, first_frames, known, options, counter)
             seen = self.tokenizer.decode(drawn)
             first_frames = seen[:, shift:]
             new = slice(config.frame_condition if clip else 0, None)
@@ -112,7 +111,7 @@ class VideoMaker(Network):
         return torch.zeros(shape, dtype=torch.int64, device=self.device)
 
 
-def _check_clips(config: GPTConfig, length: int, steps: int, given_frames: bool) -> None:
+def _check_clips(config: DynamicsConfig, length: int, steps: int, given_frames: bool) -> None:
     """ValueError if a model of clips of `length` steps was not trained for this request."""
     if not config.lead:
         raise ValueError(

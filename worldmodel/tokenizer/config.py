@@ -15,6 +15,7 @@ from worldmodel.tokenizer.codebook import CodebookConfig
 class VQVAEConfig:
     """Shape of the frames, of the network and of its codebook."""
 
+    net: Literal["vqvae"] = "vqvae"
     height: PositiveInt = 64
     width: PositiveInt = 64
     channels: PositiveInt = 3

@@ -5,6 +5,7 @@ Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4;
 """
 
 from worldmodel.errors import did_you_mean
+from worldmodel.tokenizer.base import TokenizerConfig
 from worldmodel.tokenizer.codebook import CodebookConfig
 from worldmodel.tokenizer.config import VQVAEConfig
 
@@ -20,7 +21,7 @@ def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
     )
 
 
-PRESETS: dict[str, VQVAEConfig] = {
+PRESETS: dict[str, TokenizerConfig] = {
     # 23 M weights, 8 x 16 x 16 codes.
     "videogen-2x4x4": _paper((240, 240), 2048),
     # 16 M weights, 8 x 32 x 32 codes.
@@ -61,7 +62,7 @@ PRESETS: dict[str, VQVAEConfig] = {
 }
 
 
-def preset(name: str) -> VQVAEConfig:
+def preset(name: str) -> TokenizerConfig:
     """The configuration of that name; change single fields with `dataclasses.replace`."""
     if name not in PRESETS:
         raise ValueError(f"unknown tokenizer preset {name!r}.{did_you_mean(name, PRESETS)}")

@@ -9,8 +9,6 @@ and "causal" encodes a step with those before it; each stage may have its own wi
 resolution is most of a CPU's work; LayerNorm as in the paper's text.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,15 +25,9 @@ from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d
 from worldmodel.shapes import check_frames, frames_from_model, frames_to_model
+from worldmodel.tokenizer.base import Tokenizer, TokenizerLoss
 from worldmodel.tokenizer.codebook import CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
-
-
-class TokenizerLoss(NamedTuple):
-    total: Tensor  # () minimised by training
-    nmse: Tensor  # () mean squared error over the variance of the data
-    commitment: Tensor  # ()
-    codes: Tensor  # (B, T, h, w, M) int64, for usage statistics
 
 
 class _Stack(nn.Module):
@@ -65,9 +57,10 @@ def _kernel(config: VQVAEConfig, size: int) -> Triple:
     return (1 if config.temporal == "step" else size, size, size)
 
 
-class VQVAE(nn.Module):
+class VQVAE(Tokenizer):
     """Tokenizer of the VideoGen paper, for whole clips, for single steps, or for steps with their past."""
 
+    config: VQVAEConfig
     mean: Tensor  # (1, C, 1, 1, 1) of the data, in the model's range
     std: Tensor
 
@@ -118,30 +111,13 @@ class VQVAE(nn.Module):
         ]
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """(h, w), the grid of tokens of a step."""
-        return self.config.grid
-
-    @property
     def num_codes(self) -> int:
         return self.config.codebook.num_codes
-
-    @property
-    def num_slices(self) -> int:
-        return self.config.num_slices
 
     @property
     def code_dim(self) -> int:
         """E, features of one token, over all slices."""
         return self.config.num_slices * self.config.codebook.code_dim
-
-    @property
-    def frames_per_step(self) -> int:
-        return self.config.frames_per_step
-
-    @property
-    def device(self) -> torch.device:
-        return self.codebook.vectors.device
 
     # --- the network ---------------------------------------------------------------------------------------------
 
@@ -206,20 +182,6 @@ class VQVAE(nn.Module):
         pixels = self._pixels(self.lookup(self._unfold(self._to_pieces(codes))))
         frames = frames_from_model(pixels)
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
-
-    def check_codes(self, codes: Tensor) -> Tensor:
-        """Convert integers (…, h, w, M) to int64; ValueError if they are not codes of this tokenizer."""
-        wanted = (*self.grid, self.num_slices)
-        if codes.is_floating_point() or codes.dtype == torch.bool or codes.shape[-3:] != wanted:
-            raise ValueError(
-                f"codes must be integers that end in (h, w, M) = {wanted}, got {codes.dtype} {tuple(codes.shape)}"
-            )
-        codes = codes.long()
-        if codes.device.type == "cpu" and codes.numel():  # on a GPU the check would block the host
-            low, high = (int(end) for end in codes.aminmax())
-            if low < 0 or high >= self.num_codes:
-                raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
-        return codes
 
     @property
     def lookup(self) -> CodeLookup:

@@ -4,12 +4,13 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 
+from worldmodel.settings import BY_NET
 from worldmodel.training.cli.commands import COMMANDS, Command
 from worldmodel.training.cli.main import main
 from worldmodel.training.cli.parsing import parse
@@ -59,6 +60,42 @@ class Paint(Command):
         return paint
 
 
+@dataclass(frozen=True)
+class Convolutions:
+    net: Literal["convolutions"] = "convolutions"
+    kernel: int = 3
+
+
+@dataclass(frozen=True)
+class Transformer:
+    net: Literal["transformer"] = "transformer"
+    layers: int = 4
+
+
+@dataclass(frozen=True)
+class Training:
+    PRESETS: ClassVar[tuple[str, ...]] = ("small", "large")
+
+    model: Annotated[Convolutions | Transformer, BY_NET] = field(default_factory=Convolutions)
+
+    @classmethod
+    def of_preset(cls, name: str) -> "Training":
+        return cls(model=Transformer() if name == "large" else Convolutions())
+
+
+class Train(Command):
+    def load(self):
+        return train
+
+
+def train(config: Training | None = None) -> Convolutions | Transformer:
+    """Train."""
+    return config.model
+
+
+TRAIN = Train("", "train a model", "--preset large")
+
+
 PAINT = Paint("", "", "wall --env Doom --data a b", names={"env_id": "env"})
 
 
@@ -95,6 +132,15 @@ def test_help_is_the_docstring_and_an_example(capsys):
     assert "Paint a picture. In colours. Example: videogen-dream paint wall --env Doom --data a b" in words
     assert "where it hangs, or where it lies." in words and "what it shows." in words and "its path" not in words
     assert "pixels from left to right (default: 8)" in words and "--more" not in words and "--command" not in words
+
+
+def test_of_several_classes_of_a_model_the_preset_decides_the_options(capsys):
+    for preset, own, other in (("small", "kernel", "layers"), ("large", "layers", "kernel")):
+        with pytest.raises(SystemExit):
+            parse("train", TRAIN, ["--preset", preset, "--help"])
+        words = capsys.readouterr().out
+        assert f"--model.{own}" in words and f"--model.{other}" not in words and "--model.net" not in words
+    assert parse("train", TRAIN, ["--preset", "large", "--model.layers", "2"])() == Transformer(layers=2)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,152 @@
+"""Dynamics: what the rest of the library asks of every model of codes, whatever network it is.
+
+Letters: B batch, T steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens per step, M slices,
+D width, R features of the frame vector.
+Time: `actions[:, t]` is taken after step t; step t+1 follows from it.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.dynamics.conditioning import ActionEmbedding, Condition
+from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.sampling import Draw, Sampling
+from worldmodel.layers.attention import KVCache
+from worldmodel.layers.weight_cache import WeightCache
+from worldmodel.tokenizer import CodeLookup, Tokenizer
+
+# The configs of all dynamics, which their entry `net` tells apart. With a second class this is
+# Annotated[GPTConfig | OtherConfig, BY_NET] (worldmodel.settings), and module build knows its dynamics.
+DynamicsConfig = GPTConfig
+
+
+class Dynamics(nn.Module, ABC):
+    """p(codes of a step | codes of other steps, actions, first frames)."""
+
+    config: DynamicsConfig
+    tokens_per_step: int  # S
+    num_slices: int  # M
+    action: ActionEmbedding
+
+    @property
+    def cannot_dream(self) -> str:
+        """Why these dynamics cannot draw one step after the other; empty if they can, with `burn_in` and `step`."""
+        return ""
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def code_loss(
+        self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup
+    ) -> tuple[Tensor, Tensor]:
+        """Nats per code of each predicted step (B, T+lead), and the outputs that predict them (B, T+lead, S, D).
+
+        Args:
+            codes: (B, T+1, S, M) of real steps.
+            actions: (B, T, …), one after each step but the last.
+            frames: first steps (B, at least frame_condition, F, H, W, C) uint8; None without frame_condition.
+            lookup: the tokenizer's code vectors.
+        """
+
+    @abstractmethod
+    def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
+        """Only the outputs of `code_loss`."""
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Weights between hidden layers, which Muon may train; none by default."""
+        return []
+
+    # --- video ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def generate(
+        self,
+        tokenizer: Tokenizer,
+        codes: Tensor,
+        steps: int,
+        seeds: Tensor,
+        first_frames: Tensor | None = None,
+        actions: Tensor | None = None,
+        options: Sampling | None = None,
+        counter: int = 0,
+    ) -> Tensor:
+        """Continue codes (n, T, h, w, M), T >= 0, to `steps` steps: (n, steps, h, w, M).
+
+        Args:
+            seeds: (n,) int64; step T is drawn with `counter`, later steps with the following counters.
+            first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
+            actions: (n, steps - 1, …); None: unknown.
+
+        Raises: ValueError if the model was not trained for these conditions.
+        """
+
+    # --- conditions ----------------------------------------------------------------------------------------------
+
+    def frame_vector(self, frames: Tensor | None, rows: int) -> Tensor | None:
+        """First frames (B, T, F, H, W, C) uint8 -> (B, R); None without frame_condition."""
+        return None
+
+    def condition(
+        self, rows: int, inputs: int, actions: Tensor | None = None, frame_vector: Tensor | None = None
+    ) -> Condition:
+        """Conditions of inputs, from the actions (B, inputs, …) that led to the predicted steps; None: unknown."""
+        return Condition(self.action.inputs(actions, rows, inputs), frame_vector)
+
+    # --- dreams: only where `cannot_dream` is empty --------------------------------------------------------------
+
+    @property
+    def noise_per_step(self) -> int:
+        """Number of random numbers per step."""
+        return self.tokens_per_step * self.num_slices
+
+    @property
+    def cache_shape(self) -> tuple[int, tuple[int, int, int, int]]:
+        """Number of key tensors in a cache, and the shape of one row of them; (0, …) without a cache."""
+        return 0, (0, 0, 0, 0)
+
+    def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
+        """Fill a cache from context steps (B, T, S, M), so that `step` can continue after the last of them.
+
+        Also returns the outputs (B, S, D) that predict the last context step: zeros without inputs.
+        """
+        raise ValueError(self.cannot_dream)
+
+    def step(
+        self,
+        codes: Tensor,
+        condition: Condition,
+        cache: KVCache,
+        noise: Tensor,
+        lookup: CodeLookup,
+        options: Sampling | None = None,
+        given: Tensor | None = None,
+    ) -> tuple[Draw, Tensor]:
+        """Draw the step after `codes` (B, S, M) and advance the cache in place -> draw, outputs (B, S, D)."""
+        raise ValueError(self.cannot_dream)
+
+    def move(self, cache: KVCache, clock: int) -> KVCache:
+        """Shift a cache in time, so that its rows can join those of a cache with this clock."""
+        raise ValueError(self.cannot_dream)
+
+    # --- weights -------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def product_dtype(self) -> torch.dtype:
+        """Dtype of the matmuls, and so of a cache's keys and values."""
+
+    @property
+    def derived(self) -> list[WeightCache]:
+        """Caches of values computed from weights outside training."""
+        return []
+
+    def forget_derived(self) -> None:
+        """Drop these caches; they are recomputed when needed."""
+        for cache in self.derived:
+            cache.forget()
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.forget_derived()

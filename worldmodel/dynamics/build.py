@@ -1,0 +1,36 @@
+"""Which dynamics a config stands for."""
+
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics.base import Dynamics, DynamicsConfig
+from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.gpt import GPT
+from worldmodel.tokenizer import Tokenizer
+
+_CLASSES: dict[type, type[Dynamics]] = {GPTConfig: GPT}
+
+
+def build(config: DynamicsConfig, tokenizer: Tokenizer, action: ActionSpec) -> Dynamics:
+    """Untrained dynamics of this config, for the codes of a tokenizer."""
+    about = tokenizer.config
+    return build_for(
+        config,
+        tokenizer.grid,
+        tokenizer.num_codes,
+        tokenizer.num_slices,
+        tokenizer.code_dim,
+        action,
+        about.frames_per_step * about.channels,
+    )
+
+
+def build_for(
+    config: DynamicsConfig,
+    grid: tuple[int, int],
+    num_codes: int,
+    num_slices: int,
+    code_dim: int,
+    action: ActionSpec,
+    step_channels: int,
+) -> Dynamics:
+    """Untrained dynamics for codes of these sizes; `step_channels`: channels of all frames of a step."""
+    return _CLASSES[type(config)](config, grid, num_codes, num_slices, code_dim, action, step_channels)  # type: ignore[call-arg]
