@@ -7,6 +7,8 @@ from worldmodel.settings import flat
 
 # Of settings that are newer than the first release, by the end of their names; None needs no entry.
 _BEFORE: dict[str, Any] = {
+    "standardise": True,
+    "frame_condition_frames": 0,
     "rarity": 0.0,
     "rarity_limit": 31.0,
     "token_noise": 0.0,

@@ -29,13 +29,15 @@ from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, sp
 from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.fit import LoopConfig, Task, fit
 from worldmodel.training.launch import Launcher, absolute, launch
+from worldmodel.training.paper_loops import PAPER_PRIOR_LOOP
 from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_tokenizer import check_matches
 
-# What else suits the data that a preset is for. Robot pushing: episodes of 15 steps, rewards below 2, and start frames
-# whose signals are unknown; where they are known, hand and objects act on each other.
+# What else suits a preset. The papers' own: their loop. Robot pushing: episodes of 15 steps, rewards below 2, and start
+# frames whose signals are unknown; where they are known, hand and objects act on each other.
 _SUITED: dict[str, dict[str, Any]] = {
+    **{name: {"loop": PAPER_PRIOR_LOOP, "muon": False} for name in ("videogen-paper", "videogen-2x2x2", "bair-paper")},
     "push-small": {
         "segment": 12,
         "start_steps": 4,

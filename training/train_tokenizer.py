@@ -7,7 +7,7 @@ from dataclasses import asdict, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,14 @@ from worldmodel.tokenizer.presets import PRESETS, preset
 from worldmodel.training import distributed
 from worldmodel.training.fit import LoopConfig, Task, fit, is_done
 from worldmodel.training.launch import Launcher, absolute, launch
+from worldmodel.training.paper_loops import PAPER_TOKENIZER_LOOP
 from worldmodel.training.pixel_weights import rarity_weights
+
+# How else the presets of papers are trained.
+_SUITED: dict[str, dict[str, Any]] = {
+    name: {"loop": PAPER_TOKENIZER_LOOP, "muon": False}
+    for name in ("videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4")
+}
 
 
 @checked_dataclass
@@ -47,7 +54,7 @@ class TokenizerTraining:
     @classmethod
     def of_preset(cls, name: str) -> "TokenizerTraining":
         """The default training of a tokenizer preset; ValueError with the nearest name if there is none."""
-        return cls(model=preset(name))
+        return cls(model=preset(name), **_SUITED.get(name, {}))
 
 
 def check_matches(store: EpisodeStorage, model: TokenizerConfig) -> None:

@@ -31,14 +31,16 @@ def test_the_papers_prior_has_the_papers_settings():
     assert (model.layers, model.width, model.heads, model.order) == (22, 384, 4, "raster")
     assert (model.position, model.attention, model.max_steps, model.dropout) == ("learned", "full", 8, 0.2)
     with torch.device("meta"):
-        gpt = preset("videogen-paper", action_condition="clip", frame_condition=1).build(ACTIONS)
-    assert gpt.action.linear.in_features == 7 * 4  # all actions of a clip
+        conditions = {"action_condition": "clip", "frame_condition": 1, "frame_condition_frames": 1}
+        gpt = preset("videogen-paper", **conditions).build(ACTIONS)
+    assert gpt.norm.modulation.in_features == 7 * 4  # all actions of a clip, as they are
+    assert gpt.frame_encoder.stem.in_channels == 3  # one frame
     assert gpt.blocks[0].forward_part.frame.in_features == 512
 
 
 def test_the_frame_encoder_is_resnet_34():
     with torch.device("meta"):
-        encoder = FrameEncoder(FrameEncoderConfig(), channels=3)
+        encoder = FrameEncoder(FrameEncoderConfig(), read=1, channels=3)
     assert count(encoder) == pytest.approx(21.28e6, rel=0.01)  # without the classifier's 1000 outputs
     assert FrameEncoderConfig().features == 512
 
@@ -51,18 +53,27 @@ def test_every_preset_can_be_trained():
         assert chosen.model.max_steps >= chosen.latents[0] or not chosen.model.limited, name
 
 
-def test_the_papers_robot_prior_is_conditioned_on_one_step_of_frames_and_all_actions_or_less():
+def test_the_papers_robot_prior_is_conditioned_on_one_frame_and_all_actions_or_less():
     chosen = preset("bair-paper")
     model = chosen.model
-    assert replace(model, action_condition="none", drop_actions=0.0, frame_condition=0, drop_frames=0.0) == (
-        preset("videogen-paper").model
-    )
+    unconditional = {"action_condition": "none", "frame_condition": 0, "frame_condition_frames": 0}
+    assert replace(model, drop_actions=0.0, drop_frames=0.0, **unconditional) == preset("videogen-paper").model
     with torch.device("meta"):
         gpt = chosen.build(ActionSpec(kind="box", n=8, low=(-1.0,) * 8, high=(1.0,) * 8, frames=2))
-    assert gpt.action.linear.in_features == 7 * 8  # flattened: four dimensions for each frame after the first step
+    assert gpt.norm.modulation.in_features == 7 * 8  # flattened: four dimensions for each frame after the first step
+    assert gpt.frame_encoder.stem.in_channels == 3
     assert gpt.blocks[0].forward_part.frame.in_features == 512
     for frames, actions in itertools.product((False, True), repeat=2):
         check_request(model, frames, actions, Sampling())
+
+
+def test_the_norms_of_the_papers_robot_prior_respond_to_every_entry_of_a_clips_actions():
+    torch.manual_seed(0)
+    gpt = preset("bair-paper", layers=1).build(ActionSpec(kind="box", n=8, low=(-1.0,) * 8, high=(1.0,) * 8, frames=2))
+    torch.nn.init.normal_(gpt.norm.modulation.weight)
+    clips = torch.rand(200, 7, 8) * 2 - 1
+    gains = gpt.norm.modulate(gpt.condition(200, 8, clips).steps[:, :1]).gain.flatten(1)
+    assert torch.linalg.matrix_rank(gains - gains.mean(0), rtol=1e-4) == 7 * 8
 
 
 @pytest.mark.parametrize("name", ["doom-tiny", "doom-small", "push-small", "bair-paper"])
@@ -89,11 +100,27 @@ def test_a_wrong_name_gets_a_suggestion():
 
 
 def test_a_frame_encoder_requires_its_number_of_frames():
-    encoder = FrameEncoder(FrameEncoderConfig(width=4, depths=(1, 2)), channels=6)
+    encoder = FrameEncoder(FrameEncoderConfig(width=4, depths=(1, 2)), read=2, channels=3)
     frames = torch.zeros(3, 1, 2, 16, 16, 3, dtype=torch.uint8)
     assert encoder(frames).shape == (3, 8)
-    with pytest.raises(ValueError, match="6 channels"):
+    with pytest.raises(ValueError, match="2 first frames"):
         encoder(frames.expand(-1, 2, -1, -1, -1, -1))
+
+
+def test_of_the_first_frames_only_the_last_ones_are_read():
+    encoder = FrameEncoder(FrameEncoderConfig(width=4, depths=(1, 2)), read=1, channels=3, given=2)
+    frames = torch.randint(0, 256, (3, 1, 2, 16, 16, 3), dtype=torch.uint8)
+    seen = encoder(frames)
+    others = frames.clone()
+    others[:, :, 0] = 255 - others[:, :, 0]
+    assert torch.equal(encoder(others), seen)
+    others[:, :, 1] = 255 - others[:, :, 1]
+    assert not torch.allclose(encoder(others), seen)
+
+
+def test_more_frames_than_the_first_steps_have_are_refused():
+    with pytest.raises(ValueError, match="frame_condition_frames must be at most the 2 frames of 1 first steps, got 3"):
+        preset("cpu-tiny", frame_condition=1, frame_condition_frames=3).build(ACTIONS)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +130,7 @@ def test_a_frame_encoder_requires_its_number_of_frames():
         {"max_steps": 1, "action_condition": "clip"},
         {"frame_condition": 5, "position": "sine"},
         {"drop_actions": 1.0},
+        {"frame_condition_frames": 1},
     ],
     ids=str,
 )

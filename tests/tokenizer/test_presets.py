@@ -46,6 +46,21 @@ def test_small_presets_encode_frames(name):
     )
 
 
+def test_the_papers_networks_see_pixels_from_minus_to_plus_one_half_and_others_standardised_ones():
+    unchanged = {name for name in PRESETS if not preset(name).standardise}
+    assert unchanged == {"videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4"}
+    measured = {"data_mean": (0.2, 0.3, 0.4), "data_variance": 0.01}
+    seen = {}
+    for standardise in (True, False):
+        vqvae = VQVAE(VQVAEConfig(standardise=standardise, **measured)).eval()
+        frames = torch.zeros(1, 1, 2, 64, 64, 3, dtype=torch.uint8)
+        vqvae.down[0].register_forward_pre_hook(lambda _, inputs, key=standardise: seen.update({key: inputs[0]}))
+        with torch.inference_mode():
+            vqvae.encode(frames)
+    assert torch.all(seen[False] == -0.5)
+    torch.testing.assert_close(seen[True][0, :, 0, 0, 0], torch.tensor((-2.0, -3.0, -4.0)))
+
+
 def test_the_small_presets_give_32_64_and_192_codes_per_step():
     assert preset("doom-tiny") == VQVAEConfig()
     codes = {name: preset(name).grid[0] * preset(name).grid[1] * preset(name).num_slices for name in PRESETS}

@@ -293,3 +293,12 @@ def test_a_world_is_trained_further_on_its_own_draws_and_with_a_longer_window(tm
     config = replace(CONFIG, model=replace(CONFIG.model, **changes), loop=replace(CONFIG.loop, steps=2))
     train_dynamics(*paths, tmp_path / "second", config, start_from=tmp_path / "first")
     assert WorldModel.from_pretrained(tmp_path / "second").config.dynamics == config.model
+
+
+@pytest.mark.parametrize("name", ["videogen-paper", "videogen-2x2x2", "bair-paper"])
+def test_the_papers_priors_are_trained_as_in_the_paper(name):
+    training = DynamicsTraining.of_preset(name)
+    loop = training.loop
+    assert (loop.steps, loop.batch_size, loop.learning_rate, loop.final_share) == (150_000, 32, 3e-4, 0.0)
+    assert loop.weight_decay == 0.0 and not training.muon
+    assert DynamicsTraining.of_preset("doom-small").loop == DynamicsTraining().loop

@@ -120,3 +120,12 @@ def test_play_of_another_size_is_met_with_what_helps(tmp_path, changes, advice):
     store = EpisodeStorage.create(tmp_path, replace(INFO, width=64, **changes))
     with pytest.raises(ValueError, match=advice):
         check_matches(store, VQVAEConfig())
+
+
+@pytest.mark.parametrize("name", ["videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4"])
+def test_the_papers_tokenizers_are_trained_as_in_the_paper(name):
+    training = TokenizerTraining.of_preset(name)
+    loop = training.loop
+    assert (loop.steps, loop.batch_size, loop.learning_rate, loop.final_share) == (100_000, 32, 7e-4, 1.0)
+    assert loop.weight_decay == 0.0 and not training.muon
+    assert TokenizerTraining.of_preset("doom-small").loop == TokenizerTraining().loop

@@ -20,6 +20,7 @@ from worldmodel.settings import checked_dataclass
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.ablations.papers import PAPER, WORDS
 from worldmodel.training.fit import LoopConfig
+from worldmodel.training.paper_loops import PAPER_PRIOR_LOOP, PAPER_TOKENIZER_LOOP
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
@@ -108,17 +109,6 @@ _SMALL = replace(_TINY, layers=4, width=96, heads=4, frame_encoder=FrameEncoderC
 _PAPER = replace(
     _TINY, layers=16, width=576, heads=4, dropout=0.2, condition_width=32, frame_encoder=FrameEncoderConfig()
 )
-_PAPER_LOOP = LoopConfig(
-    steps=100_000,
-    batch_size=32,
-    learning_rate=7e-4,
-    final_share=1.0,
-    warmup=0,
-    weight_decay=0.0,
-    beta2=0.999,
-    evaluate_every=5_000,
-    save_every=5_000,
-)
 PRESETS: dict[str, Scale] = {
     "smoke": Scale(
         coarser=2,
@@ -165,8 +155,8 @@ PRESETS: dict[str, Scale] = {
         prior=_PAPER,
         depths=(2, 4, 8, 16),
         latents=tuple(row for row in PAPER["latents"] if row != "1x64x64"),  # a single step is no sequence
-        tokenizer_loop=_PAPER_LOOP,
-        prior_loop=replace(_PAPER_LOOP, steps=150_000, learning_rate=3e-4, final_share=0.0),
+        tokenizer_loop=PAPER_TOKENIZER_LOOP,
+        prior_loop=PAPER_PRIOR_LOOP,
         muon=False,
         clip_stride=1,
     ),
@@ -218,7 +208,7 @@ def variants(table: str, scale: Scale, info: StoreInfo) -> list[Variant]:
         )
     return [
         row("none"),
-        row("first frame", prior={"frame_condition": 1}),
+        row("first frame", prior={"frame_condition": 1, "frame_condition_frames": 1}),
         row("actions, one vector per clip", prior={"action_condition": "clip"}),
         row("actions, one vector per step", prior={"action_condition": "step"}),
     ]

@@ -58,10 +58,10 @@ def attention_parts(config: GPTConfig) -> int:
 class Block(nn.Module):
     """Attention, then feed-forward."""
 
-    def __init__(self, config: GPTConfig, grid: tuple[int, int]) -> None:
+    def __init__(self, config: GPTConfig, grid: tuple[int, int], condition_width: int) -> None:
         super().__init__()
-        self.norm_attention = ConditionalNorm(config.width, config.condition_width)
-        self.norm_forward = ConditionalNorm(config.width, config.condition_width)
+        self.norm_attention = ConditionalNorm(config.width, condition_width)
+        self.norm_forward = ConditionalNorm(config.width, condition_width)
         self.attention = (
             WindowAttention(config.width, config.heads)
             if config.attention == "full"

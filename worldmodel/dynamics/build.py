@@ -19,7 +19,7 @@ def build(config: DynamicsConfig, tokenizer: Tokenizer, action: ActionSpec) -> D
         tokenizer.num_slices,
         tokenizer.code_dim,
         action,
-        about.frames_per_step * about.channels,
+        (about.frames_per_step, about.channels),
     )
 
 
@@ -30,7 +30,7 @@ def build_for(
     num_slices: int,
     code_dim: int,
     action: ActionSpec,
-    step_channels: int,
+    step_frames: tuple[int, int],
 ) -> Dynamics:
-    """Untrained dynamics for codes of these sizes; `step_channels`: channels of all frames of a step."""
-    return _CLASSES[type(config)](config, grid, num_codes, num_slices, code_dim, action, step_channels)  # type: ignore[call-arg]
+    """Untrained dynamics for codes of these sizes; `step_frames`: number and channels of the frames of a step."""
+    return _CLASSES[type(config)](config, grid, num_codes, num_slices, code_dim, action, step_frames)  # type: ignore[call-arg]

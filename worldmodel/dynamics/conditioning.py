@@ -2,8 +2,8 @@
 
 Letters: B batch, T steps, S tokens per step, D width, A dimensions of an action, C width of the condition, R features
 of the frame vector.
-Source: VideoGen (arXiv:2104.10157) section 3, conditional norms. Differs: zero-initialised, so that training starts
-with plain norms; "step" has one vector per step instead of one per clip.
+Source: VideoGen (arXiv:2104.10157) section 3, conditional norms: gain and bias are linear in the vector of all actions
+of a clip. Differs: zero-initialised, so that training starts with plain norms; "step" has one vector per step instead.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,8 @@ class Condition(NamedTuple):
 class ActionEmbedding(nn.Module):
     """Actions (B, T) int64 or (B, T, A) float32 -> conditions (B, T, C); `null` represents a missing action.
 
-    With kind "clip" all `clip_actions` actions of a clip become one vector, (B, 1, C); missing ones are zeros.
+    With kind "clip" all `clip_actions` actions of a clip become one vector, (B, 1, C); missing ones are zeros. Without
+    a width to embed them in, actions enter the norms as they are, and C is the number of their features.
     """
 
     center: Tensor  # (A,) for box actions: middle and half width of the bounds
@@ -45,9 +46,10 @@ class ActionEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.kind, self.clip_actions = spec, kind, clip_actions
-        if kind != "none":
-            self.linear = Linear(spec.num_features * (clip_actions if kind == "clip" else 1), width)
-        self.null = nn.Parameter(torch.randn(width) * 0.02)
+        features = spec.num_features * (clip_actions if kind == "clip" else 1)
+        self.linear = Linear(features, width) if kind != "none" and width else None
+        self.width = width or (1 if kind == "none" else features)  # C
+        self.null = nn.Parameter(torch.randn(self.width) * 0.02)
         if spec.kind == "box":  # actions are scaled to [-1, 1]
             low, high = torch.tensor(spec.low), torch.tensor(spec.high)
             self.register_buffer("center", (low + high) / 2, persistent=False)
@@ -69,7 +71,7 @@ class ActionEmbedding(nn.Module):
                     "train on shorter segments"
                 )
             features = F.pad(features, (0, 0, 0, missing)).flatten(1).unsqueeze(1)
-        return self.linear(features).float()
+        return features if self.linear is None else self.linear(features).float()
 
     def inputs(self, actions: Tensor | None, rows: int, inputs: int) -> Tensor:
         """Conditions (B, inputs, C); None: no actions. With one action fewer than inputs, the first input has none."""

@@ -24,7 +24,7 @@ class GPTConfig:
     token_noise: ShareBelowOne = 0.0  # share of context tokens (all their codes) replaced by others of the batch
     own_draws: Probability = 0.0  # share of context steps that training replaces by the model's samples (see contexts)
     own_draws_passes: PositiveInt = 1  # n: sample repeatedly, so that up to n successive context steps are its own
-    condition_width: PositiveInt = 32  # width of the vector that conditions the norms on the action
+    condition_width: NonNegativeInt = 32  # actions are embedded in so many features for the norms; 0: enter as they are
     code_head_width: NonNegativeInt = 128  # hidden units of the code head; 0: one linear layer, as in the paper
     echo: bool = False  # feed the previous step's code at each position to the code head (for fixed cameras)
     position: Literal["rotary-time", "learned", "space", "time", "sine", "none"] = "rotary-time"
@@ -34,6 +34,7 @@ class GPTConfig:
     learn_start: bool = False  # block order: also learn p(first step), to generate from nothing; raster always does
     action_condition: Literal["step", "clip", "none"] = "step"  # one action vector per step, one per clip, or none
     frame_condition: NonNegativeInt = 0  # first steps whose frames a ResNet encodes as one conditioning vector
+    frame_condition_frames: NonNegativeInt = 0  # of their frames, the last so many are read; 0: all
     frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
     drop_actions: ShareBelowOne = 0.0  # share of training rows without actions, so that sampling can omit them
     drop_frames: ShareBelowOne = 0.0  # share of training rows without the frame vector
@@ -56,6 +57,9 @@ class GPTConfig:
                 f"frame_condition must be at most max_steps // 2 = {self.half} with a limited context, "
                 f"got {self.frame_condition}"
             )
+
+        if self.frame_condition_frames and not self.frame_condition:
+            raise ValueError(f"frame_condition_frames {self.frame_condition_frames} needs frame_condition above 0")
 
     @property
     def lead(self) -> int:

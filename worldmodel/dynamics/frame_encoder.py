@@ -49,11 +49,11 @@ class _ResidualBlock(nn.Module):
 class FrameEncoder(nn.Module):
     """Frames -> one vector of R features; `null` represents missing frames."""
 
-    def __init__(self, config: FrameEncoderConfig, channels: int) -> None:
-        """`channels`: T*F*C, channels of all first frames together."""
+    def __init__(self, config: FrameEncoderConfig, read: int, channels: int, given: int | None = None) -> None:
+        """Read the last `read` of the T*F = `given` (None: `read`) first frames, which have `channels` channels."""
         super().__init__()
-        self.channels = channels
-        self.stem = Conv3d(channels, config.width, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
+        self.read, self.channels, self.given = read, channels, given or read
+        self.stem = Conv3d(read * channels, config.width, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
         self.norm = ChannelNorm(config.width)
         blocks, width_in = [], config.width
         for group, depth in enumerate(config.depths):
@@ -66,11 +66,11 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> (B, R) float32."""
-        if frames.shape[1] * frames.shape[2] * frames.shape[-1] != self.channels:
+        if (frames.shape[1] * frames.shape[2], frames.shape[-1]) != (self.given, self.channels):
             raise ValueError(
-                f"first frames must have {self.channels} channels in total (steps x frames x channels), got frames "
+                f"there must be {self.given} first frames (steps x frames) of {self.channels} channels, got frames "
                 f"{tuple(frames.shape)}; pass the first frame_condition steps"
             )
-        x = frames_to_model(frames.flatten(1, 2)).flatten(1, 2).unsqueeze(2)  # (B, C*T*F, 1, H, W)
+        x = frames_to_model(frames.flatten(1, 2)[:, -self.read :]).flatten(1, 2).unsqueeze(2)  # (B, C*read, 1, H, W)
         x = self.blocks(F.relu(self.norm(self.stem(x))))
         return x.float().mean((2, 3, 4))

@@ -26,13 +26,14 @@ class Preset:
     num_slices: int = 1  # M
     code_dim: int  # E, of all slices together
 
-    def build(self, action: ActionSpec, step_channels: int = 6) -> Dynamics:
+    def build(self, action: ActionSpec, step_frames: tuple[int, int] = (2, 3)) -> Dynamics:
         """Untrained dynamics for such codes."""
         grid = self.latents[1:]
-        return build_for(self.model, grid, self.num_codes, self.num_slices, self.code_dim, action, step_channels)
+        return build_for(self.model, grid, self.num_codes, self.num_slices, self.code_dim, action, step_frames)
 
 
-# The paper's are unconditional; `preset(name, action_condition="clip", frame_condition=1)` adds conditions.
+# The paper's are unconditional; `preset(name, action_condition="clip", frame_condition=1, frame_condition_frames=1)`
+# adds its conditions: all actions of a clip, and a single frame.
 _PAPER = GPTConfig(
     order="raster",
     layers=22,
@@ -40,16 +41,23 @@ _PAPER = GPTConfig(
     heads=4,
     dropout=0.2,
     context_noise=0.0,
-    condition_width=1,
+    condition_width=0,
     code_head_width=0,
     position="learned",
     action_condition="none",
 )
 PRESETS = {
     "videogen-paper": Preset(model=_PAPER, latents=(8, 16, 16), num_codes=2048, code_dim=256),
-    # For BAIR: conditioned on the first step's frames and all actions of the clip, on one of them, or on nothing.
+    # For BAIR: conditioned on one frame and all actions of the clip, on one of them, or on nothing.
     "bair-paper": Preset(
-        model=replace(_PAPER, action_condition="clip", drop_actions=0.1, frame_condition=1, drop_frames=0.1),
+        model=replace(
+            _PAPER,
+            action_condition="clip",
+            drop_actions=0.1,
+            frame_condition=1,
+            frame_condition_frames=1,
+            drop_frames=0.1,
+        ),
         latents=(8, 16, 16),
         num_codes=2048,
         code_dim=256,

@@ -54,9 +54,9 @@ class CodeTransformer(Dynamics):
         num_slices: int,
         code_dim: int,
         action: ActionSpec,
-        step_channels: int = 6,
+        step_frames: tuple[int, int] = (2, 3),
     ) -> None:
-        """`step_channels`: F*C, channels of all frames of a step; used only with `frame_condition`."""
+        """`step_frames`: F and C, number and channels of the frames of a step; used only with `frame_condition`."""
         super().__init__()
         self.config = config
         self.tokens_per_step = grid[0] * grid[1]
@@ -71,17 +71,23 @@ class CodeTransformer(Dynamics):
         self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
         self.position = _position(config, grid)
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
-        self.blocks = nn.ModuleList(Block(config, grid) for _ in range(config.layers))
-        self.norm = ConditionalNorm(config.width, config.condition_width)
+        self.blocks = nn.ModuleList(Block(config, grid, self.action.width) for _ in range(config.layers))
+        self.norm = ConditionalNorm(config.width, self.action.width)
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         inner = [norm for block in blocks for norm in (block.norm_attention, block.norm_forward)]
         self._norms = JoinedNorms([*inner, self.norm])
         self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes, config.echo)
-        self.frame_encoder = (
-            FrameEncoder(config.frame_encoder, config.frame_condition * step_channels)
-            if config.frame_condition
-            else None
-        )
+        self.frame_encoder = None
+        if config.frame_condition:
+            count, channels = config.frame_condition * step_frames[0], step_frames[1]
+            if config.frame_condition_frames > count:
+                raise ValueError(
+                    f"frame_condition_frames must be at most the {count} frames of {config.frame_condition} first "
+                    f"steps, got {config.frame_condition_frames}"
+                )
+            self.frame_encoder = FrameEncoder(
+                config.frame_encoder, config.frame_condition_frames or count, channels, count
+            )
         if config.refine >= self.tokens_per_step:
             raise ValueError(f"refine must be below the {self.tokens_per_step} tokens of a step, got {config.refine}")
         self.hints = Hints(code_dim, config.width) if config.refine else None

@@ -33,6 +33,7 @@ class VQVAEConfig:
     norm: NormKind = "layer"
     from_code_kernel: Literal[1, 3] = 3  # kernel size of the decoder's first convolution
     commitment: NonNegativeFloat = 0.25  # weight of the commitment loss
+    standardise: bool = True  # the network's pixels have mean 0 and variance 1; False: they are in [-0.5, 0.5]
     data_mean: tuple[float, ...] = ()  # mean pixel in [0, 1] per channel; measured by train-tokenizer, else 0.5
     data_variance: PositiveFloat = 0.06  # variance of all pixels in [0, 1]; measured by train-tokenizer
     codebook: CodebookConfig = field(default_factory=CodebookConfig)

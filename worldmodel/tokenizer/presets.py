@@ -12,7 +12,7 @@ from worldmodel.tokenizer.config import VQVAEConfig
 
 def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
     """A clip of 16 frames of 64 x 64 pixels with the sizes that the papers share."""
-    settings = {"residual_units": 128, "residual_layers": 4, "heads": 2} | changes
+    settings = {"residual_units": 128, "residual_layers": 4, "heads": 2, "standardise": False} | changes
     return VQVAEConfig(
         temporal="clip",
         stage_widths=widths,

@@ -95,10 +95,13 @@ class VQVAE(Tokenizer):
             SameConvTranspose3d(widths[i + 1], widths[i], kernels[j], strides[j], causal)
             for i, j in zip(backwards, order, strict=True)
         )
-        # The network's inputs and outputs have mean 0 and variance about 1, because dark games have little contrast.
+        # By default inputs and outputs have mean 0 and variance about 1, because dark games have little contrast.
         mean = torch.tensor(config.mean).view(1, -1, 1, 1, 1) - 0.5
+        std = torch.full_like(mean, config.data_variance**0.5)
+        if not config.standardise:
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
         self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", torch.full_like(mean, config.data_variance**0.5), persistent=False)
+        self.register_buffer("std", std, persistent=False)
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def hidden_weights(self) -> list[nn.Parameter]:

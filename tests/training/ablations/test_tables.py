@@ -49,7 +49,11 @@ VARIED = {
     "latents": LATENTS,
     "codes": {"tokenizer.model.codebook.num_codes"},
     "codebooks": LATENTS | SLICES,
-    "conditions": {"dynamics.model.action_condition", "dynamics.model.frame_condition"},
+    "conditions": {
+        "dynamics.model.action_condition",
+        "dynamics.model.frame_condition",
+        "dynamics.model.frame_condition_frames",
+    },
 }
 
 
@@ -78,7 +82,7 @@ def test_every_variant_can_be_built(table, preset):
             tokenizer = VQVAE(row.tokenizer.model)
             if row.dynamics is not None:
                 of_codes = (tokenizer.grid, tokenizer.num_codes, tokenizer.num_slices, tokenizer.code_dim)
-                GPT(row.dynamics.model, *of_codes, ACTIONS, row.tokenizer.model.frames_per_step * 3)
+                GPT(row.dynamics.model, *of_codes, ACTIONS, (row.tokenizer.model.frames_per_step, 3))
 
 
 def test_the_paper_preset_has_the_latents_and_codes_that_its_rows_name():

@@ -1,0 +1,22 @@
+"""How long and how fast the VideoGen papers train.
+
+Source: VideoGPT (arXiv:2104.10157) table 8 and section 4.1, VideoGen's submission (OpenReview 3InxcRQsYLf) section 4:
+Adam, 32 clips in a batch. Differs: gradients are clipped to norm 1, which the texts do not mention.
+"""
+
+from dataclasses import replace
+
+from worldmodel.training.fit import LoopConfig
+
+PAPER_TOKENIZER_LOOP = LoopConfig(
+    steps=100_000,
+    batch_size=32,
+    learning_rate=7e-4,
+    final_share=1.0,
+    warmup=0,
+    weight_decay=0.0,
+    beta2=0.999,
+    evaluate_every=5_000,
+    save_every=5_000,
+)
+PAPER_PRIOR_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=150_000, learning_rate=3e-4, final_share=0.0)
