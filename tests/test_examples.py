@@ -114,3 +114,29 @@ def test_push_planner_does_not_rest_where_the_planner_cannot_plan(tmp_path, monk
 def test_an_agent_trained_only_in_the_shipped_dream_plays_the_real_game_far_better_than_random(tmp_path):
     result = load_example("dream_ppo").main(config=AgentConfig(steps=100_000), episodes=10, out=str(tmp_path))
     assert result.agent.mean > 2 * result.random.mean
+
+
+@pytest.fixture(scope="module")
+def digits():
+    pytest.importorskip("sklearn")
+    return load_example("moving_digits")
+
+
+def test_moving_digits_bounce_within_the_square(digits):
+    picture = np.full((1, digits.DIGIT, digits.DIGIT), 200, np.uint8)
+    film = digits.moving(picture, np.random.default_rng(0), frames=60)
+    assert film.shape == (60, digits.SIZE, digits.SIZE) and film.dtype == np.uint8
+    assert (film.sum((1, 2)) == picture.sum(dtype=np.int64)).all()  # never cut off at a wall
+    corners = np.array([[axis.min() for axis in np.nonzero(frame)] for frame in film])
+    assert (np.abs(np.diff(corners, axis=0)) <= 5).all() and (np.ptp(corners, axis=0) > 20).any()
+
+
+def test_moving_digits_are_stored_learned_and_sampled_from_one_frame(digits, tmp_path):
+    tokenizer, dynamics = digits.trainings()
+    once = {"steps": 1, "batch_size": 2}
+    tokenizer = replace(tokenizer, loop=replace(tokenizer.loop, **once), validation_steps=4)
+    dynamics = replace(dynamics, loop=replace(dynamics.loop, **once), validation_segments=2)
+    scores = digits.main(str(tmp_path), 12, tokenizer, dynamics)
+    assert 0 < scores["bits_per_code"] < 10 and (tmp_path / "samples.gif").is_file()
+    model = WorldModel.from_pretrained(tmp_path / "dynamics").dynamics
+    assert model.frame_encoder.stem.in_channels == 1

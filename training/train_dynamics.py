@@ -37,6 +37,7 @@ from worldmodel.training.train_tokenizer import check_matches
 # What else suits a preset. The papers' own: their loop. Robot pushing: episodes of 15 steps, rewards below 2, and start
 # frames whose signals are unknown; where they are known, hand and objects act on each other.
 _SUITED: dict[str, dict[str, Any]] = {
+    "moving-mnist": {"loop": replace(PAPER_PRIOR_LOOP, steps=80_000), "muon": False},
     **{name: {"loop": PAPER_PRIOR_LOOP, "muon": False} for name in ("videogen-paper", "videogen-2x2x2", "bair-paper")},
     "push-small": {
         "segment": 12,

@@ -32,8 +32,11 @@ from worldmodel.training.pixel_weights import rarity_weights
 
 # How else the presets of papers are trained.
 _SUITED: dict[str, dict[str, Any]] = {
-    name: {"loop": PAPER_TOKENIZER_LOOP, "muon": False}
-    for name in ("videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4")
+    "moving-mnist": {"loop": replace(PAPER_TOKENIZER_LOOP, steps=20_000), "muon": False},
+    **{
+        name: {"loop": PAPER_TOKENIZER_LOOP, "muon": False}
+        for name in ("videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4")
+    },
 }
 
 

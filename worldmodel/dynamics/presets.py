@@ -2,7 +2,8 @@
 
 Letters: D width, V codes, M slices, E features of a token's code vectors.
 Source: VideoGen (OpenReview 3InxcRQsYLf) section 4; VideoGPT (arXiv:2104.10157) tables 8 and 9. Differs: full
-attention; "videogen-2x2x2" has width 576, because 512 is not divisible by the three axes of its positions.
+attention; "videogen-2x2x2" has width 576, because 512 is not divisible by the three axes of its positions;
+"moving-mnist" has feed-forward layers of four times its width, not two.
 """
 
 from dataclasses import dataclass, replace
@@ -64,6 +65,23 @@ PRESETS = {
     ),
     "videogen-2x2x2": Preset(
         model=replace(_PAPER, layers=16, width=576), latents=(8, 32, 32), num_codes=1024, code_dim=256
+    ),
+    # For Moving MNIST: one frame given.
+    "moving-mnist": Preset(
+        model=replace(
+            _PAPER,
+            layers=8,
+            width=192,
+            dropout=0.1,
+            window=4,
+            max_steps=4,
+            frame_condition=1,
+            frame_condition_frames=1,
+            frame_encoder=FrameEncoderConfig(depths=(2, 2, 2, 2)),
+        ),
+        latents=(4, 16, 16),
+        num_codes=512,
+        code_dim=64,
     ),
     # For the demo and the shipped Doom worlds; always needs frames and actions.
     "doom-tiny": Preset(model=GPTConfig(), latents=(16, 4, 4), num_codes=512, num_slices=2, code_dim=64),

@@ -1,8 +1,11 @@
 """Named tokenizers: those of the VideoGen paper, and small ones for two CPU cores.
 
 Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4; VideoGPT (arXiv:2104.10157) table 8 for
-2x2x2; the defaults of its authors' public code for 4x4x4. Differs: that code has no positions in its tokenizer.
+2x2x2 and Moving MNIST; the defaults of its authors' public code for 4x4x4. Differs: that code has no positions in its
+tokenizer.
 """
+
+from typing import Any
 
 from worldmodel.errors import did_you_mean
 from worldmodel.tokenizer.base import TokenizerConfig
@@ -12,13 +15,14 @@ from worldmodel.tokenizer.config import VQVAEConfig
 
 def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
     """A clip of 16 frames of 64 x 64 pixels with the sizes that the papers share."""
-    settings = {"residual_units": 128, "residual_layers": 4, "heads": 2, "standardise": False} | changes
-    return VQVAEConfig(
-        temporal="clip",
-        stage_widths=widths,
-        codebook=CodebookConfig(num_codes=num_codes, num_slices=1, code_dim=256),
-        **settings,
-    )
+    settings: dict[str, Any] = {
+        "residual_units": 128,
+        "residual_layers": 4,
+        "heads": 2,
+        "standardise": False,
+        "codebook": CodebookConfig(num_codes=num_codes, num_slices=1, code_dim=256),
+    } | changes
+    return VQVAEConfig(temporal="clip", stage_widths=widths, **settings)
 
 
 PRESETS: dict[str, TokenizerConfig] = {
@@ -39,6 +43,17 @@ PRESETS: dict[str, TokenizerConfig] = {
         residual_units=120,
         norm="batch",
         from_code_kernel=1,
+    ),
+    # For Moving MNIST: 4 x 16 x 16 codes of 16 gray frames.
+    "moving-mnist": _paper(
+        (240, 240),
+        512,
+        channels=1,
+        frames_per_step=4,
+        clip_steps=4,
+        residual_layers=2,
+        attention=False,
+        codebook=CodebookConfig(num_codes=512, num_slices=1, code_dim=64),
     ),
     # A clip of 16 frames as 8 x 8 x 8 codes, narrow where the resolution is high.
     "clip-small": VQVAEConfig(temporal="clip", stage_widths=(24, 48, 96), residual_units=48),
