@@ -140,3 +140,33 @@ def test_moving_digits_are_stored_learned_and_sampled_from_one_frame(digits, tmp
     assert 0 < scores["bits_per_code"] < 10 and (tmp_path / "samples.gif").is_file()
     model = WorldModel.from_pretrained(tmp_path / "dynamics").dynamics
     assert model.frame_encoder.stem.in_channels == 1
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_the_papers_recipe_leads_from_a_policy_to_films_by_actions(tmp_path):
+    example = load_example("paper_recipe")
+    usual = example.Recipe()
+    loop = {"steps": 1, "batch_size": 2}
+    narrow = replace(usual.tokenizer.model, stage_widths=(6, 6, 6), residual_units=6, residual_layers=1)
+
+    def once(training):
+        return replace(training, loop=replace(training.loop, **loop), validation_segments=2)
+
+    recipe = example.Recipe(
+        policy=AgentConfig(steps=1, num_envs=2, n_steps=4, batch_size=4, n_epochs=1),
+        episodes=12,
+        workers=1,
+        game={"episode_timeout": 48},
+        tokenizer=replace(
+            usual.tokenizer, model=narrow, loop=replace(usual.tokenizer.loop, **loop), validation_steps=8
+        ),
+        unconditional=once(usual.unconditional),
+        conditioned=once(usual.conditioned),
+        films=2,
+    )
+    files = example.main(str(tmp_path), recipe=recipe)
+    names = {file.name for file in files if file.is_file()}
+    assert {"from-nothing.gif", "from-nothing.mp4", "by-actions.gif", "by-actions.mp4"} <= names
+    conditioned = WorldModel.from_pretrained(tmp_path / "conditioned").dynamics
+    assert conditioned.norm.modulation.in_features == 7 * 4 and conditioned.frame_encoder.stem.in_channels == 3
