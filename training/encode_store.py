@@ -61,7 +61,7 @@ def encode_store(
     done = 0
     with progress(sum(sizes), "step" if single else "clip", "encoding") as bar:
         for frames in _pieces(store, tokenizer, stride, batch_size):
-            found = tokenizer.encode(torch.from_numpy(frames).to(device))
+            found = tokenizer.encode_given(torch.from_numpy(frames).to(device))
             found = found.squeeze(1) if single else found
             if codes is None:
                 codes = torch.empty((sum(sizes), *found.shape[1:]), dtype=torch.int16)

@@ -1,7 +1,10 @@
-"""How long and how fast the VideoGen papers train.
+"""How long and how fast the papers train.
 
 Source: VideoGPT (arXiv:2104.10157) table 8 and section 4.1, VideoGen's submission (OpenReview 3InxcRQsYLf) section 4:
 Adam, 32 clips in a batch. Differs: gradients are clipped to norm 1, which the texts do not mention.
+Latent Video Transformer (arXiv:2006.10704) section 4.1: 32 images; Predicting Video with VQVAE (arXiv:2103.01950)
+section 4: 16 clips. Differs: Adam's betas in the first are those of this library, not (0.9, 0.9) as in its public code;
+the second does not state its rate, which is taken from the public code of VQ-VAE-2.
 """
 
 from dataclasses import replace
@@ -20,3 +23,5 @@ PAPER_TOKENIZER_LOOP = LoopConfig(
     save_every=5_000,
 )
 PAPER_PRIOR_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=150_000, learning_rate=3e-4, final_share=0.0)
+LVT_TOKENIZER_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=500_000, learning_rate=3e-4)
+HIERARCHY_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=1_000_000, batch_size=16, learning_rate=3e-4)

@@ -1,6 +1,5 @@
 """Train a tokenizer on the frames of a store."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, field, replace
@@ -27,16 +26,21 @@ from worldmodel.tokenizer.presets import PRESETS, preset
 from worldmodel.training import distributed
 from worldmodel.training.fit import LoopConfig, Task, fit, is_done
 from worldmodel.training.launch import Launcher, absolute, launch
-from worldmodel.training.paper_loops import PAPER_TOKENIZER_LOOP
+from worldmodel.training.paper_loops import HIERARCHY_LOOP, LVT_TOKENIZER_LOOP, PAPER_TOKENIZER_LOOP
 from worldmodel.training.pixel_weights import rarity_weights
 
-# How else the presets of papers are trained.
+# How presets are trained that need other loops than the default.
 _SUITED: dict[str, dict[str, Any]] = {
     "moving-mnist": {"loop": replace(PAPER_TOKENIZER_LOOP, steps=20_000), "muon": False},
     **{
         name: {"loop": PAPER_TOKENIZER_LOOP, "muon": False}
         for name in ("videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4")
     },
+    "lvt-paper": {"loop": LVT_TOKENIZER_LOOP, "muon": False},
+    "lvt-paper-n1": {"loop": LVT_TOKENIZER_LOOP, "muon": False},
+    "pixelcnn-paper": {"loop": HIERARCHY_LOOP, "muon": False},
+    "lvt-small": {"loop": LoopConfig(steps=1200, batch_size=16, learning_rate=3e-3)},
+    "pixelcnn-small": {"loop": LoopConfig(steps=1200, batch_size=8, learning_rate=3e-3)},
 }
 
 
@@ -67,16 +71,20 @@ def check_matches(store: EpisodeStorage, model: TokenizerConfig) -> None:
     if frames == wanted:
         return
     said = f"the store's steps are {frames} (frames, height, width, channels), the model's {wanted}"
-    down, right = (math.prod(stride[axis] for stride in model.strides) * model.patch for axis in (1, 2))
+    down, right = model.multiples
     if frames[1] % down or frames[2] % right:
         raise ValueError(
             f"{said}. Such tokenizers take heights that are multiples of {down} and widths of {right}: bring the play "
             "to such a size (PixelGame(size=…), import-video --size)"
         )
-    raise ValueError(
-        f"{said}; train a tokenizer of these sizes: --model.frames-per-step {frames[0]} --model.height {frames[1]} "
-        f"--model.width {frames[2]} --model.channels {frames[3]}"
-    )
+    if frames[0] != wanted[0] and "frames_per_step" not in model.__dataclass_fields__:
+        raise ValueError(
+            f"{said}. A step of such a tokenizer is {wanted[0]} frames: collect with --frames-per-step {wanted[0]}, or "
+            "copy the store with worldmodel.data.regroup.regroup"
+        )
+    sizes = {"frames-per-step": frames[0], "height": frames[1], "width": frames[2], "channels": frames[3]}
+    options = [f"--model.{name} {size}" for (name, size), own in zip(sizes.items(), wanted, strict=True) if size != own]
+    raise ValueError(f"{said}; train a tokenizer of these sizes: {' '.join(options)}")
 
 
 @own_defaults
@@ -90,7 +98,7 @@ def train_tokenizer(
     num_workers: int = 1,
     device: str = "auto",
 ) -> dict[str, float]:
-    """Train a VQ-VAE on recorded episodes; OUT/best and OUT/last are tokenizers.
+    """Train a tokenizer on recorded episodes; OUT/best and OUT/last are tokenizers.
 
     Run it again to resume after an interruption.
 
@@ -154,6 +162,11 @@ def _train(
 def _earlier(folder: str, wanted: TokenizerConfig) -> Tokenizer:
     """The tokenizer to train further; ValueError if it is another model than `wanted`."""
     model = load_tokenizer(folder)
+    if model.config.net != wanted.net:
+        raise ValueError(
+            f"the tokenizer to start from, in {folder}, is a {model.config.net}, wanted a {wanted.net}; leave --preset "
+            "and --model out, or start from a tokenizer of that kind"
+        )
     found = replace(model.config, data_mean=wanted.data_mean, data_variance=wanted.data_variance)
     if found != wanted:
         raise ValueError(
@@ -182,7 +195,8 @@ def tokenizer_card(config: TokenizerTraining, store: EpisodeStorage) -> str:
     """README.md of a tokenizer's checkpoint."""
     sample = "single steps" if config.model.temporal == "step" else f"clips of {config.model.clip_steps} steps"
     return (
-        f"# VQVAE tokenizer\n\nTrained on {store.num_steps:,} steps of `{store.info.env_id}` for {config.loop.steps:,} "
+        f"# {type(config.model).__name__.removesuffix('Config')} tokenizer\n\n"
+        f"Trained on {store.num_steps:,} steps of `{store.info.env_id}` for {config.loop.steps:,} "
         f"optimiser steps of {config.loop.batch_size} {sample} (temporal `{config.model.temporal}`, seed "
         f"{config.loop.seed}).\n"
     )

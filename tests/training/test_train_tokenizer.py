@@ -9,7 +9,8 @@ from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.clips import pixel_statistics, sample_frames
-from worldmodel.tokenizer import VQVAEConfig
+from worldmodel.data.regroup import regroup
+from worldmodel.tokenizer import CodebookConfig, FrameVQVAEConfig, HierarchicalVQVAEConfig, preset
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_tokenizer import TokenizerTraining, check_matches, train_tokenizer
@@ -18,6 +19,30 @@ CONFIG = TokenizerTraining(
     model=tiny_config().tokenizer,
     loop=LoopConfig(steps=30, batch_size=16, learning_rate=3e-3, warmup=5, evaluate_every=10, save_every=10),
     validation_steps=32,
+)
+
+FRAMES = replace(
+    CONFIG,
+    model=FrameVQVAEConfig(
+        height=16,
+        width=16,
+        frames_per_step=2,
+        stage_widths=(8, 8),
+        residual_units=8,
+        codebook=CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
+    ),
+)
+LEVELS = replace(
+    CONFIG,
+    model=HierarchicalVQVAEConfig(
+        height=16,
+        width=16,
+        clip_steps=2,
+        stage_widths=(8, 12),
+        residual_blocks=1,
+        codebook=CodebookConfig(num_codes=16, num_slices=1, code_dim=4),
+    ),
+    loop=replace(CONFIG.loop, batch_size=4),
 )
 
 
@@ -34,6 +59,21 @@ def test_the_trained_tokenizer_loads_and_knows_its_data(tmp_path, store, muon):
     assert tokenizer.config.data_mean == mean and tokenizer.config.data_variance == variance
     assert scores["nmse"] < 0.85 and scores["psnr"] > 0 and 1 <= scores["perplexity"] <= 16
     assert (tmp_path / "run" / "last" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("config", "slices"), [(FRAMES, 4), (LEVELS, 9)], ids=["frame-vqvae", "hierarchical-vqvae"])
+def test_tokenizers_of_the_other_papers_are_trained_and_loaded(tmp_path, config, slices):
+    recorded_store(tmp_path / "recorded", lengths=(40,) * 30)
+    store = EpisodeStorage(
+        regroup(EpisodeStorage(tmp_path / "recorded"), tmp_path / "data", config.model.frames_per_step)
+    )
+    scores = train_tokenizer(store, tmp_path / "run", config)
+    tokenizer = load_tokenizer(tmp_path / "run" / "best")
+    assert tokenizer.config.net == config.model.net and tokenizer.config.data_mean == pixel_statistics(store)[0]
+    frames = sample_frames(store, 2, np.random.default_rng(0), "train", 3)
+    assert tokenizer.encode(frames).shape == (2, 3, *tokenizer.grid, slices)
+    assert scores["nmse"] < 0.9 and 1 <= scores["perplexity"] <= 16
+    assert type(tokenizer).__name__ in (tmp_path / "run" / "best" / "README.md").read_text()
 
 
 def test_a_gray_scale_store_trains(tmp_path):
@@ -57,8 +97,9 @@ def test_modes_that_look_at_other_steps_are_trained_on_clips(tmp_path, store, te
     assert "clips of 5 steps" in (tmp_path / "run" / "best" / "README.md").read_text()
 
 
-def test_resumed_training_equals_unbroken_training(tmp_path, store, monkeypatch):
-    train_tokenizer(tmp_path / "data", tmp_path / "unbroken", CONFIG)
+@pytest.mark.parametrize("config", [CONFIG, FRAMES], ids=["vqvae", "frame-vqvae"])
+def test_resumed_training_equals_unbroken_training(tmp_path, store, monkeypatch, config):
+    train_tokenizer(tmp_path / "data", tmp_path / "unbroken", config)
     from worldmodel.training import train_tokenizer as module
 
     whole, calls = module.sample_frames, []
@@ -71,9 +112,9 @@ def test_resumed_training_equals_unbroken_training(tmp_path, store, monkeypatch)
 
     monkeypatch.setattr(module, "sample_frames", dying)
     with pytest.raises(KeyboardInterrupt):
-        train_tokenizer(tmp_path / "data", tmp_path / "killed", CONFIG)
+        train_tokenizer(tmp_path / "data", tmp_path / "killed", config)
     monkeypatch.setattr(module, "sample_frames", whole)
-    train_tokenizer(tmp_path / "data", tmp_path / "killed", CONFIG)
+    train_tokenizer(tmp_path / "data", tmp_path / "killed", config)
     ends = [load_tokenizer(tmp_path / name / "last").state_dict() for name in ("unbroken", "killed")]
     assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
 
@@ -113,19 +154,34 @@ def test_a_tokenizer_of_another_start_is_not_continued_and_another_model_is_no_s
 
 
 @pytest.mark.parametrize(
-    ("changes", "advice"),
-    [({"height": 24}, "heights that are multiples of 16 and widths of 16"), ({"height": 32}, "--model.height 32")],
+    ("model", "changes", "advice"),
+    [
+        ("doom-tiny", {"height": 24}, "heights that are multiples of 16 and widths of 16"),
+        ("doom-tiny", {"height": 32}, "--model.height 32"),
+        ("doom-small", {"height": 24}, "heights that are multiples of 16"),
+        ("lvt-small", {"frames_per_step": 4}, r"are \(4, 64, 64, 3\).* model's \(2, .*: --model.frames-per-step 4$"),
+        ("lvt-paper", {"height": 62}, "heights that are multiples of 4 and widths of 4"),
+        ("lvt-small", {"height": 60}, "heights that are multiples of 8 and widths of 8"),
+        ("pixelcnn-small", {}, r"are \(2, .* model's \(4, .* 4 frames: collect with --frames-per-step 4, or .*regroup"),
+        ("pixelcnn-small", {"frames_per_step": 4, "height": 60}, "heights that are multiples of 8 and widths of 8"),
+        ("pixelcnn-paper", {"frames_per_step": 4}, ": --model.height 64 --model.width 64$"),
+    ],
 )
-def test_play_of_another_size_is_met_with_what_helps(tmp_path, changes, advice):
-    store = EpisodeStorage.create(tmp_path, replace(INFO, width=64, **changes))
+def test_play_of_another_size_is_met_with_what_helps(tmp_path, model, changes, advice):
+    store = EpisodeStorage.create(tmp_path, replace(INFO, **{"height": 64, "width": 64} | changes))
     with pytest.raises(ValueError, match=advice):
-        check_matches(store, VQVAEConfig())
+        check_matches(store, preset(model))
 
 
-@pytest.mark.parametrize("name", ["videogen-2x4x4", "videogen-2x2x2", "bair-paper", "public-4x4x4"])
-def test_the_papers_tokenizers_are_trained_as_in_the_paper(name):
-    training = TokenizerTraining.of_preset(name)
-    loop = training.loop
-    assert (loop.steps, loop.batch_size, loop.learning_rate, loop.final_share) == (100_000, 32, 7e-4, 1.0)
-    assert loop.weight_decay == 0.0 and not training.muon
-    assert TokenizerTraining.of_preset("doom-small").loop == TokenizerTraining().loop
+def test_a_start_from_a_tokenizer_of_another_kind_is_refused(tmp_path, store):
+    train_tokenizer(tmp_path / "data", tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=1)))
+    with pytest.raises(ValueError, match="is a vqvae, wanted a frame-vqvae"):
+        train_tokenizer(tmp_path / "data", tmp_path / "second", FRAMES, start_from=tmp_path / "first")
+    assert not (tmp_path / "second").exists()
+
+
+def test_presets_of_the_papers_bring_their_training():
+    for name, steps, batch in (("lvt-paper", 500_000, 32), ("pixelcnn-paper", 1_000_000, 16)):
+        training = TokenizerTraining.of_preset(name)
+        assert (training.loop.steps, training.loop.batch_size, training.muon) == (steps, batch, False)
+        assert training.loop.learning_rate == 3e-4 and training.model == preset(name)

@@ -17,7 +17,7 @@ from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig
 from worldmodel.errors import did_you_mean
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.settings import checked_dataclass
-from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
+from worldmodel.tokenizer import CodebookConfig, TokenizerConfig, VQVAEConfig
 from worldmodel.training.ablations.papers import PAPER, WORDS
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.paper_loops import PAPER_PRIOR_LOOP, PAPER_TOKENIZER_LOOP
@@ -67,7 +67,11 @@ class Variant:
         assert self.tokenizer is not None
         model = self.tokenizer.model
         words = f"tokenizer-{latent_name(model)}-{model.codebook.num_codes}codes"
-        return words + ("" if model.attention else "-noattention") + f"-{_digest(asdict(self.tokenizer))}"
+        return (
+            words
+            + ("" if getattr(model, "attention", True) else "-noattention")
+            + f"-{_digest(asdict(self.tokenizer))}"
+        )
 
     @property
     def dynamics_folder(self) -> str:
@@ -85,9 +89,9 @@ def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def latent_name(model: VQVAEConfig) -> str:
+def latent_name(model: TokenizerConfig) -> str:
     """Codes of a clip, "8x32x32", and "x4" behind it with four slices."""
-    slices = model.codebook.num_slices
+    slices = model.num_slices
     sizes = [CLIP_FRAMES // model.frames_per_step, *model.grid, *([slices] if slices > 1 else [])]
     return "x".join(map(str, sizes))
 

@@ -34,7 +34,7 @@ def world_facts(folder: Path, name: str) -> dict[str, str]:
     tokenizer, dynamics, book = config.tokenizer, config.dynamics, config.tokenizer.codebook
     card = (folder / "README.md").read_text(encoding="utf-8")
     (height, width), megabytes = tokenizer.grid, (folder / "model.safetensors").stat().st_size / 1e6
-    slices = tokenizer.patch**2 * book.num_slices
+    slices = tokenizer.num_slices
     codes = f"{height * width * slices}: {height} x {width} tokens of {slices}, each one of {book.num_codes}"
     verdict = _VERDICT.search(card)
     rows = {

@@ -75,7 +75,7 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
             mask[: tiles[row][1]] = False
         frames = columns.pop("frames")
         with torch.inference_mode():
-            codes = wm.tokenizer.encode(frames)
+            codes = wm.tokenizer.encode_given(frames)
         parts.append(CodeBatch(codes=codes, **columns, frames=frames[:, :given].clone() if given else None))
     return CodeBatch.join(parts)
 

@@ -1,4 +1,4 @@
-"""3-D convolutions: "same" and causal padding, channel norms, attention residual blocks.
+"""3-D convolutions: "same" and causal padding, channel norms, residual blocks with and without attention.
 
 Tensors are (B, C, t, h, w) in channels_last_3d memory, where a kernel of size one in time costs no more than a 2-D
 convolution (docs/performance.md). Kernel k, stride s.
@@ -98,6 +98,22 @@ class GridConv(Conv3d):
     def forward(self, grids: Tensor) -> Tensor:
         x, weight = follow(grids, self.weight).permute(0, 3, 1, 2), self.weight.squeeze(2)
         return F.conv2d(x, weight, padding=1).permute(0, 2, 3, 1)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1(relu(conv(relu(x)))), without norms.
+
+    Source: arXiv:1711.00937 section 4.1; the inner convolution has `units` channels.
+    """
+
+    def __init__(self, width: int, units: int, kernel: Triple) -> None:
+        super().__init__()
+        self.conv = SameConv3d(width, units, kernel)
+        self.conv1 = Conv3d(units, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, t, h, w) -> the same shape."""
+        return x + self.conv1(F.relu(self.conv(F.relu(x))))
 
 
 class AttentionResidualBlock(nn.Module):

@@ -4,17 +4,21 @@ Letters: B batch, T steps, F frames of a step, H W C pixels, h w grid of tokens,
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldmodel.settings import BY_NET
+from worldmodel.shapes import check_frames
 from worldmodel.tokenizer.codebook import CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
+from worldmodel.tokenizer.frame_config import FrameVQVAEConfig
+from worldmodel.tokenizer.hierarchical_config import HierarchicalVQVAEConfig
 
-# The configs of all tokenizers, which their entry `net` tells apart. With a second class this is
-# Annotated[VQVAEConfig | OtherConfig, BY_NET] (worldmodel.settings), and module build knows its tokenizer.
-TokenizerConfig = VQVAEConfig
+# The configs of all tokenizers, which their entry `net` tells apart.
+TokenizerConfig = Annotated[VQVAEConfig | FrameVQVAEConfig | HierarchicalVQVAEConfig, BY_NET]
 
 
 class TokenizerLoss(NamedTuple):
@@ -28,16 +32,29 @@ class Tokenizer(nn.Module, ABC):
     """Encodes the frames of steps as codes, and decodes them."""
 
     config: TokenizerConfig
+    mean: Tensor  # (1, C, 1, 1, 1) of the data, in the model's range
+    std: Tensor
+
+    def __init__(self, config: TokenizerConfig, standardise: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        # By default inputs and outputs have mean 0 and variance about 1, because dark games have little contrast.
+        mean = torch.tensor(config.mean).view(1, -1, 1, 1, 1) - 0.5
+        std = torch.full_like(mean, config.data_variance**0.5)
+        if not standardise:
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     @property
-    @abstractmethod
     def num_codes(self) -> int:
         """V: every code is in [0, V)."""
+        return self.config.codebook.num_codes
 
     @property
-    @abstractmethod
     def code_dim(self) -> int:
         """E, features of one token, over all slices."""
+        return self.config.num_slices * self.config.codebook.code_dim
 
     @property
     @abstractmethod
@@ -47,6 +64,13 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""
+
+    def encode_given(self, frames: Tensor) -> Tensor:
+        """Codes for training dynamics, (B, T, h, w, M) int64, of frames (B, T, F, H, W, C) uint8.
+
+        They are those of `encode`, unless the codes of given steps must be made without the steps to be predicted.
+        """
+        return self.encode(frames)
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
@@ -98,3 +122,34 @@ class Tokenizer(nn.Module, ABC):
             if low < 0 or high >= self.num_codes:
                 raise ValueError(f"codes must be in [0, {self.num_codes}), got {low} to {high}")
         return codes
+
+    # --- for the networks ---------------------------------------------------------------------------------------------
+
+    def _check_frames(self, frames: Tensor) -> None:
+        """ValueError unless frames are (..., F, H, W, C) uint8 of this tokenizer's sizes."""
+        config = self.config
+        check_frames(frames, config.height, config.width, config.channels, config.frames_per_step)
+
+    def _check_steps(self, codes: Tensor) -> Tensor:
+        """`check_codes` of rows and steps, (B, T, h, w, M)."""
+        codes = self.check_codes(codes)
+        if codes.ndim != 5:
+            raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
+        return codes
+
+    def _standardise(self, x: Tensor) -> Tensor:
+        """(N, C, t, H, W) in [-0.5, 0.5] -> mean 0 and variance about 1, channels last in memory."""
+        return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last_3d)
+
+    def _rescale(self, x: Tensor) -> Tensor:
+        """Inverse of `_standardise`."""
+        return torch.addcmul(self.mean, x, self.std)
+
+    def _loss(
+        self, pixels: Tensor, x: Tensor, weights: Tensor | None, commitment: Tensor, share: float, codes: Tensor
+    ) -> TokenizerLoss:
+        """The loss of pixels (N, C, t, H, W) that should be x; `weights` (N, t, H, W) weight their squared errors."""
+        pixels = pixels.float()
+        error = F.mse_loss(pixels, x) if weights is None else ((pixels - x).square() * weights.unsqueeze(1)).mean()
+        nmse = error / self.config.data_variance
+        return TokenizerLoss(nmse + share * commitment, nmse, commitment, codes)

@@ -11,6 +11,19 @@ from worldmodel.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat,
 from worldmodel.tokenizer.codebook import CodebookConfig
 
 
+def check_multiples(height: int, width: int, multiples: tuple[int, int], remedy: str) -> None:
+    """ValueError unless height and width are multiples of the tokenizer's strides."""
+    for name, size, multiple in zip(("height", "width"), (height, width), multiples, strict=True):
+        if size % multiple:
+            raise ValueError(f"{name} must be divisible by {multiple}, its stride, got {size}; {remedy}")
+
+
+def check_means(data_mean: tuple[float, ...], channels: int) -> None:
+    """ValueError unless there is a mean for each channel, or none at all."""
+    if data_mean and len(data_mean) != channels:
+        raise ValueError(f"data_mean must be empty or have {channels} entries, one per channel, got {data_mean}")
+
+
 @checked_dataclass
 class VQVAEConfig:
     """Shape of the frames, of the network and of its codebook."""
@@ -50,23 +63,22 @@ class VQVAEConfig:
                 f"stage_widths must have one entry per halving, {stages} for the largest of the strides {factors}, "
                 f"got {self.stage_widths}"
             )
-        for name, size, stride in zip(("height", "width"), (self.height, self.width), self._space, strict=True):
-            if size % stride:
-                raise ValueError(
-                    f"{name} must be divisible by {stride}, its stride, got {size}; "
-                    "change stage_widths, space_stride or the size of the frames"
-                )
+        check_multiples(
+            self.height, self.width, self._space, "change stage_widths, space_stride or the size of the frames"
+        )
         if any(size % self.patch for size in self.latent_grid):
             raise ValueError(f"patch must divide the grid of latents {self.latent_grid}, got {self.patch}")
-        if self.data_mean and len(self.data_mean) != self.channels:
-            raise ValueError(
-                f"data_mean must be empty or have {self.channels} entries, one per channel, got {self.data_mean}"
-            )
+        check_means(self.data_mean, self.channels)
 
     @property
     def _space(self) -> tuple[int, int]:
         """Strides of height and width."""
         return self.space_stride or (2 ** len(self.stage_widths), 2 ** len(self.stage_widths))
+
+    @property
+    def multiples(self) -> tuple[int, int]:
+        """Numbers that height and width must be multiples of."""
+        return self._space[0] * self.patch, self._space[1] * self.patch
 
     @property
     def latent_grid(self) -> tuple[int, int]:

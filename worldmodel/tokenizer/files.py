@@ -27,6 +27,6 @@ def load_tokenizer(name: str | os.PathLike) -> Tokenizer:
     folder = checkpoint.resolve(name)
     in_world = checkpoint.kind_in(folder) == "world_model"
     kind, part = ("world_model", "tokenizer") if in_world else ("tokenizer", None)
-    config = checkpoint.load_config(folder, kind, TokenizerConfig, part)
+    config: TokenizerConfig = checkpoint.load_config(folder, kind, TokenizerConfig, part)  # type: ignore[arg-type]
     tokenizer = restore(folder, lambda: build(config), lambda loaded: {"tokenizer": loaded}, among_others=in_world)
     return tokenizer.eval()

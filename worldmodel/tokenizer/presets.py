@@ -1,8 +1,10 @@
-"""Named tokenizers: those of the VideoGen paper, and small ones for two CPU cores.
+"""Named tokenizers: those of the papers, and small ones for two CPU cores.
 
 Source: VideoGen's ICLR submission (OpenReview 3InxcRQsYLf) section 4 for 2x4x4; VideoGPT (arXiv:2104.10157) table 8 for
 2x2x2 and Moving MNIST; the defaults of its authors' public code for 4x4x4. Differs: that code has no positions in its
-tokenizer.
+tokenizer. Latent Video Transformer (arXiv:2006.10704) section 4.1 for lvt; Predicting Video with VQVAE
+(arXiv:2103.01950) section 3.1 for pixelcnn, whose widths are those of the public code of VQ-VAE-2 (assumed: the paper
+states none).
 """
 
 from typing import Any
@@ -11,6 +13,8 @@ from worldmodel.errors import did_you_mean
 from worldmodel.tokenizer.base import TokenizerConfig
 from worldmodel.tokenizer.codebook import CodebookConfig
 from worldmodel.tokenizer.config import VQVAEConfig
+from worldmodel.tokenizer.frame_config import FrameVQVAEConfig
+from worldmodel.tokenizer.hierarchical_config import HierarchicalVQVAEConfig
 
 
 def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
@@ -23,6 +27,17 @@ def _paper(widths: tuple[int, ...], num_codes: int, **changes) -> VQVAEConfig:
         "codebook": CodebookConfig(num_codes=num_codes, num_slices=1, code_dim=256),
     } | changes
     return VQVAEConfig(temporal="clip", stage_widths=widths, **settings)
+
+
+def _lvt(
+    books: int,
+    restart_below: float = CodebookConfig().restart_below,
+    stage_widths: tuple[int, ...] = (128, 256),
+    **changes,
+) -> FrameVQVAEConfig:
+    """Frames of 64 x 64 pixels, each encoded alone; the codebooks share the channels of the last stage."""
+    codebook = CodebookConfig(num_slices=books, code_dim=stage_widths[-1] // books, restart_below=restart_below)
+    return FrameVQVAEConfig(stage_widths=stage_widths, codebook=codebook, **changes)
 
 
 PRESETS: dict[str, TokenizerConfig] = {
@@ -73,6 +88,20 @@ PRESETS: dict[str, TokenizerConfig] = {
         patch=2,
         encoder_layers=0,
         codebook=CodebookConfig(num_codes=512, num_slices=3, code_dim=16),
+    ),
+    # Latent Video Transformer, robot pushing: 3.6 M weights, each frame as 16 x 16 x 4 codes.
+    "lvt-paper": _lvt(4, restart_below=0.0),
+    # The same with one codebook: 16 x 16 codes.
+    "lvt-paper-n1": _lvt(1, restart_below=0.0),
+    # A step of two frames: 1 M weights, each frame as 8 x 8 x 2 codes.
+    "lvt-small": _lvt(2, frames_per_step=2, stage_widths=(32, 64, 128), residual_units=64),
+    # Predicting Video with VQVAE: 4.4 M weights, 16 frames as 4 x 32 x 32 and 8 x 64 x 64 codes.
+    "pixelcnn-paper": HierarchicalVQVAEConfig(
+        height=256, width=256, codebook=CodebookConfig(num_slices=1, code_dim=64, restart_below=0.0)
+    ),
+    # 1.3 M weights, 16 frames of 64 x 64 pixels as 4 x 8 x 8 and 8 x 16 x 16 codes.
+    "pixelcnn-small": HierarchicalVQVAEConfig(
+        stage_widths=(32, 64), codebook=CodebookConfig(num_slices=1, code_dim=32)
     ),
 }
 

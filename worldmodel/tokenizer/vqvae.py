@@ -24,7 +24,7 @@ from worldmodel.layers.conv import (
 from worldmodel.layers.defaults import own_defaults, own_dtype
 from worldmodel.layers.position import BroadcastPosition
 from worldmodel.layers.precision import Conv3d
-from worldmodel.shapes import check_frames, frames_from_model, frames_to_model
+from worldmodel.shapes import frames_from_model, frames_to_model
 from worldmodel.tokenizer.base import Tokenizer, TokenizerLoss
 from worldmodel.tokenizer.codebook import CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
@@ -61,13 +61,10 @@ class VQVAE(Tokenizer):
     """Tokenizer of the VideoGen paper, for whole clips, for single steps, or for steps with their past."""
 
     config: VQVAEConfig
-    mean: Tensor  # (1, C, 1, 1, 1) of the data, in the model's range
-    std: Tensor
 
     @own_dtype
     def __init__(self, config: VQVAEConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, config.standardise)
         width, features = config.stage_widths[-1], config.codebook.num_slices * config.codebook.code_dim
         causal = config.temporal == "causal"
         strides, widths = config.strides, (config.channels, *config.stage_widths)
@@ -95,13 +92,6 @@ class VQVAE(Tokenizer):
             SameConvTranspose3d(widths[i + 1], widths[i], kernels[j], strides[j], causal)
             for i, j in zip(backwards, order, strict=True)
         )
-        # By default inputs and outputs have mean 0 and variance about 1, because dark games have little contrast.
-        mean = torch.tensor(config.mean).view(1, -1, 1, 1, 1) - 0.5
-        std = torch.full_like(mean, config.data_variance**0.5)
-        if not config.standardise:
-            mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def hidden_weights(self) -> list[nn.Parameter]:
@@ -113,20 +103,11 @@ class VQVAE(Tokenizer):
             if parameter.ndim > 1 and name.startswith(inner) and not name.startswith("down.0.")
         ]
 
-    @property
-    def num_codes(self) -> int:
-        return self.config.codebook.num_codes
-
-    @property
-    def code_dim(self) -> int:
-        """E, features of one token, over all slices."""
-        return self.config.num_slices * self.config.codebook.code_dim
-
     # --- the network ---------------------------------------------------------------------------------------------
 
     def _latents(self, x: Tensor) -> Tensor:
         """(N, C, t*F, H, W) in [-0.5, 0.5] -> (N, t, h, w, E)."""
-        x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last_3d)
+        x = self._standardise(x)
         for conv in self.down:
             x = F.relu(conv(x))
         x = self.encoder(self.conv_last(x), self.position)
@@ -138,7 +119,7 @@ class VQVAE(Tokenizer):
         x = self.decoder(self.from_code(x), self.position)
         for stage, conv in enumerate(self.up):
             x = conv(x if stage == 0 else F.relu(x))
-        return torch.addcmul(self.mean, x, self.std)
+        return self._rescale(x)
 
     def _fold(self, codes: Tensor) -> Tensor:
         """Codes of latents (…, h*p, w*p, M) -> codes of tokens (…, h, w, p*p*M): a patch becomes slices."""
@@ -164,8 +145,7 @@ class VQVAE(Tokenizer):
 
     def _inputs(self, frames: Tensor) -> Tensor:
         """(B, T, F, H, W, C) uint8 -> (N, C, t*F, H, W)."""
-        config = self.config
-        check_frames(frames, config.height, config.width, config.channels, config.frames_per_step)
+        self._check_frames(frames)
         return frames_to_model(self._to_pieces(frames).flatten(1, 2))
 
     # --- frames and codes ----------------------------------------------------------------------------------------
@@ -179,9 +159,7 @@ class VQVAE(Tokenizer):
     @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, T, h, w, M) int64 -> frames (B, T, F, H, W, C) uint8."""
-        codes = self.check_codes(codes)
-        if codes.ndim != 5:
-            raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
+        codes = self._check_steps(codes)
         pixels = self._pixels(self.lookup(self._unfold(self._to_pieces(codes))))
         frames = frames_from_model(pixels)
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
@@ -199,13 +177,9 @@ class VQVAE(Tokenizer):
         """
         x = self._inputs(frames)
         quantized = self.codebook(self._latents(x))
-        pixels = self._pixels(quantized.latents).float()
-        if weights is None:
-            error = F.mse_loss(pixels, x)
-        else:
-            error = ((pixels - x).square() * self._to_pieces(weights).flatten(1, 2).unsqueeze(1)).mean()
-        nmse = error / self.config.data_variance
-        total = nmse + self.config.commitment * quantized.commitment
+        pixels = self._pixels(quantized.latents)
+        if weights is not None:
+            weights = self._to_pieces(weights).flatten(1, 2)
         codes = self._fold(quantized.codes)
         codes = codes.reshape(*frames.shape[:2], *codes.shape[2:])
-        return TokenizerLoss(total, nmse, quantized.commitment, codes)
+        return self._loss(pixels, x, weights, quantized.commitment, self.config.commitment, codes)
