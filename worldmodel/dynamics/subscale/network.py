@@ -1,0 +1,301 @@
+"""The network of the Latent Video Transformer, for whole slices: training, scores and the given part of a video.
+
+Letters: B batch, T steps, F latent frames of a step, S = h*w tokens per step, n books, M = F*n codes of a token (frame
+after frame), V codes, D width, C width of the condition; R rows, each a slice of N positions (t, h', w'); P positions of
+the volume of codes that an encoder sees.
+Time: step 0 is predicted only with a learned start (`config.lead` = 1). The action that led to a step conditions all
+its frames.
+Source: Latent Video Transformer (arXiv:2006.10704) section 3.2.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.data import ActionSpec
+from worldmodel.dynamics.code_head import CodeHead
+from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
+from worldmodel.dynamics.subscale.config import SubscaleConfig
+from worldmodel.dynamics.subscale.context_encoder import NO_CODE, ContextEncoder
+from worldmodel.dynamics.subscale.order import Slices, live_taps, make_slices
+from worldmodel.dynamics.subscale.slice_decoder import SliceDecoder
+from worldmodel.layers.weight_cache import WeightCache
+from worldmodel.tokenizer import CodeLookup
+
+
+class Rows(NamedTuple):
+    """R slices to predict."""
+
+    context: Tensor  # (R, P, n) int64 codes of a volume, NO_CODE where there is none
+    seen: Tensor  # (N, k) or (R, N, k) place in the volume that each tap of the encoder meets
+    entries: Tensor  # (R,) entry of the slice embedding
+    codes: Tensor  # (R, t, h', w', n) int64 of the slices themselves
+    condition: Tensor  # (R, t, C)
+
+
+class SubscaleNetwork(nn.Module):
+    """p(codes of a slice | codes of earlier slices and earlier positions, actions)."""
+
+    seen: Tensor  # (N, k) of the one slice of a single frame, or (Q, N, k) of the slices of a clip
+    positions: Tensor  # (Q, N) places of a clip's slices in its volume
+
+    def __init__(
+        self,
+        config: SubscaleConfig,
+        grid: tuple[int, int],
+        num_codes: int,
+        num_slices: int,
+        code_dim: int,
+        action: ActionSpec,
+        step_channels: int = 6,
+    ) -> None:
+        """Takes what every dynamics takes; `code_dim` and `step_channels` are not used: codes have own embeddings here.
+
+        Raises: ValueError if `subscale` does not divide the grid, or `books` the codes of a token.
+        """
+        super().__init__()
+        self.config, self.grid, self.num_slices = config, grid, num_slices
+        self.tokens_per_step = grid[0] * grid[1]
+        self.latent_frames = config.frames_per_step(num_slices)
+        self.books = num_slices // self.latent_frames
+        slices = self._slices()
+        self.register_buffer("positions", slices.positions, persistent=False)
+        nowhere = slices.positions.numel()
+        live = live_taps(slices.seen, nowhere)
+        taps = slices.seen.shape[-1] if config.dead_taps else len(live)
+        self.register_buffer("seen", slices.seen[..., live], persistent=False)
+        self.shape = slices.shape
+        self.encoder = ContextEncoder(config, slices.shape, live, taps, self.books, num_codes)
+        self.decoder = SliceDecoder(config, slices.shape, self.books, num_codes)
+        self.norm = ConditionalNorm(config.width, config.norm_inputs)
+        self._norms = JoinedNorms([*self.encoder.stack.norms, *self.decoder.stack.norms, self.norm])
+        self.code_head = CodeHead(config.width, config.code_head_width, self.books, num_codes)
+        self.action = ActionEmbedding(action, config.norm_inputs, config.action_condition)
+        _initialise(self)
+
+    def _slices(self) -> Slices:
+        """The slices of a clip; or those of the frames that one frame's encoder sees, of which only the last is made."""
+        config = self.config
+        if config.subscale is None:
+            frames = config.context_frames + 1
+            slices = make_slices((frames, *self.grid), (frames, 1, 1), config.kernel)
+            past = config.context_frames * self.tokens_per_step  # the volume that is given: without the frame itself
+            return slices._replace(positions=slices.positions[:-1], seen=slices.seen[-1].clamp_max(past))
+        for name, size, stride in zip(("s_h", "s_w"), self.grid, config.subscale[1:], strict=True):
+            if size % stride:
+                raise ValueError(
+                    f"the code grid {self.grid} must be divisible by {name} = {stride} of subscale {config.subscale}"
+                )
+        assert config.clip_frames is not None
+        if config.clip_frames % self.latent_frames:
+            raise ValueError(
+                f"clip_frames must be divisible by the {self.latent_frames} latent frames of a step, got "
+                f"{config.clip_frames}"
+            )
+        return make_slices((config.clip_frames, *self.grid), config.subscale, config.kernel)
+
+    # --- what every dynamics offers ------------------------------------------------------------------------------
+
+    @property
+    def noise_per_step(self) -> int:
+        """Number of random numbers per step: one per code."""
+        return self.tokens_per_step * self.num_slices
+
+    @property
+    def product_dtype(self) -> torch.dtype:
+        """Dtype of the matmuls."""
+        return self.decoder.conv.weight.dtype
+
+    @property
+    def derived(self) -> list[WeightCache]:
+        """Caches of values computed from weights outside training."""
+        return [self._norms.joint, self.encoder.stack.cached, self.decoder.stack.cached, self.decoder.cached]
+
+    def forget_derived(self) -> None:
+        """Drop these caches; they are recomputed when needed."""
+        for cache in self.derived:
+            cache.forget()
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.forget_derived()
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Weights between hidden layers: those of attention and feed-forward."""
+        return [
+            parameter
+            for stack in (self.encoder.stack, self.decoder.stack)
+            for name, parameter in stack.named_parameters()
+            if name.endswith(".weight") and "norm" not in name
+        ]
+
+    def frame_vector(self, frames: Tensor | None, rows: int) -> Tensor | None:
+        """None: first frames enter as codes only."""
+        return None
+
+    def condition(
+        self, rows: int, inputs: int, actions: Tensor | None = None, frame_vector: Tensor | None = None
+    ) -> Condition:
+        """Conditions of `inputs` consecutive predicted steps.
+
+        Args:
+            actions: actions that led to these steps, (B, inputs, …), or one fewer: none led to the first. None: unknown.
+            frame_vector: not used.
+        """
+        return Condition(self.action.inputs(actions, rows, inputs))
+
+    # --- whole slices --------------------------------------------------------------------------------------------
+
+    def _modulate(self, condition: Tensor) -> tuple[list[Modulation], list[Modulation], Modulation]:
+        """Modulations of the norms of the encoder, of the decoder, and of the last norm; condition (R, t, C)."""
+        *inner, last = self._norms.modulate(condition)
+        count = len(self.encoder.stack.norms)
+        return inner[:count], inner[count:], last
+
+    def _predict(self, rows: Rows) -> Tensor:
+        """Outputs (R, N, D) that predict the codes of whole slices."""
+        encoder, decoder, last = self._modulate(rows.condition)
+        context = self.encoder(rows.context, rows.seen, rows.entries, encoder)
+        x = self.decoder(rows.codes, context, decoder).flatten(2, 3)
+        return self.norm(x, last).flatten(1, 2)
+
+    def _volume(self, codes: Tensor) -> Tensor:
+        """Codes of steps (B, T, S, M) -> of latent frames (B, T*F, S, n)."""
+        return codes.unflatten(-1, (-1, self.books)).transpose(2, 3).flatten(1, 2)
+
+    def _noisy(self, codes: Tensor) -> Tensor:
+        """Codes for the encoder; in training mode some are replaced by random ones."""
+        if not (self.training and self.config.context_noise):
+            return codes
+        wrong = torch.rand(codes.shape, device=codes.device) < self.config.context_noise
+        return torch.where(wrong, torch.randint_like(codes, self.code_head.num_codes), codes)
+
+    def _frame_rows(self, codes: Tensor, steps: Tensor, condition: Tensor) -> Rows:
+        """The latent frames of some steps as R = B*m*F rows: codes (B, T, S, M), steps (B, m), condition (B, m, C)."""
+        video, seen = self._volume(codes), self.config.context_frames
+        row = torch.arange(len(codes), device=codes.device)[:, None]
+        frames = (steps[..., None] * self.latent_frames + torch.arange(self.latent_frames, device=codes.device)).flatten(1)
+        past = F.pad(self._noisy(video), (0, 0, 0, 0, seen, 0), value=NO_CODE)
+        window = frames[..., None] + torch.arange(seen, device=codes.device)  # (B, m*F, seen), in the padded video
+        return Rows(
+            past[row[..., None], window].flatten(2, 3).flatten(0, 1),
+            self.seen,
+            frames.flatten().clamp_max(self.config.slice_entries - 1),
+            video[row, frames].flatten(0, 1).unflatten(1, self.shape),
+            condition.repeat_interleave(self.latent_frames, dim=1).flatten(0, 1).unsqueeze(1),
+        )
+
+    def _slice_rows(self, codes: Tensor, slices: Tensor, condition: Tensor) -> Rows:
+        """Some slices of each clip as R = B*q rows: codes (B, T, S, M), slices (B, q), condition (B, T, C)."""
+        video = self._volume(codes).flatten(1, 2)  # (B, P, n)
+        row = torch.arange(len(codes), device=codes.device).repeat_interleave(slices.shape[1])
+        which = slices.flatten()
+        return Rows(
+            self._noisy(video)[row],
+            self.seen[which],
+            which,
+            video[row[:, None], self.positions[which]].unflatten(1, self.shape),
+            condition[row[:, None], self._steps_of(which)],
+        )
+
+    def _steps_of(self, slices: Tensor) -> Tensor:
+        """The step of each frame of some slices (q,) of a clip, (q, t)."""
+        first = self.positions[slices].unflatten(1, self.shape)[:, :, 0, 0]
+        return first // (self.tokens_per_step * self.latent_frames)
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def code_loss(
+        self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup
+    ) -> tuple[Tensor, Tensor]:
+        """Nats per code of each predicted step (B, T+lead), and outputs that predict them (B, T+lead, S, D).
+
+        The outputs of a step are those of its last frame. With `training_slices`, in training mode, the nats estimate
+        those of all slices from a few random ones, and the outputs of steps that were not predicted are zeros.
+
+        Args:
+            codes: (B, T+1, S, M) of real steps; with `subscale` a whole clip.
+            actions: (B, T, …), one after each step but the last.
+            frames, lookup: not used.
+        """
+        return self._losses(codes, actions)
+
+    def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
+        """Only the outputs of `code_loss`."""
+        return self._losses(codes, actions)[1]
+
+    def _losses(self, codes: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        rows, steps = codes.shape[:2]
+        conditions = self._hide(self.condition(rows, steps, actions).steps)
+        if self.config.subscale is None:
+            return self._frame_losses(codes, conditions)
+        if steps * self.latent_frames != self.config.clip_frames:
+            raise ValueError(
+                f"this model learns whole clips of {self.config.clip_frames} latent frames, got "
+                f"{steps * self.latent_frames}; train on segments of that length"
+            )
+        return self._clip_losses(codes, conditions)
+
+    def _hide(self, conditions: Tensor) -> Tensor:
+        """In training mode, replace the conditions of some rows by the learned null."""
+        if not (self.training and self.config.drop_actions):
+            return conditions
+        hidden = torch.rand(len(conditions), 1, 1, device=conditions.device) < self.config.drop_actions
+        return torch.where(hidden, self.action.null.float(), conditions)
+
+    def _picked(self, rows: int, total: int, device: torch.device) -> Tensor:
+        """Which of `total` slices each row predicts, (B, m): all, or in training mode some random ones."""
+        count = self.config.training_slices
+        if not self.training or count is None or count >= total:
+            return torch.arange(total, device=device).expand(rows, -1)
+        return torch.rand(rows, total, device=device).argsort(1)[:, :count]
+
+    def _frame_losses(self, codes: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        first = 1 - self.config.lead
+        total = codes.shape[1] - first
+        picked = self._picked(len(codes), total, codes.device)
+        row = torch.arange(len(codes), device=codes.device)[:, None]
+        rows = self._frame_rows(codes, picked + first, conditions[row, picked + first])
+        outputs = self._predict(rows)
+        nats = self.code_head.loss(outputs, rows.codes.flatten(1, 3))
+        nats = nats.view(*picked.shape, -1).mean(-1)
+        outputs = outputs.view(*picked.shape, self.latent_frames, *outputs.shape[1:])[:, :, -1]
+        if picked.shape[1] == total:
+            return nats, outputs
+        nats = nats.new_zeros(len(codes), total).scatter(1, picked, nats * (total / picked.shape[1]))
+        each = outputs.new_zeros(len(codes), total, *outputs.shape[2:])
+        return nats, each.index_put((row, picked), outputs)
+
+    def _clip_losses(self, codes: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        total = len(self.positions)
+        picked = self._picked(len(codes), total, codes.device)
+        rows = self._slice_rows(codes, picked, conditions)
+        outputs = self._predict(rows)
+        nats = self.code_head.loss(outputs, rows.codes.flatten(1, 3)) * (total / picked.shape[1])
+        places = self.positions[picked].flatten(1)  # (B, q*N)
+        row = torch.arange(len(codes), device=codes.device)[:, None]
+        volume = (len(codes), self.positions.numel())
+        steps = (codes.shape[1], self.latent_frames, self.tokens_per_step)
+        nats = nats.new_zeros(volume).index_put((row, places), nats.view(places.shape)).unflatten(1, steps)
+        spread = outputs.new_zeros(*volume, outputs.shape[-1]).index_put((row, places), outputs.view(*places.shape, -1))
+        first = 1 - self.config.lead
+        return nats.flatten(2).mean(2)[:, first:], spread.unflatten(1, steps)[:, first:, -1]
+
+
+def _initialise(network: SubscaleNetwork) -> None:
+    """Matmuls keep the variance of their inputs; those that end in a residual sum share it among all blocks."""
+    layers = network.config.layers
+    for name, parameter in network.named_parameters():
+        if name.startswith(("code_head.", "action.")) or "norm" in name or not parameter.numel():
+            continue
+        if name.endswith((".out.weight", ".fall.weight")):
+            nn.init.normal_(parameter, std=(parameter.shape[1] * layers) ** -0.5)
+        elif name.endswith("conv.weight"):
+            live = len(network.decoder.live) * network.config.code_width
+            nn.init.normal_(parameter, std=max(live, 1) ** -0.5)
+        elif name.endswith((".qkv.weight", ".key.weight", ".value.weight", ".rise.weight", ".from_context.weight")):
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+        elif name.endswith((".rise.bias", ".fall.bias", "conv.bias")):
+            nn.init.zeros_(parameter)
