@@ -6,13 +6,23 @@ from typing import Any
 import torch
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import GPTConfig, HeadsConfig
+from worldmodel.dynamics import GPTConfig, HeadsConfig, SubscaleConfig
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 
+_DYNAMICS: dict[str, tuple[type, dict[str, Any]]] = {
+    "gpt": (GPTConfig, {"layers": 2, "width": 16, "heads": 2, "window": 4, "code_head_width": 16}),
+    # The two slices of a position count as two frames of one book.
+    "subscale": (
+        SubscaleConfig,
+        {"books": 1, "layers": 1, "width": 16, "heads": 2, "head_width": 4, "code_width": 8, "code_head_width": 8},
+    ),
+}
 
-def tiny_config(heads: Mapping[str, Any] | None = None, **dynamics) -> WorldModelConfig:
-    """Three actions, 16x16 frames coded as 2x2 positions of 2 slices, one signal."""
+
+def tiny_config(heads: Mapping[str, Any] | None = None, net: str = "gpt", **dynamics) -> WorldModelConfig:
+    """Three actions, 16x16 frames coded as 2x2 positions of 2 slices, one signal; dynamics of the class `net`."""
+    kind, sizes = _DYNAMICS[net]
     return WorldModelConfig(
         action=ActionSpec(kind="discrete", n=3, names=("noop", "left", "right")),
         tokenizer=VQVAEConfig(
@@ -23,7 +33,7 @@ def tiny_config(heads: Mapping[str, Any] | None = None, **dynamics) -> WorldMode
             residual_layers=1,
             codebook=CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
         ),
-        dynamics=GPTConfig(**{"layers": 2, "width": 16, "heads": 2, "window": 4, "code_head_width": 16} | dynamics),
+        dynamics=kind(**sizes | dynamics),
         # Random weights on the signals would drown what actions earn: tests of reading them ask for it.
         heads=HeadsConfig(**{"width": 16, "read_signals": False} | dict(heads or {})),
         signal_names=("HEALTH",),

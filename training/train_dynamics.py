@@ -13,7 +13,7 @@ import torch
 
 from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
-from worldmodel.dynamics import PRESETS, DynamicsConfig, GPTConfig, HeadsConfig, preset
+from worldmodel.dynamics import PRESETS, DynamicsConfig, GPTConfig, HeadsConfig, SubscaleConfig, preset
 from worldmodel.evaluation.calibration import platt_scaling
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
@@ -67,12 +67,8 @@ class DynamicsTraining:
     validation_segments: PositiveInt = 384  # segments of the validation split to score
 
     def __post_init__(self) -> None:
-        longest = self.model.max_steps - self.model.lead  # a full context, where that is limited
-        if self.segment is not None and self.model.limited and self.segment > longest:
-            raise ValueError(
-                f"segment must be at most {longest} steps with a context of max_steps {self.model.max_steps}, "
-                f"got {self.segment}"
-            )
+        if isinstance(self.model, GPTConfig):
+            self.model.segment_steps(1, self.segment)  # refuses a segment that the context does not hold
 
     @classmethod
     def of_preset(cls, name: str) -> "DynamicsTraining":
@@ -81,9 +77,9 @@ class DynamicsTraining:
 
     def segment_steps(self, tokenizer: TokenizerConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
-        steps = default_segment_steps(self.model, tokenizer)
         if tokenizer.temporal == "step":
-            return self.segment or steps
+            return self.model.segment_steps(tokenizer.num_slices, self.segment)
+        steps = default_segment_steps(self.model, tokenizer)
         if self.segment not in (None, steps):
             raise ValueError(
                 f"a segment is one clip of this tokenizer, {steps} steps after the first, got segment {self.segment}; "
@@ -96,8 +92,9 @@ class DynamicsTraining:
 def _check_clips(model: DynamicsConfig, tokenizer: TokenizerConfig) -> None:
     """Refuse a model that cannot see a whole clip, or never learns how one begins."""
     inputs, clip = tokenizer.clip_steps - 1 + model.lead, f"a clip of {tokenizer.clip_steps} steps"
-    room = min(model.window, model.max_steps) if model.limited else model.window
-    if inputs > room:
+    if isinstance(model, SubscaleConfig):
+        model.segment_steps(tokenizer.num_slices, tokenizer.clip_steps - 1)
+    elif inputs > (min(model.window, model.max_steps) if model.limited else model.window):
         raise ValueError(
             f"{clip} makes {inputs} inputs, which must fit into window {model.window} and max_steps "
             f"{model.max_steps}; set both to at least {inputs}"
@@ -288,7 +285,7 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
     """Copy the dynamics and heads of an earlier model; ValueError if it is built in another way."""
     earlier = WorldModel.from_pretrained(folder, dtype=torch.float32)
     wanted = model.config
-    dynamics = earlier.config.dynamics.trained_as(wanted.dynamics)
+    dynamics: DynamicsConfig = earlier.config.dynamics.trained_as(wanted.dynamics)
     if replace(earlier.config, steps_per_second=wanted.steps_per_second, dynamics=dynamics) != wanted:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
     model.dynamics.load_state_dict(earlier.dynamics.state_dict())

@@ -28,6 +28,7 @@ from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds
 from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
+from worldmodel.model.checks import check_dreams
 from worldmodel.model.outputs import Branches
 
 _RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
@@ -123,6 +124,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         )
         self.autoreset_mode = as_autoreset_mode(autoreset_mode)
         self.model = load_model(model, device)
+        check_dreams(self.model)
         speed = steps_per_second(self.model.config)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode, "render_fps": speed}
         self.num_envs, self.obs, self.render_mode = num_envs, obs, render_mode

@@ -12,6 +12,8 @@ KINDS = [
     {"order": "raster"},
     {"order": "block", "refine": 1},
     {"order": "block", "position": "time", "max_steps": 6, "window": 6},
+    {"net": "subscale"},
+    {"net": "subscale", "learn_start": True, "attention": "relative"},
 ]
 
 

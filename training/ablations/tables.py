@@ -78,7 +78,7 @@ class Variant:
         """The same for the prior and its tokenizer."""
         assert self.dynamics is not None
         model = self.dynamics.model
-        words = [f"{model.layers}layers", model.attention, model.position]
+        words = [f"{model.layers}layers", model.attention, *([model.position] if isinstance(model, GPTConfig) else [])]
         words += [f"{model.action_condition}actions"] if model.action_condition != "none" else []
         words += ["firstframe"] if model.frame_condition else []
         settings = {"tokenizer": self.tokenizer_folder, "dynamics": asdict(self.dynamics)}

@@ -76,7 +76,7 @@ def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
         ["signals", ", ".join(config.signal_names) or "none"],
         ["reward", f"{config.reward}, distinguished up to {config.heads.limit:g}"],
         *_tokenizer_rows(wm.tokenizer),
-        ["dynamics", f"{dynamics.order} order, {dynamics.layers} layers of {dynamics.width}, window {dynamics.window}"],
+        ["dynamics", dynamics.about],
         ["parameters of dynamics and heads", f"{_millions(wm.dynamics)} and {_millions(wm.heads)}"],
         ["makes video from", ", ".join(text for name, text in _PATHS.items() if _makes(dynamics, name))],
         ["dreams step by step", _dreams(wm)],

@@ -42,7 +42,7 @@ def world_facts(folder: Path, name: str) -> dict[str, str]:
         "game": config.env_id,
         "actions": str(config.action),
         "codes per step": codes,
-        "dynamics": f"{dynamics.layers} layers of {dynamics.width}, window {dynamics.window}, {megabytes:.1f} MB",
+        "dynamics": f"{dynamics.about}, {megabytes:.1f} MB",
         **{what: value.replace("`", "") for what, value in _ROW.findall(card) if what not in ("what", "---")},
         "trust": verdict[1] if verdict else "no verdict on the card",
     }

@@ -10,6 +10,8 @@ from worldmodel.dynamics.heads import Heads, HeadsConfig
 from worldmodel.dynamics.presets import PRESETS, Preset, preset
 from worldmodel.dynamics.sampling import Sampling
 from worldmodel.dynamics.state import DreamState
+from worldmodel.dynamics.subscale.config import SubscaleConfig
+from worldmodel.dynamics.subscale.transformer import SubscaleTransformer
 
 __all__ = [
     "GPT",
@@ -23,6 +25,8 @@ __all__ = [
     "HeadsConfig",
     "Preset",
     "Sampling",
+    "SubscaleConfig",
+    "SubscaleTransformer",
     "Video",
     "build",
     "preset",

@@ -6,6 +6,7 @@ Time: `actions[:, t]` is taken after step t; step t+1 follows from it.
 """
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,14 @@ from torch import Tensor, nn
 from worldmodel.dynamics.conditioning import ActionEmbedding, Condition
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.sampling import Draw, Sampling
+from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.weight_cache import WeightCache
+from worldmodel.settings import BY_NET
 from worldmodel.tokenizer import CodeLookup, Tokenizer
 
-# The configs of all dynamics, which their entry `net` tells apart. With a second class this is
-# Annotated[GPTConfig | OtherConfig, BY_NET] (worldmodel.settings), and module build knows its dynamics.
-DynamicsConfig = GPTConfig
+# The configs of all dynamics, which their entry `net` tells apart; module build knows the dynamics of each.
+DynamicsConfig = Annotated[GPTConfig | SubscaleConfig, BY_NET]
 
 
 class Dynamics(nn.Module, ABC):
@@ -33,6 +35,11 @@ class Dynamics(nn.Module, ABC):
     @property
     def cannot_dream(self) -> str:
         """Why these dynamics cannot draw one step after the other; empty if they can, with `burn_in` and `step`."""
+        return ""
+
+    @property
+    def cannot_record(self) -> str:
+        """Why the steps of a dream cannot be recorded as CUDA graphs; empty if they can."""
         return ""
 
     # --- training ------------------------------------------------------------------------------------------------
@@ -135,7 +142,12 @@ class Dynamics(nn.Module, ABC):
     @property
     @abstractmethod
     def product_dtype(self) -> torch.dtype:
-        """Dtype of the matmuls, and so of a cache's keys and values."""
+        """Dtype of the matmuls."""
+
+    @property
+    def cache_dtype(self) -> torch.dtype:
+        """Dtype of a cache's keys and values; int64 if it holds codes as "keys", its "values" then have no features."""
+        return self.product_dtype
 
     @property
     def derived(self) -> list[WeightCache]:

@@ -4,9 +4,11 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.subscale.config import SubscaleConfig
+from worldmodel.dynamics.subscale.transformer import SubscaleTransformer
 from worldmodel.tokenizer import Tokenizer
 
-_CLASSES: dict[type, type[Dynamics]] = {GPTConfig: GPT}
+_CLASSES: dict[type, type[Dynamics]] = {GPTConfig: GPT, SubscaleConfig: SubscaleTransformer}
 
 
 def build(config: DynamicsConfig, tokenizer: Tokenizer, action: ActionSpec) -> Dynamics:

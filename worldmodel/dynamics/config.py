@@ -1,7 +1,7 @@
 """GPTConfig: size, order, positions and conditions of the dynamics."""
 
 from dataclasses import field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveInt, Probability, ShareBelowOne, checked_dataclass
@@ -86,7 +86,23 @@ class GPTConfig:
         """Number of actions in the vector of a clip."""
         return self.max_steps - self.lead
 
-    def trained_as(self, other: "GPTConfig") -> "GPTConfig":
+    @property
+    def about(self) -> str:
+        """Order and size in words."""
+        return f"{self.order} order, {self.layers} layers of {self.width}, window {self.window}"
+
+    def segment_steps(self, num_slices: int, asked: int | None = None) -> int:
+        """Steps of a training segment of single steps: as many as asked, else 16 or what the context holds."""
+        longest = self.max_steps - self.lead  # a full context, where that is limited
+        if self.limited and (asked or 0) > longest:
+            raise ValueError(
+                f"segment must be at most {longest} steps with a context of max_steps {self.max_steps}, got {asked}"
+            )
+        return asked or (min(16, longest) if self.limited else 16)
+
+    def trained_as(self, other: Any) -> "GPTConfig":
         """This config with the training-only settings of another, and its window unless the context is limited."""
+        if type(other) is not type(self):
+            return self
         names = _FOR_TRAINING if self.limited or other.limited else (*_FOR_TRAINING, "window", "max_steps")
         return replace(self, **{name: getattr(other, name) for name in names})

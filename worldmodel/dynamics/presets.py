@@ -3,7 +3,8 @@
 Letters: D width, V codes, M slices, E features of a token's code vectors.
 Source: VideoGen (OpenReview 3InxcRQsYLf) section 4; VideoGPT (arXiv:2104.10157) tables 8 and 9. Differs: full
 attention; "videogen-2x2x2" has width 576, because 512 is not divisible by the three axes of its positions;
-"moving-mnist" has feed-forward layers of four times its width, not two.
+"moving-mnist" has feed-forward layers of four times its width, not two. Latent Video
+Transformer (arXiv:2006.10704) section 4.1, with the sizes of its authors' public code.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.build import build_for
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.errors import did_you_mean
 
 
@@ -45,6 +47,19 @@ _PAPER = GPTConfig(
     condition_width=0,
     code_head_width=0,
     position="learned",
+    action_condition="none",
+)
+_LVT = SubscaleConfig(
+    clip_frames=16,
+    books=4,
+    layers=8,
+    width=512,
+    heads=8,
+    head_width=128,
+    code_width=128,
+    code_head_width=512,
+    dead_taps=True,
+    training_slices=1,
     action_condition="none",
 )
 PRESETS = {
@@ -110,6 +125,18 @@ PRESETS = {
         num_codes=512,
         num_slices=12,
         code_dim=192,
+    ),
+    # The Latent Video Transformer: one frame after the other, or `subscale` and `kernel` of its other two orders. The
+    # published sizes count weights that never see a code.
+    "lvt-paper": Preset(model=_LVT, latents=(16, 16, 16), num_codes=512, num_slices=4, code_dim=256),
+    "lvt-paper-n1": Preset(model=replace(_LVT, books=1), latents=(16, 16, 16), num_codes=512, code_dim=256),
+    # The same network for dreams: two frames a step, three past frames, any length.
+    "lvt-small": Preset(
+        model=SubscaleConfig(books=2, learn_start=True, drop_actions=0.1, context_noise=0.03),
+        latents=(8, 8, 8),
+        num_codes=512,
+        num_slices=4,
+        code_dim=128,
     ),
     "cpu-tiny": Preset(
         model=GPTConfig(

@@ -39,7 +39,7 @@ def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.d
 
 
 def check_state(network: Network, state: DreamState) -> DreamState:
-    """The state, with its cache in the dtype of the model's matmuls; ValueError if it belongs to another model.
+    """The state, with its cache in the dtype of the model's; ValueError if it belongs to another model.
 
     A state from a file or from another instance is checked in full once, and then marked as this model's.
     """
@@ -48,7 +48,7 @@ def check_state(network: Network, state: DreamState) -> DreamState:
         check_of_world(network, state)
         state.world = network
     cache = state.cache
-    dtype = network.dynamics.product_dtype
+    dtype = network.dynamics.cache_dtype
     if cache.keys[0].dtype == dtype:
         return state
     return state.with_cache(cache.map(lambda t: t.to(dtype) if t.is_floating_point() else t.clone()))

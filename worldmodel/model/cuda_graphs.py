@@ -73,11 +73,13 @@ class GraphedSteps:
     of the model that is replaced by another one, as `load_state_dict(assign=True)` does, goes unnoticed.)
 
     Raises:
-        ValueError: the model is not on a GPU. Or its context is limited: only the host can decide when a full context
-            restarts.
+        ValueError: the model is not on a GPU. Or its dynamics cannot be recorded. Or its context is limited: only the
+            host can decide when a full context restarts.
     """
 
     def __init__(self, model: Dreamer, recorder: type[Recorder] = CudaGraphs) -> None:
+        if model.dynamics.cannot_record:
+            raise ValueError(f"steps of these dynamics cannot be recorded as graphs: {model.dynamics.cannot_record}")
         if recorder is CudaGraphs and model.device.type != "cuda":
             raise ValueError(f"graphs need a GPU, the model is on {model.device}; leave graphs out")
         if model.config.dynamics.limited:

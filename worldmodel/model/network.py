@@ -172,7 +172,7 @@ class Network(nn.Module):
 
 
 def default_segment_steps(model: DynamicsConfig, tokenizer: TokenizerConfig) -> int:
-    """Default length of a training segment: a clip's steps after its first, else 16 or what the context holds."""
+    """Default length of a training segment: a clip's steps after its first, else what the dynamics want."""
     if tokenizer.temporal != "step":
         return tokenizer.clip_steps - 1
-    return min(16, model.max_steps - model.lead) if model.limited else 16
+    return model.segment_steps(tokenizer.num_slices)

@@ -59,11 +59,13 @@ def _wanted(network: Network, state: DreamState) -> Iterator[_Wanted]:
     codes = (*tokenizer.grid, tokenizer.num_slices)
     last = tokenizer.num_codes - 1
     yield _Wanted("codes", state.codes, codes, _INTEGERS, most=last)
-    yield _Wanted("lengths", cache.lengths, (), _INTEGERS, most=config.window)
-    cached = (cache.keys[0].dtype,) if cache.keys[0].dtype in _FLOATS else _FLOATS
+    yield _Wanted("lengths", cache.lengths, (), _INTEGERS, most=shape[1])
+    holds_codes = not network.dynamics.cache_dtype.is_floating_point
+    cached = _INTEGERS if holds_codes else (cache.keys[0].dtype,) if cache.keys[0].dtype in _FLOATS else _FLOATS
     for kind, tensors in (("keys", cache.keys), ("values", cache.values)):
         for layer, tensor in enumerate(tensors):
-            yield _Wanted(f"{kind} of layer {layer}", tensor, shape, cached)
+            features = 0 if holds_codes and kind == "values" else shape[-1]
+            yield _Wanted(f"{kind} of layer {layer}", tensor, (*shape[:-1], features), cached, most=last)
     yield _Wanted("outputs", state.outputs, (network.dynamics.tokens_per_step, config.width), _FLOATS)
     yield _Wanted("signals", state.signals, (len(network.config.signal_names),), (torch.float32,))
     yield _Wanted("seeds", state.seeds, (), _INTEGERS, least=-(2**63))

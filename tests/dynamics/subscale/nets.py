@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics.subscale import SubscaleConfig, SubscaleTransformer
+from worldmodel.dynamics import SubscaleConfig, SubscaleTransformer
 from worldmodel.tokenizer import CodeLookup
 
 LOOKUP = CodeLookup(torch.zeros(1, 1, 1))  # not read by these dynamics
@@ -51,7 +51,7 @@ def make_actions(rows: int, steps: int, seed: int = 0) -> Tensor:
 
 
 def logits_of(net: SubscaleTransformer, codes: Tensor, actions: Tensor) -> Tensor:
-    """Logits of all predicted codes, (B, frames, S, n, V), teacher-forced; frames count from the first predicted one."""
+    """Teacher-forced logits of all predicted codes, (B, frames, S, n, V), from the first predicted frame."""
     conditions = net.condition(len(codes), codes.shape[1], actions).steps
     if net.config.single_frame:
         first = 1 - net.config.lead

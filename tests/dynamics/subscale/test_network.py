@@ -162,7 +162,7 @@ def test_the_encoders_lookup_equals_a_convolution_over_one_hot_codes(kind, dead_
         volume = torch.nn.functional.pad(rows.context, (0, 0, 0, 1), value=NO_CODE)
         seen = rows.seen.expand(2, *rows.seen.shape[-2:])
         met = volume.gather(1, seen.flatten(1)[..., None].expand(-1, -1, 2)).view(*seen.shape, 2)
-        torch.testing.assert_close(net.encoder.table(met, net.encoder.taps), mine, atol=1e-5, rtol=0)
+        torch.testing.assert_close(net.encoder.table.of_taps(met, net.encoder.taps), mine, atol=1e-5, rtol=0)
 
 
 def _live(net) -> list[int]:

@@ -43,9 +43,7 @@ def test_a_drawn_step_has_the_likelihood_that_it_is_scored_with(learn_start):
     net = _net(learn_start)
     codes, actions = make_codes(net, 2, 3), make_actions(2, 4)
     drawn, out = _step(net, _burn_in(net, codes, actions[:, :2])[0], codes[:, -1], actions[:, 2])
-    scored, again = _step(
-        net, _burn_in(net, codes, actions[:, :2])[0], codes[:, -1], actions[:, 2], given=drawn.codes
-    )
+    scored, again = _step(net, _burn_in(net, codes, actions[:, :2])[0], codes[:, -1], actions[:, 2], given=drawn.codes)
     assert torch.equal(scored.codes, drawn.codes)
     for mine, theirs in ((drawn.nll, scored.nll), (drawn.entropy, scored.entropy), (out, again)):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)

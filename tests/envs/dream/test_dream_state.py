@@ -28,7 +28,7 @@ def assert_equal_plays(one, other):
 
 
 @pytest.mark.parametrize("obs", ["rgb", "features"])
-@pytest.mark.parametrize("kind", [{}, {"position": "time", "max_steps": 6, "window": 6}], ids=str)
+@pytest.mark.parametrize("kind", [{}, {"position": "time", "max_steps": 6, "window": 6}, {"net": "subscale"}], ids=str)
 def test_a_restored_state_goes_on_identically_through_resets(tmp_path, obs, kind):
     world = tiny_world(**kind)
     envs = DreamVectorEnv(3, world, obs, horizon=5)

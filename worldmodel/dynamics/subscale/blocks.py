@@ -1,8 +1,8 @@
 """Blocks of encoder and decoder: attention within a slice, then feed-forward, each after a conditional norm.
 
 Letters: R rows, (t, h, w) shape of a slice, S = h*w, N = t*S its positions, D width, H heads, C width of the condition.
-Source: Latent Video Transformer (arXiv:2006.10704) section 3.2, sizes of its authors' public code: the feed-forward part
-does not widen. Differs: norms are conditional, so that actions may enter through them.
+Source: Latent Video Transformer (arXiv:2006.10704) section 3.2, sizes of its authors' public code: the feed-forward
+part does not widen. Differs: norms are conditional, so that actions may enter through them.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,9 +33,7 @@ class Block(nn.Module):
         )
         self.rise, self.fall = Linear(width, width), Linear(width, width)
 
-    def forward(
-        self, x: Tensor, modulations: tuple[Modulation, Modulation], bias: Tensor
-    ) -> tuple[Tensor, Projected]:
+    def forward(self, x: Tensor, modulations: tuple[Modulation, Modulation], bias: Tensor) -> tuple[Tensor, Projected]:
         """x (R, t, S, D), the modulations of both norms, and the bias of attention (H, N, N) -> the same shape."""
         mixed, parts = self.attention(self.norm_attention(x, modulations[0]).flatten(1, 2), bias)
         x = x + mixed.view_as(x)

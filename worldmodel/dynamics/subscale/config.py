@@ -1,14 +1,16 @@
 """SubscaleConfig: slices, size, attention and conditions of the Latent Video Transformer.
 
-Letters: F latent frames of a step, T latent frames of a clip, h w code grid, n books of a latent frame, M = F*n codes of a
-token, D width.
+Letters: F latent frames of a step, n books of a latent frame, M = F*n codes of a token, D width.
 """
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
 from worldmodel.settings import AtLeastTwo, PositiveInt, ShareBelowOne, checked_dataclass
+
+_FOR_TRAINING = ("training_slices", "context_noise", "checkpointing")
 
 
 def _odd(size: int) -> int:
@@ -24,8 +26,8 @@ Odd = Annotated[int, AfterValidator(_odd)]
 class SubscaleConfig:
     """Slices, size, attention and conditions of a `SubscaleTransformer`; defaults for dreams (the paper's: `presets`).
 
-    A slice is every s_t-th latent frame, every s_h-th row and every s_w-th column of a clip. `subscale=None` makes every
-    latent frame a slice: only such a model can dream.
+    A slice is every s_t-th latent frame, every s_h-th row and every s_w-th column of a clip. With `subscale=None` every
+    latent frame is a slice: only such a model can dream.
     """
 
     net: Literal["subscale"] = "subscale"
@@ -43,10 +45,14 @@ class SubscaleConfig:
     code_head_width: PositiveInt = 128  # hidden units of the code head
     attention: Literal["query-key", "key", "relative"] = "query-key"  # what weights read beside relative distances
     block: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None  # (t, h, w) of attention's blocks; None: a slice
-    dead_taps: bool = False  # also hold kernel entries that never see a code, which the paper's number of weights counts
+    dead_taps: bool = (
+        False  # also hold kernel entries that never see a code, which the paper's number of weights counts
+    )
     training_slices: PositiveInt | None = None  # random slices of a row that a training step predicts; None: all
     learn_start: bool = False  # also learn p(first step), to generate from nothing
-    context_noise: ShareBelowOne = 0.0  # share of the encoder's codes replaced by random ones in training, against drift
+    context_noise: ShareBelowOne = (
+        0.0  # share of the encoder's codes replaced by random ones in training, against drift
+    )
     action_condition: Literal["step", "none"] = "step"  # the action that led into a frame conditions every norm
     condition_width: PositiveInt = 32  # width of the vector that conditions the norms on the action
     drop_actions: ShareBelowOne = 0.0  # share of training rows without actions, so that sampling can omit them
@@ -66,6 +72,15 @@ class SubscaleConfig:
                 f"clip_frames must be divisible by s_t = {self.subscale[0]} of subscale {self.subscale}, got "
                 f"{self.clip_frames}"
             )
+
+    # What other parts of the library ask of every dynamics' config: first frames enter as codes only, and the context
+    # has no limit at which it would restart.
+    frame_condition: ClassVar[int] = 0
+    drop_frames: ClassVar[float] = 0.0
+    limited: ClassVar[bool] = False
+    max_steps: ClassVar[int] = 0
+    half: ClassVar[int] = 0
+    clip_actions: ClassVar[int] = 1
 
     @property
     def lead(self) -> int:
@@ -94,8 +109,44 @@ class SubscaleConfig:
         """Width of the condition of the norms; 0 without actions, where they are plain norms."""
         return 0 if self.action_condition == "none" else self.condition_width
 
+    @property
+    def about(self) -> str:
+        """Order and size in words."""
+        order = "single-frame" if self.subscale is None else f"{' x '.join(map(str, self.subscale))} subscale"
+        return f"{order} order, {self.layers} + {self.layers} layers of {self.width}, {self.attention} attention"
+
+    def segment_steps(self, num_slices: int, asked: int | None = None) -> int:
+        """Steps of a training segment after its first: those of a clip; in single-frame order as many as asked.
+
+        By default a segment of single frames lets two steps see all past frames that the kernel reaches.
+        """
+        frames = self.frames_per_step(num_slices)
+        if self.subscale is None:
+            default = (
+                -(-(self.clip_frames or 0) // frames) - 1 if self.clip_frames else -(-self.context_frames // frames) + 2
+            )
+            return asked or max(default, 1)
+        assert self.clip_frames is not None
+        if self.clip_frames % frames:
+            raise ValueError(
+                f"clip_frames must be divisible by the {frames} latent frames of a step, got {self.clip_frames}"
+            )
+        steps = self.clip_frames // frames - 1
+        if asked not in (None, steps):
+            raise ValueError(
+                f"a segment is one clip of {self.clip_frames} latent frames, {steps} steps after the first, got "
+                f"segment {asked}; leave segment out"
+            )
+        return steps
+
+    def trained_as(self, other: Any) -> "SubscaleConfig":
+        """This config with the training-only settings of another."""
+        if type(other) is not type(self):
+            return self
+        return replace(self, **{name: getattr(other, name) for name in _FOR_TRAINING})
+
     def frames_per_step(self, num_slices: int) -> int:
-        """F, latent frames of a step whose tokens have M = `num_slices` codes; ValueError if `books` does not divide M."""
+        """F, latent frames of a step with M = `num_slices` codes a token; ValueError if `books` does not divide M."""
         books = self.books or num_slices
         if num_slices % books:
             raise ValueError(

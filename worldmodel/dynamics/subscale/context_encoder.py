@@ -22,14 +22,14 @@ NO_CODE = -1  # stands for a code that does not exist or is not drawn yet
 
 
 class TapTable(EmbeddingSum):
-    """The weights of a convolution over one-hot codes: an entry for each tap, book and code, and a last one of zeros."""
+    """Weights of a convolution over one-hot codes: an entry for each tap, book and code, and a last one of zeros."""
 
     def __init__(self, taps: int, books: int, num_codes: int, features: int) -> None:
         self.taps, self.books, self.num_codes = taps, books, num_codes
         entries = taps * books * num_codes
         super().__init__(entries + 1, features, padding_idx=entries)
 
-    def forward(self, codes: Tensor, taps: Tensor) -> Tensor:
+    def of_taps(self, codes: Tensor, taps: Tensor) -> Tensor:
         """Codes (R, N, k, n), NO_CODE where there is none, at the k kernel entries `taps` (k,) -> (R, N, E)."""
         first = (taps[:, None] * self.books + torch.arange(self.books, device=codes.device)) * self.num_codes
         entries = torch.where(codes == NO_CODE, self.taps * self.books * self.num_codes, codes + first)
@@ -77,6 +77,6 @@ class ContextEncoder(nn.Module):
             met = volume[:, seen]  # (R, N, k, n)
         else:
             met = volume.gather(1, seen.flatten(1)[..., None].expand(-1, -1, codes.shape[-1])).view(*seen.shape, -1)
-        summed = self.table(met, self.taps).float() + self.bias + self.slices(entries)[:, None]
+        summed = self.table.of_taps(met, self.taps).float() + self.bias + self.slices(entries)[:, None]
         x = self.rise(summed).float().unflatten(1, (self.shape[0], -1))  # (R, t, h*w, D)
         return self.stack(x, modulations).unflatten(2, self.shape[1:])

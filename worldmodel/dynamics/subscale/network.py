@@ -1,8 +1,8 @@
 """The network of the Latent Video Transformer, for whole slices: training, scores and the given part of a video.
 
 Letters: B batch, T steps, F latent frames of a step, S = h*w tokens per step, n books, M = F*n codes of a token (frame
-after frame), V codes, D width, C width of the condition; R rows, each a slice of N positions (t, h', w'); P positions of
-the volume of codes that an encoder sees.
+after frame), V codes, D width, C width of the condition; R rows, each a slice of N positions (t, h', w'); P positions
+of the volume of codes that an encoder sees.
 Time: step 0 is predicted only with a learned start (`config.lead` = 1). The action that led to a step conditions all
 its frames.
 Source: Latent Video Transformer (arXiv:2006.10704) section 3.2.
@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec
+from worldmodel.dynamics.base import Dynamics
 from worldmodel.dynamics.code_head import CodeHead
-from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
+from worldmodel.dynamics.conditioning import ActionEmbedding, ConditionalNorm, JoinedNorms, Modulation
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.dynamics.subscale.context_encoder import NO_CODE, ContextEncoder
 from worldmodel.dynamics.subscale.order import Slices, live_taps, make_slices
@@ -35,9 +36,10 @@ class Rows(NamedTuple):
     condition: Tensor  # (R, t, C)
 
 
-class SubscaleNetwork(nn.Module):
+class SubscaleNetwork(Dynamics):
     """p(codes of a slice | codes of earlier slices and earlier positions, actions)."""
 
+    config: SubscaleConfig
     seen: Tensor  # (N, k) of the one slice of a single frame, or (Q, N, k) of the slices of a clip
     positions: Tensor  # (Q, N) places of a clip's slices in its volume
 
@@ -61,11 +63,12 @@ class SubscaleNetwork(nn.Module):
         self.latent_frames = config.frames_per_step(num_slices)
         self.books = num_slices // self.latent_frames
         slices = self._slices()
-        self.register_buffer("positions", slices.positions, persistent=False)
+        here = torch.empty(0).device  # the default device
+        self.register_buffer("positions", slices.positions.to(here), persistent=False)
         nowhere = slices.positions.numel()
         live = live_taps(slices.seen, nowhere)
         taps = slices.seen.shape[-1] if config.dead_taps else len(live)
-        self.register_buffer("seen", slices.seen[..., live], persistent=False)
+        self.register_buffer("seen", slices.seen[..., live].to(here), persistent=False)
         self.shape = slices.shape
         self.encoder = ContextEncoder(config, slices.shape, live, taps, self.books, num_codes)
         self.decoder = SliceDecoder(config, slices.shape, self.books, num_codes)
@@ -76,7 +79,7 @@ class SubscaleNetwork(nn.Module):
         _initialise(self)
 
     def _slices(self) -> Slices:
-        """The slices of a clip; or those of the frames that one frame's encoder sees, of which only the last is made."""
+        """The slices of a clip; in single-frame order one frame, as the last of the frames that its encoder sees."""
         config = self.config
         if config.subscale is None:
             frames = config.context_frames + 1
@@ -88,20 +91,11 @@ class SubscaleNetwork(nn.Module):
                 raise ValueError(
                     f"the code grid {self.grid} must be divisible by {name} = {stride} of subscale {config.subscale}"
                 )
+        config.segment_steps(self.num_slices)  # refuses a clip that is not made of whole steps
         assert config.clip_frames is not None
-        if config.clip_frames % self.latent_frames:
-            raise ValueError(
-                f"clip_frames must be divisible by the {self.latent_frames} latent frames of a step, got "
-                f"{config.clip_frames}"
-            )
         return make_slices((config.clip_frames, *self.grid), config.subscale, config.kernel)
 
     # --- what every dynamics offers ------------------------------------------------------------------------------
-
-    @property
-    def noise_per_step(self) -> int:
-        """Number of random numbers per step: one per code."""
-        return self.tokens_per_step * self.num_slices
 
     @property
     def product_dtype(self) -> torch.dtype:
@@ -113,15 +107,6 @@ class SubscaleNetwork(nn.Module):
         """Caches of values computed from weights outside training."""
         return [self._norms.joint, self.encoder.stack.cached, self.decoder.stack.cached, self.decoder.cached]
 
-    def forget_derived(self) -> None:
-        """Drop these caches; they are recomputed when needed."""
-        for cache in self.derived:
-            cache.forget()
-
-    def _load_from_state_dict(self, *args, **kwargs) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self.forget_derived()
-
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden layers: those of attention and feed-forward."""
         return [
@@ -130,21 +115,6 @@ class SubscaleNetwork(nn.Module):
             for name, parameter in stack.named_parameters()
             if name.endswith(".weight") and "norm" not in name
         ]
-
-    def frame_vector(self, frames: Tensor | None, rows: int) -> Tensor | None:
-        """None: first frames enter as codes only."""
-        return None
-
-    def condition(
-        self, rows: int, inputs: int, actions: Tensor | None = None, frame_vector: Tensor | None = None
-    ) -> Condition:
-        """Conditions of `inputs` consecutive predicted steps.
-
-        Args:
-            actions: actions that led to these steps, (B, inputs, …), or one fewer: none led to the first. None: unknown.
-            frame_vector: not used.
-        """
-        return Condition(self.action.inputs(actions, rows, inputs))
 
     # --- whole slices --------------------------------------------------------------------------------------------
 
@@ -176,7 +146,9 @@ class SubscaleNetwork(nn.Module):
         """The latent frames of some steps as R = B*m*F rows: codes (B, T, S, M), steps (B, m), condition (B, m, C)."""
         video, seen = self._volume(codes), self.config.context_frames
         row = torch.arange(len(codes), device=codes.device)[:, None]
-        frames = (steps[..., None] * self.latent_frames + torch.arange(self.latent_frames, device=codes.device)).flatten(1)
+        frames = (
+            steps[..., None] * self.latent_frames + torch.arange(self.latent_frames, device=codes.device)
+        ).flatten(1)
         past = F.pad(self._noisy(video), (0, 0, 0, 0, seen, 0), value=NO_CODE)
         window = frames[..., None] + torch.arange(seen, device=codes.device)  # (B, m*F, seen), in the padded video
         return Rows(

@@ -1,7 +1,7 @@
 """Draw a slice position by position: one row of the decoder each, with the keys and values of those before it.
 
-Computes what `SliceDecoder` computes for a whole slice. What does not depend on the position (context, gains and biases,
-the bias of attention) is prepared once per slice.
+Computes what `SliceDecoder` computes for a whole slice. What does not depend on the position (context, gains and
+biases, the bias of attention) is prepared once per slice.
 
 Letters: R rows, N positions of a slice (t, h, w), k live taps, n books, D width, H heads, K features of one head.
 """
@@ -89,14 +89,10 @@ class PixelPass:
         self.biases = biases if isinstance(biases, Tensor) else torch.stack(biases)  # (layers, H, N, N)
         self.biases = self.biases.to(decoder.conv.weight.dtype)
         pairs = zip(modulations[::2], modulations[1::2], strict=True)
-        self.layers = [
-            _Layer(block, pair, rows, count) for block, pair in zip(decoder.stack.each, pairs, strict=True)
-        ]
+        self.layers = [_Layer(block, pair, rows, count) for block, pair in zip(decoder.stack.each, pairs, strict=True)]
         self.repeats = 1 if decoder.stack.each[0].attention.kind == "relative" else rows
         # Codes so far; the last entry stands for positions outside.
-        self.codes = torch.full(
-            (rows, count + 1, decoder.books), NO_CODE, dtype=torch.int64, device=self.base.device
-        )
+        self.codes = torch.full((rows, count + 1, decoder.books), NO_CODE, dtype=torch.int64, device=self.base.device)
 
     def begin(self, codes: Tensor) -> Tensor:
         """Take given codes (R, t', h, w, n) of the first frames of the slice; their outputs (R, t'*h*w, D)."""

@@ -40,7 +40,7 @@ class RelativeDistances(nn.Module):
             away = (place[:, None] - place).clamp(1 - span, span - 1) + span - 1  # (size, size), query by key
             apart = place[:, None] // span != place // span
             self.register_buffer(f"away{axis}", away, persistent=False)
-            self.register_buffer(f"apart{axis}", apart if apart.any() else None, persistent=False)
+            self.register_buffer(f"apart{axis}", apart if span < size else None, persistent=False)
 
     def forward(self) -> Tensor:
         """(H, N, N), queries by keys; -inf between blocks."""

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics.conditioning import Condition
+from worldmodel.dynamics.generation import check_request, generate_steps
 from worldmodel.dynamics.sampling import Draw, Sampling, uniforms
 from worldmodel.dynamics.subscale.context_encoder import NO_CODE
 from worldmodel.dynamics.subscale.network import SubscaleNetwork
 from worldmodel.dynamics.subscale.pixel_pass import PixelPass
 from worldmodel.layers.attention import KVCache
-from worldmodel.tokenizer import CodeLookup
+from worldmodel.tokenizer import CodeLookup, Tokenizer
 
 
 class SubscaleTransformer(SubscaleNetwork):
@@ -26,8 +27,28 @@ class SubscaleTransformer(SubscaleNetwork):
     """
 
     @property
+    def cannot_dream(self) -> str:
+        if self.config.single_frame:
+            return ""
+        return (
+            f"a slice of subscale {self.config.subscale} holds positions of the whole clip, so that its last frame is "
+            "begun before its first is complete, and no step can be drawn on its own. Make whole clips with sample(…), "
+            "or train a model of single frames (subscale None)"
+        )
+
+    @property
+    def cannot_record(self) -> str:
+        return "a step draws hundreds of positions one after the other, which were never recorded; leave graphs out"
+
+    @property
+    def cache_dtype(self) -> torch.dtype:
+        return torch.int64
+
+    @property
     def cache_shape(self) -> tuple[int, tuple[int, int, int, int]]:
         """A cache holds the codes of the last steps as int64 "keys" (B, 1, W, S, M); its "values" have no features."""
+        if self.cannot_dream:
+            return 0, (0, 0, 0, 0)
         return 1, (1, self.window, self.tokens_per_step, self.num_slices)
 
     @property
@@ -69,18 +90,14 @@ class SubscaleTransformer(SubscaleNetwork):
         encoder, decoder, last = self._modulate(condition.steps)
         seen, times = self.config.context_frames * self.tokens_per_step, 2 if options.guided else 1
         of_frames = noise.view(len(noise), self.latent_frames, self.tokens_per_step, self.books)
-        observed = None if given is None else self._volume(given[:, None])
+        observed = None if given is None else self._volume(given[:, None])  # (B, F, S, n)
         parts: list[Draw] = []
         for frame in range(self.latent_frames):
             entries = (known * self.latent_frames + frame).clamp_max(self.config.slice_entries - 1)
             context = self.encoder(past, self.seen, entries, encoder)
-            if observed is None:
-                pixels = PixelPass(self.decoder, self.norm, context, decoder, last)
-                drawn, outputs = self._draw(pixels, of_frames[:, frame], options)
-            else:
-                whole = observed[:, frame].repeat(times, 1, 1).unflatten(1, self.shape)
-                outputs = self.norm(self.decoder(whole, context, decoder).flatten(2, 3), last).flatten(1, 2)
-                drawn = self.code_head.sample(outputs, of_frames[:, frame], options, observed[:, frame])
+            pixels = PixelPass(self.decoder, self.norm, context, decoder, last)
+            known_frame = None if observed is None else observed[:, frame]
+            drawn, outputs = self._draw(pixels, of_frames[:, frame], options, given=known_frame)
             parts.append(drawn)
             past = torch.cat((past, drawn.codes.repeat(times, 1, 1)), dim=1)[:, -seen:]
         cache.advance()
@@ -107,6 +124,8 @@ class SubscaleTransformer(SubscaleNetwork):
 
         Returns the cache, and the outputs (B, S, D) that predict the last context step: zeros if none does.
         """
+        if self.cannot_dream:
+            raise ValueError(f"these dynamics cannot dream: {self.cannot_dream}")
         lead, (rows, steps) = self.config.lead, codes.shape[:2]
         inputs = steps - 1 + lead
         if inputs < 0:
@@ -133,20 +152,56 @@ class SubscaleTransformer(SubscaleNetwork):
 
     # --- drawing -------------------------------------------------------------------------------------------------
 
-    def _draw(self, pixels: PixelPass, noise: Tensor, options: Sampling, first: int = 0) -> tuple[Draw, Tensor]:
+    def _draw(
+        self, pixels: PixelPass, noise: Tensor, options: Sampling, first: int = 0, given: Tensor | None = None
+    ) -> tuple[Draw, Tensor]:
         """Draw the positions of slices from `first`: noise (B, N, n) -> draws and outputs of those positions.
 
-        With guidance the pass has 2B rows, the outputs too.
+        With guidance the pass has 2B rows, the outputs too. Codes that are `given` (B, N, n) are scored instead.
         """
         times = 2 if options.guided else 1
         parts, outputs = [], []
         for position in range(first, noise.shape[1]):
             output = pixels(position).unsqueeze(1)
-            drawn = self.code_head.sample(output, noise[:, position : position + 1], options)
+            one = slice(position, position + 1)
+            drawn = self.code_head.sample(output, noise[:, one], options, None if given is None else given[:, one])
             pixels.put(position, drawn.codes.squeeze(1).repeat(times, 1))
             parts.append(drawn)
             outputs.append(output)
         return Draw(*(torch.cat(field, dim=1) for field in zip(*parts, strict=True))), torch.cat(outputs, dim=1)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        tokenizer: Tokenizer,
+        codes: Tensor,
+        steps: int,
+        seeds: Tensor,
+        first_frames: Tensor | None = None,
+        actions: Tensor | None = None,
+        options: Sampling | None = None,
+        counter: int = 0,
+    ) -> Tensor:
+        """As of every dynamics; with `subscale` a whole clip is drawn, of which `steps` are returned.
+
+        Its later steps then have the last action.
+        """
+        if self.config.subscale is None:
+            return generate_steps(self, tokenizer, codes, steps, seeds, first_frames, actions, options, counter)
+        options = options or Sampling()
+        check_request(self.config, first_frames is not None or codes.shape[1] > 0, actions is not None, options)
+        assert self.config.clip_frames is not None
+        length = self.config.clip_frames // self.latent_frames
+        if steps > length:
+            raise ValueError(
+                f"this model makes clips of {length} steps, got steps {steps} with {codes.shape[1]} given; ask for at "
+                f"most {length}, or train a model of single frames (subscale None), which has no longest video"
+            )
+        if actions is not None:
+            last = actions[:, -1:] if actions.shape[1] else actions.new_zeros(len(actions), 1, *actions.shape[2:])
+            actions = torch.cat((actions, last.expand(-1, length - steps, *last.shape[2:])), dim=1)
+        drawn = self.draw_clip(codes.flatten(2, 3), seeds, actions, options, counter)
+        return drawn[:, :steps].unflatten(2, codes.shape[2:4])
 
     def draw_clip(
         self, given: Tensor, seeds: Tensor, actions: Tensor | None, options: Sampling, counter: int = 0
@@ -182,5 +237,3 @@ class SubscaleTransformer(SubscaleNetwork):
             self._draw(pixels, noise.unflatten(1, (-1, self.books)), options, first)
             video[:, places] = pixels.codes[:rows, :-1]
         return video.unflatten(1, (steps, self.latent_frames, -1)).transpose(2, 3).flatten(3)
-
-
