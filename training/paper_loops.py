@@ -5,6 +5,8 @@ Adam, 32 clips in a batch. Differs: gradients are clipped to norm 1, which the t
 Latent Video Transformer (arXiv:2006.10704) section 4.1: 32 images; Predicting Video with VQVAE (arXiv:2103.01950)
 section 4: 16 clips. Differs: Adam's betas in the first are those of this library, not (0.9, 0.9) as in its public code;
 the second does not state its rate, which is taken from the public code of VQ-VAE-2.
+The prior of the Latent Video Transformer: batches of 64 as in its public code. Differs: Adam for RMSprop, whose rate of
+2e-5 with a momentum of .9 moves weights as far as ten times that rate without.
 """
 
 from dataclasses import replace
@@ -25,3 +27,4 @@ PAPER_TOKENIZER_LOOP = LoopConfig(
 PAPER_PRIOR_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=150_000, learning_rate=3e-4, final_share=0.0)
 LVT_TOKENIZER_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=500_000, learning_rate=3e-4)
 HIERARCHY_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=1_000_000, batch_size=16, learning_rate=3e-4)
+LVT_PRIOR_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=600_000, batch_size=64, learning_rate=2e-4)

@@ -29,7 +29,7 @@ from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, sp
 from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.fit import LoopConfig, Task, fit
 from worldmodel.training.launch import Launcher, absolute, launch
-from worldmodel.training.paper_loops import PAPER_PRIOR_LOOP
+from worldmodel.training.paper_loops import LVT_PRIOR_LOOP, PAPER_PRIOR_LOOP
 from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_tokenizer import check_matches
@@ -39,6 +39,8 @@ from worldmodel.training.train_tokenizer import check_matches
 _SUITED: dict[str, dict[str, Any]] = {
     "moving-mnist": {"loop": replace(PAPER_PRIOR_LOOP, steps=80_000), "muon": False},
     **{name: {"loop": PAPER_PRIOR_LOOP, "muon": False} for name in ("videogen-paper", "videogen-2x2x2", "bair-paper")},
+    **{name: {"loop": LVT_PRIOR_LOOP, "muon": False} for name in ("lvt-paper", "lvt-paper-n1")},
+    "lvt-small": {"loop": LoopConfig(steps=4000, batch_size=16, learning_rate=6e-3, weight_decay=0.1)},
     "push-small": {
         "segment": 12,
         "start_steps": 4,

@@ -120,6 +120,7 @@ class SubscaleNetwork(Dynamics):
 
     def _modulate(self, condition: Tensor) -> tuple[list[Modulation], list[Modulation], Modulation]:
         """Modulations of the norms of the encoder, of the decoder, and of the last norm; condition (R, t, C)."""
+        condition = condition[..., : self.config.norm_inputs]  # nothing, if actions are not read
         *inner, last = self._norms.modulate(condition)
         count = len(self.encoder.stack.norms)
         return inner[:count], inner[count:], last
