@@ -136,7 +136,7 @@ PRESETS = {
         latents=(8, 8, 8),
         num_codes=512,
         num_slices=4,
-        code_dim=128,
+        code_dim=256,
     ),
     "cpu-tiny": Preset(
         model=GPTConfig(
