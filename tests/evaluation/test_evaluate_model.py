@@ -24,8 +24,9 @@ from worldmodel.evaluation.evaluate_model import (
 from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
-from worldmodel.evaluation.open_loop import open_loop, open_loop_scores, swapped_actions
+from worldmodel.evaluation.open_loop import dream_on, open_loop, open_loop_scores, swapped_actions
 from worldmodel.training.cli.main import main
+from worldmodel.training.reports.evaluation import distances_part
 from worldmodel.training.reports.run import write_report
 
 IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
@@ -96,15 +97,33 @@ def test_fvd_reads_the_16_frames_from_the_last_context_step_on(world, store, i3d
     dreams = open_loop(world, store, "test", 3, 3, temperature=1.0, num_steps=8)
     perfect = dreams._replace(reconstruction=dreams.real, dream=dreams.real)
     i3d, cpu = load_i3d(i3d_file), torch.device("cpu")
-    scores = fvd_section(i3d, perfect, cpu)
+    scores = fvd_section(i3d, perfect, [], cpu)
     assert scores["fvd"] == pytest.approx(0.0, abs=1e-5) and scores["fvd_star"] == pytest.approx(0.0, abs=1e-5)
     assert scores["given_frames"] == 2 and scores["clips"] == [3, 3]
     late = perfect.dream.clone()
     late[:, 2 + 8 :] = 0  # after the 16 frames
-    assert fvd_section(i3d, perfect._replace(dream=late), cpu)["fvd"] == pytest.approx(0.0, abs=1e-5)
+    assert fvd_section(i3d, perfect._replace(dream=late), [], cpu)["fvd"] == pytest.approx(0.0, abs=1e-5)
     late[:, 2 + 7] = 0  # the last two of them
-    assert fvd_section(i3d, perfect._replace(dream=late), cpu)["fvd"] > 0.001
-    assert "absent" in fvd_section(None, perfect, cpu)
+    assert fvd_section(i3d, perfect._replace(dream=late), [], cpu)["fvd"] > 0.001
+    assert "absent" in fvd_section(None, perfect, [], cpu)
+
+
+def test_distances_of_dreams_that_are_drawn_again_have_a_deviation(world, store, i3d_file):
+    config = replace(SMALL, samplings=3)
+    results = evaluate_model(world, store, config, i3d_file, sections=("idm_fd", "fvd", "unconditional"))
+    once = evaluate_model(world, store, SMALL, i3d_file, sections=("idm_fd", "fvd"))
+    for section, name in (("idm_fd", "dream"), ("fvd", "fvd")):
+        values = results[section][f"{name}_by_sampling"]
+        assert len(set(values)) == 3 and values[0] == once[section][name] == results[section][name]
+        assert once[section][f"{name}_by_sampling"] == values[:1]
+    # of the second sampling by hand: rows are drawn from the seeds after those of the first
+    dreams = open_loop(world, store, "test", 6, 3, temperature=1.0, num_steps=9)
+    again = dream_on(world, dreams.batch, dreams.batch.actions, 3, 1.0, seed=6)
+    i3d = load_i3d(i3d_file)
+    logits = (i3d_logits(i3d, video[:, 2:].flatten(1, 2)[:, :16]) for video in (again, dreams.real))
+    assert frechet_distance(*logits) == pytest.approx(results["fvd"]["fvd_by_sampling"][1], rel=1e-6)
+    part = distances_part(results["idm_fd"], results["fvd"], results["unconditional"])
+    assert part.count("(deviation of 3 samplings)") == 2
 
 
 # --- the whole

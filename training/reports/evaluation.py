@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from worldmodel.evaluation.fvd import PROTOCOL
@@ -182,12 +183,20 @@ def distances_part(idm: Mapping[str, Any], fvd: Mapping[str, Any], free: Mapping
     """The sections "idm_fd", "fvd" and "unconditional"."""
     names = {"dream": "dreams", "reconstruction": "reconstructions"}
     rows = [["", f"{what} against real clips", number(idm[name], 3)] for name, what in names.items()]
+    rows[0][2] = _over_samplings(idm.get("dream_by_sampling", [idm["dream"]]), 3)
     there = idm["other_real"] is not None
     source, value = (f" {idm['floor']}", number(idm["other_real"], 3)) if there else ("", f"absent: {idm['floor']}")
     rows.append(["", f"other real clips{source} (the floor) against real clips", value])
     rows[0][0] = f"IDM-FD ({idm['clips']} clips, {idm['transitions']:,} transitions, {idm['features']} features)"
     rows.append(["", "dreams from nothing against real clips", absent(free) or number(free["idm_fd"], 3)])
     return table(["features", "distance", "value"], [*rows, *_fvd_rows(fvd, free)])
+
+
+def _over_samplings(values: Sequence[float], digits: int) -> str:
+    """The mean and standard deviation over several draws of the dreams; of a single draw, its value."""
+    if len(values) == 1:
+        return number(values[0], digits)
+    return f"{number(fmean(values), digits)} ± {number(stdev(values), digits)} (deviation of {len(values)} samplings)"
 
 
 def _fvd_rows(fvd: Mapping[str, Any], free: Mapping[str, Any]) -> list[list[str]]:
@@ -198,7 +207,7 @@ def _fvd_rows(fvd: Mapping[str, Any], free: Mapping[str, Any]) -> list[list[str]
     if real != _PAPERS_CLIPS:
         part += f"; papers have {_PAPERS_CLIPS} clips, so this compares to none of them"
     return [
-        [part, "FVD", f"{fvd['fvd']:.1f}"],
+        [part, "FVD", _over_samplings(fvd.get("fvd_by_sampling", [fvd["fvd"]]), 1)],
         ["", "R-FVD", f"{fvd['r_fvd']:.1f}"],
         ["", "FVD\\*", f"{fvd['fvd_star']:.1f}"],
         ["", "FVD of dreams from nothing", absent(free) or number(free["fvd"], 1)],

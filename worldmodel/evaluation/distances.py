@@ -3,7 +3,7 @@
 Letters: K dreams, T context and dreamt steps, F frames of a step, H W C pixels, E features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def inverse_dynamics_distances(
     judge: InverseDynamics,
     features: Mapping[str, Tensor],
     dreams: Dreams,
+    more: Sequence[Tensor],
     store: EpisodeStorage,
     split: str,
     seed: int,
@@ -33,24 +34,33 @@ def inverse_dynamics_distances(
 
     Args:
         features: features of "real", "dream" and "reconstruction" from `control_scores`.
+        more: the dreams drawn again, (K, T, F, H, W, C) uint8 each.
         split: split of the store from which `dreams` and the other real clips ("other_real") are drawn.
 
-    Returns: the distances; "floor" describes the other real clips, or says why there are none and their distance is
-    None.
+    Returns: the distances; "dream_by_sampling" holds that of every draw of the dreams; "floor" describes the other real
+    clips, or says why there are none and their distance is None.
     """
-    steps = dreams.real.shape[1] - max(dreams.context_steps, 1)  # transitions that count in a dream
+    first = max(dreams.context_steps, 1) - 1
+    steps = dreams.real.shape[1] - 1 - first  # transitions that count in a dream
     floor = other_clips(store, dreams.segments, steps, np.random.default_rng(seed + 1), split)
     compared = {name: features[name] for name in ("dream", "reconstruction")}
     if floor.segments:
         compared["other_real"] = read(judge, store.batch(floor.segments).frames)[1]
     real = features["real"]
     distances = {name: frechet_distance(each, real) for name, each in compared.items()}
+    others = [frechet_distance(read(judge, dream[:, first:])[1], real) for dream in more]
+    distances_by_sampling = {"dream_by_sampling": [distances["dream"], *others]}
     about = {"floor": floor.source, "clips": len(dreams.real), "transitions": len(real), "features": real.shape[1]}
-    return {"other_real": None} | distances | about
+    return {"other_real": None} | distances | distances_by_sampling | about
 
 
-def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torch.device) -> dict[str, Any]:
-    """FVD, R-FVD and FVD* on the 16 frames that begin with the last context step; or {"absent": reason}."""
+def fvd_section(
+    i3d: torch.jit.ScriptModule | None, dreams: Dreams, more: Sequence[Tensor], device: torch.device
+) -> dict[str, Any]:
+    """FVD, R-FVD and FVD* on the 16 frames that begin with the last context step; or {"absent": reason}.
+
+    `more`: the dreams drawn again; "fvd_by_sampling" holds the FVD of every draw.
+    """
     if i3d is None:
         return {"absent": "no I3D file was given (--i3d PATH)"}
     first = max(dreams.context_steps - 1, 0)
@@ -59,7 +69,12 @@ def fvd_section(i3d: torch.jit.ScriptModule | None, dreams: Dreams, device: torc
     if real.shape[1] < CLIP_FRAMES:
         return {"absent": f"FVD reads {CLIP_FRAMES} frames, and a clip of this model has {real.shape[1]}"}
     given = dreams.real.shape[2] if dreams.context_steps else 0  # frames of one step
-    return fvd_scores(i3d, real, reconstruction, samples, device) | {"given_frames": given}
+    scores = fvd_scores(i3d, real, reconstruction, samples, device)
+    others = []
+    if more:
+        logits = i3d_logits(i3d, real, device)
+        others = [frechet_distance(i3d_logits(i3d, _fvd_clips(dream[:, first:]), device), logits) for dream in more]
+    return scores | {"given_frames": given, "fvd_by_sampling": [scores["fvd"], *others]}
 
 
 def _fvd_clips(video: Tensor) -> Tensor:

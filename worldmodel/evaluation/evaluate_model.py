@@ -35,6 +35,7 @@ from worldmodel.evaluation.object_recall import object_recall
 from worldmodel.evaluation.open_loop import (
     Dreams,
     check_long_enough,
+    dream_on,
     given_steps,
     open_loop,
     open_loop_scores,
@@ -56,6 +57,7 @@ class ModelEvaluation:
 
     split: str = "test"  # split to measure on; inverse dynamics and the copy baseline use the train split
     samples: AtLeastTwo = 256  # number of dreams, and of real clips to compare with; papers compute FVD on 256
+    samplings: PositiveInt = 1  # how often the dreams are drawn for IDM-FD and FVD; above 1 these have a deviation
     context_steps: PositiveInt = 8  # real steps that a dream is given as context; see `open_loop.given_steps`
     horizon: PositiveInt = 16  # dreamt steps; at most one clip for models that can generate only one
     temperature: Temperature = 1.0
@@ -122,6 +124,13 @@ class _Measured:
     def dreams(self) -> Dreams:
         c = self.config
         return open_loop(self.wm, self.store, c.split, c.samples, self.given, c.temperature, c.seed, self.horizon)
+
+    @cached_property
+    def more_dreams(self) -> list[Tensor]:
+        """The dreams drawn again with other seeds, `samplings` - 1 times: (K, T, F, H, W, C) uint8 each."""
+        c, batch = self.config, self.dreams.batch
+        seeds = (c.seed + number * c.samples for number in range(1, c.samplings))
+        return [dream_on(self.wm, batch, batch.actions, self.given, c.temperature, seed) for seed in seeds]
 
     def segments(self, split: str) -> CodeBatch:
         return encode_segments(self.wm, self.store, split, self.config.max_segments, self.config.seed)
@@ -235,7 +244,8 @@ def _control(m: _Measured) -> dict[str, Any]:
 
 
 def _idm_fd(m: _Measured) -> dict[str, Any]:
-    return inverse_dynamics_distances(m.judge, m.control[1], m.dreams, m.store, m.config.split, m.config.seed)
+    c = m.config
+    return inverse_dynamics_distances(m.judge, m.control[1], m.dreams, m.more_dreams, m.store, c.split, c.seed)
 
 
 def _unconditional(m: _Measured) -> dict[str, Any]:
@@ -264,7 +274,7 @@ SECTIONS: dict[str, Callable[[_Measured], dict[str, Any]]] = {
     "termination": _termination,
     "control": _control,
     "idm_fd": _idm_fd,
-    "fvd": lambda m: fvd_section(m.i3d, m.dreams, m.wm.device),
+    "fvd": lambda m: fvd_section(m.i3d, m.dreams, m.more_dreams, m.wm.device),
     "unconditional": _unconditional,
     "speed": _speed,
 }
