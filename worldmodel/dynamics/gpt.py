@@ -18,13 +18,19 @@ from worldmodel.dynamics.blocks import Block, BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
 from worldmodel.dynamics.generation import generate_steps
+from worldmodel.dynamics.raster.drafts import DraftMemory
+from worldmodel.dynamics.raster.multi_token_pass import MultiTokenPass, TokenSpans
+from worldmodel.dynamics.raster.speculative import Forward, SpeculativeStep
+from worldmodel.dynamics.raster.token_pass import TokenPass
 from worldmodel.dynamics.refine import draw_groups, known_in_passes
 from worldmodel.dynamics.sampling import Draw, Sampling
-from worldmodel.dynamics.token_pass import TokenPass
 from worldmodel.dynamics.transformer import CodeTransformer
-from worldmodel.layers.attention import KVCache
+from worldmodel.layers.attention import KVCache, WindowAttention
 from worldmodel.layers.position import Rotation
+from worldmodel.layers.precision import Linear
 from worldmodel.tokenizer import CodeLookup, Tokenizer
+
+_FEW_THREADS = 2  # with more of them, torch's attention of one query beats NumPy's, which uses one
 
 
 class _StepInputs(NamedTuple):
@@ -38,6 +44,10 @@ class _StepInputs(NamedTuple):
 
 class GPT(CodeTransformer):
     """The dynamics: `forward` for whole sequences, `burn_in` and `step` for dreams."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.drafts = DraftMemory()  # in raster order
 
     @property
     def cache_shape(self) -> tuple[int, tuple[int, int, int, int]]:
@@ -58,6 +68,34 @@ class GPT(CodeTransformer):
             return layers(x.squeeze(1), position).unsqueeze(1)
 
         return advance
+
+    def _speculates(self) -> bool:
+        """True where a pass of several tokens per row is exact, bit for bit, and attention by NumPy pays."""
+        weight, head = self.token_in.weight, self.code_head
+        if self.config.attention != "full" or not weight.is_cpu or weight.dtype != torch.float32:
+            return False
+        layers = [*head.from_output, *head.to_logits, *([] if head.stay is None else [head.stay])]
+        for block in self.blocks:
+            if isinstance(block, Block) and isinstance(block.attention, WindowAttention):
+                layers += block.attention.qkv, block.attention.out, block.forward_part.rise, block.forward_part.fall
+        exact = all(isinstance(layer, Linear) and layer.batch_invariant for layer in layers)
+        return exact and torch.get_num_threads() <= _FEW_THREADS
+
+    def _forward_tokens(self, step: _StepInputs, cache: KVCache, fresh: Tensor | None, lookup: CodeLookup) -> Forward:
+        """Forward pass of some tokens of the step; rows that are `fresh` (B, 1, 1) begin with the learned start."""
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        layers = MultiTokenPass(blocks, self.norm, step.conditions, step.last, step.angles, cache)
+
+        def forward(previous: Tensor, tokens: TokenSpans) -> Tensor:
+            x = self._content_of_codes(previous[None, None], lookup)[0, 0]
+            if fresh is not None:
+                starts = fresh[tokens.rows, 0] & torch.from_numpy(tokens.positions == 0)[:, None]
+                x = torch.where(starts, self.start_token, x)
+            if step.position is not None:
+                x = x + step.position[tokens.rows if len(step.position) > 1 else 0, tokens.positions]
+            return layers(x, tokens)
+
+        return forward
 
     def step(
         self,
@@ -97,6 +135,18 @@ class GPT(CodeTransformer):
             outputs = self._advance(content_of(codes), shared, cache, slice(0, self.tokens_per_step))
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             drawn = self.code_head.sample(outputs, noise, options, given, before)
+        elif self._speculates():
+            decoding = SpeculativeStep(
+                codes[: len(noise)],
+                noise.unflatten(1, (self.tokens_per_step, -1)),
+                self.config.width,
+                self.code_head,
+                before,
+                options,
+                given,
+                self.drafts,
+            )
+            drawn, outputs = decoding.run(self._forward_tokens(shared, cache, fresh, lookup))
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             advance = self.token_pass(shared, cache)

@@ -50,6 +50,12 @@ class CachedLayoutLinear(nn.Linear):
         self._cached = address, version, reordered
         return reordered
 
+    @property
+    def batch_invariant(self) -> bool:
+        """True if the output of a row has the same bits whatever other rows are in the batch."""
+        weight = self.weight
+        return not (weight.requires_grad or torch.is_grad_enabled()) and self._reordered(weight) is not None
+
     def forget(self) -> None:
         """Drop the reordered weight; the next matmul reorders it again."""
         self._cached = None
