@@ -24,6 +24,9 @@ PAPER_TOKENIZER_LOOP = LoopConfig(
     evaluate_every=5_000,
     save_every=5_000,
 )
+# Predicting Video with VQVAE section 5: 1,000,000 steps, 512 clips in a batch of the top prior and 32 of the bottom
+# prior, which train together here. Its optimiser is not stated.
+PIXELCNN_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=1_000_000, learning_rate=3e-4)
 PAPER_PRIOR_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=150_000, learning_rate=3e-4, final_share=0.0)
 LVT_TOKENIZER_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=500_000, learning_rate=3e-4)
 HIERARCHY_LOOP = replace(PAPER_TOKENIZER_LOOP, steps=1_000_000, batch_size=16, learning_rate=3e-4)

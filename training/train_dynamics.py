@@ -13,7 +13,15 @@ import torch
 
 from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
-from worldmodel.dynamics import PRESETS, DynamicsConfig, GPTConfig, HeadsConfig, SubscaleConfig, preset
+from worldmodel.dynamics import (
+    PRESETS,
+    DynamicsConfig,
+    GPTConfig,
+    HeadsConfig,
+    PixelCNNConfig,
+    SubscaleConfig,
+    preset,
+)
 from worldmodel.evaluation.calibration import platt_scaling
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
@@ -29,7 +37,7 @@ from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, sp
 from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store
 from worldmodel.training.fit import LoopConfig, Task, fit
 from worldmodel.training.launch import Launcher, absolute, launch
-from worldmodel.training.paper_loops import LVT_PRIOR_LOOP, PAPER_PRIOR_LOOP
+from worldmodel.training.paper_loops import LVT_PRIOR_LOOP, PAPER_PRIOR_LOOP, PIXELCNN_LOOP
 from worldmodel.training.pick_starts import pick_starts
 from worldmodel.training.run_folder import own_folder
 from worldmodel.training.train_tokenizer import check_matches
@@ -41,6 +49,7 @@ _SUITED: dict[str, dict[str, Any]] = {
     **{name: {"loop": PAPER_PRIOR_LOOP, "muon": False} for name in ("videogen-paper", "videogen-2x2x2", "bair-paper")},
     **{name: {"loop": LVT_PRIOR_LOOP, "muon": False} for name in ("lvt-paper", "lvt-paper-n1")},
     "lvt-small": {"loop": LoopConfig(steps=4000, batch_size=16, learning_rate=6e-3, weight_decay=0.1)},
+    "pixelcnn-paper": {"loop": PIXELCNN_LOOP, "muon": False},
     "push-small": {
         "segment": 12,
         "start_steps": 4,
@@ -92,10 +101,13 @@ class DynamicsTraining:
 
 
 def _check_clips(model: DynamicsConfig, tokenizer: TokenizerConfig) -> None:
-    """Refuse a model that cannot see a whole clip, or never learns how one begins."""
+    """Refuse a model that cannot see a whole clip, or neither learns how one begins nor is given its first step."""
     inputs, clip = tokenizer.clip_steps - 1 + model.lead, f"a clip of {tokenizer.clip_steps} steps"
     if isinstance(model, SubscaleConfig):
         model.segment_steps(tokenizer.num_slices, tokenizer.clip_steps - 1)
+    elif isinstance(model, PixelCNNConfig):
+        if tokenizer.clip_steps > model.max_steps:
+            raise ValueError(f"{clip} must fit into max_steps {model.max_steps}; set it to {tokenizer.clip_steps}")
     elif inputs > (min(model.window, model.max_steps) if model.limited else model.window):
         raise ValueError(
             f"{clip} makes {inputs} inputs, which must fit into window {model.window} and max_steps "
@@ -103,7 +115,7 @@ def _check_clips(model: DynamicsConfig, tokenizer: TokenizerConfig) -> None:
         )
     if inputs < 1 or model.frame_condition >= tokenizer.clip_steps:
         raise ValueError(f"{clip} must be longer than the frame_condition of {model.frame_condition} steps and than 1")
-    if tokenizer.temporal == "clip" and not model.lead:
+    if tokenizer.temporal == "clip" and not model.lead and not isinstance(model, PixelCNNConfig):
         raise ValueError(
             'a tokenizer with temporal="clip" needs a model that learns how a clip begins, since no code can be given: '
             'set learn_start, or order "raster"'
@@ -287,6 +299,10 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
     """Copy the dynamics and heads of an earlier model; ValueError if it is built in another way."""
     earlier = WorldModel.from_pretrained(folder, dtype=torch.float32)
     wanted = model.config
+    if (net := earlier.config.dynamics.net) != wanted.dynamics.net:
+        raise ValueError(
+            f"the world model to start from, in {folder}, has dynamics of net {net!r}, wanted {wanted.dynamics.net!r}"
+        )
     dynamics: DynamicsConfig = earlier.config.dynamics.trained_as(wanted.dynamics)
     if replace(earlier.config, steps_per_second=wanted.steps_per_second, dynamics=dynamics) != wanted:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from worldmodel.data import StoreInfo
-from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig
+from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig, PixelCNNConfig
 from worldmodel.errors import did_you_mean
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.settings import checked_dataclass
@@ -78,7 +78,9 @@ class Variant:
         """The same for the prior and its tokenizer."""
         assert self.dynamics is not None
         model = self.dynamics.model
-        words = [f"{model.layers}layers", model.attention, *([model.position] if isinstance(model, GPTConfig) else [])]
+        kind: list[str] = [model.net] if isinstance(model, PixelCNNConfig) else [model.attention]
+        kind += [model.position] if isinstance(model, GPTConfig) else []
+        words = [f"{model.layers}layers", *kind]
         words += [f"{model.action_condition}actions"] if model.action_condition != "none" else []
         words += ["firstframe"] if model.frame_condition else []
         settings = {"tokenizer": self.tokenizer_folder, "dynamics": asdict(self.dynamics)}

@@ -7,6 +7,8 @@ from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.dynamics.generation import Video
 from worldmodel.dynamics.gpt import GPT
 from worldmodel.dynamics.heads import Heads, HeadsConfig
+from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
+from worldmodel.dynamics.pixelcnn.pair import PixelCNNPair
 from worldmodel.dynamics.presets import PRESETS, Preset, preset
 from worldmodel.dynamics.sampling import Sampling
 from worldmodel.dynamics.state import DreamState
@@ -23,6 +25,8 @@ __all__ = [
     "GPTConfig",
     "Heads",
     "HeadsConfig",
+    "PixelCNNConfig",
+    "PixelCNNPair",
     "Preset",
     "Sampling",
     "SubscaleConfig",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from worldmodel.dynamics.conditioning import ActionEmbedding, Condition
 from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.layers.attention import KVCache
@@ -21,7 +22,7 @@ from worldmodel.settings import BY_NET
 from worldmodel.tokenizer import CodeLookup, Tokenizer
 
 # The configs of all dynamics, which their entry `net` tells apart; module build knows the dynamics of each.
-DynamicsConfig = Annotated[GPTConfig | SubscaleConfig, BY_NET]
+DynamicsConfig = Annotated[GPTConfig | PixelCNNConfig | SubscaleConfig, BY_NET]
 
 
 class Dynamics(nn.Module, ABC):
@@ -41,6 +42,11 @@ class Dynamics(nn.Module, ABC):
     def cannot_record(self) -> str:
         """Why the steps of a dream cannot be recorded as CUDA graphs; empty if they can."""
         return ""
+
+    @property
+    def given_steps(self) -> int:
+        """Steps that every clip must be given as codes of these steps alone; 0: the model learned how a clip begins."""
+        return 0
 
     # --- training ------------------------------------------------------------------------------------------------
 

@@ -4,11 +4,17 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
+from worldmodel.dynamics.pixelcnn.pair import PixelCNNPair
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.dynamics.subscale.transformer import SubscaleTransformer
 from worldmodel.tokenizer import Tokenizer
 
-_CLASSES: dict[type, type[Dynamics]] = {GPTConfig: GPT, SubscaleConfig: SubscaleTransformer}
+_CLASSES: dict[type, type[Dynamics]] = {
+    GPTConfig: GPT,
+    PixelCNNConfig: PixelCNNPair,
+    SubscaleConfig: SubscaleTransformer,
+}
 
 
 def build(config: DynamicsConfig, tokenizer: Tokenizer, action: ActionSpec) -> Dynamics:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.conditioning import Condition
+from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.tokenizer import Tokenizer
 
@@ -26,7 +27,8 @@ def check_request(config: DynamicsConfig, given_frames: bool, given_actions: boo
     """Raise ValueError if the model was not trained for the requested conditions."""
     if not given_frames and not config.lead:
         raise ValueError(
-            "this model has not learned how a video begins: pass first frames, or train it with learn_start=True"
+            "this model has not learned how a video begins: pass first frames"
+            + (", or train it with learn_start=True" if isinstance(config, GPTConfig) else "")
         )
     if not given_frames and config.frame_condition and not config.drop_frames:
         raise ValueError("this model needs first frames: pass them, or train a model with drop_frames > 0")

@@ -15,6 +15,7 @@ from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.build import build_for
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.errors import did_you_mean
 
@@ -152,6 +153,25 @@ PRESETS = {
         num_codes=256,
         code_dim=32,
     ),
+    # Predicting Video with VQVAE at 256 x 256 pixels, without actions. Of its sizes the paper states the two batches,
+    # the kernels of the bottom's conditions and the attention after every five layers: the rest is assumed.
+    "pixelcnn-paper": Preset(
+        model=PixelCNNConfig(
+            layers=20,
+            width=512,
+            kernel=5,
+            heads=8,
+            dropout=0.1,
+            action_condition="none",
+            checkpointing=True,
+        ),
+        latents=(4, 32, 32),
+        num_codes=512,
+        num_slices=9,
+        code_dim=9 * 64,
+    ),
+    # The same for play of 64 x 64 pixels, told the actions; trains on a CPU.
+    "pixelcnn-small": Preset(model=PixelCNNConfig(), latents=(4, 8, 8), num_codes=512, num_slices=9, code_dim=9 * 32),
 }
 
 

@@ -132,9 +132,9 @@ def given_steps(wm: WorldModel, context_steps: int) -> int:
     """Number of context steps of a dream for which `context_steps` are requested.
 
     At least those of the model's frame_condition. Exactly those with a clip tokenizer, whose codes would reveal what
-    follows a step, so that the context is given as frames or not at all.
+    follows a step, so that the context is given as frames, as steps coded alone, or not at all.
     """
-    first = wm.config.dynamics.frame_condition
+    first = wm.dynamics.given_steps or wm.config.dynamics.frame_condition
     return first if wm.config.tokenizer.temporal == "clip" else max(context_steps, first)
 
 

@@ -37,8 +37,9 @@ class VideoMaker(Network):
     ) -> Video:
         """Make n videos: from nothing, from given first frames, from actions, or from both.
 
-        With a tokenizer of clips the model reads only the first `frame_condition` of the given steps, as frames. The
-        video shows them as the model generates them, and continues past a clip from the last frames of that clip.
+        With a tokenizer of clips a GPT reads only the first `frame_condition` of the given steps, as frames, and the
+        video shows them as the model generates them. A PixelCNNPair reads the first given step, coded alone. Both
+        continue past a clip from the last frames of that clip.
 
         Args:
             steps: of each video, including the given ones.
@@ -64,7 +65,7 @@ class VideoMaker(Network):
         if first_frames is not None:
             first_frames = torch.as_tensor(first_frames, device=self.device)
             given = first_frames.shape[1] if first_frames.ndim == 6 else 0
-            wanted = max(1, self.config.dynamics.frame_condition)
+            wanted = max(1, self.config.dynamics.frame_condition, self.dynamics.given_steps)
             if not wanted <= given <= steps or len(first_frames) != n:
                 raise ValueError(
                     f"first_frames must be ({n}, T, F, H, W, C) with T from {wanted} to steps = {steps}, "
@@ -85,22 +86,28 @@ class VideoMaker(Network):
         options: Sampling,
         seeds: Tensor,
     ) -> Video:
-        """Clips from the learned start, each conditioned on the last `frame_condition` decoded steps before it.
+        """Clips, each conditioned on the last decoded steps before it: as frames, or as codes of these steps alone.
 
         The first steps of a clip repeat those and are dropped.
         """
-        config, length = self.config.dynamics, self.config.tokenizer.clip_steps
-        _check_clips(config, length, steps, first_frames is not None)
-        shift = length - config.frame_condition
+        config, length, given_steps = self.config.dynamics, self.config.tokenizer.clip_steps, self.dynamics.given_steps
+        if given_steps:
+            _check_given(given_steps, length, first_frames)
+        else:
+            _check_clips(config, length, steps, first_frames is not None)
+        overlap = given_steps or config.frame_condition
+        shift = length - overlap
         frames, codes = [], []
         for clip in range(1 + max(0, -((length - steps) // shift))):
             begin = clip * shift
             known = None if actions is None else _filled(actions[:, begin : begin + length - 1], length - 1)
-            none, counter = self._no_codes(n), clip * length
-            drawn = self.dynamics.generate(self.tokenizer, none, length, seeds, first_frames, known, options, counter)
+            given, counter = self._no_codes(n), clip * length
+            if given_steps and first_frames is not None:
+                given = self.tokenizer.encode_given(first_frames[:, :given_steps])
+            drawn = self.dynamics.generate(self.tokenizer, given, length, seeds, first_frames, known, options, counter)
             seen = self.tokenizer.decode(drawn)
             first_frames = seen[:, shift:]
-            new = slice(config.frame_condition if clip else 0, None)
+            new = slice(overlap if clip else 0, None)
             frames.append(seen[:, new])
             codes.append(drawn[:, new])
         return Video(torch.cat(frames, dim=1)[:, :steps], torch.cat(codes, dim=1)[:, :steps])
@@ -109,6 +116,20 @@ class VideoMaker(Network):
         """Codes of zero steps, (n, 0, h, w, M)."""
         shape = n, 0, *self.tokenizer.grid, self.tokenizer.num_slices
         return torch.zeros(shape, dtype=torch.int64, device=self.device)
+
+
+def _check_given(given_steps: int, length: int, first_frames: Tensor | None) -> None:
+    """ValueError unless the steps that a clip must be given are there, and no more than a clip has."""
+    if first_frames is None:
+        raise ValueError(
+            f"this model continues video and does not begin one: pass first_frames, {given_steps} step or more of each "
+            "video"
+        )
+    if first_frames.shape[1] > length:
+        raise ValueError(
+            f"first_frames must have at most the {length} steps of a clip, got {first_frames.shape[1]}; only the first "
+            f"{given_steps} is read"
+        )
 
 
 def _check_clips(config: DynamicsConfig, length: int, steps: int, given_frames: bool) -> None:
