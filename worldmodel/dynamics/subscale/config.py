@@ -45,9 +45,12 @@ class SubscaleConfig:
     code_head_width: PositiveInt = 128  # hidden units of the code head
     attention: Literal["query-key", "key", "relative"] = "query-key"  # what weights read beside relative distances
     block: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None  # (t, h, w) of attention's blocks; None: a slice
-    dead_taps: bool = (
-        False  # also hold kernel entries that never see a code, which the paper's number of weights counts
-    )
+    dead_taps: bool = False  # also hold kernel entries that never see a code, which the published sizes count
+    # For one book: rare codes have fewer weights at the decoder's input, at the output, or at both; outputs may share
+    # the input's embeddings, or also its projections.
+    code_input: Literal["embedding", "adaptive"] = "embedding"
+    code_output: Literal["softmax", "tied", "adaptive", "adaptive-tied", "adaptive-tied-projection"] = "softmax"
+    cutoffs: tuple[PositiveInt, ...] = ()  # how many frequent codes lie before each next cluster; (): measured
     training_slices: PositiveInt | None = None  # random slices of a row that a training step predicts; None: all
     learn_start: bool = False  # also learn p(first step), to generate from nothing
     context_noise: ShareBelowOne = (
@@ -59,6 +62,12 @@ class SubscaleConfig:
     checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
+        tied = self.code_output in ("adaptive-tied", "adaptive-tied-projection")
+        if (tied and self.code_input != "adaptive") or (self.code_output == "tied" and self.code_input == "adaptive"):
+            wanted = "adaptive" if tied else "embedding"
+            raise ValueError(
+                f"code_output {self.code_output!r} shares the weights of code_input {wanted!r}, got {self.code_input!r}"
+            )
         if self.subscale is None:
             if self.kernel[0] < 3:
                 raise ValueError(
@@ -103,6 +112,11 @@ class SubscaleConfig:
         if self.subscale is not None:
             return self.subscale[0] * self.subscale[1] * self.subscale[2]
         return self.clip_frames or self.context_frames + 1
+
+    @property
+    def adaptive(self) -> bool:
+        """True if codes are cut into clusters by their frequency."""
+        return self.code_input == "adaptive" or self.code_output.startswith("adaptive")
 
     @property
     def norm_inputs(self) -> int:
@@ -152,5 +166,10 @@ class SubscaleConfig:
             raise ValueError(
                 f"books must divide the {num_slices} codes of a token, got {books}; a token holds the codes of every "
                 "frame of a step side by side"
+            )
+        if books > 1 and (self.adaptive or self.code_output == "tied"):
+            raise ValueError(
+                f"code_input {self.code_input!r} with code_output {self.code_output!r} is for one book, got {books}: "
+                "every book has its own frequent codes. Train a tokenizer of one, or set books to 1 if these are frames"
             )
         return num_slices // books

@@ -18,6 +18,13 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.conditioning import ActionEmbedding, ConditionalNorm, JoinedNorms, Modulation
+from worldmodel.dynamics.subscale.adaptive import (
+    AdaptiveEmbedding,
+    AdaptiveOutput,
+    CodeOrder,
+    TiedAdaptiveOutput,
+    TiedOutput,
+)
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.dynamics.subscale.context_encoder import NO_CODE, ContextEncoder
 from worldmodel.dynamics.subscale.order import Slices, live_taps, make_slices
@@ -71,12 +78,38 @@ class SubscaleNetwork(Dynamics):
         self.register_buffer("seen", slices.seen[..., live].to(here), persistent=False)
         self.shape = slices.shape
         self.encoder = ContextEncoder(config, slices.shape, live, taps, self.books, num_codes)
-        self.decoder = SliceDecoder(config, slices.shape, self.books, num_codes)
+        self.order = self._order(num_codes)
+        self.decoder = SliceDecoder(config, slices.shape, self.books, num_codes, self.order)
         self.norm = ConditionalNorm(config.width, config.norm_inputs)
         self._norms = JoinedNorms([*self.encoder.stack.norms, *self.decoder.stack.norms, self.norm])
         self.code_head = CodeHead(config.width, config.code_head_width, self.books, num_codes)
+        if (output := self._output()) is not None:
+            self.code_head.to_logits[0] = output
         self.action = ActionEmbedding(action, config.norm_inputs, config.action_condition)
         _initialise(self)
+
+    def _order(self, num_codes: int) -> CodeOrder | None:
+        """The codes by frequency, with adaptive input or output."""
+        return CodeOrder(num_codes, self.config.cutoffs) if self.config.adaptive else None
+
+    def _output(self) -> nn.Module | None:
+        """What takes the place of the code head's last matmul; None: nothing."""
+        config, embedding = self.config, self.decoder.embedding
+        hidden, kind = config.code_head_width, config.code_output
+        if kind == "tied":
+            return TiedOutput(hidden, config.code_width, embedding)
+        if kind == "adaptive":
+            assert self.order is not None
+            return AdaptiveOutput(hidden, self.order)
+        if isinstance(embedding, AdaptiveEmbedding) and kind != "softmax":
+            return TiedAdaptiveOutput(hidden, config.code_width, embedding, kind == "adaptive-tied-projection")
+        return None
+
+    def order_codes(self, counts: Tensor) -> None:
+        """Adaptive input or output: take the codes' frequencies (V,), before training."""
+        assert self.order is not None
+        self.order.by_use(counts.to(self.order.rank.device))
+        self.forget_derived()
 
     def _slices(self) -> Slices:
         """The slices of a clip; in single-frame order one frame, as the last of the frames that its encoder sees."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.dynamics.conditioning import Modulation
+from worldmodel.dynamics.subscale.adaptive import AdaptiveEmbedding, CodeOrder
 from worldmodel.dynamics.subscale.blocks import Stack
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.dynamics.subscale.context_encoder import NO_CODE
@@ -30,7 +31,10 @@ class SliceDecoder(nn.Module):
     around: Tensor  # (N, k) int64, the position that each held tap meets; N outside
     live: Tensor  # (k,) int64, which held taps may meet a code
 
-    def __init__(self, config: SubscaleConfig, shape: Triple, books: int, num_codes: int) -> None:
+    def __init__(
+        self, config: SubscaleConfig, shape: Triple, books: int, num_codes: int, order: CodeOrder | None = None
+    ) -> None:
+        """`order`: of the codes by frequency, for adaptive input."""
         super().__init__()
         self.shape, self.books, self.num_codes = shape, books, num_codes
         earlier = earlier_taps(shape)
@@ -39,13 +43,17 @@ class SliceDecoder(nn.Module):
         self.offsets = [DECODER_TAPS[index] for index in earlier]
         self.register_buffer("live", torch.tensor([held.index(index) for index in earlier]), persistent=False)
         self.register_buffer("around", _around(shape, self.offsets), persistent=False)
-        self.embedding = EmbeddingSum(books * num_codes, config.code_width)
+        self.embedding: EmbeddingSum | AdaptiveEmbedding
+        if order is not None and config.code_input == "adaptive":
+            self.embedding = AdaptiveEmbedding(order, config.code_width)
+        else:
+            self.embedding = EmbeddingSum(books * num_codes, config.code_width)
+            nn.init.normal_(self.embedding.weight, std=books**-0.5)
         self.conv = Linear(self.num_taps * config.code_width, config.width)
         self.position = SinePosition(shape, config.width)
         self.from_context = Linear(config.width, config.width, bias=False)
         self.stack = Stack(config, shape, causal=True)
         self.cached: WeightCache[Tensor] = WeightCache()  # contribution of each tap, book and code to a position
-        nn.init.normal_(self.embedding.weight, std=books**-0.5)
 
     def _kernel(self) -> Tensor:
         """The convolution's weights of live taps, (D, k*E)."""
@@ -56,6 +64,8 @@ class SliceDecoder(nn.Module):
 
     def _vectors(self, codes: Tensor) -> Tensor:
         """Embedding of codes (…, n): (…, E)."""
+        if isinstance(self.embedding, AdaptiveEmbedding):
+            return F.embedding(codes.squeeze(-1), self.embedding.weight)
         return self.embedding(codes + torch.arange(self.books, device=codes.device) * self.num_codes)
 
     def base(self, context: Tensor) -> Tensor:
@@ -78,7 +88,7 @@ class SliceDecoder(nn.Module):
         """
         if len(self.live) * self.books * (self.num_codes + 1) * self.conv.out_features > _LARGEST:
             return None
-        return self.cached.of([self.conv.weight, self.embedding.weight], self._make_table)
+        return self.cached.of([self.conv.weight, *self.embedding.parameters()], self._make_table)
 
     def _make_table(self) -> Tensor:
         vectors = self.embedding.weight.float().unflatten(0, (self.books, -1))  # (n, V, E)
