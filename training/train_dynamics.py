@@ -215,7 +215,7 @@ def _fit(
         split_codes(store, codes, split, coder.config, config.model.frame_condition, stride)
         for split in ("train", "validation")
     )
-    if isinstance(train, CodeStore):  # only a model of single steps can dream on from given ones
+    if isinstance(train, CodeStore) and not model.dynamics.cannot_dream:  # only a dream begins with given steps
         model.starts = pick_starts(train, config.num_starts, config.start_steps, max(1, config.model.frame_condition))
     model.heads.signal_low.copy_(train.signals.amin(0))
     model.heads.signal_high.copy_(train.signals.amax(0))

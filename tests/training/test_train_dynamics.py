@@ -81,6 +81,38 @@ def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
     world.step(state, torch.zeros(4, dtype=torch.int64))
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"subscale": (2, 2, 2), "clip_frames": 8, "kernel": (3, 3, 3)}], ids=["frame", "clip"]
+)
+def test_a_latent_video_transformer_trains_and_makes_video(tmp_path, store, changes):
+    model = tiny_config(net="subscale", training_slices=2, drop_actions=0.5, **changes).dynamics
+    config = replace(CONFIG, model=model, segment=None)
+    scores = train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", config)
+    assert scores["codes"] < math.log(16)
+    world = WorldModel.from_pretrained(tmp_path / "run" / "best", dtype=torch.float32)
+    frames, actions = np.zeros((2, 1, 2, 16, 16, 3), np.uint8), torch.zeros(2, 3, dtype=torch.int64)
+    assert world.sample(2, 4, frames, actions).frames.shape == (2, 4, 2, 16, 16, 3)
+    assert (world.starts is None) == bool(changes)  # models of clips cannot dream
+    if not changes:
+        envs = DreamVectorEnv(6, world)
+        envs.reset(seed=0)
+        envs.step(np.zeros(6, np.int64))
+
+
+def test_a_segment_of_another_length_than_the_clips_is_refused_before_coding(tmp_path, store):
+    model = tiny_config(net="subscale", subscale=(2, 2, 2), clip_frames=8).dynamics
+    with pytest.raises(ValueError, match="a segment is one clip of 8 latent frames, 3 steps after the first, got"):
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", replace(CONFIG, model=model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_dynamics_of_another_class_are_no_start(tmp_path, store):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    config = replace(CONFIG, model=tiny_config(net="subscale").dynamics)
+    with pytest.raises(ValueError, match="the world model to start from"):
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", config, start_from=world)
+
+
 def test_validation_judges_the_weights_that_are_saved(tmp_path, store):
     """Also those large enough to be multiplied in an order of the processor's own, and changed since the last time."""
     model = replace(CONFIG.model, width=128, code_head_width=128)

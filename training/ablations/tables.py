@@ -1,7 +1,8 @@
 """The comparisons of the VideoGen papers as lists of trainings: what each table varies, at three sizes.
 
-Every table varies one thing around one base, which all tables share. Rows keep the names that they have in the paper; a
-small preset has coarser latents, fewer layers and fewer codes in their place, in the same order.
+Every table varies one thing around one base, which all tables share; at the paper's size VideoGen's own tables have
+VideoGen's. Rows keep the names that they have in the paper; a small preset has coarser latents, fewer layers and fewer
+codes in their place, in the same order.
 
 Letters: t h w latent grid of a clip, M slices.
 Source: VideoGPT (arXiv:2104.10157) tables 3 to 9; VideoGen's submission (OpenReview 3InxcRQsYLf) section 4.
@@ -26,7 +27,17 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 
 CLIP_FRAMES = 16
 TABLES = tuple(WORDS)
-_BASE = (8, 32, 32)  # the latents that every other table of the paper has
+_BASE = (8, 32, 32)  # the latents that every other table of VideoGPT has
+_VIDEOGENS = ("transformer", "positions", "conditions")  # tables of VideoGen's submission
+
+
+@checked_dataclass
+class Base:
+    """What the tables of a paper vary one thing of."""
+
+    latents: tuple[int, int, int]
+    num_codes: int
+    prior: GPTConfig
 
 
 @checked_dataclass
@@ -41,6 +52,7 @@ class Scale:
     codes: tuple[int, int, int]  # sizes of the codebook that table "codes" compares; the middle one is the base
     prior: GPTConfig  # but for latents and codes
     depths: tuple[int, int, int, int]  # layers that table "depth" compares; one of them is the base
+    videogen: Base | None = None  # base of VideoGen's own tables; None: that of the others
     latents: tuple[str, ...]  # rows of table "latents" that are trained, by their names in the paper
     tokenizer_loop: LoopConfig
     prior_loop: LoopConfig
@@ -160,6 +172,7 @@ PRESETS: dict[str, Scale] = {
         codes=(256, 1024, 4096),
         prior=_PAPER,
         depths=(2, 4, 8, 16),
+        videogen=Base(latents=(8, 16, 16), num_codes=2048, prior=replace(_PAPER, layers=22, width=384)),
         latents=tuple(row for row in PAPER["latents"] if row != "1x64x64"),  # a single step is no sequence
         tokenizer_loop=PAPER_TOKENIZER_LOOP,
         prior_loop=PAPER_PRIOR_LOOP,
@@ -174,9 +187,14 @@ def variants(table: str, scale: Scale, info: StoreInfo) -> list[Variant]:
     if table not in TABLES:
         raise ValueError(f"unknown table {table!r}.{did_you_mean(table, (*TABLES, 'all'))}")
 
+    base = Base(latents=_BASE, num_codes=scale.codes[1], prior=scale.prior)
+    if table in _VIDEOGENS and scale.videogen is not None:
+        base = scale.videogen
+        scale = replace(scale, prior=base.prior)
+
     def row(name: str, here: str = "", latents: str = "", dynamics: bool = True, prior=None, **changes) -> Variant:
-        shape = tuple(map(int, latents.split("x"))) if latents else _BASE
-        tokenizer = _tokenizer(scale, info, shape, **changes)
+        shape = tuple(map(int, latents.split("x"))) if latents else base.latents
+        tokenizer = _tokenizer(scale, info, shape, **{"num_codes": base.num_codes} | changes)
         training = _dynamics(scale, tokenizer, **(prior or {})) if dynamics else None
         latent = latent_name(tokenizer.model) if latents else ""
         return Variant(name=name, here=here or latent or name, tokenizer=tokenizer, dynamics=training)
@@ -206,7 +224,7 @@ def variants(table: str, scale: Scale, info: StoreInfo) -> list[Variant]:
             row(name, latents=name.rpartition("x")[0], slices=int(name.rpartition("x")[2]))
             for name in PAPER["codebooks"]
         ]
-    if (frames := CLIP_FRAMES // _BASE[0]) < info.frames_per_step:
+    if (frames := CLIP_FRAMES // base.latents[0]) < info.frames_per_step:
         raise ValueError(
             f"table {table!r} needs the action of every step of {frames} frames, and this play has steps of "
             f"{info.frames_per_step}, whose first parts in a clip have an action before it; collect play with "
@@ -224,7 +242,7 @@ def _tokenizer(
     scale: Scale,
     info: StoreInfo,
     latents: tuple[int, ...],
-    num_codes: int | None = None,
+    num_codes: int,
     slices: int = 1,
     attention: bool = True,
 ) -> TokenizerTraining:
@@ -244,9 +262,7 @@ def _tokenizer(
         residual_units=scale.residual_units,
         residual_layers=scale.residual_layers,
         attention=attention,
-        codebook=CodebookConfig(
-            num_codes=num_codes or scale.codes[1], num_slices=slices, code_dim=max(1, scale.code_dim // slices)
-        ),
+        codebook=CodebookConfig(num_codes=num_codes, num_slices=slices, code_dim=max(1, scale.code_dim // slices)),
     )
     return TokenizerTraining(model=model, loop=scale.tokenizer_loop, muon=scale.muon)
 

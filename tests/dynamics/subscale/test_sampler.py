@@ -17,12 +17,11 @@ from worldmodel.dynamics.sampling import Sampling, draw, uniforms
 
 CONDITIONS = ("step", "none", "guided")
 every_condition = pytest.mark.parametrize("condition", CONDITIONS)
-FRAMES = 4
 
 
-def _net(kind, attention, condition, **changes):
+def _net(kind, attention, condition, frames=4, **changes):
     options = {"action_condition": "none" if condition == "none" else "step", "learn_start": True}
-    return make_net(kind, (2, 2), FRAMES, 2, num_codes=6, attention=attention, **options | changes)
+    return make_net(kind, (2, 2), frames, 2, num_codes=6, attention=attention, **options | changes)
 
 
 def _options(condition) -> Sampling:
@@ -39,10 +38,11 @@ def _logits(net, codes, actions, options):
 
 def _naive(net, given, noise, actions, options):
     """Codes drawn one at a time, each with the whole network anew: given (B, T', S, M), noise (B, places, n)."""
-    codes = torch.zeros(len(given), FRAMES, net.tokens_per_step, net.books, dtype=torch.int64)
+    frames = actions.shape[1] + 1
+    codes = torch.zeros(len(given), frames, net.tokens_per_step, net.books, dtype=torch.int64)
     codes[:, : given.shape[1]] = given
     fixed = given.shape[1] * net.tokens_per_step
-    for place in place_order(net, FRAMES).argsort().tolist():
+    for place in place_order(net, frames).argsort().tolist():
         for book in range(net.books):
             if place >= fixed:
                 logits = _logits(net, codes, actions, options).flatten(1, 2)[:, place, book]
@@ -50,22 +50,32 @@ def _naive(net, given, noise, actions, options):
     return codes
 
 
-@every_kind
-@every_attention
-@every_condition
-def test_the_cached_sampler_draws_what_the_whole_network_draws(kind, attention, condition):
-    net, options = _net(kind, attention, condition), _options(condition)
-    actions, seeds = make_actions(2, FRAMES), torch.tensor([3, 4])
+def _assert_the_same_codes(net, condition, frames):
+    options, actions, seeds = _options(condition), make_actions(2, frames), torch.tensor([3, 4])
     given = make_codes(net, 2, 1)
-    if kind == "frame":
+    if net.config.single_frame:
         drawn, noise = _dream(net, given, actions, seeds, options)
     else:
         drawn = net.draw_clip(given, seeds, actions, options)
-        noise = torch.zeros(2, FRAMES * net.tokens_per_step, net.books)
+        noise = torch.zeros(2, frames * net.tokens_per_step, net.books)
         for index, places in enumerate(net.positions):
             noise[:, places] = uniforms(seeds, torch.full_like(seeds, index), len(places) * 2).unflatten(1, (-1, 2))
     assert torch.equal(drawn, _naive(net, given, noise, actions, options))
     assert len(drawn[:, 1:].unique()) > 1
+
+
+@every_kind
+@every_attention
+@every_condition
+def test_the_cached_sampler_draws_what_the_whole_network_draws(kind, attention, condition):
+    frames = 4 if (attention, condition) == ("query-key", "step") else 2
+    _assert_the_same_codes(_net(kind, attention, condition, frames), condition, frames)
+
+
+@every_kind
+@every_attention
+def test_a_model_of_blocks_draws_what_the_whole_network_draws(kind, attention):
+    _assert_the_same_codes(_net(kind, attention, "step", 2, block=(1, 1, 2)), "step", 2)
 
 
 def _dream(net, given, actions, seeds, options):
@@ -80,7 +90,7 @@ def _dream(net, given, actions, seeds, options):
     cache, _ = net.burn_in(
         given.repeat(times, 1, 1, 1), condition(given.shape[1], actions[:, : given.shape[1] - 1]), LOOKUP
     )
-    for now in range(given.shape[1], FRAMES):
+    for now in range(given.shape[1], actions.shape[1] + 1):
         noise = uniforms(seeds, torch.full_like(seeds, now), net.noise_per_step)
         last = codes[:, -1].repeat(times, 1, 1)
         drawn, _ = net.step(last, condition(1, actions[:, now - 1 : now]), cache, noise, LOOKUP, options)
@@ -92,7 +102,7 @@ def _dream(net, given, actions, seeds, options):
 @every_kind
 def test_weights_in_training_and_prepared_ones_draw_the_same(kind):
     net = _net(kind, "query-key", "step")
-    given, seeds, actions = make_codes(net, 2, 1), torch.tensor([1, 2]), make_actions(2, FRAMES)
+    given, seeds, actions = make_codes(net, 2, 1), torch.tensor([1, 2]), make_actions(2, 4)
 
     def drawn():
         if kind == "frame":
@@ -109,7 +119,7 @@ def test_weights_in_training_and_prepared_ones_draw_the_same(kind):
 @every_attention
 def test_a_row_of_a_batch_is_drawn_like_the_row_alone(kind, attention):
     net = _net(kind, attention, "step")
-    given, seeds, actions = make_codes(net, 2, 1), torch.tensor([5, 6]), make_actions(2, FRAMES)
+    given, seeds, actions = make_codes(net, 2, 1), torch.tensor([5, 6]), make_actions(2, 4)
     if kind == "frame":
         whole = _dream(net, given, actions, seeds, Sampling())[0]
         swapped = _dream(net, given.flip(0), actions.flip(0), seeds.flip(0), Sampling())[0]
@@ -121,7 +131,7 @@ def test_a_row_of_a_batch_is_drawn_like_the_row_alone(kind, attention):
 
 
 def test_given_positions_of_later_slices_are_not_seen():
-    net = make_net("spatiotemporal", (2, 2), FRAMES, num_codes=6)
+    net = make_net("spatiotemporal", (2, 2), 4, num_codes=6)
     given, seeds = make_codes(net, 1, 2), torch.tensor([0])
     changed = given.clone()
     changed[:, 1] = (changed[:, 1] + 1) % 6  # frame 1 lies in slices after those of frames 0 and 2
@@ -132,7 +142,7 @@ def test_given_positions_of_later_slices_are_not_seen():
 
 def test_given_frames_stay_as_they_are():
     for kind in ("spatial", "spatiotemporal"):
-        net = make_net(kind, (2, 2), FRAMES, num_codes=6)
+        net = make_net(kind, (2, 2), 4, num_codes=6)
         given = make_codes(net, 2, 3)
         drawn = net.draw_clip(given, torch.tensor([0, 1]), None, Sampling())
         assert torch.equal(drawn[:, :3], given)

@@ -13,7 +13,11 @@ from worldmodel.training.ablations.papers import PAPER, STATED
 from worldmodel.training.ablations.tables import PRESETS, TABLES, latent_name, variants
 
 INFO = StoreInfo(env_id="VideoGenReal-Doom", frames_per_step=2, height=64, width=64, channels=3, action=ACTIONS)
-BASE = {preset: variants("transformer", scale, INFO)[0] for preset, scale in PRESETS.items()}
+VIDEOGENS = ("transformer", "positions", "conditions")  # tables of VideoGen's submission, which has its own base
+BASE = {
+    **{(name, True): variants("transformer", scale, INFO)[0] for name, scale in PRESETS.items()},
+    **{(name, False): variants("codes", scale, INFO)[1] for name, scale in PRESETS.items()},
+}
 
 
 def differences(a: dict, b: dict, prefix: str = "") -> set[str]:
@@ -57,10 +61,22 @@ VARIED = {
 }
 
 
+@pytest.mark.parametrize("table", VIDEOGENS)
+def test_videogens_own_tables_have_its_base_at_the_papers_size(table):
+    row = variants(table, PRESETS["paper"], INFO)[0]
+    assert (latent_name(row.tokenizer.model), row.tokenizer.model.codebook.num_codes) == ("8x16x16", 2048)
+    assert (row.dynamics.model.layers, row.dynamics.model.width) == (22, 384)
+
+
+def test_at_other_sizes_all_tables_share_a_base():
+    same = [variants("transformer", PRESETS["small"], INFO)[0], BASE["small", False]]
+    assert same[0].tokenizer == same[1].tokenizer and same[0].dynamics == same[1].dynamics
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("table", TABLES)
 def test_variants_differ_from_the_base_in_what_the_table_compares_alone(table, preset):
-    base = {part: asdict(getattr(BASE[preset], part)) for part in ("tokenizer", "dynamics")}
+    base = {part: asdict(getattr(BASE[preset, table in VIDEOGENS], part)) for part in ("tokenizer", "dynamics")}
     rows = [row for row in variants(table, PRESETS[preset], INFO) if row.tokenizer is not None]
     found, bases = set(), 0
     for row in rows:
@@ -120,7 +136,7 @@ def test_every_figure_and_statement_belongs_to_a_row():
 
 
 def test_folders_are_named_after_what_was_trained():
-    base, scale = BASE["small"], PRESETS["small"]
+    base, scale = BASE["small", False], PRESETS["small"]
     again = variants("depth", scale, INFO)[2]
     assert (again.tokenizer_folder, again.dynamics_folder) == (base.tokenizer_folder, base.dynamics_folder)
     longer = replace(scale, tokenizer_loop=replace(scale.tokenizer_loop, steps=1))
