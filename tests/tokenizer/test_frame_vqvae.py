@@ -56,6 +56,14 @@ def test_codes_and_frames_have_the_documented_shapes():
     assert net.lookup(codes).shape == (2, 3, 4, 4, 16)
 
 
+def test_maps_of_codes_have_a_picture_for_each_frame():
+    net = make_net()
+    codes = net.encode(make_frames())
+    maps = net.code_maps(codes)
+    assert list(maps) == ["slice 0", "slice 1"] and maps["slice 1"].shape == (2, 3, 2, 4, 4)
+    assert torch.equal(maps["slice 1"][:, :, 0], codes[..., 1]) and torch.equal(maps["slice 1"][:, :, 1], codes[..., 3])
+
+
 def test_a_changed_frame_changes_only_its_own_codes():
     net, frames = make_net(), make_frames()
     changed = frames.clone()

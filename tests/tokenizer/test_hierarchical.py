@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -61,6 +63,12 @@ def test_a_token_holds_its_top_code_and_the_eight_bottom_codes_below_it():
     below = bottom[0, 2:4, 0:2, 4:6].flatten()  # step 1, row 0, column 2
     assert codes[0, 1, 0, 2].tolist() == [int(top[0, 1, 0, 2]), *below.tolist()]
     assert all(torch.equal(*pair) for pair in zip(split_levels(codes), (top, bottom), strict=True))
+
+
+def test_maps_of_codes_are_the_two_levels():
+    top, bottom = torch.arange(2 * 2 * 3).view(1, 2, 2, 3), torch.arange(4 * 4 * 6).view(1, 4, 4, 6)
+    maps = make_net().code_maps(join_levels(top, bottom))
+    assert torch.equal(maps["top"][:, :, 0], top) and torch.equal(maps["bottom"].flatten(1, 2), bottom)
 
 
 def test_lookup_gives_the_vectors_of_both_levels():
@@ -198,6 +206,32 @@ def test_checkpointing_keeps_fewer_activations_and_the_same_gradients():
     (much, wanted), (little, found) = saved_bytes_and_gradients(False), saved_bytes_and_gradients(True)
     assert all(torch.allclose(one, two, rtol=1e-4, atol=1e-6) for one, two in zip(wanted, found, strict=True))
     assert little < 0.5 * much
+
+
+MEMORY = """
+import resource, sys, torch
+from dataclasses import replace
+from worldmodel.tokenizer import build, preset
+torch.set_num_threads(1)
+train = sys.argv[1] == "train"
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+before = peak()
+net = build(replace(preset("pixelcnn-paper"), checkpointing=train)).train(train)
+frames = torch.randint(256, (1, 4, 4, 256, 256, 3), dtype=torch.uint8)
+if train:
+    net.loss(frames).total.backward()
+else:
+    with torch.inference_mode():
+        net.decode(net.encode(frames))
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("work", "gigabytes"), [("encode and decode", 1.0), ("train", 3.0)])
+def test_a_clip_of_the_papers_size_fits_in_memory(work, gigabytes):
+    done = subprocess.run([sys.executable, "-c", MEMORY, work], capture_output=True, text=True, check=True)
+    assert 0 < float(done.stdout) <= gigabytes
 
 
 def test_hidden_weights_are_those_between_hidden_layers():

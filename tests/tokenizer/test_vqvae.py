@@ -71,6 +71,8 @@ def test_a_patch_of_latents_is_one_token_whose_slices_are_their_codes(temporal):
     vectors = fine.lookup(codes)[:, :, 0::2, 1::2]
     assert torch.equal(folded.lookup(tokens)[..., 8:16], vectors)
     assert torch.equal(folded.loss(frames).codes, tokens)
+    maps = folded.code_maps(tokens)
+    assert list(maps) == ["slice 0", "slice 1"] and torch.equal(maps["slice 1"], codes[..., 1].unsqueeze(2))
 
 
 def test_a_patch_must_divide_the_grid_of_latents():

@@ -142,6 +142,13 @@ COMMANDS = {
         show=print,
         after_stop=_NOTHING,
     ),
+    "show-codes": Command(
+        "training.show.codes:show_codes",
+        "draw the codes of a tokenizer or a world model, and where they change, below the frames",
+        "runs/tokenizer/best --data runs/data --out codes.png",
+        show=print,
+        after_stop=_NOTHING,
+    ),
     "evaluate-model": Command(
         "training.cli.evaluate:evaluate_model",
         "measure a world model on held-out episodes: frames, codes, dreams, control, distances",

@@ -83,6 +83,13 @@ class Tokenizer(nn.Module, ABC):
         `weights` (B, T, F, H, W) float32 weight the pixels' squared errors; None: all 1.
         """
 
+    def code_maps(self, codes: Tensor) -> dict[str, Tensor]:
+        """Codes (B, T, h, w, M) as pictures, one row of them per codebook of the grid: name -> (B, T, k, h', w') int64.
+
+        k pictures in each step, in order of time; neighbouring codes are neighbours.
+        """
+        return {f"slice {index}": part.unsqueeze(2) for index, part in enumerate(codes.unbind(-1))}
+
     def hidden_weights(self) -> list[nn.Parameter]:
         """Kernels and matrices between hidden layers, which Muon may train; none by default."""
         return []

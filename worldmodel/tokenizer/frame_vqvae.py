@@ -82,6 +82,10 @@ class FrameVQVAE(Tokenizer):
 
     # --- frames and codes ----------------------------------------------------------------------------------------
 
+    def code_maps(self, codes: Tensor) -> dict[str, Tensor]:
+        frames = codes.unflatten(4, (self.frames_per_step, -1)).movedim(4, 2)  # (B, T, F, h, w, K)
+        return {f"slice {index}": part for index, part in enumerate(frames.unbind(-1))}
+
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""

@@ -105,6 +105,10 @@ class HierarchicalVQVAE(Tokenizer):
 
     # --- frames and codes ----------------------------------------------------------------------------------------
 
+    def code_maps(self, codes: Tensor) -> dict[str, Tensor]:
+        top, bottom = split_levels(codes)
+        return {"top": top.unsqueeze(2), "bottom": bottom.unflatten(1, (-1, 2))}
+
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, 4, H, W, C) uint8 -> codes (B, T, h, w, 9) int64 in [0, num_codes); T is at least 1."""

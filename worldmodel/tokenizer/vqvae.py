@@ -164,6 +164,9 @@ class VQVAE(Tokenizer):
         frames = frames_from_model(pixels)
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
 
+    def code_maps(self, codes: Tensor) -> dict[str, Tensor]:
+        return super().code_maps(self._unfold(codes))  # each slice of the codebook at the grid of latents
+
     @property
     def lookup(self) -> CodeLookup:
         """Codes (..., M) int64 -> the concatenated code vectors of all slices, (..., E) float32; callable."""

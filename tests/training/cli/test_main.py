@@ -117,7 +117,9 @@ def test_a_device_that_is_not_here_is_told(tmp_path, capsys):
     assert "no device 'gpu' here" in capsys.readouterr().err and not (tmp_path / "agent").exists()
 
 
-@pytest.mark.parametrize("command", ["train-tokenizer", "train-dynamics", "sample", "evaluate-model", "watch"])
+@pytest.mark.parametrize(
+    "command", ["train-tokenizer", "train-dynamics", "sample", "show-codes", "evaluate-model", "watch"]
+)
 def test_every_command_tells_a_device_that_is_not_here(command, tmp_path, capsys):
     world = str(tiny_world().save_pretrained(tmp_path / "world"))
     data = ["--data", str(recorded_store(tmp_path / "data").root), "--out", str(tmp_path / "out.gif")]
@@ -125,6 +127,7 @@ def test_every_command_tells_a_device_that_is_not_here(command, tmp_path, capsys
         "train-tokenizer": [*data, "--model.height", "16", "--model.width", "16"],
         "train-dynamics": [*data, "--tokenizer", str(tmp_path / "tokenizer")],
         "sample": [world, *data],
+        "show-codes": [str(tmp_path / "tokenizer"), *data[:2], "--out", str(tmp_path / "out.png")],
         "evaluate-model": [world, *data],
         "watch": ["sticky", "--env", world, "--out", str(tmp_path / "out.gif")],
     }
