@@ -15,8 +15,12 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write
 from worldmodel.layers.defaults import own_defaults
+from worldmodel.layers.precision import cast_products, fast_dtype
 from worldmodel.progress import progress
 from worldmodel.tokenizer import Tokenizer
+from worldmodel.tokenizer.files import load_tokenizer
+from worldmodel.training import distributed
+from worldmodel.training.run_folder import own_folder
 
 CLIP_STRIDE = 4  # steps from the beginning of a clip to that of the next
 
@@ -76,6 +80,24 @@ def encode_store(
     with atomic_write(cache) as temporary:
         save_file({name: codes}, temporary)
     return list(codes.split(sizes))
+
+
+def encode_once(store: EpisodeStorage, tokenizer: Tokenizer, out: Path, stride: int) -> list[Tensor]:
+    """Codes of every episode, kept in a run's folder; one of several processes encodes, then all read what it wrote."""
+    cache = out / "codes.safetensors"
+    if distributed.size() > 1:
+        distributed.first(lambda: len(encode_store(store, tokenizer, cache, stride)))
+    return encode_store(store, tokenizer, cache, stride)
+
+
+def code_counts(store: EpisodeStorage, tokenizer: str, out: Path, stride: int, place: torch.device) -> Tensor:
+    """How often the train split uses each code, (V,); encodes the store into a run's folder for that."""
+    coder = load_tokenizer(tokenizer).to(place).requires_grad_(False)
+    cast_products(coder, fast_dtype(place))
+    with own_folder(out, "train-dynamics"):
+        codes = encode_once(store, coder, out, stride)
+    train = torch.cat([codes[episode].flatten() for episode in store.split("train").tolist()])
+    return train.long().bincount(minlength=coder.num_codes)
 
 
 def _starts(num_steps: int, tokenizer: Tokenizer, stride: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Train dynamics and heads on the codes of a store; the result is a whole world model with start states."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, field, replace
@@ -20,8 +19,10 @@ from worldmodel.dynamics import (
     HeadsConfig,
     PixelCNNConfig,
     SubscaleConfig,
+    SubscaleTransformer,
     preset,
 )
+from worldmodel.dynamics.subscale.adaptive import cutoffs_of
 from worldmodel.evaluation.calibration import platt_scaling
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
@@ -34,7 +35,8 @@ from worldmodel.tokenizer import Tokenizer, TokenizerConfig
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import distributed
 from worldmodel.training.code_segments import ClipStore, CodeStore, Segments, split_codes
-from worldmodel.training.encode_store import CLIP_STRIDE, codes_name, encode_store
+from worldmodel.training.data_checks import check_lengths, check_limit
+from worldmodel.training.encode_store import CLIP_STRIDE, code_counts, codes_name, encode_once
 from worldmodel.training.fit import LoopConfig, Task, fit
 from worldmodel.training.launch import Launcher, absolute, launch
 from worldmodel.training.paper_loops import LVT_PRIOR_LOOP, PAPER_PRIOR_LOOP, PIXELCNN_LOOP
@@ -183,8 +185,14 @@ def _train(
             'frames train with action_condition="none" and learn_start (--model.action-condition none '
             "--model.learn-start)"
         )
-    config = replace(config, segment=segment)
+    config, counts = replace(config, segment=segment), None
+    if isinstance(config.model, SubscaleConfig) and config.model.adaptive:
+        counts = code_counts(store, tokenizer, out, config.clip_stride, place)
+        cutoffs = config.model.cutoffs or cutoffs_of(counts)
+        config = replace(config, model=replace(config.model, cutoffs=cutoffs))
     model = _build(store, coder, config)
+    if counts is not None and isinstance(model.dynamics, SubscaleTransformer):
+        model.dynamics.order_codes(counts)
     settings = _settings(config) | {"data": store.folders, "tokenizer": tokenizer}
     if start_from is not None:
         _take_weights(model, start_from)
@@ -207,10 +215,7 @@ def _fit(
     segment = config.segment_steps(coder.config)
     stride = config.clip_stride
     name = codes_name(store, coder, stride)
-    cache = out / "codes.safetensors"
-    if distributed.size() > 1:  # one process encodes, then all read what it wrote
-        distributed.first(lambda: len(encode_store(store, coder, cache, stride)))
-    codes = encode_store(store, coder, cache, stride)
+    codes = encode_once(store, coder, out, stride)
     train, validation = (
         split_codes(store, codes, split, coder.config, config.model.frame_condition, stride)
         for split in ("train", "validation")
@@ -236,34 +241,6 @@ def _fit(
     # The end's probability and threshold, from all the validation steps; written into both checkpoints.
     distributed.first(lambda: [_calibrate(out / name, validation, store, config) for name in ("best", "last")])
     return scores
-
-
-def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: int, start_steps: int) -> None:
-    """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
-    longest = max((store.lengths[e] for e in store.split("train")), default=0)
-    if not longest:
-        raise ValueError(f"the train split of {len(store)} episodes is empty; record or import more")
-    if tokenizer.temporal != "step":  # what does not fit, is told where clips are coded
-        return
-    if segment > max(longest, default_segment_steps(GPTConfig(), tokenizer)):
-        raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")
-    if start_steps > longest:
-        raise ValueError(f"start_steps must be at most the {longest} steps of the longest episode, got {start_steps}")
-
-
-def check_limit(store: EpisodeStorage, limit: float) -> None:
-    """Say which rewards and signal changes of the train split are beyond `limit`, and will be learned as that."""
-    episodes = store.split("train").tolist()
-    largest = {"rewards": max((float(np.abs(store.rewards(e)).max()) for e in episodes), default=0.0)}
-    for place, name in enumerate(store.info.signal_names):
-        changes = (np.abs(np.diff(store.signals(e)[:, place])) for e in episodes)
-        largest[f"changes of {name} in a step"] = max((float(change.max()) for change in changes), default=0.0)
-    for what, value in largest.items():
-        if value > limit:
-            print(
-                f"dynamics: {what} reach {value:g} in this play; beyond heads.limit = {limit:g} they are learned as "
-                f"{limit:g}. A world that tells them apart wants heads.limit = {math.ceil(value)}"
-            )
 
 
 def _settings(config: DynamicsTraining) -> dict[str, Any]:

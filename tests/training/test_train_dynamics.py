@@ -20,14 +20,10 @@ from worldmodel.tokenizer import VQVAE
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training import fit as loop
 from worldmodel.training.code_segments import split_codes
+from worldmodel.training.data_checks import check_limit
 from worldmodel.training.encode_store import encode_store
 from worldmodel.training.fit import LoopConfig
-from worldmodel.training.train_dynamics import (
-    DynamicsTraining,
-    check_limit,
-    score_dynamics,
-    train_dynamics,
-)
+from worldmodel.training.train_dynamics import DynamicsTraining, score_dynamics, train_dynamics
 
 CONFIG = DynamicsTraining(
     model=tiny_config().dynamics,
@@ -97,6 +93,19 @@ def test_a_latent_video_transformer_trains_and_makes_video(tmp_path, store, chan
         envs = DreamVectorEnv(6, world)
         envs.reset(seed=0)
         envs.step(np.zeros(6, np.int64))
+
+
+def test_adaptive_output_takes_the_frequencies_of_the_codes_it_trains_on(tmp_path, store):
+    model = tiny_config(net="subscale", code_input="adaptive", code_output="adaptive-tied").dynamics
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", replace(CONFIG, model=model))
+    world = WorldModel.from_pretrained(tmp_path / "run" / "best", dtype=torch.float32)
+    codes = encode_store(store, world.tokenizer, tmp_path / "run" / "codes.safetensors")
+    train = torch.cat([codes[episode].flatten() for episode in store.split("train").tolist()])
+    counts = train.long().bincount(minlength=16)
+    assert (counts[world.dynamics.order.code].diff() <= 0).all()
+    assert counts.max() > counts.min()
+    few, more = world.config.dynamics.cutoffs
+    assert counts.sort(descending=True).values[:few].sum() >= 0.8 * counts.sum() or (few, more) == (14, 15)
 
 
 def test_a_segment_of_another_length_than_the_clips_is_refused_before_coding(tmp_path, store):

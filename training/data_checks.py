@@ -1,0 +1,41 @@
+"""Checks of recorded play before dynamics are trained on it.
+
+What would waste a training is refused or reported before anything is encoded.
+"""
+
+import math
+
+import numpy as np
+
+from worldmodel.data import EpisodeStorage
+from worldmodel.dynamics import GPTConfig
+from worldmodel.model.network import default_segment_steps
+from worldmodel.tokenizer import TokenizerConfig
+
+
+def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: int, start_steps: int) -> None:
+    """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
+    longest = max((store.lengths[e] for e in store.split("train")), default=0)
+    if not longest:
+        raise ValueError(f"the train split of {len(store)} episodes is empty; record or import more")
+    if tokenizer.temporal != "step":  # what does not fit, is told where clips are coded
+        return
+    if segment > max(longest, default_segment_steps(GPTConfig(), tokenizer)):
+        raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")
+    if start_steps > longest:
+        raise ValueError(f"start_steps must be at most the {longest} steps of the longest episode, got {start_steps}")
+
+
+def check_limit(store: EpisodeStorage, limit: float) -> None:
+    """Say which rewards and signal changes of the train split are beyond `limit`, and will be learned as that."""
+    episodes = store.split("train").tolist()
+    largest = {"rewards": max((float(np.abs(store.rewards(e)).max()) for e in episodes), default=0.0)}
+    for place, name in enumerate(store.info.signal_names):
+        changes = (np.abs(np.diff(store.signals(e)[:, place])) for e in episodes)
+        largest[f"changes of {name} in a step"] = max((float(change.max()) for change in changes), default=0.0)
+    for what, value in largest.items():
+        if value > limit:
+            print(
+                f"dynamics: {what} reach {value:g} in this play; beyond heads.limit = {limit:g} they are learned as "
+                f"{limit:g}. A world that tells them apart wants heads.limit = {math.ceil(value)}"
+            )
