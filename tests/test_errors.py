@@ -30,5 +30,8 @@ def test_an_unknown_option_gives_the_nearest_that_the_function_takes():
         refuse_unknown(unknown, dream)
 
     dream(horizon=4)
-    with pytest.raises(TypeError, match=r"dream has no option 'horizn'\. Did you mean 'horizon'\? Valid: horizon, t"):
+    with pytest.raises(
+        TypeError,
+        match=r"dream\(\) got an unexpected keyword argument 'horizn'\. Did you mean 'horizon'\? Valid: horizon, t",
+    ):
         dream(horizn=3)

@@ -25,4 +25,5 @@ def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any]) -> None:
     """Raise TypeError with the nearest valid name for what the last parameter of `taker`, ``**unknown``, has caught."""
     for name in unknown:
         options = [parameter for parameter in inspect.signature(taker).parameters if parameter != "unknown"]
-        raise TypeError(f"{taker.__name__} has no option {name!r}.{did_you_mean(name, options)}")
+        # Python's own words, by which TorchRL and others learn what an environment cannot take.
+        raise TypeError(f"{taker.__name__}() got an unexpected keyword argument {name!r}.{did_you_mean(name, options)}")

@@ -365,7 +365,7 @@ def test_bad_options_are_told_the_valid_ones(options, message):
 
 @pytest.mark.parametrize("make_env", [gym.make, gym.make_vec])
 def test_an_unknown_option_gives_the_nearest(make_env):
-    with pytest.raises(TypeError, match=r"has no option 'horizn'\. Did you mean 'horizon'\?"):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'horizn'\. Did you mean 'horizon'\?"):
         make_env("VideoGenDream-Doom", model=tiny_world(), horizn=3)
 
 
