@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.dream.rules import EndCondition, RewardFunction
+from worldmodel.envs.dream.rules import DreamRules, EndCondition, RewardFunction
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.registry import env_spec, is_dream, is_env_id
 from worldmodel.envs.spaces import valid_actions
@@ -77,7 +77,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
             graphs=graphs,
             starts=starts,
         )
-        self.model = self._dreams.model
+        self.model, self.obs = self._dreams.model, self._dreams.obs
         self.metadata = self.metadata | {"render_fps": self._dreams.metadata["render_fps"]}
         self.render_mode = render_mode
         self.observation_space = self._dreams.single_observation_space
@@ -109,6 +109,15 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     def action_spec(self) -> ActionSpec:
         """What can be done, with names."""
         return self._dreams.action_spec
+
+    @property
+    def rules(self) -> DreamRules:
+        """How dreams are drawn, paid and ended; set others to change them while a dream goes on."""
+        return self._dreams.rules
+
+    @rules.setter
+    def rules(self, rules: DreamRules) -> None:
+        self._dreams.rules = rules
 
     @property
     def state(self) -> DreamState:

@@ -179,10 +179,10 @@ COMMANDS = {
         after_stop=_NOTHING,
     ),
     "play": Command(
-        "training.show.play:play",
+        "training.show.play.command:play",
         "play dreams and real games yourself, in a browser",
         "VideoGenReal-Doom VideoGenDream-Doom --agent runs/agent/agent",
-        after_stop="saved clips stay",
+        after_stop=_NOTHING,
     ),
     "fetch-battle2": Command(
         "envs.vizdoom.battle2:fetch_battle2",

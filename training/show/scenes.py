@@ -6,7 +6,8 @@ Letters: T steps, F frames of a step, H W pixels, C channels.
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from worldmodel.model import WorldModel
 
 _USUAL_FPS = 8.75  # steps per second if the env gives none; Doom's
 _HANDED_OVER = 8  # last steps of a game from which a dream continues
-_KEPT = 256  # steps of a dream that can be undone
+KEPT = 256  # steps of an episode to which one can look or go back
 
 Frames = NDArray[np.uint8]
 
@@ -44,6 +45,15 @@ class Shown(NamedTuple):
     signals: dict[str, float]
     nll: float | None  # negative log-likelihood of the step in nats; dreams only
     ended: str  # "terminated", "truncated", or "" during the episode
+
+
+class Kept(NamedTuple):
+    """A step of a dream to which one can go back."""
+
+    state: DreamState  # one row
+    observation: np.ndarray
+    shown: Shown
+    action: Any  # taken after it
 
 
 class Scene(ABC):
@@ -144,21 +154,29 @@ class GameScene(Scene):
         signal_names = getattr(env.unwrapped, "signal_names", ())
         super().__init__(env if view is None else DreamView(env, *view), action, signal_names, policy, seed)
         self.world = None if view is None else view[0]
-        self._past: deque[tuple[Any, Frames]] = deque(maxlen=_HANDED_OVER)  # (the action that led there, frames)
+        # The action that led to a step, its frames and its signals.
+        self._past: deque[tuple[Any, Frames, dict[str, float]]] = deque(maxlen=KEPT + _HANDED_OVER)
 
     def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
         self._past.clear()
         return super().begin(options)
 
-    def recent(self) -> dict[str, Any]:
-        """The episode's last steps as the reset options of a dream that continues from here."""
-        assert self.shown is not None, "no episode has begun"
-        actions = [action for action, _ in self._past][1:]
+    def recent(self, back: int = 0) -> dict[str, Any]:
+        """The steps up to the one `back` steps ago, as the reset options of a dream that continues from there."""
+        if not 0 <= back < len(self._past):
+            raise ValueError(f"back must be in [0, {len(self._past)}), the steps that are kept, got {back}")
+        past = list(self._past)[: len(self._past) - back][-_HANDED_OVER:]
+        actions = [action for action, _, _ in past][1:]
         return {
-            "frames": np.stack([frames for _, frames in self._past]),
+            "frames": np.stack([frames for _, frames, _ in past]),
             "actions": np.array(actions, self.action.dtype).reshape(len(actions), *self.action.shape),
-            "signals": self.shown.signals,
+            "signals": past[-1][2],
         }
+
+    def last_step(self) -> tuple[Any, Frames]:
+        """The action that led to the present step, and the step's frames as the game gave them, (F, H, W, C)."""
+        action, frames, _ = self._past[-1]
+        return action, frames
 
     def _frames(self, info: Mapping[str, Any]) -> Frames:
         if "frames" not in info:
@@ -173,11 +191,11 @@ class GameScene(Scene):
                 "PixelGame converts what an env shows (docs/own-game.md)"
             )
         if not self._past:  # of an episode's beginning
-            self._past.append((None, info["frames"]))
+            self._past.append((None, info["frames"], self._signals(info)))
         return rgb(info["frames"])
 
     def _note(self, action: Any, info: Mapping[str, Any]) -> None:
-        self._past.append((action, info["frames"]))
+        self._past.append((action, info["frames"], self._signals(info)))
 
 
 class DreamScene(Scene):
@@ -189,9 +207,17 @@ class DreamScene(Scene):
         config = dream.model.config
         super().__init__(dream, config.action.held, config.signal_names, policy, seed)
         self.dream, self.world = dream, dream.model
-        # The steps before this one, and the action after each.
-        self._past: deque[tuple[DreamState, np.ndarray, Shown, Any]] = deque(maxlen=_KEPT)
+        self._past: deque[Kept] = deque(maxlen=KEPT)  # the steps before this one
         self._done: Any = None
+
+    @property
+    def temperature(self) -> float:
+        """Of the steps to come."""
+        return self.dream.rules.temperature
+
+    @temperature.setter
+    def temperature(self, temperature: float) -> None:
+        self.dream.rules = replace(self.dream.rules, temperature=temperature)
 
     def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
         self._past.clear()
@@ -202,7 +228,7 @@ class DreamScene(Scene):
             return super().step(action)  # raises the error
         before = self.dream.state, self._observation, self.shown
         shown = super().step(action)
-        self._past.append((*before, self._done))
+        self._past.append(Kept(*before, self._done))
         return shown
 
     def take_back(self, steps: int) -> Shown:
@@ -212,12 +238,29 @@ class DreamScene(Scene):
         for _ in range(min(steps, len(self._past))):
             state, self._observation, self.shown, _ = self._past.pop()
             self.dream.state = state
-        if self._policy is not None:  # show it the last steps again
-            self._policy.reset()
-            for _, seen, _, done in list(self._past)[-_HANDED_OVER:]:
-                self._policy.act(seen[None])
-                self._policy.acted(np.asarray(done)[None])
+        self._remind()
         return self.shown
+
+    def go_on(self, past: Sequence[Kept], state: DreamState, observation: np.ndarray, shown: Shown) -> None:
+        """Go on from a step that was dreamt elsewhere; `past` are those before it, from the present one on."""
+        self.dream.state = state
+        self._past.extend(past)
+        self._observation, self.shown = observation, shown
+        self._remind()
+
+    def now(self) -> tuple[DreamState, np.ndarray, Shown]:
+        """A copy of the present step: state, observation, and what is shown."""
+        if self.shown is None:
+            raise ValueError("no dream is running: begin() one")
+        return self.dream.state, self._observation, self.shown
+
+    def _remind(self) -> None:
+        """Show the policy the last steps again."""
+        if self._policy is not None:
+            self._policy.reset()
+            for kept in list(self._past)[-_HANDED_OVER:]:
+                self._policy.act(kept.observation[None])
+                self._policy.acted(np.asarray(kept.action)[None])
 
     def _note(self, action: Any, info: Mapping[str, Any]) -> None:
         self._done = action

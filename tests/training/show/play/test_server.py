@@ -1,9 +1,8 @@
 """The server: its page, and one session for each connection."""
 
 import asyncio
-import base64
-import hashlib
 import json
+import re
 import socket
 import sys
 import threading
@@ -21,13 +20,13 @@ from websockets.sync.client import connect
 
 from tests.tiny import tiny_world
 from worldmodel.envs import DreamEnv
-from worldmodel.training.show import play_server as play
-from worldmodel.training.show.play_server import serve
+from worldmodel.training.show.play import seats
+from worldmodel.training.show.play.server import serve
 from worldmodel.training.show.scenes import DreamScene
 
 
 @contextmanager
-def served(tmp_path, scenes=None, **options):
+def served(scenes=None, **options):
     """The address of a server that runs in a thread of its own."""
     world = tiny_world()
     scenes = scenes or {"dream": lambda: DreamScene(DreamEnv(world, "codes"))}
@@ -37,7 +36,7 @@ def served(tmp_path, scenes=None, **options):
         addresses.append(address)
         started.set()
 
-    task = loop.create_task(serve(scenes, tmp_path, port=0, ready=ready, **options))
+    task = loop.create_task(serve(scenes, port=0, ready=ready, **options))
 
     def run():
         with pytest.raises(asyncio.CancelledError):
@@ -56,60 +55,71 @@ def served(tmp_path, scenes=None, **options):
 
 
 def ask(line, **message):
+    """Words and arrays of the answer; lines that are no answer are passed over."""
     line.send(json.dumps(message))
-    words = json.loads(line.recv(20))
+    words = told(line)
     return words, None if "error" in words else line.recv(20)
+
+
+def told(line):
+    while True:
+        words = json.loads(line.recv(20))
+        if not {"session", "waiting"} & set(words):
+            return words
 
 
 def play_address(address):
     return address.replace("http:", "ws:") + "play"
 
 
-def test_the_page_is_served_and_nothing_else(tmp_path):
-    with served(tmp_path) as address:
+def test_the_page_is_served_and_nothing_else():
+    with served() as address:
         with urllib.request.urlopen(address) as page:
             assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-            assert "<canvas>" in page.read().decode()
+            text = page.read().decode()
+        for name in [*re.findall(r'(?:href|src)="(\w+\.\w+)"', text), "line.js"]:
+            with urllib.request.urlopen(address + name) as file:
+                assert file.headers["Content-Type"].startswith("text/") and file.read()
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(address + "etc/passwd")
         with error.value:
             assert error.value.code == 404
 
 
-def test_a_step_comes_as_words_and_pixels(tmp_path):
-    with served(tmp_path) as address, connect(play_address(address)) as line:
+def test_a_step_comes_as_words_and_pixels():
+    with served() as address, connect(play_address(address)) as line:
         words, pixels = ask(line, do="step", keys=["Digit1"])
-        assert words["numbers"]["step"] == 1 and words["shape"] == [2, 16, 16, 3]
+        assert words["now"]["step"] == 1 and words["parts"] == [["frames", [2, 16, 16, 3]]]
         assert len(pixels) == 2 * 16 * 16 * 3
 
 
-def test_each_connection_plays_its_own_dream(tmp_path):
-    with served(tmp_path) as address, connect(play_address(address)) as one, connect(play_address(address)) as other:
+def test_each_connection_plays_its_own_dream():
+    with served() as address, connect(play_address(address)) as one, connect(play_address(address)) as other:
         for _ in range(3):
             ask(one, do="step", keys=[])
-        assert ask(one, do="show")[0]["numbers"]["step"] == 3
-        assert ask(other, do="show")[0]["numbers"]["step"] == 0
+        assert ask(one, do="show")[0]["now"]["step"] == 3
+        assert ask(other, do="show")[0]["now"]["step"] == 0
 
 
 @pytest.mark.parametrize("message", ["no json", "[]", '{"do": "nonsense"}', '{"do": "step", "keys": 3}', b"\xff"])
-def test_bad_messages_are_answered_and_the_game_goes_on(message, tmp_path, caplog):
-    with served(tmp_path) as address, connect(play_address(address)) as line:
+def test_bad_messages_are_answered_and_the_game_goes_on(message, caplog):
+    with served() as address, connect(play_address(address)) as line:
         line.send(message)
-        assert json.loads(line.recv(20))["error"]
-        (logged,) = [record for record in caplog.records if record.name == "worldmodel.training.show.play_server"]
+        assert told(line)["error"]
+        (logged,) = [record for record in caplog.records if record.name == "worldmodel.training.show.play.server"]
         assert logged.levelname == "WARNING" and logged.exc_info is None
-        assert ask(line, do="step", keys=[])[0]["numbers"]["step"] == 1
+        assert ask(line, do="step", keys=[])[0]["now"]["step"] == 1
 
 
-def test_pages_of_other_sites_may_not_play(tmp_path):
-    with served(tmp_path) as address:
+def test_pages_of_other_sites_may_not_play():
+    with served() as address:
         with pytest.raises(InvalidStatus, match="403"):
             connect(play_address(address), origin="http://elsewhere.example")
         with connect(play_address(address), origin=address.rstrip("/")) as line:
             assert ask(line, do="show")[1]
 
 
-def test_a_game_that_breaks_does_not_end_the_connection(tmp_path):
+def test_a_game_that_breaks_does_not_end_the_connection():
     class BrokenError(Exception):
         """As ViZDoom's own, which derive from nothing else."""
 
@@ -121,10 +131,10 @@ def test_a_game_that_breaks_does_not_end_the_connection(tmp_path):
 
     world = tiny_world()
     scenes = {"dream": lambda: Breaking(DreamEnv(world, "codes"))}
-    with served(tmp_path, scenes) as address, connect(play_address(address)) as line:
+    with served(scenes) as address, connect(play_address(address)) as line:
         ask(line, do="step", keys=[])
         assert "BrokenError: the game has gone" in ask(line, do="step", keys=[])[0]["error"]
-        assert ask(line, do="begin")[0]["numbers"]["step"] == 0
+        assert ask(line, do="begin")[0]["now"]["step"] == 0
 
 
 def request(address, *headers, path="/play"):
@@ -138,15 +148,15 @@ def request(address, *headers, path="/play"):
 
 
 @pytest.mark.parametrize(("name", "status"), [("localhost", 101), ("127.0.0.1", 101), ("evil.example", 403)])
-def test_only_names_of_this_machine_may_play(name, status, tmp_path):
-    with served(tmp_path) as address:
+def test_only_names_of_this_machine_may_play(name, status):
+    with served() as address:
         assert request(address, f"Host: {name}:9000", f"Origin: http://{name}:9000")[0] == status
 
 
-def test_a_server_open_to_others_warns_and_answers_to_its_names_and_addresses_alone(tmp_path):
+def test_a_server_open_to_others_warns_and_answers_to_its_names_and_addresses_alone():
     names = {"192.168.1.7:80": 101, "[fe80::1]:80": 101, socket.gethostname(): 101, "Doom.example": 101}
     warned = pytest.warns(UserWarning, match=r"listening on 0\.0\.0\.0: everyone .* no password")
-    with warned, served(tmp_path, host="0.0.0.0", allowed_hosts=["doom.example"]) as address:
+    with warned, served(host="0.0.0.0", allowed_hosts=["doom.example"]) as address:
         for name, status in (names | {"evil.example": 403, "evil.example:80": 403}).items():
             assert request(address, f"Host: {name}")[0] == status, name
         assert "--allow-host evil.example" in request(address, "Host: evil.example", path="/")[1]
@@ -167,26 +177,26 @@ MALFORMED = [
 ]
 
 
-def test_malformed_headers_are_a_bad_request(tmp_path, caplog):
-    with served(tmp_path) as address:
+def test_malformed_headers_are_a_bad_request(caplog):
+    with served() as address:
         for headers, path in product(MALFORMED, ("/", "/play")):
             assert request(address, *headers, path=path)[0] == 400, headers
     assert not caplog.records
 
 
-def test_the_page_allows_its_own_script_and_nothing_else(tmp_path):
-    with served(tmp_path) as address, urllib.request.urlopen(address) as page:
+def test_the_page_allows_its_own_files_and_nothing_else():
+    with served() as address, urllib.request.urlopen(address) as page:
         policy, text = page.headers["Content-Security-Policy"], page.read().decode()
         assert page.headers["X-Content-Type-Options"] == "nosniff" and page.headers["X-Frame-Options"] == "DENY"
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
-    script = text[text.index("<script>") + len("<script>") : text.index("</script>")]
-    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
-    assert "style=" not in text and " onclick" not in text  # the policy would drop both
+    assert "script-src 'self';" in policy and "style-src 'self';" in policy
+    assert "style=" not in text and " onclick" not in text and "<style" not in text  # the policy would drop all
+    assert not re.search(r"<script[^>]*>[^<]", text)
 
 
-def test_an_idle_player_makes_room_for_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(play, "_IDLE", 0.2)
-    with served(tmp_path) as address, ExitStack() as stack:
+def test_an_idle_player_makes_room_for_another(monkeypatch):
+    monkeypatch.setattr(seats, "IDLE", 0.2)
+    with served() as address, ExitStack() as stack:
         idle, *others = (stack.enter_context(connect(play_address(address))) for _ in range(4))
         for line in (idle, *others):
             ask(line, do="show")
@@ -201,22 +211,67 @@ def test_an_idle_player_makes_room_for_another(tmp_path, monkeypatch):
             idle.recv(20)
 
 
-def test_a_fifth_player_is_sent_away_until_one_leaves(tmp_path):
-    with served(tmp_path) as address:
+def key_of(line):
+    return json.loads(line.recv(20))["session"]
+
+
+def test_a_page_that_is_loaded_again_goes_on():
+    with served() as address:
+        with connect(play_address(address)) as line:
+            key = key_of(line)
+            for _ in range(3):
+                ask(line, do="step", keys=[])
+        with connect(f"{play_address(address)}?session={key}") as line:
+            assert key_of(line) == key and ask(line, do="show")[0]["now"]["step"] == 3
+            with connect(play_address(address)) as other:
+                assert key_of(other) != key and ask(other, do="show")[0]["now"]["step"] == 0
+
+
+def test_a_copy_of_a_tab_gets_a_dream_of_its_own(monkeypatch):
+    monkeypatch.setattr(seats, "_HANDOVER", 0.1)
+    with served() as address, connect(play_address(address)) as line:
+        key = key_of(line)
+        ask(line, do="step", keys=[])
+        with connect(f"{play_address(address)}?session={key}") as copy:
+            assert key_of(copy) != key and ask(copy, do="show")[0]["now"]["step"] == 0
+        assert ask(line, do="show")[0]["now"]["step"] == 1
+
+
+def test_a_dream_whose_page_is_gone_is_given_up_after_a_while(monkeypatch):
+    monkeypatch.setattr(seats, "KEPT_FOR", 0.1)
+    with served() as address:
+        with connect(play_address(address)) as line:
+            key = key_of(line)
+            ask(line, do="step", keys=[])
+        time.sleep(0.4)
+        with connect(f"{play_address(address)}?session={key}") as line:
+            assert key_of(line) != key and ask(line, do="show")[0]["now"]["step"] == 0
+
+
+def test_what_takes_long_is_told_before_its_answer():
+    with served() as address, connect(play_address(address)) as line:
+        key_of(line)
+        line.send(json.dumps({"do": "show"}))
+        assert json.loads(line.recv(20)) == {"waiting": "Opening dream. This takes a few seconds."}
+        assert json.loads(line.recv(20))["now"]["step"] == 0
+
+
+def test_a_fifth_player_is_sent_away_until_one_leaves():
+    with served() as address:
         with ExitStack() as four:
             for _ in range(4):
                 ask(four.enter_context(connect(play_address(address))), do="show")
             with connect(play_address(address)) as fifth, pytest.raises(ConnectionClosed, match="4 are playing"):
                 fifth.recv(20)
         for _ in range(100):  # the server hears of the closing a little later
-            with connect(play_address(address)) as again, suppress(ConnectionClosed):
-                assert ask(again, do="show")[1]
+            with suppress(ConnectionClosed), connect(play_address(address)) as again:
+                assert ask(again, do="show")[1]  # in place of one whose page is gone
                 return
             time.sleep(0.05)
         pytest.fail("nobody may play although all have left")
 
 
-def test_a_missing_package_is_named(monkeypatch, tmp_path):
+def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "websockets", None)
     with pytest.raises(DependencyNotInstalled, match=r"videogen-dream\[play\]"):
-        asyncio.run(serve({}, tmp_path))
+        asyncio.run(serve({}))

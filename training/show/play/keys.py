@@ -1,4 +1,4 @@
-"""Key bindings of the play page: which keys stand for which action of a game."""
+"""Key bindings of the page: which keys stand for which action of a game."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +17,8 @@ _KEYS_OF = {
     "move_right": ("KeyE",),
     "attack": ("Space",),
 }
+# Where nothing turns, the keys of turning move sideways.
+_SIDEWAYS = {"move_left": ("ArrowLeft", "KeyA", "KeyQ"), "move_right": ("ArrowRight", "KeyD", "KeyE")}
 # Keys of the numbers of an action, two each: for its lowest and for its highest value.
 _KEY_PAIRS = (
     ("ArrowLeft", "ArrowRight"),
@@ -54,9 +56,10 @@ class Keys:
 
 def _choices(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
     names = action.names or tuple(f"action {number}" for number in range(action.n))
+    keys_of = _KEYS_OF if "turn_left" in names else _KEYS_OF | _SIDEWAYS
     # Beyond the digits there is no key, only the page's button: it sends a name of its own.
     digits = [(f"Digit{number}",) if number < 10 else (f"Action{number}",) for number in range(action.n)]
-    return [(_KEYS_OF.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
+    return [(keys_of.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
 
 
 def _numbers(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:

@@ -1,0 +1,364 @@
+"""The page in a real browser: what a player does with keys, pointer, touch and gamepad, and how it lies on screens.
+
+Screenshots are kept in the folder that SCREENSHOTS names, else in pytest's own temporary folder.
+"""
+
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_world
+from tests.training.show.play.test_server import served
+from tests.training.show.play.test_session import LongGame
+from worldmodel.agents.scripted import RandomPolicy
+from worldmodel.envs import DreamEnv
+from worldmodel.training.show.scenes import DreamScene, GameScene
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
+
+SIZES = [(360, 640), (768, 1024), (1280, 800), (1920, 1080)]
+# Asks in the page which step is shown, and for a sum of the picture's pixels.
+STEP = "() => Number(document.querySelector('#scrub').value)"
+PIXELS = """() => { const c = document.querySelector('#picture');
+  const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+  return data.reduce((sum, n, i) => sum + n * (i % 97), 0); }"""
+
+
+@pytest.fixture(scope="module")
+def address():
+    world = tiny_world()
+
+    def dream(**options):
+        scene = DreamScene(DreamEnv(world, "codes", **options), RandomPolicy(world.config.action))
+        scene.fps = 40.0
+        return scene
+
+    def game():
+        scene = GameScene(LongGame(), LongGame().action_spec)
+        scene.fps = 40.0
+        return scene
+
+    scenes = {"VideoGenDream-Toy": dream, "VideoGenReal-Toy": game, "short": lambda: dream(horizon=4)}
+    with served(scenes) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens a page that is ready to play; afterwards there must have been no error on any."""
+    errors = []
+
+    @contextmanager
+    def visit(width=1280, height=800, path="", **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        try:
+            yield opened(context, path)
+        finally:
+            context.close()
+
+    def opened(context, path=""):
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address + path)
+        mode(page, "ready")
+        return page
+
+    visit.opened = opened
+    yield visit
+    assert errors == []
+
+
+def mode(page, name):
+    page.wait_for_selector(f"body[data-mode={name}]")
+
+
+def until(condition):
+    """Wait for it here: the page's own policy forbids Playwright to evaluate strings in it again and again."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def played(page, steps=2):
+    """Wait until that many more steps were played; pictures must have changed with them."""
+    step, pixels = page.evaluate(STEP), page.evaluate(PIXELS)
+    until(lambda: page.evaluate(STEP) >= step + steps and page.evaluate(PIXELS) != pixels)
+
+
+def paused(page):
+    page.keyboard.press("KeyP")
+    mode(page, "paused")
+
+
+def keep(page, name, tmp_path):
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png")
+
+
+def test_keys_clicks_and_buttons_play_and_pause(visit):
+    with visit() as page:
+        assert page.inner_text("#veil").startswith("Tap or press a key to begin")
+        page.keyboard.down("Digit1")
+        played(page)
+        assert "held" in page.get_by_role("button", name="left").get_attribute("class")
+        page.keyboard.up("Digit1")
+        paused(page)
+        assert page.inner_text("#state") == "Paused"
+        page.click("#veil")
+        played(page)
+        for press in ("page.click", "focus and Enter", "click()"):
+            paused(page)
+            button = page.get_by_role("button", name="right")
+            if press == "page.click":
+                button.click()
+            elif press == "click()":
+                button.evaluate("button => button.click()")
+            else:
+                button.focus()
+                page.keyboard.press("Enter")
+            played(page)
+            page.evaluate("document.activeElement.blur()")
+
+
+def test_a_tap_begins_and_acts_on_a_phone(visit):
+    with visit(360, 640, has_touch=True, is_mobile=True) as page:
+        page.tap("#veil")
+        played(page)
+        paused(page)
+        page.get_by_role("button", name="left").tap()
+        played(page)
+
+
+def test_a_gamepad_plays(visit):
+    with visit() as page:
+        page.evaluate("""() => {
+          const pad = {axes: [0, 0], buttons: Array.from({length: 17}, () => ({pressed: false}))};
+          window.pad = pad;
+          navigator.getGamepads = () => [pad];
+          dispatchEvent(new Event("gamepadconnected"));
+          pad.buttons[0].pressed = true;
+        }""")
+        played(page)
+        assert "held" in page.get_by_role("button", name="left").get_attribute("class")  # Digit1, the first one
+        page.evaluate("window.pad.buttons[9].pressed = true")
+        mode(page, "paused")
+
+
+def test_one_looks_back_and_goes_on_from_there(visit):
+    with visit() as page:
+        page.keyboard.press("KeyO")  # one step for each press
+        pictures = []
+        for number in range(1, 6):
+            page.keyboard.press("Digit1")
+            until(lambda number=number: page.evaluate(STEP) == number)
+            pictures.append(page.evaluate(PIXELS))
+        page.wait_for_timeout(100)
+        assert page.evaluate(STEP) == 5  # and no step without a press
+        page.focus("#scrub")
+        for _ in range(3):
+            page.keyboard.press("ArrowLeft")
+        until(lambda: page.evaluate(PIXELS) == pictures[1])
+        assert page.inner_text("#state") == "Looking back" and "Step 2 of 5" in page.inner_text("#veil")
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Digit1")
+        until(lambda: page.evaluate(STEP) == 3)
+        until(lambda: page.evaluate(PIXELS) == pictures[2])  # the same as before, from the same step
+
+
+def test_four_futures_are_dreamt_and_one_is_kept(visit, tmp_path):
+    with visit() as page:
+        page.keyboard.down("Digit1")
+        played(page, 3)
+        page.click("#transport button:has-text('Fork')")
+        futures = page.get_by_role("button", name="Future")
+        futures.nth(3).wait_for()
+        assert futures.count() == 4 and not page.is_visible("#picture")
+        step = page.evaluate(STEP)
+        until(lambda: page.evaluate(STEP) >= step + 2)  # they are played on
+        sums = page.evaluate("""() => [...document.querySelectorAll('#futures canvas')].map(
+          c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((sum, n) => sum + n, 0))""")
+        assert len(set(sums)) > 1
+        keep(page, "futures", tmp_path)
+        page.keyboard.up("Digit1")
+        futures.nth(2).click()
+        mode(page, "paused")
+        assert page.is_visible("#picture") and page.inner_text("#note") == "The dream goes on as future 3."
+        page.keyboard.press("Digit1")
+        played(page)
+
+
+def test_the_game_is_left_for_its_dream_and_entered_again(visit, tmp_path):
+    with visit() as page:
+        page.select_option("#world", "VideoGenReal-Toy")
+        page.wait_for_selector("body[data-kind=game]")
+        assert page.is_visible("#seen") and page.is_visible("#codes")
+        page.keyboard.press("Digit1")
+        played(page)
+        keep(page, "game", tmp_path)
+        page.keyboard.press("KeyD")
+        page.wait_for_selector("body[data-kind=dream]")
+        page.keyboard.press("Digit1")
+        played(page)
+        page.click("#transport button:has-text('To the game')")
+        page.wait_for_selector("body[data-kind=game]")
+        assert page.inner_text("#state") == "Paused"
+
+
+def test_whoever_is_said_to_play_plays(visit):
+    with visit() as page:
+        page.get_by_role("radio", name="agent").check()
+        played(page)
+        assert page.inner_text("#state") == "agent plays"
+        page.click("#transport button:has-text('Back')")
+        mode(page, "paused")
+        assert page.inner_text("#state") == "Paused. agent plays on."
+        page.keyboard.press("KeyR")
+        played(page)
+        page.keyboard.press("KeyN")
+        page.wait_for_selector("body[data-kind=game]")
+        assert page.inner_text("#state") == "Ready"  # this one has no agent: you play
+
+
+def test_an_end_says_what_to_do(visit, tmp_path):
+    with visit() as page:
+        page.select_option("#world", "short")
+        until(lambda: page.title().startswith("short"))
+        page.keyboard.down("Digit1")
+        mode(page, "ended")
+        page.keyboard.up("Digit1")
+        assert "Time is up" in page.inner_text("#veil") and "Tap or press R for a new one" in page.inner_text("#veil")
+        assert inside(page, "#veil-more", "#screen")
+        keep(page, "ended", tmp_path)
+        page.click("#veil")
+        until(lambda: page.evaluate(STEP) < 4)
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_a_film_is_downloaded(kind, visit):
+    with visit() as page:
+        page.keyboard.press("Digit1")
+        played(page)
+        with page.expect_download() as download:
+            page.click(f"#transport button:has-text('{kind.upper()}')")
+        assert download.value.suggested_filename.endswith(f".{kind}")
+        magic = {"gif": (0, b"GIF89a"), "mp4": (4, b"ftyp")}[kind]
+        data = Path(download.value.path()).read_bytes()
+        assert data[magic[0] :].startswith(magic[1])
+
+
+def test_a_reload_goes_on_and_a_fifth_tab_has_to_wait(visit):
+    with visit() as page:
+        page.keyboard.press("Digit1")
+        played(page, 3)
+        paused(page)
+        step, pixels = page.evaluate(STEP), page.evaluate(PIXELS)
+        page.reload()
+        mode(page, "ready")
+        assert page.evaluate(STEP) == step and page.evaluate(PIXELS) == pixels
+        others = [visit.opened(page.context) for _ in range(3)]
+        fifth = page.context.new_page()
+        fifth.goto(page.url)
+        mode(fifth, "closed")
+        assert "4 are playing already" in fifth.inner_text("#veil")
+        others[0].close()
+        fifth.click("#veil")
+        mode(fifth, "ready")
+        others[1].bring_to_front()
+        others[1].keyboard.press("Digit1")
+        played(others[1])
+
+
+def test_colours_can_be_chosen_and_are_remembered(visit):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with visit(color_scheme="dark") as page:
+        dark = page.evaluate(ground)
+        page.click("#theme")
+        light = page.evaluate(ground)
+        assert light != dark and page.inner_text("#theme").strip() == "Light"
+        page.reload()
+        mode(page, "ready")
+        assert page.evaluate(ground) == light
+
+
+def test_everything_has_a_name_and_keys_do_not_get_caught(visit):
+    with visit() as page:
+        unnamed = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[role]')]
+          .filter(one => one.checkVisibility()).filter(one => !(one.getAttribute('aria-label') || one.innerText ||
+            one.labels?.[0]?.innerText || one.title)).map(one => one.outerHTML)""")
+        assert unnamed == []
+        page.keyboard.press("Shift+Slash")
+        page.keyboard.press("Slash")
+        dialog = page.get_by_role("dialog", name="Keys")
+        assert "four futures" in dialog.inner_text()
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+        order = []
+        for _ in range(6):
+            page.keyboard.press("Tab")
+            order.append(page.evaluate("document.activeElement.id || document.activeElement.innerText"))
+        assert order == ["world", "help", "theme", "veil", "scrub", "Play"]
+
+
+def boxes(page, selector):
+    """(x, y, width, height) of every visible element, by a name to find it."""
+    return page.evaluate(
+        """selector => [...document.querySelectorAll(selector)].filter(one => one.checkVisibility())
+          .map(one => [one.id || one.innerText, one.getBoundingClientRect()])
+          .filter(([, box]) => box.width && box.height)
+          .map(([name, box]) => [name, [box.x, box.y, box.width, box.height]])""",
+        selector,
+    )
+
+
+def overlapping(named):
+    def common(a, b, axis):
+        return min(a[axis] + a[axis + 2], b[axis] + b[axis + 2]) - max(a[axis], b[axis])
+
+    return [
+        (one, other) for (one, a), (other, b) in combinations(named, 2) if min(common(a, b, 0), common(a, b, 1)) > 1
+    ]
+
+
+def inside(page, inner, outer):
+    ((_, (x, y, w, h)),), ((_, (left, top, width, height)),) = boxes(page, inner), boxes(page, outer)
+    return left <= x and top <= y and x + w <= left + width + 1 and y + h <= top + height + 1
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_nothing_overlaps(width, height, visit, tmp_path):
+    phone = width < 500
+    with visit(width, height, has_touch=phone, color_scheme="dark" if phone else "light") as page:
+        for world in ("VideoGenDream-Toy", "VideoGenReal-Toy"):
+            page.select_option("#world", world)
+            until(lambda world=world: page.title().startswith(world))
+            keep(page, f"{width}-{world}", tmp_path)
+            assert overlapping(boxes(page, "header, main > section")) == []
+            assert overlapping(boxes(page, "header button, header select, h1, .chip")) == []
+            assert overlapping(boxes(page, "main button:not(#veil), #screen, figure, dl, fieldset, #strip-box")) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert inside(page, "#veil-say", "#screen") and inside(page, "#screen", "#stage")
+            picture = boxes(page, "#screen")[0][1]
+            assert picture[2] >= 0.9 * min(width, 0.55 * height) or (not phone and picture[3] >= 0.5 * height)
+            for name, (_, y, w, h) in boxes(page, "main button:not(#veil)"):
+                assert y + h <= height or width == 768, name  # in the first screen
+                assert min(w, h) >= 40, name  # for a thumb

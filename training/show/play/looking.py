@@ -1,0 +1,96 @@
+"""A world model looks on while its real game is played: codes, reconstruction, surprise; and how codes are coloured.
+
+Letters: V codes, M slices of a codebook, E features of a code vector, F frames of a step, H W C pixels.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worldmodel.agents.scripted import RandomPolicy
+from worldmodel.dynamics import DreamState
+from worldmodel.envs.dream.vector_env import DreamVectorEnv
+from worldmodel.model import WorldModel
+from worldmodel.training.show.play.timeline import Seen
+from worldmodel.training.show.scenes import DreamScene, Frames, rgb
+
+_ROWS, _STEPS = 8, 8  # of the dreams that tell how surprised a world usually is
+
+
+class Onlooker:
+    """Follows a real game step by step, as a world model that is shown each step and predicts the next.
+
+    Its surprise about a step is the negative log-likelihood of the step's codes (`WorldModel.observe`).
+    """
+
+    def __init__(self, world: WorldModel) -> None:
+        self._world = world
+        self._state: DreamState | None = None
+
+    def begin(self, frames: Frames, signals: Mapping[str, float]) -> Seen:
+        """The first step of an episode: frames (F, H, W, C) uint8."""
+        codes = self._encode(frames)
+        values = np.array([list(signals.values())], np.float32).reshape(1, len(signals))
+        spec = self._world.config.action
+        nothing = np.zeros((1, 0, *spec.shape), spec.dtype)
+        given = torch.as_tensor(frames, device=self._world.device)[None, None]
+        several = self._world.config.dynamics.frame_condition > 1  # such a model wants more steps to begin with
+        self._state = None if several else self._world.start_codes(codes[:, None], nothing, values, frames=given)
+        return self._seen(codes, None)
+
+    def step(self, action: Any, frames: Frames) -> Seen:
+        """The next step, to which an action led."""
+        codes = self._encode(frames)
+        if self._state is None:
+            return self._seen(codes, None)
+        whole = self._world.config.action.hold(torch.as_tensor(np.asarray(action))[None])
+        self._state, out = self._world.observe(self._state, whole, codes)
+        return self._seen(codes, float(out.nll))
+
+    @torch.inference_mode()
+    def _encode(self, frames: Frames) -> torch.Tensor:
+        """(1, h, w, M) codes."""
+        return self._world.tokenizer.encode(torch.as_tensor(frames, device=self._world.device)[None, None])[:, 0]
+
+    @torch.inference_mode()
+    def _seen(self, codes: torch.Tensor, nll: float | None) -> Seen:
+        frames = rgb(self._world.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
+        return Seen(codes[0].cpu().numpy(), nll, frames)
+
+
+def seen_in(scene: DreamScene) -> Seen:
+    """The present step of a dream."""
+    state, _, shown = scene.now()
+    return Seen(state.codes[0].cpu().numpy(), shown.nll)
+
+
+def usual_surprise(world: WorldModel) -> float:
+    """Mean nll of a step in nats, in 8 dreams of 8 random steps each at temperature 1: the world's own scale."""
+    dreams = DreamVectorEnv(_ROWS, world, "codes")
+    dreams.reset(seed=0)
+    policy = RandomPolicy(dreams.action_spec)
+    told = []
+    for _ in range(_STEPS):
+        infos = dreams.step(policy.act(np.zeros((_ROWS, 1))))[-1]
+        told.append(infos["nll"][infos["_nll"]])
+    dreams.close()
+    return float(np.concatenate(told).mean())
+
+
+def palette(world: WorldModel) -> NDArray[np.uint8]:
+    """A colour for each code of each slice, (M, V, 3) uint8: similar code vectors have similar colours.
+
+    The three main directions of a slice's code vectors become red, green and blue, each spread evenly by rank.
+    """
+    colors = []
+    for vectors_VE in world.tokenizer.lookup.vectors.float().cpu():
+        centred = vectors_VE - vectors_VE.mean(0)
+        directions = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
+        main = centred @ directions.T  # (V, up to 3)
+        main = torch.nn.functional.pad(main, (0, 3 - main.shape[1]))
+        ranks = main.argsort(0).argsort(0).float() / max(1, len(main) - 1)
+        colors.append((40 + 200 * ranks).round().to(torch.uint8))
+    return torch.stack(colors).numpy()

@@ -1,0 +1,261 @@
+"""Somebody plays games and dreams: what the messages of the page do. Knows nothing of sockets."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.error import Error
+
+from worldmodel.training.show.play import words
+from worldmodel.training.show.play.futures import Futures
+from worldmodel.training.show.play.keys import Keys
+from worldmodel.training.show.play.player import Wheel
+from worldmodel.training.show.play.stage import Stage
+from worldmodel.training.show.play.timeline import CLIP_KINDS
+from worldmodel.training.show.scenes import DreamScene, GameScene, Scene
+
+_TAKEN_BACK = 9  # steps of one press of "back": about a second of Doom
+_HIGHEST_TEMPERATURE = 3.0
+
+
+class MessageError(ValueError):
+    """A message that means nothing."""
+
+
+class Answer(NamedTuple):
+    """What the page is told."""
+
+    words: dict[str, Any]  # JSON; "parts" names the arrays that follow and gives their shapes
+    parts: tuple[np.ndarray, ...]  # uint8 each
+
+
+class Session:
+    """One player's games and dreams, and which of them is on the screen.
+
+    Args:
+        scenes: names, and what opens each; a scene is opened when it is first needed.
+        player: what the scenes' own policy is called on the page.
+    """
+
+    def __init__(self, scenes: Mapping[str, Callable[[], Scene]], player: str = "agent") -> None:
+        self._open = scenes
+        self._stages: dict[str, Stage] = {}
+        self._name = next(iter(scenes))
+        self._wheel = Wheel(player)
+        self._came_from = ""  # the game from which the dream on the screen went on
+        self._futures: Futures | None = None
+
+    def close(self) -> None:
+        for stage in self._stages.values():
+            stage.scene.close()
+
+    def waits_for(self, message: Mapping[str, Any]) -> str:
+        """What an answer to this message has to load first, in words for the player; "" for nothing."""
+        name = message.get("world") if message.get("do") == "go" else self._name
+        if isinstance(name, str) and name in self._open and name not in self._stages:
+            return f"Opening {name}. This takes a few seconds."
+        if message.get("do") == "clip":
+            return "Making the film."
+        return ""
+
+    def answer(self, message: Mapping[str, Any]) -> Answer:
+        """What a message leads to.
+
+        Messages: {"do": "step", "keys": […]}; "show" says what is on the screen; "begin" begins an episode; "back"
+        goes back to the step "to", or one second; "look" shows the step "at"; "drive" lets "who" play; "go" goes to
+        another "world"; "dream" lets a dream go on from a real game, where that stands or at the step "at", and "game"
+        returns to it; "fork" parts a dream into four futures, "choose" keeps the future "which", or none of them;
+        "temperature" sets its "value"; "clip" makes a film of a "kind".
+
+        Raises:
+            MessageError: no such message.
+        """
+        what = message.get("do")
+        if not isinstance(what, str) or what not in _ANSWERS:
+            raise MessageError(f"a message must do one of {', '.join(_ANSWERS)}, got {what!r}")
+        if what != "go":
+            self._stage()
+        return _ANSWERS[what](self, message)
+
+    # --- where one is --------------------------------------------------------------------------------------------
+
+    def _stage(self, name: str | None = None) -> Stage:
+        """The stage of this name, or the one on the screen, with an episode on it."""
+        name = self._name if name is None else name
+        if name not in self._stages:
+            self._stages[name] = Stage(self._open[name]())
+            if isinstance(self._stages[name].scene, GameScene):
+                self._look_on(self._stages[name])
+        stage = self._stages[name]
+        if stage.scene.shown is None:
+            stage.begin()
+            self._wheel.begin(stage.scene)
+        return stage
+
+    def _look_on(self, stage: Stage) -> None:
+        """Let the first dream of this game look on; those that cannot be opened are passed over."""
+        for name, opened in self._open.items():
+            try:
+                if name not in self._stages:
+                    self._stages[name] = Stage(opened())
+            except (ValueError, TypeError, OSError, RuntimeError, Error):
+                continue
+            other = self._stages[name].scene
+            if isinstance(other, DreamScene) and stage.looks_like(other):
+                stage.set_onlooker(name, other)
+                return
+
+    def _told(self, note: str = "") -> Answer:
+        """All there is to say: after anything but a step."""
+        stage = self._stage()
+        told = words.about(self._name, list(self._open), stage, self._wheel, self._came_from)
+        told |= {"note": note, "history": stage.timeline.points()}
+        return self._now(told)
+
+    def _now(self, told: dict[str, Any]) -> Answer:
+        stage = self._stage()
+        if self._futures is not None:
+            return Answer(*words.of_futures(told, stage, self._futures.shown))
+        return Answer(*words.of_moment(told, stage, stage.timeline.last))
+
+    # --- messages ------------------------------------------------------------------------------------------------
+
+    def _show(self, _: Mapping[str, Any]) -> Answer:
+        return self._told()
+
+    def _step(self, message: Mapping[str, Any]) -> Answer:
+        stage = self._stage()
+        held = message.get("keys", [])
+        if not isinstance(held, list) or not all(isinstance(key, str) for key in held):
+            raise MessageError(f'"keys" must be a list of names of keys, got {held!r}')
+        action = Keys(stage.scene.action).action(held)
+        if self._futures is not None:
+            if not self._futures.ended:
+                self._futures.step(action if held else self._wheel.blind_action(stage.scene, action))
+        elif not stage.scene.shown or not stage.scene.shown.ended:
+            stage.step(action if held else self._wheel.action(stage.scene, action))
+        return self._now({})
+
+    def _begin(self, _: Mapping[str, Any]) -> Answer:
+        self._futures, self._came_from, stage = None, "", self._stage()
+        stage.begin()
+        self._wheel.begin(stage.scene)
+        return self._told()
+
+    def _back(self, message: Mapping[str, Any]) -> Answer:
+        stage = self._stage()
+        before = stage.timeline.last.shown.step
+        to = _whole(message, "to", before - _TAKEN_BACK)
+        self._futures = None
+        if not isinstance(stage.scene, DreamScene):
+            return self._told("A real game does not go back.")
+        went = before - stage.back_to(to)
+        return self._told(f"{went} steps back." if went != 1 else "One step back.")
+
+    def _look(self, message: Mapping[str, Any]) -> Answer:
+        stage = self._stage()
+        moment = stage.timeline.at(_whole(message, "at"))
+        return Answer(*words.of_moment({"looking": moment is not stage.timeline.last}, stage, moment))
+
+    def _drive(self, message: Mapping[str, Any]) -> Answer:
+        who, scene = message.get("who"), self._stage().scene
+        if not isinstance(who, str) or who not in self._wheel.offers(scene):
+            raise MessageError(f'"who" must be one of {", ".join(self._wheel.offers(scene))}, got {who!r}')
+        self._wheel.give(who, scene)
+        return self._told()
+
+    def _go(self, message: Mapping[str, Any]) -> Answer:
+        name = message.get("world")
+        if not isinstance(name, str) or name not in self._open:
+            raise MessageError(f'"world" must be one of {", ".join(self._open)}, got {name!r}')
+        self._stage(name)
+        self._name, self._came_from, self._futures = name, "", None
+        return self._told()
+
+    def _dream(self, message: Mapping[str, Any]) -> Answer:
+        """From the real game into a dream that goes on from it."""
+        game = self._stage()
+        if not isinstance(game.scene, GameScene) or not game.onlooker_name:
+            return self._told("No dream of this game is open: start with the dream's id beside the game's.")
+        moment = game.timeline.at(_whole(message, "at", game.timeline.last.shown.step))
+        if moment.shown.ended:
+            return self._told("The game has ended here: choose an earlier step, or begin a new episode.")
+        back = game.timeline.last.shown.step - moment.shown.step
+        dream = self._stage(game.onlooker_name)
+        dream.scene.fps = game.scene.fps
+        dream.begin(game.scene.recent(back))
+        self._wheel.begin(dream.scene)
+        self._came_from, self._name = self._name, game.onlooker_name
+        return self._told("The dream goes on from the real game.")
+
+    def _game(self, _: Mapping[str, Any]) -> Answer:
+        if not self._came_from:
+            return self._told("This dream did not begin in a real game.")
+        self._name, self._came_from, self._futures = self._came_from, "", None
+        return self._told("Back in the real game, where it stood.")
+
+    def _fork(self, _: Mapping[str, Any]) -> Answer:
+        scene = self._stage().scene
+        if not isinstance(scene, DreamScene):
+            return self._told("A real game has one future. Dreams have several.")
+        if self._stage().timeline.last.shown.ended:
+            return self._told("The episode has ended: go back first, or begin a new one.")
+        self._futures = Futures(scene)
+        return self._told("Four futures. Choose the one to go on with.")
+
+    def _choose(self, message: Mapping[str, Any]) -> Answer:
+        which = _whole(message, "which", -1)
+        if self._futures is None:
+            return self._told()
+        if which < 0:
+            self._futures = None
+            return self._told("Back to where the futures parted.")
+        for moment in self._futures.choose(which):
+            self._stage().timeline.add(moment)
+        self._futures = None
+        return self._told(f"The dream goes on as future {which + 1}.")
+
+    def _temperature(self, message: Mapping[str, Any]) -> Answer:
+        value, scene = message.get("value"), self._stage().scene
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _HIGHEST_TEMPERATURE:
+            raise MessageError(f'"value" must be a temperature from 0 to {_HIGHEST_TEMPERATURE:g}, got {value!r}')
+        if isinstance(scene, DreamScene):
+            scene.temperature = float(value)
+            if self._futures is not None:
+                self._futures.set_temperature(float(value))
+        return self._told()
+
+    def _clip(self, message: Mapping[str, Any]) -> Answer:
+        kind, stage = message.get("kind"), self._stage()
+        if kind not in CLIP_KINDS:
+            raise MessageError(f'"kind" must be one of {", ".join(CLIP_KINDS)}, got {kind!r}')
+        data = stage.timeline.clip(kind, stage.scene.fps, stage.scene.is_dream)
+        place = re.sub(r"[^\w.-]+", "-", self._name).strip("-.") or "clip"
+        name = f"{place}-{stage.scene.seed}-{stage.timeline.first}-{stage.timeline.last.shown.step}.{kind}"
+        part = np.frombuffer(data, np.uint8)
+        return Answer({"file": name, "kind": kind, "parts": [["file", [len(data)]]]}, (part,))
+
+
+_ANSWERS: dict[str, Callable[[Session, Mapping[str, Any]], Answer]] = {
+    "show": Session._show,
+    "step": Session._step,
+    "begin": Session._begin,
+    "back": Session._back,
+    "look": Session._look,
+    "drive": Session._drive,
+    "go": Session._go,
+    "dream": Session._dream,
+    "game": Session._game,
+    "fork": Session._fork,
+    "choose": Session._choose,
+    "temperature": Session._temperature,
+    "clip": Session._clip,
+}
+
+
+def _whole(message: Mapping[str, Any], name: str, usual: int | None = None) -> int:
+    value = message.get(name, usual)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise MessageError(f'"{name}" must be a whole number, got {value!r}')
+    return value

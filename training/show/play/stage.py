@@ -1,0 +1,85 @@
+"""A scene with its timeline, and with the world that looks on where the scene is a real game."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from worldmodel.model import WorldModel
+from worldmodel.training.show.play.looking import Onlooker, palette, seen_in, usual_surprise
+from worldmodel.training.show.play.timeline import Moment, Seen, Timeline
+from worldmodel.training.show.scenes import DreamScene, GameScene, Scene
+
+
+class Stage:
+    """One game or dream of a session, and the steps of its episode that are behind."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.timeline = scene, Timeline()
+        self.onlooker_name = ""  # of the dream whose world looks on
+        self._onlooker: Onlooker | None = None
+        self._onlooking: WorldModel | None = None
+
+    @property
+    def world(self) -> WorldModel | None:
+        """The world that dreams, or that looks on."""
+        return self.scene.dream.model if isinstance(self.scene, DreamScene) else self._onlooking
+
+    @cached_property
+    def usual(self) -> float | None:
+        """How surprised this world usually is, in nats per step; None without a world."""
+        return None if self.world is None else usual_surprise(self.world)
+
+    @cached_property
+    def palette(self) -> str:
+        """Colours of the codes, as hexadecimal digits of (M, V, 3) uint8; "" without a world."""
+        return "" if self.world is None else palette(self.world).tobytes().hex()
+
+    def set_onlooker(self, name: str, dream: DreamScene) -> None:
+        """Let the world of a dream look on at this game, whose episode is at its beginning."""
+        assert isinstance(self.scene, GameScene) and self.scene.shown is not None and self.scene.shown.step == 0
+        self.onlooker_name, self._onlooking = name, dream.dream.model
+        self._onlooker = Onlooker(self._onlooking)
+        self.timeline.begin(Moment(self.scene.shown, self._seen_first(self.scene)))
+
+    def begin(self, options: Mapping[str, Any] | None = None) -> None:
+        shown = self.scene.begin(options)
+        self.timeline.begin(Moment(shown, self._seen_first(self.scene)))
+
+    def _seen_first(self, scene: Scene) -> Seen | None:
+        if isinstance(scene, DreamScene):
+            return seen_in(scene)
+        if self._onlooker is None or not isinstance(scene, GameScene):
+            return None
+        recent = scene.recent()
+        return self._onlooker.begin(recent["frames"][-1], recent["signals"])
+
+    def step(self, action: Any) -> None:
+        """One step by an action, or by the scene's own policy (None)."""
+        shown = self.scene.step(action)
+        seen: Seen | None = None
+        if isinstance(self.scene, DreamScene):
+            seen = seen_in(self.scene)
+        elif self._onlooker is not None and isinstance(self.scene, GameScene):
+            done, frames = self.scene.last_step()
+            seen = self._onlooker.step(done, frames)
+        self.timeline.add(Moment(shown, seen))
+
+    def back_to(self, step: int) -> int:
+        """Take a dream back to a step, or as far as it goes; returns the step where it stands then."""
+        assert isinstance(self.scene, DreamScene)
+        now = self.timeline.last.shown.step
+        here = self.scene.take_back(max(0, now - max(step, self.timeline.first))).step
+        self.timeline.cut(here)
+        return here
+
+    def looks_like(self, dream: DreamScene) -> bool:
+        """Whether a dream can go on from this game: alike in actions, signals and frames."""
+        game, model = self.scene, dream.dream.model
+        if not isinstance(game, GameScene):
+            return False
+        if game.shown is None:
+            self.begin()
+        ours, theirs = game.action, dream.action
+        alike = (ours.kind, ours.n, ours.low, ours.high) == (theirs.kind, theirs.n, theirs.low, theirs.high)
+        frames = (model.frames_per_step, model.height, model.width, model.config.tokenizer.channels)
+        return alike and game.signal_names == dream.signal_names and game.recent()["frames"].shape[1:] == frames
