@@ -15,6 +15,7 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.facts import dataset_facts
+from worldmodel.data.regroup import regroup
 from worldmodel.evaluation import held_out as measure
 from worldmodel.evaluation.held_out import (
     change_scores,
@@ -25,6 +26,7 @@ from worldmodel.evaluation.held_out import (
     tokenizer_scores,
 )
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer import FrameVQVAE, FrameVQVAEConfig, HierarchicalVQVAE, HierarchicalVQVAEConfig
 
 # --- data
 
@@ -91,6 +93,23 @@ def test_tokenizers_of_clips_are_scored_over_whole_clips(store, temporal):
     world = clip_world(temporal)
     assert tokenizer_scores(world, store, "test", 10)["steps"] == 8  # two clips
     assert 0.0 < change_scores(world, store, "test", 10)["nmse_unchanged"] < 100.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "frames"),
+    [
+        (FrameVQVAE, FrameVQVAEConfig(height=16, width=16, frames_per_step=2, stage_widths=(4, 256)), 2),
+        (HierarchicalVQVAE, HierarchicalVQVAEConfig(height=16, width=16, clip_steps=3, stage_widths=(4, 8)), 4),
+    ],
+)
+def test_tokenizers_of_the_other_papers_are_scored(store, tmp_path, kind, config, frames):
+    torch.manual_seed(0)
+    play = EpisodeStorage.open(regroup(store, tmp_path / "play", frames))
+    wm = SimpleNamespace(tokenizer=kind(config).eval(), device=torch.device("cpu"))
+    scores = tokenizer_scores(wm, play, "test", 12)
+    assert scores["steps"] == 12 and scores["nmse"] > 0 and scores["psnr_db"] > 0
+    changes = change_scores(wm, play, "test", 12)
+    assert 0 <= changes["changed_share"] <= 1 and changes["nmse_unchanged"] > 0
 
 
 def test_an_empty_split_is_refused(tmp_path):

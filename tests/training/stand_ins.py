@@ -14,13 +14,15 @@ from worldmodel.model.batches import CodeBatch, DynamicsLoss
 class PixelTokenizer:
     """One code per step: the brightness of its first pixel. Loses `error` levels on the way back."""
 
-    config = SimpleNamespace(data_variance=0.01, temporal="step", piece_steps=1)
+    config = SimpleNamespace(data_variance=0.01, temporal="step", piece_steps=1, num_slices=1)
 
     def __init__(self, error: int = 0) -> None:
         self.error = error
 
     def encode(self, frames):
         return frames[:, :, 0, :1, :1, :1].long()
+
+    encode_given = encode
 
     def decode(self, codes):
         return (codes + self.error).to(torch.uint8).unsqueeze(2).expand(*codes.shape[:2], 2, 16, 16, 3)
@@ -38,7 +40,7 @@ class KnowsTheActions:
 
 
 def known_batch(store, split="all") -> CodeBatch:
-    dynamics = SimpleNamespace(frame_condition=0, limited=False)
+    dynamics = SimpleNamespace(frame_condition=0, segment_steps=lambda num_slices: 16)
     config = SimpleNamespace(dynamics=dynamics, tokenizer=PixelTokenizer.config)
     wm = SimpleNamespace(tokenizer=PixelTokenizer(), device="cpu", config=config)
     return encode_segments(wm, store, split, max_segments=10_000)
