@@ -17,6 +17,7 @@ from tests.dynamics.subscale.nets import (
     place_order,
     slice_of,
 )
+from worldmodel.dynamics.subscale import network
 from worldmodel.dynamics.subscale.context_encoder import NO_CODE
 from worldmodel.dynamics.subscale.order import DECODER_TAPS
 
@@ -213,6 +214,42 @@ def test_a_few_random_slices_estimate_the_loss_of_all(kind):
     if kind == "frame":
         assert (drawn.sum(1) == 1).all()
         torch.testing.assert_close(some[drawn], outputs.expand_as(some)[drawn])
+
+
+@every_kind
+def test_scores_without_gradients_are_taken_in_parts(kind, monkeypatch):
+    net = make_net(kind, (4, 4), 4, num_codes=5)
+    codes, actions = make_codes(net, 3, 4), make_actions(3, 4)
+    whole = net.code_loss(codes, actions, None, LOOKUP)
+    monkeypatch.setattr(
+        network, "_MOST_SCORES", 2 * net.config.heads * (net.shape[0] * net.shape[1] * net.shape[2]) ** 2
+    )
+    with torch.no_grad():
+        parts = net.code_loss(codes, actions, None, LOOKUP)
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_checkpointing_does_not_change_gradients():
+    gradients = []
+    for checkpointing in (False, True):
+        net = make_net("frame", (4, 4), num_codes=5, learn_start=True, checkpointing=checkpointing)
+        net.train().requires_grad_(True)
+        nats, outputs = net.code_loss(make_codes(net, 2, 3), make_actions(2, 3), None, LOOKUP)
+        (nats.sum() + outputs.square().sum()).backward()
+        gradients.append({name: parameter.grad for name, parameter in net.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient is not None and gradient.any(), name
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["frame", "spatial"])
+def test_dropped_actions_equal_missing_ones(kind):
+    net = make_net(kind, (4, 4), 4, drop_actions=0.999999)
+    codes, actions = make_codes(net, 2, 4), make_actions(2, 4)
+    nothing = net.code_loss(codes, None, None, LOOKUP)[0]
+    assert not torch.allclose(net.code_loss(codes, actions, None, LOOKUP)[0], nothing)
+    torch.testing.assert_close(net.train().code_loss(codes, actions, None, LOOKUP)[0], nothing)
 
 
 def test_context_noise_changes_what_the_encoder_reads_and_no_target():

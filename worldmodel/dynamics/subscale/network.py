@@ -32,6 +32,8 @@ from worldmodel.dynamics.subscale.slice_decoder import SliceDecoder
 from worldmodel.layers.weight_cache import WeightCache
 from worldmodel.tokenizer import CodeLookup
 
+_MOST_SCORES = 2**26  # attention weights of a block that are held at once outside training
+
 
 class Rows(NamedTuple):
     """R slices to predict."""
@@ -41,6 +43,14 @@ class Rows(NamedTuple):
     entries: Tensor  # (R,) entry of the slice embedding
     codes: Tensor  # (R, t, h', w', n) int64 of the slices themselves
     condition: Tensor  # (R, t, C)
+
+    def split(self, count: int) -> list["Rows"]:
+        """The same slices, at most `count` at once."""
+        pieces = {
+            name: (part,) * -(-len(self.entries) // count) if name == "seen" and part.ndim == 2 else part.split(count)
+            for name, part in self._asdict().items()
+        }
+        return [Rows(*fields) for fields in zip(*pieces.values(), strict=True)]
 
 
 class SubscaleNetwork(Dynamics):
@@ -58,9 +68,9 @@ class SubscaleNetwork(Dynamics):
         num_slices: int,
         code_dim: int,
         action: ActionSpec,
-        step_channels: int = 6,
+        step_frames: tuple[int, int] = (2, 3),
     ) -> None:
-        """Takes what every dynamics takes; `code_dim` and `step_channels` are not used: codes have own embeddings here.
+        """Takes what every dynamics takes; `code_dim` and `step_frames` are not used: codes have own embeddings here.
 
         Raises: ValueError if `subscale` does not divide the grid, or `books` the codes of a token.
         """
@@ -165,6 +175,20 @@ class SubscaleNetwork(Dynamics):
         x = self.decoder(rows.codes, context, decoder).flatten(2, 3)
         return self.norm(x, last).flatten(1, 2)
 
+    def _score(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Nats per code (R, N) of whole slices, and the outputs (R, N, D) that predict them."""
+        if torch.is_grad_enabled():
+            outputs = self._predict(rows)
+            return self.code_head.loss(outputs, rows.codes.flatten(1, 3)), outputs
+        positions = self.shape[0] * self.shape[1] * self.shape[2]
+        count = max(1, _MOST_SCORES // (self.config.heads * positions**2))
+        scored = []
+        for part in rows.split(count):
+            outputs = self._predict(part)
+            scored.append((self.code_head.loss(outputs, part.codes.flatten(1, 3)), outputs))
+        nats, all_outputs = zip(*scored, strict=True)
+        return torch.cat(nats), torch.cat(all_outputs)
+
     def _volume(self, codes: Tensor) -> Tensor:
         """Codes of steps (B, T, S, M) -> of latent frames (B, T*F, S, n)."""
         return codes.unflatten(-1, (-1, self.books)).transpose(2, 3).flatten(1, 2)
@@ -264,8 +288,7 @@ class SubscaleNetwork(Dynamics):
         picked = self._picked(len(codes), total, codes.device)
         row = torch.arange(len(codes), device=codes.device)[:, None]
         rows = self._frame_rows(codes, picked + first, conditions[row, picked + first])
-        outputs = self._predict(rows)
-        nats = self.code_head.loss(outputs, rows.codes.flatten(1, 3))
+        nats, outputs = self._score(rows)
         nats = nats.view(*picked.shape, -1).mean(-1)
         outputs = outputs.view(*picked.shape, self.latent_frames, *outputs.shape[1:])[:, :, -1]
         if picked.shape[1] == total:
@@ -278,8 +301,8 @@ class SubscaleNetwork(Dynamics):
         total = len(self.positions)
         picked = self._picked(len(codes), total, codes.device)
         rows = self._slice_rows(codes, picked, conditions)
-        outputs = self._predict(rows)
-        nats = self.code_head.loss(outputs, rows.codes.flatten(1, 3)) * (total / picked.shape[1])
+        nats, outputs = self._score(rows)
+        nats = nats * (total / picked.shape[1])
         places = self.positions[picked].flatten(1)  # (B, q*N)
         row = torch.arange(len(codes), device=codes.device)[:, None]
         volume = (len(codes), self.positions.numel())
