@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from worldmodel.tokenizer import CodebookConfig, FrameVQVAE, FrameVQVAEConfig, preset
 
@@ -94,6 +95,30 @@ def test_codes_of_two_frames_are_two_codes_of_one_frame_side_by_side():
     assert torch.equal(codes[..., :2], singles[:, 0::2]) and torch.equal(codes[..., 2:], singles[:, 1::2])
     assert torch.equal(two.lookup(codes)[..., 8:], one.lookup(singles[:, 1::2]))
     assert torch.equal(two.decode(codes), one.decode(singles).flatten(1, 2).unflatten(1, (-1, 2)))
+
+
+def plain_stack(x: torch.Tensor, stack: torch.nn.Sequential) -> torch.Tensor:
+    """A 3 x 3 convolution and x + [ReLU, 3 x 3, ReLU, 1 x 1], in two dimensions."""
+    x = F.conv2d(x, stack[0].weight.squeeze(2), stack[0].bias, padding=1)
+    for block in stack[1:]:
+        y = F.conv2d(x.relu(), block.conv.weight.squeeze(2), block.conv.bias, padding=1)
+        x = x + F.conv2d(y.relu(), block.conv1.weight.squeeze(2), block.conv1.bias)
+    return x
+
+
+def test_the_network_is_that_of_the_paper_in_two_dimensions():
+    net = make_net(1, data_mean=(0.2, 0.3, 0.4), data_variance=0.04)
+    x = torch.rand(2, 3, 16, 16) - 0.5
+    mean = torch.tensor((0.2, 0.3, 0.4)).view(3, 1, 1) - 0.5
+    y = (x - mean) / 0.2
+    for conv in net.down:
+        y = F.conv2d(y, conv.weight.squeeze(2), conv.bias, stride=2, padding=1).relu()
+    latents = plain_stack(y, net.encoder).movedim(1, -1)
+    torch.testing.assert_close(net._latents(x.unsqueeze(2)), latents, rtol=1e-4, atol=1e-4)
+    y = plain_stack(latents.movedim(-1, 1), net.decoder)
+    for conv in net.up:
+        y = F.conv_transpose2d(y.relu(), conv.weight.squeeze(2), conv.bias, stride=2, padding=1)
+    torch.testing.assert_close(net._pixels(latents).squeeze(2), mean + 0.2 * y, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_is_encoded_like_its_rows():
