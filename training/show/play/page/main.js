@@ -215,6 +215,7 @@ function show(answer) {
   now = futures ? futures[0] : answer.now;
   find("futures").hidden = !futures;
   find("picture").hidden = Boolean(futures);
+  find("inside").classList.toggle("faded", Boolean(futures));
   if (futures) showFutures(futures, frames, time, about, choose);
   else {
     const [count, height, width] = frames.shape;

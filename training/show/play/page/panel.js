@@ -19,8 +19,9 @@ export function icon(name) {
 
 export function said(value, digits = 2) {
   if (typeof value !== "number") return value ?? "–";
-  if (Number.isInteger(value)) return value.toLocaleString("en");
-  return value.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
+  const least = Number.isInteger(value) ? 0 : digits;
+  const text = value.toLocaleString("en", {minimumFractionDigits: least, maximumFractionDigits: digits});
+  return text.replace("-", "−");
 }
 
 export const surprise = (nll, usual) => nll === null || !usual ? "–" : `${(nll / usual).toFixed(1)} ×`;
@@ -58,6 +59,7 @@ export function showNumbers(now, about) {
   rows.forEach(([name, value], place) => {
     const [dt, dd] = list.children[place].children;
     dt.textContent = name;
+    dt.title = name === "Surprise" ? "times what is usual for this world" : name;
     dd.textContent = value;
   });
   if (!find("signals").hidden && find("signals").open) {

@@ -39,6 +39,7 @@ function stateOf({mode, about, futures, looking}) {
   const [, label] = about.drivers.find(([name]) => name === about.driver), you = about.driver === "you";
   const plays = you ? "You play" : about.driver === "agent" ? `${label} plays` : `Blind policy “${label}” plays`;
   if (looking) return "Looking back";
+  if (futures?.every(one => one.ended)) return "All four futures have ended";
   if (futures) return mode === "playing" ? "Four futures" : "Four futures, paused";
   return mode === "playing" ? plays : you ? "Paused" : `Paused. ${plays} on.`;
 }
