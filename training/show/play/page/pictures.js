@@ -30,6 +30,7 @@ export function readPalette(digits) {
 export function drawCodes(canvas, codes, [h, w, m], before, {palette, slices, num_codes}) {
   const patch = Math.round(Math.sqrt(m / slices)), rows = h * patch, columns = w * patch;
   const cell = Math.max(6, Math.floor(128 / columns)), gap = Math.round(cell / 3);
+  const space = cell / 12;  // between cells
   canvas.width = slices * columns * cell + (slices - 1) * gap;
   canvas.height = rows * cell;
   const pen = canvas.getContext("2d");
@@ -42,6 +43,6 @@ export function drawCodes(canvas, codes, [h, w, m], before, {palette, slices, nu
     const same = before && before.length === codes.length && before[place] === codes[place];
     pen.globalAlpha = same ? 0.3 : 1;
     pen.fillStyle = `rgb(${palette[color]} ${palette[color + 1]} ${palette[color + 2]})`;
-    pen.fillRect(x, y, cell - 1, cell - 1);
+    pen.fillRect(x, y, cell - space, cell - space);
   }
 }
