@@ -149,6 +149,13 @@ COMMANDS = {
         show=print,
         after_stop=_NOTHING,
     ),
+    "compare": Command(
+        "training.show.compare:compare",
+        "a page of pairs of videos by two worlds, for people to choose from; --tally counts their votes",
+        "runs/a/best runs/b/best --data runs/data --out runs/compare",
+        show=print,
+        after_stop=_NOTHING,
+    ),
     "evaluate-model": Command(
         "training.cli.evaluate:evaluate_model",
         "measure a world model on held-out episodes: frames, codes, dreams, control, distances",

@@ -28,7 +28,7 @@ class _Step(NamedTuple):
     bias: Tensor  # (D,)
 
 
-class _Maps(NamedTuple):
+class Maps(NamedTuple):
     """Features of a slice that the rows below read, (B, channels, 1, h, w) each."""
 
     codes: Tensor
@@ -36,7 +36,7 @@ class _Maps(NamedTuple):
     horizontal: list[Tensor]
 
 
-class _Before(NamedTuple):
+class Before(NamedTuple):
     """The same of the slice before; None if there is none."""
 
     codes: Tensor | None
@@ -60,19 +60,20 @@ class RowSampler:
         shape = self.rows, config.heads, condition.shape[2], self.height * self.width, config.width // config.heads
         self.caches = {name: (weight.new_zeros(shape), weight.new_zeros(shape)) for name in prior.attention}
         none = [None] * config.layers
-        self.before = _Before(None, none, none)
+        self.before = Before(None, none, none)
 
     def draw(self, time: int, noise: Tensor) -> Tensor:
         """The codes of slice `time`, (n, h, w) int64; noise (n, S) float32 in [0, 1)."""
-        maps = self._empty()
-        codes = torch.zeros(len(noise), self.height, self.width, dtype=torch.int64, device=noise.device)
-        for y in range(self.height):
-            bases = self._row(maps, time, y)
-            codes[:, y] = self._codes_of_row(maps, bases, noise, time, y)
-        self.before = _Before(*maps)
-        return codes
+        maps = self.empty()
+        rows = [self.draw_row(maps, noise, time, y) for y in range(self.height)]
+        self.before = Before(*maps)
+        return torch.stack(rows, dim=1)
 
-    def _empty(self) -> _Maps:
+    def draw_row(self, maps: Maps, noise: Tensor, time: int, y: int) -> Tensor:
+        """The codes of row y, (n, w), after the rows above; its features are written into `maps`."""
+        return self._codes_of_row(maps, self._row(maps, time, y), noise, time, y)
+
+    def empty(self) -> Maps:
         """Maps of zeros; none of the horizontal stack where no later slice reads it."""
         layers = self.prior.config.layers
         kept = layers if self.prior.shape.later[1].past is not None else 0
@@ -82,12 +83,12 @@ class RowSampler:
             return torch.zeros(shape, dtype=self.dtype, device=self.condition.device)
 
         vertical, horizontal = ([zeros(self.features) for _ in range(count)] for count in (layers, kept))
-        return _Maps(zeros(self.prior.codes.embedding_dim), vertical, horizontal)
+        return Maps(zeros(self.prior.codes.embedding_dim), vertical, horizontal)
 
     def _layers(self) -> list[GatedLayer]:
         return [layer for layer in self.prior.layers if isinstance(layer, GatedLayer)]
 
-    def _row(self, maps: _Maps, time: int, y: int) -> list[Tensor]:
+    def _row(self, maps: Maps, time: int, y: int) -> list[Tensor]:
         """The vertical stack of row y, and what each horizontal layer gets from it: (w, B, channels) each."""
         first, condition = self.prior.first, self.condition[:, :, time : time + 1, y : y + 1]
         codes, vertical, horizontal = self.before
@@ -102,7 +103,7 @@ class RowSampler:
             v = gate(above)
         return bases
 
-    def _codes_of_row(self, maps: _Maps, bases: list[Tensor], noise: Tensor, time: int, y: int) -> Tensor:
+    def _codes_of_row(self, maps: Maps, bases: list[Tensor], noise: Tensor, time: int, y: int) -> Tensor:
         """Draw the codes of row y, (n, w)."""
         prior, reach = self.prior, self.reach
         read = torch.zeros(self.rows, reach + self.width, maps.codes.shape[1], dtype=self.dtype, device=noise.device)

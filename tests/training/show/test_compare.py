@@ -1,0 +1,72 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.tiny import tiny_world
+from tests.training.recorded import recorded_store
+from worldmodel.media.read import read_images
+from worldmodel.training.cli.main import main
+from worldmodel.training.show.compare import CompareConfig, compare
+from worldmodel.training.show.votes import a_is_left
+
+CONFIG = CompareConfig(pairs=3, steps=3, scale=1, split="train", fps=10)
+
+
+@pytest.fixture
+def worlds(tmp_path):
+    """Folders of two worlds, and a store of their game."""
+    recorded_store(tmp_path / "data", lengths=(12,) * 10)
+    folders = [tiny_world(seed).save_pretrained(tmp_path / name) for seed, name in enumerate(("first", "second"))]
+    return *folders, tmp_path / "data"
+
+
+def images(path) -> np.ndarray:
+    return read_images(path, 3).frames
+
+
+def test_a_page_shows_both_worlds_after_the_same_given_step_without_their_names(tmp_path, worlds):
+    first, second, data = worlds
+    made = compare(first, second, replace(CONFIG, seed=1), data=data, out=tmp_path / "page")
+    text = made.page.read_text()
+    assert '"pairs": 3' in text and "__PAGE__" not in text
+    assert "first" not in text.split("<script>")[1] and str(tmp_path) not in text
+    about = json.loads((tmp_path / "page" / "compare.json").read_text())
+    assert (about["a"], about["b"]) == (str(first), str(second))
+    for pair in range(3):
+        left, right = (images(tmp_path / "page" / f"{pair}-{side}.mp4") for side in ("left", "right"))
+        assert len(left) == len(right) == 6  # three steps of two frames
+        assert np.abs(left[:2].astype(int) - right[:2]).mean() < 2  # given
+        assert np.abs(left[2:].astype(int) - right[2:]).mean() > 2
+
+
+def test_the_seed_decides_the_sides(tmp_path, worlds):
+    first, second, data = worlds
+    sides = a_is_left(3, 0)
+    made = compare(first, second, CONFIG, data=data, out=tmp_path / "page")
+    swapped = compare(second, first, CONFIG, data=data, out=tmp_path / "swapped")
+    assert made.pairs == swapped.pairs == len(sides)
+    for pair in range(3):
+        shown = images(tmp_path / "page" / f"{pair}-left.mp4")
+        assert np.array_equal(shown, images(tmp_path / "swapped" / f"{pair}-right.mp4"))
+
+
+def test_votes_are_counted_on_the_command_line(tmp_path, capsys):
+    choices = {"page": "p", "pairs": 2, "seed": 0, "person": "x", "choices": {"0": "same", "1": "same"}}
+    (tmp_path / "choices.json").write_text(json.dumps(choices))
+    assert main(["compare", "--tally", str(tmp_path / "choices.json")]) == 0
+    assert "indifferent      2  100.0%" in capsys.readouterr().out
+
+
+def test_what_does_not_suit_is_refused(tmp_path, worlds):
+    first, second, data = worlds
+    with pytest.raises(ValueError, match="two worlds A and B and --data"):
+        compare(first, None, CONFIG, data=data)
+    with pytest.raises(ValueError, match="leave them out"):
+        compare(first, second, CONFIG, tally=["choices.json"])
+    with pytest.raises(ValueError, match="given_steps must be below steps = 3, got 3"):
+        compare(first, second, replace(CONFIG, given_steps=3), data=data)
+    with pytest.raises(ValueError, match="does not fit the model"):
+        compare("doom-hg", first, CONFIG, data=data)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,167 @@
+"""Pairs of videos by two worlds, for people to choose from: a page that hides which is which, and a count of votes.
+
+Letters: n pairs, T steps, F frames of a step, H W C pixels.
+Source: the human evaluation of Predicting Video with VQVAE section 5.2.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worldmodel.checkpoint import resolve, weights_name
+from worldmodel.data import EpisodeStorage
+from worldmodel.dynamics import Sampling
+from worldmodel.envs.registry import steps_per_second
+from worldmodel.evaluation.scores import sampled
+from worldmodel.files import write_json, write_text
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.media.write import CONTEXT_COLOR, PREDICTION_COLOR, border, upscale, write_video
+from worldmodel.model import WorldModel
+from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveFloat, PositiveInt, Temperature, checked_dataclass
+from worldmodel.training.show.sample_inputs import CONDITIONS, check_same_game, choose_condition, real_clips
+from worldmodel.training.show.votes import Tally, a_is_left
+from worldmodel.training.show.votes import tally as tally_votes
+
+_BORDER = 2  # pixels
+
+
+@checked_dataclass
+class CompareConfig:
+    """Which pairs to make, and how to show them."""
+
+    pairs: PositiveInt = 30  # n
+    steps: AtLeastTwo = 4  # of each video, given steps included
+    given_steps: PositiveInt | None = None  # steps that both worlds are given; None: as few as both take
+    split: str = "test"  # split of the store from which the given steps are drawn
+    temperature: Temperature = 1.0  # of both worlds
+    seed: NonNegativeInt = 0  # draws the clips and the videos, and shuffles the sides
+    scale: PositiveInt = 3  # screen pixels per pixel
+    fps: PositiveFloat | None = None  # video frames per second; None: as fast as the game
+
+
+class Comparison(NamedTuple):
+    """A page of pairs."""
+
+    page: Path
+    pairs: int
+
+    def __str__(self) -> str:
+        return (
+            f"wrote {self.page} with {self.pairs} pairs: open it in a browser, choose, and save choices.json. Then "
+            "count the votes: videogen-dream compare --tally choices.json. compare.json beside it tells which is A"
+        )
+
+
+@own_defaults
+def compare(
+    a: str | os.PathLike | None = None,
+    b: str | os.PathLike | None = None,
+    /,
+    config: CompareConfig | None = None,
+    *,
+    data: EpisodeStorage | str | Path | None = None,
+    out: str | Path = "runs/compare",
+    tally: Sequence[str | Path] = (),
+    device: str = "auto",
+) -> Comparison | Tally:
+    """Write a page of pairs of videos by two worlds for people to choose from, or count what they chose.
+
+    Both videos of a pair begin with the same recorded steps. Sides are shuffled, names are hidden.
+
+    Args:
+        a: world A: a run folder, a checkpoint folder, a shipped name or a hub id.
+        b: world B.
+        data: store of their game, for the given steps and the actions.
+        out: folder of the page: index.html, the videos, and compare.json, which tells A and B.
+        tally: files choices.json of people who looked at a page: counts them instead of writing a page.
+        device: where the models run; "auto" takes a GPU if there is one.
+
+    Raises: ValueError if the worlds are of other games or sizes than the store, or cannot begin with given frames.
+    """
+    config = config or CompareConfig()
+    if tally:
+        if a is not None or data is not None:
+            raise ValueError("--tally counts votes and reads no world and no --data: leave them out")
+        return tally_votes(tally)
+    if a is None or b is None or data is None:
+        raise ValueError("compare needs two worlds A and B and --data STORE; or --tally with files of choices")
+    store = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data)
+    names = [str(name) for name in (a, b)]
+    worlds = [WorldModel.from_pretrained(name, device=device) for name in names]
+    for world in worlds:
+        check_same_game(world.config, store)
+    given_steps = config.given_steps or max(_wanted(world) for world in worlds)
+    if given_steps >= config.steps:
+        raise ValueError(f"given_steps must be below steps = {config.steps}, got {given_steps}")
+    batch = store.batch(real_clips(store, config.pairs, config.steps, config.split, config.seed))
+    real, actions = batch.frames.numpy(), batch.actions
+    videos = [_continued(world, real, actions, given_steps, config) for world in worlds]
+    about: dict[str, Any] = {
+        "a": names[0],
+        "b": names[1],
+        "weights": [weights_name(resolve(name)) for name in names],
+        "given_steps": given_steps,
+        "steps": config.steps,
+        "split": config.split,
+        "temperature": config.temperature,
+        "data": store.fingerprint(),
+    }
+    page: dict[str, str | int] = {
+        "page": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16],
+        "pairs": config.pairs,
+        "seed": config.seed,
+    }
+    fps = config.fps or steps_per_second(worlds[0].config) * worlds[0].frames_per_step
+    return _write(Path(out), page, about, videos, given_steps, config, fps)
+
+
+def _wanted(world: WorldModel) -> int:
+    """Steps that a world must be given."""
+    return world.dynamics.given_steps or max(1, world.config.dynamics.frame_condition)
+
+
+def _continued(
+    world: WorldModel, real: NDArray[np.uint8], actions: torch.Tensor, given_steps: int, config: CompareConfig
+) -> NDArray[np.uint8]:
+    """What a world makes of the first steps of (n, T, F, H, W, C), which are shown as recorded."""
+    reads = choose_condition("auto", world.config.dynamics, Sampling(), data=True, frames=False, actions=False)
+    if not CONDITIONS[reads][0]:
+        raise ValueError("both worlds must continue given frames; train them with frame_condition, or on single steps")
+    first = torch.from_numpy(real[:, :given_steps])
+    acted = actions if CONDITIONS[reads][1] else None
+    made = sampled(
+        world, len(real), config.steps, config.seed, first, acted, label="pairs", temperature=config.temperature
+    ).numpy()
+    return np.concatenate((real[:, :given_steps], made[:, given_steps:]), axis=1)
+
+
+def _write(
+    folder: Path,
+    page: dict[str, str | int],
+    about: dict[str, Any],
+    videos: list[NDArray[np.uint8]],
+    given_steps: int,
+    config: CompareConfig,
+    fps: float,
+) -> Comparison:
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = videos[0].shape
+    colors = np.where((np.arange(shape[1]) < given_steps)[:, None], CONTEXT_COLOR, PREDICTION_COLOR).astype(np.uint8)
+    for pair, a_left in enumerate(a_is_left(config.pairs, config.seed)):
+        for side, video in zip(("left", "right"), videos if a_left else videos[::-1], strict=True):
+            images = video[pair].reshape(-1, *shape[3:])
+            images = np.broadcast_to(images, (*images.shape[:-1], 3))  # gray as three equal colours
+            framed = border(upscale(images, config.scale), colors.repeat(shape[2], axis=0), _BORDER)
+            write_video(folder / f"{pair}-{side}.mp4", framed, fps)
+    write_json(folder / "compare.json", page | about)
+    template = files("worldmodel.training.show").joinpath("compare.html").read_text(encoding="utf-8")
+    write_text(folder / "index.html", template.replace("__PAGE__", json.dumps(page)))
+    return Comparison(folder / "index.html", config.pairs)
