@@ -55,7 +55,8 @@ def test_sides_are_shuffled_by_the_seed():
     ids=str,
 )
 def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, message):
-    files = [choices_file(tmp_path, "one", {"0": "left"}), choices_file(tmp_path, "two", **{"choices": {"0": "left"}} | changes)]
+    first = choices_file(tmp_path, "one", {"0": "left"})
+    files = [first, choices_file(tmp_path, "two", **{"choices": {"0": "left"}} | changes)]
     with pytest.raises(ValueError, match=message):
         tally(files)
 
