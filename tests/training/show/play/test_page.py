@@ -30,6 +30,14 @@ PIXELS = """() => { const c = document.querySelector('#picture');
   return data.reduce((sum, n, i) => sum + n * (i % 97), 0); }"""
 
 
+class ManySignals(LongGame):
+    signal_names = tuple(f"S{number}" for number in range(21))
+
+    def _look(self, native_reward):
+        observation, info = super()._look(native_reward)
+        return observation, info | {name: float(number) for number, name in enumerate(self.signal_names)}
+
+
 @pytest.fixture(scope="module")
 def address():
     world = tiny_world()
@@ -39,12 +47,13 @@ def address():
         scene.fps = 40.0
         return scene
 
-    def game():
-        scene = GameScene(LongGame(), LongGame().action_spec)
+    def game(kind=LongGame):
+        scene = GameScene(kind(), kind().action_spec)
         scene.fps = 40.0
         return scene
 
     scenes = {"VideoGenDream-Toy": dream, "VideoGenReal-Toy": game, "short": lambda: dream(horizon=4)}
+    scenes["many"] = lambda: game(ManySignals)
     with served(scenes) as address:
         yield address
 
@@ -237,6 +246,19 @@ def test_whoever_is_said_to_play_plays(visit):
         page.keyboard.press("KeyN")
         page.wait_for_selector("body[data-kind=game]")
         assert page.inner_text("#state") == "Ready"  # this one has no agent: you play
+
+
+def test_three_signals_are_shown_and_the_others_folded(visit):
+    with visit(1280, 640) as page:
+        page.select_option("#world", "many")
+        until(lambda: page.title().startswith("many"))
+        assert page.locator("#numbers dt").all_text_contents()[-3:] == ["s0", "s1", "s2"]
+        page.get_by_text("All 21 signals").click()
+        page.get_by_role("checkbox", name="s7").check()
+        page.keyboard.press("Digit1")
+        played(page)
+        assert page.locator("#numbers dt").all_text_contents()[-3:] == ["s1", "s2", "s7"]
+        assert page.locator("#numbers").bounding_box()["height"] > 100  # not squeezed by the open list
 
 
 def test_an_end_says_what_to_do(visit, tmp_path):
