@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,12 +152,22 @@ def worlds() -> dict[str, Callable[[], WorldModel]]:
     """lvt-small, and a GPT that draws the same 256 codes a step in raster order with about as many weights."""
     coder = VQVAEConfig(stage_widths=(32, 64, 128), codebook=CodebookConfig(num_slices=4, code_dim=64))
     gpt = GPTConfig(order="raster", layers=3)
+    small = preset("lvt-small").model
     return {
-        "lvt-small": lambda: random_world(
-            "cpu", tokenizer=tokenizer.preset("lvt-small"), dynamics=preset("lvt-small").model
-        ),
-        "raster GPT": lambda: random_world("cpu", tokenizer=coder, dynamics=gpt),
+        "lvt-small": lambda: drawing_world(tokenizer=tokenizer.preset("lvt-small"), dynamics=small),
+        "raster GPT": lambda: drawing_world(tokenizer=coder, dynamics=gpt),
     }
+
+
+def drawing_world(**sizes: Any) -> WorldModel:
+    """Random weights, with logits that depend on the context.
+
+    The logits of an untrained model are zeros. All drafts of speculative decoding would then be right.
+    """
+    world = random_world("cpu", **sizes)
+    for weight in world.dynamics.code_head.to_logits.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    return world.prepare(torch.float32)
 
 
 def dreams(args: Args) -> None:
