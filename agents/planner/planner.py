@@ -57,7 +57,7 @@ class Planner(Policy):
         >>> world = WorldModel.from_pretrained("doom-hg")
         >>> config = PlannerConfig(horizon=3, candidates=4, iterations=1, elites=2)
         >>> planner = Planner(world, config, signals={"HEALTH": 100})
-        >>> actions = planner.act(np.zeros((1, 4, 4, 2), np.int64))  # codes of one env
+        >>> actions = planner.act(np.zeros((1, 2, 8, 4), np.int64))  # codes of one env
         >>> actions.shape
         (1,)
     """

@@ -82,7 +82,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         >>> observations, infos = envs.reset(seed=0)
         >>> observations, rewards, terminations, truncations, infos = envs.step(envs.action_space.sample())
         >>> observations.shape, rewards.shape
-        ((4, 4, 4, 64), (4,))
+        ((4, 2, 8, 128), (4,))
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": DOOM_STEPS_PER_SECOND}  # noqa: RUF012

@@ -45,6 +45,22 @@ def test_a_recently_started_row_sees_only_its_own_steps():
     assert cache.valid()[:, 0, 0].tolist() == [[True, True, False, False], [True] * 4]
 
 
+def test_before_the_ring_wraps_slots_from_the_clock_on_are_not_read_whatever_rows_hold():
+    for lengths in ([2, 2], [0, 2]):
+        cache = make_cache(lengths, clock=2)
+        cache.wraps = False
+        assert cache.slots == 3 and cache.all_visible == (min(lengths) == 2)
+    assert cache.valid()[:, 0, 0].tolist() == [[False, False, True], [True, True, True]]
+    assert make_cache([0, 2], clock=2).slots == 4  # of which nothing is known
+
+
+def test_a_cache_moved_back_in_time_wraps_and_one_moved_on_does_not():
+    cache = make_cache([3], clock=3)
+    assert not cache.wraps and not cache.at(6, None).wraps and not cache.at(3, None).wraps
+    moved = cache.at(1, None)
+    assert moved.wraps and moved.slots == 4 and moved.valid() is None
+
+
 def test_full_rows_need_no_mask():
     assert make_cache([3, 4], clock=5).valid() is None
 

@@ -34,7 +34,7 @@ def test_the_tokenizer_of_a_world_can_be_loaded_and_trained_further(tmp_path):
     state = world.tokenizer.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
     assert all(parameter.requires_grad for parameter in loaded.parameters())
-    assert load_tokenizer("doom-hg").grid == (4, 4)
+    assert load_tokenizer("doom-hg").grid == (2, 8)
 
 
 @pytest.fixture

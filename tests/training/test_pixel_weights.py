@@ -7,6 +7,7 @@ import torch
 
 from tests.tiny import tiny_config
 from tests.training.recorded import recorded_store
+from worldmodel.tokenizer import VQVAE
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import train_tokenizer as training
 from worldmodel.training.fit import LoopConfig
@@ -93,25 +94,25 @@ def data(tmp_path_factory):
 
 def test_without_rarity_the_training_is_the_old_one(data, monkeypatch):
     plain = trained(data / "plain")
-    whole, given = training.VQVAE.loss, []
+    whole, given = VQVAE.loss, []
 
     def old(model, frames, weights=None):
         given.append(weights)
         return whole(model, frames)
 
-    monkeypatch.setattr(training.VQVAE, "loss", old)
+    monkeypatch.setattr(VQVAE, "loss", old)
     assert all(torch.equal(a, b) for a, b in zip(plain, trained(data / "again"), strict=True))
     assert given == [None] * 4
 
 
 def test_rarity_weighs_the_pixels_of_every_batch(data, monkeypatch):
-    whole, given = training.VQVAE.loss, []
+    whole, given = VQVAE.loss, []
 
     def seen(model, frames, weights=None):
         given.append((frames, weights))
         return whole(model, frames, weights)
 
-    monkeypatch.setattr(training.VQVAE, "loss", seen)
+    monkeypatch.setattr(VQVAE, "loss", seen)
     weighed = trained(data / "weighed", rarity=0.5, rarity_limit=5.0)
     monkeypatch.undo()
     sample = training.sample_frames(

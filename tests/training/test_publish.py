@@ -54,7 +54,7 @@ def read_back(line: str, default):
     """The config that a command of the card stands for."""
     words = shlex.split(line)
     first = next(i for i, word in enumerate(words) if word.startswith(("--model", "--loop", "--muon")))
-    return tyro.cli(type(default), default=default, args=words[first:])
+    return tyro.cli(tyro.conf.AvoidSubcommands[type(default)], default=default, args=words[first:])
 
 
 def test_a_card_tells_of_all_stores_that_a_world_was_trained_on(tmp_path):

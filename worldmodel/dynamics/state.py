@@ -128,6 +128,7 @@ class DreamState:
         for here, there in zip(mine, theirs, strict=True):
             here.index_copy_(0, index, there.to(here.dtype))
         self.cache.shortest = min(self.cache.shortest, other.cache.shortest)
+        self.cache.wraps = self.cache.wraps or other.cache.wraps
         return self
 
     def _index(self, rows: Tensor | list[int]) -> Tensor:
@@ -147,9 +148,16 @@ class DreamState:
         tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
         for layer, (k, v) in enumerate(zip(self.cache.keys, self.cache.values, strict=True)):
             tensors |= {f"keys.{layer}": k, f"values.{layer}": v}
-        about = {"clock": str(self.clock), "shortest": str(self.cache.shortest), "layers": str(len(self.cache.keys))}
+        cache = self.cache
+        about = {
+            "clock": self.clock,
+            "shortest": cache.shortest,
+            "wraps": int(bool(cache.wraps)),
+            "layers": len(cache.keys),
+        }
         world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
-        state_file.write(path, tensors, about if world is None else about | {"world": world})
+        told = {name: str(value) for name, value in about.items()}
+        state_file.write(path, tensors, told if world is None else told | {"world": world})
 
     @classmethod
     @own_defaults
@@ -161,7 +169,7 @@ class DreamState:
         tensors, about = state_file.read(path)
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         keys, values = ([tensors[f"{part}.{i}"] for i in range(about["layers"])] for part in ("keys", "values"))
-        cache = KVCache(keys, values, tensors["lengths"], about["clock"], about["shortest"])
+        cache = KVCache(keys, values, tensors["lengths"], about["clock"], about["shortest"], about["wraps"])
         extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
         own: dict[str, Any] = {name: tensors[name] for name in _FIELDS}
         return cls(cache=cache, **own, clock=about["clock"], extras=extras, world=about["world"], origin=str(path))

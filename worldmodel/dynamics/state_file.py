@@ -25,7 +25,8 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, s
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write` wrote; older files have no checksum and no "world".
 
-    Returns: the tensors, on the CPU, and {"clock", "shortest", "layers": int, "world": str or None}.
+    Returns: the tensors, on the CPU, and {"clock", "shortest", "layers": int, "wraps": bool or None in older files,
+    "world": str or None}.
     Raises: ValueError that names the file.
     """
     from safetensors import SafetensorError, safe_open
@@ -39,6 +40,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise ValueError("it has changed since it was saved: its checksum differs")
         facts: dict[str, Any] = {name: int(about[name]) for name in ("clock", "shortest", "layers")}
         _check(tensors, **facts)
+        facts["wraps"] = {None: None, "0": False, "1": True}[about.get("wraps")]
     except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
         raise ValueError(f"{path} is not a saved dream state ({error}); write one with state.save(path)") from error
     return tensors, facts | {"world": about.get("world")}

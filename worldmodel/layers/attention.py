@@ -51,25 +51,34 @@ class KVCache:
     lengths: Tensor  # (B,) int64, valid steps before the clock, at most W
     clock: int  # time of the next step to be written
     shortest: int  # lower bound of min(lengths), kept on the host to avoid device synchronisation
+    # False: no row holds steps from before time 0, so that before the clock reaches W, slots from it on are empty.
+    wraps: bool | None = None  # None: as `shortest` tells
     now: Tensor = field(init=False)  # (1,) int64, the clock on the device, to avoid a transfer per step
 
     def __post_init__(self) -> None:
         self.now = torch.full((1,), self.clock, device=self.lengths.device)
+        if self.wraps is None:
+            self.wraps = self.shortest < self.clock
 
     @property
     def window(self) -> int:
         return self.keys[0].shape[2]
 
     @property
-    def unbroken(self) -> bool:
-        """True until the ring wraps around, if all rows started at time 0."""
-        return self.shortest == self.clock < self.window
+    def slots(self) -> int:
+        """Number of slots that a step at `clock` reads, its own included; the same for all rows, whatever they hold."""
+        return self.window if self.wraps else min(self.clock + 1, self.window)
+
+    @property
+    def all_visible(self) -> bool:
+        """True if every row holds a step in each of these slots."""
+        return self.shortest >= self.slots - 1
 
     def valid(self) -> Tensor | None:
-        """Mask (B, 1, 1, W) of slots visible to the step at `clock`, including its own; None if all are."""
-        if self.shortest >= self.window - 1:
+        """Mask (B, 1, 1, slots) of slots visible to the step at `clock`, including its own; None if all are."""
+        if self.all_visible:
             return None
-        slots = torch.arange(self.window, device=self.lengths.device)
+        slots = torch.arange(self.slots, device=self.lengths.device)
         age = (self.clock - slots) % self.window
         return (age <= self.lengths[:, None])[:, None, None]
 
@@ -94,15 +103,15 @@ class KVCache:
             return tensor.roll(away, dims=2)
 
         keys, values = [move(k, True) for k in self.keys], [move(v, False) for v in self.values]
-        # Steps at negative times lie in the ring as if it had wrapped, so it must not count as unbroken.
-        shortest = self.shortest if clock >= self.window else min(self.shortest, clock - 1)
-        return KVCache(keys, values, self.lengths.clone(), clock, shortest)
+        wraps = self.wraps or clock < min(self.clock, self.window)  # steps at negative times
+        return KVCache(keys, values, self.lengths.clone(), clock, self.shortest, wraps)
 
     def overwritten(self, other: "KVCache") -> "KVCache":
         """Copy another cache of the same sizes into this one's memory; this object must not be used afterwards."""
         for mine, theirs in zip((*self.keys, *self.values), (*other.keys, *other.values), strict=True):
             mine.copy_(theirs)
-        taken = KVCache(self.keys, self.values, self.lengths.copy_(other.lengths), other.clock, other.shortest)
+        lengths = self.lengths.copy_(other.lengths)
+        taken = KVCache(self.keys, self.values, lengths, other.clock, other.shortest, other.wraps)
         taken.now = self.now.fill_(other.clock)
         self.clock = -1  # invalidates states that refer to this object
         return taken
@@ -110,7 +119,7 @@ class KVCache:
     def map(self, change) -> "KVCache":
         """A new cache with `change` applied to every tensor (the first dimension is rows)."""
         keys, values = [change(k) for k in self.keys], [change(v) for v in self.values]
-        return KVCache(keys, values, change(self.lengths), self.clock, self.shortest)
+        return KVCache(keys, values, change(self.lengths), self.clock, self.shortest, self.wraps)
 
 
 class WindowAttention(nn.Module):
@@ -161,15 +170,15 @@ class WindowAttention(nn.Module):
         keys, values = cache.keys[layer], cache.values[layer]
         keys[:, :, slot, tokens], values[:, :, slot, tokens] = k, v
         size = keys.shape[3]
-        count = cache.window * size
-        if cache.unbroken:  # all rows hold all steps since time 0: cut off the slots not written yet
-            count, mask = slot * size + tokens.stop, None
-        else:
-            mask = cache.valid()
-            if mask is not None:
-                mask = mask.repeat_interleave(size, dim=-1)  # (B, 1, 1, W*S)
-            if tokens.stop < size:  # raster order: the rest of this step is not written yet
-                known = torch.ones(cache.window, size, dtype=torch.bool, device=x.device)
+        count, mask = cache.slots * size, cache.valid()
+        if mask is not None:
+            mask = mask.repeat_interleave(size, dim=-1)  # (B, 1, 1, slots*S)
+        if tokens.stop < size:  # raster order: the rest of this step is not written yet
+            if slot == cache.slots - 1:
+                count -= size - tokens.stop
+                mask = None if mask is None else mask[..., :count]
+            else:
+                known = torch.ones(cache.slots, size, dtype=torch.bool, device=x.device)
                 known[slot, tokens.stop :] = False
                 known = known.view(1, 1, 1, -1)
                 mask = known if mask is None else mask & known

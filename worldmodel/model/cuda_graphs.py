@@ -104,7 +104,7 @@ class GraphedSteps:
         held, held_action = self._hold(state, action, temperature)
         cache = held.cache
         # Everything that the host decides in a step.
-        key = (cache.clock % cache.window, cache.unbroken, cache.shortest >= cache.window - 1, cache.shortest <= 0)
+        key = (cache.clock % cache.window, cache.slots, cache.all_visible, cache.shortest <= 0)
         if key not in self._recorded:
             self._recorded[key] = self._recording(held, held_action, temperature)
             self._made_for = self._now(temperature)  # caches of weights may have been filled just now

@@ -50,7 +50,7 @@ class Dreamer(Network):
             >>> state = wm.start(frames, np.zeros((2, 0), np.int64), seeds=[0, 1])
             >>> state, out = wm.step(state, np.array([3, 3]))
             >>> out.codes.shape, out.reward.shape, out.frames().shape
-            (torch.Size([2, 4, 4, 2]), torch.Size([2]), torch.Size([2, 2, 64, 64, 3]))
+            (torch.Size([2, 2, 8, 4]), torch.Size([2]), torch.Size([2, 2, 64, 64, 3]))
         """
         check_dreams(self)
         frames = torch.as_tensor(frames, device=self.device)

@@ -44,6 +44,8 @@ def check_of_world(network: Network, state: DreamState) -> None:
             raise ValueError(f"{state.origin} has {name} outside [{least}, {'…' if most is None else most}]")
     if state.cache.shortest > int(state.cache.lengths.min()):
         raise ValueError(f"{state.origin} has rows shorter than its shortest, {state.cache.shortest}")
+    if not state.cache.wraps and int(state.cache.lengths.max()) > state.cache.clock:
+        raise ValueError(f"{state.origin} has rows that begin before time 0, and says that it has none")
     theirs = state.world.fingerprint() if hasattr(state.world, "fingerprint") else state.world
     if theirs is not None and theirs != network.fingerprint():
         raise ValueError(f"{state.origin} is of another world: its keys and codes mean something else in this one")

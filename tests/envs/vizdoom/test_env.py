@@ -395,7 +395,8 @@ def test_a_wrong_value_is_refused_with_the_valid_ones(options, message):
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_one():
-    with pytest.raises(TypeError, match=r"no option 'frameskip'. Did you mean 'frame_skip'\? Valid: episode_timeout"):
+    message = r"unexpected keyword argument 'frameskip'. Did you mean 'frame_skip'\? Valid: episode_timeout"
+    with pytest.raises(TypeError, match=message):
         VizdoomEnv(frameskip=4)
 
 

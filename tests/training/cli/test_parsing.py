@@ -166,7 +166,7 @@ def script(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["co"], ["collect"]),
+        (["co"], ["collect", "compare"]),
         (["collect", "--ep"], ["--episodes", "--epsilon", "--episode-seconds"]),
         (["collect", "--launcher", ""], ["local", "ray"]),
         (["train-tokenizer", "--preset", "doom"], ["doom-small", "doom-tiny"]),

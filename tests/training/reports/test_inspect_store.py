@@ -122,7 +122,7 @@ def test_a_tokenizer_alone_and_a_shipped_world_are_told(tmp_path, capsys):
     save_tokenizer(tmp_path, tiny_world().tokenizer)
     assert dict(model_facts(str(tmp_path)))["step"] == "2 frames of 16 x 16 x 3"
     assert main(["inspect", "doom-hg"]) == 0
-    assert "block order, 4 layers of 192, window 8\n" in capsys.readouterr().out
+    assert "block order, 4 layers of 192, window 16\n" in capsys.readouterr().out
 
 
 def test_an_agent_is_told_with_what_it_sees_also_by_its_runs_folder(tmp_path, capsys):

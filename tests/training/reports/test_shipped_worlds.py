@@ -19,7 +19,7 @@ def test_every_shipped_world_is_listed_with_its_dream_and_its_game():
     assert list(found) == checkpoint.shipped()
     assert found["doom-hg"]["dream"] == "VideoGenDream-DoomHealthGathering"
     assert found["doom-hg"]["game"] == "VideoGenReal-DoomHealthGathering"
-    assert found["doom-hg"]["codes per step"] == "32: 4 x 4 tokens of 2, each one of 512"
+    assert found["doom-hg"]["codes per step"] == "64: 2 x 8 tokens of 4, each one of 1024"
     assert found["doom-take-cover"]["codes per step"] == "64: 2 x 8 tokens of 4, each one of 1024"
 
 

@@ -75,13 +75,13 @@ class MultiTokenPass:
         self._blocks, self._norm, self._rotation = blocks, norm, rotation
         self._first = cache.clock % window * self._size  # key of the step's first token
         # Steps not written yet are left out, unless older ones lie behind them in the ring.
-        self._visible = self._first + self._size if cache.unbroken else window * self._size
+        self._visible = cache.slots * self._size
         pairs = zip(cache.keys, cache.values, strict=True)
         self._cached = [CachedKeys(keys, values, self._visible) for keys, values in pairs]
         self._conditions = [_flat_condition(condition) for condition in conditions]
         self._last = _flat(last)
         self._bias = torch.zeros(1, 1, self._visible)
-        valid = None if cache.unbroken else cache.valid()
+        valid = cache.valid()
         if valid is not None:  # (B, 1, 1, W) -> (B, 1, N)
             hidden = ~valid.squeeze(1).repeat_interleave(self._size, dim=-1)
             self._bias = self._bias.masked_fill(hidden, -torch.inf)

@@ -54,13 +54,13 @@ class TokenPass:
         slot = cache.clock % window
         self.first = slot * size
         # Steps that are not written yet are cut off as long as the ring has not wrapped.
-        count = (self.first + size) if cache.unbroken else window * size
+        count = cache.slots * size
         self.layers = [
             _Layer(block, condition, keys, values, count)
             for block, condition, keys, values in zip(blocks, conditions, cache.keys, cache.values, strict=True)
         ]
         bias = torch.zeros(1, 1, count, dtype=cache.keys[0].dtype, device=cache.now.device)
-        valid = None if cache.unbroken else cache.valid()
+        valid = cache.valid()
         if valid is not None:  # (B, 1, 1, W) -> (B*H, 1, N)
             hidden = ~valid.repeat_interleave(size, dim=-1).expand(-1, self.heads, -1, -1).flatten(0, 1)
             bias = bias.expand(hidden.shape).masked_fill(hidden, -torch.inf)

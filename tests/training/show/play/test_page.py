@@ -293,6 +293,7 @@ def test_a_reload_goes_on_and_a_fifth_tab_has_to_wait(visit):
         page.keyboard.press("Digit1")
         played(page, 3)
         paused(page)
+        page.wait_for_timeout(500)  # a step that was under way
         step, pixels = page.evaluate(STEP), page.evaluate(PIXELS)
         page.reload()
         mode(page, "ready")
