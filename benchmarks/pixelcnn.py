@@ -21,8 +21,9 @@ import tyro
 from machine import describe
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import PixelCNNPair, Sampling, preset
+from worldmodel.dynamics import PixelCNNConfig, PixelCNNPair, Preset, Sampling, preset
 from worldmodel.dynamics.pixelcnn.layout import HALVES, Levels
+from worldmodel.dynamics.pixelcnn.pair import TopPrior
 from worldmodel.dynamics.pixelcnn.prior import Prior
 from worldmodel.dynamics.pixelcnn.sampler import Before, RowSampler
 from worldmodel.training.optimizers import make_optimizers
@@ -67,14 +68,16 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def memory(pair: PixelCNNPair, steps: int, before: float) -> None:
-    """A training step of the top prior: forward, backward, AdamW."""
-    top, (height, width) = pair.top.train(), pair.grid
+def memory(chosen: Preset, before: float) -> None:
+    """Training steps of the top prior alone: forward, backward, AdamW."""
+    config, (steps, height, width) = chosen.model, chosen.latents
+    assert isinstance(config, PixelCNNConfig)
+    top = TopPrior(config, (height, width), chosen.num_codes, chosen.code_dim // chosen.num_slices)
     optimizers = make_optimizers(top, 3e-4, 0.0, 0.999)
     given = Levels(torch.zeros(1, 1, height, width).long(), torch.zeros(1, HALVES, 2 * height, 2 * width).long())
-    codes = torch.randint(512, (1, steps - 1, height, width))
+    codes = torch.randint(chosen.num_codes, (1, steps - 1, height, width))
+    told = torch.randn(1, steps - 1, config.condition_width)
     for _ in range(2):
-        told = pair.condition(1, steps - 1).steps.detach()
         top.prior.nats(codes, top.condition(given, told))[0].mean().backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -88,14 +91,13 @@ def main(args: Args) -> None:
         describe("cpu")
     torch.manual_seed(0)
     chosen = preset(args.preset)
+    if args.memory:
+        memory(chosen, before)
+        return
     pair = chosen.build(ActionSpec(kind="discrete", n=4))
     assert isinstance(pair, PixelCNNPair)
-    steps = chosen.latents[0]
-    if args.memory:
-        memory(pair, steps, before)
-        return
     pair.eval().requires_grad_(False)
-    speed("top", pair.top.prior, steps - 1, args.batch, args.passes)
+    speed("top", pair.top.prior, chosen.latents[0] - 1, args.batch, args.passes)
     speed("bottom", pair.bottom.prior, 1, args.batch, args.passes)
 
 

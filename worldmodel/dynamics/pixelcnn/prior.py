@@ -4,6 +4,9 @@ Letters: B batch, D width, E features of a code, V codes, t slices, h w rows and
 Source: Predicting Video with VQVAE section 3.2; layers, width and kernel of `presets` are assumed, the paper has none.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -46,21 +49,18 @@ class Prior(nn.Module):
 
     def forward(self, codes: Tensor, condition: Tensor) -> Tensor:
         """Outputs (B, t, h, w, D) that predict codes (B, t, h, w), with the condition (B, C, t, h, w)."""
-        again = self.config.checkpointing and self.training and torch.is_grad_enabled()
         v, h = self.first(self.codes(codes).movedim(-1, 1))
-        for number in range(1, len(self.layers) + 1):
-            if again:
-                v, h = checkpoint(self._layer, number, v, h, condition, use_reentrant=False)
-            else:
-                v, h = self._layer(number, v, h, condition)
+        for number, layer in enumerate(self.layers, start=1):
+            v, h = self._run(layer, v, h, condition)
+            if str(number) in self.attention:
+                v, h = self._run(self._attend, self.attention[str(number)], v, h)
         return self.norm(h.movedim(1, -1))
 
-    def _layer(self, number: int, v: Tensor, h: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Gated layer `number`, from 1, and the attention after it."""
-        v, h = self.layers[number - 1](v, h, condition)
-        if str(number) in self.attention:
-            v, h = self._attend(self.attention[str(number)], v, h)
-        return v, h
+    def _run(self, part: Callable[..., Any], *inputs: Any) -> Any:
+        """What a part makes of its inputs; with checkpointing only the inputs are kept for the backward pass."""
+        if self.config.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
     def _attend(self, attention: nn.Module, v: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         return v, h + attention(h)
