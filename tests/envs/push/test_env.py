@@ -417,8 +417,6 @@ def test_a_wrong_value_is_refused_with_the_valid_ones(options, message):
 def test_an_unknown_option_is_refused_with_the_nearest_one():
     message = r"unexpected keyword argument 'goals'. Did you mean 'goal'\? Valid: episode_frames"
     with pytest.raises(TypeError, match=message):
-        TypeError, match=r"unexpected keyword argument 'goals'. Did you mean 'goal'\? Valid: episode_frames"
-    ):
         PushEnv(goals=True)
 
 
