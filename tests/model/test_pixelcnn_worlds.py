@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.pixelcnn_world import pixelcnn_world
+from worldmodel.dynamics.base import VideoRequest
 from worldmodel.model import CodeBatch, WorldModel
 
 
@@ -36,10 +37,10 @@ def test_longer_video_goes_on_from_the_last_four_decoded_frames():
     world, frames, actions = pixelcnn_world(), make_frames(), make_actions()
     video = world.sample(2, 7, frames, actions[:, :6])
     codes, seeds = world.tokenizer.encode(frames), torch.arange(2)
-    first = world.dynamics.generate(world.tokenizer, codes, 3, seeds, None, actions[:, :2])
+    first = world.dynamics.generate(world.tokenizer, codes, VideoRequest(3, seeds, actions=actions[:, :2]))
     seen = world.tokenizer.decode(first)
     given = world.tokenizer.encode(seen[:, -1:])
-    second = world.dynamics.generate(world.tokenizer, given, 3, seeds, None, actions[:, 2:4], counter=3)
+    second = world.dynamics.generate(world.tokenizer, given, VideoRequest(3, seeds, actions=actions[:, 2:4], counter=3))
     assert torch.equal(video.codes[:, :5], torch.cat((first, second[:, 1:]), dim=1))
     assert torch.equal(video.frames[:, :5], torch.cat((seen, world.tokenizer.decode(second)[:, 1:]), dim=1))
     assert video.frames.shape[1] == 7

@@ -6,7 +6,7 @@ Time: `actions[:, t]` is taken after step t; step t+1 follows from it.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,17 @@ from worldmodel.tokenizer import CodeLookup, Tokenizer
 
 # The configs of all dynamics, which their entry `net` tells apart; module build knows the dynamics of each.
 DynamicsConfig = Annotated[GPTConfig | PixelCNNConfig | SubscaleConfig, BY_NET]
+
+
+class VideoRequest(NamedTuple):
+    """What n videos are drawn with."""
+
+    steps: int  # of each, the given ones included
+    seeds: Tensor  # (n,) int64
+    first_frames: Tensor | None = None  # (n, at least frame_condition, F, H, W, C) uint8, with frame_condition
+    actions: Tensor | None = None  # (n, steps - 1, …); None: unknown
+    options: Sampling = Sampling()
+    counter: int = 0  # the first drawn step has this counter, later steps the following ones
 
 
 class Dynamics(nn.Module, ABC):
@@ -74,23 +85,8 @@ class Dynamics(nn.Module, ABC):
     # --- video ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def generate(
-        self,
-        tokenizer: Tokenizer,
-        codes: Tensor,
-        steps: int,
-        seeds: Tensor,
-        first_frames: Tensor | None = None,
-        actions: Tensor | None = None,
-        options: Sampling | None = None,
-        counter: int = 0,
-    ) -> Tensor:
-        """Continue codes (n, T, h, w, M), T >= 0, to `steps` steps: (n, steps, h, w, M).
-
-        Args:
-            seeds: (n,) int64; step T is drawn with `counter`, later steps with the following counters.
-            first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
-            actions: (n, steps - 1, …); None: unknown.
+    def generate(self, tokenizer: Tokenizer, codes: Tensor, request: VideoRequest) -> Tensor:
+        """Continue codes (n, T, h, w, M), T >= 0, to the requested steps: (n, steps, h, w, M).
 
         Raises: ValueError if the model was not trained for these conditions.
         """

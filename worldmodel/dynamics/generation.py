@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.base import Dynamics, DynamicsConfig
+from worldmodel.dynamics.base import Dynamics, DynamicsConfig, VideoRequest
 from worldmodel.dynamics.conditioning import Condition
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.sampling import Sampling, uniforms
@@ -70,28 +70,13 @@ class _Conditions:
 
 
 @torch.inference_mode()
-def generate_steps(
-    dynamics: Dynamics,
-    tokenizer: Tokenizer,
-    codes: Tensor,
-    steps: int,
-    seeds: Tensor,
-    first_frames: Tensor | None = None,
-    actions: Tensor | None = None,
-    options: Sampling | None = None,
-    counter: int = 0,
-) -> Tensor:
-    """Continue codes (n, T, h, w, M), T >= 0, to `steps` steps: (n, steps, h, w, M).
+def generate_steps(dynamics: Dynamics, tokenizer: Tokenizer, codes: Tensor, request: VideoRequest) -> Tensor:
+    """Continue codes (n, T, h, w, M), T >= 0, step by step: (n, steps, h, w, M).
 
     A context limited to `max_steps` restarts from its last half when full: the codes of that half become the context,
     its first frames are decoded from them, and its actions are those of the new clip.
-
-    Args:
-        seeds: (n,) int64; step T is drawn with `counter`, later steps with the following counters.
-        first_frames: (n, at least frame_condition, F, H, W, C) uint8, for models with frame_condition.
-        actions: (n, steps - 1, …); None: unknown.
     """
-    config, options = dynamics.config, options or Sampling()
+    config, (steps, seeds, first_frames, actions, options, counter) = dynamics.config, request
     check_request(config, first_frames is not None, actions is not None, options)
     shape, num_context = codes.shape, codes.shape[1]
     codes = codes.flatten(2, 3)  # (n, T, S, M)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics.base import VideoRequest
 from worldmodel.dynamics.blocks import Block, BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
@@ -258,18 +259,8 @@ class GPT(CodeTransformer):
         filled_cache = KVCache([ring(k) for k, _ in pairs], [ring(v) for _, v in pairs], lengths, steps, kept)
         return filled_cache, last.to(self.start_token.dtype)
 
-    def generate(
-        self,
-        tokenizer: Tokenizer,
-        codes: Tensor,
-        steps: int,
-        seeds: Tensor,
-        first_frames: Tensor | None = None,
-        actions: Tensor | None = None,
-        options: Sampling | None = None,
-        counter: int = 0,
-    ) -> Tensor:
-        return generate_steps(self, tokenizer, codes, steps, seeds, first_frames, actions, options, counter)
+    def generate(self, tokenizer: Tokenizer, codes: Tensor, request: VideoRequest) -> Tensor:
+        return generate_steps(self, tokenizer, codes, request)
 
     def move(self, cache: KVCache, clock: int) -> KVCache:
         """Shift a cache in time, so that its rows can join those of a cache with this clock."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics import DynamicsConfig, Sampling, Video
+from worldmodel.dynamics.base import VideoRequest
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model.checks import check_actions, check_seeds
 from worldmodel.model.network import Network
@@ -74,7 +75,9 @@ class VideoMaker(Network):
         if self.config.tokenizer.temporal == "clip":
             return self._clip_by_clip(n, steps, first_frames, actions, options, seeds)
         codes = self._no_codes(n) if first_frames is None else self.tokenizer.encode(first_frames)
-        codes = self.dynamics.generate(self.tokenizer, codes, steps, seeds, first_frames, actions, options)
+        codes = self.dynamics.generate(
+            self.tokenizer, codes, VideoRequest(steps, seeds, first_frames, actions, options)
+        )
         return Video(self.tokenizer.decode(codes), codes)
 
     def _clip_by_clip(
@@ -104,7 +107,8 @@ class VideoMaker(Network):
             given, counter = self._no_codes(n), clip * length
             if given_steps and first_frames is not None:
                 given = self.tokenizer.encode_given(first_frames[:, :given_steps])
-            drawn = self.dynamics.generate(self.tokenizer, given, length, seeds, first_frames, known, options, counter)
+            request = VideoRequest(length, seeds, first_frames, known, options, counter)
+            drawn = self.dynamics.generate(self.tokenizer, given, request)
             seen = self.tokenizer.decode(drawn)
             first_frames = seen[:, shift:]
             new = slice(overlap if clip else 0, None)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.dynamics.pixelcnn.pairs import ACTION, SMALL, draw_naively, make_codes, make_pair
+from worldmodel.dynamics.base import VideoRequest
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.pixelcnn.layout import HALVES, Levels, join, split
 from worldmodel.dynamics.pixelcnn.pair import PixelCNNPair
@@ -117,7 +118,7 @@ def draw_all(pair: PixelCNNPair, given: torch.Tensor, actions: torch.Tensor, see
 
 
 def generate(pair: PixelCNNPair, given: torch.Tensor, actions, seeds: torch.Tensor, **options) -> torch.Tensor:
-    return pair.generate(None, given, T, seeds, None, actions, Sampling(**options))
+    return pair.generate(None, given, VideoRequest(T, seeds, actions=actions, options=Sampling(**options)))
 
 
 @pytest.mark.parametrize("changes", [{}, {"past": "raster", "bottom_window": 2, "attention_every": 0}], ids=str)
@@ -183,7 +184,7 @@ def test_the_pair_learns_to_follow_the_given_step_and_the_actions():
         optimizer.step()
     pair.eval().requires_grad_(False)
     codes, actions = batch(32)
-    made = pair.generate(None, codes[:, :1].unflatten(2, (1, 1)), 2, torch.arange(32), None, actions)
+    made = pair.generate(None, codes[:, :1].unflatten(2, (1, 1)), VideoRequest(2, torch.arange(32), actions=actions))
     assert (made[:, 1, 0] == codes[:, 1]).float().mean() > 0.95
 
 
@@ -225,9 +226,9 @@ def test_clips_of_another_length_are_refused():
         nats_of(pair, codes, actions)
     grids = codes.unflatten(2, GRID)
     with pytest.raises(ValueError, match="from 2 to max_steps = 4 steps, got steps 5"):
-        pair.generate(None, grids[:, :1], 5, seeds, None, actions)
+        pair.generate(None, grids[:, :1], VideoRequest(5, seeds, actions=actions))
     with pytest.raises(ValueError, match="one given step, coded alone; got 2"):
-        pair.generate(None, grids[:, :2], 4, seeds, None, actions[:, :3])
+        pair.generate(None, grids[:, :2], VideoRequest(4, seeds, actions=actions[:, :3]))
 
 
 def test_it_does_not_draw_single_steps_and_says_why():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics.base import Dynamics
+from worldmodel.dynamics.base import Dynamics, VideoRequest
 from worldmodel.dynamics.conditioning import ActionEmbedding
 from worldmodel.dynamics.generation import check_request
 from worldmodel.dynamics.pixelcnn.conditions import BottomCondition, GivenStep
@@ -168,25 +168,9 @@ class PixelCNNPair(Dynamics):
     # --- video ---------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def generate(
-        self,
-        tokenizer: Tokenizer,
-        codes: Tensor,
-        steps: int,
-        seeds: Tensor,
-        first_frames: Tensor | None = None,
-        actions: Tensor | None = None,
-        options: Sampling | None = None,
-        counter: int = 0,
-    ) -> Tensor:
-        """Continue the given step (n, 1, h, w, 9) to a clip of `steps` steps: (n, steps, h, w, 9).
-
-        Args:
-            seeds: (n,) int64; step 1 is drawn with `counter`, later steps with the following counters.
-            first_frames: not read; the given step comes as codes.
-            actions: (n, steps - 1, …); None: unknown.
-        """
-        config, options = self.config, options or Sampling()
+    def generate(self, tokenizer: Tokenizer, codes: Tensor, request: VideoRequest) -> Tensor:
+        """Continue the given step (n, 1, h, w, 9) to a clip: (n, steps, h, w, 9). First frames are not read."""
+        config, (steps, seeds, _, actions, options, counter) = self.config, request
         if codes.shape[1] != 1:
             raise ValueError(
                 f"these dynamics continue one given step, coded alone; got {codes.shape[1]} steps of codes"

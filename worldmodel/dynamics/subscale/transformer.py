@@ -9,6 +9,7 @@ keys and values kept, where the public code repeats the whole decoder for each p
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics.base import VideoRequest
 from worldmodel.dynamics.conditioning import Condition
 from worldmodel.dynamics.generation import check_request, generate_steps
 from worldmodel.dynamics.sampling import Draw, Sampling, uniforms
@@ -171,24 +172,14 @@ class SubscaleTransformer(SubscaleNetwork):
         return Draw(*(torch.cat(field, dim=1) for field in zip(*parts, strict=True))), torch.cat(outputs, dim=1)
 
     @torch.inference_mode()
-    def generate(
-        self,
-        tokenizer: Tokenizer,
-        codes: Tensor,
-        steps: int,
-        seeds: Tensor,
-        first_frames: Tensor | None = None,
-        actions: Tensor | None = None,
-        options: Sampling | None = None,
-        counter: int = 0,
-    ) -> Tensor:
-        """As of every dynamics; with `subscale` a whole clip is drawn, of which `steps` are returned.
+    def generate(self, tokenizer: Tokenizer, codes: Tensor, request: VideoRequest) -> Tensor:
+        """As of every dynamics; with `subscale` a whole clip is drawn, of which the requested steps are returned.
 
         Its later steps then have the last action.
         """
         if self.config.subscale is None:
-            return generate_steps(self, tokenizer, codes, steps, seeds, first_frames, actions, options, counter)
-        options = options or Sampling()
+            return generate_steps(self, tokenizer, codes, request)
+        steps, seeds, first_frames, actions, options, counter = request
         check_request(self.config, first_frames is not None or codes.shape[1] > 0, actions is not None, options)
         assert self.config.clip_frames is not None
         length = self.config.clip_frames // self.latent_frames
