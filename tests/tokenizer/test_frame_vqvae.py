@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.tokenizer.fitting import check_that_one_batch_is_fitted
 from worldmodel.tokenizer import CodebookConfig, FrameVQVAE, FrameVQVAEConfig, preset
 
 
@@ -140,18 +141,7 @@ def test_every_pixel_of_a_frame_lies_under_some_code_and_every_code_under_some_p
 
 
 def test_training_on_one_batch_reduces_the_loss():
-    net = make_net().train()
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    flat = torch.arange(0, 240, 40, dtype=torch.uint8).view(2, 3, 1, 1, 1, 1).expand(2, 3, 2, 16, 16, 3)
-    losses = []
-    for _ in range(40):
-        loss = net.loss(flat)
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
-        losses.append(loss.nmse.item())
-    assert loss.codes.shape == (2, 3, 4, 4, 4)
-    assert min(losses[-10:]) < 0.5 * losses[0]
+    check_that_one_batch_is_fitted(make_net(), (2, 16, 16, 3), (2, 3, 4, 4, 4), steps=40)
 
 
 def test_the_loss_is_the_normalised_error_and_the_weighted_commitment():
