@@ -26,7 +26,7 @@ class Wheel:
     def offers(self, scene: Scene) -> dict[str, str]:
         """Who may play, and what each is called."""
         own = {AGENT: self._player} if scene.has_policy else {}
-        return {YOU: "you"} | own | {name: name for name in BLIND}
+        return {YOU: "you"} | own | {name: name for name in BLIND if name not in own.values()}
 
     def now(self, scene: Scene) -> str:
         """Who plays; you, where a scene has no agent."""

@@ -13,6 +13,7 @@ from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs import DreamEnv
 from worldmodel.training.show.play.keys import Keys
+from worldmodel.training.show.play.player import Wheel
 from worldmodel.training.show.play.session import Session
 from worldmodel.training.show.scenes import KEPT, DreamScene, GameScene
 
@@ -150,6 +151,12 @@ def test_an_agent_plays_until_a_key_is_held():
     idle = Session({"dream": lambda: dream_scene(policy=True)})
     alone = [do(idle, "step")[0]["now"]["return"] for _ in range(6)]  # nobody: no key, no agent
     assert played() != alone and played("Digit0") == alone
+
+
+def test_a_blind_policy_given_as_the_agent_is_offered_once():
+    offers = [Wheel(name).offers(dream_scene(policy=True)) for name in ("PPO", "sticky")]
+    assert list(offers[0].values()) == ["you", "PPO", "random", "sticky"]
+    assert list(offers[1].values()) == ["you", "sticky", "random"]
 
 
 def test_a_blind_policy_plays_any_game_and_is_seeded_by_the_episode():
