@@ -5,7 +5,7 @@
     OMP_NUM_THREADS=1 python benchmarks/pixelcnn.py --preset pixelcnn-paper --memory
 
 Speed: one row in the middle of the last slice of the top, and of a half-step of the bottom, in float32. The plain
-sampler takes a pass of the prior for each code of the row; what the priors are told is computed before, for both.
+sampler takes a pass of the prior for each code of the row; the conditions of the priors are computed before, for both.
 Seconds are those of the processor, so that other work on the machine counts little. The weights are random.
 
 Memory: the peak of two training steps of the top prior at batch 1, with AdamW, above what the imports take.
@@ -76,9 +76,9 @@ def memory(chosen: Preset, before: float) -> None:
     optimizers = make_optimizers(top, 3e-4, 0.0, 0.999)
     given = Levels(torch.zeros(1, 1, height, width).long(), torch.zeros(1, HALVES, 2 * height, 2 * width).long())
     codes = torch.randint(chosen.num_codes, (1, steps - 1, height, width))
-    told = torch.randn(1, steps - 1, config.condition_width)
+    action_vectors = torch.randn(1, steps - 1, config.condition_width)
     for _ in range(2):
-        top.prior.nats(codes, top.condition(given, told))[0].mean().backward()
+        top.prior.nats(codes, top.condition(given, action_vectors))[0].mean().backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()

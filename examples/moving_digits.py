@@ -1,4 +1,4 @@
-"""Moving digits, after the VideoGen paper's figure 4: two digits bounce in a square; a clip goes on from one frame.
+"""Moving digits, after the VideoGen paper's figure 4: two digits bounce in a square; a clip continues from one frame.
 
     pip install '.[digits]'
     python examples/moving_digits.py

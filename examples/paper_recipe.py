@@ -3,8 +3,8 @@
     python examples/paper_recipe.py
 
 Train a policy, record 1,000 episodes of 100 steps of the trained one (split 8 : 1 : 1), train a tokenizer of clips and
-two priors on them, one without conditions and one told all actions of a clip and one frame; then make films from
-nothing, and of "turn right, then go forward" from three starts.
+two priors on them, one without conditions and one conditioned on all actions of a clip and one frame; then make films
+from nothing, and of "turn right, then go forward" from three starts.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What the priors are told, exactly: each code that may matter does, and no other.
+"""The conditions of the priors, exactly: each code that may matter does, and no other.
 
 Letters: B batch, T steps of a clip, h w grid of tokens, n a half-step.
 """
@@ -14,13 +14,13 @@ T, HALVES = 4, 8
 
 @torch.inference_mode()
 def moved_by_halves(pair, half: int) -> list[bool]:
-    """Whether a change of each half-step of the bottom moves what is told about half-step n."""
+    """Whether a change of each half-step of the bottom moves the condition of half-step n."""
     bottom = make_codes((1, HALVES, 4, 4)).repeat(HALVES + 1, 1, 1, 1)
     bottom[range(HALVES), range(HALVES), 1, 2] += 1
     now = torch.full((HALVES + 1,), half)
     raised = pair.bottom.around.top.raised(make_codes((1, T, 2, 2))).expand(HALVES + 1, -1, -1, -1, -1)
-    told = pair.bottom.around(raised, bottom % 4, now)
-    return (told[:-1] != told[-1]).flatten(1).any(1).tolist()
+    condition = pair.bottom.around(raised, bottom % 4, now)
+    return (condition[:-1] != condition[-1]).flatten(1).any(1).tolist()
 
 
 @pytest.mark.parametrize("window", [1, 2, 4, 6])
@@ -38,8 +38,8 @@ def test_the_bottom_prior_reads_the_top_around_its_half_step_and_after_it():
     top[range(T), range(T)] = (top[range(T), range(T)] + 1) % 4
     raised = pair.bottom.around.top.raised(top)
     for half in range(HALVES):
-        told = pair.bottom.around.top.at(raised, torch.full((T + 1,), half))
-        moved = (told[:-1] != told[-1]).flatten(1).any(1).tolist()
+        condition = pair.bottom.around.top.at(raised, torch.full((T + 1,), half))
+        moved = (condition[:-1] != condition[-1]).flatten(1).any(1).tolist()
         assert moved == [abs(2 * t + 0.5 - half) <= 3.5 for t in range(T)]
 
 
@@ -58,14 +58,14 @@ def test_rows_of_different_half_steps_equal_the_same_alone():
 def test_the_top_prior_reads_every_code_of_the_given_step():
     pair = make_pair()
     top, bottom = make_codes((1, 2, 2)), make_codes((1, 2, 4, 4), seed=1)
-    told = pair.top.given(top, bottom, 3)
-    assert told.shape == (1, 12, 3, 2, 2)
+    condition = pair.top.given(top, bottom, 3)
+    assert condition.shape == (1, 12, 3, 2, 2)
     for level, codes in (("top", top), ("bottom", bottom)):
         for place in range(codes.numel()):
             other = codes.flatten().clone()
             other[place] = (other[place] + 1) % 4
             changed = {"top": top, "bottom": bottom} | {level: other.view_as(codes)}
-            assert not torch.equal(pair.top.given(changed["top"], changed["bottom"], 3), told)
+            assert not torch.equal(pair.top.given(changed["top"], changed["bottom"], 3), condition)
 
 
 @torch.inference_mode()
@@ -73,9 +73,9 @@ def test_an_action_is_told_to_its_step_alone():
     pair = make_pair()
     given = Levels(make_codes((1, 1, 2, 2)), make_codes((1, 2, 4, 4)))
     actions = torch.tensor([[0, 1, 2]])
-    told = pair.condition(1, 3, actions).steps
+    vectors = pair.condition(1, 3, actions).steps
     for step in range(3):
         other = actions.clone()
         other[0, step] = (other[0, step] + 1) % 3
-        moved = pair.top.condition(given, pair.condition(1, 3, other).steps) != pair.top.condition(given, told)
+        moved = pair.top.condition(given, pair.condition(1, 3, other).steps) != pair.top.condition(given, vectors)
         assert moved.flatten(3).any(3).any(1).tolist() == [[t == step for t in range(3)]]

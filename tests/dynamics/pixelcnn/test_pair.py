@@ -33,12 +33,12 @@ def test_the_loss_is_the_mean_over_the_nine_codes_of_a_token():
     assert nats.shape == (3, 3) and outputs.shape == (3, 3, 4, 12)
     assert torch.equal(pair.outputs(codes, actions, None, LOOKUP), outputs)
     top, bottom = split(codes.unflatten(2, GRID))
-    told = pair.condition(3, 3, actions).steps
-    of_top, _ = pair.top.prior.nats(top[:, 1:], pair.top.condition(Levels(top[:, :1], bottom[:, :2]), told))
+    action_vectors = pair.condition(3, 3, actions).steps
+    of_top, _ = pair.top.prior.nats(top[:, 1:], pair.top.condition(Levels(top[:, :1], bottom[:, :2]), action_vectors))
     raised, total = pair.bottom.around.top.raised(top), of_top.sum((2, 3))
     for half in range(2, 8):
         now = torch.full((3,), half)
-        condition = pair.bottom.condition(raised, bottom, now, told[:, half // 2 - 1])
+        condition = pair.bottom.condition(raised, bottom, now, action_vectors[:, half // 2 - 1])
         total[:, half // 2 - 1] += pair.bottom.prior.nats(bottom[:, half : half + 1], condition)[0].sum((1, 2, 3))
     assert torch.allclose(nats, total / 36, atol=1e-5)
 
@@ -75,12 +75,12 @@ def test_no_code_moves_the_chances_of_what_is_drawn_before_it(past, attention, w
     top, bottom = split(codes.unflatten(2, GRID))
 
     def chances(top, bottom) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        told = pair.condition(len(top), 3, actions.repeat(len(top), 1)).steps
-        of_top = pair.top.prior(top[:, 1:], pair._top_condition(Levels(top, bottom), told)).flatten(1, 3)
+        action_vectors = pair.condition(len(top), 3, actions.repeat(len(top), 1)).steps
+        of_top = pair.top.prior(top[:, 1:], pair._top_condition(Levels(top, bottom), action_vectors)).flatten(1, 3)
         raised, of_bottom = pair.bottom.around.top.raised(top), []
         for half in range(2, 8):
             now = torch.full((len(top),), half)
-            condition = pair.bottom.condition(raised, bottom, now, told[:, half // 2 - 1])
+            condition = pair.bottom.condition(raised, bottom, now, action_vectors[:, half // 2 - 1])
             of_bottom.append(pair.bottom.prior(bottom[:, half : half + 1], condition).flatten(1, 3))
         return of_top, of_bottom
 
@@ -101,17 +101,17 @@ def test_no_code_moves_the_chances_of_what_is_drawn_before_it(past, attention, w
 @torch.inference_mode()
 def draw_all(pair: PixelCNNPair, given: torch.Tensor, actions: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
     """A clip from codes (n, 1, h, w, 9), with a pass of a whole network for every code."""
-    rows, told = len(given), pair.condition(len(given), T - 1, actions).steps
+    rows, action_vectors = len(given), pair.condition(len(given), T - 1, actions).steps
     noises = [uniforms(seeds, torch.full_like(seeds, t), 36) for t in range(T - 1)]
     noise = split(torch.stack(noises, dim=1).unflatten(2, (*GRID, 9)))
     levels = split(given)
-    condition = pair.top.condition(levels, told)
+    condition = pair.top.condition(levels, action_vectors)
     drawn = draw_naively(pair.top.prior, condition, noise.top.flatten(2), Sampling())
     top, bottom = torch.cat((levels.top, drawn), dim=1), levels.bottom
     raised = pair.bottom.around.top.raised(top)
     for half in range(HALVES, HALVES * T):
         now = torch.full((rows,), half)
-        condition = pair.bottom.condition(raised, bottom, now, told[:, half // HALVES - 1])
+        condition = pair.bottom.condition(raised, bottom, now, action_vectors[:, half // HALVES - 1])
         part = noise.bottom[:, half - HALVES : half - HALVES + 1].flatten(2)
         bottom = torch.cat((bottom, draw_naively(pair.bottom.prior, condition, part, Sampling())), dim=1)
     return join(Levels(top, bottom))

@@ -87,5 +87,5 @@ class Futures:
         else:
             state, observations = self._dreams.running, self._observations
         self._scene.go_on(kept, state.select([row]), observations[row], self.shown[row])
-        told = zip(after[:steps], self._codes[:steps], strict=True)
-        return [Moment(shown, Seen(codes[row], shown.nll)) for shown, codes in told]
+        pairs = zip(after[:steps], self._codes[:steps], strict=True)
+        return [Moment(shown, Seen(codes[row], shown.nll)) for shown, codes in pairs]

@@ -72,12 +72,12 @@ def usual_surprise(world: WorldModel) -> float:
     dreams = DreamVectorEnv(_ROWS, world, "codes")
     dreams.reset(seed=0)
     policy = RandomPolicy(dreams.action_spec)
-    told = []
+    nats = []
     for _ in range(_STEPS):
         infos = dreams.step(policy.act(np.zeros((_ROWS, 1))))[-1]
-        told.append(infos["nll"][infos["_nll"]])
+        nats.append(infos["nll"][infos["_nll"]])
     dreams.close()
-    return float(np.concatenate(told).mean())
+    return float(np.concatenate(nats).mean())
 
 
 def palette(world: WorldModel) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """Who plays: a few players at once, each with a session and a thread; a page that is loaded again finds its own.
 
-A session is known by a key that only its page was told. It outlives the page's connection for a while.
+A session is found by a key that only its page has. It outlives the page's connection for a while.
 """
 
 import asyncio

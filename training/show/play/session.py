@@ -24,7 +24,7 @@ class MessageError(ValueError):
 
 
 class Answer(NamedTuple):
-    """What the page is told."""
+    """An answer to the page."""
 
     words: dict[str, Any]  # JSON; "parts" names the arrays that follow and gives their shapes
     parts: tuple[np.ndarray, ...]  # uint8 each
@@ -106,23 +106,23 @@ class Session:
                 stage.set_onlooker(name, other)
                 return
 
-    def _told(self, note: str = "") -> Answer:
+    def _everything(self, note: str = "") -> Answer:
         """All there is to say: after anything but a step."""
         stage = self._stage()
-        told = words.about(self._name, list(self._open), stage, self._wheel, self._came_from)
-        told |= {"note": note, "history": stage.timeline.points()}
-        return self._now(told)
+        message = words.about(self._name, list(self._open), stage, self._wheel, self._came_from)
+        message |= {"note": note, "history": stage.timeline.points()}
+        return self._now(message)
 
-    def _now(self, told: dict[str, Any]) -> Answer:
+    def _now(self, message: dict[str, Any]) -> Answer:
         stage = self._stage()
         if self._futures is not None:
-            return Answer(*words.of_futures(told, stage, self._futures.shown))
-        return Answer(*words.of_moment(told, stage, stage.timeline.last))
+            return Answer(*words.of_futures(message, stage, self._futures.shown))
+        return Answer(*words.of_moment(message, stage, stage.timeline.last))
 
     # --- messages ------------------------------------------------------------------------------------------------
 
     def _show(self, _: Mapping[str, Any]) -> Answer:
-        return self._told()
+        return self._everything()
 
     def _step(self, message: Mapping[str, Any]) -> Answer:
         stage = self._stage()
@@ -141,7 +141,7 @@ class Session:
         self._futures, self._came_from, stage = None, "", self._stage()
         stage.begin()
         self._wheel.begin(stage.scene)
-        return self._told()
+        return self._everything()
 
     def _back(self, message: Mapping[str, Any]) -> Answer:
         stage = self._stage()
@@ -149,9 +149,9 @@ class Session:
         to = _whole(message, "to", before - _TAKEN_BACK)
         self._futures = None
         if not isinstance(stage.scene, DreamScene):
-            return self._told("A real game does not go back.")
+            return self._everything("A real game does not go back.")
         went = before - stage.back_to(to)
-        return self._told(f"{went} steps back." if went != 1 else "One step back.")
+        return self._everything(f"{went} steps back." if went != 1 else "One step back.")
 
     def _look(self, message: Mapping[str, Any]) -> Answer:
         stage = self._stage()
@@ -163,7 +163,7 @@ class Session:
         if not isinstance(who, str) or who not in self._wheel.offers(scene):
             raise MessageError(f'"who" must be one of {", ".join(self._wheel.offers(scene))}, got {who!r}')
         self._wheel.give(who, scene)
-        return self._told()
+        return self._everything()
 
     def _go(self, message: Mapping[str, Any]) -> Answer:
         name = message.get("world")
@@ -171,50 +171,50 @@ class Session:
             raise MessageError(f'"world" must be one of {", ".join(self._open)}, got {name!r}')
         self._stage(name)
         self._name, self._came_from, self._futures = name, "", None
-        return self._told()
+        return self._everything()
 
     def _dream(self, message: Mapping[str, Any]) -> Answer:
         """From the real game into a dream that goes on from it."""
         game = self._stage()
         if not isinstance(game.scene, GameScene) or not game.onlooker_name:
-            return self._told("No dream of this game is open: start with the dream's id beside the game's.")
+            return self._everything("No dream of this game is open: start with the dream's id beside the game's.")
         moment = game.timeline.at(_whole(message, "at", game.timeline.last.shown.step))
         if moment.shown.ended:
-            return self._told("The game has ended here: choose an earlier step, or begin a new episode.")
+            return self._everything("The game has ended here: choose an earlier step, or begin a new episode.")
         back = game.timeline.last.shown.step - moment.shown.step
         dream = self._stage(game.onlooker_name)
         dream.scene.fps = game.scene.fps
         dream.begin(game.scene.recent(back))
         self._wheel.begin(dream.scene)
         self._came_from, self._name = self._name, game.onlooker_name
-        return self._told("The dream goes on from the real game.")
+        return self._everything("The dream continues from the real game.")
 
     def _game(self, _: Mapping[str, Any]) -> Answer:
         if not self._came_from:
-            return self._told("This dream did not begin in a real game.")
+            return self._everything("This dream did not begin in a real game.")
         self._name, self._came_from, self._futures = self._came_from, "", None
-        return self._told("Back in the real game, where it stood.")
+        return self._everything("Back in the real game, where it stood.")
 
     def _fork(self, _: Mapping[str, Any]) -> Answer:
         scene = self._stage().scene
         if not isinstance(scene, DreamScene):
-            return self._told("A real game has one future. Dreams have several.")
+            return self._everything("A real game has one future. Dreams have several.")
         if self._stage().timeline.last.shown.ended:
-            return self._told("The episode has ended: go back first, or begin a new one.")
+            return self._everything("The episode has ended: go back first, or begin a new one.")
         self._futures = Futures(scene)
-        return self._told("Four futures. Choose the one to go on with.")
+        return self._everything("Four futures. Choose one to continue.")
 
     def _choose(self, message: Mapping[str, Any]) -> Answer:
         which = _whole(message, "which", -1)
         if self._futures is None:
-            return self._told()
+            return self._everything()
         if which < 0:
             self._futures = None
-            return self._told("Back to where the futures parted.")
+            return self._everything("Back to where the futures parted.")
         for moment in self._futures.choose(which):
             self._stage().timeline.add(moment)
         self._futures = None
-        return self._told(f"The dream goes on as future {which + 1}.")
+        return self._everything(f"The dream continues as future {which + 1}.")
 
     def _temperature(self, message: Mapping[str, Any]) -> Answer:
         value, scene = message.get("value"), self._stage().scene
@@ -224,7 +224,7 @@ class Session:
             scene.temperature = float(value)
             if self._futures is not None:
                 self._futures.set_temperature(float(value))
-        return self._told()
+        return self._everything()
 
     def _clip(self, message: Mapping[str, Any]) -> Answer:
         kind, stage = message.get("kind"), self._stage()

@@ -1,4 +1,4 @@
-"""What the page is told, as JSON: of a game or dream as a whole, of one step of it, of several futures."""
+"""Messages to the page, as JSON: of a game or dream as a whole, of one step of it, of several futures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from worldmodel.training.show.play.stage import Stage
 from worldmodel.training.show.play.timeline import Moment, finite
 from worldmodel.training.show.scenes import DreamScene, Shown
 
-Told = tuple[dict[str, Any], tuple[np.ndarray, ...]]
+Message = tuple[dict[str, Any], tuple[np.ndarray, ...]]
 
 
 def about(name: str, names: Sequence[str], stage: Stage, wheel: Wheel, came_from: str) -> dict[str, Any]:
     """What does not change from step to step."""
     scene, world = stage.scene, stage.world
-    told: dict[str, Any] = {
+    message: dict[str, Any] = {
         "world": name,
         "worlds": list(names),
         "dream": scene.is_dream,
@@ -33,30 +33,30 @@ def about(name: str, names: Sequence[str], stage: Stage, wheel: Wheel, came_from
         "num_codes": 0 if world is None else world.tokenizer.num_codes,
         "slices": 0 if world is None else len(world.tokenizer.lookup.vectors),
     }
-    return {"about": told}
+    return {"about": message}
 
 
-def of_moment(told: dict[str, Any], stage: Stage, moment: Moment) -> Told:
+def of_moment(message: dict[str, Any], stage: Stage, moment: Moment) -> Message:
     """A step, its frames, and what a world makes of them."""
     shown, seen = moment
     parts = {"frames": shown.frames}
     if seen is not None and seen.frames is not None:
         parts["seen"] = seen.frames
-    told = told | {"now": _numbers(shown, moment.nll), "first": stage.timeline.first}
+    message = message | {"now": _numbers(shown, moment.nll), "first": stage.timeline.first}
     if seen is not None:
-        told |= {"codes": seen.codes.ravel().tolist(), "grid": seen.codes.shape}
-    return _with(told, parts)
+        message |= {"codes": seen.codes.ravel().tolist(), "grid": seen.codes.shape}
+    return _with(message, parts)
 
 
-def of_futures(told: dict[str, Any], stage: Stage, futures: Sequence[Shown]) -> Told:
+def of_futures(message: dict[str, Any], stage: Stage, futures: Sequence[Shown]) -> Message:
     """Several futures side by side: the frames of all, one after the other."""
     numbers = [_numbers(shown, shown.nll) for shown in futures]
-    told = told | {"futures": numbers, "first": stage.timeline.first}
-    return _with(told, {"frames": np.concatenate([shown.frames for shown in futures])})
+    message = message | {"futures": numbers, "first": stage.timeline.first}
+    return _with(message, {"frames": np.concatenate([shown.frames for shown in futures])})
 
 
-def _with(told: dict[str, Any], parts: dict[str, np.ndarray]) -> Told:
-    return told | {"parts": [[name, part.shape] for name, part in parts.items()]}, tuple(parts.values())
+def _with(message: dict[str, Any], parts: dict[str, np.ndarray]) -> Message:
+    return message | {"parts": [[name, part.shape] for name, part in parts.items()]}, tuple(parts.values())
 
 
 def _numbers(shown: Shown, nll: float | None) -> dict[str, Any]:

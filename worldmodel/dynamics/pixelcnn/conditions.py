@@ -1,4 +1,4 @@
-"""What the two priors are told: the given step, and for the bottom also the whole top and the half-steps before.
+"""Conditions of the two priors: the given step, and for the bottom also the whole top and the half-steps before.
 
 Letters: B batch, T steps of a clip, h w grid of tokens, E features of a code, D width, n a half-step, W bottom_window.
 Source: Predicting Video with VQVAE, section 3.2 and appendix: kernels, strides and widths of the convolutions; the

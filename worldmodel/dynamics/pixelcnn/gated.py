@@ -137,13 +137,13 @@ class GatedLayer(nn.Module):
         # The vertical stack has no residual connection: a larger start keeps its size through gates and edges.
         self.vertical = VisibleConv(width, 2 * width, vertical, gain=4.0)
         self.horizontal = VisibleConv(width, 2 * width, horizontal)
-        self.told = Conv3d(condition_width, 2 * width, 1, bias=False)
+        self.from_condition = Conv3d(condition_width, 2 * width, 1, bias=False)
         self.across = Conv3d(2 * width, 2 * width, 1)
         self.dropout = Dropout(dropout)
         self.out = Conv3d(width, width, 1)
 
     def forward(self, v: Tensor, h: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Stacks v and h (B, D, t, h, w), condition (B, C, t, h, w)."""
-        above = self.vertical(v) + self.told(condition)
+        above = self.vertical(v) + self.from_condition(condition)
         left = self.horizontal(h) + self.across(above)
         return gate(above), h + self.out(self.dropout(gate(left))).float()

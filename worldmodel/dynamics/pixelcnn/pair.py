@@ -36,10 +36,10 @@ class TopPrior(nn.Module):
         self.given = GivenStep(config, num_codes, code_dim)
         self.acted = Linear(config.condition_width, config.width, bias=False)
 
-    def condition(self, given: Levels, told: Tensor) -> Tensor:
+    def condition(self, given: Levels, action_vectors: Tensor) -> Tensor:
         """Codes of the given step (T = 1), and vectors of the actions (B, T-1, C) -> (B, D, T-1, h, w)."""
-        map_ = self.given(given.top[:, 0], given.bottom, told.shape[1])
-        return map_ + self.acted(told).float().transpose(1, 2)[..., None, None]
+        map_ = self.given(given.top[:, 0], given.bottom, action_vectors.shape[1])
+        return map_ + self.acted(action_vectors).float().transpose(1, 2)[..., None, None]
 
 
 class BottomPrior(nn.Module):
@@ -52,9 +52,9 @@ class BottomPrior(nn.Module):
         self.around = BottomCondition(config, num_codes, code_dim)
         self.acted = Linear(config.condition_width, config.width, bias=False)
 
-    def condition(self, raised: Tensor, bottom: Tensor, half: Tensor, told: Tensor) -> Tensor:
+    def condition(self, raised: Tensor, bottom: Tensor, half: Tensor, action_vectors: Tensor) -> Tensor:
         """Of half-steps n (B,), with the action vectors (B, C) that led to their steps -> (B, D, 1, 2h, 2w)."""
-        return self.around(raised, bottom, half) + self.acted(told).float()[:, :, None, None, None]
+        return self.around(raised, bottom, half) + self.acted(action_vectors).float()[:, :, None, None, None]
 
 
 class PixelCNNPair(Dynamics):
@@ -120,15 +120,15 @@ class PixelCNNPair(Dynamics):
             actions: (B, T-1, …), one after each step but the last.
             frames, lookup: not read; the priors have features of codes of their own.
         """
-        levels, told = self._read(codes, actions)
-        nats, outputs = self.top.prior.nats(levels.top[:, 1:], self._top_condition(levels, told))
-        of_halves = self._bottom_nats(levels, told).unflatten(1, (-1, HALVES)).sum(2)  # (B, T-1)
+        levels, action_vectors = self._read(codes, actions)
+        nats, outputs = self.top.prior.nats(levels.top[:, 1:], self._top_condition(levels, action_vectors))
+        of_halves = self._bottom_nats(levels, action_vectors).unflatten(1, (-1, HALVES)).sum(2)  # (B, T-1)
         return (nats.sum((2, 3)) + of_halves) / (SLICES * self.tokens_per_step), outputs.flatten(2, 3)
 
     def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
         """Only the outputs of `code_loss`."""
-        levels, told = self._read(codes, actions)
-        return self.top.prior(levels.top[:, 1:], self._top_condition(levels, told)).flatten(2, 3)
+        levels, action_vectors = self._read(codes, actions)
+        return self.top.prior(levels.top[:, 1:], self._top_condition(levels, action_vectors)).flatten(2, 3)
 
     def _read(self, codes: Tensor, actions: Tensor) -> tuple[Levels, Tensor]:
         """Codes by level, and vectors of the actions (B, T-1, C)."""
@@ -137,16 +137,16 @@ class PixelCNNPair(Dynamics):
                 f"a clip has from 2 to max_steps = {self.config.max_steps} steps, got {codes.shape[1]}; cut the video "
                 "into clips, or set max_steps and train again"
             )
-        told = self.condition(len(codes), codes.shape[1] - 1, actions).steps
+        action_vectors = self.condition(len(codes), codes.shape[1] - 1, actions).steps
         if self.training and self.config.drop_actions:
-            hidden = torch.rand(len(told), 1, 1, device=told.device) < self.config.drop_actions
-            told = torch.where(hidden, self.action.null.float(), told)
-        return split(codes.unflatten(2, self.grid)), told
+            hidden = torch.rand(len(action_vectors), 1, 1, device=action_vectors.device) < self.config.drop_actions
+            action_vectors = torch.where(hidden, self.action.null.float(), action_vectors)
+        return split(codes.unflatten(2, self.grid)), action_vectors
 
-    def _top_condition(self, levels: Levels, told: Tensor) -> Tensor:
-        return self.top.condition(Levels(levels.top[:, :1], levels.bottom[:, :HALVES]), told)
+    def _top_condition(self, levels: Levels, action_vectors: Tensor) -> Tensor:
+        return self.top.condition(Levels(levels.top[:, :1], levels.bottom[:, :HALVES]), action_vectors)
 
-    def _bottom_nats(self, levels: Levels, told: Tensor) -> Tensor:
+    def _bottom_nats(self, levels: Levels, action_vectors: Tensor) -> Tensor:
         """Nats of each predicted half-step (B, 2(T-1)); zeros where a half-step was not chosen."""
         top, bottom = levels
         rows, count = len(top), bottom.shape[1] - HALVES
@@ -158,7 +158,7 @@ class PixelCNNPair(Dynamics):
         raised = self.bottom.around.top.raised(top)
         nats = raised.new_zeros(rows, count)
         for half in order[:, :chosen].unbind(1):
-            acted = told[torch.arange(rows, device=top.device), half // HALVES]
+            acted = action_vectors[torch.arange(rows, device=top.device), half // HALVES]
             condition = self.bottom.condition(raised, bottom, half + HALVES, acted)
             targets = bottom[torch.arange(rows, device=top.device), half + HALVES][:, None]
             of_half = self.bottom.prior.nats(targets, condition)[0].sum((1, 2, 3))
@@ -180,30 +180,32 @@ class PixelCNNPair(Dynamics):
         check_request(config, True, actions is not None, options)
         noises = [uniforms(seeds, torch.full_like(seeds, counter + t), self.noise_per_step) for t in range(steps - 1)]
         noise = split(torch.stack(noises, dim=1).unflatten(2, (*self.grid, SLICES)))
-        told = self.condition(len(codes), steps - 1, actions).steps
+        action_vectors = self.condition(len(codes), steps - 1, actions).steps
         times = 2 if options.guided else 1
         if options.guided:
-            told = torch.cat((told, self.condition(len(codes), steps - 1).steps))
+            action_vectors = torch.cat((action_vectors, self.condition(len(codes), steps - 1).steps))
         given = split(codes)
-        top = self._draw_top(given, told, noise.top, options, times)
-        return join(Levels(top, self._draw_bottom(top, given.bottom, told, noise.bottom, options, times)))
+        top = self._draw_top(given, action_vectors, noise.top, options, times)
+        return join(Levels(top, self._draw_bottom(top, given.bottom, action_vectors, noise.bottom, options, times)))
 
-    def _draw_top(self, given: Levels, told: Tensor, noise: Tensor, options: Sampling, times: int) -> Tensor:
-        """The given slice and the drawn ones, (n, T, h, w); with guidance `told` has twice as many rows."""
+    def _draw_top(self, given: Levels, action_vectors: Tensor, noise: Tensor, options: Sampling, times: int) -> Tensor:
+        """The given slice and the drawn ones, (n, T, h, w); with guidance `action_vectors` has twice as many rows."""
         twice = Levels(*(level.repeat(times, 1, 1, 1) for level in given))
-        sampler = RowSampler(self.top.prior, self.top.condition(twice, told), options)
-        slices = [sampler.draw(time, noise[:, time].flatten(1)) for time in range(told.shape[1])]
+        sampler = RowSampler(self.top.prior, self.top.condition(twice, action_vectors), options)
+        slices = [sampler.draw(time, noise[:, time].flatten(1)) for time in range(action_vectors.shape[1])]
         return torch.stack((given.top[:, 0], *slices), dim=1)
 
     def _draw_bottom(
-        self, top: Tensor, given: Tensor, told: Tensor, noise: Tensor, options: Sampling, times: int
+        self, top: Tensor, given: Tensor, action_vectors: Tensor, noise: Tensor, options: Sampling, times: int
     ) -> Tensor:
         """The given half-steps and the drawn ones, (n, 2T, 2h, 2w)."""
         bottom = given
         raised = self.bottom.around.top.raised(top).repeat(times, 1, 1, 1, 1)
         for half in range(noise.shape[1]):
             now = torch.full((times * len(top),), half + HALVES, device=top.device)
-            condition = self.bottom.condition(raised, bottom.repeat(times, 1, 1, 1), now, told[:, half // HALVES])
+            condition = self.bottom.condition(
+                raised, bottom.repeat(times, 1, 1, 1), now, action_vectors[:, half // HALVES]
+            )
             drawn = RowSampler(self.bottom.prior, condition, options).draw(0, noise[:, half].flatten(1))
             bottom = torch.cat((bottom, drawn[:, None]), dim=1)
         return bottom

@@ -96,7 +96,7 @@ class RowSampler:
         bases = [_by_column(_past(first.horizontal, codes, y), first.horizontal, self.width)]
         for number, layer in enumerate(self._layers()):
             maps.vertical[number][:, :, :, y : y + 1] = v
-            above = _now(layer.vertical, maps.vertical[number], y) + layer.told(condition)
+            above = _now(layer.vertical, maps.vertical[number], y) + layer.from_condition(condition)
             above = above + _past(layer.vertical, vertical[number], y)
             base = layer.across(above) + _past(layer.horizontal, horizontal[number], y)
             bases.append(_by_column(base, layer.horizontal, self.width))

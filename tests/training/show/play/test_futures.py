@@ -19,11 +19,11 @@ def test_the_first_future_is_what_the_dream_would_dream_and_the_others_are_not()
     alone, forked = begun(), begun()
     futures = Futures(forked)
     for action in (0, 1, 2, 1):
-        expected, told = alone.step(action), futures.step(action)
-    assert np.array_equal(told[0].frames, expected.frames) and told[0].step == expected.step
-    assert (told[0].total, told[0].nll) == pytest.approx((expected.total, expected.nll))
-    assert told[0].signals == pytest.approx(expected.signals)
-    assert len({one.nll for one in told}) == 4
+        expected, drawn = alone.step(action), futures.step(action)
+    assert np.array_equal(drawn[0].frames, expected.frames) and drawn[0].step == expected.step
+    assert (drawn[0].total, drawn[0].nll) == pytest.approx((expected.total, expected.nll))
+    assert drawn[0].signals == pytest.approx(expected.signals)
+    assert len({one.nll for one in drawn}) == 4
     assert forked.shown.step == 3  # the dream itself stays where it is
 
 

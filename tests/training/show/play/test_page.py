@@ -211,7 +211,7 @@ def test_four_futures_are_dreamt_and_one_is_kept(visit, tmp_path):
         page.keyboard.up("Digit1")
         futures.nth(2).click()
         mode(page, "paused")
-        assert page.is_visible("#picture") and page.inner_text("#note") == "The dream goes on as future 3."
+        assert page.is_visible("#picture") and page.inner_text("#note") == "The dream continues as future 3."
         page.keyboard.press("Digit1")
         played(page)
 

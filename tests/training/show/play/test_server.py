@@ -57,11 +57,11 @@ def served(scenes=None, **options):
 def ask(line, **message):
     """Words and arrays of the answer; lines that are no answer are passed over."""
     line.send(json.dumps(message))
-    words = told(line)
+    words = message_of(line)
     return words, None if "error" in words else line.recv(20)
 
 
-def told(line):
+def message_of(line):
     while True:
         words = json.loads(line.recv(20))
         if not {"session", "waiting"} & set(words):
@@ -105,7 +105,7 @@ def test_each_connection_plays_its_own_dream():
 def test_bad_messages_are_answered_and_the_game_goes_on(message, caplog):
     with served() as address, connect(play_address(address)) as line:
         line.send(message)
-        assert told(line)["error"]
+        assert message_of(line)["error"]
         (logged,) = [record for record in caplog.records if record.name == "worldmodel.training.show.play.server"]
         assert logged.levelname == "WARNING" and logged.exc_info is None
         assert ask(line, do="step", keys=[])[0]["now"]["step"] == 1
@@ -248,7 +248,7 @@ def test_a_dream_whose_page_is_gone_is_given_up_after_a_while(monkeypatch):
             assert key_of(line) != key and ask(line, do="show")[0]["now"]["step"] == 0
 
 
-def test_what_takes_long_is_told_before_its_answer():
+def test_a_long_wait_is_announced_before_its_answer():
     with served() as address, connect(play_address(address)) as line:
         key_of(line)
         line.send(json.dumps({"do": "show"}))

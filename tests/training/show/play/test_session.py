@@ -293,7 +293,7 @@ def test_a_film_holds_the_episode_without_what_was_taken_back(tmp_path):
         do(player, "clip", kind="exe")
 
 
-def test_numbers_that_json_cannot_tell_are_told_in_words():
+def test_numbers_that_json_does_not_have_are_sent_as_words():
     class Endless(LongGame):
         def step(self, action):
             observation, _, *ends, info = super().step(action)
@@ -325,7 +325,7 @@ def test_messages_that_mean_nothing_are_refused(message):
     assert isinstance(player.waits_for(message), str)
 
 
-def test_what_takes_long_is_said_before():
+def test_a_long_wait_is_announced():
     player = Session({"dream": dream_scene, "game": game_scene})
     assert "Opening dream" in player.waits_for({"do": "show"})
     do(player, "show")

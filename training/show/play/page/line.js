@@ -1,7 +1,7 @@
 // The line to the server: messages go out, answers come back in the same order.
 
 export class Line {
-  // events: told(words) for each line that is no answer, closed(reason).
+  // events: notice(words) for each line that is no answer, closed(reason).
   constructor(events) {
     this.events = events;
     this.waiting = [];  // what becomes of each answer that is still to come
@@ -36,8 +36,8 @@ export class Line {
     const words = JSON.parse(data);
     if (words.session) {
       sessionStorage.setItem("videogen.session", words.session);
-      this.events.told(words);
-    } else if (words.waiting) this.events.told(words);
+      this.events.notice(words);
+    } else if (words.waiting) this.events.notice(words);
     else if (words.parts) this.words = words;
     else this.answer(words, new ArrayBuffer(0));
   }

@@ -14,7 +14,7 @@ let asked = 0, timer = 0, wanted = null;
 
 const strip = new Strip(find("strip"), find("scrub"));
 const line = new Line({
-  told: words => { if (words.waiting) veil(words.waiting, "", "busy"); },
+  notice: words => { if (words.waiting) veil(words.waiting, "", "busy"); },
   closed: reason => { mode = "closed"; tell(reason); },
 });
 
@@ -53,7 +53,7 @@ const hands = new Hands({
 
 // --- asking -----------------------------------------------------------------------------------------------------
 
-// Ask, and show what comes; null if it failed, which is told.
+// Ask, and show what comes; null if it failed, after a note.
 async function ask(message) {
   const answer = await line.ask(message);
   if (answer.error) {
@@ -257,10 +257,10 @@ function settle(answer) {  // another world, another episode, another player
 }
 
 function tell(reason = "") {
-  const told = {mode, about, now, futures, looking, last: strip.last};
-  veil(...veilFor(told, reason));
-  sayState(told);
-  find("strip").setAttribute("aria-label", strip.told);
+  const state = {mode, about, now, futures, looking, last: strip.last};
+  veil(...veilFor(state, reason));
+  sayState(state);
+  find("strip").setAttribute("aria-label", strip.label);
 }
 
 // --- the beginning ----------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ export class Strip {
   }
 
   // In words, for those who do not see it.
-  get told() {
+  get label() {
     const nll = this.points.filter(point => point[2] !== null).map(point => point[2]);
     const stands = this.standsOut(), rewards = this.points.filter(point => stands(point[1])).length;
     const mean = nll.length && this.usual ? nll.reduce((sum, n) => sum + n, 0) / nll.length / this.usual : null;

@@ -45,8 +45,8 @@ function stateOf({mode, about, futures, looking}) {
 }
 
 // The line below the picture, and what the buttons are called now.
-export function sayState(told) {
-  const {mode, about, now, futures} = told, text = stateOf(told);
+export function sayState(state) {
+  const {mode, about, now, futures} = state, text = stateOf(state);
   if (find("state").textContent !== text) find("state").textContent = text;
   document.body.dataset.mode = mode;
   if (!about) return;
