@@ -1,5 +1,4 @@
 import asyncio
-import io
 import json
 import shlex
 import subprocess
@@ -8,22 +7,17 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 
-import gymnasium as gym
 import pytest
 
-from tests.tiny import tiny_config, tiny_world
-from tests.toy_game import ToyGame
+from tests.tiny import tiny_world
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
 from tests.training.recorded import recorded_store
 from worldmodel import dynamics, tokenizer
-from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.dynamics import FrameEncoderConfig
-from worldmodel.model import WorldModel
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.cli import main as cli
 from worldmodel.training.cli.commands import COMMANDS
 from worldmodel.training.cli.main import main
-from worldmodel.training.train_agent import DreamTraining, train_agent
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
@@ -141,18 +135,6 @@ def test_a_module_that_is_not_there_is_told(tmp_path, capsys):
     assert "error: " in (told := capsys.readouterr().err) and "no_such" in told
 
 
-def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, capsys):
-    own, other = (tiny_world(seed=seed).save_pretrained(tmp_path / f"world{seed}") for seed in (0, 1))
-    config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
-    folder = train_agent(own, tmp_path / "agent", DreamTraining(agent=config), device="cpu")
-    dream = ["evaluate", str(folder), "--env", "VideoGenDream-Doom", "--horizon", "5", "--episodes", "2"]
-    real = ["evaluate", str(folder), "--env", LARGER_GAME_ID, "--episodes", "2"]
-    for command in ([*dream, "--world", str(other)], [*real, "--world", str(other)]):
-        assert main(command) == 2
-        assert f"another tokenizer, that of {own}" in capsys.readouterr().err
-    assert main([*dream, "--world", str(own)]) == main(real) == main([*real, "--world", str(own)]) == 0
-
-
 @pytest.mark.parametrize(
     ("command", "advice"),
     [
@@ -168,137 +150,6 @@ def test_ctrl_c_tells_what_to_do_next(command, advice, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_call", stop)
     assert main([command]) == 130
     assert advice in capsys.readouterr().err
-
-
-def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
-    world = tiny_world().save_pretrained(tmp_path / "world")
-    config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
-    folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=config), device="cpu")
-    usual = ["evaluate", str(folder), "--env", "VideoGenDream-Doom", "--episodes", "3"]
-    assert main(usual) == 2
-    assert "give --horizon" in capsys.readouterr().err
-    out = tmp_path / "scores.json"
-    assert main([*usual, "--horizon", "5", "--world", str(world), "--out", str(out)]) == 0
-    assert max(json.loads(out.read_text())["agent"]["lengths"]) <= 5
-    assert main(["evaluate", str(folder), "--env", "VideoGenReal-Doom", "--horizon", "5"]) == 2
-    assert "--horizon is for dreams" in capsys.readouterr().err
-    for place in ("doom-hg", str(world)):
-        assert main(["evaluate", str(folder), "--env", place]) == 2
-        assert f"--env VideoGenDream-… --world {place}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("player", ["sticky", "random"])
-def test_scripted_play_is_judged_as_an_agent_is(player, tmp_path, capsys):
-    world = str(tiny_world().save_pretrained(tmp_path / "world"))
-    out = tmp_path / "scores.json"
-    usual = ["evaluate", player, "--episodes", "2", "--out", str(out)]
-    dream = ["--env", "VideoGenDream-Doom", "--horizon", "5"]
-    assert main([*usual, "--env", LARGER_GAME_ID]) == 0
-    assert set(json.loads(out.read_text())) == {player, "random"}
-    assert main([*usual, *dream, "--world", world]) == 0
-    told = capsys.readouterr().out
-    assert f"world:  {world}\n{player}:" in told and ("gain:" in told) == (player == "sticky")
-    assert main([*usual, *dream, "--deterministic"]) == 2
-    assert "--deterministic is for agents" in capsys.readouterr().err
-    assert main([*usual, "--env", LARGER_GAME_ID, "--world", world]) == 2
-    assert "leave out --world" in capsys.readouterr().err
-
-
-def test_the_best_blind_policy_is_searched_on_some_episodes_and_judged_on_others(tmp_path, capsys):
-    out = tmp_path / "scores.json"
-    usual = ["evaluate", "blind", "--env", LARGER_GAME_ID, "--search-episodes", "8"]
-    assert main([*usual, "--episodes", "3", "--out", str(out)]) == 0
-    told, found = capsys.readouterr().out, json.loads(out.read_text())
-    assert found["policy"] == found["search"]["best"] == "constant:left"  # the action that pays
-    assert f"policy: constant:left, the best of {len(found['search']['tried'])} in " in told
-    assert "\nblind:  " in told and "\nrandom: " in told and "\ngain:   " in told
-    assert found["blind"]["seed"] == found["random"]["seed"] == 10_000 and len(found["blind"]["returns"]) == 3
-    assert main([*usual, "--seed", "509990", "--episodes", "11"]) == 2
-    assert "evaluated on others: give another --seed, got 509990" in capsys.readouterr().err
-    assert main([*usual, "--deterministic"]) == 2
-    assert "blind play samples its actions" in capsys.readouterr().err
-    assert main(["evaluate", "sticky", *usual[2:]]) == 2
-    assert "--search-episodes is for evaluate blind" in capsys.readouterr().err
-
-
-def test_a_cycle_of_named_actions_plays_a_dream(tmp_path, capsys):
-    world = str(tiny_world().save_pretrained(tmp_path / "world"))
-    usual = ["--env", "VideoGenDream-Doom", "--world", world, "--episodes", "2", "--horizon", "5"]
-    assert main(["evaluate", "cycle:left*2,right*2", *usual]) == 0
-    assert "\ncycle:left*2,right*2: " in capsys.readouterr().out
-    assert main(["evaluate", "cycle:attack*2,right*2", *usual]) == 2
-    assert "unknown action 'attack', here are noop, left, right" in capsys.readouterr().err
-
-
-def test_scores_are_written_before_they_are_printed(tmp_path, monkeypatch):
-    class Closed(io.StringIO):
-        def write(self, text):
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(sys, "stdout", Closed())
-    out = tmp_path / "scores.json"
-    assert main(["evaluate", "random", "--env", LARGER_GAME_ID, "--episodes", "2", "--out", str(out)]) == 2
-    assert set(json.loads(out.read_text())) == {"random"}
-
-
-def test_one_episode_has_no_interval(capsys):
-    assert main(["evaluate", "sticky", "--env", LARGER_GAME_ID, "--episodes", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "1 episode of" in told and "inf" not in told and "±" not in told
-
-
-def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
-    gym.register("CliToy-v0", entry_point=ToyGame)
-    try:
-        world = str(tiny_world().save_pretrained(tmp_path / "world"))
-        data = str(recorded_store(tmp_path / "data", lengths=(20,) * 10).root)
-        usual = ["evaluate", "--dream", world, "--real", "CliToy-v0", "--episodes", "2", "--horizon", "3"]
-        usual += ["--policies", "constant:left", "cycle:left*2,right*2", "--lead", "random"]
-        small = ["--epsilons", "0.25", "0.5", "--samples", "2", "--context-steps", "2", "--drift-steps", "3"]
-        network = ["--inverse-dynamics.steps", "1", "--inverse-dynamics.channels", "4", "--no-plots", "--device", "cpu"]
-        command = [*usual, *small, *network, "--data", data, "--out", str(tmp_path / "out")]
-        assert main(command) == 0
-    finally:
-        del gym.registry["CliToy-v0"]
-    assert "## Returns side by side" in capsys.readouterr().out
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["run"]["command"] == shlex.join(["videogen-dream", *command])
-    noisy, named = ["sticky, 25% random", "sticky, 50% random"], ["constant:left", "cycle:left*2,right*2"]
-    assert [row["policy"] for row in report["policies"]] == ["sticky", *noisy, "random", *named]
-    assert {"first", "mid"} < set(report["trust"]) and report["settings"]["lead"] == "random"
-    assert report["settings"]["horizon"] == 3 and report["settings"]["data"] == [data]
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        ([], "give --env ID to play one agent, or --dream WORLD and --real ID"),
-        (["agent"], "give --env ID to play one agent"),
-        (["--dream", "doom-hg", "--out", "x"], "--dream WORLD and --real ID"),
-        (["--dream", "doom-hg", "--real", "VideoGenReal-Doom"], "give --out"),
-        (["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--world", "w"], "--world is for --env"),
-        (["--dream", "VideoGenReal-Doom", "--real", "VideoGenReal-Doom", "--out", "x"], "is a real game"),
-        (["agent", "--env", "VideoGenReal-Doom", "--dream", "doom-hg"], "leave out --dream"),
-        (["agent", "--env", "VideoGenReal-Doom", "--data", "play"], "leave out --data"),
-        (["agent", "--env", "VideoGenReal-Doom", "--epsilons", "0.5"], "with --env only --episodes"),
-        (["agent", "--env", "VideoGenReal-Doom", "--no-plots"], "with --env only --episodes"),
-        (
-            ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--deterministic"],
-            "is for --env; in a rep",
-        ),
-        (["sticky", "--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x"], "leave out sticky"),
-        (["blind", "--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x"], "leave out blind"),
-        (
-            ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--search-episodes", "9"],
-            "evaluate blind",
-        ),
-        (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
-        (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),
-    ],
-)
-def test_the_two_ways_of_evaluating_do_not_mix(words, reason, capsys):
-    assert main(["evaluate", *words]) == 2
-    assert reason in capsys.readouterr().err
 
 
 def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
@@ -463,19 +314,6 @@ def test_sample_tells_what_the_model_was_not_trained_for(tmp_path, capsys):
     assert main(["sample", world, "--out", str(tmp_path / "a.gif"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert "learn_start=True" in error and "--data STORE" in error and not (tmp_path / "a.gif").exists()
-
-
-@pytest.mark.vizdoom
-def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
-    """The tiny world dreams 16 x 16 pixels; the real game, of the same actions, shows 64 x 64."""
-    action = WorldModel.from_pretrained("doom-hg", device="cpu").config.action
-    tiny = WorldModel(replace(tiny_config(), action=action))
-    tiny.starts = tiny_world().starts
-    world = tiny.save_pretrained(tmp_path / "world")
-    agent = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
-    folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=agent), device="cpu")
-    assert main(["evaluate", str(folder), "--env", "VideoGenReal-DoomHealthGathering", "--episodes", "1"]) == 2
-    assert "64" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["worldmodel.training.collect.collect", "worldmodel.training.collect.workers"])
