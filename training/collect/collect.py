@@ -19,6 +19,7 @@ import gymnasium as gym
 
 from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
+from worldmodel.data.minari import recoverable
 from worldmodel.data.store_settings import open_with_settings
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
@@ -217,12 +218,13 @@ def _open_store(job: Job) -> EpisodeStorage:
     del settings["out"]
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     info = _store_info(job.env_id, env)
+    env_spec = recoverable(env.unwrapped.spec) if env.unwrapped.spec else None
     env.close()
     if is_scripted(job.policy):
         scripted_policy(job.policy, info.action)  # a mistake in its name says so now
     else:
         _check_agent(job, info.action)
-    return open_with_settings(job.out, SETTINGS, settings, lambda: info)
+    return open_with_settings(job.out, SETTINGS, settings, lambda: info, env_spec)
 
 
 def _player(policy: str | os.PathLike) -> str:

@@ -31,7 +31,6 @@ from worldmodel.data.episode import Episode, StoreInfo
 from worldmodel.data.layout import (
     Entry,
     append_episodes,
-    default_dataset_id,
     layout,
     make_metadata,
     read_info,
@@ -72,21 +71,22 @@ class EpisodeFiles:
         self._find_episodes()
 
     @classmethod
-    def create(cls, root: str | Path, info: StoreInfo, dataset_id: str | None = None) -> Self:
+    def create(
+        cls, root: str | Path, info: StoreInfo, dataset_id: str | None = None, env_spec: str | None = None
+    ) -> Self:
         """Create an empty store.
 
         Args:
             root: a folder without a store; created if needed.
             info: properties that all episodes share.
-            dataset_id: Minari's name for the store, "namespace/name-v0"; None derives it from the folder's name. Minari
-                finds the store under ``$MINARI_DATASETS_PATH/<dataset_id>``.
+            dataset_id, env_spec: name and env as Minari finds them (minari.py); None: the folder's name, no env.
         """
         root = Path(root)
         for path in (root / "data").glob("[!.]*"):
             raise FileExistsError(
                 f"{path} is already there: open that store with EpisodeStorage.open, or delete it first"
             )
-        write_json(root / "data" / "metadata.json", make_metadata(info, dataset_id or default_dataset_id(root)))
+        write_json(root / "data" / "metadata.json", make_metadata(root, info, dataset_id, env_spec))
         return cls(root)
 
     @classmethod

@@ -8,7 +8,6 @@ Letters: see worldmodel/shapes.py.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,6 +20,7 @@ import numpy as np
 
 from worldmodel.data.checksums import Checksums, checksums, info_checksum
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
+from worldmodel.data.minari import check_dataset_id, default_dataset_id
 from worldmodel.files import read_json
 from worldmodel.settings import from_json
 
@@ -29,7 +29,6 @@ _INFO_KEY = "videogen_dream"  # our own entry in Minari's metadata
 _MINARI_VERSION = "0.5.4"  # Minari does not accept a range
 CHECKSUMS = "crc32c"  # attribute of an episode's group in HDF5
 CHECKED = "all_episodes_have_crc32c"  # attribute of a file
-_DATASET_ID = re.compile(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+")  # Minari's rule
 
 
 class Field(NamedTuple):
@@ -136,13 +135,12 @@ def _datasets(group: h5py.Group) -> set[str]:
     return names
 
 
-def make_metadata(info: StoreInfo, dataset_id: str) -> dict[str, Any]:
-    """Content of metadata.json for an empty store."""
-    if not _DATASET_ID.fullmatch(dataset_id):
-        raise ValueError(f"dataset_id must look like 'doom/health-gathering-v0', got {dataset_id!r}")
+def make_metadata(root: Path, info: StoreInfo, dataset_id: str | None, env_spec: str | None) -> dict[str, Any]:
+    """Content of metadata.json for an empty store in `root`, with Minari's name and env of it (minari.py)."""
+    dataset_id = check_dataset_id(dataset_id or default_dataset_id(root))
     shape = info.frame_shape
     frames = _box(np.uint8, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8))
-    return {
+    return ({} if env_spec is None else {"env_spec": env_spec}) | {
         "total_episodes": 0,
         "total_steps": 0,
         "data_format": "hdf5",
@@ -199,12 +197,6 @@ def read_info(path: Path) -> StoreInfo:
 
 def _info_checksum(info: StoreInfo) -> int:
     return info_checksum(json.loads(json.dumps(_saved(info))))
-
-
-def default_dataset_id(root: Path) -> str:
-    """Minari's name for the store in `root`: the folder's name with a version."""
-    name = re.sub(r"[^-\w]", "-", root.resolve().name) or "store"
-    return name if _DATASET_ID.fullmatch(name) else f"{name}-v0"
 
 
 def _action_space(action: ActionSpec) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
-from worldmodel.data.layout import default_dataset_id
+from worldmodel.data.minari import default_dataset_id, env_spec_of
 from worldmodel.errors import did_you_mean
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
@@ -53,7 +53,7 @@ def mirror(
     _check_sides(action, pairs)
     info = replace(store.info, views=2 * store.info.views, test_episodes=2 * store.info.test_episodes)
     with replacing(root) as fresh, progress(len(store), "episode", "mirror") as bar:
-        new = EpisodeStorage.create(fresh, info, default_dataset_id(root))
+        new = EpisodeStorage.create(fresh, info, default_dataset_id(root), env_spec_of(store.root))
         for index, episode_id in enumerate(store.ids.tolist()):
             episode = store.episode(index)
             new.write_block([episode, _mirrored(episode, action, order, sign, signal_sign)], 2 * episode_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.data import Episode, EpisodeStorage
-from worldmodel.data.layout import default_dataset_id
+from worldmodel.data.minari import default_dataset_id, env_spec_of
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
 
@@ -30,7 +30,7 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     taken = 0
     with replacing(root) as fresh, progress(enough, "step", root.name) as bar:
         info = replace(store.info, frames_per_step=frames_per_step)
-        new = EpisodeStorage.create(fresh, info, default_dataset_id(root))
+        new = EpisodeStorage.create(fresh, info, default_dataset_id(root), env_spec_of(store.root))
         for index in count():
             if taken >= enough:
                 break
