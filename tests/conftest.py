@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests.fake_hub import serving
+
 os.environ.update(
     OMP_NUM_THREADS="1",  # the tests' tensors are too small for threads to pay
     HF_HUB_OFFLINE="1",  # no test may depend on another host by accident
@@ -29,3 +31,19 @@ def no_waiting_for_the_disk():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub that huggingface_hub talks to in this process, with an empty cache and nobody logged in."""
+    from huggingface_hub import constants
+
+    with serving() as hub:
+        files = "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + files)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub

@@ -9,19 +9,22 @@ from typing import Any, NamedTuple
 import torch
 
 from worldmodel.agents.blind.policies import is_scripted
+from worldmodel.cards import model_card
 from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json
+from worldmodel.hub import upload
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_products
 from worldmodel.model import WorldModel
+from worldmodel.model.card import game_text
 from worldmodel.training.cli.command_lines import command_line, options_of
 from worldmodel.training.collect.collect import SETTINGS
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.dream_vs_real.trust_page import card_text
 from worldmodel.training.reports.markdown import machine, made_on, table
-from worldmodel.training.train_dynamics import DynamicsTraining, game_text
+from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
 _PLAY = {"random": "random play", "sticky": "sticky random play", "diverse": "diverse blind play"}
@@ -37,6 +40,9 @@ def publish(
     also: Sequence[str | Path] = (),
     real: str | None = None,
     push: str | None = None,
+    private: bool = False,
+    license: str | None = None,
+    datasets: Sequence[str] = (),
 ) -> Path:
     """Package a trained world model for sharing: bfloat16 weights and a card with its data, scores and recipe.
 
@@ -48,10 +54,15 @@ def publish(
         also: further stores on which it was trained; their test episodes are measured too.
         real: id of the real game; then the card reports how true the dream is where blind policies go.
         push: upload it to the Hugging Face hub under this id, OWNER/NAME. The token is that of `hf auth login` or
-            HF_TOKEN; a new repository is public.
+            HF_TOKEN.
+        private: if the repository is new, make it private.
+        license: of the world, for its card, by the hub's name of it, such as mit or cc-by-4.0.
+        datasets: ids of data sets on the hub from which it was learned, for its card.
 
     Returns: the folder, which is also printed.
     """
+    if private and push is None:
+        raise ValueError("private is for push, which names no repository")
     folder, target = resolve(world), Path(target)
     run = _run_of(folder)
     if run is None or "tokenizer" not in run:
@@ -62,13 +73,16 @@ def publish(
     model = WorldModel.from_pretrained(folder)
     trust = None if real is None else quick_trust(model, real)
     report = summarize_model(model, open_stores(folders))
-    card = _card(target.name, folder.name, model, report, run, [Play.of(store) for store in folders], notes, trust)
+    stores = [Play.of(store) for store in folders]
+    tags = [*(["--license", license] if license else []), *(["--datasets", *datasets] if datasets else [])]
+    text = _text(target.name, folder.name, model, report, run, stores, notes, trust, tags)
+    card = model_card("world_model", text, game=model.config.env_id, license=license, datasets=datasets)
     half = WorldModel.from_pretrained(folder, dtype=torch.float32)
     cast_products(half, torch.bfloat16)  # for the file alone: nothing is multiplied
     half.save_pretrained(target, card)
     print(target)
     if push is not None:
-        print(_upload(target, push))
+        print(upload(target, push, private=private or None))
     return target
 
 
@@ -81,15 +95,6 @@ def _tokenizer_run(tokenizer: str) -> dict[str, Any] | None:
 def _known_as(checkpoint: str) -> str:
     """A name that others can use too: a shipped or hub name, or "EARLIER" for a local folder."""
     return "EARLIER" if Path(checkpoint).is_absolute() else checkpoint
-
-
-def _upload(folder: Path, repository: str) -> str:
-    """Upload a checkpoint folder to the Hugging Face hub as `repository` (owner/name); returns its address there."""
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    api.create_repo(repository, exist_ok=True)
-    return str(api.upload_folder(folder_path=str(folder), repo_id=repository))
 
 
 def _run_of(checkpoint: Path) -> dict[str, Any] | None:
@@ -123,7 +128,7 @@ class Play(NamedTuple):
         return play + (f" with {noise:.0%} random actions" if noise else "")
 
 
-def _card(
+def _text(
     name: str,
     checkpoint: str,
     model: WorldModel,
@@ -132,7 +137,9 @@ def _card(
     stores: Sequence[Play],
     notes: str,
     trust: dict[str, Any] | None,
+    tags: Sequence[str],
 ) -> str:
+    """The card below its front matter."""
     config, facts = model.config, report["dataset"]
     picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
     tokenizer_run = _tokenizer_run(run["tokenizer"])
@@ -146,7 +153,7 @@ def _card(
     coding = TokenizerTraining()
     coded_by = "runs/tokenizer/best" if tokenizer_run else _known_as(run["tokenizer"])
     further = ["--also", *folders[1:]] if folders[1:] else []
-    further += [] if trust is None else ["--real", trust["settings"]["env_id"]]
+    further += [*([] if trust is None else ["--real", trust["settings"]["env_id"]]), *tags]
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),

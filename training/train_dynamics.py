@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from worldmodel.cards import model_card
 from worldmodel.checkpoint import resolve, weights_name
-from worldmodel.data import ActionSpec, EpisodeStorage, open_stores
+from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.dynamics import (
     PRESETS,
     DynamicsConfig,
@@ -29,6 +30,7 @@ from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, 
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_products, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
+from worldmodel.model.card import game_text
 from worldmodel.model.network import default_segment_steps
 from worldmodel.settings import AtLeastTwo, PositiveInt, Probability, checked_dataclass
 from worldmodel.tokenizer import Tokenizer, TokenizerConfig
@@ -324,11 +326,4 @@ def _save(model: WorldModel, folder: Path, store: EpisodeStorage, config: Dynami
         f"episodes; {config.loop.steps:,} optimiser steps of {config.loop.batch_size} segments of {config.segment} "
         f"steps (seed {config.loop.seed}).\n\n{game}\n"
     )
-    model.save_pretrained(folder, card)
-
-
-def game_text(action: ActionSpec, signals: Sequence[str], reward: str) -> str:
-    """What can be done in a game and what is told of it, for a card."""
-    kind = "one of" if action.kind == "discrete" else "numbers,"
-    actions = ", ".join(action.names) or f"{kind} {action.n}"
-    return f"Actions: {actions}. Signals: {', '.join(signals) or 'none'}. Reward: {reward}."
+    model.save_pretrained(folder, model_card("world_model", card, game=store.info.env_id))

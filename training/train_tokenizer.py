@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from worldmodel.cards import model_card
 from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.data.clips import pixel_statistics, sample_frames
@@ -194,12 +195,13 @@ def score_tokenizer(model: Tokenizer, frames: Tensor) -> dict[str, float]:
 def tokenizer_card(config: TokenizerTraining, store: EpisodeStorage) -> str:
     """README.md of a tokenizer's checkpoint."""
     sample = "single steps" if config.model.temporal == "step" else f"clips of {config.model.clip_steps} steps"
-    return (
+    text = (
         f"# {type(config.model).__name__.removesuffix('Config')} tokenizer\n\n"
         f"Trained on {store.num_steps:,} steps of `{store.info.env_id}` for {config.loop.steps:,} "
         f"optimiser steps of {config.loop.batch_size} {sample} (temporal `{config.model.temporal}`, seed "
         f"{config.loop.seed}).\n"
     )
+    return model_card("tokenizer", text, game=store.info.env_id)
 
 
 __all__ = ["TokenizerTraining", "check_matches", "train_tokenizer"]

@@ -7,13 +7,13 @@ World models, tokenizers and agents are saved the same way; `kind` in config.jso
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from worldmodel import hub
 from worldmodel.checksums import file_sum, write_sums
 from worldmodel.errors import did_you_mean
 from worldmodel.files import JsonObject, naming_failures, read_json, write_json
@@ -44,41 +44,59 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in _PRETRAINED.glob("*/config.json"))
 
 
-def resolve(name: str | os.PathLike, *, fetch: bool = True) -> Path:
-    """Folder of a checkpoint given by a shipped name, a path, or a Hugging Face id ("owner/name", downloaded once).
+def resolve(
+    name: str | os.PathLike,
+    *,
+    fetch: bool = True,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Folder of a checkpoint: of a shipped name, a path, or a model of the Hugging Face hub, "OWNER/NAME[@REVISION]".
 
     The folder of a training's run, or of a demo's or a loop's round, stands for the best checkpoint in it. Names that
     were read from a file are resolved with `fetch=False`: of the hub's models they may mean only those already here.
+    The other arguments are those of `hub.fetch`; a `revision` is refused where `name` is not the hub's.
     """
     if str(name) in shipped():
-        return _PRETRAINED / str(name)
+        return _here(_PRETRAINED / str(name), revision)
     path = Path(name)
     inside = (path, path / "best", path / "dynamics" / "best")
     for place in inside:
         finish_replacing(place)
     if path.is_dir():
-        return next((folder for folder in inside if (folder / "model.safetensors").is_file()), path)
+        return _here(next((folder for folder in inside if (folder / "model.safetensors").is_file()), path), revision)
     looks_local = path.is_absolute() or str(name).startswith((".", "~")) or path.parts[0] in ("runs", "checkpoints")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not looks_local and not path.parent.exists():
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-        patterns = ["*.json", "*.safetensors", "README.md", "SHA256SUMS"]
+    hub_id = hub.split_id(str(name))
+    if hub_id is not None and not looks_local and not path.parent.exists():
+        if None not in (hub_id[1], revision):
+            raise ValueError(f"{name} names a revision already; leave out revision={revision!r}")
+        repository, revision = hub_id[0], revision or hub_id[1]
+        only_here = local_files_only or not fetch
         try:
-            return Path(snapshot_download(str(name), allow_patterns=patterns, local_files_only=not fetch))
-        except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+            return hub.fetch(
+                repository, revision=revision, token=token, cache_dir=cache_dir, local_files_only=only_here
+            )
+        except OSError as error:
             if not fetch:
                 raise NotDownloadedError(
                     f"{name} would be a model on the Hugging Face hub, named in a file and not downloaded here. If you "
                     f"trust it, download it first: videogen-dream inspect {name}"
                 ) from error
-            raise FileNotFoundError(
-                f"no folder {name!r} here, and the hub could not give a model of that id ({type(error).__name__}). "
-                f"Check the spelling and the network.{did_you_mean(str(name), shipped())}"
+            raise type(error)(
+                f"no folder {str(name)!r} here, and {error}.{did_you_mean(str(name), shipped())}"
             ) from error
     raise FileNotFoundError(
         f"no checkpoint {str(name)!r}: neither shipped nor a folder.{did_you_mean(str(name), shipped())}"
     )
+
+
+def _here(folder: Path, revision: str | None) -> Path:
+    """`folder`, unless a revision is wanted, which only models of the hub have."""
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} is for models of the Hugging Face hub, and {folder} is a folder here")
+    return folder
 
 
 def agent_folder(folder: str | os.PathLike) -> Path:

@@ -22,6 +22,7 @@ from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.config import AgentConfig, AgentFile, AgentMeta
 from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
+from worldmodel.cards import model_card
 from worldmodel.checksums import check_sums
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import check_actions, named_actions, observation_space
@@ -35,7 +36,8 @@ def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta:
     """Save the policy: config.json and model.safetensors, without the optimiser's state."""
     file = agent_file(model, config, meta)
     about = f"PPO agent for {meta.env_id or 'an unnamed game'}, view {meta.view}. Load it with load_agent(folder).\n"
-    return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=about)
+    card = model_card("agent", about, game=meta.env_id)
+    return checkpoint.save(folder, "agent", file, policy_parts(model.policy), card=card)
 
 
 @own_defaults

@@ -1,5 +1,4 @@
 import shlex
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -38,7 +37,7 @@ def test_a_published_world_is_smaller_loads_and_tells_how_to_repeat_it(tmp_path)
     starts = WorldModel.from_pretrained(folder).starts
     assert len(starts.codes) == len(starts.first.codes) == 2
     card = (folder / "README.md").read_text()
-    assert card.startswith("# toy\n") and "A toy." in card
+    assert card.startswith("---\nlibrary_name: videogen-dream\n") and "\n---\n\n# toy\n" in card and "A toy." in card
     assert "open-loop PSNR after 16 steps" in card and "NMSE" in card
     assert "from random play with 25% random actions." in card and "sticky" not in card
     collecting, tokenizer, dynamics, publishing = [
@@ -116,24 +115,34 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run, tmp_path, monkeypatch, capsys):
-    came = []
-
-    class Hub:
-        def create_repo(self, name, exist_ok):
-            came.append((name, exist_ok))
-
-        def upload_folder(self, folder_path, repo_id):
-            assert (Path(folder_path) / "model.safetensors").is_file()
-            return f"hub/{repo_id}"
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    command = ["publish", str(run / "run"), str(run / "data"), str(tmp_path / "toy"), "--push", "me/toy"]
-    assert main(command) == 0
-    assert came == [("me/toy", True)] and capsys.readouterr().out.split()[-1] == "hub/me/toy"
-    card = (tmp_path / "toy" / "README.md").read_text()
+def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run, tmp_path):
+    folder = publish(run / "run", run / "data", tmp_path / "toy")
+    card = (folder / "README.md").read_text()
     assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
     assert "train-dynamics --data runs/data --tokenizer EARLIER" in card
+
+
+def test_publish_uploads_a_world_that_loads_from_the_hub_with_its_licence(run, tmp_path, hub, monkeypatch, capsys):
+    from huggingface_hub import ModelCard
+
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    words = [str(run / "run"), str(run / "data"), str(tmp_path / "toy"), "--push", "me/toy", "--private"]
+    assert main(["publish", *words, "--license", "mit", "--datasets", "me/play"]) == 0
+    assert capsys.readouterr().out.split()[-1].startswith(f"{hub.url}/me/toy/commit/")
+    assert hub.repositories["me/toy"].private
+    loaded = WorldModel.from_pretrained("me/toy")
+    assert loaded.config == WorldModel.from_pretrained(tmp_path / "toy").config
+    about = ModelCard(hub.files("me/toy")["README.md"].decode()).data
+    assert (about.license, about.datasets) == ("mit", ["me/play"])
+    assert "publish runs/dynamics/best runs/data toy --license mit --datasets me/play" in str(
+        ModelCard.load(tmp_path / "toy" / "README.md")
+    )
+
+
+def test_private_without_a_repository_is_refused(run, tmp_path):
+    with pytest.raises(ValueError, match="private is for push"):
+        publish(run / "run", run / "data", tmp_path / "toy", private=True)
+    assert not (tmp_path / "toy").exists()
 
 
 def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tmp_path, monkeypatch):

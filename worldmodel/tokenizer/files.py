@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from worldmodel import checkpoint
+from worldmodel.cards import model_card
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.restoring import restore
 from worldmodel.tokenizer.base import Tokenizer, TokenizerConfig
@@ -13,7 +14,8 @@ from worldmodel.tokenizer.build import build
 
 
 def save_tokenizer(folder: str | os.PathLike, tokenizer: Tokenizer, card: str = "") -> Path:
-    """Save a tokenizer to a checkpoint folder."""
+    """Save a tokenizer to a checkpoint folder; `card` is the text of README.md, a plain one unless given."""
+    card = card or model_card("tokenizer", "# Video tokenizer\n\nTrained by VideoGenDream.\n")
     return checkpoint.save(folder, "tokenizer", tokenizer.config, {"tokenizer": tokenizer}, card=card)
 
 

@@ -1,0 +1,181 @@
+"""Checkpoint folders on the Hugging Face hub: fetch one and verify its checksums, upload one, and say what failed."""
+
+import os
+import re
+from pathlib import Path
+
+from worldmodel.checksums import COVERED, NAME, check_sums
+
+FILES = [*COVERED, NAME, "README.md"]  # nothing else is fetched
+_ID = r"[\w.-]+/[\w.-]+"
+_LOG_IN = "log in with `hf auth login`, set HF_TOKEN or give token="
+
+
+def split_id(name: str) -> tuple[str, str | None] | None:
+    """Repository and revision of "OWNER/NAME" or "OWNER/NAME@REVISION"; None if `name` has neither form."""
+    found = re.fullmatch(rf"({_ID})(?:@([\w./-]+))?", name)
+    return None if found is None else (found[1], found[2])
+
+
+def fetch(
+    repository: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Folder of a model of the hub, downloaded unless the cache holds it; its files are compared with its SHA256SUMS.
+
+    Args:
+        repository: OWNER/NAME.
+        revision: branch, tag or commit; the newest commit of `main` if none is given.
+        token: instead of that of `hf auth login` or HF_TOKEN; False sends none.
+        cache_dir: instead of the hub's own cache (HF_HUB_CACHE).
+        local_files_only: ask no server.
+
+    Raises:
+        FileNotFoundError: the hub has no such model or revision, or the cache has not and the hub may not be asked.
+        PermissionError: the hub refuses the token, or the model to its owner.
+        ConnectionError: the hub cannot be reached, and the cache does not hold the model.
+        ValueError: the files differ from the model's SHA256SUMS, or that does not list them.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                allow_patterns=FILES,
+            )
+        )
+    except HfHubHTTPError.__bases__ as error:  # OSError, and the HTTP client's own
+        if getattr(error, "errno", None) is not None:
+            raise  # of this machine, such as a full disk
+        raise _fetching_failed(error, repository, revision, cache_dir, local_files_only) from error
+    try:
+        verified = check_sums(folder)
+    except ValueError as error:
+        raise ValueError(f"{repository} of the hub: {error}. To fetch it again, delete {folder.parents[1]}") from error
+    if unlisted := [name for name in COVERED if (folder / name).is_file() and name not in verified]:
+        raise ValueError(
+            f"{repository} of the hub cannot be verified: its {NAME} does not list {', '.join(unlisted)}. Its owner "
+            "can save it again with this release (save_pretrained, publish) and upload that"
+        )
+    return folder
+
+
+def upload(
+    folder: str | os.PathLike,
+    repository: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+    revision: str | None = None,
+) -> str:
+    """Upload a checkpoint folder to the hub as one commit, and return the commit's address.
+
+    Files of an earlier checkpoint there that this one lacks are deleted.
+
+    Args:
+        folder: what `save_pretrained` or `publish` wrote.
+        repository: OWNER/NAME; made if there is none.
+        private: whether a new repository is private; None for the owner's default, which is public for most.
+        token: instead of that of `hf auth login` or HF_TOKEN; needs write access.
+        commit_message: of the commit.
+        revision: branch, made from `main` if there is none.
+
+    Raises:
+        ValueError: not a name of the form OWNER/NAME, or files that differ from the folder's SHA256SUMS.
+        PermissionError: no token, or the hub refuses it.
+        ConnectionError: the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    folder = Path(folder)
+    if not re.fullmatch(_ID, repository):
+        raise ValueError(f"a model of the hub has a name of the form OWNER/NAME, got {repository!r}")
+    check_sums(folder)
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            folder_path=folder,
+            repo_id=repository,
+            revision=revision,
+            commit_message=commit_message or f"Upload {folder.resolve().name} with VideoGenDream",
+            allow_patterns=FILES,
+            delete_patterns=FILES,
+        )
+    except HfHubHTTPError.__bases__ as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise _uploading_failed(error, repository) from error
+    return commit.commit_url
+
+
+def _fetching_failed(
+    error: Exception, repository: str, revision: str | None, cache_dir: str | os.PathLike | None, local_only: bool
+) -> OSError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    at = "" if revision is None else f" at revision {revision!r}"
+    cached = f"{repository}{at} is not complete in {cache_dir or constants.HF_HUB_CACHE}"
+    if isinstance(error, GatedRepoError):
+        return PermissionError(f"the hub gives {repository} only to those whom its owner admits: ask on its page")
+    if isinstance(error, RepositoryNotFoundError):
+        return FileNotFoundError(
+            f"the hub has no model {repository!r}, or it is private: check the spelling, or {_LOG_IN}"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return FileNotFoundError(f"{repository} of the hub has no branch, tag or commit {revision!r}")
+    if _status(error) in (401, 403):
+        return PermissionError(_refused(error, repository))
+    if local_only:
+        return FileNotFoundError(f"{cached}, and local_files_only forbids to fetch it")
+    if constants.is_offline_mode():
+        return FileNotFoundError(f"{cached}, and HF_HUB_OFFLINE forbids to fetch it: set HF_HUB_OFFLINE=0")
+    return ConnectionError(
+        f"the hub ({constants.ENDPOINT}) cannot be reached ({_cause(error)}), and {cached}: check the network"
+    )
+
+
+def _uploading_failed(error: Exception, repository: str) -> OSError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if isinstance(error, RepositoryNotFoundError) or _status(error) in (401, 403):
+        return PermissionError(_refused(error, repository))
+    if constants.is_offline_mode():
+        return ConnectionError(f"{repository} cannot be uploaded while HF_HUB_OFFLINE is set: set HF_HUB_OFFLINE=0")
+    if _status(error) is None:
+        return ConnectionError(f"the hub ({constants.ENDPOINT}) cannot be reached ({_cause(error)}): check the network")
+    return OSError(f"the hub did not take {repository}: {_cause(error)}")
+
+
+def _refused(error: Exception, repository: str) -> str:
+    return (
+        f"the hub refuses the token for {repository} ({_status(error)}): {_LOG_IN}; to upload, it needs write access "
+        "to the owner's models"
+    )
+
+
+def _status(error: Exception) -> int | None:
+    """HTTP status of the hub's answer; None if none came."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _cause(error: Exception) -> str:
+    """The first line of what lies behind an error."""
+    error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
