@@ -41,7 +41,6 @@ def fetch(
         ValueError: the files differ from the model's SHA256SUMS, or that does not list them.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         folder = Path(
@@ -49,12 +48,12 @@ def fetch(
                 repository,
                 revision=revision,
                 token=token,
-                cache_dir=cache_dir,
+                cache_dir=None if cache_dir is None else Path(cache_dir),
                 local_files_only=local_files_only,
                 allow_patterns=FILES,
             )
         )
-    except HfHubHTTPError.__bases__ as error:  # OSError, and the HTTP client's own
+    except _failures() as error:
         if getattr(error, "errno", None) is not None:
             raise  # of this machine, such as a full disk
         raise _fetching_failed(error, repository, revision, cache_dir, local_files_only) from error
@@ -97,7 +96,6 @@ def upload(
         ConnectionError: the hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     folder = Path(folder)
     if not re.fullmatch(_ID, repository):
@@ -116,11 +114,18 @@ def upload(
             allow_patterns=FILES,
             delete_patterns=FILES,
         )
-    except HfHubHTTPError.__bases__ as error:
+    except _failures() as error:
         if getattr(error, "errno", None) is not None:
             raise
         raise _uploading_failed(error, repository) from error
     return commit.commit_url
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """OSError, and the errors of the HTTP client, which is httpx or httpx2 by the version of huggingface_hub."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__  # type: ignore[return-value]
 
 
 def _fetching_failed(
