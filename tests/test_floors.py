@@ -36,6 +36,7 @@ FLOORS = {
     "worldmodel.data": 1,
     "worldmodel.locks": 1,
     "worldmodel.media": 1,
+    "worldmodel.visualize": 7,
     "worldmodel.layers": 2,
     "worldmodel.tokenizer": 2,
     "worldmodel.dynamics": 3,

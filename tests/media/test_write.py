@@ -179,7 +179,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_invalid_videos_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"\.mp4 or \.gif"):
+    with pytest.raises(ValueError, match=r"\.mp4, \.gif or \.webp"):
         write_video(tmp_path / "clip.avi", ramp(3), fps=10)
     with pytest.raises(ValueError, match="at least one frame"):
         write_video(tmp_path / "clip.gif", ramp(3)[:0], fps=10)
@@ -243,3 +243,16 @@ def test_a_label_and_a_note_never_cover_each_other(width):
 def test_a_text_that_fits_nowhere_is_cut():
     (short, long) = caption(flat(RED, width=40), ["turn", "turn_left move_forward attack"])[:, 6:]
     assert (long != BACKGROUND).any() and (long[:, -1] == BACKGROUND).all() and (short != long).any()
+
+
+def test_a_webp_plays_all_images_at_their_speed(tmp_path):
+    (path,) = write_video(tmp_path / "a.webp", ramp(9), fps=8.75)
+    with Image.open(path) as film:
+        assert film.n_frames == 9
+        lengths = []
+        for index in range(9):
+            film.seek(index)
+            film.load()
+            lengths.append(film.info["duration"])
+            assert abs(np.asarray(film.convert("RGB")).mean() - 10 * (index + 1)) < 4
+    assert abs(sum(lengths) - 9000 / 8.75) < 2

@@ -142,6 +142,13 @@ COMMANDS = {
         show=print,
         after_stop=_NOTHING,
     ),
+    "show": Command(
+        "training.show.show:show",
+        "draw a world's dreams beside real play, several futures, or players in both: a picture or a film",
+        "doom-take-cover --out sheet.png",
+        show=print,
+        after_stop=_NOTHING,
+    ),
     "show-codes": Command(
         "training.show.codes:show_codes",
         "draw the codes of a tokenizer or a world model, and where they change, below the frames",

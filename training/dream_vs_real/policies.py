@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from worldmodel.agents.blind.family import blind_family
-from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
 from worldmodel.agents.evaluate import View
 from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import check_fits, load_agent
@@ -56,10 +57,7 @@ def make_players(
     action = wm.config.action.held
     players = []
     for folder in agents:
-        agent = load_agent(folder)
-        check_fits(agent, str(folder), wm)
-        obs, sees = ("rgb", "frames") if agent.meta.view == "real" else (agent.meta.view, "dream")
-        player = Player(str(folder), agent, obs, sees)
+        player = _agent(folder, wm)
         players += [player, *(_noisy(player, epsilon, action) for epsilon in epsilons)]
     # Blind policies play side by side, so each needs an object of its own.
     players += [_blind("sticky", action), *(_noisy(_blind("sticky", action), e, action) for e in epsilons)]
@@ -70,6 +68,22 @@ def make_players(
 def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
     """The blind policies of `make_players`: sticky play, random play and the others."""
     return make_players(wm, (), (), policies)
+
+
+def make_player(wm: WorldModel, name: str | os.PathLike) -> Player:
+    """One policy: a blind one by its name, or the agent saved in a folder."""
+    if is_scripted(str(name)):
+        return _blind(str(name), wm.config.action.held)
+    if not Path(name).is_dir():
+        raise ValueError(f"a player is a blind policy ({FORMS}) or the folder of a saved agent, got {str(name)!r}")
+    return _agent(name, wm)
+
+
+def _agent(folder: str | os.PathLike, wm: WorldModel) -> Player:
+    agent = load_agent(folder)
+    check_fits(agent, str(folder), wm)
+    obs, sees = ("rgb", "frames") if agent.meta.view == "real" else (agent.meta.view, "dream")
+    return Player(str(folder), agent, obs, sees)
 
 
 def _noisy(player: Player, epsilon: float, action: ActionSpec) -> Player:

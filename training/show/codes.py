@@ -20,6 +20,7 @@ from worldmodel.dynamics import Sampling
 from worldmodel.evaluation.scores import encode_decode
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.captions import CAPTION_HEIGHT, GAP, footings
+from worldmodel.media.code_colors import changes, code_colors, draw_changes
 from worldmodel.media.write import upscale, write_image
 from worldmodel.model import WorldModel
 from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
@@ -28,7 +29,6 @@ from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.show.sample_inputs import CONDITIONS, check_same_game, choose_condition, real_clips
 from worldmodel.training.train_tokenizer import check_matches
 
-_CHANGED, _SAME, _UNKNOWN = (240, 228, 66), (40, 40, 60), (110, 110, 110)  # yellow of Okabe and Ito
 _LABEL_WIDTH = 150  # pixels left of the rows
 
 
@@ -108,7 +108,7 @@ def show_codes(
             with torch.inference_mode():
                 videos["top alone"] = tokenizer.decode_top(codes.to(tokenizer.device)).cpu()
         maps = tokenizer.code_maps(codes)
-        changed[kind] = {name: float(_changes(part.numpy())[:, 1:].mean()) for name, part in maps.items()}
+        changed[kind] = {name: float(changes(part.numpy())[:, 1:].mean()) for name, part in maps.items()}
     image = np.concatenate(
         [
             draw_codes(_of(clip, videos), _of(clip, tokenizer.code_maps(codes)), config.scale)
@@ -146,16 +146,6 @@ def _generated(wm: WorldModel, frames: Tensor, actions: Tensor, config: ShowCode
     return _Panel(video.codes.cpu(), {"generated frames": video.frames.cpu()})
 
 
-def code_colors(num_codes: int) -> NDArray[np.uint8]:
-    """(V, 3) colours of codes 0, 1, …: a hash of the number, so that a code has one colour in all pictures."""
-    numbers = (np.arange(num_codes, dtype=np.uint64) + 1) * np.uint64(0x9E3779B97F4A7C15)  # wraps around
-    numbers ^= numbers >> np.uint64(29)
-    numbers *= np.uint64(0xBF58476D1CE4E5B9)
-    numbers ^= numbers >> np.uint64(32)
-    channels = [(numbers >> np.uint64(shift)) & np.uint64(255) for shift in (0, 8, 16)]
-    return np.stack(channels, axis=-1).astype(np.uint8)
-
-
 def draw_codes(
     frames: dict[str, NDArray[np.uint8]], maps: dict[str, NDArray[np.int64]], scale: int
 ) -> NDArray[np.uint8]:
@@ -166,16 +156,8 @@ def draw_codes(
     rows = {name: np.broadcast_to(video, (*video.shape[:-1], 3)) for name, video in frames.items()}
     rows |= {f"codes: {name}": colors[part] for name, part in maps.items()}
     for name, part in maps.items():
-        shown = np.array([_SAME, _CHANGED], np.uint8)[_changes(part[None])[0].astype(int)].reshape(*part.shape, 3)
-        shown[0, 0] = _UNKNOWN  # nothing comes before
-        rows[f"changed: {name}"] = shown
+        rows[f"changed: {name}"] = draw_changes(part)
     return np.concatenate([_row(name, images, cell) for name, images in rows.items()])
-
-
-def _changes(part: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Codes (n, T, k, h, w) -> (n, T*k, h, w): which differ from the picture before; the first picture does not."""
-    flat = part.reshape(len(part), -1, *part.shape[3:])
-    return flat != np.concatenate((flat[:, :1], flat[:, :-1]), axis=1)
 
 
 def _row(name: str, images: NDArray[np.uint8], cell: tuple[int, int]) -> NDArray[np.uint8]:

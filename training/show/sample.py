@@ -118,7 +118,7 @@ def sample_videos(
 
     Args:
         model: a run folder, a checkpoint folder, a shipped name or a hub id.
-        out: .mp4 or .gif, or both if it has no ending.
+        out: .mp4, .gif or .webp, or mp4 and gif if it has no ending.
         data: store of the same game: its clips give first frames and actions, and are shown beside the videos.
         frames: first frames of your own: .npy, .npz, .mp4, .gif, .png, or a folder of images.
         actions: names or numbers, each with *COUNT if it is repeated, such as "turn_right*4 move_forward*8"; or a .npy

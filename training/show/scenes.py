@@ -82,6 +82,7 @@ class Scene(ABC):
         self.fps = float(env.metadata.get("render_fps") or _USUAL_FPS)
         self.seed = seed - 1  # of the episode that is shown
         self.shown: Shown | None = None
+        self.last_action: Any = None  # that led to the step that was played last
         self._policy = policy
         self._observation: np.ndarray = np.zeros(0)
 
@@ -115,6 +116,7 @@ class Scene(ABC):
         self._observation, reward, terminated, truncated, info = self.env.step(done)
         if self._policy is not None and action is not None:
             self._policy.acted(np.asarray(done)[None])
+        self.last_action = done
         self._note(done, info)
         native = None if before.native is None else before.native + float(info["native_reward"])
         ended = "terminated" if terminated else "truncated" if truncated else ""
@@ -133,6 +135,10 @@ class Scene(ABC):
         """Remember the last step."""
 
     def _signals(self, info: Mapping[str, Any]) -> dict[str, float]:
+        if missing := [name for name in self.signal_names if name not in info]:
+            raise ValueError(
+                f"a step needs info[{missing[0]!r}], as VideoGenReal-… envs give it; here is {', '.join(info)}"
+            )
         return {name: float(info[name]) for name in self.signal_names}
 
 

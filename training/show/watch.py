@@ -62,7 +62,7 @@ def watch(
             (docs/collecting.md).
         env: id of a real game or of a dream; or the world to dream of: a run folder, a checkpoint folder, a shipped
             name or a hub id.
-        out: .mp4 or .gif, or without an ending for both.
+        out: .mp4, .gif or .webp, or without an ending for mp4 and gif.
         episodes: number of episodes.
         steps: most steps of an episode.
         seed: seed of the first episode; the next ones have the next numbers.

@@ -84,11 +84,12 @@ def _cut(text: str, room: float, size: int) -> str:
 
 
 def _width(text: str, size: int = TEXT_SIZE) -> float:
-    return _font(size).getlength(text)
+    return font(size).getlength(text)
 
 
 @cache
-def _font(size: int) -> Any:
+def font(size: int) -> Any:
+    """Pillow's own font; lacks most symbols."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
@@ -100,5 +101,5 @@ def _draw(width: int, texts: Sequence[_Placed]) -> Strip:
     strip = Image.new("RGB", (width, CAPTION_HEIGHT), BACKGROUND)
     draw = ImageDraw.Draw(strip)
     for column, row, anchor, text, size in texts:
-        draw.text((column, row), text, TEXT_COLOR, _font(size), anchor=anchor)
+        draw.text((column, row), text, TEXT_COLOR, font(size), anchor=anchor)
     return np.asarray(strip)

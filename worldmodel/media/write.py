@@ -1,4 +1,4 @@
-"""Compose and write videos: panels and grids with captions and coloured borders, as mp4 and small gif.
+"""Compose and write videos: panels and grids with captions and coloured borders, as mp4, small gif or webp.
 
 Letters: N video frames, H W pixels, T steps, F frames of a step. All images are uint8 RGB, (N, H, W, 3).
 """
@@ -22,6 +22,7 @@ CONTEXT_COLOR: Color = (0, 114, 178)  # blue: context given to the model
 PREDICTION_COLOR: Color = (230, 159, 0)  # orange: predicted by the model
 UNSEEN_COLOR: Color = (120, 120, 120)  # gray: real, but not given to the model
 
+FILM_ENDINGS = (".mp4", ".gif", ".webp")
 _GIF_FPS = 50  # browsers show an image for 0.1 s if its duration is below 0.02 s
 
 
@@ -147,12 +148,12 @@ def dream_vs_real(
 
 
 def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) -> list[Path]:
-    """Write frames as `path`.mp4 and `path`.gif, or as one of them if `path` has that ending.
+    """Write frames as `path`.mp4 and `path`.gif, or as one file if `path` has an ending: .mp4, .gif or .webp.
 
     The gif gets fewer images per second (at the same speed) and fewer colours until it is smaller than 2 MB.
 
     Args:
-        path: file with the ending .mp4 or .gif, or without ending for both.
+        path: file with the ending .mp4, .gif or .webp, or without ending for mp4 and gif.
         frames: (N, H, W, 3) uint8, N at least 1.
         fps: frames per second.
         scale: screen pixels per pixel.
@@ -166,6 +167,8 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
     for file in files:
         if file.suffix == ".mp4":
             _write_mp4(file, _checked(frames), fps, scale)
+        elif file.suffix == ".webp":
+            _write_webp(file, upscale(frames, scale), fps)
         else:
             _write_gif(file, upscale(frames, scale), fps)
     return files
@@ -174,8 +177,8 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
 def check_ending(path: str | Path) -> Path:
     """Path of a video to write; ValueError if its ending is unknown."""
     path = Path(path)
-    if path.suffix not in ("", ".mp4", ".gif"):
-        raise ValueError(f"videos are written as .mp4 or .gif (without ending: both), got {path.name!r}")
+    if path.suffix not in ("", *FILM_ENDINGS):
+        raise ValueError(f"videos are written as .mp4, .gif or .webp (without ending: mp4 and gif), got {path.name!r}")
     return path
 
 
@@ -222,6 +225,18 @@ def _write_gif(path: Path, frames: Frames, fps: float, max_bytes: int = 2_000_00
             _encode_gif(temporary, frames[::keep_every], fps / keep_every, num_colors)
             if temporary.stat().st_size < max_bytes:
                 return
+
+
+def _write_webp(path: Path, frames: Frames, fps: float) -> None:
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in frames]
+    times = [round(1000 * i / fps) for i in range(len(frames) + 1)]
+    durations = [end - start for start, end in pairwise(times)]
+    with atomic_write(path) as temporary:
+        images[0].save(
+            temporary, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0, quality=80, method=4
+        )
 
 
 def _encode_gif(path: Path, frames: Frames, fps: float, num_colors: int) -> None:

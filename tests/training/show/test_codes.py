@@ -12,6 +12,7 @@ from tests.training.recorded import recorded_store
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.regroup import regroup
 from worldmodel.media.captions import GAP
+from worldmodel.media.code_colors import CHANGED, SAME, UNKNOWN, code_colors
 from worldmodel.tokenizer import (
     CodebookConfig,
     FrameVQVAE,
@@ -21,7 +22,7 @@ from worldmodel.tokenizer import (
 )
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.show import codes as module
-from worldmodel.training.show.codes import ShowCodesConfig, code_colors, draw_codes, show_codes
+from worldmodel.training.show.codes import ShowCodesConfig, draw_codes, show_codes
 
 CONFIG = ShowCodesConfig(steps=3, scale=1)
 LEFT = module._LABEL_WIDTH + 2 * GAP  # of the first picture of a row
@@ -77,9 +78,9 @@ def test_codes_lie_under_their_frame_and_changes_are_yellow():
     corner = slice(4, 8), slice(third, third + 4)  # row 1, column 0 of the codes, of four pixels each
     assert (colored[corner] == code_colors(6)[5]).all()
     assert (colored[:4, third : third + 8] == code_colors(1)[0]).all()
-    assert (changed[corner] == module._CHANGED).all() and (changed[4:8, fourth : fourth + 4] == module._CHANGED).all()
-    assert (changed[:4, third : third + 8] == module._SAME).all()
-    assert (changed[:8, LEFT : LEFT + 8] == module._UNKNOWN).all()
+    assert (changed[corner] == CHANGED).all() and (changed[4:8, fourth : fourth + 4] == CHANGED).all()
+    assert (changed[:4, third : third + 8] == SAME).all()
+    assert (changed[:8, LEFT : LEFT + 8] == UNKNOWN).all()
 
 
 def test_each_codebook_of_a_frame_tokenizer_is_a_row_with_a_picture_per_frame(tmp_path, store, monkeypatch):

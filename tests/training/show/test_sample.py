@@ -122,7 +122,7 @@ def test_mistakes_are_told(tmp_path, world, changes, given, message):
 
 
 def test_mistakes_with_stores_and_endings_are_told(tmp_path, world, store):
-    with pytest.raises(ValueError, match=r"\.mp4 or \.gif"):
+    with pytest.raises(ValueError, match=r"\.mp4, \.gif or \.webp"):
         sample_videos("no-such-model", tmp_path / "a.avi")
     with pytest.raises(ValueError, match="not from both"):
         sample_videos(world, tmp_path / "a.gif", CONFIG, data=store, frames=make_frames(3).numpy())
