@@ -1,12 +1,13 @@
 # Set-up, checks and the demo. Everything runs in .venv, which builds itself from the pinned versions in constraints.txt.
 
 PYTHON ?= python3
+LEROBOT_PYTHON ?= python3.12
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format docs clean
+.PHONY: help demo test test-slow test-lerobot lint format docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +24,12 @@ test: $(VENV)/ready-test  ## the whole suite but the slow tests (ARGS="-k name -
 
 test-slow: $(VENV)/ready-test  ## the slow tests: minutes each
 	$(PYTEST) -m "slow and not gpu and not network" $(ARGS)
+
+# LeRobot's versions of torch and huggingface-hub exclude ours, so it gets an environment of its own (4 GB).
+test-lerobot: $(VENV)/ready-test  ## LeRobot itself reads our exports (LEROBOT_PYTHON=python3.12, the version it needs)
+	test -x .venv-lerobot/bin/pip || $(LEROBOT_PYTHON) -m venv .venv-lerobot
+	.venv-lerobot/bin/pip install --disable-pip-version-check --quiet 'lerobot[dataset,av-dep]==0.6.1'
+	LEROBOT_PYTHON=.venv-lerobot/bin/python $(RUN) pytest tests/data/lerobot/test_with_lerobot.py $(ARGS)
 
 lint: $(VENV)/ready-dev  ## ruff and mypy
 	$(RUN) ruff check .

@@ -44,8 +44,8 @@ def test_what_collect_puts_into_minaris_folder_is_a_data_set_of_minari(folder):
     assert env.unwrapped.label_names == ("thing", "other")  # the options of the collection
     assert env.action_space == dataset.action_space
     seed = next(dataset.storage.get_episode_metadata([2]))["seed"]
+    observation, _ = env.reset(seed=int(seed))
     for t, action in enumerate(store.actions(2)):
-        observation = env.reset(seed=int(seed))[0] if t == 0 else observation
         np.testing.assert_array_equal(observation, store.frames(2)[t, -1])
         observation = env.step(action)[0]
 

@@ -76,6 +76,11 @@ COMMANDS = {
         "convert your own videos and their actions to a store",
         "films --actions actions --out runs/data",
     ),
+    "import-lerobot": Command(
+        "data.lerobot.importer:import_lerobot",
+        "convert a LeRobot data set to a store",
+        "datasets/pusht --out runs/pusht --size 64 64",
+    ),
     "inspect": Command(
         "training.reports.inspect:inspect",
         "describe a store, a world model, a tokenizer or an agent",
@@ -100,6 +105,12 @@ COMMANDS = {
         "data.bair.exporter:export_bair",
         "write a store of robot pushing as BAIR's TFRecord files",
         "runs/push --out runs/push-tfrecords",
+        after_stop=_NOTHING,
+    ),
+    "export-lerobot": Command(
+        "data.lerobot.exporter:export_lerobot",
+        "write a store as a LeRobot data set",
+        "runs/push --out runs/push-lerobot",
         after_stop=_NOTHING,
     ),
     "train-policy": Command(

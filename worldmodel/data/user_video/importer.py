@@ -18,7 +18,7 @@ from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.steps import frames_to_steps
 from worldmodel.data.store_settings import open_with_settings
 from worldmodel.data.user_video.actions import action_spec, rows_per_step, to_steps
-from worldmodel.data.user_video.summary import action_lines
+from worldmodel.data.user_video.summary import NO_ACTIONS, action_lines, store_lines
 from worldmodel.data.user_video.tables import TABLES, Table, read_table
 from worldmodel.media.arrays import ARRAYS
 from worldmodel.media.pictures import PICTURES
@@ -37,7 +37,6 @@ from worldmodel.shapes import channels_first
 
 SETTINGS = "import_video.json"
 _FILES = (*VIDEOS, *ARRAYS)
-_NONE = ("none",)  # name of the only action of videos without actions
 
 
 def import_video(
@@ -122,7 +121,7 @@ def import_video(
                     f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
                     "--size"
                 )
-        spec = ActionSpec(kind="discrete", n=1, names=_NONE)
+        spec = ActionSpec(kind="discrete", n=1, names=NO_ACTIONS)
         if read:
             spec = action_spec(read, action_kind, per_step, action_names, action_limit)
         for table, length in zip(read, lengths, strict=bool(read)):  # refuse tables that do not fit before writing
@@ -165,7 +164,7 @@ def import_video(
             bar.update()
     of_actions = action_lines(read, store, action_kind) if read else []
     of_images = in_words(sum(changed.values(), Counter()))
-    lines = [*_summary(store, sources[0].name if fps is None else "--fps"), *odd, *of_images, *of_actions]
+    lines = [*store_lines(store, sources[0].name if fps is None else "--fps"), *odd, *of_images, *of_actions]
     print("\n".join(lines))
     return store
 
@@ -184,34 +183,6 @@ def _odd_speeds(sources: Sequence[Path], first: float) -> list[str]:
         f"odd: the videos run at {min(speeds):g} to {max(speeds):g} frames per second; the store keeps "
         f"{first:.4g}, from {sources[0].name}"
     ]
-
-
-def _summary(store: EpisodeStorage, speed_from: str) -> list[str]:
-    info, spec = store.info, store.info.action
-    bounds = f" from {_short(spec.low)} to {_short(spec.high)}" if spec.kind == "box" else ""
-    splits = {name: len(store.split(name)) for name in ("train", "validation", "test")}
-    lines = [
-        f"{len(store)} episodes, {store.num_steps} steps of {info.frames_per_step} frames {info.frame_shape[1:]}: "
-        + ", ".join(f"{count} {name}" for name, count in splits.items()),
-        "no actions" if spec.names == _NONE else f"{spec.kind} actions: {spec.n}{bounds}",
-    ]
-    lines.append(
-        f"{info.steps_per_second:.4g} steps per second ({info.steps_per_second * info.frames_per_step:.4g} frames), "
-        f"from {speed_from}"
-        if info.steps_per_second
-        else "speed unknown, because the videos do not state it: set it with --fps"
-    )
-    if info.height % 16 or info.width % 16:
-        lines.append(
-            "most tokenizers need heights and widths that are multiples of 16: import again with such a --size"
-        )
-    if empty := [name for name, count in splits.items() if not count]:
-        lines.append(f"no episode is in {' and '.join(empty)}: training needs ten videos or more")
-    return lines
-
-
-def _short(numbers: Sequence[float]) -> str:
-    return f"({', '.join(f'{number:.4g}' for number in numbers)})"
 
 
 def _episode(frames: NDArray[np.uint8], table: Table, info: StoreInfo, ends: str) -> Episode:

@@ -1,4 +1,4 @@
-"""Summary of an import's actions: how they were interpreted, and what looks odd."""
+"""Summary of an import: its size, how actions were interpreted, and what looks odd."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,36 @@ from worldmodel.data.user_video.tables import Table
 _LISTED = 20  # maximum number of actions or columns that are listed
 _LARGE = 10_000
 _NEARLY_ALL = 0.95  # one action with a larger share than this is odd
+NO_ACTIONS = ("none",)  # name of the only action of videos without actions
+
+
+def store_lines(store: EpisodeStorage, speed_from: str) -> list[str]:
+    """Lines of a summary: size, splits, kind of actions and speed, which comes from `speed_from`."""
+    info, spec = store.info, store.info.action
+    bounds = f" from {_short(spec.low)} to {_short(spec.high)}" if spec.kind == "box" else ""
+    splits = {name: len(store.split(name)) for name in ("train", "validation", "test")}
+    lines = [
+        f"{len(store)} episodes, {store.num_steps} steps of {info.frames_per_step} frames {info.frame_shape[1:]}: "
+        + ", ".join(f"{count} {name}" for name, count in splits.items()),
+        "no actions" if spec.names == NO_ACTIONS else f"{spec.kind} actions: {spec.n}{bounds}",
+    ]
+    lines.append(
+        f"{info.steps_per_second:.4g} steps per second ({info.steps_per_second * info.frames_per_step:.4g} frames), "
+        f"from {speed_from}"
+        if info.steps_per_second
+        else "speed unknown, because the videos do not state it: set it with --fps"
+    )
+    if info.height % 16 or info.width % 16:
+        lines.append(
+            "most tokenizers need heights and widths that are multiples of 16: import again with such a --size"
+        )
+    if empty := [name for name, count in splits.items() if not count]:
+        lines.append(f"no episode is in {' and '.join(empty)}: training needs ten videos or more")
+    return lines
+
+
+def _short(numbers: Sequence[float]) -> str:
+    return f"({', '.join(f'{number:.4g}' for number in numbers)})"
 
 
 def action_lines(tables: Sequence[Table], store: EpisodeStorage, kind: str) -> list[str]:
@@ -54,7 +84,7 @@ def _discrete_lines(table: Table, store: EpisodeStorage, kind: str) -> list[str]
 
 
 def _box_lines(tables: Sequence[Table]) -> list[str]:
-    rows = np.concatenate([table.actions for table in tables]).astype(float)
+    rows = np.concatenate([table.actions.reshape(len(table.actions), -1) for table in tables]).astype(float)
     low, high = np.nanmin(rows, 0), np.nanmax(rows, 0)
     names = tables[0].columns
     lines = []

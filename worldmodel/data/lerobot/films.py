@@ -1,0 +1,102 @@
+"""Films that hold the frames of many episodes: written as a stream, read in pieces.
+
+Letters: V frames, H W C pixels.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.data import StoreInfo
+from worldmodel.files import naming_failures
+from worldmodel.media.films import images_of_film
+from worldmodel.media.resize import area_resize
+
+GROUP = 2  # frames from one that is stored whole to the next; LeRobot's own, so that single frames are read fast
+# How pixels are stored, by ffmpeg's names: all colours, half of them in both directions, or as they are.
+PIXELS = {"yuv444p": "yuv444p", "yuv420p": "yuv420p", "rgb": "rgb24"}
+
+
+class FilmWriter:
+    """An H.264 film to which the frames of episodes are appended; closed at the end of a `with`."""
+
+    def __init__(self, path: Path, info: StoreInfo, fps: float, crf: int, pixels: str) -> None:
+        from imageio_ffmpeg import write_frames
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        options = ["-crf", str(crf), "-g", str(GROUP), "-bf", "0", "-preset", "veryfast", "-movflags", "+faststart"]
+        self._writer = write_frames(
+            str(path),
+            (info.width, info.height),
+            fps=fps,
+            codec="libx264rgb" if pixels == "rgb" else "libx264",
+            pix_fmt_out=PIXELS[pixels],
+            quality=None,
+            macro_block_size=1,
+            ffmpeg_log_level="error",
+            output_params=options,
+        )
+        self._writer.send(None)
+
+    def append(self, frames: NDArray[np.uint8]) -> None:
+        """Add (V, H, W, 3) frames."""
+        with naming_failures(self._path):
+            for frame in frames:
+                self._writer.send(np.ascontiguousarray(frame))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        self._writer.close()
+        if error is None and not (self._path.is_file() and self._path.stat().st_size):
+            raise OSError(f"{self._path} could not be written by ffmpeg. Is the disk full?")
+
+
+class FilmReader:
+    """Frames of films by their numbers; fast if they are asked for in order.
+
+    Args:
+        channels: 3, or 1 for gray.
+        size: height and width to shrink to by area; None: as they are.
+        notes: counts conversions, by description.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int] | None, notes: Counter[str]) -> None:
+        self._channels, self._size, self._notes = channels, size, notes
+        self._path: Path | None = None
+        self._images: Iterator[NDArray[np.uint8]] = iter(())
+        self._next = 0  # number of the frame that `_images` yields next
+
+    def read(self, path: Path, first: int, count: int) -> NDArray[np.uint8]:
+        """(V, H, W, C) frames `first` to `first + count` of a film; fewer if it ends before."""
+        if path != self._path or first < self._next:
+            self.close()
+            self._path, self._next = path, 0
+            self._images = images_of_film(path, self._channels, None, self._notes)
+        for _ in islice(self._images, first - self._next):
+            pass
+        frames = [self._shrunk(frame) for frame in islice(self._images, count)]
+        self._next = first + len(frames)
+        return np.stack(frames) if frames else np.zeros((0, 0, 0, self._channels), np.uint8)
+
+    def close(self) -> None:
+        """Stop reading the film."""
+        if close := getattr(self._images, "close", None):
+            close()
+
+    def _shrunk(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._size is None or frame.shape[:2] == tuple(self._size):
+            return frame
+        height, width = self._size
+        self._notes[f"cameras shrunk from {frame.shape[0]} × {frame.shape[1]} to {height} × {width}"] |= 1
+        try:
+            return area_resize(frame[None], height, width)[0]
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from error
