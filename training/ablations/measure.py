@@ -3,9 +3,11 @@
 Letters: K clips, T steps of a clip, F frames of a step, H W C pixels, E features.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import CLIP_FRAMES, i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.evaluation.metrics import bits, nmse, psnr, ssim
-from worldmodel.evaluation.scores import code_use, encode_decode, mean_losses, sampled
+from worldmodel.evaluation.scores import CHUNK, code_scores, code_use, encode_decode, mean_losses, sampled
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.tokenizer.files import load_tokenizer
+from worldmodel.training.ablations.predictions import action_scores, baseline_bits, copied, frame_scores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +37,7 @@ class Measuring:
     i3d: str | None
     device: str
     samples: int
+    samplings: int  # how often samples are drawn
     seed: int
     inverse_dynamics: InverseDynamicsConfig
 
@@ -100,6 +104,7 @@ def measure_tokenizer(folder: str | Path, measuring: Measuring) -> dict[str, Any
     features = _features(measuring, store, _steps_of(seen, store.info.frames_per_step))
     _save_features(folder, features)
     metrics = {
+        "mse": nmse(clips, seen, 1.0),
         "nmse": nmse(clips, seen, tokenizer.config.data_variance),
         "psnr_db": psnr(clips, seen),
         "ssim": ssim(clips, seen),
@@ -111,52 +116,105 @@ def measure_tokenizer(folder: str | Path, measuring: Measuring) -> dict[str, Any
     return _keep(folder, settings, metrics)
 
 
-def measure_prior(folder: str | Path, tokenizer: str | Path, measuring: Measuring) -> dict[str, Any]:
-    """Bits of held-out codes, and distances of samples to real clips and to their reconstructions; kept in `folder`.
+def measure_prior(
+    folder: str | Path, tokenizer: str | Path, measuring: Measuring, given_frames: int = 0, judged_from: int = 0
+) -> dict[str, Any]:
+    """Bits of held-out codes, distances of samples to real clips and to their reconstructions; kept in `folder`.
 
     A model that reads actions or first frames is given those of the real clips.
+
+    Args:
+        given_frames: real frames that samples begin with, at least one step; 0: those of the model's frame_condition.
+        judged_from: first frame whose prediction is compared with the real one; 0: none is.
     """
-    folder, settings = Path(folder), measuring.settings()
+    folder = Path(folder)
+    settings = measuring.settings() | {"given_frames": given_frames, "judged_from": judged_from}
     if (kept := _kept(folder, settings)) is not None:
         return kept
     store = EpisodeStorage.open(measuring.data)
     wm = WorldModel.from_pretrained(folder / "last", device=measuring.device)
-    config, per_step = wm.config.dynamics, wm.frames_per_step
-    frames, actions = real_clips(measuring, store)
-    clips = _steps_of(frames, per_step)
-    steps = clips.shape[1]
-    actions = _actions_of(actions, store.info.frames_per_step, per_step)
-    codes, _ = encode_decode(wm.tokenizer, clips, wm.device)
-    empty = torch.zeros(len(clips), steps - 1)
-    batch = CodeBatch(
+    frames, real_actions = real_clips(measuring, store)
+    clips = _steps_of(frames, wm.frames_per_step)
+    actions = _actions_of(real_actions, store.info.frames_per_step, wm.frames_per_step)
+    batch = _held_out(wm, clips, actions)
+    nats = mean_losses(wm, batch)["codes"]
+    per_code = code_scores(wm, batch, nats) if wm.config.dynamics.action_condition != "none" else {}
+    per_code |= {"bits_per_code": bits(nats)}
+    metrics = per_code | {
+        "bits_per_clip": per_code["bits_per_code"] * batch.codes[0].numel(),
+        "prior_parameters": sum(parameter.numel() for parameter in wm.dynamics.parameters()),
+    }
+    given = max(wm.config.dynamics.frame_condition, wm.dynamics.given_steps, given_frames // wm.frames_per_step)
+    samplings = []
+    for number in range(measuring.samplings):
+        begin = perf_counter()
+        made = sampled(
+            wm,
+            len(clips),
+            clips.shape[1],
+            measuring.seed + number * len(clips),
+            clips[:, :given] if given else None,
+            actions if wm.config.dynamics.action_condition != "none" else None,
+            label="sampling",
+        )
+        seconds = (perf_counter() - begin) / len(clips)
+        made = _steps_of(made, store.info.frames_per_step)
+        samplings.append(_sample_scores(made, measuring, store, tokenizer) | {"seconds_per_clip": seconds})
+    metrics |= _over_samplings(samplings)
+    if judged_from:
+        metrics |= baseline_bits(batch.codes, wm.tokenizer.num_codes)
+        metrics |= frame_scores(frames, made, judged_from)
+        if wm.config.dynamics.action_condition != "none":
+            metrics |= action_scores(_judge(measuring, store), frames, made, real_actions, judged_from)
+    return _keep(folder, settings, metrics)
+
+
+@torch.inference_mode()
+def _held_out(wm: WorldModel, clips: Tensor, actions: Tensor) -> CodeBatch:
+    """The clips (K, T, F, H, W, C) as codes for `wm.loss`, coded as in training; there is nothing for the heads."""
+    config = wm.config.dynamics
+    codes = torch.cat([wm.tokenizer.encode_given(part.to(wm.device)).cpu() for part in clips.split(CHUNK)])
+    empty = torch.zeros(len(clips), clips.shape[1] - 1)
+    return CodeBatch(
         codes=codes,
         actions=actions,
         rewards=empty,
         terminated=empty.bool(),
-        signals=torch.zeros(len(clips), steps, len(wm.config.signal_names)),
+        signals=torch.zeros(*clips.shape[:2], len(wm.config.signal_names)),
         padding_mask=~empty.bool(),
         frames=clips[:, : config.frame_condition] if config.frame_condition else None,
     )
-    per_code = bits(mean_losses(wm, batch)["codes"])
-    made = sampled(
-        wm,
-        len(clips),
-        steps,
-        measuring.seed,
-        clips[:, : config.frame_condition] if config.frame_condition else None,
-        actions if config.action_condition != "none" else None,
-        label="sampling",
-    )
-    features = _features(measuring, store, _steps_of(made, store.info.frames_per_step))
+
+
+def _sample_scores(
+    made: Tensor, measuring: Measuring, store: EpisodeStorage, tokenizer: str | Path
+) -> dict[str, float]:
+    """Distances of samples to real clips, and to the reconstructions of their tokenizer."""
+    features = _features(measuring, store, made)
     reconstructions = load_file(Path(tokenizer) / "features.safetensors")
-    metrics = {
-        "bits_per_code": per_code,
-        "bits_per_clip": per_code * codes[0].numel(),
-        "prior_parameters": sum(parameter.numel() for parameter in wm.dynamics.parameters()),
-    }
-    metrics |= _distances(features, _real_features(measuring), {"fvd": "i3d", "idm_fd": "idm"})
-    metrics |= _distances(features, reconstructions, {"fvd_star": "i3d", "idm_fd_star": "idm"})
-    return _keep(folder, settings, metrics)
+    return _distances(features, _real_features(measuring), {"fvd": "i3d", "idm_fd": "idm"}) | _distances(
+        features, reconstructions, {"fvd_star": "i3d", "idm_fd_star": "idm"}
+    )
+
+
+def _over_samplings(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over the draws of samples and, if there are several, their standard deviations as "NAME_deviation"."""
+    columns = {name: [draw[name] for draw in scores] for name in scores[0]}
+    found = {name: fmean(values) for name, values in columns.items()}
+    if len(scores) > 1:
+        found |= {f"{name}_deviation": stdev(values) for name, values in columns.items()}
+    return found
+
+
+def measure_copying(measuring: Measuring, judged_from: int) -> dict[str, float]:
+    """What repeating the last given frame of the real clips reaches: the row that needs no learning."""
+    store = EpisodeStorage.open(measuring.data)
+    frames, _ = real_clips(measuring, store)
+    made = copied(frames, judged_from)
+    distances = _distances(
+        _features(measuring, store, made), _real_features(measuring), {"fvd": "i3d", "idm_fd": "idm"}
+    )
+    return distances | {"predicted_psnr_db": frame_scores(frames, made, judged_from)["predicted_psnr_db"]}
 
 
 def floor_of(measuring: Measuring) -> dict[str, float]:
@@ -192,13 +250,17 @@ def _actions_of(actions: Tensor, old: int, new: int) -> Tensor:
 
 def _features(measuring: Measuring, store: EpisodeStorage, clips: Tensor) -> dict[str, Tensor]:
     """What the networks see in clips (K, T, F, H, W, C) with the store's F: "idm" (K * (T-1), E), "i3d" (K, E)."""
-    network = InverseDynamics(measuring.inverse_dynamics, store.info)
-    network.load_state_dict(load_file(Path(measuring.folder) / "inverse_dynamics.safetensors"))
-    seen = {"idm": read(network.to(measuring.device).eval(), clips)[1]}
+    seen = {"idm": read(_judge(measuring, store), clips)[1]}
     if measuring.i3d is not None:
         i3d = load_i3d(measuring.i3d, measuring.device)
         seen["i3d"] = i3d_logits(i3d, clips.flatten(1, 2), measuring.device)
     return seen
+
+
+def _judge(measuring: Measuring, store: EpisodeStorage) -> InverseDynamics:
+    network = InverseDynamics(measuring.inverse_dynamics, store.info)
+    network.load_state_dict(load_file(Path(measuring.folder) / "inverse_dynamics.safetensors"))
+    return network.to(measuring.device).eval()
 
 
 def _distances(a: dict[str, Tensor], b: dict[str, Tensor], names: dict[str, str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from worldmodel.training.reports.markdown import made_on, table, write_pages
 
 # Our metrics for one of the paper: the same, then its substitute without I3D. Lower is better for all.
 STAND_INS = {
+    "mse": ("mse",),
     "nmse": ("nmse",),
     "r_fvd": ("r_fvd", "r_idm_fd"),
     "fvd": ("fvd", "idm_fd"),
@@ -18,6 +19,7 @@ STAND_INS = {
 _NEEDS_I3D = ("r_fvd", "fvd", "fvd_star")
 # Of each metric: its header, and how its values are written.
 METRICS = {
+    "mse": ("MSE", ".5f"),
     "nmse": ("NMSE", ".4f"),
     "r_fvd": ("R-FVD", ".1f"),
     "r_idm_fd": ("R-IDM-FD", ".3f"),
@@ -27,10 +29,19 @@ METRICS = {
     "idm_fd_star": ("IDM-FD\\*", ".3f"),
     "bits_per_code": ("bits/dim", ".3f"),
     "bits_per_clip": ("bits per clip", ",.0f"),
-    "psnr_db": ("PSNR, dB", ".2f"),
+    "unigram_bits": ("bits/dim by frequency", ".3f"),
+    "copy_bits": ("bits/dim by copying or frequency", ".3f"),
+    "shuffled_action_ratio": ("loss with other actions / true ones", ".3f"),
+    "action_score": ("actions recognised in samples", ".3f"),
+    "action_score_real": ("in real clips", ".3f"),
+    "predicted_psnr_db": ("PSNR of predicted frames, dB", ".2f"),
+    "copy_beaten_frames": ("predicted frames that beat copying", ".0f"),
+    "changed_share": ("changed pixels, samples / real", ".2f"),
+    "psnr_db": ("PSNR of reconstructions, dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
     "perplexity": ("perplexity", ",.0f"),
     "codes_in_use": ("codes in use", ",.0f"),
+    "seconds_per_clip": ("seconds per clip sampled", ".2f"),
     "tokenizer_parameters": ("weights of the VQ-VAE", ",.0f"),
     "tokenizer_minutes": ("minutes to train it", ".1f"),
     "prior_parameters": ("weights of the prior", ",.0f"),
@@ -81,7 +92,7 @@ def write_table(folder: str | Path, name: str, results: Mapping[str, Any]) -> st
 
     Args:
         results: "rows", each with "name", "here" and "metrics" (or "failed"), and what the page says of the run:
-            "preset", "seed", "samples", "command", "machine", "env_id", "steps", "floor", "floor_source".
+            "preset", "seed", "samples", "samplings", "command", "machine", "env_id", "steps", "floor", "floor_source".
 
     Returns: the page.
     """
@@ -99,17 +110,18 @@ def _plain(figures: Mapping[str, Figure]) -> dict[str, list[float]]:
 def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str, Order]]) -> list[str]:
     rows = results["rows"]
     failed = [f"- {row['name']}: {row['failed']}" for row in rows if "failed" in row]
+    compared = _metrics_of_paper(name)
     return [
-        f"# {name}: as in the paper, and here (preset {results['preset']})",
+        f"# {name}: {'as in the paper, and here' if compared else 'what differs'} (preset {results['preset']})",
         WORDS[name],
-        beside_paper(name, rows),
+        beside_paper(name, rows) if compared else "",
         "\n".join(order_lines(found)),
         "Failed:\n\n" + "\n".join(failed) if failed else "",
-        "## What else was measured here",
+        "## What else was measured here" if compared else "",
         _rest(name, rows),
         f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings saw "
         f"{results['steps']:,} steps of it, seed {results['seed']}; one training each, so small differences may be "
-        f"chance. {_floor(results)}",
+        f"chance. {_floor(results)}{_samplings(results['samplings'])}",
         f"Machine: {made_on(results['machine'])}. Made by `{results['command']}`.",
     ]
 
@@ -119,6 +131,10 @@ def _floor(results: Mapping[str, Any]) -> str:
         return f"These distances have no floor: {results['floor_source']}."
     values = ", ".join(f"{METRICS[metric][0]} {_number(metric, value)}" for metric, value in results["floor"].items())
     return f"Other real clips, {results['floor_source']}, against the same real clips: {values}, the floor of these."
+
+
+def _samplings(count: int) -> str:
+    return f" Distances of samples are means over {count} draws, ± their standard deviation." if count > 1 else ""
 
 
 def beside_paper(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -168,7 +184,9 @@ def _rest(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(row: Mapping[str, Any], metric: str) -> str:
     if metric in row["metrics"]:
-        return _number(metric, row["metrics"][metric])
+        spread = row["metrics"].get(f"{metric}_deviation")
+        value = _number(metric, row["metrics"][metric])
+        return value if spread is None else f"{value} ± {_number(metric, spread)}"
     if "failed" in row:
         return "failed"
     return "absent" if metric in _NEEDS_I3D and row["metrics"] else "—"

@@ -1,7 +1,8 @@
 """What the papers found in the comparisons that `ablate` repeats: figures, and words where figures are missing.
 
 Source: VideoGPT (arXiv:2104.10157) tables 3 to 7 on BAIR; VideoGen's submission (OpenReview 3InxcRQsYLf) section 4,
-whose own ablation tables are missing from its text, so that only its words remain. Less is better in every metric here.
+whose own ablation tables are missing from its text, so that only its words remain; Latent Video Transformer
+(arXiv:2006.10704) tables 1 to 3, 7 and 8 on BAIR. Less is better in every metric here.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,12 @@ class Figure(NamedTuple):
         return f"{self.value:g} ± {self.spread:g}" if self.spread else f"{self.value:g}"
 
 
-# table -> row, by the row's name in `ablation_tables` -> metric -> figure.
+COPY = "copy the last frame"  # a row that needs no learning, in tables whose samples are given frames
+_LVT_COPY = {COPY: {"fvd": Figure(320.9)}}  # table 3 of the Latent Video Transformer
+_SINGLE_1 = {"bits_per_code": Figure(1.28), "fvd": Figure(258.89, 2.85)}
+_SINGLE_4 = {"bits_per_code": Figure(1.53), "fvd": Figure(125.76, 2.90)}
+
+# table -> row, by the row's name in `tables` -> metric -> figure.
 PAPER: dict[str, dict[str, dict[str, Figure]]] = {
     "attention": {
         "none": {"nmse": Figure(0.0041), "r_fvd": Figure(15.3)},
@@ -53,6 +59,41 @@ PAPER: dict[str, dict[str, dict[str, Figure]]] = {
         "4x16x16x8": {"r_fvd": Figure(23.1), "fvd": Figure(135.7, 3.3), "bits_per_code": Figure(2.97)},
     },
     "conditions": {"none": {"fvd": Figure(192.0)}, "first frame": {"fvd": Figure(112.0), "fvd_star": Figure(94.0)}},
+    "lvt-codebooks": {
+        "1": {"mse": Figure(0.0016), "r_fvd": Figure(222.71)},
+        "4": {"mse": Figure(0.0004), "r_fvd": Figure(47.41)},
+    },
+    "lvt-subscale": {
+        "single frame, n_c 1": _SINGLE_1,
+        "spatial, n_c 1": {"bits_per_code": Figure(1.79), "fvd": Figure(524.43, 9.41)},
+        "spatiotemporal, n_c 1": {"bits_per_code": Figure(1.25), "fvd": Figure(275.71, 5.41)},
+        "single frame, n_c 4": _SINGLE_4,
+        "spatial, n_c 4": {"bits_per_code": Figure(2.99), "fvd": Figure(920.37, 7.71)},
+        "spatiotemporal, n_c 4": {"bits_per_code": Figure(1.62), "fvd": Figure(145.85, 1.68)},
+        **_LVT_COPY,
+    },
+    "lvt-attention": {
+        "query-key": _SINGLE_4,
+        "key": {"bits_per_code": Figure(1.57), "fvd": Figure(130.27, 4.26)},
+        "relative": {"bits_per_code": Figure(1.58), "fvd": Figure(141.62, 4.34)},
+        **_LVT_COPY,
+    },
+    "lvt-adaptive": {
+        "embedding, softmax": _SINGLE_1,
+        "embedding, tied softmax": {"bits_per_code": Figure(1.27), "fvd": Figure(265.10, 3.85)},
+        "adaptive input, softmax": {"bits_per_code": Figure(1.26), "fvd": Figure(259.73, 6.35)},
+        "embedding, adaptive softmax": {"bits_per_code": Figure(1.37), "fvd": Figure(265.99, 4.16)},
+        "adaptive input, adaptive softmax": {"bits_per_code": Figure(1.36), "fvd": Figure(259.88, 5.25)},
+        "adaptive input, adaptive softmax, tied embeddings": {
+            "bits_per_code": Figure(1.35),
+            "fvd": Figure(259.55, 8.50),
+        },
+        "adaptive input, adaptive softmax, tied embeddings and projections": {
+            "bits_per_code": Figure(1.34),
+            "fvd": Figure(264.79, 4.27),
+        },
+        **_LVT_COPY,
+    },
 }
 
 # table -> pairs (better, worse) that the text states without figures, and the metric it speaks of.
@@ -75,5 +116,23 @@ WORDS = {
     "conditions": (
         "VideoGen, section 4, BAIR: FVD 192 unconditional (230 with a smaller transformer), 112 given one frame. Both "
         "papers train unconditional and action-conditioned priors on ViZDoom, but give no figures for it."
+    ),
+    "lvt-codebooks": "Latent Video Transformer table 1, BAIR: codebooks of the frame autoencoder.",
+    "lvt-subscale": (
+        "Latent Video Transformer table 2, BAIR: order in which the codes of a clip are drawn, with 1 and 4 codebooks. "
+        "Five frames are given; copying the last one is from table 3."
+    ),
+    "lvt-attention": "Latent Video Transformer table 7, BAIR: what the weights of attention read beside distances.",
+    "lvt-adaptive": (
+        "Latent Video Transformer table 8, BAIR: adaptive input and softmax, which brought no gain. Its rows of the "
+        "other two orders are in lvt-subscale."
+    ),
+    "pixelcnn": (
+        "Predicting Video with VQVAE states no figures for these: whether earlier slices are seen in full, how many "
+        "half-steps the bottom prior reads, and attention. Four frames are given."
+    ),
+    "papers": (
+        "The models of the three papers on the same episodes, with actions: as many optimiser steps, and as many "
+        "frames in a batch. Predictions are compared from the fifth frame on; copying repeats the fourth."
     ),
 }

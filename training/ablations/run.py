@@ -1,4 +1,4 @@
-"""Rerun the comparisons of the VideoGen papers on any store: train every variant, measure it, write the tables."""
+"""Rerun the comparisons of the three papers on any store: train every variant, measure it, write the tables."""
 
 import os
 import shutil
@@ -23,14 +23,18 @@ from worldmodel.training.ablations.measure import (
     Measuring,
     floor_of,
     floor_source,
+    measure_copying,
     measure_prior,
     measure_tokenizer,
     prepare,
 )
 from worldmodel.training.ablations.page import write_table
-from worldmodel.training.ablations.tables import PRESETS, TABLES, Scale, Variant, variants
+from worldmodel.training.ablations.papers import COPY
+from worldmodel.training.ablations.scale import PRESETS, Scale
+from worldmodel.training.ablations.tables import TABLES, variants
+from worldmodel.training.ablations.variant import Variant
 from worldmodel.training.reports.markdown import machine
-from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+from worldmodel.training.train_dynamics import train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
 
@@ -42,6 +46,7 @@ def ablate(
     preset: str | Scale = "small",
     *,
     i3d: str | Path | None = None,
+    samplings: int | None = None,
     workers: int = 1,
     seed: int = 0,
     device: str = "auto",
@@ -53,11 +58,15 @@ def ablate(
     repeated. Run it again to resume after an interruption.
 
     Args:
-        table: attention, depth, transformer, positions, latents, codes, codebooks, conditions, or all.
+        table: attention, depth, transformer, positions, latents, codes, codebooks or conditions (VideoGen);
+            lvt-codebooks, lvt-subscale, lvt-attention or lvt-adaptive (Latent Video Transformer); pixelcnn (Predicting
+            Video with VQVAE); papers, which compares the three; or all.
         data: a store, whose test episodes are measured; OUT belongs to it from then on.
         out: folder of the tables and the trainings.
         preset: "smoke" (seconds each), "small" (minutes each on one CPU core) or "paper" (the paper's sizes).
         i3d: TorchScript file of an I3D network that gives logits, for FVD; without it FVD is absent.
+        samplings: how often samples are drawn; above 1, distances are means over them, with their deviation. None:
+            that of the preset, 10 in "paper", else 1.
         workers: trainings at once, each in a process with its share of the threads: tokenizers first, then priors.
         seed: seed of every training and of the measured clips.
         device: where to train and measure; "auto" takes a GPU if there is one.
@@ -72,11 +81,7 @@ def ablate(
     if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}")
     label, scale = (preset, PRESETS[preset]) if isinstance(preset, str) else ("of one's own", preset)
-    scale = replace(
-        scale,
-        tokenizer_loop=replace(scale.tokenizer_loop, seed=seed),
-        prior_loop=replace(scale.prior_loop, seed=seed),
-    )
+    scale = replace(scale.with_seed(seed), samplings=samplings or scale.samplings)
     if i3d is not None:
         load_i3d(i3d)  # reject a wrong file before hours of training
     store, out = EpisodeStorage.open(data), Path(out)
@@ -89,6 +94,7 @@ def ablate(
         i3d=None if i3d is None else str(i3d),
         device=place,
         samples=scale.samples,
+        samplings=scale.samplings,
         seed=seed,
         inverse_dynamics=scale.inverse_dynamics,
     )
@@ -98,6 +104,7 @@ def ablate(
         "preset": label,
         "seed": seed,
         "samples": scale.samples,
+        "samplings": scale.samplings,
         "env_id": store.info.env_id,
         "steps": min(store.num_steps, scale.data_steps or store.num_steps),
         "floor": floor_of(measuring),
@@ -108,7 +115,7 @@ def ablate(
     }
     pages = {}
     for name, rows in tables.items():
-        results = about | {"rows": [_row(variant, out, failed) for variant in rows]}
+        results = about | {"rows": [_row(variant, out, failed) for variant in rows] + _copy_row(rows, measuring)}
         pages[name] = write_table(out, name, results)
         print(pages[name])
     print(f"Everything is in {out}.")
@@ -153,7 +160,7 @@ def _train_all(
             continue
         data = stores[row.tokenizer.model.frames_per_step]
         tokenizer, folder = out / row.tokenizer_folder, out / row.dynamics_folder
-        priors[row.dynamics_folder] = partial(_prior_job, data, tokenizer, folder, row.dynamics, measuring)
+        priors[row.dynamics_folder] = partial(_prior_job, data, tokenizer, folder, row, measuring)
     return failed + run(priors)
 
 
@@ -170,15 +177,15 @@ def _tokenizer_job(data: Path, folder: Path, config: TokenizerTraining, measurin
     measure_tokenizer(folder, measuring)
 
 
-def _prior_job(data: Path, tokenizer: Path, folder: Path, config: DynamicsTraining, measuring: Measuring) -> None:
+def _prior_job(data: Path, tokenizer: Path, folder: Path, row: Variant, measuring: Measuring) -> None:
     def train() -> None:
         # Priors on one tokenizer have the same codes: the first one to encode the store shares them.
         _share(tokenizer / "codes.safetensors", folder / "codes.safetensors")
-        train_dynamics(data, tokenizer / "last", folder, config, device=measuring.device)
+        train_dynamics(data, tokenizer / "last", folder, row.dynamics, device=measuring.device)
         _share(folder / "codes.safetensors", tokenizer / "codes.safetensors")
 
     _timed(folder, train)
-    measure_prior(folder, tokenizer, measuring)
+    measure_prior(folder, tokenizer, measuring, row.given_frames, row.judged_from)
 
 
 def _share(source: Path, target: Path) -> None:
@@ -199,6 +206,15 @@ def _timed(folder: Path, train: Callable[[], Any]) -> None:
     resumed, begin = (folder / "training_state.pt").exists(), time.monotonic()
     train()
     write_json(folder / "time.json", {"minutes": (time.monotonic() - begin) / 60, "resumed": resumed})
+
+
+def _copy_row(rows: list[Variant], measuring: Measuring) -> list[dict[str, Any]]:
+    """A row for repeating the last given frame, if the table's samples are compared with the frames that follow."""
+    judged_from = max(row.judged_from for row in rows)
+    if not judged_from:
+        return []
+    here = f"copy the last of {judged_from} given frames"
+    return [{"name": COPY, "here": here, "metrics": measure_copying(measuring, judged_from)}]
 
 
 def _row(variant: Variant, out: Path, failed: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ ABOUT = {
     "preset": "smoke",
     "seed": 3,
     "samples": 16,
+    "samplings": 1,
     "steps": 2000,
     "env_id": "VideoGenReal-Doom",
     "command": "videogen-dream ablate depth",
@@ -94,3 +95,17 @@ def test_the_page_says_where_the_floor_comes_from_or_why_there_is_none(tmp_path)
     assert "Other real clips, of 7 other episodes, against the same real clips: IDM-FD 0.125, the floor" in page
     page = write_table(tmp_path, "depth", results | {"floor": {}, "floor_source": "only 2 other clips"})
     assert "These distances have no floor: only 2 other clips." in page
+
+
+def test_distances_of_several_draws_carry_their_deviation(tmp_path):
+    made = rows(idm_fd=[1.0, 2.0, 3.0, 4.0], idm_fd_deviation=[0.5, 0.25, 0.125, 0.0])
+    page = write_table(tmp_path, "depth", ABOUT | {"rows": made, "samplings": 10})
+    assert "| 2 | 2 layers | 120.4 ± 6 | absent | 1.000 ± 0.500 |" in page and "means over 10 draws" in page
+    assert "means over" not in write_table(tmp_path, "depth", ABOUT | {"rows": made})
+
+
+def test_a_table_without_figures_of_its_paper_has_one_part(tmp_path):
+    made = [{"name": "VideoGen", "here": "VideoGen, 1 given frame", "metrics": {"idm_fd": 1.0, "copy_bits": 2.5}}]
+    page = write_table(tmp_path, "papers", ABOUT | {"rows": made})
+    assert "| VideoGen, 1 given frame | 1.000 | 2.500 |" in page
+    assert "paper's row" not in page and "What else" not in page and "# papers: what differs" in page

@@ -19,11 +19,16 @@ from worldmodel.model import WorldModel
 from worldmodel.training.ablations import measure as ablation_measure
 from worldmodel.training.ablations import run as ablations
 from worldmodel.training.ablations.measure import Measuring, _actions_of
+from worldmodel.training.ablations.papers import COPY
 from worldmodel.training.ablations.run import ablate
-from worldmodel.training.ablations.tables import PRESETS, TABLES, variants
+from worldmodel.training.ablations.scale import PRESETS
+from worldmodel.training.ablations.tables import TABLES, variants
 from worldmodel.training.cli.main import main
 
 SMOKE = PRESETS["smoke"]
+PAPERS = ("VideoGen", "Latent Video Transformer", "Predicting Video with VQVAE")
+BRIEF = {"tokenizer_loop": replace(SMOKE.tokenizer_loop, steps=2, batch_size=2)}
+BRIEF["prior_loop"] = BRIEF["tokenizer_loop"]
 QUICK = replace(
     SMOKE,
     coarser=4,
@@ -32,6 +37,8 @@ QUICK = replace(
     inverse_dynamics=replace(SMOKE.inverse_dynamics, steps=2),
     samples=2,
     data_steps=480,
+    lvt=replace(SMOKE.lvt, **BRIEF),
+    pixelcnn=replace(SMOKE.pixelcnn, **BRIEF),
 )
 
 
@@ -91,6 +98,24 @@ def test_a_failed_training_leaves_a_gap_and_is_tried_again(tmp_path, store, trai
     assert "| failed |" not in page and trained.names.count(failing) == 2 and len(trained.names) == 3
 
 
+@pytest.mark.timeout(120)
+def test_the_models_of_the_three_papers_are_measured_alike_beside_copying(tmp_path, store):
+    ablate("papers", store.root, tmp_path, QUICK, samplings=2)
+    rows = json.loads((tmp_path / "papers.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == [*PAPERS, COPY]
+    learned = {"mse", "bits_per_code", "copy_bits", "idm_fd", "idm_fd_deviation", "shuffled_action_ratio"}
+    learned |= {"action_score", "action_score_real", "predicted_psnr_db", "changed_share", "seconds_per_clip"}
+    assert all(learned <= set(row["metrics"]) for row in rows[:-1])
+    assert set(rows[-1]["metrics"]) == {"idm_fd", "predicted_psnr_db"}
+    assert len({row["metrics"]["action_score_real"] for row in rows[:-1]}) == 1
+
+
+def test_the_order_of_a_clips_codes_is_compared_with_copying(tmp_path, store, trained):
+    page = ablate("lvt-attention", store.root, tmp_path, QUICK)["lvt-attention"]
+    assert len(trained.names) == 4  # one tokenizer, three priors
+    assert "copy the last of 5 given frames | 320.9 |" in page and "| key | key | 130.27 ± 4.26 | absent |" in page
+
+
 def test_real_clips_and_those_of_the_floor_are_of_different_test_episodes(tmp_path, monkeypatch):
     store = telling_store(tmp_path / "data", episodes=60)  # 6 for the test
     measuring = Measuring(
@@ -99,6 +124,7 @@ def test_real_clips_and_those_of_the_floor_are_of_different_test_episodes(tmp_pa
         i3d=None,
         device="cpu",
         samples=3,
+        samplings=1,
         seed=0,
         inverse_dynamics=QUICK.inverse_dynamics,
     )
@@ -168,7 +194,11 @@ def test_every_table_runs_at_smoke_size(tmp_path, store, trained):
     assert tuple(pages) == TABLES and not any("| failed |" in page for page in pages.values())
     for table in TABLES:
         for row in json.loads((tmp_path / f"{table}.json").read_text())["rows"]:
-            measured = {"nmse", "r_idm_fd"} | (set() if table == "attention" else {"bits_per_code", "idm_fd_star"})
+            measured = {"nmse", "r_idm_fd"}
+            if table not in ("attention", "lvt-codebooks"):
+                measured |= {"bits_per_code", "idm_fd_star"}
+            if row["name"] == COPY:
+                measured = {"idm_fd", "predicted_psnr_db"}
             assert row["here"] == "not trained" or measured <= set(row["metrics"])
     assert len(set(trained.names)) == len(trained.names)
     names = list(trained.names)

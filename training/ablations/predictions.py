@@ -1,0 +1,86 @@
+"""How the frames that a model predicts compare with the real ones, and with what needs no learning.
+
+Letters: K clips, T steps of a clip, F frames of a step, N frames of a clip, H W C pixels, h w latent grid, M slices,
+V codes.
+"""
+
+from collections.abc import Iterable
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+
+from worldmodel.evaluation.inverse_dynamics import InverseDynamics, action_score, read
+from worldmodel.evaluation.metrics import changed_pixels, psnr
+
+_SHARES = torch.linspace(0.0, 0.999, 1000)  # how much a prediction may trust in the code of the step before
+
+
+def copied(clips: Tensor, judged_from: int) -> Tensor:
+    """Clips (K, T, F, H, W, C) whose frames from `judged_from` on are the frame before them."""
+    frames = clips.flatten(1, 2).clone()
+    frames[:, judged_from:] = frames[:, judged_from - 1, None]
+    return frames.view_as(clips)
+
+
+def frame_scores(real: Tensor, made: Tensor, judged_from: int) -> dict[str, float]:
+    """Predicted frames beside real ones, both (K, T, F, H, W, C) uint8, from frame `judged_from` on.
+
+    Returns: "predicted_psnr_db", and "copy_beaten_frames", how many frames from the first are closer to the real ones
+    than the last given frame is; "changed_share", pixels that change between frames, in the samples over in reality.
+    """
+    clips = {"real": real.flatten(1, 2), "made": made.flatten(1, 2), "copy": copied(real, judged_from).flatten(1, 2)}
+    gains = [
+        psnr(clips["real"][:, n], clips["made"][:, n]) - psnr(clips["real"][:, n], clips["copy"][:, n])
+        for n in range(judged_from, clips["real"].shape[1])
+    ]
+    before, after = slice(judged_from - 1, -1), slice(judged_from, None)
+    changed = {
+        name: float(changed_pixels(clips[name][:, before], clips[name][:, after]).float().mean())
+        for name in ("real", "made")
+    }
+    scores = {
+        "predicted_psnr_db": psnr(clips["real"][:, judged_from:], clips["made"][:, judged_from:]),
+        "copy_beaten_frames": float(_leading(gain > 0 for gain in gains)),
+    }
+    return scores | ({"changed_share": changed["made"] / changed["real"]} if changed["real"] else {})
+
+
+def _leading(truths: Iterable[bool]) -> int:
+    return len(list(takewhile(bool, truths)))
+
+
+def action_scores(
+    judge: InverseDynamics, real: Tensor, made: Tensor, actions: Tensor, judged_from: int
+) -> dict[str, float]:
+    """How well the actions (K, T-1, …) are recognised in predicted and in real frames; {} if there is only one.
+
+    Accuracy, or the share of the variance explained of box actions, of the transitions into predicted steps.
+    """
+    if judge.action.kind == "discrete" and judge.action.n == 1:
+        return {}
+    first = -(-judged_from // real.shape[2]) - 1
+    truth = actions[:, first:].flatten(0, 1)
+
+    def score(clips: Tensor) -> float:
+        return action_score(judge.action, read(judge, clips[:, first:])[0], truth)
+
+    return {"action_score": score(made), "action_score_real": score(real)}
+
+
+def baseline_bits(codes: Tensor, num_codes: int) -> dict[str, float]:
+    """Bits per code of two predictions that look at no neighbour, for the steps after the first of (K, T, h, w, M).
+
+    "unigram_bits": every slice's codes by their frequency. "copy_bits": the code of the step before with some
+    probability, else one by frequency; the best probability for each slice. Both are fitted to these very codes, so
+    they are a little better than could be predicted.
+    """
+    unigram, copy = [], []
+    for before, after in zip(codes[:, :-1].unbind(-1), codes[:, 1:].unbind(-1), strict=True):
+        frequency = after.flatten().bincount(minlength=num_codes).double() / after.numel()
+        likelihood = frequency[after.flatten()]
+        same = (before == after).flatten()
+        unigram.append(float(-likelihood.log2().mean()))
+        mixed = [float(-((1 - share) * likelihood + share * same).log2().mean()) for share in _SHARES.tolist()]
+        copy.append(min(mixed))
+    return {"unigram_bits": sum(unigram) / len(unigram), "copy_bits": sum(copy) / len(copy)}
