@@ -146,8 +146,13 @@ def _frame_tokenizer(scale: Scale, info: StoreInfo, books: int, frames: int = 1)
 
 def _hierarchy(name: str, scale: Scale, info: StoreInfo, **changes: Any) -> Variant:
     settings: dict[str, Any] = {"max_steps": CLIP_FRAMES // _STEP, "action_condition": "none"} | changes
-    size = {"height": info.height, "width": info.width, "channels": info.channels}
-    model = replace(scale.pixelcnn.tokenizer, clip_steps=CLIP_FRAMES // _STEP, **size)
+    model = replace(
+        scale.pixelcnn.tokenizer,
+        height=info.height,
+        width=info.width,
+        channels=info.channels,
+        clip_steps=CLIP_FRAMES // _STEP,
+    )
     return Variant(
         name=name,
         here=name,

@@ -5,7 +5,7 @@ other two papers the presets of `worldmodel.tokenizer` and `worldmodel.dynamics`
 """
 
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig, PixelCNNConfig, SubscaleConfig
 from worldmodel.dynamics import preset as dynamics_preset
@@ -23,6 +23,8 @@ from worldmodel.training.paper_loops import (
     PAPER_TOKENIZER_LOOP,
     PIXELCNN_LOOP,
 )
+
+_Config = TypeVar("_Config")
 
 
 @checked_dataclass
@@ -107,6 +109,14 @@ _SMALL = replace(_TINY, layers=4, width=96, heads=4, frame_encoder=FrameEncoderC
 _PAPER = replace(
     _TINY, layers=16, width=576, heads=4, dropout=0.2, condition_width=32, frame_encoder=FrameEncoderConfig()
 )
+
+
+def _as(kind: type[_Config], config: object) -> _Config:
+    """A preset of worldmodel, whose type says only that it is some config."""
+    assert isinstance(config, kind)
+    return config
+
+
 _SMOKE_LOOP = LoopConfig(steps=30, batch_size=4, learning_rate=3e-3, warmup=5)
 _SMALL_TOKENIZER_LOOP = LoopConfig(steps=700, batch_size=4, learning_rate=3e-3)
 _SMALL_PRIOR_LOOP = LoopConfig(steps=400, batch_size=4, learning_rate=6e-3, weight_decay=0.1)
@@ -172,7 +182,7 @@ PRESETS: dict[str, Scale] = {
         muon=True,
         heads=HeadsConfig(token_width=8, width=64),
         lvt=LVTScale(
-            tokenizer=replace(tokenizer_preset("lvt-small"), frames_per_step=1),
+            tokenizer=replace(_as(FrameVQVAEConfig, tokenizer_preset("lvt-small")), frames_per_step=1),
             prior=SubscaleConfig(
                 books=2, layers=2, width=96, heads=4, head_width=24, code_width=32, code_head_width=64
             ),
@@ -180,8 +190,8 @@ PRESETS: dict[str, Scale] = {
             prior_loop=_SMALL_PRIOR_LOOP,
         ),
         pixelcnn=PixelCNNScale(
-            tokenizer=tokenizer_preset("pixelcnn-small"),
-            prior=replace(dynamics_preset("pixelcnn-small").model, layers=5, width=48),
+            tokenizer=_as(HierarchicalVQVAEConfig, tokenizer_preset("pixelcnn-small")),
+            prior=replace(_as(PixelCNNConfig, dynamics_preset("pixelcnn-small").model), layers=5, width=48),
             tokenizer_loop=_SMALL_TOKENIZER_LOOP,
             prior_loop=_SMALL_PRIOR_LOOP,
         ),
@@ -203,14 +213,14 @@ PRESETS: dict[str, Scale] = {
         prior_loop=PAPER_PRIOR_LOOP,
         muon=False,
         lvt=LVTScale(
-            tokenizer=tokenizer_preset("lvt-paper"),
-            prior=dynamics_preset("lvt-paper").model,
+            tokenizer=_as(FrameVQVAEConfig, tokenizer_preset("lvt-paper")),
+            prior=_as(SubscaleConfig, dynamics_preset("lvt-paper").model),
             tokenizer_loop=LVT_TOKENIZER_LOOP,
             prior_loop=LVT_PRIOR_LOOP,
         ),
         pixelcnn=PixelCNNScale(
-            tokenizer=tokenizer_preset("pixelcnn-paper"),
-            prior=dynamics_preset("pixelcnn-paper").model,
+            tokenizer=_as(HierarchicalVQVAEConfig, tokenizer_preset("pixelcnn-paper")),
+            prior=_as(PixelCNNConfig, dynamics_preset("pixelcnn-paper").model),
             tokenizer_loop=HIERARCHY_LOOP,
             prior_loop=PIXELCNN_LOOP,
         ),
