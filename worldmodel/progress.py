@@ -1,10 +1,15 @@
 """One progress bar for every long job: rate, time left and a short note, on standard error."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+LONG = 5.0  # seconds; what takes longer has a bar
 
 
 class Progress:
@@ -15,6 +20,11 @@ class Progress:
 
     def update(self, count: int = 1) -> None:
         self._bar.update(count)
+
+    @property
+    def done(self) -> int:
+        """Units counted so far, those done before included."""
+        return self._bar.n
 
     @property
     def rate(self) -> float:
@@ -30,11 +40,40 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, unit: str, label: str, initial: int = 0, *, silent: bool = False) -> Iterator[Progress]:
-    """Show a bar over `total` units of work, `initial` of them already done; `silent` counts without showing."""
+def progress(
+    total: int | None, unit: str, label: str, initial: int = 0, *, silent: bool = False, delay: float = 0.0
+) -> Iterator[Progress]:
+    """Show a bar over `total` units of work; None: unknown, so that the time left is unknown too.
+
+    Args:
+        initial: units that are done already.
+        silent: count without showing.
+        delay: seconds before the bar appears, for work that is short in most uses; it vanishes when the work is done.
+    """
     # Five times a second for a person watching; a log file gets one line every ten seconds.
     pause = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(
-        total=total, unit=unit, desc=label, initial=initial, mininterval=pause, dynamic_ncols=True, disable=silent
+        total=total,
+        unit=unit,
+        desc=label,
+        initial=initial,
+        mininterval=min(pause, delay) if delay else pause,
+        dynamic_ncols=True,
+        disable=silent,
+        delay=delay,
+        leave=not delay,
     ) as bar:
         yield Progress(bar)
+
+
+def progress_if_long(total: int | None, unit: str, label: str) -> AbstractContextManager[Progress]:
+    """A bar that appears only if the work takes longer than `LONG` seconds, and vanishes when it is done."""
+    return progress(total, unit, label, delay=LONG)
+
+
+def stepwise(items: Collection[Item], unit: str, label: str) -> Iterator[Item]:
+    """The items one after the other, with a bar if that takes long (`progress_if_long`)."""
+    with progress_if_long(len(items), unit, label) as bar:
+        for item in items:
+            yield item
+            bar.update()

@@ -21,6 +21,7 @@ from worldmodel.envs.registry import is_dream
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
 from worldmodel.model.batches import Starts
+from worldmodel.progress import stepwise
 
 _TRIES = 50  # seeds to find an episode that is long enough
 
@@ -73,7 +74,7 @@ def first_steps(wm: WorldModel, env: gym.Env, count: int, seed: int) -> Openings
             'first action; begin with recorded play instead (starts="recorded", --starts recorded)'
         )
     seeds = [seed + i for i in range(count)]
-    shown = [[_Shown.of(wm, env.reset(seed=each)[1])] for each in seeds]
+    shown = [[_Shown.of(wm, env.reset(seed=each)[1])] for each in stepwise(seeds, "episode", "first steps")]
     spec = wm.config.action.held
     nothing = np.zeros((0, *spec.shape), spec.dtype)
     return Openings(_encoded(wm, shown, [nothing] * count), seeds, [nothing] * count)
@@ -91,7 +92,8 @@ def mid_play(
         lead: name of the policy (`scripted_policy`).
         most_steps: actions before a state.
     """
-    found = [_middle(wm, env, seed + i, given, lead, most_steps) for i in range(count)]
+    numbers = stepwise(range(count), "episode", "middle of episodes")
+    found = [_middle(wm, env, seed + i, given, lead, most_steps) for i in numbers]
     shown, leads = [context for context, _ in found], [actions for _, actions in found]
     _check_repeats(wm, env, seed, leads[0], shown[0][-1])
     between = [actions[len(actions) - (given - 1) :] for actions in leads]

@@ -25,6 +25,7 @@ from worldmodel.files import write_json, write_text
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.write import CONTEXT_COLOR, PREDICTION_COLOR, border, upscale, write_video
 from worldmodel.model import WorldModel
+from worldmodel.progress import stepwise
 from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveFloat, PositiveInt, Temperature, checked_dataclass
 from worldmodel.training.show.sample_inputs import CONDITIONS, check_same_game, choose_condition, real_clips
 from worldmodel.training.show.votes import Tally, a_is_left
@@ -155,7 +156,7 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     shape = videos[0].shape
     colors = np.where((np.arange(shape[1]) < given_steps)[:, None], CONTEXT_COLOR, PREDICTION_COLOR).astype(np.uint8)
-    for pair, a_left in enumerate(a_is_left(config.pairs, config.seed)):
+    for pair, a_left in enumerate(stepwise(a_is_left(config.pairs, config.seed), "pair", "write videos")):
         for side, video in zip(("left", "right"), videos if a_left else videos[::-1], strict=True):
             images = video[pair].reshape(-1, *shape[3:])
             images = np.broadcast_to(images, (*images.shape[:-1], 3))  # gray as three equal colours

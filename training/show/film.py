@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from worldmodel.media.canvas import CURSOR, FAINT, Canvas, Track
 from worldmodel.media.captions import GAP
 from worldmodel.media.write import border, upscale
+from worldmodel.progress import stepwise
 from worldmodel.training.show.lanes import END_COLOR, ORIGINS, Lane, Story
 from worldmodel.training.show.sample_inputs import action_text
 from worldmodel.training.show.strips import (
@@ -66,7 +67,7 @@ class _Film:
         for index, lane in enumerate(story.lanes):
             self._strips(still, lane, *self._corner(index))
         images = []
-        for step in range(story.steps):
+        for step in stepwise(range(story.steps), "step", "draw"):
             for frame in range(self.per_step):
                 canvas = still.copy()
                 for index, lane in enumerate(story.lanes):

@@ -163,7 +163,7 @@ def sample_videos(
         taken = recorded if chosen is None else _join_actions(recorded, chosen, known, config.n, steps, spec)
 
     given = [None if each is None else torch.from_numpy(each) for each in (first, taken)]
-    made = sampled(wm, config.n, steps, config.seed, *given, **asdict(config.sampling))
+    made = sampled(wm, config.n, steps, config.seed, *given, label="sample", **asdict(config.sampling))
     samples = Samples(made.numpy(), condition, given_steps, taken, real, recorded, segments, [], in_words(changed))
     files = write_video(
         out, draw_grid(samples, spec, config), config.fps or steps_per_second(wm.config) * wm.frames_per_step

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from worldmodel.data.episode import SegmentId
 from worldmodel.data.storage import EpisodeStorage
+from worldmodel.progress import stepwise
 
 
 def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:
@@ -31,7 +32,8 @@ def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, s
     drawn = rng.integers(ends[-1], size=count)
     which = np.searchsorted(ends, drawn, side="right")
     firsts = drawn - (ends - num_starts)[which]
-    frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in zip(which, firsts, strict=True)])
+    drawn_clips = stepwise(list(zip(which, firsts, strict=True)), "clip", "read frames")
+    frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in drawn_clips])
     return torch.from_numpy(frames)
 
 

@@ -13,6 +13,7 @@ from worldmodel.dynamics.base import Dynamics, DynamicsConfig, VideoRequest
 from worldmodel.dynamics.conditioning import Condition
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.sampling import Sampling, uniforms
+from worldmodel.progress import stepwise
 from worldmodel.tokenizer import Tokenizer
 
 
@@ -85,7 +86,7 @@ def generate_steps(dynamics: Dynamics, tokenizer: Tokenizer, codes: Tensor, requ
     conditions = _Conditions(dynamics, actions, dynamics.frame_vector(first_frames, rows), rows, options.guided)
     lookup = tokenizer.lookup
     cache, begin = None, 0
-    for now in range(num_context, steps):
+    for now in stepwise(range(num_context, steps), "step", "sample"):
         full = config.limited and now - begin - 1 + config.lead >= config.max_steps
         if full:
             begin = now - config.half

@@ -18,6 +18,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.metrics import auroc
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.media.resize import area_resize
+from worldmodel.progress import stepwise
 from worldmodel.tokenizer import Tokenizer
 
 SIGNAL = "HEALTH"
@@ -97,7 +98,7 @@ def _states(
     """States of randomly drawn whole episodes of a split, until there are `num_steps`."""
     episodes = np.random.default_rng(seed).permutation(store.split(split)).tolist()
     column, parts, left = store.info.signal_names.index(SIGNAL), [], num_steps
-    for episode in episodes:
+    for episode in stepwise(episodes, "episode", f"encode for probes, {split}"):
         if left <= 0:
             break
         falls = np.diff(store.signals(episode)[:, column]) < 0

@@ -19,6 +19,7 @@ from worldmodel.evaluation.metrics import changed_pixels, copy_bits, masked_nmse
 from worldmodel.evaluation.scores import CHUNK, code_scores, encode_decode, mean_losses
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.model.network import default_segment_steps
+from worldmodel.progress import stepwise
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
         )
     order = np.random.default_rng(seed).permutation(len(tiles))[:max_segments]
     parts = []
-    for rows in np.split(order, range(CHUNK, len(order), CHUNK)):
+    for rows in stepwise(np.split(order, range(CHUNK, len(order), CHUNK)), "batch", "encode"):
         segments = [store.segment(tiles[row][0], steps) for row in rows]
         columns = {
             name: torch.from_numpy(np.stack([getattr(segment, name) for segment in segments])).to(wm.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worldmodel.evaluation.metrics import auroc, best_f1_threshold, bits, codes_in_use, f1, perplexity
 from worldmodel.model import CodeBatch, WorldModel
-from worldmodel.progress import progress
+from worldmodel.progress import progress_if_long, stepwise
 from worldmodel.tokenizer import Tokenizer
 
 CHUNK = 32  # segments that pass through a model at a time
@@ -20,7 +20,7 @@ CHUNK = 32  # segments that pass through a model at a time
 
 def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
     """Split a large batch into pieces that fit through a model on `device`."""
-    for part in batch.split(CHUNK):
+    for part in stepwise(batch.split(CHUNK), "batch", "predict"):
         yield part.to(device)
 
 
@@ -34,7 +34,8 @@ def encode_decode(tokenizer: Tokenizer, frames: Tensor, device: torch.device | s
     A clip tokenizer encodes clip by clip. The last clip ends with the video; only its steps that no earlier clip covers
     are used. `device` is the tokenizer's.
     """
-    parts = [_pieces(tokenizer, rows, device) for rows in frames.split(CHUNK)]
+    rows_of = stepwise(frames.split(CHUNK), "batch", "encode and decode")
+    parts = [_pieces(tokenizer, rows, device) for rows in rows_of]
     codes, decoded = (torch.cat(column) for column in zip(*parts, strict=True))
     return codes, decoded
 
@@ -73,18 +74,18 @@ def sampled(
     first_frames: Tensor | None = None,
     actions: Tensor | None = None,
     *,
-    label: str = "",
+    label: str = "dream",
     **options: Any,
 ) -> Tensor:
     """Frames of `wm.sample`, made a few videos at a time: (count, T, F, H, W, C) uint8 on the CPU.
 
     Args:
         seed: of the first video; the others take the next numbers, so a video does not depend on those beside it.
-        label: of a progress bar; none without it.
+        label: of the progress bar, if it takes long.
         options: temperature and other options of `sample`.
     """
     parts = []
-    with progress(count, "clip", label, silent=not label) as bar:
+    with progress_if_long(count, "clip", label) as bar:
         for first in range(0, count, CHUNK):
             rows = range(count)[first : first + CHUNK]
             given = {"first_frames": first_frames, "actions": actions}

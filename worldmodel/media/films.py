@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from worldmodel.errors import OutsideError
 from worldmodel.media.pictures import flatten
+from worldmodel.progress import progress_if_long
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
@@ -55,9 +56,13 @@ def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[
     limit = [] if count is None else ["-frames:v", str(count)]
     exact = ["-sws_flags", "accurate_rnd+bitexact"]
     output = ["-map", "0:V:0", *limit, "-fps_mode", "passthrough", *exact, "-c:v", "pam", "-f", "image2pipe", "pipe:1"]
-    with subprocess.Popen(
-        [*_ffmpeg(path, header.options), *output], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    expected = header.images if count is None or header.images is None else min(count, header.images)
+    with (
+        subprocess.Popen(
+            [*_ffmpeg(path, header.options), *output], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+        progress_if_long(expected, "image", f"read {path.name}") as bar,
+    ):
         assert process.stdout is not None and process.stderr is not None
         said: list[str] = []
         listener = Thread(target=_listen, args=(process.stderr, said), daemon=True)
@@ -67,6 +72,7 @@ def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[
             while (pixels := _read_pam(process.stdout)) is not None:
                 yield _to_frame(pixels, channels, notes, first=not images)
                 images += 1
+                bar.update()
             process.stdout.close()
             status = process.wait()
         finally:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worldmodel.files import atomic_write
 from worldmodel.media.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
+from worldmodel.progress import progress_if_long, stepwise
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
 Color = tuple[int, int, int]
@@ -197,15 +198,16 @@ def _write_mp4(path: Path, frames: Frames, fps: float, scale: int) -> None:
     height, width = frames.shape[1] * scale, frames.shape[2] * scale
 
     def even(index: int) -> NDArray[np.uint8]:
+        bar.update(index + 1 - bar.done)
         (image,) = upscale(frames[index : index + 1], scale)  # one at a time, since a long video is large
         return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
-    # Not moviepy's ImageSequenceClip: it finds images by float32 times and from 2 s on repeats and skips some.
-    # Half an image longer, because the number of images is the duration times fps, rounded down.
-    clip = VideoClip(lambda time: even(round(time * fps)), duration=(len(frames) + 0.5) / fps)
     # The temporary name has no ending that ffmpeg knows, so the container is stated.
     options = ["-f", "mp4", "-crf", "18", "-movflags", "+faststart"]
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, progress_if_long(len(frames), "image", "write an mp4") as bar:
+        # Not moviepy's ImageSequenceClip: it finds images by float32 times and from 2 s on repeats and skips some.
+        # Half an image longer, because the number of images is the duration times fps, rounded down.
+        clip = VideoClip(lambda time: even(round(time * fps)), duration=(len(frames) + 0.5) / fps)
         clip.write_videofile(
             str(temporary),
             fps=fps,
@@ -245,7 +247,8 @@ def _encode_gif(path: Path, frames: Frames, fps: float, num_colors: int) -> None
     # One palette for all images, from a sample of them: prevents flicker, and unchanged pixels compress to nothing.
     sample = frames[:: max(1, len(frames) // 16)]
     palette = Image.fromarray(sample.reshape(-1, *sample.shape[2:])).quantize(num_colors)
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    drawn = stepwise(frames, "image", "write a gif")
+    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
     # A gif counts in hundredths of a second: round the times rather than the durations, so that the speed is right.
     times = [round(100 * i / fps) for i in range(len(frames) + 1)]
     durations = [10 * (end - start) for start, end in pairwise(times)]

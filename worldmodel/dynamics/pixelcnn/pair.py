@@ -23,6 +23,7 @@ from worldmodel.dynamics.pixelcnn.prior import Prior
 from worldmodel.dynamics.pixelcnn.sampler import RowSampler
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.layers.precision import Linear
+from worldmodel.progress import stepwise
 from worldmodel.tokenizer import CodeLookup, Tokenizer
 
 
@@ -192,7 +193,8 @@ class PixelCNNPair(Dynamics):
         """The given slice and the drawn ones, (n, T, h, w); with guidance `action_vectors` has twice as many rows."""
         twice = Levels(*(level.repeat(times, 1, 1, 1) for level in given))
         sampler = RowSampler(self.top.prior, self.top.condition(twice, action_vectors), options)
-        slices = [sampler.draw(time, noise[:, time].flatten(1)) for time in range(action_vectors.shape[1])]
+        times_ahead = stepwise(range(action_vectors.shape[1]), "step", "sample the top level")
+        slices = [sampler.draw(time, noise[:, time].flatten(1)) for time in times_ahead]
         return torch.stack((given.top[:, 0], *slices), dim=1)
 
     def _draw_bottom(
@@ -201,7 +203,7 @@ class PixelCNNPair(Dynamics):
         """The given half-steps and the drawn ones, (n, 2T, 2h, 2w)."""
         bottom = given
         raised = self.bottom.around.top.raised(top).repeat(times, 1, 1, 1, 1)
-        for half in range(noise.shape[1]):
+        for half in stepwise(range(noise.shape[1]), "half-step", "sample the bottom level"):
             now = torch.full((times * len(top),), half + HALVES, device=top.device)
             condition = self.bottom.condition(
                 raised, bottom.repeat(times, 1, 1, 1), now, action_vectors[:, half // HALVES]
