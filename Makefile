@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lerobot lint format docs clean
+.PHONY: help demo test test-slow test-lerobot matrix lint format docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,14 @@ test-lerobot: $(VENV)/ready-test  ## LeRobot itself reads our exports (LEROBOT_P
 	.venv-lerobot/bin/pip install --disable-pip-version-check --quiet 'lerobot[dataset,av-dep]==0.6.1'
 	LEROBOT_PYTHON=.venv-lerobot/bin/python $(RUN) pytest tests/data/lerobot/test_with_lerobot.py $(ARGS)
 
+# Interpreters of pyenv and uv, which need not be in the PATH.
+PYTHONS := $(wildcard $(HOME)/.pyenv/versions/3.1[1-9]*/bin/python $(HOME)/.local/share/uv/python/*/bin/python)
+
+matrix: $(VENV)/ready-dev  ## the suite on Python 3.11 to 3.14, those that are here (ARGS="tests/test_packaging.py" chooses)
+	$(RUN) tox run $(if $(PYTHONS),--discover $(PYTHONS)) $(if $(ARGS),-- $(ARGS))
+	@echo 'SKIP means that this interpreter is not here. It comes with the system (python3.14 python3.14-venv),'
+	@echo 'by "pyenv install 3.14" or by "uv python install 3.14"; then run this again.'
+
 lint: $(VENV)/ready-dev  ## ruff and mypy
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -47,7 +55,7 @@ docs: $(VENV)/ready-docs  ## build docs/_build/index.html
 	$(RUN) sphinx -W --keep-going docs docs/_build
 
 clean:  ## remove what building and checking left; .venv and runs/ stay
-	rm -rf build dist *.egg-info docs/_build .typed .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .tox *.egg-info docs/_build .typed .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Stamps: set up once, and again when the versions change. A richer set-up (dev) also counts as the plainer ones.

@@ -15,6 +15,20 @@ from worldmodel.errors import did_you_mean
 _AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}  # same_step, next_step, disabled
 
 
+class NamesItsAdapter(type):
+    """Class of vector env classes that say in a sentence about their type how Stable-Baselines3 takes them.
+
+    Stable-Baselines3 refuses Gymnasium's vector envs, advises OpenAI Gym, and looks at nothing of ours but the type,
+    which it writes into its error by an f-string.
+    """
+
+    def __format__(cls, spec: str) -> str:
+        return (
+            f"{cls!r} (a batch, which Stable-Baselines3 takes as SB3VecEnv(envs), after `from worldmodel.agents.sb3 import "
+            "SB3VecEnv`)"
+        )
+
+
 def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     """Gymnasium's own type for "same_step", "next_step" or "disabled"."""
     if isinstance(mode, AutoresetMode):

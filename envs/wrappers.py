@@ -20,7 +20,7 @@ from worldmodel.dynamics import DreamState
 from worldmodel.envs.own_thread import OwnThread
 from worldmodel.envs.registry import load_model
 from worldmodel.envs.spaces import observation_space, show
-from worldmodel.envs.vectors import as_autoreset_mode, row_seeds, rows_to_reset
+from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
 
 
@@ -151,7 +151,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
-class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):
     """Copies of one env, each in a thread of its own.
 
     For games that run outside the interpreter lock: 10 ViZDooms step 1.8 times as fast as one after the other on two

@@ -1,11 +1,13 @@
 """The package installs whole, imports lightly, and its pinned versions fit its ranges."""
 
 import importlib
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,7 @@ def checkout(tmp_path_factory) -> Path:
     copy = tmp_path_factory.mktemp("checkout")
     for folder in TOP_FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, copy)
     return copy
 
@@ -92,6 +94,10 @@ def test_the_wheel_holds_every_source_file_and_every_shipped_checkpoint(wheel, c
     assert packed == wanted
 
 
+def metadata(wheel: Path) -> str:
+    return zipfile.ZipFile(wheel).read(f"videogen_dream-{worldmodel.__version__}.dist-info/METADATA").decode()
+
+
 def test_the_wheel_carries_version_licence_and_command(wheel):
     archive = zipfile.ZipFile(wheel)
     info = f"videogen_dream-{worldmodel.__version__}.dist-info"
@@ -99,20 +105,54 @@ def test_the_wheel_carries_version_licence_and_command(wheel):
     assert "videogen-dream = worldmodel.training.cli.main:main" in archive.read(f"{info}/entry_points.txt").decode()
 
 
+def install(wheel: Path, target: Path) -> None:
+    run_python(*PIP, "install", "--no-deps", "--no-compile", "--target", str(target), str(wheel), cwd=target.parent)
+
+
+def test_the_wheel_stays_below_60_megabytes(wheel):
+    assert wheel.stat().st_size < 60e6
+
+
+def test_the_package_page_has_no_link_that_leads_nowhere_there(wheel):
+    page = Parser().parsestr(metadata(wheel)).get_payload()
+    assert "# VideoGenDream" in page and "pip install ." in page and "[arXiv:2104.10157](https://" in page
+    outside_code = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"\]\((?!https?://)[^)]*\)", outside_code) == [] and "![" not in outside_code
+    assert "everything in the picture" not in page  # its caption
+    assert "result" in page and "All results](" not in page  # the text of links stays
+
+
+def test_twine_finds_nothing_wrong_with_the_package_page(wheel, tmp_path):
+    pytest.importorskip("twine", reason="extra dev")
+    assert "PASSED" in run_python("-m", "twine", "check", "--strict", str(wheel), cwd=tmp_path)
+
+
+# What a user writes; the second call is wrong.
+USER_CODE = """
+from worldmodel import EpisodeStorage
+from worldmodel.hub import fetch
+reveal_type(EpisodeStorage.open("runs/data"))
+fetch("me/toy", local_files_only="yes")
+"""
+
+
+def test_a_type_checker_sees_the_types_of_the_installed_wheel(wheel, tmp_path):
+    pytest.importorskip("mypy", reason="extra dev")
+    run_python("-m", "venv", "--without-pip", str(tmp_path / "user"), cwd=tmp_path)
+    (site,) = (tmp_path / "user").glob("lib/python*/site-packages")
+    install(wheel, site)
+    (tmp_path / "mine.py").write_text(USER_CODE)
+    options = ("--python-executable", str(tmp_path / "user" / "bin" / "python"), "--follow-imports", "silent")
+    command = [sys.executable, "-m", "mypy", *options, "mine.py"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280).stdout
+    assert 'mine.py:4: note: Revealed type is "worldmodel.data.storage.EpisodeStorage"' in said, said
+    assert 'mine.py:5: error: Argument "local_files_only"' in said
+    assert said.strip().endswith("Found 1 error in 1 file (checked 1 source file)")
+
+
 def test_the_installed_wheel_works_from_another_folder(wheel, tmp_path):
     target = tmp_path / "site"
-    run_python(
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-compile",
-        "--target",
-        str(target),
-        str(wheel),
-        cwd=tmp_path,
-    )
+    install(wheel, target)
     packages = PYPROJECT["tool"]["setuptools"]["packages"]
     origins = run_python("-c", PRINT_ORIGINS, str(target), *packages, cwd=tmp_path).split()
     assert origins == [str(target.joinpath(*package.split("."), "__init__.py")) for package in packages]
@@ -163,11 +203,25 @@ def test_every_range_in_pyproject_admits_its_pins():
     ranges = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     pinned = pins()
     for requirement in map(Requirement, ranges):
+        if requirement.name == project["name"]:
+            continue  # the extra that names the others
         candidates = pinned.get(canonicalize_name(requirement.name), [])
         assert candidates, f"{requirement.name} has no pin in constraints.txt"
         for pin in candidates:
             (specifier,) = pin.specifier
             assert specifier.version in requirement.specifier, f"{pin} is outside {requirement}"
+
+
+def test_one_extra_names_everything_optional():
+    extras = dict(PYPROJECT["project"]["optional-dependencies"])
+    (everything,) = map(Requirement, extras.pop("all"))
+    assert everything.name == PYPROJECT["project"]["name"]
+    assert everything.extras == extras.keys() - {"docs", "test", "dev"}  # for work on the project itself
+
+
+def test_every_python_that_is_claimed_is_in_the_matrix():
+    claimed = {line.split(" :: ")[2] for line in PYPROJECT["project"]["classifiers"] if "Python :: 3." in line}
+    assert claimed and claimed <= set(PYPROJECT["tool"]["tox"]["env_list"])
 
 
 def test_torch_is_pinned_exactly_and_ranged_loosely():

@@ -14,6 +14,7 @@ import gymnasium as gym
 from worldmodel.forks import keep_torch_usable_after_forks
 
 if TYPE_CHECKING:
+    from worldmodel.data import EpisodeStorage
     from worldmodel.model import WorldModel
 
 __version__ = "0.1.0"

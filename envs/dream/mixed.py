@@ -15,11 +15,11 @@ from worldmodel.data import ActionSpec
 from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.spaces import check_actions
-from worldmodel.envs.vectors import row_seeds, rows_to_reset
+from worldmodel.envs.vectors import NamesItsAdapter, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
 
 
-class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):
     """Several `DreamVectorEnv` as one; its rows are theirs, one after the other.
 
     A row dreams what it would dream in its own env. `infos` holds what any of them tells, with the masks of the rows

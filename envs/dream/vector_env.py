@@ -24,7 +24,7 @@ from worldmodel.envs.dream.start_pool import Beginnings, begin
 from worldmodel.envs.dream.start_states import BothStarts, Source, make_source
 from worldmodel.envs.registry import DOOM_STEPS_PER_SECOND, load_model, steps_per_second
 from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
-from worldmodel.envs.vectors import as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
+from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
 from worldmodel.errors import did_you_mean, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
@@ -34,7 +34,7 @@ from worldmodel.model.outputs import Branches
 _RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
 
 
-class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):
     """B dreams of one world model; the agent's step is one latent step of the model.
 
     Row i of a batch seeded with s dreams what a `DreamEnv` seeded with s + i dreams. Frames are decoded only for

@@ -1,5 +1,6 @@
 """The command line, `videogen-dream COMMAND`: help, errors, completion and stops of all commands (commands.py)."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +11,6 @@ from worldmodel.training.cli.commands import COMMANDS
 from worldmodel.training.cli.terminal import prepare_terminal, reader_is_gone
 
 _READER_GONE = 141  # as of programs that SIGPIPE ends
-_SHELLS = ("bash", "zsh", "fish")
 
 # What a user's mistake ends in: also a module that is not there, of an env's id such as my_games:MyGame-v0.
 _MISTAKES = (ValueError, TypeError, OSError, OverflowError, FloatingPointError, ModuleNotFoundError)
@@ -47,8 +47,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 
         print(__version__)
         return 0
-    if given[0].partition("=")[0] == "--completion":
-        return _complete(" ".join(given).replace("=", " ").split()[1:])
+    if given[0].partition("=")[0] in ("--completion", "--install-completion"):
+        option, *shells = " ".join(given).replace("=", " ").split()
+        return _complete(shells) if option == "--completion" else _install_completion(shells)
     name, words = given[0], given[1:]
     if name not in COMMANDS:
         print(f"error: no command {name!r}.{did_you_mean(name, COMMANDS)}", file=sys.stderr)
@@ -86,12 +87,30 @@ def _call(name: str, words: Sequence[str]) -> None:
 
 def _complete(shells: Sequence[str]) -> int:
     """Print a script that completes commands and options."""
-    if len(shells) != 1 or shells[0] not in _SHELLS:
-        print(f"error: --completion takes one of {', '.join(_SHELLS)}, got {' '.join(shells)!r}", file=sys.stderr)
+    from worldmodel.training.cli.install_completion import SHELLS
+
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        print(f"error: --completion takes one of {', '.join(SHELLS)}, got {' '.join(shells)!r}", file=sys.stderr)
         return 2
     from worldmodel.training.cli.parsing import completion
 
     print(completion(COMMANDS, shells[0]))
+    return 0
+
+
+def _install_completion(shells: Sequence[str]) -> int:
+    """Write the script of `_complete` where the user's shell, or the one named, finds it."""
+    from worldmodel.training.cli.install_completion import SHELLS, install, shell_of
+    from worldmodel.training.cli.parsing import completion
+
+    try:
+        if len(shells) > 1 or not set(shells) <= set(SHELLS):
+            raise ValueError(f"--install-completion takes one of {', '.join(SHELLS)}, got {' '.join(shells)!r}")
+        shell = shells[0] if shells else shell_of(os.environ)
+        print("\n".join(install(shell, lambda: completion(COMMANDS, shell))))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -103,8 +122,8 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "videogen-dream --version prints the version; --completion bash|zsh|fish prints a script for the shell to",
-            'complete commands and options, in bash: eval "$(videogen-dream --completion bash)"',
+            "videogen-dream --version prints the version; --install-completion makes your shell (bash, zsh or fish)",
+            "complete commands and options; --completion bash|zsh|fish prints the script for it.",
         ]
     )
 

@@ -1,3 +1,4 @@
+import re
 import warnings
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from stable_baselines3 import A2C, DQN, SAC
+from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecNormalize, VecVideoRecorder
@@ -17,6 +18,7 @@ from tests.toy_game import BoundGame, ToyGame, toys
 from worldmodel.agents.sb3.generators import restored_generators
 from worldmodel.agents.sb3.networks import GridFeatures
 from worldmodel.agents.sb3.vec_env import SB3VecEnv, _rows
+from worldmodel.envs.dream.mixed import MixedDreams
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 
@@ -45,6 +47,32 @@ def test_the_adapter_gives_what_stable_baselines3s_own_vec_env_gives():
             assert_same_infos(one, other)
         ends += mine[2].sum()
     assert ends > 4
+
+
+def mixed_dreams():
+    return MixedDreams([DreamVectorEnv(1, tiny_world(), obs="latent", horizon=4) for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gym.make_vec("VideoGenDream-DoomTakeCover", num_envs=2, model=tiny_world(), obs="latent", horizon=4),
+        mixed_dreams,
+        lambda: ThreadVectorEnv(ToyGame, 2),
+    ],
+)
+def test_stable_baselines3_says_how_a_batch_is_given_to_it(make):
+    envs = make()
+    with pytest.raises(ValueError, match="not a Gymnasium") as caught:  # their error
+        PPO("MlpPolicy", envs)
+    line = re.search("takes as (.*), after `(.*)`", str(caught.value))
+    assert line is not None, caught.value
+    namespace = {"envs": envs}
+    exec(line[2], namespace)
+    model = PPO("MlpPolicy", eval(line[1], namespace), n_steps=4, batch_size=4, n_epochs=1, device="cpu").learn(8)
+    assert model.num_timesteps == 8
+    assert "Stable" not in repr(type(envs))  # only there
+    envs.close()
 
 
 def test_a_dream_reports_its_last_observation_and_truncation():
