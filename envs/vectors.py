@@ -24,8 +24,8 @@ class NamesItsAdapter(type):
 
     def __format__(cls, spec: str) -> str:
         return (
-            f"{cls!r} (a batch, which Stable-Baselines3 takes as SB3VecEnv(envs), after `from worldmodel.agents.sb3 import "
-            "SB3VecEnv`)"
+            f"{cls!r} (a batch, which Stable-Baselines3 takes as SB3VecEnv(envs), after "
+            "`from worldmodel.agents.sb3 import SB3VecEnv`)"
         )
 
 

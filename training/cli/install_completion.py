@@ -1,4 +1,4 @@
-"""`videogen-dream --install-completion`: the script of completion in a file, and a line that loads it in a new shell."""
+"""`videogen-dream --install-completion`: the script of completion in a file, and a line that loads it."""
 
 import os
 import shlex
