@@ -209,6 +209,12 @@ COMMANDS = {
         "VideoGenReal-Doom VideoGenDream-Doom --agent runs/agent/agent",
         after_stop=_NOTHING,
     ),
+    "export-web": Command(
+        "training.show.web.export:export_web",
+        "export a world as a folder of static files, in which it dreams in the visitor's browser",
+        "doom-hg --out site",
+        after_stop=_NOTHING,
+    ),
     "fetch-battle2": Command(
         "envs.vizdoom.battle2:fetch_battle2",
         "download the battle2 map, which ViZDoom does not ship",

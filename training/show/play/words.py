@@ -8,7 +8,7 @@ import numpy as np
 from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.play.player import Wheel
 from worldmodel.training.show.play.stage import Stage
-from worldmodel.training.show.play.timeline import Moment, finite
+from worldmodel.training.show.play.timeline import CLIP_KINDS, Moment, finite
 from worldmodel.training.show.scenes import DreamScene, Shown
 
 Message = tuple[dict[str, Any], tuple[np.ndarray, ...]]
@@ -31,6 +31,7 @@ def about(name: str, names: Sequence[str], stage: Stage, wheel: Wheel, came_from
         "usual": stage.usual,
         "palette": stage.palette,
         "num_codes": 0 if world is None else world.tokenizer.num_codes,
+        "clips": list(CLIP_KINDS),
         "slices": 0 if world is None else len(world.tokenizer.lookup.vectors),
     }
     return {"about": message}

@@ -1,7 +1,7 @@
 // The line to the server: messages go out, answers come back in the same order.
 
 export class Line {
-  // events: notice(words) for each line that is no answer, closed(reason).
+  // events: notice(words) for each line that is no answer, opened(), closed(reason).
   constructor(events) {
     this.events = events;
     this.waiting = [];  // what becomes of each answer that is still to come
@@ -14,6 +14,7 @@ export class Line {
     const socket = new WebSocket(`${scheme}${location.host}/play?session=${encodeURIComponent(key)}`);
     this.socket = socket;
     socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.events.opened();
     socket.onmessage = event => this.hear(event.data);
     socket.onclose = event => {
       for (const one of this.waiting.splice(0)) one({error: "The connection is closed."});

@@ -15,6 +15,10 @@ let asked = 0, timer = 0, wanted = null;
 const strip = new Strip(find("strip"), find("scrub"));
 const line = new Line({
   notice: words => { if (words.waiting) veil(words.waiting, "", "busy"); },
+  opened: () => {
+    veil("Opening the world …", "", "busy");
+    ask({do: "show"});
+  },
   closed: reason => { mode = "closed"; tell(reason); },
 });
 
@@ -31,9 +35,9 @@ const controls = [
     when: () => about.came_from || about.dreams_on},
   {key: "KeyR", icon: "begin", label: "New", help: "a new episode", does: begin, when: () => true},
   {key: "KeyC", icon: "clip", label: "MP4", help: "save what is behind as mp4", does: () => clip("mp4"),
-    when: () => true},
+    when: () => about.clips.includes("mp4")},
   {key: "KeyX", icon: "clip", label: "GIF", help: "save what is behind as gif", does: () => clip("gif"),
-    when: () => true},
+    when: () => about.clips.includes("gif")},
   {key: "Comma", help: "look one step back", does: () => look((wanted ?? shownStep()) - 1), when: () => true},
   {key: "KeyN", help: "the next world", does: () => go(1), when: () => about.worlds.length > 1},
   {key: "KeyG", help: "the next player at the wheel", does: nextDriver, when: () => true},
@@ -265,14 +269,10 @@ function tell(reason = "") {
 
 // --- the beginning ----------------------------------------------------------------------------------------------
 
-async function connect() {
+function connect() {
   mode = "opening";
   veil("Connecting …", "", "busy");
   line.connect();
-  line.socket.onopen = async () => {
-    veil("Opening the world …", "", "busy");
-    await ask({do: "show"});
-  };
 }
 
 find("transport").replaceChildren(...controls.filter(one => one.label).map(one => {

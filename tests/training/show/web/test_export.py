@@ -1,0 +1,249 @@
+"""An exported folder holds all that a page needs, and dreams in a browser as a DreamEnv does in Python."""
+
+import dataclasses
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_world
+from tests.training.show.web.dreams import OnnxDream, by_env, plan
+from tests.training.show.web.sites import CHROMIUM, DREAM, real_runtime, served
+from worldmodel.dynamics.sampling import uniforms
+from worldmodel.envs.dream.start_states import pick_and_seed
+from worldmodel.envs.vectors import key_of
+from worldmodel.files import read_json
+from worldmodel.model import WorldModel
+from worldmodel.training.show.web.export import export_web
+from worldmodel.training.show.web.onnx_files import rounded
+from worldmodel.training.show.web.runtime import PLAIN, WEBGPU
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
+GRAPHS = ("pass", "draw", "picture")
+STEP = "() => Number(document.querySelector('#scrub').value)"
+PIXELS = """() => { const c = document.querySelector('#picture');
+  const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+  return data.reduce((sum, n, i) => sum + n * (i % 97), 0); }"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A toy world on the disk, with one layer, since every operation takes time to export."""
+    world = tiny_world(first=4, layers=1)
+    world.config = dataclasses.replace(world.config, steps_per_second=30.0)
+    folder = tmp_path_factory.mktemp("world")
+    world.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    """Files with the names of the runtime's."""
+    folder = tmp_path_factory.mktemp("runtime")
+    for name in (*PLAIN, *WEBGPU):
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder, runtime, tmp_path_factory):
+    return export_web(folder, out=tmp_path_factory.mktemp("site"), title="Toy", seed=3, runtime=runtime)
+
+
+@pytest.fixture(scope="module")
+def world(folder):
+    return rounded(WorldModel.from_pretrained(folder, dtype=torch.float32))
+
+
+@pytest.fixture(scope="module")
+def dream(world, site):
+    return OnnxDream(world, {name: (site / f"{name}.onnx").read_bytes() for name in GRAPHS})
+
+
+def assert_same(found, wanted):
+    assert found["codes"] == wanted.codes and found["ended"] == wanted.ended
+    for name in ("rewards", "nll", "signals"):
+        np.testing.assert_allclose(found[name], getattr(wanted, name), rtol=1e-3, atol=2e-3, err_msg=name)
+    difference = np.abs(np.array(found["frames"], int) - wanted.frames.ravel())
+    assert difference.max() <= 1  # a pixel on the border of two numbers
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fifty_steps_of_the_graphs_have_the_codes_of_a_dream_env(world, dream, seed):
+    actions = plan(world, 50)
+    found = dream.dream(seed, actions)
+    assert_same(found._asdict() | {"frames": found.frames.ravel()}, by_env(world, seed, actions))
+
+
+def test_the_likeliest_codes_are_drawn_at_temperature_0(world, dream):
+    actions = plan(world, 5)
+    assert dream.dream(0, actions, 0.0).codes == by_env(world, 0, actions, 0.0).codes
+
+
+def test_the_folder_holds_the_play_page_the_world_and_the_runtime(site):
+    files = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
+    page = {"index.html", "page.css", "main.js", "panel.js", "line.js", "worker.js"}
+    world = {"world.json", "starts.safetensors", *(f"{name}.onnx" for name in GRAPHS)}
+    assert page | world | {f"runtime/{name}" for name in PLAIN} <= files
+    assert not {f"runtime/{name}" for name in WEBGPU} & files
+    assert "WebSocket" not in (site / "line.js").read_text()
+    about = read_json(site / "world.json")
+    assert (about["title"], about["seed"], about["fps"]) == ("Toy", 3, 30.0)
+
+
+def test_a_folder_that_is_no_export_is_not_replaced(folder, runtime, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match="is not an earlier export, and would be replaced"):
+        export_web(folder, out=tmp_path, runtime=runtime)
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_a_missing_runtime_leaves_the_earlier_export_as_it_was(folder, site, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in site.rglob("*")}
+    with pytest.raises(FileNotFoundError, match="holds no ort"):
+        export_web(folder, out=site, runtime=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"temperature": -1.0}, "temperature must be 0"), ({"seed": -1}, "seed must be from 0")]
+)
+def test_options_without_meaning_are_refused(folder, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        export_web(folder, out=tmp_path / "site", **options)
+
+
+# --- in the browser -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    shutil.rmtree(site / "runtime")
+    real_runtime(site / "runtime")
+    with served(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(address):
+    """The page, ready to play; there must have been no error on it."""
+    from playwright.sync_api import sync_playwright
+
+    errors = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        mode(page, "ready")
+        yield page
+        browser.close()
+    assert errors == []
+
+
+def mode(page, name):
+    page.wait_for_selector(f"body[data-mode={name}]")
+
+
+def until(page, condition):
+    deadline = time.monotonic() + 30
+    while not condition(page.evaluate(STEP)):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@needs_chromium
+def test_fifty_steps_in_the_browser_have_the_codes_of_a_dream_env(page, world):
+    for seed, temperature in ((0, 1.0), (1, 0.7)):
+        actions = plan(world, 50)
+        assert_same(page.evaluate(DREAM, [seed, actions, temperature]), by_env(world, seed, actions, temperature))
+
+
+@needs_chromium
+def test_keys_starts_and_noise_are_the_librarys_numbers(page):
+    seeds = [0, 1, 12345, 2**32, 2**53 - 1]
+    found = page.evaluate(
+        """async seeds => {
+          const {branchSeed, keyOf, pickAndSeed, uniforms} = await import(new URL("noise.js", location.href).href);
+          return seeds.map(one => {
+            const key = keyOf(one), {pick, seed} = pickAndSeed(key, 2, 1000);
+            return [key, pick, seed, branchSeed(seed, 3), ...uniforms(key, one, 5)].map(String);
+          });
+        }""",
+        seeds,
+    )
+    for one, numbers in zip(seeds, found, strict=True):
+        key = key_of(one)
+        pick, seed = pick_and_seed(torch.tensor([key]), torch.tensor([2]), 1000)
+        noise = uniforms(torch.tensor([key]), torch.tensor([one]), 5)[0].tolist()
+        assert numbers[:4] == [str(n) for n in (key, pick.item(), seed.item(), seed.item() ^ 3 * 0x9E3779B1)]
+        assert [float(n) for n in numbers[4:]] == noise
+
+
+@needs_chromium
+def test_keys_play_the_dream_and_time_goes_back_and_parts(page, tmp_path):
+    assert page.inner_text("#veil").startswith("Tap or press a key to begin")
+    first = page.evaluate(PIXELS)
+    page.keyboard.down("Digit1")
+    until(page, lambda step: step >= 12)
+    page.keyboard.up("Digit1")
+    page.keyboard.press("KeyP")
+    mode(page, "paused")
+    assert page.evaluate(PIXELS) != first
+    before = page.evaluate(STEP)
+    page.keyboard.press("Comma")
+    until(page, lambda step: step == before - 1)
+    page.keyboard.press("Backspace")
+    until(page, lambda step: step == before - 9)
+    page.keyboard.press("KeyF")
+    page.wait_for_selector("#futures canvas")
+    page.keyboard.press("Period")
+    until(page, lambda step: step == before - 8)
+    page.keyboard.press("Shift+Digit3")
+    page.wait_for_selector("#futures", state="hidden")
+    assert page.inner_text("#note") == "The dream continues as future 3."
+    assert page.evaluate(STEP) == before - 8
+    assert page.get_by_role("button", name="GIF").count() == 0  # nothing makes films here
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    page.screenshot(path=folder / "export-web.png")
+
+
+@needs_chromium
+def test_blind_policies_play_by_themselves(page):
+    page.keyboard.press("KeyR")
+    for who in ("random", "sticky"):
+        page.click(f"#wheel label:has-text('{who}')")
+        before = page.evaluate(STEP)
+        until(page, lambda step, before=before: step >= before + 3)
+    page.click("#wheel label:has-text('you')")
+
+
+@needs_chromium
+def test_the_dream_of_a_chosen_seed_equals_that_of_an_env(page, address, world):
+    other = page.context.new_page()
+    other.goto(f"{address}?seed=1")
+    mode(other, "ready")
+    other.click("#single")
+    for count in range(1, 4):
+        other.keyboard.press("Digit2")
+        until(other, lambda step, count=count: step == count)
+    wanted = by_env(world, 1, [2, 2, 2])
+    names, values = (other.locator(f"#numbers {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    shown = dict(zip(names, values, strict=True))["Return"]
+    assert float(shown.replace("−", "-").replace(",", "")) == pytest.approx(sum(wanted.rewards), abs=0.01)
+    other.close()
+
+
+@needs_chromium
+def test_an_address_with_a_wrong_seed_says_so(page, address):
+    other = page.context.new_page()
+    other.goto(f"{address}?seed=x")
+    mode(other, "closed")
+    assert "seed must be a whole number" in other.inner_text("#veil")
+    other.close()

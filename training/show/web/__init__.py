@@ -1,0 +1,1 @@
+"""Export a world as a folder of static files, in which it dreams in the visitor's browser."""

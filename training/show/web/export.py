@@ -1,0 +1,182 @@
+"""Export a world as a folder in which it dreams in the visitor's browser: `videogen-dream export-web`.
+
+The folder holds the play page, the world as ONNX graphs, where its dreams begin, and the runtime that computes them.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from worldmodel.dynamics.gpt import GPT
+from worldmodel.envs.registry import load_model, steps_per_second
+from worldmodel.envs.spaces import observation_space
+from worldmodel.files import write_json
+from worldmodel.layers.defaults import own_defaults
+from worldmodel.layers.position import angular_speeds
+from worldmodel.model import WorldModel
+from worldmodel.model.checks import check_dreams
+from worldmodel.replacing import finish_replacing, replacing
+from worldmodel.settings import check_temperature
+from worldmodel.training.show.play.keys import Keys
+from worldmodel.training.show.play.looking import palette, usual_surprise
+from worldmodel.training.show.web.graphs import Drawing, Pass, check_exportable
+from worldmodel.training.show.web.onnx_files import check_onnx, rounded, to_onnx
+from worldmodel.training.show.web.picture import Picture
+from worldmodel.training.show.web.runtime import PLAIN, WEBGPU, copy_runtime
+
+_ABOUT = "world.json"
+_LARGEST_SEED = 2**53 - 1  # the largest integer of which the page can add one
+
+
+@own_defaults
+def export_web(
+    world: str | os.PathLike,
+    /,
+    out: str | Path,
+    title: str = "",
+    temperature: float = 1.0,
+    seed: int = 0,
+    webgpu: bool = False,
+    runtime: str | Path | None = None,
+) -> Path:
+    """Export a world as a static folder in which it dreams in the visitor's browser; nothing else is needed.
+
+    Args:
+        world: shipped name, run folder, checkpoint folder or hub id.
+        out: folder to write; an earlier export in it is replaced.
+        title: what the page calls the world; by default its name.
+        temperature: of the dreams; the page can change it.
+        seed: of the first dream; a visitor chooses another with ?seed=7 in the address.
+        webgpu: add the runtime that computes on the visitor's graphics card where the browser can. Others get the
+            plain one, as without this option.
+        runtime: folder that holds onnxruntime-web, instead of fetching it from npm.
+
+    Returns: the folder. Its size, and how to serve it, are printed.
+    """
+    check_onnx()
+    check_temperature(temperature)
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise ValueError(f"seed must be from 0 to 2**53 - 1, the integers that a browser counts in, got {seed}")
+    target = Path(out)
+    finish_replacing(target)
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / _ABOUT).is_file()):
+        raise ValueError(f"{target} is not an earlier export, and would be replaced: give another --out, or remove it")
+    model = load_model(world, "cpu")
+    check_dreams(model)
+    check_exportable(model)
+    model = rounded(model)
+    if model.starts is None:
+        raise ValueError("this world has no starts, so no dream can begin: train-dynamics saves them with the world")
+    names = {"plain": PLAIN} | ({"webgpu": WEBGPU} if webgpu else {})
+    about = about_world(model, title or _name_of(world)) | {"temperature": temperature, "seed": seed, "runtime": names}
+    with replacing(target) as folder:
+        copy_runtime(folder / "runtime", [name for pair in names.values() for name in pair], _path(runtime))
+        _copy_page(folder)
+        write_json(folder / _ABOUT, about)
+        (folder / "starts.safetensors").write_bytes(save(model.starts.packed()))
+        for name, graph in graphs(model).items():
+            (folder / f"{name}.onnx").write_bytes(graph)
+    _report(target)
+    return target
+
+
+def graphs(world: WorldModel) -> dict[str, bytes]:
+    """The ONNX graphs of a step by name: its pass, its draw, its picture."""
+    dynamics, config = world.dynamics, world.config
+    assert isinstance(dynamics, GPT)
+    tokens, slices = dynamics.tokens_per_step, dynamics.num_slices
+    layers, (heads, _, _, features) = dynamics.cache_shape
+    past = dynamics.config.window - 1
+    codes, action = torch.zeros(tokens, slices, dtype=torch.int32), torch.zeros(config.action.num_features)
+    first, ring = torch.zeros(()), torch.zeros(layers, heads, past, tokens, features)
+    of_pass: Mapping[str, Tensor] = {
+        "codes": codes,
+        "action": action,
+        "first": first,
+        "keys": ring,
+        "values": ring.clone(),
+        "hidden": torch.zeros(past),
+        "turn": torch.zeros(2, features),
+    }
+    of_draw: Mapping[str, Tensor] = {
+        "outputs": torch.zeros(tokens, dynamics.config.width),
+        "before": codes,
+        "first": first,
+        "noise": torch.zeros(tokens, slices),
+        "temperature": torch.ones(()),
+        "signals": torch.zeros(len(config.signal_names)),
+        "action": action,
+    }
+    drawn = ["codes", "nll", "entropy", "reward", "probability", "ended", "after"]
+    return {
+        "pass": to_onnx(Pass(world), of_pass, ["outputs", "new_keys", "new_values"]),
+        "draw": to_onnx(Drawing(world), of_draw, drawn),
+        "picture": to_onnx(Picture(world), {"codes": codes}, ["frames"]),
+    }
+
+
+def about_world(world: WorldModel, title: str) -> dict[str, Any]:
+    """What the page has to know of a world besides its weights."""
+    dynamics, config, tokenizer = world.dynamics, world.config, world.tokenizer
+    assert isinstance(dynamics, GPT)
+    layers, (heads, window, tokens, features) = dynamics.cache_shape
+    action = config.action
+    return {
+        "format": 1,
+        "title": title,
+        "action": {
+            "kind": action.kind,
+            "features": action.num_features,
+            "frames": action.frames,
+            "names": list(action.held.names),
+            "low": list(action.held.low),
+            "high": list(action.held.high),
+            "count": action.held.n,
+        },
+        "bindings": Keys(action.held).bindings,
+        "signals": list(config.signal_names),
+        "fps": steps_per_second(config),
+        "usual": usual_surprise(world),
+        "palette": palette(world).tobytes().hex(),
+        "num_codes": tokenizer.num_codes,
+        "slices": len(tokenizer.lookup.vectors),
+        "grid": [*tokenizer.grid, tokenizer.num_slices],
+        "frames": [world.frames_per_step, *observation_space(world, "rgb").shape[:2], 3],
+        "width": dynamics.config.width,
+        "lead": dynamics.config.lead,
+        "cache": {"layers": layers, "heads": heads, "window": window, "tokens": tokens, "features": features},
+        "speeds": angular_speeds(features).tolist() if dynamics.config.position == "rotary-time" else [],
+    }
+
+
+def _copy_page(folder: Path) -> None:
+    """The play page, with this module's own line: not to a server, but to the world in the page's worker."""
+    for package in ("worldmodel.training.show.play", "worldmodel.training.show.web"):
+        with as_file(files(package).joinpath("page")) as page:
+            for file in page.iterdir():
+                shutil.copyfile(file, folder / file.name)
+
+
+def _name_of(world: str | os.PathLike) -> str:
+    path = Path(world)
+    return path.resolve().name if path.exists() else str(world)
+
+
+def _path(folder: str | Path | None) -> Path | None:
+    return None if folder is None else Path(folder)
+
+
+def _report(folder: Path) -> None:
+    sizes = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    for path, size in sizes.items():
+        if size >= 100_000:
+            print(f"{size / 1e6:8.2f} MB  {path.relative_to(folder)}")
+    print(f"{sum(sizes.values()) / 1e6:8.2f} MB in all")
+    print(f"Serve it with any static host, or here: python -m http.server -d {folder}")
