@@ -12,6 +12,8 @@ from worldmodel.evaluation.evaluate_model import evaluate_model as measure
 from worldmodel.model import WorldModel
 from worldmodel.training.cli.play_one import BLIND, check_plays_one, play_one
 from worldmodel.training.dream_vs_real.compare import DreamReport, dream_report
+from worldmodel.training.dream_vs_real.other_report import other_report
+from worldmodel.training.dream_vs_real.other_world import find_other
 from worldmodel.training.dream_vs_real.page import write_dream_report
 from worldmodel.training.dream_vs_real.quick_trust import QuickTrust, quick_trust
 from worldmodel.training.reports.plots import check_matplotlib
@@ -94,7 +96,9 @@ def evaluate(
         agents: folders of saved agents.
         env: id of a real game, which the agent sees as it did in training, through its world's tokenizer; or of a
             dream, which it sees as it is.
-        dream: the world to judge: a run folder, a checkpoint folder, a shipped name, a hub id or a dream's id.
+        dream: the world to judge: a run folder, a checkpoint folder, a shipped name, a hub id or a dream's id; or
+            module:maker, a class or function of yours that makes a world model of another project fit
+            (docs/dream-vs-real.md).
         real: id of the real game to compare it with.
         data: store of that game: also measures how well the dream predicts rewards and ends, obeys and drifts.
         episodes: by default 30 with --env (100 for evaluate blind), and 20 with --dream, of each policy and each kind
@@ -134,10 +138,15 @@ def evaluate(
             raise ValueError(f"a report plays blind policies in any case: leave out {agent}, or give --policies")
     if plots:
         check_matplotlib()
-    model = WorldModel.from_pretrained(world_of(dream), device=device)
-    store = None if data is None else EpisodeStorage.open(data)
     asked = {name: size for name, size in (("episodes", episodes), ("horizon", horizon)) if size is not None}
-    results = dream_report(model, real, agents, store, **asked, seed=seed, config=config)
+    if (other := find_other(dream)) is not None:
+        if agents or data is not None or device != "auto":
+            raise ValueError(f"{dream} is judged with blind policies alone: leave out agents, --data and --device")
+        results = other_report(other, real, **asked, seed=seed, config=config)
+    else:
+        model = WorldModel.from_pretrained(world_of(dream), device=device)
+        store = None if data is None else EpisodeStorage.open(data)
+        results = dream_report(model, real, agents, store, **asked, seed=seed, config=config)
     _show(write_dream_report(out, {"run": {"command": command, "world": dream}} | results, plots))
 
 

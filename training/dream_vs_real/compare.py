@@ -25,7 +25,7 @@ from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_da
 from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.dream_vs_real.game_starts import Openings, first_steps, mid_play, open_game, recorded_starts
 from worldmodel.training.dream_vs_real.paired_play import Match, RealPlay, Trace, play_both
-from worldmodel.training.dream_vs_real.policies import make_players
+from worldmodel.training.dream_vs_real.policies import Player, make_players
 from worldmodel.training.dream_vs_real.trust import trust_section
 
 STARTS = ("game", "recorded")
@@ -93,27 +93,30 @@ def dream_report(
     options: dict[str, Any] = {"horizon": horizon, "seed": seed, "temperature": config.temperature}
     matches = play_both(wm, env_id, players, openings, **options, whole=("first", "recorded"))
     match = matches["first" if config.starts == "game" else "recorded"]
+    settings = {
+        "env_id": env_id,
+        "learned_from": wm.config.env_id,
+        "reward_unit": wm.config.reward,
+        "episodes": episodes,
+        "seed": seed,
+        "data": None if store is None else store.folders,
+    } | asdict(config)
+    trust = _trust([player.name for player in players], matches, seed)
+    return {"settings": {}, "trust": trust} | side_by_side(players, match, horizon, settings) | recorded
+
+
+def side_by_side(players: Sequence[Player], match: Match, horizon: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """The sections "settings", with what the match adds to them, "policies" and "agreement"."""
     steps = min(horizon, match.clock or horizon)
     policies = [
         {"policy": player.name, "sees": player.sees} | compare(dream, real, steps)
         for player, dream, real in zip(players, match.dream, match.real, strict=True)
     ]
     return {
-        "settings": {
-            "env_id": env_id,
-            "learned_from": wm.config.env_id,
-            "reward_unit": wm.config.reward,
-            "episodes": episodes,
-            "horizon": steps,
-            "clock": match.clock,
-            "seed": seed,
-            "data": None if store is None else store.folders,
-        }
-        | asdict(config),
-        "trust": _trust([player.name for player in players], matches, seed),
+        "settings": settings | {"horizon": steps, "clock": match.clock},
         "policies": policies,
-        "agreement": agreement(policies, seed),
-    } | recorded
+        "agreement": agreement(policies, settings["seed"]),
+    }
 
 
 def _openings(wm: WorldModel, env: gym.Env, episodes: int, seed: int, config: DreamReport) -> dict[str, Openings]:

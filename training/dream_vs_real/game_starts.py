@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.data import ActionSpec
 from worldmodel.envs.registry import is_dream
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
@@ -26,10 +27,18 @@ from worldmodel.progress import stepwise
 _TRIES = 50  # seeds to find an episode that is long enough
 
 
+class Contexts(NamedTuple):
+    """K starts as the game showed them, for worlds of other projects."""
+
+    frames: np.ndarray  # (K, T, F, H, W, C) uint8
+    actions: np.ndarray  # (K, T - 1) int64 or (K, T - 1, A) float32, those between the steps
+    action: ActionSpec
+
+
 class Openings(NamedTuple):
     """K states of the game, and the same as starts of dreams."""
 
-    starts: Starts
+    starts: Starts | Contexts
     seeds: list[int]  # state i comes from a reset with seeds[i] …
     leads: list[np.ndarray]  # … and these actions, as a policy returns them; none: it is the first step
 
@@ -74,7 +83,7 @@ def first_steps(wm: WorldModel, env: gym.Env, count: int, seed: int) -> Openings
             'first action; begin with recorded play instead (starts="recorded", --starts recorded)'
         )
     seeds = [seed + i for i in range(count)]
-    shown = [[_Shown.of(wm, env.reset(seed=each)[1])] for each in stepwise(seeds, "episode", "first steps")]
+    shown = _first(Wanted.of(wm), env, seeds)
     spec = wm.config.action.held
     nothing = np.zeros((0, *spec.shape), spec.dtype)
     return Openings(_encoded(wm, shown, [nothing] * count), seeds, [nothing] * count)
@@ -92,12 +101,23 @@ def mid_play(
         lead: name of the policy (`scripted_policy`).
         most_steps: actions before a state.
     """
-    numbers = stepwise(range(count), "episode", "middle of episodes")
-    found = [_middle(wm, env, seed + i, given, lead, most_steps) for i in numbers]
-    shown, leads = [context for context, _ in found], [actions for _, actions in found]
-    _check_repeats(wm, env, seed, leads[0], shown[0][-1])
-    between = [actions[len(actions) - (given - 1) :] for actions in leads]
-    return Openings(_encoded(wm, shown, between), [seed + i for i in range(count)], leads)
+    seeds = [seed + i for i in range(count)]
+    shown, between, leads = _mid(Wanted.of(wm), env, seeds, given, lead, most_steps)
+    return Openings(_encoded(wm, shown, between), seeds, leads)
+
+
+def plain_openings(
+    wanted: "Wanted", env: gym.Env, count: int, seed: int, given: int, lead: str | None = None, most_steps: int = 200
+) -> Openings:
+    """As `first_steps`, or `mid_play` if there is a `lead`, with starts as the game showed them."""
+    seeds = [seed + i for i in range(count)]
+    if lead is None:
+        shown, nothing = _first(wanted, env, seeds), np.zeros((0, *wanted.action.shape), wanted.action.dtype)
+        between = leads = [nothing] * count
+    else:
+        shown, between, leads = _mid(wanted, env, seeds, given, lead, most_steps)
+    frames = np.stack([[step.frames for step in context] for context in shown])
+    return Openings(Contexts(frames, np.stack(between), wanted.action), seeds, leads)
 
 
 def recorded_starts(wm: WorldModel, count: int, seed: int) -> Openings:
@@ -111,6 +131,20 @@ def recorded_starts(wm: WorldModel, count: int, seed: int) -> Openings:
     return Openings(starts, [seed + i for i in range(count)], [np.zeros((0, *spec.shape), spec.dtype)] * count)
 
 
+class Wanted(NamedTuple):
+    """What starts are made of."""
+
+    action: ActionSpec
+    signal_names: tuple[str, ...] = ()
+    frame_shape: tuple[int, ...] | None = None  # (F, H, W, C); None: whatever the game shows
+
+    @classmethod
+    def of(cls, wm: WorldModel) -> "Wanted":
+        """For dreams of this model."""
+        shape = (wm.frames_per_step, wm.height, wm.width, wm.config.tokenizer.channels)
+        return cls(wm.config.action.held, wm.config.signal_names, shape)
+
+
 class _Shown(NamedTuple):
     """One step as the game showed it."""
 
@@ -118,29 +152,44 @@ class _Shown(NamedTuple):
     signals: list[float]  # G
 
     @classmethod
-    def of(cls, wm: WorldModel, info: dict[str, Any]) -> "_Shown":
-        names, shape = wm.config.signal_names, (wm.frames_per_step, wm.height, wm.width, wm.config.tokenizer.channels)
+    def of(cls, wanted: Wanted, info: dict[str, Any]) -> "_Shown":
+        names, shape = wanted.signal_names, wanted.frame_shape
         for name in ("frames", *names):
             if name not in info:
                 raise ValueError(
                     f"a start needs info[{name!r}], as VideoGenReal-… envs give it; here is {', '.join(info)}"
                 )
-        if info["frames"].shape != shape:
+        if shape is not None and info["frames"].shape != shape:
             raise ValueError(f"the dream has frames {shape} (F, H, W, C), the game shows {info['frames'].shape}")
         return cls(info["frames"].copy(), [float(info[name]) for name in names])
 
 
+def _first(wanted: Wanted, env: gym.Env, seeds: Sequence[int]) -> list[list[_Shown]]:
+    return [[_Shown.of(wanted, env.reset(seed=each)[1])] for each in stepwise(seeds, "episode", "first steps")]
+
+
+def _mid(
+    wanted: Wanted, env: gym.Env, seeds: Sequence[int], given: int, lead: str, most_steps: int
+) -> tuple[list[list[_Shown]], list[np.ndarray], list[np.ndarray]]:
+    """Contexts of `given` steps, the actions between these, and all actions before the last one."""
+    numbers = stepwise(seeds, "episode", "middle of episodes")
+    found = [_middle(wanted, env, each, given, lead, most_steps) for each in numbers]
+    shown, leads = [context for context, _ in found], [actions for _, actions in found]
+    _check_repeats(wanted, env, seeds[0], leads[0], shown[0][-1])
+    return shown, [actions[len(actions) - (given - 1) :] for actions in leads], leads
+
+
 def _middle(
-    wm: WorldModel, env: gym.Env, seed: int, given: int, lead: str, most_steps: int
+    wanted: Wanted, env: gym.Env, seed: int, given: int, lead: str, most_steps: int
 ) -> tuple[list[_Shown], np.ndarray]:
     """One state: the context steps that end with it, and all actions before it."""
-    spec = wm.config.action.held
+    spec = wanted.action
     least = max(given - 1, 1)
     for attempt in range(_TRIES):
         rng = np.random.default_rng((seed, attempt))
         policy = scripted_policy(lead, spec, seed=int(rng.integers(2**31)))
         observation, info = env.reset(seed=seed)
-        recent = deque([_Shown.of(wm, info)], maxlen=given)
+        recent = deque([_Shown.of(wanted, info)], maxlen=given)
         actions: list[np.ndarray] = []
         chosen: tuple[list[_Shown], int] | None = None
         over = False
@@ -148,7 +197,7 @@ def _middle(
             actions.append(policy.act(np.asarray(observation)[None])[0])
             observation, _, terminated, truncated, info = env.step(actions[-1])
             over = terminated or truncated
-            recent.append(_Shown.of(wm, info))
+            recent.append(_Shown.of(wanted, info))
             # Reservoir sampling: the n-th candidate replaces the chosen one with probability 1/n.
             if not over and len(actions) >= least and rng.random() * (len(actions) - least + 1) < 1.0:
                 chosen = list(recent), len(actions)
@@ -156,11 +205,12 @@ def _middle(
             return chosen[0], np.array(actions[: chosen[1]], spec.dtype)
     raise ValueError(
         f"no episode of {lead} play lasted longer than the {given} steps that a dream is given: ask for fewer "
-        "(--context-steps), or leave out the middle of play (--no-mid-play)"
+        "(--context-steps, or context_steps of another project's world), or leave out the middle of play "
+        "(--no-mid-play)"
     )
 
 
-def _check_repeats(wm: WorldModel, env: gym.Env, seed: int, lead: np.ndarray, last: _Shown) -> None:
+def _check_repeats(wanted: Wanted, env: gym.Env, seed: int, lead: np.ndarray, last: _Shown) -> None:
     """Raise ValueError if the same seed and actions lead to another step."""
     env.reset(seed=seed)
     info: dict[str, Any] = {}
@@ -168,7 +218,7 @@ def _check_repeats(wm: WorldModel, env: gym.Env, seed: int, lead: np.ndarray, la
         *_, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             break
-    again = _Shown.of(wm, info)
+    again = _Shown.of(wanted, info)
     if not np.array_equal(again.frames, last.frames) or again.signals != last.signals:
         raise ValueError(
             "after a reset with the same seed and the same actions the game shows something else, so a policy cannot "

@@ -13,7 +13,8 @@ from worldmodel.agents.episodes import play_episodes
 from worldmodel.agents.evaluate import make_envs
 from worldmodel.envs.wrappers import DreamViewVector
 from worldmodel.model import WorldModel
-from worldmodel.training.dream_vs_real.game_starts import Openings
+from worldmodel.training.dream_vs_real.game_starts import Contexts, Openings
+from worldmodel.training.dream_vs_real.other_world import OtherRows, OtherWorld
 from worldmodel.training.dream_vs_real.policies import Player
 from worldmodel.training.dream_vs_real.rows import DreamRows
 
@@ -63,7 +64,11 @@ class Match(NamedTuple):
 
 
 def play_real(
-    wm: WorldModel, env_id: str, players: Sequence[Player], openings: Openings, most_steps: int | None = None
+    wm: WorldModel | OtherWorld,
+    env_id: str,
+    players: Sequence[Player],
+    openings: Openings,
+    most_steps: int | None = None,
 ) -> list[RealPlay]:
     """Play every policy from every opening in the game, to the end or for `most_steps` steps."""
     count = len(openings.seeds)
@@ -92,6 +97,7 @@ def play_real(
             play(games, blind)
         for player in players:
             if player.sees != "nothing":
+                assert isinstance(wm, WorldModel), "other worlds are for blind policies"
                 view = player.view(wm)
                 views.append(games if view is None else DreamViewVector(games, *view))
                 play(views[-1], [player])
@@ -101,7 +107,7 @@ def play_real(
 
 
 def play_dream(
-    wm: WorldModel,
+    world: WorldModel | OtherWorld,
     players: Sequence[Player],
     openings: Openings,
     limits: np.ndarray,
@@ -110,12 +116,17 @@ def play_dream(
 ) -> list[Trace]:
     """Play every policy from every opening in the dream, to the end or for limits[k] steps, (K,)."""
     count = len(openings.seeds)
+    if isinstance(openings.starts, Contexts):
+        assert not isinstance(world, WorldModel), "a WorldModel dreams from codes"
+        return _play_other(world, players, openings, openings.starts, limits, seed)
+    assert isinstance(world, WorldModel), "other worlds dream from frames"
+    wm, starts = world, openings.starts
     found: dict[str, Trace] = {}
 
     def play(those: Sequence[Player]) -> None:
         total = len(those) * count
         trace = Trace(total)
-        dreams = DreamRows(min(_DREAMS, total), wm, openings.starts, limits, seed, those[0].obs, temperature)
+        dreams = DreamRows(min(_DREAMS, total), wm, starts, limits, seed, those[0].obs, temperature)
         play_episodes(
             dreams,
             [player.policy for player in those for _ in range(count)],
@@ -134,8 +145,32 @@ def play_dream(
     return [found[player.name] for player in players]
 
 
+def _play_other(
+    world: OtherWorld, players: Sequence[Player], openings: Openings, contexts: Contexts, limits: np.ndarray, seed: int
+) -> list[Trace]:
+    """Blind policies in the dreams of another project's world, a batch after the other."""
+    count = len(openings.seeds)
+    pairs = [(player, k) for player in players for k in range(count)]
+    trace = Trace(len(pairs))
+    for first in range(0, len(pairs), _DREAMS):
+        batch = pairs[first : first + _DREAMS]
+        places = [k for _, k in batch]
+        part = Trace(len(batch))
+        play_episodes(
+            OtherRows(world, contexts, places, limits[places], seed),
+            [player.policy for player, _ in batch],
+            [*range(len(batch))],
+            policy_seeds=[openings.seeds[k] for k in places],
+            watch=part,
+            about="dream",
+        )
+        trace.rewards[first : first + len(batch)] = part.rewards
+        trace.terminated[first : first + len(batch)] = part.terminated
+    return [trace.part(place * count, count) for place in range(len(players))]
+
+
 def play_both(
-    wm: WorldModel,
+    wm: WorldModel | OtherWorld,
     env_id: str,
     players: Sequence[Player],
     openings: Mapping[str, Openings],

@@ -40,6 +40,25 @@ def make_players(
         policies: names of blind policies (`worldmodel.agents.blind`) besides sticky and random play; none: a family
             for the game's actions (`blind_family`).
     """
+    _check(agents, epsilons, policies)
+    action = wm.config.action.held
+    players = []
+    for folder in agents:
+        player = _agent(folder, wm)
+        players += [player, *(_noisy(player, epsilon, action) for epsilon in epsilons)]
+    return players + blind_for(action, epsilons, policies)
+
+
+def blind_for(action: ActionSpec, epsilons: Sequence[float], policies: Sequence[str] = ()) -> list[Player]:
+    """The policies of `make_players` that see nothing, for these actions."""
+    _check((), epsilons, policies)
+    # Blind policies play side by side, so each needs an object of its own.
+    players = [_blind("sticky", action), *(_noisy(_blind("sticky", action), e, action) for e in epsilons)]
+    names = [name for name in policies or blind_family(action) if name not in ("sticky", "random")]
+    return [*players, *(_blind(name, action) for name in ("random", *names))]
+
+
+def _check(agents: Sequence[str | os.PathLike], epsilons: Sequence[float], policies: Sequence[str]) -> None:
     for epsilon in epsilons:
         if not 0.0 < epsilon < 1.0:
             raise ValueError(
@@ -54,15 +73,6 @@ def make_players(
     for name, each in given.items():
         if len(set(each)) < len(each):
             raise ValueError(f"{name} are given twice: {', '.join(map(str, each))}; each policy counts once")
-    action = wm.config.action.held
-    players = []
-    for folder in agents:
-        player = _agent(folder, wm)
-        players += [player, *(_noisy(player, epsilon, action) for epsilon in epsilons)]
-    # Blind policies play side by side, so each needs an object of its own.
-    players += [_blind("sticky", action), *(_noisy(_blind("sticky", action), e, action) for e in epsilons)]
-    names = [name for name in policies or blind_family(action) if name not in ("sticky", "random")]
-    return [*players, *(_blind(name, action) for name in ("random", *names))]
 
 
 def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
