@@ -69,7 +69,12 @@ keep_torch_usable_after_forks()
 _LAZY = {"WorldModel": "worldmodel.model", "EpisodeStorage": "worldmodel.data"}
 
 
+_SUBMODULES = ("visualize",)  # `worldmodel.visualize.rollout(…)` after `import worldmodel`
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'worldmodel' has no attribute {name!r}")

@@ -21,11 +21,12 @@ from worldmodel.training.show.strips import (
     draw_actions,
     draw_curve,
     draw_legend,
+    draw_title,
     legend_lines,
     scale_text,
+    title_height,
 )
 
-_TITLE = 30  # heights of texts
 _HEADING = 2 * LINE
 _SPANS, _CURVE = 16, 26  # heights of strips
 _NAME = 14  # height of a strip's name
@@ -50,7 +51,8 @@ class _Film:
         self.columns = min(columns, len(story.lanes))
         self.width = max(self.columns * (self.picture[1] + MARGIN), 480) + MARGIN
         self.legend = legend_lines(story, self.width - 2 * MARGIN)
-        self.top = _TITLE + LINE * len(self.legend) + MARGIN
+        self.title = title_height(story.title, self.width - 2 * MARGIN)
+        self.top = self.title + LINE * len(self.legend) + MARGIN
         curves = len(story.curves) * (_NAME + _CURVE)
         self.panel = _HEADING + self.picture[0] + GAP + self._has_actions * (_SPANS + GAP) + curves + 2 * MARGIN
 
@@ -61,9 +63,9 @@ class _Film:
     def draw(self) -> NDArray[np.uint8]:
         story = self.story
         still = Canvas(self.width, self.top + self.panel * ceil(len(story.lanes) / self.columns))
-        still.text(MARGIN, _TITLE // 2 + 2, story.title, self.width - 2 * MARGIN, size=16)
+        draw_title(still, story.title, self.width - 2 * MARGIN)
         for number, line in enumerate(self.legend):
-            draw_legend(still, line, _TITLE + LINE * number)
+            draw_legend(still, line, self.title + LINE * number)
         for index, lane in enumerate(story.lanes):
             self._strips(still, lane, *self._corner(index))
         images = []

@@ -41,7 +41,7 @@ ORIGINS = {
     DREAMT: Origin("dreamt by the model", PREDICTION_COLOR),
     REAL: Origin("real game, hidden from the model", UNSEEN_COLOR),
     RECONSTRUCTED: Origin("real game through the tokenizer: the best that a dream could look", RECONSTRUCTION_COLOR),
-    CODES: Origin("codes, one colour for each; yellow: changed since the step before", (60, 60, 64)),
+    CODES: Origin("codes, one colour for each; yellow: changed since the step before", (0, 158, 115)),
 }
 CURVES = {
     SURPRISE: "surprise: how unlikely the model found each step (negative log-likelihood, nats)",
@@ -99,6 +99,15 @@ class Story(NamedTuple):
         names = [action_text(np.array(action), self.spec) for action in range(self.spec.n)]
         colors = iter(cycle(_ACTIONS))
         return {name: _NOOP if name == "noop" else next(colors) for name in names}
+
+    @property
+    def shown_actions(self) -> dict[str, Color]:
+        """The colours of the actions that occur, by their names; none if actions are numbers."""
+        if self.spec.kind != "discrete":
+            return {}
+        taken = [each for each in (self.actions, *(lane.actions for lane in self.lanes)) if each is not None]
+        found = {action_text(action, self.spec) for each in taken for action in each}
+        return {name: color for name, color in self.action_colors.items() if name in found}
 
     def step_name(self, step: int) -> str:
         """Dreamt steps count from 1; the last given one is 0."""

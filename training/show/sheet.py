@@ -19,13 +19,14 @@ from worldmodel.training.show.strips import (
     draw_actions,
     draw_curve,
     draw_legend,
+    draw_title,
     legend_lines,
     scale_text,
+    title_height,
 )
 
 LABELS = 118  # pixels left of the rows
-_TITLE = 30  # heights of texts and strips
-_SPANS, _CURVE = 18, 34
+_SPANS, _CURVE = 18, 34  # heights of strips
 
 
 def draw_sheet(story: Story, columns: int = 10, scale: int = 2) -> NDArray[np.uint8]:
@@ -53,7 +54,12 @@ class _Sheet:
 
     def draw(self) -> NDArray[np.uint8]:
         story = self.story
-        header = _TITLE + LINE * (len(self.legend) + 1) + MARGIN + (_SPANS + GAP) * (story.actions is not None)
+        header = (
+            title_height(story.title, self.width - 2 * MARGIN)
+            + LINE * (len(self.legend) + 1)
+            + MARGIN
+            + (_SPANS + GAP) * (story.actions is not None)
+        )
         footer = LINE * len(story.curves) + MARGIN
         height = header + sum(self._height(lane) for lane in story.lanes) + footer
         self.canvas = Canvas(self.width, height)
@@ -72,8 +78,7 @@ class _Sheet:
 
     def _header(self) -> int:
         canvas, story = self.canvas, self.story
-        canvas.text(MARGIN, _TITLE // 2 + 2, story.title, self.width - 2 * MARGIN, size=16)
-        top = _TITLE
+        top = draw_title(canvas, story.title, self.width - 2 * MARGIN)
         for line in self.legend:
             draw_legend(canvas, line, top)
             top += LINE

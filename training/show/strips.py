@@ -12,6 +12,7 @@ from worldmodel.training.show.sample_inputs import action_text
 
 MARGIN = 8
 LINE = 20  # height of a line of text
+TITLE_SIZE = 16
 _SWATCH = 12
 
 
@@ -49,9 +50,33 @@ def brighter(color: Color) -> Color:
     return tuple(min(255, 70 + channel) for channel in color)  # type: ignore[return-value]
 
 
-# --- the legend ------------------------------------------------------------------------------------------------------
+# --- title and legend ------------------------------------------------------------------------------------------------
 
 Entry = tuple[int, str, Color]  # column, words, colour
+
+
+def draw_title(canvas: Canvas, title: str, room: int) -> int:
+    """The title in as many lines as it needs; returns its height in pixels."""
+    lines = title_lines(title, room)
+    for number, line in enumerate(lines):
+        canvas.text(MARGIN, LINE * number + LINE // 2 + 5, line, room, size=TITLE_SIZE)
+    return title_height(title, room)
+
+
+def title_height(title: str, room: int) -> int:
+    return LINE * len(title_lines(title, room)) + 8
+
+
+def title_lines(title: str, room: int) -> list[str]:
+    """A title of words, wrapped."""
+    lines: list[str] = []
+    for word in title.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, TITLE_SIZE) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def legend_lines(story: Story, room: int) -> list[list[Entry]]:
@@ -60,6 +85,7 @@ def legend_lines(story: Story, room: int) -> list[list[Entry]]:
     entries = [(origin.words, origin.color) for origin in story.legend]
     if any(lane.ended for lane in story.lanes):
         entries.append(("end of the episode", END_COLOR))
+    entries += story.shown_actions.items()
     column = MARGIN
     for words, color in entries:
         wide = _SWATCH + 6 + round(text_width(words)) + 18
