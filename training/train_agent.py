@@ -61,8 +61,7 @@ def train_agent(
 ) -> Path:
     """Train an agent with PPO in the dream of a world model, or of several at once; it is saved in OUT/agent.
 
-    A finished agent of the same settings in OUT is kept. An interrupted training cannot be resumed: start over with a
-    new --out.
+    A finished agent of the same settings in OUT is kept; an interrupted training is resumed and gives the same agent.
 
     With --eval-every the agent is evaluated in the real game from time to time, by its native reward; this does not
     change the training. OUT/best is the agent of the highest mean, OUT/selection.json lists all evaluations. The

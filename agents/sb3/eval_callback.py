@@ -119,6 +119,7 @@ class RealEvalCallback(EvalCallback):
         self.best_timesteps = 0  # env steps of training behind the best model
         self.judgements: list[tuple[int, float]] = []  # (env steps of training, mean), of which the best is a maximum
         self._judged = 0  # env steps of training at the last judgement
+        self._resumed = False
         self._go_on = True
 
     def _init_callback(self) -> None:
@@ -133,7 +134,24 @@ class RealEvalCallback(EvalCallback):
             os.makedirs(folder, exist_ok=True)
         if self.callback_on_new_best is not None:
             self.callback_on_new_best.init_callback(self.model)
-        self._judged = self.model.num_timesteps
+        if not self._resumed:
+            self._judged = self.model.num_timesteps
+
+    def progress(self) -> dict[str, Any]:
+        """What an interrupted training needs to continue its judgements, in plain types."""
+        return {
+            "judgements": [list(judgement) for judgement in self.judgements],
+            "judged": self._judged,
+            "best_timesteps": self.best_timesteps,
+            "best_mean_reward": float(self.best_mean_reward),
+        }
+
+    def resume(self, progress: dict[str, Any]) -> None:
+        """Continue from what `progress` returned; before training."""
+        self.judgements = [(int(steps), float(mean)) for steps, mean in progress["judgements"]]
+        self._judged, self.best_timesteps = int(progress["judged"]), int(progress["best_timesteps"])
+        self.best_mean_reward = progress["best_mean_reward"]
+        self._resumed = True
 
     def _on_rollout_start(self) -> None:
         if self.model.num_timesteps - self._judged >= self.every:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,19 +19,24 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor
 from worldmodel import checkpoint
 from worldmodel.agents.sb3.agent import agent_file, load_agent, save_agent
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig, AgentFile, AgentMeta
+from worldmodel.agents.sb3.eval_callback import RealEvalCallback
 from worldmodel.agents.sb3.generators import restored_generators
 from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.rollout_memory import as_agents_see
+from worldmodel.agents.sb3.unfinished import FOLDER, load_unfinished, save_unfinished
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
-from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.leftovers import is_temporary
+from worldmodel.leftovers import is_temporary, remove_leftovers
 from worldmodel.locks import LOCK, only_process
 from worldmodel.progress import Progress, progress
+from worldmodel.replacing import finish_replacing
 from worldmodel.restoring import fill
 from worldmodel.settings import difference
+
+_SAVE_EVERY = 10_000  # env steps between saves of what a resumed training begins with
 
 
 @own_defaults
@@ -44,21 +50,26 @@ def train_ppo(
     start_from: str | os.PathLike | None = None,
     callback: BaseCallback | None = None,
 ) -> PPO:
-    """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent. It is not resumed.
+    """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent.
+
+    An unfinished training of the same settings in run_dir is resumed. In dreams the agent is that of an unbroken
+    training; in other envs, whose state cannot be saved, new episodes begin.
 
     Args:
         envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller. As they are,
             without VecFrameStack or VecNormalize: frames are stacked here, and the saved agent sees what the env shows.
-        run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent; must not hold a run yet.
+        run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent; new, or left by a training of the
+            same settings that was interrupted.
         meta: saved with the agent.
         on_rollout: called after each update; returning False ends the training, which then does not count as finished.
+            Of a callback other than `RealEvalCallback` a resumed training knows nothing that came before.
         about: what else decides the agent, kept in run_dir/config.json.
         start_from: folder of a saved agent or its run, whose policy is trained further; None: a new one.
         callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
 
     Raises:
-        ValueError: run_dir holds a run or something else already, another training is running in it, or envs, config
-            and `start_from` do not fit; nothing is touched.
+        ValueError: run_dir holds a finished agent, a run of other settings or something else, another training is
+            running in it, or envs, config and `start_from` do not fit; nothing is touched.
     """
     run_dir = Path(run_dir)
     settings = _settings(config, meta, about)
@@ -80,21 +91,36 @@ def _learn(
     on_rollout: Callable[[PPO], bool | None] | None,
     callback: BaseCallback | None,
 ) -> None:
+    for name in ("agent", "best", FOLDER):
+        finish_replacing(run_dir / name, alone=True)
+    remove_leftovers(run_dir, alone=True)
+    judge = callback if isinstance(callback, RealEvalCallback) else None
+    done = load_unfinished(model, run_dir, judge)
     write_json(run_dir / "config.json", settings | {"finished": False})
-    outputs = [TensorBoardOutputFormat(str(run_dir)), JSONOutputFormat(str(run_dir / "metrics.jsonl"))]
+    _cut_metrics(run_dir / "metrics.jsonl", done)
+    outputs = [TensorBoardOutputFormat(str(run_dir)), _Metrics(str(run_dir / "metrics.jsonl"))]
     model.set_logger(Logger(str(run_dir), outputs))
     total = -(-config.steps // config.rollout) * config.rollout
-    saved: list[tuple[int, int]] = []  # (updates, env steps) behind each saved agent
+    saved = [(model._n_updates, done)] if done else []  # (updates, env steps) behind each saved agent
+    kept = done  # env steps behind what a resumed training would begin with
 
     def after_update(model: PPO) -> bool | None:
+        nonlocal kept
         save_agent(model, run_dir / "agent", config, meta)
         saved.append((model._n_updates, model.num_timesteps))
+        if kept + _SAVE_EVERY <= model.num_timesteps < total:
+            save_unfinished(model, run_dir, judge)
+            kept = model.num_timesteps
         return None if on_rollout is None else on_rollout(model)
 
     try:
-        with progress(total, "step", "agent") as bar:
-            watch = _Watch(bar, after_update)
-            model.learn(total, callback=watch if callback is None else [watch, callback])
+        with progress(total, "step", "agent", done) as bar:
+            watch = _Watch(bar, after_update, done)
+            model.learn(
+                total - done,
+                callback=watch if callback is None else [watch, callback],
+                reset_num_timesteps=not done,
+            )
         if not saved or saved[-1][0] < model._n_updates:  # else training was stopped, amid a rollout
             after_update(model)
     finally:
@@ -102,29 +128,59 @@ def _learn(
     trained = saved[-1][1]
     ending = {"finished": True} if trained >= total else {"finished": False, "stopped_after": trained}
     write_json(run_dir / "config.json", settings | ending)
+    if trained >= total:
+        shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+
+
+class _Metrics(JSONOutputFormat):
+    """Appends to the metrics of an interrupted training."""
+
+    def __init__(self, filename: str) -> None:
+        self.file = open(filename, "a", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
+
+
+def _cut_metrics(path: Path, done: int) -> None:
+    """Remove the lines of updates that are trained again, and half a line that a kill left."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            steps = json.loads(line)["time/total_timesteps"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if steps <= done:
+            kept.append(f"{line}\n")
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def is_trained(
     run_dir: str | os.PathLike, config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | None = None
 ) -> bool:
-    """Whether `train_ppo` has finished this agent in `run_dir`; ValueError if that holds another or half a run."""
+    """Whether `train_ppo` has finished this agent in `run_dir`.
+
+    False also for an interrupted training of these settings, which `train_ppo` resumes; ValueError if the folder holds
+    another one, or something else.
+    """
     run_dir = Path(run_dir)
     there = {path.name for path in run_dir.iterdir() if not is_temporary(path.name)} if run_dir.exists() else set()
     if there <= {LOCK}:
         return False
     found = read_json(run_dir / "config.json", JsonObject) if (run_dir / "config.json").exists() else {}
-    finished, stopped = found.pop("finished", False), found.pop("stopped_after", None)
+    finished = found.pop("finished", False) is True
+    found.pop("stopped_after", None)
     settings = _settings(config, meta, about)
     later = checkpoint.LATER_OPTIONS["agent"]  # which a run of an earlier release does not name
     if isinstance(found.get("meta"), dict):
         found = later["training"] | found | {"meta": later["meta"] | found["meta"]}
-    if finished and found == settings:
-        return True
-    what = "an unfinished training (PPO is not resumed) or something else"
-    if finished:
-        what = f"an agent of other settings ({difference(found, settings)})"
-    if stopped is not None:
-        what = f"an agent whose training was stopped after {stopped:,} steps (PPO is not resumed)"
+    if found == settings:
+        if finished:  # a kill may have come just before
+            shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+        return finished
+    what = "something else"
+    if isinstance(found.get("meta"), dict):
+        what = f"{'an agent' if finished else 'an unfinished agent'} of other settings ({difference(found, settings)})"
     raise ValueError(f"{run_dir} holds {what}; use another --out, or delete the folder to start over")
 
 
@@ -137,8 +193,7 @@ def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | N
 def train_policy(env_id: str, out: str | Path, config: AgentConfig = REAL_GAME, **env_kwargs: Any) -> Path:
     """Train an agent with PPO on the real game, on its raw frames and its own reward; it is saved in OUT/agent.
 
-    A finished agent of the same settings in OUT is kept. An interrupted training cannot be resumed: start over with a
-    new --out.
+    A finished agent of the same settings in OUT is kept, an interrupted training resumed with new episodes.
 
     Args:
         env_id: id of a real game, such as VideoGenReal-Doom.
@@ -195,14 +250,15 @@ def _seen(file: AgentFile) -> str:
 class _Watch(BaseCallback):
     """Moves the progress bar, and tells when an update is done."""
 
-    def __init__(self, bar: Progress, after_update: Callable[[PPO], bool | None]) -> None:
+    def __init__(self, bar: Progress, after_update: Callable[[PPO], bool | None], done: int) -> None:
         super().__init__()
         self._bar = bar
+        self._done = done  # env steps after which the training began
         self._after_update = after_update
         self._go_on = True
 
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps:  # the update on the last rollout has just ended
+        if self.num_timesteps > self._done:  # the update on the last rollout has just ended
             self._go_on = self._after_update(self.model) is not False
 
     def _on_step(self) -> bool:

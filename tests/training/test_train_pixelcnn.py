@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.pixelcnn_world import CLIP, pixelcnn_config, pixelcnn_world, two_levels
 from tests.tiny import tiny_world
@@ -11,9 +12,11 @@ from tests.training.recorded import recorded_store
 from worldmodel.data.regroup import regroup
 from worldmodel.dynamics import PixelCNNConfig
 from worldmodel.model import WorldModel
-from worldmodel.tokenizer.files import save_tokenizer
+from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
+from worldmodel.training import fit
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
+from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
 LOOP = LoopConfig(steps=4, batch_size=4, learning_rate=3e-3, warmup=1, evaluate_every=2, save_every=2)
 
@@ -41,6 +44,36 @@ def test_priors_train_on_a_store_and_the_trained_world_continues_its_frames(tmp_
     action = world.config.action
     actions = np.zeros((1, 3, *action.shape), np.int64 if action.kind == "discrete" else np.float32)
     assert world.sample(1, 4, frames, actions).frames.shape == (1, 4, 4, 16, 16, 3)
+
+
+def interrupted(train, *args) -> None:
+    """Run a training to its first saved state, then the same call to its end."""
+    save = fit.save_state
+
+    def save_and_die(*state):
+        save(*state)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fit, "save_state", save_and_die)
+        train(*args)
+    train(*args)
+
+
+def test_interrupted_priors_end_with_the_weights_of_unbroken_ones(tmp_path, data):
+    config = training(dropout=0.2, bottom_slices=1)
+    train_dynamics(*data, tmp_path / "whole", config)
+    interrupted(train_dynamics, *data, tmp_path / "broken", config)
+    whole, broken = (WorldModel.from_pretrained(tmp_path / name / "last").state_dict() for name in ("whole", "broken"))
+    assert all(torch.equal(whole[name], tensor) for name, tensor in broken.items())
+
+
+def test_an_interrupted_hierarchy_ends_with_the_weights_of_an_unbroken_one(tmp_path, data):
+    config = TokenizerTraining(model=two_levels(), loop=LOOP, validation_steps=8)
+    train_tokenizer(data[0], tmp_path / "whole", config)
+    interrupted(train_tokenizer, data[0], tmp_path / "broken", config)
+    whole, broken = (load_tokenizer(tmp_path / name / "last").state_dict() for name in ("whole", "broken"))
+    assert all(torch.equal(whole[name], tensor) for name, tensor in broken.items())
 
 
 def test_the_preset_brings_its_sizes_and_the_papers_its_loop():

@@ -6,10 +6,6 @@ from typing import Any, NamedTuple
 
 _RESUMED = "run the same command again to resume from the last complete state"
 _NOTHING = "nothing was written; run the same command again"
-_NOT_RESUMED = (
-    "this run cannot be resumed: start over with a new --out (OUT/agent holds the agent after its last update, if "
-    "there was one)"
-)
 
 # Options that the configs have and a command would ignore, and why.
 _MEASURED = "it is measured from the data"
@@ -119,7 +115,7 @@ COMMANDS = {
         "--env VideoGenReal-DoomHealthGathering --steps 80000 --out runs/policy",
         show=print,
         names={"env_id": "env"},
-        after_stop=_NOT_RESUMED,
+        after_stop=_RESUMED,
     ),
     "train-tokenizer": Command(
         "training.train_tokenizer:train_tokenizer",
@@ -139,7 +135,7 @@ COMMANDS = {
         "train an agent with PPO in a world model's dream",
         "--world runs/dynamics/best --agent.steps 200000 --out runs/agent",
         show=print,
-        after_stop=_NOT_RESUMED,
+        after_stop=_RESUMED,
     ),
     "publish": Command(
         "training.publish:publish",

@@ -1,7 +1,7 @@
 """One round: record episodes, train tokenizer, dynamics and an agent in their dream, judge it in the real game.
 
 The demo is one round with a report, the loop is many. A finished stage is not repeated; an interrupted one resumes from
-its last complete state, except the agent's, which starts over: PPO cannot be resumed.
+its last complete state.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worldmodel.data import EpisodeStorage
-from worldmodel.leftovers import remove
 from worldmodel.training.collect.collect import collect
 from worldmodel.training.pipeline.config import RoundConfig
 from worldmodel.training.pipeline.stages import Stages
@@ -100,6 +99,5 @@ def _train_dynamics(here: Round) -> None:
 
 def _train_agent(here: Round) -> None:
     out = here.agent.parent
-    remove(out)  # of an interrupted attempt
     game = here.config.env_id if here.config.agent.eval_every else None
     train_agent(here.world, out, here.config.agent, start_from=here.agent_from, allow_env=game)
