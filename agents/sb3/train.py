@@ -95,11 +95,13 @@ def _learn(
         finish_replacing(run_dir / name, alone=True)
     remove_leftovers(run_dir, alone=True)
     judge = callback if isinstance(callback, RealEvalCallback) else None
-    done = load_unfinished(model, run_dir, judge)
+    done, pending = load_unfinished(model, run_dir, judge)
     write_json(run_dir / "config.json", settings | {"finished": False})
     _cut_metrics(run_dir / "metrics.jsonl", done)
     outputs = [TensorBoardOutputFormat(str(run_dir)), _Metrics(str(run_dir / "metrics.jsonl"))]
     model.set_logger(Logger(str(run_dir), outputs))
+    for name, value in pending.items():
+        model.logger.record(name, value)
     total = -(-config.steps // config.rollout) * config.rollout
     saved = [(model._n_updates, done)] if done else []  # (updates, env steps) behind each saved agent
     kept = done  # env steps behind what a resumed training would begin with

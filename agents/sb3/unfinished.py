@@ -9,7 +9,7 @@ import random
 import zipfile
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ def save_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
         "counts": {name: getattr(model, name) for name in _COUNTS},
         "episodes": [[float(episode[key]) for key in "rlt"] for episode in model.ep_info_buffer or ()],
         "successes": [float(success) for success in model.ep_success_buffer or ()],
+        "log": {name: float(value) for name, value in model.logger.name_to_value.items()},
         "generators": _generators(),
         "judge": None if judge is None else judge.progress(),
         "rows": None,
@@ -62,16 +63,21 @@ def save_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
             dream.state.save(fresh / f"dream-{number}.safetensors")
 
 
-def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = None) -> int:
-    """Continue what `save_unfinished` kept in a new PPO of the same settings and envs.
+class Unfinished(NamedTuple):
+    """How far a training has come."""
 
-    Returns: env steps that the training has done; 0 if nothing was kept.
+    steps: int = 0  # env steps done
+    log: dict[str, float] = {}  # what the last update logged, which is written with the next rollout
+
+
+def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = None) -> Unfinished:
+    """Continue what `save_unfinished` kept in a new PPO of the same settings and envs; 0 steps if nothing was kept.
 
     Raises: ValueError if the files are damaged.
     """
     path = run_dir / FOLDER / _FILE
     if not path.exists():
-        return 0
+        return Unfinished()
     content = io.BytesIO(path.read_bytes())
     try:
         with zipfile.ZipFile(content) as archive:  # torch's own reader does not compare checksums
@@ -95,7 +101,7 @@ def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
     except Exception as error:  # what damaged bytes make torch's reader raise is of many kinds
         reason = (str(error) or repr(error)).splitlines()[0]
         raise ValueError(f"{path} is damaged ({reason}); delete {path.parent} to train from the first step") from error
-    return model.num_timesteps
+    return Unfinished(model.num_timesteps, state["log"])
 
 
 def _restore_rows(model: PPO, rows: dict[str, Any], folder: Path) -> None:
