@@ -66,8 +66,8 @@ def save_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
 class Unfinished(NamedTuple):
     """How far a training has come."""
 
-    steps: int = 0  # env steps done
-    log: dict[str, float] = {}  # what the last update logged, which is written with the next rollout
+    steps: int  # env steps done
+    log: dict[str, float]  # what the last update logged, which is written with the next rollout
 
 
 def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = None) -> Unfinished:
@@ -77,7 +77,7 @@ def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
     """
     path = run_dir / FOLDER / _FILE
     if not path.exists():
-        return Unfinished()
+        return Unfinished(0, {})
     content = io.BytesIO(path.read_bytes())
     try:
         with zipfile.ZipFile(content) as archive:  # torch's own reader does not compare checksums
