@@ -62,7 +62,7 @@ HEAVY = {
     "scipy.stats": ("worldmodel.evaluation.rank_correlation",),
     "stable_baselines3": tuple(
         f"worldmodel.agents.sb3.{part}"
-        for part in ("agent", "eval_callback", "networks", "rollout_memory", "train", "vec_env")
+        for part in ("agent", "eval_callback", "networks", "rollout_memory", "unfinished", "train", "vec_env")
     ),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
