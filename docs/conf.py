@@ -1,6 +1,7 @@
 """Sphinx settings; `make docs` builds these pages into docs/_build."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from worldmodel import __version__
@@ -10,10 +11,17 @@ author = "VideoGenDream authors"
 copyright = f"2026, {author}"
 release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]  # myst_nb reads pages by myst_parser
 exclude_patterns = ["_build", "decisions/000-template.md"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+
+# Notebooks are stored without output and run here, once for each change of theirs.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(Path(__file__).parent / "_build" / ".jupyter_cache")
+nb_execution_timeout = 1200  # seconds for a cell
+nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # progress bars
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
