@@ -62,7 +62,16 @@ HEAVY = {
     "scipy.stats": ("worldmodel.evaluation.rank_correlation",),
     "stable_baselines3": tuple(
         f"worldmodel.agents.sb3.{part}"
-        for part in ("agent", "eval_callback", "networks", "rollout_memory", "unfinished", "train", "vec_env")
+        for part in (
+            "agent",
+            "batched",
+            "eval_callback",
+            "networks",
+            "rollout_memory",
+            "unfinished",
+            "train",
+            "vec_env",
+        )
     ),
     "tensorboard": (),
     "torch.utils.tensorboard": (),
