@@ -219,6 +219,18 @@ def test_an_incomplete_or_foreign_data_set_is_refused_with_the_file_and_the_reme
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frames_per_step": 0}, "frames_per_step must be at least 1, got 0"),
+        ({"ends": "won"}, "ends must be .* got 'won'"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(dataset, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        import_lerobot(dataset, tmp_path / "again", **options)
+
+
 def test_a_film_that_ends_too_early_is_refused(dataset, tmp_path):
     export_lerobot(make_store(tmp_path / "short", (4,)), tmp_path / "other")
     film = f"videos/{CAMERA}/chunk-000/file-000.mp4"

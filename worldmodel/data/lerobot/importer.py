@@ -74,9 +74,9 @@ def import_lerobot(
     about, origin = layout.read_description(root), layout.read_origin(root)
     if ends not in ("data", "stopped", "truncated", "terminated"):
         raise ValueError(f"ends must be 'data', 'stopped', 'truncated' or 'terminated', got {ends!r}")
-    per_step = frames_per_step or (origin.frames_per_step if origin else 2)
-    if per_step < 1:
+    if frames_per_step is not None and frames_per_step < 1:
         raise ValueError(f"frames_per_step must be at least 1, got {frames_per_step}")
+    per_step = frames_per_step or (origin.frames_per_step if origin else 2)
     chosen = _cameras(about, cameras)
     recordings = _recordings(about, signals)
     as_exported = (
