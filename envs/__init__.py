@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ == "envs":
     raise ImportError(
-        "This package is imported as 'worldmodel.envs', not as 'envs' (it would load all a second time). "
+        "This package is imported as 'worldmodel.envs', not as 'envs' (every module would be loaded twice). "
         "Write: import worldmodel.envs"
     )
 

@@ -1,6 +1,6 @@
-"""The actions of any Gymnasium env as one choice or as numbers, which is what the models know.
+"""Any Gymnasium action space as one discrete choice or a flat vector, the two forms that the models know.
 
-Letters: n actions to choose from, or numbers of an action.
+Letters: n actions to choose from, or dimensions of an action.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import check_names, valid_actions
 
 _MOST_COMBINATIONS = 64  # of buttons and switches that become one choice
-_WIDEST = 1e6  # bounds beyond stand for none, such as float32's largest number
+_WIDEST = 1e6  # larger bounds count as unbounded, such as float32's largest number
 _CHOICE = (
     "gymnasium.wrappers.TransformAction(env, lambda choice: CHOICES[choice], gymnasium.spaces.Discrete(len(CHOICES)))"
 )
 
 
 class GameActions:
-    """An action space as an `ActionSpec`, and every action back in the env's own form.
+    """Describes an action space as an `ActionSpec`, and converts actions back to the env's own form.
 
-    - Discrete, from whatever number: a choice.
+    - Discrete with any start: a choice.
     - MultiBinary and MultiDiscrete: a choice among all combinations, the last entry changing fastest.
-    - Box of any shape, also of integers (to which numbers are rounded): its numbers, row by row.
+    - Box of any shape and dtype: flattened row by row; values are rounded if the Box holds integers.
 
     Args:
-        space: the env's.
-        names: one for each action or number; of a MultiBinary also one for each button, which name the combinations
-            ("noop", "left", "left+attack").
+        space: the env's action space.
+        names: one per action or dimension; for MultiBinary alternatively one per button, from which the names of the
+            combinations are made ("noop", "left", "left+attack").
 
     Raises:
-        ValueError: the space is of another kind, too large or without bounds, or the names do not fit; says what to do.
+        ValueError: the space is of another kind, too large or unbounded, or the names do not fit; says what to do.
     """
 
     def __init__(self, space: gym.Space, names: Sequence[str] = ()) -> None:
@@ -53,8 +53,8 @@ class GameActions:
             low, high = space.low.ravel().tolist(), space.high.ravel().tolist()
             if not all(-_WIDEST <= least < most <= _WIDEST for least, most in zip(low, high, strict=True)):
                 raise ValueError(
-                    f"the numbers of an action need bounds, each low below its high and within ±{_WIDEST:g}, got "
-                    f"{space}; give it some: gymnasium.wrappers.TransformAction(env, lambda action: action, "
+                    f"every dimension of an action needs bounds, low below high and within ±{_WIDEST:g}, got "
+                    f"{space}; set them: gymnasium.wrappers.TransformAction(env, lambda action: action, "
                     "gymnasium.spaces.Box(low, high))"
                 )
             self.spec = ActionSpec(
@@ -62,13 +62,13 @@ class GameActions:
             )
         else:
             raise ValueError(
-                f"actions must be Discrete, MultiBinary, MultiDiscrete or a Box, got {space}; make one choice of them: "
-                f"{_CHOICE}"
+                f"actions must be Discrete, MultiBinary, MultiDiscrete or a Box, got {space}; turn them into one "
+                f"choice: {_CHOICE}"
             )
         self.space = self.spec.to_gym()
 
     def of(self, action: Any) -> Any:
-        """An action of `spec` in the form and dtype of the env's space; InvalidAction if it is none."""
+        """Convert an action of `spec` to the form and dtype of the env's space; InvalidAction if it is not valid."""
         given = valid_actions(self.space, action, ())
         if self._choices is not None:
             return self._choices[given].copy()
@@ -92,13 +92,13 @@ def _combinations(space: spaces.MultiBinary | spaces.MultiDiscrete) -> np.ndarra
     count = int(np.prod([len(entry) for entry in entries], dtype=float))
     if count > _MOST_COMBINATIONS:
         raise ValueError(
-            f"{space} has {count:,} combinations, of which at most {_MOST_COMBINATIONS} become a choice; choose some: "
+            f"{space} has {count:,} combinations, but a choice can have at most {_MOST_COMBINATIONS}; select some: "
             f"{_CHOICE}"
         )
     return np.array(list(product(*entries)), space.dtype).reshape(count, *space.shape)
 
 
 def _names_of(choices: np.ndarray, buttons: Sequence[str]) -> tuple[str, ...]:
-    """What each combination of buttons is called, choices (n, buttons) of 0 and 1."""
+    """Names of the combinations of buttons, choices (n, buttons) of 0 and 1."""
     pressed = ([name for name, down in zip(buttons, choice, strict=True) if down] for choice in choices)
     return tuple("+".join(names) or "noop" for names in pressed)

@@ -1,11 +1,11 @@
-"""What a game's env returned, checked: whoever breaks Gymnasium's rules is named before wrong values are recorded."""
+"""Checks of what a game's env returns, so that violations of Gymnasium's rules are found before they are recorded."""
 
 from typing import Any
 
 import numpy as np
 
 _OLD = "is it written for the old gym? Gymnasium's rules: https://gymnasium.farama.org/introduction/migration_guide/"
-_LARGEST = float(np.finfo(np.float32).max)  # as what stores hold
+_LARGEST = float(np.finfo(np.float32).max)  # stores hold float32
 
 
 def of_reset(result: Any) -> tuple[Any, dict[str, Any]]:
@@ -28,7 +28,7 @@ def of_step(result: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
 
 
 def finite(what: str, value: Any) -> float:
-    """A number that float32 can hold, as a float; TypeError or ValueError, which name it, of anything else."""
+    """The value as a float if float32 can hold it; otherwise a TypeError or ValueError that names `what`."""
     array = np.asarray(value)
     if array.shape or array.dtype.kind not in "biuf":
         raise TypeError(f"{what} must be a number, got {value!r}")

@@ -1,4 +1,4 @@
-"""Env ids that come out of files: playable if registered here or confirmed by the caller; never imported unasked."""
+"""Env ids read from files: usable if registered here or confirmed by the caller; never imported without consent."""
 
 import gymnasium as gym
 
@@ -6,18 +6,18 @@ import worldmodel  # noqa: F401 (registers the env ids)
 
 
 def confirmed_id(env_id: str, source: str, allow_env: str | None = None) -> str:
-    """The id with which to make the game that a file names, without running code that the file chooses.
+    """The id to pass to `gym.make` for the game that a file names, without running code that the file chooses.
 
     Gymnasium imports the module in "module:Id", so such an id is never passed on unless the caller has named it too.
 
     Args:
-        env_id: as the file has it: "Id" or "module:Id".
+        env_id: as in the file: "Id" or "module:Id".
         source: the file, for the error message.
         allow_env: an id that the caller confirms; its module may be imported.
 
-    Returns: `allow_env` if it is this id, otherwise the registered "Id".
+    Returns: `allow_env` if it equals `env_id`, otherwise the registered "Id".
 
-    Raises: ValueError if the id is neither registered nor confirmed, or if `allow_env` is another one.
+    Raises: ValueError if the id is neither registered nor confirmed, or if `allow_env` differs from it.
     """
     if allow_env is not None:
         if allow_env != env_id:

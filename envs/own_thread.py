@@ -1,4 +1,4 @@
-"""A thread for one game: an OpenGL context, and much else, works only in the thread that made it."""
+"""A dedicated thread for one game, since an OpenGL context, among others, works only in the thread that created it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _Answer = SimpleQueue[tuple[Any, BaseException | None]]  # what the function ret
 
 
 class OwnThread:
-    """Calls functions one after the other in a thread of its own, until `end`.
+    """Runs functions one after the other in a dedicated thread, until `end`.
 
-    A ThreadPoolExecutor may hang if a vector env is collected as garbage while one of its locks is held. The queues
-    used here may be put into at any time.
+    A ThreadPoolExecutor may hang if a vector env is garbage-collected while one of its locks is held. Putting into the
+    queues used here is safe at any time.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class OwnThread:
         threading.Thread(target=_serve, args=(self._asked,), daemon=True).start()
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """What the function returns, or raises."""
+        """Run the function and return what it returns, or raise what it raises."""
         return self.begin(function)()
 
     def begin(self, function: Callable[[], Any]) -> Callable[[], Any]:
-        """Start a call; what comes back waits for its end and gives what the function returned, or raises it."""
+        """Start a call; the returned function waits for it and returns or raises what the call did."""
         answer: _Answer = SimpleQueue()
         self._asked.put((function, answer))
 
@@ -39,7 +39,7 @@ class OwnThread:
         return result
 
     def end(self) -> None:
-        """Let the thread end after what it was asked for; waits for nothing."""
+        """Let the thread exit once the calls so far are done; does not wait."""
         self._asked.put(None)
 
 
@@ -48,6 +48,6 @@ def _serve(asked: SimpleQueue) -> None:
         function, answer = task
         try:
             answer.put((function(), None))
-        except BaseException as error:  # the caller's own, raised there
+        except BaseException as error:  # raised again in the caller's thread
             answer.put((None, error))
-        del task, function, answer  # or a game that is no longer used would stay until the next call
+        del task, function, answer  # otherwise a game that is no longer used would be kept until the next call

@@ -1,4 +1,4 @@
-"""From a name to a world model on a device, and what is known of the game it dreams of."""
+"""Loading world models by name, and looking up env ids and the speed of a model's game."""
 
 import os
 from importlib import import_module
@@ -14,12 +14,12 @@ DOOM_STEPS_PER_SECOND = 35 / 4  # 35 tics per second; a step is 4 of them
 
 
 def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
-    """The model itself, or the one of this shipped name or folder."""
+    """Return a `WorldModel` as it is; load one given by a shipped name or a folder."""
     return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device)
 
 
 def steps_per_second(config: WorldModelConfig) -> float:
-    """How fast a model's game runs: as its play was recorded, or as the registered game says, or as Doom."""
+    """Speed of a model's game: as recorded in the config, else as the registered game states it, else Doom's."""
     if config.steps_per_second:
         return config.steps_per_second
     spec = gym.registry.get(config.env_id)
@@ -27,18 +27,18 @@ def steps_per_second(config: WorldModelConfig) -> float:
         return DOOM_STEPS_PER_SECOND
     try:
         made = load_env_creator(spec.entry_point)
-    except ImportError:  # a dream needs no game
+    except ImportError:  # dreaming does not need the game installed
         return DOOM_STEPS_PER_SECOND
     return float(getattr(made, "metadata", {}).get("render_fps", DOOM_STEPS_PER_SECOND))
 
 
 def is_dream(env_id: str) -> bool:
-    """Whether the id is that of a dream; an unknown one raises Gymnasium's error, which names the nearest."""
+    """Whether the id is a dream's; an unknown id raises Gymnasium's error, which suggests the nearest."""
     return env_spec(env_id).entry_point == "worldmodel.envs:DreamEnv"
 
 
 def env_spec(env_id: str) -> EnvSpec:
-    """What is registered under an id, also one that names its module, as in "my_games:MyGame-v0"."""
+    """The spec registered under an id, which may name its module, as in "my_games:MyGame-v0"."""
     module, _, plain_id = env_id.rpartition(":")
     if module:
         import_module(module)  # registers it, as gym.make would
@@ -46,5 +46,5 @@ def env_spec(env_id: str) -> EnvSpec:
 
 
 def is_env_id(name: str) -> bool:
-    """Whether a name is that of an env, if only a mistyped one, and not that of a world."""
+    """Whether a name means an env, even a mistyped one, rather than a world."""
     return not Path(name).is_dir() and (name in gym.registry or ":" in name or name.startswith("VideoGen"))

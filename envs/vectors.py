@@ -1,4 +1,4 @@
-"""What vector envs share: autoreset modes by name, rows to reset, seeds of rows, infos with masks.
+"""Shared by the vector envs: autoreset modes by name, rows to reset, seeds of rows, infos with masks.
 
 Letters: B rows.
 """
@@ -30,7 +30,7 @@ class NamesItsAdapter(type):
 
 
 def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
-    """Gymnasium's own type for "same_step", "next_step" or "disabled"."""
+    """Gymnasium's enum member for "same_step", "next_step" or "disabled"."""
     if isinstance(mode, AutoresetMode):
         return mode
     if mode not in _AUTORESET_MODES:
@@ -39,7 +39,7 @@ def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
 
 
 def rows_to_reset(options: Mapping[str, Any], num_envs: int) -> np.ndarray:
-    """The rows of options["reset_mask"] (B,) bool; all without one."""
+    """The rows in options["reset_mask"] (B,) bool; all rows if it is absent."""
     if "reset_mask" not in options:
         return np.arange(num_envs)
     mask = np.asarray(options["reset_mask"])
@@ -53,12 +53,12 @@ def row_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Sequenc
     if seed is None or isinstance(seed, int | np.integer):
         return [None if seed is None else int(seed) + row for row in range(num_envs)]
     if len(seed) != num_envs:
-        raise ValueError(f"seed must be one number or a list of {num_envs}, got {len(seed)} of them")
+        raise ValueError(f"seed must be one integer or a list of {num_envs}, got a list of {len(seed)}")
     return seed
 
 
 def key_of(seed: int | None) -> int:
-    """From a row's seed, what decides its starts and all that its dreams draw; None: from the machine's entropy."""
+    """A row's key, drawn from its seed (None: from the system's entropy); decides its starts and its dreams' draws."""
     return int(seeding.np_random(seed)[0].integers(2**62))
 
 

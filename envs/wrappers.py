@@ -1,4 +1,4 @@
-"""Real games seen through a dream's eyes, and several games side by side.
+"""Wrappers that show real games as a dream would look, and a vector env with a thread per game.
 
 Letters: B rows, n some of them, F frames per step, H W C pixels, h w latent grid, M slices, D width of the dynamics.
 """
@@ -25,7 +25,7 @@ from worldmodel.model import WorldModel
 
 
 class _View:
-    """Shows the real frames of B rows as a model's dream would; for "features" the model follows each row's play."""
+    """Converts the real frames of B rows to a dream's observations; for "features" the model follows every episode."""
 
     def __init__(self, model: WorldModel | str | os.PathLike, obs: str, rows: int) -> None:
         self.model = load_model(model)
@@ -35,28 +35,28 @@ class _View:
         self._state: DreamState | None = None
 
     def begin(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """The first step of an episode in these rows, frames (n, F, H, W, C) uint8 -> n observations."""
+        """Start episodes in these rows with their first frames, (n, F, H, W, C) uint8 -> n observations."""
         codes = self._encode(frames)
         if self.obs != "features":
             return _numpy(show(self.model, codes, self.obs))
         action = self.model.config.action
         nothing = torch.from_numpy(np.zeros((len(rows), 0, *action.shape), action.dtype))
-        running = self._state if len(rows) < self._rows else None  # None: no row goes on
+        running = self._state if len(rows) < self._rows else None  # None: no row continues
         fresh = self.model.start_codes(codes[:, None], nothing, clock=None if running is None else running.clock)
         self._state = fresh if running is None else running.put(rows.tolist(), fresh)
         return _numpy(self.model.features(fresh))
 
     def step(self, actions: np.ndarray, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """A step of these rows with its frames (n, F, H, W, C), actions (B, …) of all -> n observations."""
+        """Step these rows with new frames (n, F, H, W, C) and the actions (B, …) of all rows -> n observations."""
         codes = self._encode(frames)
         if self.obs != "features":
             return _numpy(show(self.model, codes, self.obs))
         assert self._state is not None, "reset comes before step"
-        came = self._state.codes.clone()  # rows at rest stay as they are
-        came[rows] = codes
+        seen = self._state.codes.clone()  # rows at rest keep theirs
+        seen[rows] = codes
         action = self.model.config.action
         given = action.hold(torch.from_numpy(np.asarray(actions, action.dtype)))
-        self._state, _ = self.model.observe(self._state, given, came)
+        self._state, _ = self.model.observe(self._state, given, seen)
         return _numpy(self.model.features(self._state)[rows])
 
     @torch.inference_mode()
@@ -68,20 +68,20 @@ class _View:
 def _frames(info: dict[str, Any]) -> np.ndarray:
     if "frames" not in info:
         raise ValueError(
-            'a DreamView needs every frame of a step, in info["frames"] (F, H, W, C) uint8, as VideoGenReal-… envs '
-            f"give them; this env's info holds {', '.join(info) or 'nothing'}"
+            'a DreamView needs every frame of a step in info["frames"], (F, H, W, C) uint8, as in VideoGenReal-… '
+            f"envs; this env's info holds {', '.join(info) or 'nothing'}"
         )
     return info["frames"]
 
 
 class DreamView(gym.Wrapper):
-    """A real env whose observations look as the dream's do, so that an agent moves between both unchanged.
+    """A real env with a dream's observations, so that an agent moves between the two unchanged.
 
     Args:
-        env: gives each step's frames in ``info["frames"]``.
+        env: returns each step's frames in ``info["frames"]``.
         model: the dreaming model, its name or its folder.
         obs: "rgb" encodes and decodes the frames; "latent" and "codes" encode them; for "features" the dynamics follow
-            the play, its frames and its actions, from the episode's first step on.
+            the frames and actions from the episode's first step on.
     """
 
     def __init__(self, env: gym.Env, model: WorldModel | str | os.PathLike, obs: str = "rgb") -> None:
@@ -124,7 +124,7 @@ class DreamViewVector(VectorWrapper):
         frames = _frames(infos)
         sent = infos["_frames"]  # rows at rest send none and keep their last observation
         ended = np.zeros(self.num_envs, bool)
-        if "final_obs" in infos:  # these rows show their next episode already
+        if "final_obs" in infos:  # the frames of these rows already belong to their next episode
             ended = infos["_final_obs"]
             frames = frames.copy()
             frames[ended] = _frames(infos["final_info"])[ended]
@@ -152,17 +152,17 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 
 class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):
-    """Copies of one env, each in a thread of its own.
+    """Copies of one env, each in its own thread.
 
-    For games that run outside the interpreter lock: 10 ViZDooms step 1.8 times as fast as one after the other on two
-    cores, with no other process to start. A row is made, played and closed by one thread, since an OpenGL context works
-    only where it was made; a single row by the caller's own thread. Games whose metadata hold ``one_thread`` share one.
+    For games that release the interpreter lock: 10 ViZDooms step 1.8 times as fast as one after the other on two cores,
+    without starting processes. Each row is made, played and closed in one thread, since an OpenGL context works only
+    where it was created; a single row runs in the caller's thread. Games whose metadata hold ``one_thread`` share one.
 
     Args:
         make_env: makes one env; called `num_envs` times.
         num_envs: B.
-        autoreset_mode: "same_step", or "disabled": then a row that has ended rests, giving its last observation, no
-            reward and the same end flags, until `reset(options={"reset_mask": mask})`.
+        autoreset_mode: "same_step", or "disabled": then a row that has ended rests, repeating its last observation and
+            end flags with reward 0, until `reset(options={"reset_mask": mask})`.
     """
 
     def __init__(
@@ -177,13 +177,13 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=N
         self.envs: list[gym.Env] = []
         self._threads = [OwnThread() for _ in range(num_envs if num_envs > 1 else 0)]
         try:
-            for row in range(num_envs):  # one after the other: to start a game can move the process to another folder
+            for row in range(num_envs):  # one after the other: starting a game may change the working folder
                 self.envs.append(self.in_its_thread(row, make_env))
                 if row == 0 and self._threads and self.envs[0].metadata.get("one_thread"):
                     for unused in self._threads[1:]:
                         unused.end()
                     self._threads = self._threads[:1] * num_envs
-        except BaseException:  # those that were made have windows, files, processes
+        except BaseException:  # those already made hold windows, files, processes
             self.close()
             raise
         first = self.envs[0]
@@ -214,7 +214,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=N
         return self._seen(), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every row that is not at rest; `actions` has one entry per row, of which those at rest do not count."""
+        """Step every row that is not at rest; `actions` has one entry per row, ignored for those at rest."""
         if np.shape(actions)[:1] != (self.num_envs,):
             raise InvalidAction(f"step needs one action for each of {self.num_envs} envs, got {actions!r}")
         rewards = np.zeros(self.num_envs, np.float32)
@@ -231,7 +231,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=N
         return self._seen(), rewards, *ends, infos
 
     def _seen(self) -> Any:
-        """The observations of all rows: one array, or for a Dict or Tuple space one of arrays."""
+        """The observations of all rows: one array, or for a Dict or Tuple space a dict or tuple of arrays."""
         space = self.single_observation_space
         if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
             return concatenate(space, self._observations, create_empty_array(space, self.num_envs))
@@ -252,11 +252,11 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=N
         return tuple(self._at_once(range(self.num_envs), lambda row: self.envs[row].render()))
 
     def in_its_thread(self, row: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a function returns that is called by the thread to which this row's env belongs."""
+        """Call a function in the thread to which this row's env belongs and return its result."""
         return self._at_once([row], lambda _: function(*args, **kwargs))[0]
 
     def close_extras(self, **kwargs: Any) -> None:
-        if not hasattr(self, "_threads"):  # the constructor refused its arguments
+        if not hasattr(self, "_threads"):  # the constructor raised
             return
         self.closed = True  # also if a game cannot be closed
         try:
@@ -277,7 +277,7 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=N
             self.envs[0].close()
 
     def _at_once(self, rows: Iterable[int], function: Callable[[int], Any]) -> list[Any]:
-        """What a function of a row returns in the threads of these; if it raises, after all of them have ended."""
+        """Results of a function called for each row in its thread; errors are raised once all calls have ended."""
         if not self._threads:
             return [function(row) for row in rows]
         running = [self._threads[row].begin(partial(function, row)) for row in rows]

@@ -24,9 +24,9 @@ from worldmodel.model.outputs import Branches
 class DreamEnv(gym.Env[np.ndarray, Any]):
     """A world model as an environment: the agent's step is one latent step of the model.
 
-    `info` holds the model's running game variables by name at reset and at every step, and ``nll`` and ``entropy``
-    (nats) at every step. Arguments, reset options and errors are those of `DreamVectorEnv`; a reward function sees a
-    batch of one.
+    `info` holds the game variables as the model predicts them, by name, at reset and at every step, and ``nll`` and
+    ``entropy`` (nats) at every step. Arguments, reset options and errors are those of `DreamVectorEnv`; a reward
+    function gets a batch of one.
 
     Example:
         >>> import gymnasium as gym
@@ -87,7 +87,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin a dream from a drawn start; the same seed gives the same dream."""
+        """Begin a dream from a random start; the same seed gives the same dream."""
         super().reset(seed=seed)
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(2**62))
@@ -107,12 +107,12 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
 
     @property
     def action_spec(self) -> ActionSpec:
-        """What can be done, with names."""
+        """The available actions, with names."""
         return self._dreams.action_spec
 
     @property
     def rules(self) -> DreamRules:
-        """How dreams are drawn, paid and ended; set others to change them while a dream goes on."""
+        """Temperature, reward and end rules; may be replaced while a dream is running."""
         return self._dreams.rules
 
     @rules.setter
@@ -121,37 +121,37 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
 
     @property
     def state(self) -> DreamState:
-        """A copy of all that decides the dream and those after it (one row); set it to go on from it."""
+        """A copy of everything that decides this dream and the following ones (one row); set it to resume from it."""
         return self._dreams.state
 
     @state.setter
     def state(self, state: DreamState) -> None:
         self._dreams.state = state
-        self._seeded |= "env.key" in state.extras  # which decides the dreams after the next resets too
+        self._seeded |= "env.key" in state.extras  # the key also decides the dreams after the next resets
 
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:
-        """Dream N futures of H steps in one batch; the env stays where it is.
+        """Dream N futures of H steps in one batch; the env itself does not move.
 
         Args:
             actions: (N, H) or (N, H, A).
             seeds: (N,); None: the first future is what the env would dream, see `WorldModel.branch`.
 
-        Returns: what the model says, each tensor (N, H, …); the env's reward function and rules are not applied.
+        Returns: the model's predictions, each tensor (N, H, …); the env's reward function and rules are not applied.
         """
         seeds = None if seeds is None else torch.as_tensor(seeds)[None]
         return Branches(*(values[0] for values in self._dreams.imagine(torch.as_tensor(actions)[None], seeds)))
 
 
 def _single(infos: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The infos of the only row."""
+    """The infos of the single row."""
     return {name: value[0].item() for name, value in infos.items() if not name.startswith("_")}
 
 
 def world_of(dream: str) -> str | Path:
-    """The world that a command means: that of a dream's id, or one by its folder or name."""
+    """The world of a dream's id; other names, of worlds and folders, are returned as they are."""
     if not is_env_id(dream):
         return dream
     if not is_dream(dream):
-        raise ValueError(f"{dream} is a real game; the dream to judge is a world's folder or name, or a dream's id")
-    usual = inspect.signature(DreamEnv).parameters["model"].default
-    return env_spec(dream).kwargs.get("model", usual)
+        raise ValueError(f"{dream} is a real game; give a world's folder or name, or the id of a dream")
+    default = inspect.signature(DreamEnv).parameters["model"].default
+    return env_spec(dream).kwargs.get("model", default)

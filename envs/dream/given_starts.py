@@ -1,6 +1,6 @@
-"""Dreams that begin with frames of the user's own: arrays, tensors, or the names of pictures and films.
+"""Dreams that start from the user's frames: arrays, tensors, or paths of images and videos.
 
-Letters: B rows of the env, n some of them, T given steps, F frames of a step, H W C pixels, G signals.
+Letters: B rows of the env, n some of them, T context steps, F frames of a step, H W C pixels, G signals.
 """
 
 import os
@@ -22,15 +22,16 @@ from worldmodel.shapes import check_frames
 
 
 class GivenStarts:
-    """Frames of the user's own, the same for all rows or for each its own.
+    """Starts from the user's frames, the same for all rows or one per row.
 
     Args:
-        rows: of the env.
-        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C), or one picture, (H, W, C) or (B, H, W, C), which is shown
-            F times as at a reset, uint8 or what `to_bytes` converts; or the name of a file of such an array, or of a
-            picture or a film, shrunk to the model's size; "actions" (T-1, …) or (B, T-1, …) between them, if T is above
-            1, as an agent gives them or as a store holds them; "signals", by name or (G,) or (B, G), at the last of
-            them: the usual ones (`WorldModel.usual_signals`) where they are not given.
+        rows: indices of the rows that start.
+        total: B.
+        given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C), or one image, (H, W, C) or (B, H, W, C), which is
+            repeated F times as at a reset, uint8 or what `to_bytes` converts; or the path of a file with such an array,
+            an image or a video, shrunk to the model's size; "actions" (T-1, …) or (B, T-1, …) between them, if T is
+            above 1, as an agent chooses them or as a store holds them; "signals" at the last frame, by name or (G,) or
+            (B, G); missing ones default to `WorldModel.usual_signals`.
     """
 
     def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:
@@ -43,7 +44,7 @@ class GivenStarts:
         frames = _for_rows(frames, 5, each, total, "frames")
         steps = frames.shape[1]
         if "actions" not in given and steps > 1:
-            raise ValueError(f"{steps} given steps need options['actions'], the {steps - 1} between them")
+            raise ValueError(f"frames of {steps} steps need options['actions'], the {steps - 1} between them")
         spec = config.action
         empty = np.zeros((0, *spec.shape), spec.dtype)
         actions = torch.as_tensor(_as_actions(given.get("actions", empty), spec.dtype), device=device)
@@ -51,11 +52,11 @@ class GivenStarts:
             actions = spec.hold(actions)
         actions = _for_rows(actions, 1 + len(spec.shape), each, total, "actions")
         if actions.shape[1] != steps - 1:
-            raise ValueError(f"{steps} given steps have {steps - 1} actions between them, got {actions.shape[1]}")
+            raise ValueError(f"frames of {steps} steps need {steps - 1} actions between them, got {actions.shape[1]}")
         spec.check(actions.flatten(0, 1).cpu().numpy())
         signals = _signals(given.get("signals"), config.signal_names, model.usual_signals.cpu().numpy())
         if not np.isfinite(signals).all():
-            raise ValueError(f"options['signals'] must be finite; leave out those not known, got {given['signals']}")
+            raise ValueError(f"options['signals'] must be finite; omit unknown ones, got {given['signals']}")
         self._signals = _for_rows(torch.as_tensor(signals, device=device), 1, each, total, "signals")
         self._actions = actions
         with torch.inference_mode():
@@ -66,7 +67,7 @@ class GivenStarts:
 
 
 def _frames_of(given: Any, model: WorldModel) -> np.ndarray:
-    """Frames as an array of bytes: given as one, as a tensor or by a file's name."""
+    """Frames as a uint8 array, from an array, a tensor or a file."""
     if not isinstance(given, str | os.PathLike):
         given = given.detach().cpu() if isinstance(given, Tensor) else given
         try:
@@ -78,38 +79,38 @@ def _frames_of(given: Any, model: WorldModel) -> np.ndarray:
     if path.suffix.lower() in ARRAYS or len(images) == 1:
         return images if path.suffix.lower() in ARRAYS else images[0]
     if len(images) % per_step:
-        raise ValueError(f"{path} has {len(images)} images, which make no steps of {per_step}: give a multiple, or one")
+        raise ValueError(f"{path} has {len(images)} images; wanted one, or a multiple of {per_step} (frames per step)")
     return images.reshape(-1, per_step, *images.shape[1:])
 
 
 def _for_rows(given: Tensor, ndim: int, rows: Tensor, total: int, name: str) -> Tensor:
-    """What is given once for all rows (`ndim` axes), or for each row of the env: that of `rows`, (n, …)."""
+    """Values of `rows`, (n, …), from one value for all rows (`ndim` axes) or one per row of the env."""
     if given.ndim == ndim:
         return given.expand(len(rows), *given.shape)
     if given.ndim != ndim + 1 or len(given) != total:
         raise ValueError(
-            f"options[{name!r}] must have {ndim} axes, or one more with an entry for each of {total} rows, got shape "
-            f"{tuple(given.shape)}"
+            f"options[{name!r}] must have {ndim} axes, or a leading axis with an entry for each of {total} rows too, "
+            f"got shape {tuple(given.shape)}"
         )
     return given[rows]
 
 
 def _as_actions(given: Any, dtype: np.dtype) -> np.ndarray:
-    """In the dtype of the action space; ValueError where that would change them, as numbers for names."""
+    """Actions in the dtype of the action space; ValueError for floats where actions are discrete."""
     values = np.asarray(given)
     if values.size and dtype.kind == "i" and values.dtype.kind not in "iu":
-        raise ValueError(f"options['actions'] must be whole numbers for these named actions, got {values.dtype}")
+        raise ValueError(f"options['actions'] must be integers for these discrete actions, got {values.dtype}")
     return values.astype(dtype)
 
 
-def _signals(given: Any, names: tuple[str, ...], usual: np.ndarray) -> np.ndarray:
+def _signals(given: Any, names: tuple[str, ...], defaults: np.ndarray) -> np.ndarray:
     if given is None:
-        return usual
+        return defaults
     if isinstance(given, Mapping):
         for name in given:
             if name not in names:
                 raise ValueError(f"unknown game variable {name!r}.{did_you_mean(name, names)}")
-        return np.array([given.get(name, value) for name, value in zip(names, usual, strict=True)], np.float32)
+        return np.array([given.get(name, value) for name, value in zip(names, defaults, strict=True)], np.float32)
     values = np.asarray(given, np.float32)
     if values.shape[-1:] != (len(names),):
         raise ValueError(f"options['signals'] must name or list {', '.join(names) or 'none'}, got shape {values.shape}")
@@ -117,10 +118,10 @@ def _signals(given: Any, names: tuple[str, ...], usual: np.ndarray) -> np.ndarra
 
 
 def check_exclusive(options: Mapping[str, Any]) -> None:
-    """ValueError for reset options that exclude each other, or that lack the frames they belong to."""
+    """ValueError for reset options that exclude each other, or that need "frames" when these are missing."""
     for name in ("from", "starts") if "frames" in options else ():
         if name in options:
-            raise ValueError(f'a dream begins with options "frames" or "{name}", not with both')
+            raise ValueError(f'the options "frames" and "{name}" exclude each other')
     for name in () if "frames" in options else ("actions", "signals"):
         if name in options:
-            raise ValueError(f'the option "{name}" belongs to "frames", which are missing')
+            raise ValueError(f'the option "{name}" needs "frames", which are missing')

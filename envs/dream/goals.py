@@ -1,8 +1,8 @@
-"""Goals given as a picture, or as values of game variables: reward functions for dream envs and planners.
+"""Goals given as an image, or as values of game variables: reward functions for dream envs and planners.
 
-Each is called with a `Transition` and returns minus a distance for each step; those of pictures measure real ones too.
+Each is called with a `Transition` and returns the negative distance of each step; image goals also measure real frames.
 
-Letters: B steps or pictures, H W C pixels, h w latent grid, E features of a code vector, K colours, P pixels of an
+Letters: B steps or images, H W C pixels, h w latent grid, E features of a code vector, K colours, P pixels of an
 object, R how far they reach from its centre.
 """
 
@@ -16,13 +16,13 @@ from worldmodel.envs.dream.rules import Transition
 from worldmodel.errors import did_you_mean
 from worldmodel.model import WorldModel
 
-_DIFFERS = 30  # of 765: pixels of two pictures that differ more show that something moved
-_MISMATCH = 4000.0  # squared distance of two colours beyond which it does not matter how far they are apart
-_SHARPNESS = 20.0  # squared colour distance by which a better place for the object must win
+_DIFFERS = 30  # of 765: pixels of two images that differ by more count as moved
+_MISMATCH = 4000.0  # squared distance of two colours is clipped to this
+_SHARPNESS = 20.0  # squared colour distance by which the best position of the object must win
 _LOST = 2200.0  # mismatch from which on an object counts as not seen
 _COLOURS = 4  # K
 _FEWEST = 3  # pixels that an object must have
-_PIXELS = 32  # of an object that are looked at, about: the time goes with their number
+_PIXELS = 32  # about how many pixels of an object are compared; the time is proportional to it
 
 
 class GoalPixels:
@@ -30,8 +30,8 @@ class GoalPixels:
 
     Args:
         goal: (H, W, C) uint8.
-        start: the picture before anything was done, (H, W, C) uint8. With it only those pixels count that differ
-            between start and goal, so that a hand elsewhere in the picture costs nothing.
+        start: the initial image, (H, W, C) uint8. If given, only pixels that differ between start and goal count, so
+            that a hand elsewhere in the image costs nothing.
     """
 
     def __init__(self, goal: Tensor, start: Tensor | None = None) -> None:
@@ -45,7 +45,7 @@ class GoalPixels:
         return -self.distance(step.frames()[:, -1])
 
     def distance(self, pictures: Tensor) -> Tensor:
-        """Of pictures (B, H, W, C) uint8: (B,) float32."""
+        """Distances of images (B, H, W, C) uint8: (B,) float32."""
         _check_size(pictures, self._goal)
         goal = self._goal.to(pictures.device)
         error = (pictures.float() / 255 - goal).square().mean(-1)
@@ -53,11 +53,11 @@ class GoalPixels:
 
 
 class GoalLatents:
-    """Minus the mean squared distance of a step's code vectors to those of the goal: nothing is decoded.
+    """Minus the mean squared distance of a step's code vectors to those of the goal; decodes nothing.
 
     Args:
-        world: whose tokenizer codes the goal.
-        goal, start: as for `GoalPixels`; with a start only those cells of the grid count that differ.
+        world: the model whose tokenizer encodes the goal.
+        goal, start: as for `GoalPixels`; with a start only the grid cells that differ count.
     """
 
     def __init__(self, world: WorldModel, goal: Tensor, start: Tensor | None = None) -> None:
@@ -76,7 +76,7 @@ class GoalLatents:
         return -self._distance(step.latents())
 
     def distance(self, pictures: Tensor) -> Tensor:
-        """Of pictures (B, H, W, C) uint8, each taken for all frames of a step: (B,) float32."""
+        """Distances of images (B, H, W, C) uint8, each used for all frames of a step: (B,) float32."""
         return self._distance(self._latents(pictures))
 
     def _distance(self, latents: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class GoalLatents:
 
 
 class GoalSignals:
-    """Minus the distance of some game variables from the values they shall have: nothing is decoded.
+    """Minus the distance of some game variables from their target values; decodes nothing.
 
     Args:
         wanted: values by the signals' names, such as {"OBJECT0_X": 0.1, "OBJECT0_Y": -0.05}.
@@ -112,23 +112,23 @@ class GoalSignals:
 
 
 class GoalObject:
-    """Minus the distance, in pixels, of one object from where the goal shows it.
+    """Minus the distance, in pixels, of one object from its position in the goal.
 
-    The object is what looks unlike the floor where start and goal differ. In a step's last frame it is taken to be
-    where its colours fit best, whatever else is in the picture: distances of whole pictures mostly measure where the
-    hand is. It is not looked for where something like it lay in the last picture in which it was seen for certain, the
-    start or one given to `follow`. If it is seen nowhere, hidden by the hand or lost by the dream, it counts as being
-    where it was then: no plan gains by hiding it, and none loses.
+    The object is what differs from the floor where start and goal differ. In a step's last frame it is located where
+    its colours fit best, whatever else the image shows: distances of whole images mostly measure where the hand is.
+    Positions are excluded where something similar was in the last image in which the object was seen for certain, the
+    start or one given to `follow`. If it is not found, hidden by the hand or lost by the dream, its last known position
+    counts: no plan gains or loses by hiding it.
 
     Args:
-        goal, start: (H, W, C) uint8, two pictures that differ by the place of one object.
-        within: pixels, how far from where it was last seen the object is looked for; None: anywhere.
+        goal, start: (H, W, C) uint8, two images that differ in the position of one object.
+        within: pixels, search radius around the position where it was last seen; None: anywhere.
 
     Attributes:
-        goal_place, place: (2,) float32, row and column of the object's centre in the goal, and in the last picture in
+        goal_place, place: (2,) float32, row and column of the object's centre in the goal, and in the last image in
             which it was seen.
-        seen: whether it has been seen, in the start or later. Until then `place` is NaN, and it counts as being as far
-            away as the picture allows.
+        seen: whether it has been seen, in the start or later. Until then `place` is NaN, and its distance is the
+            largest that the image allows.
 
     Source: a cost by registration to the goal image, Visual Foresight (arXiv:1812.00568). Differs: one object, found by
     its colours, instead of learned flow.
@@ -148,7 +148,7 @@ class GoalObject:
         places = shows.nonzero()
         if len(places) < _FEWEST:
             raise ValueError(
-                f"start and goal must differ by the place of an object of at least {_FEWEST} pixels, got {len(places)}"
+                f"start and goal must differ by an object of at least {_FEWEST} pixels that moved, got {len(places)}"
             )
         self.goal_place = places.float().mean(0)
         around = places - self.goal_place.round().long()
@@ -165,7 +165,7 @@ class GoalObject:
         return -self.distance(step.frames()[:, -1])
 
     def follow(self, picture: Tensor) -> bool:
-        """Take a real picture (H, W, C) uint8 as the last one, and tell whether the object is seen in it."""
+        """Update the object's position from a real image (H, W, C) uint8; returns whether it was found."""
         picture = _picture(picture, "picture", self._like)
         places, lost = self._weights(picture[None])
         if lost >= 0.5:
@@ -178,7 +178,7 @@ class GoalObject:
 
     @torch.inference_mode()
     def distance(self, pictures: Tensor) -> Tensor:
-        """Of pictures (B, H, W, C) uint8: (B,) float32, pixels."""
+        """Distances in images (B, H, W, C) uint8: (B,) float32, pixels."""
         _check_size(pictures, self._like)
         places, lost = self._weights(pictures)
         away = _away(places.shape[1:], self.goal_place).to(pictures.device)
@@ -186,7 +186,7 @@ class GoalObject:
         return (places * away).sum((1, 2)) + lost * unseen.to(lost.device)
 
     def _weights(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the object is in pictures (B, H, W, C): weights of the places (B, H, W), and of its being lost (B,)."""
+        """Where the object is in images (B, H, W, C): weights of all positions (B, H, W), and of not found (B,)."""
         fits = -self._mismatch(pictures)
         sought = ~self._taken
         if self._within is not None and self.seen:
@@ -196,12 +196,12 @@ class GoalObject:
         return weights[:, :-1].view_as(fits), weights[:, -1]
 
     def _like_it(self, picture: Tensor) -> Tensor:
-        """Places where something like the object lies that is not it, (H, W) bool."""
+        """Positions of things that look like the object but are not, (H, W) bool."""
         alike = self._mismatch(picture[None])[0] < _LOST
         return alike & (_away(alike.shape, self.place) > self._reach + 1)
 
     def _mismatch(self, pictures: Tensor) -> Tensor:
-        """How badly the object fits at each place, (B, H, W): mean over its pixels of a bounded squared distance."""
+        """How badly the object fits at each position, (B, H, W): mean over its pixels of a clipped squared distance."""
         (height, width), reach = pictures.shape[1:3], self._reach
         colours, image = self._colours.to(pictures.device), pictures.float()
         errors = (image.square().sum(-1, keepdim=True) - 2 * image @ colours.T + colours.square().sum(1)).movedim(-1, 0)
@@ -213,7 +213,7 @@ class GoalObject:
 
 
 def _template(colours: Tensor, around: Tensor) -> tuple[Tensor, list[tuple[int, int, int]]]:
-    """An object's pixels (P, C) at (P, 2) around its centre -> K colours (K, C), and which of them is where."""
+    """An object's pixels (P, C) at offsets (P, 2) -> K colours (K, C), and pixels as (colour, row, column)."""
     groups = colours.sum(-1).argsort().chunk(_COLOURS)  # by brightness: these objects have one colour, lit and shaded
     pixels = [(k, *place) for k, group in enumerate(groups) for place in around[group].tolist()]
     return torch.stack([colours[group].mean(0) for group in groups]), pixels[:: 1 + len(pixels) // _PIXELS]
@@ -223,7 +223,7 @@ def _picture(given: Tensor, name: str, like: Tensor | None = None) -> Tensor:
     picture = torch.as_tensor(given)
     if picture.ndim != 3 or picture.dtype != torch.uint8:
         raise ValueError(
-            f"{name} must be one picture (H, W, C) uint8, got {tuple(picture.shape)} {str(picture.dtype)[6:]}"
+            f"{name} must be one image (H, W, C) uint8, got {tuple(picture.shape)} {str(picture.dtype)[6:]}"
         )
     if like is not None and picture.shape != like.shape:
         raise ValueError(f"{name} must be as large as the goal, {tuple(like.shape)}, got {tuple(picture.shape)}")
@@ -231,33 +231,33 @@ def _picture(given: Tensor, name: str, like: Tensor | None = None) -> Tensor:
 
 
 def _check_size(pictures: Tensor, goal: Tensor) -> None:
-    """ValueError unless pictures (B, H, W, C) are as large as the goal, which would be compared by broadcasting."""
+    """ValueError unless images (B, H, W, C) have the goal's size; otherwise they would be broadcast."""
     if pictures.shape[1:] != goal.shape:
         raise ValueError(
-            f"this goal is a picture {tuple(goal.shape)}, the frames are {tuple(pictures.shape[1:])}: give a goal as "
-            "large as the world's frames, of as many colours"
+            f"the goal is an image {tuple(goal.shape)}, the frames are {tuple(pictures.shape[1:])}: give a goal of the "
+            "size and number of channels of the world's frames"
         )
 
 
 def _that_count(differ: Tensor) -> Tensor:
-    """Places where start and goal differ, as float32; ValueError if there are none, for every distance would be 0."""
+    """Where start and goal differ, as float32; ValueError if nowhere, since every distance would be 0."""
     if not differ.any():
-        raise ValueError("start and goal must differ, nowhere do they; without a start the whole picture counts")
+        raise ValueError("start and goal must differ, but are the same; omit start to compare whole images")
     return differ.float()
 
 
 def _differing(start: Tensor, goal: Tensor) -> Tensor:
-    """Pixels that show that something moved, (H, W) bool."""
+    """Pixels where something moved, (H, W) bool."""
     return (start.int() - goal.int()).abs().sum(-1) > _DIFFERS
 
 
 def _away(size: Sequence[int], place: Tensor) -> Tensor:
-    """Distance of every place of a picture from one of them, (H, W)."""
+    """Distance of every pixel of an image from one position, (H, W)."""
     down, along = (torch.arange(length) - at for length, at in zip(size, place, strict=True))
     return torch.hypot(down[:, None].expand(*size), along.expand(*size))
 
 
 def _mean_where(error: Tensor, counts: Tensor) -> Tensor:
-    """Mean of (B, h, w) over the places that count, (B,)."""
+    """Mean of (B, h, w) over the positions that count, (B,)."""
     counts = counts.to(error.device)
     return (error * counts).sum((1, 2)) / counts.sum().clamp_min(1)

@@ -1,4 +1,4 @@
-"""Dreams of several worlds in one vector env, so that an agent meets the mistakes of none of them everywhere.
+"""Dreams of several worlds in one vector env, so that an agent cannot rely on the mistakes of any one of them.
 
 Letters: B rows, B_i those of one world.
 """
@@ -20,24 +20,24 @@ from worldmodel.model import WorldModel
 
 
 class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):
-    """Several `DreamVectorEnv` as one; its rows are theirs, one after the other.
+    """Several `DreamVectorEnv` combined; their rows follow each other in the order of the parts.
 
-    A row dreams what it would dream in its own env. `infos` holds what any of them tells, with the masks of the rows
-    that tell it.
+    A row dreams what it would dream in its own env. `infos` holds the union of their keys, with masks of the rows that
+    have them.
 
     Args:
-        parts: in same-step autoreset, with the same rules, of worlds that `check_alike` passes.
+        parts: in same-step autoreset, with the same rules, of worlds that `check_alike` accepts.
     """
 
     def __init__(self, parts: Sequence[DreamVectorEnv]) -> None:
         if not parts:
-            raise ValueError("there is no dream to mix: give at least one DreamVectorEnv")
+            raise ValueError("no dream to mix: give at least one DreamVectorEnv")
         home = parts[0]
         for number, part in enumerate(parts):
             if part.autoreset_mode is not AutoresetMode.SAME_STEP:
-                raise ValueError(f"mixed dreams are in autoreset_mode 'same_step', got {part.autoreset_mode}")
+                raise ValueError(f"mixed dreams need autoreset_mode 'same_step', got {part.autoreset_mode}")
             if part.obs != home.obs or part.rules != home.rules:
-                raise ValueError(f"mixed dreams show the same by the same rules, number {number} and the first do not")
+                raise ValueError(f"mixed dreams need the same obs and rules; number {number} differs from the first")
             check_alike(home.model, part.model, home.obs, "the first world", f"world {number}")
         self.parts = tuple(parts)
         counts = [part.num_envs for part in parts]
@@ -53,11 +53,11 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin dreams; `seed` as in `DreamVectorEnv`, and of its options "reset_mask"."""
+        """Begin dreams; `seed` as in `DreamVectorEnv`, and of its options only "reset_mask"."""
         options = options or {}
         if others := set(options) - {"reset_mask"}:
             name = min(map(str, others))
-            raise ValueError(f"mixed dreams are reset with the option 'reset_mask' alone, got {name!r}")
+            raise ValueError(f"the only reset option of mixed dreams is 'reset_mask', got {name!r}")
         mask = np.isin(np.arange(self.num_envs), rows_to_reset(options, self.num_envs))
         seeds = row_seeds(seed, self.num_envs)
         infos: list[dict[str, Any]] = []
@@ -66,12 +66,12 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
                 infos.append({})
                 continue
             some = None if mask[rows].all() else {"reset_mask": mask[rows]}
-            self._observations[rows], told = part.reset(seed=list(seeds[rows]), options=some)
-            infos.append(told)
+            self._observations[rows], part_infos = part.reset(seed=list(seeds[rows]), options=some)
+            infos.append(part_infos)
         return self._observations.copy(), self._joined(infos)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """As that of `DreamVectorEnv`."""
+        """As in `DreamVectorEnv`."""
         if len(actions) != self.num_envs:
             raise ValueError(f"step needs one action for each of {self.num_envs} rows, got {len(actions)}")
         steps = [part.step(actions[rows]) for part, rows in zip(self.parts, self._rows, strict=True)]
@@ -89,12 +89,12 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
 
     @property
     def action_spec(self) -> ActionSpec:
-        """What can be done in each row, with names."""
+        """The actions of each row, with names."""
         return self.parts[0].action_spec
 
     @property
     def rules(self) -> DreamRules:
-        """How dreams are drawn, paid and ended, in all worlds alike."""
+        """Temperature, reward and end rules, the same in all worlds."""
         return self.parts[0].rules
 
     @rules.setter
@@ -103,10 +103,10 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
             part.rules = rules
 
     def _joined(self, infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Vector infos of the parts as those of all rows; 0 or None, and a mask, where a part tells nothing."""
+        """Vector infos of all rows from those of the parts; 0 or None, and a mask, where a part lacks a key."""
         joined: dict[str, Any] = {}
-        for name in dict.fromkeys(name for told in infos for name in told):
-            values = [told.get(name) for told in infos]
+        for name in dict.fromkeys(name for part_infos in infos for name in part_infos):
+            values = [part_infos.get(name) for part_infos in infos]
             first = next(value for value in values if value is not None)
             if isinstance(first, dict):
                 joined[name] = self._joined([value or {} for value in values])
@@ -122,42 +122,42 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
 
 
 def divided(rows: int, worlds: int) -> list[int]:
-    """How many of the rows each world gets: as equal as can be, the first ones more."""
+    """How many rows each world gets: as equal as possible, the first ones get the rest."""
     if rows < worlds:
-        raise ValueError(f"{worlds} worlds need at least as many rows, got {rows}: raise num_envs")
+        raise ValueError(f"{worlds} worlds need at least as many rows, got {rows}: increase num_envs")
     return [rows // worlds + (number < rows % worlds) for number in range(worlds)]
 
 
 def check_alike(home: WorldModel, other: WorldModel, obs: str, who: str, whom: str) -> None:
-    """ValueError unless an agent can live in both worlds: equal tokenizers, actions and width of what it sees.
+    """ValueError unless an agent can act in both worlds: equal tokenizers, actions and width of the observations.
 
-    Features of dynamics that were trained apart have the same width and another meaning; those of worlds of which one
-    was trained further from the other (`start_from`) have much in common. Which, only training can tell.
+    Not checked: features of separately trained dynamics have the same width but different meanings, whereas those of
+    worlds of which one was trained from the other (`start_from`) have much in common.
     """
     if home is other:
         return
-    check_actions(other.config.action.held, home.config.action.held, whom, f"in {who}")
+    check_actions(other.config.action.held, home.config.action.held, whom, who)
     ours, theirs = (_tokenizer_of(world) for world in (home, other))
     if ours.keys() != theirs.keys() or not all(_equal(ours[name], theirs[name]) for name in ours):
         raise ValueError(
-            f"{whom} has another tokenizer than {who}, so that what an agent sees means something else in it; mix "
+            f"{whom} has another tokenizer than {who}, so that an agent's observations mean something else in it; mix "
             "worlds whose dynamics were trained on the codes of one tokenizer"
         )
     widths = home.config.dynamics.width, other.config.dynamics.width
     if obs == "features" and widths[0] != widths[1]:
         raise ValueError(
-            f"the dynamics of {who} have width {widths[0]}, those of {whom} {widths[1]}: no agent sees "
-            'obs="features" of both; mix worlds of one width, or give obs="latent"'
+            f'the dynamics of {who} have width {widths[0]}, those of {whom} {widths[1]}, so obs="features" differ in '
+            'size; mix worlds of one width, or use obs="latent"'
         )
 
 
 def _tokenizer_of(world: WorldModel) -> dict[str, torch.Tensor]:
-    """What codes a world's frames and gives them back: all weights and code vectors, no running counts."""
+    """A tokenizer's weights and code vectors, without its running counts."""
     tokenizer = world.tokenizer
     return dict(tokenizer.named_parameters()) | tokenizer.code_vectors
 
 
 def _equal(mine: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """The same but for the rounding of published weights."""
+    """Whether both are equal up to the rounding of published weights."""
     mine, theirs = mine.cpu().float(), theirs.cpu().float()
     return mine.shape == theirs.shape and torch.allclose(mine, theirs, rtol=1e-2, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The dreams of an env: begin, step, end. All on the model's device, without a word to the host.
+"""The dreams of an env: begin, step, end. Everything stays on the model's device, without synchronising with the host.
 
 Letters: B rows, n some of them, G signals.
 """
@@ -17,9 +17,9 @@ from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_state
 from worldmodel.model.cuda_graphs import GraphedSteps
 
-# What an env adds to its state: the keys of rows and the numbers of their next dreams, which decide these.
+# What an env adds to its state; a row's key and the number of its next dream together decide that dream.
 _OWN = {"env.return": torch.float32, "env.key": torch.int64, "env.number": torch.int64}
-_RETURN = "env.return"  # travels with each row of the state, (B,) float32: the rewards of its dream so far
+_RETURN = "env.return"  # (B,) float32 in the state: the sum of rewards of each row's dream so far
 
 
 class TorchStep(NamedTuple):
@@ -33,7 +33,7 @@ class TorchStep(NamedTuple):
 
 
 class Dreams:
-    """B dreams of one model under one set of rules."""
+    """B dreams of one model with one set of rules."""
 
     def __init__(self, model: WorldModel, obs: str, rules: DreamRules, graphs: bool = False) -> None:
         self.model, self.obs = model, obs
@@ -59,15 +59,15 @@ class Dreams:
         assert self.state is not None, "no dream has begun"
         return self.state
 
-    def begin(self, rows: list[int] | None, fresh: DreamState, anew: bool = False) -> Tensor:
-        """Let some rows (None: all) go on with fresh dreams, n of them; returns their observations (n, …).
+    def begin(self, rows: list[int] | None, fresh: DreamState, reset_clock: bool = False) -> Tensor:
+        """Replace some rows (None: all) by n fresh dreams; returns their observations (n, …).
 
-        The clock goes on, by which sums are rounded: so a row that ends and begins is the same alone and in a batch.
+        The clock, on which rounding depends, keeps running, so that a row dreams the same alone and in a batch.
 
         Args:
-            anew: let the clock of all rows begin anew, as if nothing had been dreamt before.
+            reset_clock: restart the clock of all rows, as if nothing had been dreamt before.
         """
-        if not anew and self.state is not None:
+        if not reset_clock and self.state is not None:
             fresh = self.model.at_clock(fresh, self.state.clock)
         fresh.extras[_RETURN] = torch.zeros(len(fresh), device=self.model.device)
         observations = observe(self.model, fresh, self.obs)
@@ -94,7 +94,7 @@ class Dreams:
         rewards, terminations = out.reward, out.terminated
         if rules.reward_fn is not None:
             rewards = one_per_row(rules.reward_fn(transition), rows, "reward_fn", torch.float32)
-            if rewards.device.type == "cpu" and not rewards.isfinite().all():  # a GPU would have to be waited for
+            if rewards.device.type == "cpu" and not rewards.isfinite().all():  # on a GPU this would synchronise
                 raise ValueError(f"reward_fn must return finite numbers, got {rewards.tolist()}")
         if self._end_condition is not None:
             terminations = terminations | one_per_row(
@@ -118,11 +118,11 @@ class Dreams:
         return self._by_name(self.running.signals)
 
     def episodes(self) -> tuple[Tensor, Tensor]:
-        """Of every row's dream so far: its rewards added up, (B,) float32, and its steps, (B,) int64."""
+        """Return (B,) float32 and length (B,) int64 of every row's dream so far."""
         return self.running.extras[_RETURN], self.running.counter
 
     def restore(self, state: DreamState) -> None:
-        """Go on from a copy of a state: one of an env, or one that a model began."""
+        """Continue from a copy of a state: an env's, or one begun by the model."""
         state = check_state(self.model, state)
         for name, dtype in _OWN.items():
             tensor = state.extras.get(name)
@@ -144,7 +144,7 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 
 def to_host(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Values of all rows, (B,) each, on the host: one transfer for all of them."""
+    """Copy values of all rows, (B,) each, to the host in a single transfer."""
     if not tensors:
         return {}
     return dict(zip(tensors, to_numpy(torch.stack(list(tensors.values()))), strict=True))

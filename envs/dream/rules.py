@@ -1,4 +1,4 @@
-"""The rules of a dream: how it is drawn, what it pays, and when it ends.
+"""The rules of a dream: sampling temperature, rewards, and when it ends.
 
 Letters: B steps (rows of a dream env; all steps of all futures in a planner), F frames of a step, H W C pixels, h w
 latent grid, M slices, E features of a code vector, A dimensions of an action.
@@ -18,18 +18,18 @@ from worldmodel.errors import did_you_mean
 from worldmodel.settings import check_temperature
 from worldmodel.tokenizer import Tokenizer
 
-_AT_ONCE = 512  # steps decoded in one batch: a planner asks for thousands
+_AT_ONCE = 512  # steps decoded per batch; a planner requests thousands
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Transition:
-    """B dreamt steps, all on the model's device; entry b of everything belongs to step b.
+    """B dreamt steps, all on the model's device; entry b of every field belongs to step b.
 
-    What costs time is made when first asked for, and kept: a reward that reads signals decodes no frames.
+    Latents and frames are computed on first use and cached: a reward that reads only signals decodes no frames.
     """
 
     actions: Tensor  # (B,) int64 or (B, A) float32, the actions that led to the steps
-    reward: Tensor  # (B,) float32, of the model's head, in the unit of the data
+    reward: Tensor  # (B,) float32, predicted by the model's head, in the unit of the data
     terminated: Tensor  # (B,) bool
     signals: dict[str, Tensor]  # name -> (B,) float32, the game variables after the step
     signals_before: dict[str, Tensor]  # name -> (B,) float32
@@ -49,7 +49,7 @@ class Transition:
 
     @torch.inference_mode()
     def frames(self) -> Tensor:
-        """The steps' frames (B, F, H, W, C) uint8; the last of a step is what an agent sees after it."""
+        """The steps' frames (B, F, H, W, C) uint8; an agent observes the last one of each step."""
         if "frames" not in self._made:
             parts = [self._tokenizer.decode(part[:, None])[:, 0] for part in self.codes.split(_AT_ONCE)]
             self._made["frames"] = torch.cat(parts)
@@ -64,16 +64,16 @@ _RULE = re.compile(r"\s*(\w+)\s*(<=|>=|==|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
 
 
 def survival(transition: Transition) -> Tensor:
-    """A reward function, (B,) float32: 1 for every step that the model does not end, 0 for one that it does.
+    """Reward function, (B,) float32: 1 for every step in which the model does not terminate, else 0.
 
-    It costs nothing. Ends by `terminate_when` come after the reward and are paid for.
+    It decodes nothing. Steps that only `terminate_when` ends still get their reward, which is computed before it.
     """
     return (~transition.terminated).float()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DreamRules:
-    """All that decides a dream besides the model, its start and the actions; see `DreamVectorEnv` for each."""
+    """Everything that decides a dream besides model, start and actions; see `DreamVectorEnv` for the fields."""
 
     temperature: float = 1.0
     horizon: int | None = None
@@ -115,7 +115,7 @@ class DreamRules:
 
 
 def one_per_row(given: Tensor, rows: int, what: str, dtype: torch.dtype) -> Tensor:
-    """What a user's function gave, (B,) of this dtype, or a ValueError or TypeError that names the function."""
+    """The result of a user's function as (B,) of this dtype; ValueError or TypeError that names the function."""
     if not isinstance(given, Tensor):
         raise TypeError(f"{what} must return a torch.Tensor, one entry per row, got {type(given).__name__}")
     if given.shape != (rows,):

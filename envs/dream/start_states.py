@@ -1,9 +1,9 @@
-"""Where dreams begin: a seeded supply of given steps for reset, from one of several sources.
+"""Where dreams begin: seeded sampling of contexts for reset, from one of several sources.
 
-Each row has a key, drawn from its seed, and a number of its dream: the two decide where that dream begins and all that
-it draws, whatever the rows beside it.
+Each row has a key, drawn from its seed, and a number of its dream: together they decide where that dream begins and
+everything it samples, independently of the other rows.
 
-Letters: n rows, T given steps, h w latent grid, M slices, G signals.
+Letters: n rows, T context steps, h w latent grid, M slices, G signals.
 """
 
 import os
@@ -20,9 +20,9 @@ from worldmodel.dynamics.sampling import uniforms
 from worldmodel.errors import did_you_mean
 from worldmodel.model import WorldModel
 
-SOURCES = ("starts", "prior")  # what `seed_from` may name, next to the folder of a store
-KINDS = ("all", "first", "middle")  # of starts: first steps of episodes, segments from the middle of play, half of each
-_USUAL_STEPS = 8  # given to dreams of a model without starts
+SOURCES = ("starts", "prior")  # values of `seed_from`, besides the folder of a store
+KINDS = ("all", "first", "middle")  # of starts: half of each, first steps of episodes, segments from mid-episode
+_DEFAULT_STEPS = 8  # length of the context for models without starts
 
 
 class Context(NamedTuple):
@@ -30,19 +30,19 @@ class Context(NamedTuple):
 
     codes: Tensor  # (n, T, h, w, M) int64
     actions: Tensor  # (n, T-1) int64 or (n, T-1, A) float32
-    signals: Tensor  # (n, G) float32, at the last given step
-    seeds: Tensor  # (n,) int64; decides all that the dream draws
+    signals: Tensor  # (n, G) float32, at the last context step
+    seeds: Tensor  # (n,) int64; decide everything the dreams sample
 
 
 class Source(Protocol):
-    """Gives n dreams their beginning."""
+    """Samples the contexts with which dreams begin."""
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
-        """The beginnings of dream number `numbers` (n,) int64 of rows with `keys` (n,) int64."""
+        """Contexts of the dreams with these `numbers` (n,) int64, in rows with these `keys` (n,) int64."""
 
 
 class BothStarts:
-    """Half of the dreams begin with the first steps of an episode, half in the middle of play.
+    """Half of the dreams begin with the first steps of an episode, half in the middle of one.
 
     The dreams of a row alternate; the row's key decides which kind comes first. All dreams start at the same clock
     value, in a batch or alone.
@@ -53,7 +53,7 @@ class BothStarts:
         self.clock = max(_first_steps(model), _given_steps(model)) - 1 + model.config.dynamics.lead
 
     def parts(self, keys: np.ndarray, numbers: np.ndarray) -> list[tuple[Source, np.ndarray]]:
-        """Which source begins which of these rows, given their keys (n,) and the numbers of their dreams (n,)."""
+        """Which source is used for which rows, given their keys (n,) and the numbers of their dreams (n,)."""
         first = ((keys ^ numbers) & 1).astype(bool)
         parts = [(self.first, np.flatnonzero(first)), (self.middle, np.flatnonzero(~first))]
         return [(source, rows) for source, rows in parts if len(rows)]
@@ -62,7 +62,7 @@ class BothStarts:
 def make_source(
     model: WorldModel, seed_from: str | os.PathLike, split: str = "train", starts: str = "all"
 ) -> Source | BothStarts:
-    """The source called "starts" or "prior", or a store's folder; and which kind of starts of it (`KINDS`)."""
+    """The source "starts", "prior" or a store's folder, restricted to one kind of starts (`KINDS`)."""
     if split not in (splits := (*SPLITS, "all")):
         raise ValueError(f"unknown split {split!r}.{did_you_mean(str(split), splits)}")
     if starts not in KINDS:
@@ -76,12 +76,12 @@ def make_source(
     if seed_from == "prior":
         if starts != "all":
             raise ValueError(
-                f'steps made from nothing (seed_from="prior") are of one kind: leave out starts={starts!r}'
+                f'seed_from="prior", which generates from nothing, has only one kind of starts: omit starts={starts!r}'
             )
         return PriorStarts(model)
     if not Path(seed_from).is_dir():
         raise ValueError(
-            f"seed_from is neither the folder of a store nor known: {str(seed_from)!r}."
+            f"seed_from is neither the folder of a store nor a known source: {str(seed_from)!r}."
             f"{did_you_mean(str(seed_from), SOURCES)}"
         )
     if starts != "all":
@@ -90,20 +90,20 @@ def make_source(
 
 
 class RecordedStarts:
-    """The segments of real play that lie in a model's checkpoint, or with `first` the first steps of episodes there."""
+    """Segments of real episodes in a model's checkpoint, or with `first` the first steps of episodes in it."""
 
     def __init__(self, model: WorldModel, first: bool = False) -> None:
         starts = model.starts
         if starts is None or not len(starts.codes):
             raise ValueError(
                 "this model has no start segments, so no dream can begin: its checkpoint folder lacks "
-                "starts.safetensors. Save the model again with starts (train-dynamics does), or let dreams begin in a "
-                "store: seed_from=FOLDER"
+                "starts.safetensors. Save the model with starts (train-dynamics does), or start dreams from a store: "
+                "seed_from=FOLDER"
             )
         if first and starts.first is None:
             raise ValueError(
-                'this model has no first steps of episodes (older ones do not), wanted for starts="first": leave '
-                "starts out, train it again, or let dreams begin in a store: seed_from=FOLDER"
+                'this model has no first steps of episodes (older ones do not), wanted for starts="first": omit '
+                "starts, train it again, or start dreams from a store: seed_from=FOLDER"
             )
         if first:
             assert starts.first is not None
@@ -118,7 +118,7 @@ class RecordedStarts:
 
 
 class StoreStarts:
-    """Any segment of a split of recorded play of the model's game, or with `first` the first steps of its episodes."""
+    """Segments of a split of a store of the model's game, or with `first` the first steps of its episodes."""
 
     def __init__(self, model: WorldModel, folder: str | os.PathLike, split: str = "train", first: bool = False) -> None:
         self._model, self._split, self._first = model, split, first
@@ -128,10 +128,10 @@ class StoreStarts:
         theirs, ours = (info.action.kind, info.action.n, info.signal_names), (config.action.kind, config.action.n)
         if theirs != (*ours, config.signal_names):
             raise ValueError(
-                f"{folder} is play of another game: {info.env_id} with (kind, number, signals) {theirs}, the model "
-                f"knows {(*ours, config.signal_names)}"
+                f"{folder} is of another game: {info.env_id} with (kind, number, signals) {theirs}, the model's is "
+                f"{(*ours, config.signal_names)}"
             )
-        # Fails now rather than at a reset. A segment has an action at least, and one state more than actions.
+        # Fails now rather than at a reset. A segment has at least one action, and one state more than actions.
         self._length = max(self._steps - 1, 1)
         self._episodes = np.unique(self._store.starts(self._length, split)[:, 0]) if first else None
         self._store.sample_ids(1, self._length, np.random.default_rng(0), split)
@@ -152,9 +152,9 @@ class StoreStarts:
 
 
 class PriorStarts:
-    """Steps that the model generates from nothing, with random actions between them.
+    """Contexts that the model generates from nothing, with random actions.
 
-    Generated steps have no game variables; those of a recorded start are used, or zeros if there is none.
+    Generated steps have no game variables; those of a recorded start are used, or zeros if the model has no starts.
     """
 
     def __init__(self, model: WorldModel) -> None:
@@ -183,18 +183,18 @@ class PriorStarts:
 
 
 def _first_steps(model: WorldModel) -> int:
-    """Steps that a dream from an episode's beginning is given: one, or as many as the model wants to see."""
+    """Context steps of a dream from an episode's beginning: one, or as many as the model needs."""
     if model.starts is not None and model.starts.first is not None:
         return model.starts.first.codes.shape[1]
     return max(1, model.config.dynamics.frame_condition)
 
 
 def _given_steps(model: WorldModel) -> int:
-    return _USUAL_STEPS if model.starts is None else model.starts.codes.shape[1]
+    return _DEFAULT_STEPS if model.starts is None else model.starts.codes.shape[1]
 
 
 def pick_and_seed(keys: Tensor, numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """A place in [0, count) and a seed for each dream, both (n,) int64; nothing waits for the device."""
+    """An index in [0, count) and a seed for each dream, both (n,) int64; does not synchronise with the device."""
     noise = uniforms(keys, numbers, 4).double()
     picks = ((noise[:, 0] + noise[:, 1] * 2.0**-24) * count).long()
     parts = (noise[:, 2:] * 2.0**24).long()

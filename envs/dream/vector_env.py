@@ -40,36 +40,36 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
     Row i of a batch seeded with s dreams what a `DreamEnv` seeded with s + i dreams. Frames are decoded only for
     `obs="rgb"`, in `render()`, and for a reward function that looks at them.
 
-    `infos` holds, each with its mask ``_name``: ``nll`` and ``entropy`` (nats; how unlikely the drawn step was, and how
-    unsure the model was), and each game variable under its name (``HEALTH``, ...), the model's own running value. With
+    `infos` holds, each with its mask ``_name``: ``nll`` and ``entropy`` (nats; how unlikely the sampled step was, and
+    how unsure the model was), and each game variable under its name (``HEALTH``, ...), as predicted by the model. With
     "same_step", ``final_info["episode"]`` holds the return ``r`` and the length ``l`` of a dream that has ended
-    (Gymnasium's own RecordEpisodeStatistics loses a step there; in the other modes it is right).
+    (Gymnasium's own RecordEpisodeStatistics misses a step in this mode; in the others it is right).
 
     Args:
         num_envs: B.
         model: shipped name, checkpoint folder, or a `WorldModel`.
         obs: "rgb" (H, W, C) uint8, the step's last frame; "latent" (h, w, E) float32, the code vectors; "codes"
-            (h, w, M) int64 in [0, V); "features" (h, w, D+E) float32, the dynamics' summary of the past beside the code
-            vectors, for policies without a memory of their own.
+            (h, w, M) int64 in [0, V); "features" (h, w, D+E) float32, the dynamics' summary of the past concatenated
+            with the code vectors, for policies without memory.
         temperature: of the codes' distribution; 0 takes the likeliest code.
         horizon: steps after which a row is truncated; None for no limit.
-        seed_from: where dreams begin: "starts", segments of real play in the checkpoint; the folder of a store of the
-            same game; "prior", steps that the model makes from nothing (if it has learned how video begins).
+        seed_from: where dreams begin: "starts", segments of real episodes in the checkpoint; the folder of a store of
+            the same game; "prior", steps generated from nothing (if the model has learned how videos begin).
         split: of the store: "train", "validation", "test" or "all".
         device: "auto" takes a GPU if there is one; a `WorldModel` stays where it is.
         autoreset_mode: "same_step", "next_step" or "disabled" (then `reset(options={"reset_mask": mask})`), as
             Gymnasium defines them.
         render_mode: "rgb_array" or None.
-        reward_fn: rewards in place of the model's own: a function of a `Transition` that returns (B,) float32, finite
-            (which is checked on a processor; on a GPU a step would have to wait for it).
+        reward_fn: replaces the model's rewards: a function of a `Transition` that returns (B,) float32, finite (checked
+            only on a CPU; on a GPU the check would synchronise).
         terminate_when: ends dreams that the model would not end: a function of a `Transition` that returns (B,) bool,
             or a comparison of a game variable such as "HEALTH <= 0".
-        max_uncertainty: nats; a step of more entropy truncates its dream.
-        uncertainty_penalty: what each nat of a step's entropy takes off its reward.
+        max_uncertainty: nats; a step with more entropy truncates its dream.
+        uncertainty_penalty: subtracted from the reward for each nat of a step's entropy.
         graphs: on a GPU, launch steps as CUDA graphs (`worldmodel.model.cuda_graphs`).
         starts: which starts of that source: "first", the first steps of episodes, as the real game begins; "middle",
-            segments from the middle of play; or "all", each row by turns. Of a checkpoint that has no first steps, as
-            older ones, "all" is "middle".
+            segments from mid-episode; or "all", alternating in each row. For checkpoints without first steps (older
+            ones), "all" means "middle".
 
     Raises:
         ValueError: an option's value is not valid.
@@ -136,10 +136,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         self._seed_from, self._split, self._starts = seed_from, split, starts
         self._source = make_source(self.model, seed_from, split, starts)
         self._beginnings = Beginnings(self.model, self._source, num_envs)
-        # What decides the rows' dreams: a key, drawn from the row's seed, and the number of its next dream.
+        # These decide the rows' dreams: a key, drawn from the row's seed, and the number of its next dream.
         self._keys = np.array([key_of(None) for _ in range(num_envs)], np.int64)
         self._numbers = np.zeros(num_envs, np.int64)
-        self._ended = np.zeros(num_envs, bool)  # rows that ended in the last step and still wait for their reset
+        self._ended = np.zeros(num_envs, bool)  # rows that ended in the last step and await their reset
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
 
     # --- Gymnasium -----------------------------------------------------------------------------------------------
@@ -151,11 +151,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         """Begin new dreams in all rows, or in those of a mask.
 
         Args:
-            seed: s gives row i the seed s + i; a list gives each row its own (None: goes on drawing as before).
-            options: any of "reset_mask" (B,) bool: only these rows begin anew; "from" and "starts": as `seed_from` and
-                `starts`, for this reset alone; or in their place "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8
-                of the user's own, with "actions" (T-1, …) between them and "signals" {name: value} at the last of them.
-                One picture, (H, W, C) or (B, H, W, C), does too, and the name of a file (`GivenStarts`).
+            seed: s gives row i the seed s + i; a list gives each row its own (None: continue the row's sequence).
+            options: any of "reset_mask" (B,) bool: only these rows are reset; "from" and "starts": as `seed_from` and
+                `starts`, for this reset only; or instead of them "frames" (T, F, H, W, C) or (B, T, F, H, W, C) uint8
+                to start from, with "actions" (T-1, …) between them and "signals" {name: value} at the last one. One
+                image, (H, W, C) or (B, H, W, C), or the path of a file is accepted too (see `GivenStarts`).
 
         Returns: observations of all rows, and infos of those that were reset.
         """
@@ -173,7 +173,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
                 self._keys[row], self._numbers[row] = key_of(row_seed), 0
                 self._beginnings.forget(row)
         seeded = all(row_seed is not None for row_seed in seeds)
-        self._begin(rows, source, anew=seeded and len(rows) == self.num_envs)
+        self._begin(rows, source, reset_clock=seeded and len(rows) == self.num_envs)
         mask = np.zeros(self.num_envs, bool)
         mask[rows] = True
         return self._observations.copy(), masked(to_host(self._dreams.signals()), mask)
@@ -228,12 +228,12 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
     @property
     def action_spec(self) -> ActionSpec:
-        """What can be done in each row, with names."""
+        """The actions of each row, with names."""
         return self.model.config.action.held
 
     @property
     def rules(self) -> DreamRules:
-        """How dreams are drawn, paid and ended; set others to change them while dreams go on."""
+        """Temperature, reward and end rules; may be replaced while dreams are running."""
         return self._dreams.rules
 
     @rules.setter
@@ -242,10 +242,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
     @own_defaults
     def step_torch(self, actions: Tensor) -> TorchStep:
-        """Dream one step with tensors on the model's device, without ever waiting for it.
+        """Dream one step with tensors on the model's device, without synchronising with it.
 
-        Nothing is checked, and no row is begun anew: after an end a row dreams on until `reset_torch`, or a `reset`. (A
-        model whose context is limited, not a sliding window, asks the device at every step whether it is full.)
+        Nothing is checked, and no row is reset: after an end a row keeps dreaming until `reset_torch` or `reset`. (A
+        model with a limited context, not a sliding window, synchronises at every step to see whether it is full.)
 
         Args:
             actions: (B,) int64 or (B, A) float32.
@@ -255,9 +255,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
     @own_defaults
     def reset_torch(self, mask: Tensor) -> Tensor:
-        """Begin new dreams in the rows of a mask (B,) bool; returns their observations (n, ...), in the rows' order.
+        """Begin new dreams in the rows of a mask (B,) bool; returns their observations (n, ...), in order of rows.
 
-        Asks the device which rows these are.
+        Synchronises with the device to read the mask.
         """
         self._check_begun("reset_torch()")
         rows = mask.nonzero().flatten().cpu().numpy()
@@ -266,13 +266,13 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
     @property
     @own_defaults
     def state(self) -> DreamState:
-        """A copy of all that decides the rows' dreams, those after the next resets included; set it to go on from it.
+        """A copy of everything that decides the rows' dreams, also after the next resets; set it to resume from it.
 
-        Copies can be saved, loaded, and their rows selected or repeated. A state that the model began
+        Copies can be saved, loaded, and their rows selected or repeated. A state begun by the model
         (`env.model.start`) can be set too.
         """
         self._check_begun("state")
-        self._beginnings.forget(slice(None))  # as in an env that goes on from the copy, to the last bit
+        self._beginnings.forget(slice(None))  # so that this env stays bit-identical to one resumed from the copy
         copy = self._dreams.running.clone()
         own = {"env.key": self._keys, "env.number": self._numbers}
         copy.extras |= {name: torch.tensor(values, device=self.model.device) for name, values in own.items()}
@@ -296,13 +296,13 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
     @own_defaults
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:
-        """Dream N futures of H steps of every row in one batch; the env stays where it is.
+        """Dream N futures of H steps of every row in one batch; the env itself does not move.
 
         Args:
             actions: (B, N, H) or (B, N, H, A).
             seeds: (B, N); None: the first future of a row is what it would dream, see `WorldModel.branch`.
 
-        Returns: what the model says; the env's reward function and rules are not applied.
+        Returns: the model's predictions; the env's reward function and rules are not applied.
         """
         self._check_begun("imagine()")
         whole = self.model.config.action.hold(torch.as_tensor(actions))
@@ -310,11 +310,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _begin(self, rows: np.ndarray, source: Source | BothStarts, anew: bool = False) -> None:
+    def _begin(self, rows: np.ndarray, source: Source | BothStarts, reset_clock: bool = False) -> None:
         """Begin new dreams in `rows`."""
-        self._observations[rows] = to_numpy(self._begin_torch(rows, source, anew))
+        self._observations[rows] = to_numpy(self._begin_torch(rows, source, reset_clock))
 
-    def _begin_torch(self, rows: np.ndarray, source: Source | BothStarts, anew: bool = False) -> Tensor:
+    def _begin_torch(self, rows: np.ndarray, source: Source | BothStarts, reset_clock: bool = False) -> Tensor:
         if source is self._source:
             fresh = self._beginnings.take(rows, self._keys, self._numbers)
         else:
@@ -323,10 +323,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         self._numbers[rows] += 1
         self._ended[rows] = False
         some = rows.tolist() if len(rows) < self.num_envs else None
-        return self._dreams.begin(some, fresh, anew)
+        return self._dreams.begin(some, fresh, reset_clock)
 
     def _final(self, infos: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
-        """Gymnasium's final observations and infos of the rows that ended, taken before they begin anew."""
+        """Gymnasium's final observations and infos of the rows that ended, taken before their reset."""
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(ended):
             final_obs[row] = self._observations[row].copy()
@@ -345,5 +345,5 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
             return GivenStarts(self.model, rows, self.num_envs, options)
         if "from" not in options and options.get("starts", self._starts) == self._starts:
             return self._source
-        source, usual = options.get("from", self._seed_from), "all" if "from" in options else self._starts
-        return make_source(self.model, source, self._split, options.get("starts", usual))
+        source, default = options.get("from", self._seed_from), "all" if "from" in options else self._starts
+        return make_source(self.model, source, self._split, options.get("starts", default))

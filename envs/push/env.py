@@ -28,21 +28,21 @@ _ROOM = 0.10  # metres from a target to the other objects
 class PushEnv(gym.Env[np.ndarray, np.ndarray]):
     """A hand over a bin with 3 to 6 objects; a step holds one action for F frames.
 
-    The observation is the last frame of the step, (64, 64, 3) uint8 RGB, from a camera placed as BAIR's second. The
-    action is 4 numbers in [-1, 1]:
+    The observation is the last frame of the step, (64, 64, 3) uint8 RGB, from a camera placed like BAIR's second. An
+    action has 4 dimensions in [-1, 1]:
 
     - ``dx``, ``dy``: speed of the hand to the right and away from the camera; 1 is 3.5 cm per frame;
     - ``lift``: height to go to: up to 0 down at the floor, 1 above all objects (about two frames away);
     - ``grip``: how far to close the fingers: -1 open, 1 closed.
 
-    BAIR has an action per frame and holds each for two. Here one action is held for the whole step, so a store keeps 4
-    numbers per step, as the dream takes them; the action that led into each single frame is the same 4 numbers F times.
+    BAIR records an action per frame and holds each for two. Here one action is held for the whole step, so a store
+    keeps 4 values per step, as the dream expects them; the actions of the single frames are these values F times.
 
     `info`, at reset and at every step, holds:
 
     - ``frames``: (F, 64, 64, 3) uint8, the frames of the step; at reset the first frame F times;
     - ``signals``: (G,) float32 in the order of `signal_names`, metres from the bin's centre and over its floor; all 0
-      for slots without an object (an object's Z is above 0). Each signal stands once more under its own name;
+      for slots without an object (an object's Z is above 0). Each signal is repeated under its own name;
     - ``native_reward``: the "dense" reward of the step with a goal, else the "motion" one; 0.0 at reset;
     - with a goal also ``goal_image``: (64, 64, 3) uint8, the first scene with object 0 at its target; ``target``: (2,)
       float32, its x and y; ``distance``: metres from object 0 to it; ``is_success``: whether that is below 4 cm.
@@ -51,13 +51,13 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
 
     Args:
         goal: object 0 is to be pushed to a target, 10 to 20 cm away; nearer where the others leave no room.
-        reward: "none" is always 0; "motion" is 1 for every 10 cm that objects were pushed along the floor in this step,
-            all of them together; "dense" is 1 for every 10 cm that object 0 came nearer to its target in it; "sparse"
-            is 1 in each step that ends with it there, else 0. None: "dense" with a goal, "motion" without.
+        reward: "none" is always 0; "motion" is 1 for every 10 cm that all objects together were pushed along the floor
+            in this step; "dense" is 1 for every 10 cm that object 0 came nearer to its target; "sparse" is 1 in each
+            step after which it is at its target, else 0. None: "dense" with a goal, "motion" without.
         frames_per_step: F.
         episode_frames: frames after the first one; a multiple of F. BAIR's recordings have 29.
-        num_objects: 1 to 6; None: 3 to 6, drawn anew for every episode.
-        render_mode: "rgb_array" or None; `render()` gives the 96 × 96 picture that the last frame was made from.
+        num_objects: 1 to 6; None: 3 to 6, drawn for every episode.
+        render_mode: "rgb_array" or None; `render()` returns the 96 × 96 image from which the last frame was made.
 
     Raises:
         ValueError: an option's value is not valid.
@@ -167,16 +167,16 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
         )
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The last picture as the camera took it, (96, 96, 3) uint8, or None without a render mode."""
+        """The last camera image, (96, 96, 3) uint8, or None without a render mode."""
         return self._picture.copy() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """End the simulation; harmless when called again."""
+        """End the simulation; calling it again does nothing."""
         self._frames_left = 0
         self._scene.close()
 
     def _set_goal(self, rng: np.random.Generator) -> None:
-        """Choose where object 0 shall go, and take a picture of it there."""
+        """Choose a target for object 0, and take an image of it there."""
         first, *others = self._scene.objects[:, :2]
 
         def draw() -> NDArray[np.float64]:

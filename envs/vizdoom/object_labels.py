@@ -19,10 +19,10 @@ _SELF = "Self"  # ViZDoom's category of the player and the weapon in hand
 
 
 def read_labels(state: "vizdoom.GameState", names: Sequence[str], height: int, width: int) -> np.ndarray:
-    """The objects of a game's state, (height, width, 2) uint8 as `shrink_labels` gives them.
+    """The objects of a game's state, (height, width, 2) uint8 as returned by `shrink_labels`.
 
     Args:
-        names: of the classes, the last one for all objects that are not named. The player and the weapon are none.
+        names: of the classes; the last one is for all unlisted objects. The player and the weapon are not labelled.
     """
     assert state.labels is not None and state.labels_buffer is not None  # the buffer is enabled
     classes = {name: number for number, name in enumerate(names, 1)}
@@ -41,12 +41,12 @@ def shrink_labels(
 ) -> np.ndarray:
     """Shrink a labels buffer (H, W) uint8 so that small objects are not lost.
 
-    A pixel belongs to the object that covers most of it, if that is at least a quarter of it. An object that would own
-    no pixel gets the one of which it covers most and which is not the only one of another.
+    A pixel belongs to the object that covers most of it, if that is at least a quarter of it. An object that would get
+    no pixel gets the one that it covers most, among those that are not another object's only pixel.
 
     Args:
-        values: the objects' values in the buffer, each different and at least 1.
-        classes: the objects' classes, from 1 on.
+        values: the objects' values in the buffer, distinct and at least 1.
+        classes: the objects' classes, starting at 1.
 
     Returns: (height, width, 2) uint8, class and value of the object in each pixel; 0 where there is none.
     """
@@ -64,8 +64,8 @@ def shrink_labels(
     for number in np.flatnonzero(pixels == 0).tolist():
         free = np.where(~owned | (pixels[owner] > 1), covered[number], 0)
         if free.any():
-            place = np.unravel_index(free.argmax(), owner.shape)
-            pixels[owner[place]] -= owned[place]
-            owner[place], owned[place], pixels[number] = number, True, 1
+            index = np.unravel_index(free.argmax(), owner.shape)
+            pixels[owner[index]] -= owned[index]
+            owner[index], owned[index], pixels[number] = number, True, 1
     labels[owned] = table[owner[owned]][:, ::-1]
     return labels

@@ -1,4 +1,4 @@
-"""The Doom scenarios: what can be pressed, what is measured, when time is up.
+"""The Doom scenarios: their buttons, game variables and time limits.
 
 Actions are "noop" and then one button each, in the order of `buttons`. Signals are ViZDoom game variables.
 """
@@ -17,13 +17,13 @@ class Scenario:
     name: str
     buttons: tuple[str, ...]  # ViZDoom button names
     signals: tuple[str, ...]  # ViZDoom game variable names
-    timeout: int | None  # tics (35 per second) after which play is cut off; None: never
-    objects: tuple[str, ...] = ()  # ViZDoom names of the classes that labels tell apart
-    settings: str | None = None  # None: ViZDoom ships map and settings; else the settings of a map that is fetched
+    timeout: int | None  # tics (35 per second) after which an episode is truncated; None: never
+    objects: tuple[str, ...] = ()  # ViZDoom names of the classes that labels distinguish
+    settings: str | None = None  # None: ViZDoom ships map and settings; else the settings of a downloaded map
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Readable names; the action's index is the place in this tuple."""
+        """Readable names, in the order of the actions."""
         return ("noop", *(button.lower() for button in self.buttons))
 
 

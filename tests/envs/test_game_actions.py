@@ -14,7 +14,7 @@ def assert_in(space, given, wanted):
     np.testing.assert_array_equal(given, wanted)
 
 
-def test_a_choice_from_another_first_number_is_counted_from_zero():
+def test_choices_with_another_start_are_counted_from_zero():
     space = spaces.Discrete(3, start=-1)
     actions = GameActions(space, ("left", "stay", "right"))
     assert (actions.spec.n, actions.space) == (3, spaces.Discrete(3))
@@ -23,7 +23,7 @@ def test_a_choice_from_another_first_number_is_counted_from_zero():
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64])
-def test_a_choice_reaches_the_game_in_its_own_type(dtype):
+def test_a_choice_reaches_the_game_in_its_own_dtype(dtype):
     space = spaces.Discrete(3, dtype=dtype)
     given = GameActions(space).of(np.int64(2))
     assert given.dtype == dtype
@@ -49,13 +49,13 @@ def test_switches_become_a_choice_among_their_combinations():
     assert all(space.contains(actions.of(choice)) for choice in range(6))
 
 
-def test_a_choice_given_out_is_the_games_own():
+def test_changing_a_returned_action_does_not_change_later_ones():
     actions = GameActions(spaces.MultiBinary(2))
     actions.of(3)[:] = 0
     assert actions.of(3).tolist() == [1, 1]
 
 
-def test_numbers_of_integers_are_rounded_to_the_nearest():
+def test_values_for_an_integer_box_are_rounded_to_the_nearest():
     space = spaces.Box(-2, 5, (3,), np.int32)
     actions = GameActions(space)
     assert (actions.spec.low, actions.spec.high) == ((-2.0,) * 3, (5.0,) * 3)
@@ -64,14 +64,14 @@ def test_numbers_of_integers_are_rounded_to_the_nearest():
     assert_in(space, given, [-2, 0, 5])
 
 
-def test_numbers_of_several_axes_are_put_into_their_shape():
+def test_actions_of_several_axes_are_reshaped():
     space = spaces.Box(-1, 1, (2, 2), np.float64)
     actions = GameActions(space, ("a", "b", "c", "d"))
     assert actions.spec.n == 4
     assert_in(space, actions.of(np.float32([0.5, -0.5, 1, 0])), [[0.5, -0.5], [1, 0]])
 
 
-def test_a_bound_that_float32_rounds_outwards_stays_within_the_games():
+def test_a_bound_that_float32_rounds_outwards_stays_within_the_games_bounds():
     space = spaces.Box(-0.1, 0.1, (1,), np.float64)
     actions = GameActions(space)
     assert float(np.float32(0.1)) > 0.1
@@ -83,17 +83,17 @@ def test_a_bound_that_float32_rounds_outwards_stays_within_the_games():
     [
         (spaces.Box(-np.inf, np.inf, (2,)), "need bounds.*TransformAction"),
         (spaces.Box(-3.4e38, 3.4e38, (1,)), "need bounds"),
-        (spaces.Box(1, 1, (1,)), "each low below its high"),
+        (spaces.Box(1, 1, (1,)), "low below high"),
         (spaces.Box(0, 1, ()), None),
         (spaces.Box(0, 1, (0,)), "must be Discrete"),
-        (spaces.MultiBinary(7), "128 combinations, of which at most 64.*TransformAction"),
+        (spaces.MultiBinary(7), "128 combinations, but a choice can have at most 64.*TransformAction"),
         (spaces.MultiDiscrete([10**9] * 20), "combinations"),
         (spaces.Dict({"binary": spaces.Discrete(2)}), "must be Discrete.*got Dict.*TransformAction"),
         (spaces.Tuple([spaces.Discrete(2)]), "got Tuple.*TransformAction"),
         (spaces.Text(3), "got Text"),
     ],
 )
-def test_other_spaces_are_refused_with_the_way_out(space, message):
+def test_other_spaces_are_refused_with_a_remedy(space, message):
     if message is None:
         assert GameActions(space).of([0.5]).shape == ()
         return
@@ -114,12 +114,12 @@ def test_other_spaces_are_refused_with_the_way_out(space, message):
         (spaces.Box(-1, 1, (2,)), [0.0]),
     ],
 )
-def test_what_is_no_action_never_reaches_the_game(space, action):
+def test_invalid_actions_never_reach_the_game(space, action):
     with pytest.raises(InvalidAction):
         GameActions(space).of(action)
 
 
-def test_the_way_out_that_is_named_works():
+def test_the_suggested_remedy_works():
     class Buttons(gym.Env):
         observation_space, action_space = spaces.Discrete(1), spaces.MultiBinary(9)
 

@@ -44,7 +44,7 @@ def world(tmp_path):
     return world.save_pretrained(tmp_path / "world")
 
 
-def test_a_worlds_config_imports_no_module_for_evaluations_while_training(planted, world, tmp_path):
+def test_a_worlds_config_imports_no_module_for_evaluations_during_training(planted, world, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json names the game 'strangers_module:.*--allow-env strangers_mod"):
         train_agent(world, tmp_path / "run", JUDGED, device="cpu")
     assert not planted.exists() and not (tmp_path / "run").exists()
@@ -81,7 +81,7 @@ def test_an_id_that_the_caller_confirms_is_imported(planted, world, tmp_path):
     assert planted.exists() and (tmp_path / "run" / "best" / "model.safetensors").is_file()
 
 
-def test_a_confirmation_without_use_is_refused(world, tmp_path):
+def test_an_unused_confirmation_is_refused(world, tmp_path):
     with pytest.raises(ValueError, match="is for eval_every, which is 0"):
         train_agent(world, tmp_path / "run", TINY, device="cpu", allow_env=EVIL)
 

@@ -11,7 +11,7 @@ from worldmodel.model import WorldModel
 @pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("kind", [{}, {"order": "raster"}, {"attention": "axial"}, {"refine": 2}])
-def test_a_step_carries_nothing_between_host_and_device(obs, full, kind):
+def test_a_step_transfers_nothing_between_host_and_device(obs, full, kind):
     launches = launches_of(on_meta(tiny_world(**kind), obs, 3, full))
     assert launches.count.total() > 100 and not launches.carried
 
@@ -28,14 +28,14 @@ def test_a_step_carries_nothing_between_host_and_device(obs, full, kind):
         lambda: torch.zeros(3, device=META).copy_(torch.zeros(3)),
     ],
 )
-def test_what_is_carried_is_seen(carry):
+def test_transfers_are_detected(carry):
     with Launches() as launches, Builds() as builds:
         carry()
     assert launches.carried or builds.carried
 
 
 @pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool])
-def test_a_device_without_numbers_cannot_be_asked(ask):
+def test_values_cannot_be_read_from_the_meta_device(ask):
     with pytest.raises(RuntimeError, match="meta"):
         ask(torch.zeros(1, device=META))
 

@@ -15,7 +15,7 @@ def test_every_call_runs_in_the_same_other_thread():
     thread.end()
 
 
-def test_what_a_call_raises_reaches_its_caller_and_the_next_one_runs():
+def test_an_error_in_a_call_reaches_its_caller_and_the_next_call_runs():
     thread = OwnThread()
     with pytest.raises(ZeroDivisionError):
         thread.call(lambda: 1 / 0)
@@ -23,7 +23,7 @@ def test_what_a_call_raises_reaches_its_caller_and_the_next_one_runs():
     thread.end()
 
 
-def test_it_ends_after_its_last_call():
+def test_the_thread_ends_after_its_last_call():
     done = threading.Event()
     thread = OwnThread()
     ident = thread.call(threading.get_ident)
@@ -36,7 +36,7 @@ def test_it_ends_after_its_last_call():
         time.sleep(0.01)
 
 
-def test_it_holds_nothing_of_a_call_that_has_ended():
+def test_it_keeps_no_reference_to_a_finished_call():
     class Game:
         def play(self):
             return 1

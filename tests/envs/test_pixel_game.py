@@ -60,7 +60,7 @@ def counts(frames, shade):
     return ((frames[:, 0, 0, 0].astype(int) - shade) // 10).tolist()
 
 
-def test_it_keeps_what_gymnasium_asks_for():
+def test_gymnasiums_checker_passes():
     check_env(game(), skip_render_check=True)
 
 
@@ -76,7 +76,7 @@ def test_a_step_repeats_its_action_and_keeps_evenly_spaced_pictures():
 
 
 @pytest.mark.parametrize("truncates", [False, True])
-def test_an_episode_that_ends_within_a_step_pays_until_there_and_stands_still(truncates):
+def test_an_episode_that_ends_within_a_step_is_paid_until_its_end_and_repeats_the_last_frame(truncates):
     played = game({"frame_skip": 4}, length=5, truncates=truncates)
     played.reset(seed=1)
     played.step(0)
@@ -98,7 +98,7 @@ def test_games_without_a_seed_differ():
     assert len(looks) > 1
 
 
-def test_pictures_come_from_render_where_observations_are_none():
+def test_images_come_from_render_if_observations_are_not_images():
     drawn = game({"size": None}, shows=False, render_mode="rgb_array")
     drawn.reset(seed=1)
     _, _, _, _, info = drawn.step(0)
@@ -122,30 +122,30 @@ SHADES = np.arange(0, 240, 10, dtype=np.uint8).repeat(32 * 3).reshape(24, 32, 3)
 @pytest.mark.parametrize(
     "picture", [SHADES / 255, (SHADES / 255).astype(">f4"), SHADES.astype(int), SHADES.astype(np.uint16) * 257]
 )
-def test_pictures_of_other_number_types_keep_their_brightness(picture):
+def test_images_of_other_dtypes_keep_their_brightness(picture):
     drawn = PixelGame(Drawing(picture), size=None)
     assert np.array_equal(drawn.reset()[0], SHADES)
 
 
-def test_masks_and_gray_pictures_without_their_axis_are_pictures_too():
+def test_masks_and_gray_images_without_a_channel_axis_are_accepted():
     drawn = PixelGame(Drawing(SHADES[..., 0] > 100), size=None)
     assert np.array_equal(drawn.reset()[0][..., 0], np.where(SHADES[..., 0] > 100, 255, 0))
 
 
 @pytest.mark.parametrize("picture", [SHADES.astype(float), SHADES - 100.0, SHADES / np.nan])
-def test_pictures_whose_brightness_is_unclear_are_refused(picture):
+def test_images_of_ambiguous_brightness_are_refused(picture):
     with pytest.raises(ValueError, match=r"the env's render\(\): pixels .*uint8 in \[0, 255\]"):
         PixelGame(Drawing(picture), size=None)
 
 
-def test_pictures_are_shrunk_by_area():
+def test_images_are_shrunk_by_area():
     played = game()
     _, info = played.reset(seed=2)
     assert np.array_equal(info["frames"], area_resize(np.stack([played.game.render()] * 2), 12, 16))
     assert np.array_equal(played.render(), played.game.render())
 
 
-def test_gray_pictures_stay_gray():
+def test_gray_images_stay_gray():
     played = game(channels=1)
     assert played.reset(seed=0)[0].shape == (12, 16, 1)
 
@@ -188,16 +188,16 @@ def test_envs_and_options_that_do_not_fit_are_refused(options, of_env, message):
         ({"size": 64}, r"size is \(height, width\) in pixels, or None, got 64"),
         ({"size": (12, 16, 3)}, "size is"),
         ({"size": (12.0, 16.0)}, "size is"),
-        ({"signals": "score"}, r"several names, such as \['score'\], got the text 'score'"),
+        ({"signals": "score"}, r"list of names, such as \['score'\], got the string 'score'"),
         ({"signals": {"count": 3}}, "signal 'count' must be a name in info, or a function of env and info; got 3"),
     ],
 )
-def test_options_of_another_type_are_refused(options, message):
+def test_options_of_the_wrong_type_are_refused(options, message):
     with pytest.raises(TypeError, match=message):
         game(options)
 
 
-def test_a_signal_may_have_another_name_than_in_info():
+def test_a_signal_may_be_renamed():
     _, info = game({"signals": {"points": "score"}}).reset(seed=0)
     assert info["points"] == -1
 
@@ -213,23 +213,23 @@ def test_a_signal_may_have_another_name_than_in_info():
         (-np.inf, ValueError),
     ],
 )
-def test_a_signal_that_is_no_finite_number_is_named(value, error):
+def test_a_signal_that_is_not_a_finite_number_is_named(value, error):
     with pytest.raises(error, match="signal 'odd' must be "):
         game({"signals": {"odd": lambda env, info: value}}).reset(seed=0)
 
 
-def test_a_collection_that_fails_at_once_says_so_in_a_line_and_leaves_no_store(tmp_path):
-    with pytest.raises(OutsideError, match=r"It said: ValueError: signal 'score' must be finite, got nan$") as told:
+def test_a_collection_that_fails_at_once_reports_it_in_one_line_and_leaves_no_store(tmp_path):
+    with pytest.raises(OutsideError, match=r"It said: ValueError: signal 'score' must be finite, got nan$") as raised:
         collect(NAN_ID, tmp_path / "data", episodes=3, policy="random", workers=1)
-    assert "\n" not in str(told.value) and not (tmp_path / "data").exists()
+    assert "\n" not in str(raised.value) and not (tmp_path / "data").exists()
 
 
-def test_a_signal_that_the_env_does_not_tell_is_named():
+def test_a_signal_that_info_lacks_is_named():
     with pytest.raises(ValueError, match="info has no 'lives', it holds score"):
         game({"signals": ["lives"]}).reset(seed=0)
 
 
-def test_its_play_is_recorded_as_that_of_any_game(tmp_path):
+def test_it_can_be_recorded_like_any_game(tmp_path):
     collect(GAME_ID, tmp_path, episodes=3, policy="random", workers=1)
     store = EpisodeStorage.open(tmp_path)
     assert store.info.signal_names == ("score",) and store.info.frames_per_step == 2 and store.lengths == [3, 3, 3]
@@ -275,23 +275,23 @@ def played_to_its_end(*steps, frame_skip=2, **of_env):
 
 @pytest.mark.parametrize("nothing", [None, BLACK])
 @pytest.mark.parametrize(("frame_skip", "kept"), [(2, WHITE), (4, GRAY)])
-def test_an_end_that_shows_nothing_keeps_the_last_picture_that_was_looked_at(nothing, frame_skip, kept):
+def test_an_end_that_shows_nothing_repeats_the_last_image(nothing, frame_skip, kept):
     *_, info = played_to_its_end((WHITE, 1.0, False, False, {}), (nothing, 0.0, True, False, {}), frame_skip=frame_skip)
     np.testing.assert_array_equal(info["frames"], [kept, kept])
 
 
-def test_a_black_picture_amid_an_episode_is_kept():
+def test_a_black_image_within_an_episode_is_kept():
     env = PixelGame(Scripted([(BLACK, 0.0, False, False, {}), (GRAY, 0.0, True, False, {})]), size=None)
     env.reset(seed=0)
     assert [frame[0, 0, 0] for frame in env.step(0)[-1]["frames"]] == [0, 100]
 
 
-def test_an_end_of_both_kinds_is_a_termination():
+def test_terminated_and_truncated_together_is_a_termination():
     _, _, terminated, truncated, _ = played_to_its_end((WHITE, 0.0, True, True, {}))
     assert (terminated, truncated) == (True, False)
 
 
-def test_an_end_of_both_kinds_is_time_up_in_vizdooms_own_envs(monkeypatch):
+def test_terminated_and_truncated_together_is_a_truncation_in_vizdooms_own_envs(monkeypatch):
     """They call every end terminated, and one by their clock truncated too."""
     monkeypatch.setattr(Scripted, "__module__", "vizdoom.gymnasium_wrapper.gymnasium_env_defns")
     _, _, terminated, truncated, _ = played_to_its_end((WHITE, 0.0, True, True, {}))
@@ -301,7 +301,7 @@ def test_an_end_of_both_kinds_is_time_up_in_vizdooms_own_envs(monkeypatch):
 
 
 @pytest.mark.parametrize("reward", [2, np.float64(2), np.array([2.0]), np.array(2), np.bool_(True)])
-def test_rewards_may_be_any_single_number(reward):
+def test_rewards_may_be_any_scalar(reward):
     _, total, *_ = played_to_its_end((WHITE, reward, True, False, {}))
     assert type(total) is float and total == float(np.asarray(reward).item())
 
@@ -335,12 +335,12 @@ def test_rewards_may_be_any_single_number(reward):
         ((WHITE.astype(float), 0.0, False, False, {}), ValueError, r"floats must be in \[0, 1\]"),
     ],
 )
-def test_what_breaks_the_rules_of_gymnasium_is_named(step, error, message):
+def test_violations_of_gymnasiums_rules_are_named(step, error, message):
     with pytest.raises(error, match=message):
         played_to_its_end(step)
 
 
-def test_a_reset_by_the_rules_of_the_old_gym_is_named():
+def test_a_reset_written_for_the_old_gym_is_named():
     class Old(Scripted):
         def reset(self, **kwargs):
             return super().reset()[0]
@@ -349,8 +349,8 @@ def test_a_reset_by_the_rules_of_the_old_gym_is_named():
         PixelGame(Old([]))
 
 
-def test_a_game_that_is_no_gymnasium_env_is_named():
-    with pytest.raises(TypeError, match=r"made of a gymnasium\.Env, got a builtins\.object"):
+def test_a_game_that_is_not_a_gymnasium_env_is_named():
+    with pytest.raises(TypeError, match=r"wraps a gymnasium\.Env, got a builtins\.object"):
         PixelGame(object())
 
 
@@ -363,7 +363,7 @@ def test_a_game_that_is_no_gymnasium_env_is_named():
         (gym.spaces.Box(0, 5, (2,), np.int32), None),
     ],
 )
-def test_every_action_that_reaches_the_game_is_of_its_space(space, wanted):
+def test_every_action_that_reaches_the_game_is_in_its_space(space, wanted):
     env = PixelGame(Scripted([(GRAY, 0.0, False, False, {})] * 2, action_space=space), size=None)
     env.reset(seed=0)
     env.step(env.action_space.sample() if wanted is None else 0)
@@ -372,9 +372,9 @@ def test_every_action_that_reaches_the_game_is_of_its_space(space, wanted):
         np.testing.assert_array_equal(env.game.acted[0], wanted)
 
 
-def test_what_is_no_action_is_refused_before_the_game_steps():
+def test_invalid_actions_are_refused_before_the_game_steps():
     env = PixelGame(Scripted([]), size=None)
     env.reset(seed=0)
-    with pytest.raises(InvalidAction, match=r"an integer in \[0, 2\)"):
+    with pytest.raises(InvalidAction, match=r"integers in \[0, 2\)"):
         env.step(2)
     assert not env.game.acted

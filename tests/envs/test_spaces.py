@@ -8,7 +8,7 @@ from worldmodel.envs.spaces import valid_actions
 BOUNDS = gym.spaces.Box(np.float32([-0.14, 1000.0]), np.float32([0.03, 1000.5]))
 
 
-def test_numbers_that_a_rounding_took_out_of_the_bounds_are_put_back():
+def test_values_that_exceed_a_bound_by_rounding_are_clipped():
     """Where Stable-Baselines3's scaling of a saturated actor ends: 0.03 is a little more as float32 arithmetic."""
     high = BOUNDS.low + (0.5 * (np.float32(1) + np.float32(1)) * (BOUNDS.high - BOUNDS.low))
     beyond = np.nextafter(np.nextafter(BOUNDS.high, np.float32(np.inf)), np.float32(np.inf))
@@ -20,6 +20,6 @@ def test_numbers_that_a_rounding_took_out_of_the_bounds_are_put_back():
 
 
 @pytest.mark.parametrize("given", [[0.0301, 1000.1], [-0.1401, 1000.1], [0.0, 1000.6], [np.nan, 1000.1]])
-def test_numbers_that_are_really_out_of_the_bounds_are_refused(given):
-    with pytest.raises(InvalidAction, match="2 numbers in"):
+def test_values_clearly_out_of_bounds_are_refused(given):
+    with pytest.raises(InvalidAction, match="2 dimensions in"):
         valid_actions(BOUNDS, given, ())

@@ -49,14 +49,14 @@ def test_the_view_changes_nothing_else():
     np.testing.assert_array_equal(plain_info["frames"], viewed_info["frames"])
 
 
-def test_a_view_and_the_dream_have_equal_spaces():
+def test_a_view_and_the_dream_have_the_same_space():
     world = seeing_world()
     for obs in (*KINDS, "features"):
         dream = gym.make("worldmodel:VideoGenDream-Doom", model=world, obs=obs)
         assert DreamView(ToyGame(), world, obs).observation_space == dream.observation_space
 
 
-def test_an_env_without_frames_is_told_what_is_missing():
+def test_an_env_without_frames_is_refused_with_the_missing_key():
     env = DreamView(gym.make("CartPole-v1"), seeing_world())
     with pytest.raises(ValueError, match=r'info\["frames"\].* holds nothing'):
         env.reset()
@@ -71,7 +71,7 @@ def test_frames_of_another_size_are_refused():
         DreamView(Wide(), seeing_world()).reset()
 
 
-def test_an_unknown_view_is_told_the_valid_ones():
+def test_an_unknown_view_is_refused_with_a_suggestion():
     with pytest.raises(ValueError, match=r"unknown obs 'rbg'\. Did you mean 'rgb'"):
         DreamView(ToyGame(), seeing_world(), "rbg")
 
@@ -85,7 +85,7 @@ def followed(world, frames, actions):
     return world.features(state)[0].numpy()
 
 
-def test_features_follow_the_play_of_an_episode():
+def test_features_follow_an_episode():
     world = seeing_world()
     env = DreamView(ToyGame(), world, "features")
     for _ in range(2):  # the second episode knows nothing of the first
@@ -101,7 +101,7 @@ def test_features_follow_the_play_of_an_episode():
         assert len(frames) > 3
 
 
-def test_features_of_a_real_game_are_those_of_a_dream_that_goes_the_same_way():
+def test_features_of_a_real_game_equal_those_of_a_dream_of_the_same_steps():
     """An agent that reads features meets the same numbers in both worlds."""
     world = seeing_world()
     dream = DreamEnv(world, obs="features", seed_from="starts")
@@ -113,7 +113,7 @@ def test_features_of_a_real_game_are_those_of_a_dream_that_goes_the_same_way():
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-def test_every_rows_features_are_those_it_has_alone(mode):
+def test_features_of_a_row_do_not_depend_on_the_other_rows(mode):
     world = seeing_world()
     viewed = DreamViewVector(SyncVectorEnv([ToyGame] * 3, autoreset_mode=mode), world, "features")
     alone = [DreamView(ToyGame(), world, "features") for _ in range(3)]
@@ -148,7 +148,7 @@ def test_a_vector_view_keeps_the_vector_contract(mode, obs):
 
 
 @pytest.mark.parametrize("obs", KINDS)
-def test_every_row_of_a_vector_view_looks_as_alone(obs):
+def test_every_row_of_a_vector_view_looks_as_it_does_alone(obs):
     world = seeing_world()
     games = ThreadVectorEnv(ToyGame, 3)
     plain, viewed = ThreadVectorEnv(ToyGame, 3), DreamViewVector(games, world, obs)
@@ -209,7 +209,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(one, other)
 
 
-def test_threads_give_what_gymnasiums_own_vector_env_gives():
+def test_threads_return_what_gymnasiums_vector_env_returns():
     ours, theirs = ThreadVectorEnv(ToyGame, 3), SyncVectorEnv([ToyGame] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
     assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
     for one, other in zip(ours.reset(seed=4), theirs.reset(seed=4), strict=True):
@@ -245,7 +245,7 @@ def test_an_error_in_a_row_reaches_the_caller():
 
 
 @pytest.mark.parametrize("mode", ["same_step", "disabled"])
-def test_games_bound_to_the_thread_that_made_them_play_in_it_alone(mode):
+def test_games_bound_to_the_thread_that_made_them_only_run_in_it(mode):
     envs = ThreadVectorEnv(BoundGame, 3, mode)
     check_vector_env(envs)
     assert len(envs.render()) == 3
@@ -253,7 +253,7 @@ def test_games_bound_to_the_thread_that_made_them_play_in_it_alone(mode):
     envs.close()
 
 
-def test_games_that_ask_for_it_play_in_one_thread_together():
+def test_games_with_one_thread_in_their_metadata_share_a_thread():
     class Together(BoundGame):
         def __init__(self):
             super().__init__()
@@ -265,7 +265,7 @@ def test_games_that_ask_for_it_play_in_one_thread_together():
     envs.close()
 
 
-def test_a_single_game_plays_in_the_thread_of_its_caller():
+def test_a_single_game_runs_in_the_callers_thread():
     """Some games want the process's main thread."""
     envs = ThreadVectorEnv(BoundGame, 1)
     envs.reset(seed=0)
@@ -274,7 +274,7 @@ def test_a_single_game_plays_in_the_thread_of_its_caller():
     envs.close()
 
 
-def test_an_error_in_a_row_is_raised_once_the_others_stand_still():
+def test_an_error_in_a_row_is_raised_once_the_others_have_finished():
     entered, left = threading.Event(), threading.Event()
 
     class Slow(ToyGame):
@@ -323,7 +323,7 @@ def test_the_first_reset_is_of_all_rows():
 
 
 @pytest.mark.parametrize("mask", [np.zeros(2, bool), np.array([0, 2]), np.array([True]), [1, 0]])
-def test_masks_that_name_no_rows_are_refused(mask):
+def test_masks_without_rows_are_refused(mask):
     envs = ThreadVectorEnv(ToyGame, 2)
     envs.reset(seed=0)
     with pytest.raises(ValueError, match=r"reset_mask must be \(2,\) bool with at least one True"):
@@ -393,12 +393,12 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 def test_too_few_seeds_are_refused():
-    with pytest.raises(ValueError, match="one number or a list of 3, got 2"):
+    with pytest.raises(ValueError, match="one integer or a list of 3, got a list of 2"):
         ThreadVectorEnv(ToyGame, 3).reset(seed=[1, 2])
 
 
 @pytest.mark.parametrize("actions", [np.zeros(2, np.int64), np.zeros(4, np.int64), [0, 1], 0, None])
-def test_another_number_of_actions_than_envs_is_refused_and_nothing_steps(actions):
+def test_a_wrong_number_of_actions_is_refused_and_nothing_steps(actions):
     envs = ThreadVectorEnv(ToyGame, 3)
     envs.reset(seed=0)
     left = [env.left for env in envs.envs]

@@ -76,7 +76,7 @@ class DreamRows(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             starts.signals[chosen, -1].to(device),
             torch.tensor(seeds, device=device),
         )
-        self._observations[rows] = self._dreams.begin(places, fresh, anew=places is None).cpu().numpy()
+        self._observations[rows] = self._dreams.begin(places, fresh, reset_clock=places is None).cpu().numpy()
         self._resting[rows], self._start_of[rows], self._steps[rows] = False, numbers, 0
         return self._observations.copy(), {}
 

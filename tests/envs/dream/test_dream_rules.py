@@ -46,7 +46,7 @@ def test_a_reward_function_replaces_the_models_reward_and_sees_the_whole_step():
     assert rewards.dtype == np.float32
 
 
-def test_the_dream_itself_does_not_depend_on_what_it_pays():
+def test_the_dream_itself_does_not_depend_on_the_rewards():
     plain = DreamVectorEnv(3, never_ending_world(), obs="codes")
     paid = DreamVectorEnv(3, never_ending_world(), obs="codes", reward_fn=lambda step: step.reward * 0 + 1)
     for envs in (plain, paid):
@@ -74,7 +74,7 @@ def test_a_reward_can_look_at_the_step(look):
         np.testing.assert_allclose(rewards, latent.step(ACTIONS)[0].reshape(3, -1).mean(1), rtol=1e-4, atol=1e-5)
 
 
-def test_one_function_serves_a_single_env_too():
+def test_the_same_function_works_in_a_single_env():
     env = DreamEnv(never_ending_world(), reward_fn=lambda step: step.actions + 0.5)
     env.reset(seed=0)
     assert env.step(2)[1] == 2.5
@@ -88,7 +88,7 @@ def test_one_function_serves_a_single_env_too():
         (lambda step: step.reward / 0, ValueError, "reward_fn must return finite numbers"),
     ],
 )
-def test_a_reward_that_is_none_is_refused(given, error, message):
+def test_invalid_rewards_are_refused(given, error, message):
     with pytest.raises(error, match=message):
         rollout(DreamVectorEnv(3, never_ending_world(), reward_fn=given))
 
@@ -134,7 +134,7 @@ def test_a_function_can_end_a_dream_and_the_models_own_ends_stay():
         ({"temperature": "1"}, TypeError, "temperature must be a number, got '1'"),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(options, error, message):
+def test_invalid_rules_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         DreamVectorEnv(3, tiny_world(), **options)
 
@@ -142,7 +142,7 @@ def test_rules_that_make_no_sense_are_refused(options, error, message):
 # --- doubt -----------------------------------------------------------------------------------------------------------
 
 
-def test_doubt_truncates_and_costs():
+def test_uncertainty_truncates_and_costs():
     plain = rollout(DreamVectorEnv(3, never_ending_world(), autoreset_mode="disabled"), 1)[0]
     entropy = plain[3]["entropy"]
     limit = float(np.sort(entropy)[1])
@@ -153,7 +153,7 @@ def test_doubt_truncates_and_costs():
     np.testing.assert_allclose(rewards, plain[0] - 0.5 * entropy, rtol=1e-5)
 
 
-def test_an_end_is_no_truncation_however_unsure_the_model_is():
+def test_a_termination_is_never_a_truncation_however_uncertain_the_model_is():
     world = tiny_world()
     world.heads.threshold.fill_(-1.0)
     _, terminations, truncations, _ = rollout(DreamVectorEnv(3, world, max_uncertainty=1e-6, horizon=1), 1)[0]
@@ -163,7 +163,7 @@ def test_an_end_is_no_truncation_however_unsure_the_model_is():
 # --- episode statistics ----------------------------------------------------------------------------------------------
 
 
-def test_an_ended_dream_tells_its_return_and_length():
+def test_an_ended_dream_reports_its_return_and_length():
     ends = {2: [0, 2], 5: [1]}  # by action and time: rows 0 and 2 after three steps, row 1 after six
     envs = DreamVectorEnv(3, never_ending_world(), terminate_when=lambda step: step.reward > 1e9, horizon=4)
     sums, lengths, told = np.zeros(3), np.zeros(3, int), 0
@@ -195,7 +195,7 @@ def test_gymnasiums_own_statistics_are_right_in_the_other_modes(mode):
     assert told == 1
 
 
-def test_rules_of_another_kind_are_refused_and_the_old_ones_stay():
+def test_rules_of_the_wrong_type_are_refused_and_the_old_ones_stay():
     envs = DreamVectorEnv(3, never_ending_world(), horizon=4)
     with pytest.raises(
         TypeError, match=r"rules must be DreamRules, such as dataclasses.replace\(env.rules, horizon=9\)"
@@ -204,7 +204,7 @@ def test_rules_of_another_kind_are_refused_and_the_old_ones_stay():
     assert envs.rules.horizon == 4
 
 
-def test_rules_can_change_while_dreams_go_on():
+def test_rules_can_change_while_dreams_are_running():
     envs, other = (DreamVectorEnv(3, never_ending_world(), "codes") for _ in range(2))
     for one in (envs, other):
         one.reset(seed=3)

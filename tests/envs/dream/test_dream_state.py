@@ -29,7 +29,7 @@ def assert_equal_plays(one, other):
 
 @pytest.mark.parametrize("obs", ["rgb", "features"])
 @pytest.mark.parametrize("kind", [{}, {"position": "time", "max_steps": 6, "window": 6}, {"net": "subscale"}], ids=str)
-def test_a_restored_state_goes_on_identically_through_resets(tmp_path, obs, kind):
+def test_a_restored_state_continues_identically_through_resets(tmp_path, obs, kind):
     world = tiny_world(**kind)
     envs = DreamVectorEnv(3, world, obs, horizon=5)
     envs.reset(seed=2)
@@ -54,7 +54,7 @@ def test_a_state_is_a_copy_on_both_sides():
     assert_equal_plays(first, play(envs, 4))
 
 
-def test_resets_after_a_state_was_taken_come_again_when_it_is_set():
+def test_setting_a_state_repeats_the_resets_that_followed_it():
     envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=2)
     envs.reset(seed=2)
     state = envs.state
@@ -64,7 +64,7 @@ def test_resets_after_a_state_was_taken_come_again_when_it_is_set():
     assert_equal_plays(play(envs, 7), first)
 
 
-def test_a_state_that_is_set_decides_the_resets_of_an_env_that_never_had_one():
+def test_a_state_decides_the_resets_of_an_env_that_was_never_reset():
     dream = DreamEnv(tiny_world(), "codes")
     dream.reset(seed=2)
     state = dream.state
@@ -75,7 +75,7 @@ def test_a_state_that_is_set_decides_the_resets_of_an_env_that_never_had_one():
 
 
 @pytest.mark.parametrize("obs", ["rgb", "latent", "features"])
-def test_rows_that_stay_show_the_restored_state(obs):
+def test_rows_that_are_not_reset_show_the_restored_state(obs):
     envs = DreamVectorEnv(3, tiny_world(), obs, autoreset_mode="disabled")
     envs.reset(seed=2)
     seen = envs.step(ACTIONS)[0]
@@ -86,7 +86,7 @@ def test_rows_that_stay_show_the_restored_state(obs):
     np.testing.assert_array_equal(observations[[0, 2]], seen[[0, 2]])
 
 
-def test_the_return_of_a_restored_dream_counts_what_came_before():
+def test_the_return_of_a_restored_dream_includes_earlier_rewards():
     envs = DreamVectorEnv(3, tiny_world(), horizon=6)
     envs.model.heads.threshold.fill_(2.0)
     envs.reset(seed=2)
@@ -113,7 +113,7 @@ def test_rows_of_a_state_can_be_selected_and_repeated():
     np.testing.assert_array_equal(observations[0], observations[2])
 
 
-def test_an_env_goes_on_from_a_state_that_the_model_began():
+def test_an_env_continues_from_a_state_begun_by_the_model():
     world = tiny_world()
     frames = np.random.default_rng(0).integers(256, size=(3, 1, 2, 16, 16, 3), dtype=np.uint8)
     envs = DreamVectorEnv(3, world, "codes")
@@ -135,7 +135,7 @@ def test_a_single_envs_state_is_that_of_a_row():
 
 
 @pytest.mark.parametrize("what", ["state", "imagine", "step_torch"])
-def test_nothing_can_be_asked_of_a_dream_that_has_not_begun(what):
+def test_a_dream_must_begin_before_it_is_used(what):
     envs = DreamVectorEnv(3, tiny_world())
     asked = {
         "state": lambda: envs.state,
@@ -199,7 +199,7 @@ def test_dreams_begin_with_the_users_frames():
     assert not np.array_equal(one[0], other[0])  # the actions between the given steps count
 
 
-def test_frames_without_signals_begin_with_the_usual_ones():
+def test_frames_without_signals_start_with_the_default_ones():
     world = tiny_world()
     usual = world.starts.signals[:, -1].median(0).values
     dream = DreamEnv(world, "codes")
@@ -211,7 +211,7 @@ def test_frames_without_signals_begin_with_the_usual_ones():
 
 
 @pytest.mark.parametrize("kind", ["float", "tensor", "int64", "uint16", "npy", "picture", "pictures", "large"])
-def test_frames_may_be_of_other_number_types_and_in_files(tmp_path, kind):
+def test_frames_may_have_other_dtypes_and_come_from_files(tmp_path, kind):
     world = tiny_world()
     frames = own_frames(steps=1)[0]  # (1, 2, 16, 16, 3)
     given = {
@@ -231,7 +231,7 @@ def test_frames_may_be_of_other_number_types_and_in_files(tmp_path, kind):
     np.testing.assert_array_equal(observation, world.tokenizer.encode(torch.from_numpy(wanted)[None])[0, -1])
 
 
-def test_frames_of_an_unclear_brightness_or_order_are_refused(tmp_path):
+def test_frames_of_ambiguous_brightness_or_order_are_refused(tmp_path):
     dream, frames = DreamEnv(tiny_world(), "codes"), own_frames(steps=1)[0]
     Image.fromarray(frames[0, 0]).save(tmp_path / "0.png")
     (tmp_path / "text.png").write_text("a text")
@@ -247,11 +247,11 @@ def test_frames_of_an_unclear_brightness_or_order_are_refused(tmp_path):
     (tmp_path / "text.png").unlink()
     for number in (1, 2):
         Image.fromarray(frames[0, 0]).save(tmp_path / f"{number}.png")
-    with pytest.raises(ValueError, match="has 3 images, which make no steps of 2"):
+    with pytest.raises(ValueError, match=r"has 3 images; wanted one, or a multiple of 2"):
         dream.reset(options={"frames": tmp_path})
 
 
-def test_the_same_frames_for_all_rows_give_each_row_a_future_of_its_own():
+def test_rows_that_start_from_the_same_frames_have_different_futures():
     envs = DreamVectorEnv(3, tiny_world(), "codes")
     observations, _ = envs.reset(seed=1, options={"frames": own_frames()[0, :1]})
     assert (observations == observations[0]).all()
@@ -259,7 +259,7 @@ def test_the_same_frames_for_all_rows_give_each_row_a_future_of_its_own():
     assert not np.array_equal(observations[0], observations[1])
 
 
-def test_a_masked_reset_takes_the_masks_rows_of_the_frames():
+def test_a_masked_reset_uses_the_frames_of_its_rows():
     world = tiny_world()
     envs = DreamVectorEnv(3, world, "codes", autoreset_mode="disabled")
     before, _ = envs.reset(seed=1)
@@ -279,7 +279,7 @@ def test_a_single_env_begins_with_the_users_frames():
     assert info["HEALTH"] == 33.0
 
 
-def test_after_the_users_frames_dreams_begin_where_they_usually_do():
+def test_after_the_users_frames_dreams_begin_from_the_default_source_again():
     envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=1)
     envs.model.heads.threshold.fill_(2.0)
     envs.reset(seed=1, options={"frames": own_frames()[0, :1]})
@@ -302,21 +302,21 @@ def test_one_reset_can_begin_elsewhere():
     ("options", "message"),
     [
         ({"frames": own_frames()[0, :, :1]}, "frames must be"),
-        ({"frames": own_frames()[0]}, r"3 given steps need options\['actions'\]"),
-        ({"frames": own_frames()[0], "actions": [0]}, "3 given steps have 2 actions between them, got 1"),
+        ({"frames": own_frames()[0]}, r"frames of 3 steps need options\['actions'\]"),
+        ({"frames": own_frames()[0], "actions": [0]}, "frames of 3 steps need 2 actions between them, got 1"),
         ({"frames": own_frames(2, 1)}, "an entry for each of 3 rows"),
         ({"frames": own_frames()[0], "actions": [0, 7]}, "action"),
         ({"frames": own_frames()[0, :1], "signals": {"HELTH": 1}}, "Did you mean 'HEALTH'"),
-        ({"frames": own_frames()[0], "actions": [0.9, 1.7]}, "must be whole numbers for these named actions"),
+        ({"frames": own_frames()[0], "actions": [0.9, 1.7]}, "must be integers for these discrete actions"),
         ({"frames": own_frames()[0, :1], "signals": {"HEALTH": np.nan}}, "signals'] must be finite"),
         ({"frames": own_frames()[0, :1], "signals": [np.inf]}, "signals'] must be finite"),
-        ({"frames": own_frames()[0, :1], "from": "prior"}, "not with both"),
-        ({"signals": {"HEALTH": 1}}, 'belongs to "frames"'),
+        ({"frames": own_frames()[0, :1], "from": "prior"}, '"frames" and "from" exclude each other'),
+        ({"signals": {"HEALTH": 1}}, 'needs "frames"'),
         ({"from": "nowhere"}, "neither the folder of a store"),
         ({"from": "prior"}, "learn_start=True"),
     ],
 )
-def test_resets_that_cannot_be_are_refused_and_the_dreams_go_on(options, message):
+def test_invalid_resets_are_refused_and_the_dreams_continue(options, message):
     envs, other = (DreamVectorEnv(3, tiny_world(), "codes") for _ in range(2))
     for one in (envs, other):
         one.reset(seed=0)
@@ -350,7 +350,7 @@ def test_steps_in_torch_are_the_steps_in_numpy(obs):
 
 
 @pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
-def test_what_a_step_in_torch_gave_outlives_the_reset_of_its_row(obs):
+def test_results_of_a_step_in_torch_outlive_the_reset_of_their_row(obs):
     envs = DreamVectorEnv(3, tiny_world(), obs, horizon=5)
     envs.reset(seed=4)
     step = envs.step_torch(torch.tensor(ACTIONS))

@@ -36,7 +36,7 @@ def test_stable_baselines3s_checker_passes_without_a_warning():
 
 
 @pytest.mark.parametrize("obs", ["latent", "codes", "features"])
-def test_stable_baselines3s_checker_passes_for_what_is_no_image(obs):
+def test_stable_baselines3s_checker_passes_for_observations_that_are_not_images(obs):
     sb3_check_env(DreamEnv(tiny_world(), obs=obs), warn=False)  # its warnings take every 3-D observation for an image
 
 
@@ -53,7 +53,7 @@ def rollout(env, seed, steps=5):
     return np.stack(observations), infos
 
 
-def test_the_same_seed_gives_the_same_dream_also_in_another_env():
+def test_the_same_seed_gives_the_same_dream_in_another_env():
     env = DreamEnv(tiny_world())
     first, infos = rollout(env, 3)
     for again, infos_again in (rollout(env, 3), rollout(DreamEnv(tiny_world()), 3)):
@@ -84,7 +84,7 @@ def test_info_holds_plain_numbers():
 def test_an_action_outside_the_space_is_refused(action):
     env = DreamEnv(tiny_world())
     env.reset(seed=0)
-    with pytest.raises(InvalidAction, match=r"an action is an integer in \[0, 3\)"):
+    with pytest.raises(InvalidAction, match=r"actions must be integers in \[0, 3\)"):
         env.step(action)
 
 

@@ -27,13 +27,13 @@ def picture(thing, hand=(2, 2), size=48):
 START, GOAL = picture((30, 12)), picture((30, 34))
 
 
-def test_an_object_is_as_far_as_its_place_is_from_the_goal():
+def test_the_distance_is_that_of_the_object_from_its_position_in_the_goal():
     goal = GoalObject(GOAL, START)
     pictures = torch.stack([picture((30, along)) for along in (12, 20, 30, 34)] + [picture((20, 34))])
     assert goal.distance(pictures) == pytest.approx([22, 14, 4, 0, 10], abs=0.2)
 
 
-def test_an_object_that_is_nowhere_is_as_far_as_at_the_start():
+def test_an_object_that_is_not_found_is_as_far_away_as_at_the_start():
     goal = GoalObject(GOAL, START)
     empty = START.clone()
     empty[28:33, 10:15] = torch.tensor(FLOOR, dtype=torch.uint8)
@@ -42,7 +42,7 @@ def test_an_object_that_is_nowhere_is_as_far_as_at_the_start():
     assert goal.distance(torch.stack((START, empty, covered))) == pytest.approx([22] * 3, abs=0.3)
 
 
-def test_a_hidden_object_counts_as_being_where_it_was_last_seen():
+def test_a_hidden_object_counts_at_its_last_known_position():
     goal = GoalObject(GOAL, START)
     hidden = picture((30, 26))
     hidden[24:36, 20:32] = torch.tensor(HAND, dtype=torch.uint8)
@@ -61,7 +61,7 @@ def with_twin(thing, twin):
     return image
 
 
-def test_something_like_the_object_that_lies_elsewhere_is_not_taken_for_it():
+def test_a_similar_object_elsewhere_is_not_mistaken_for_it():
     twin = (40, 34)
     goal = GoalObject(with_twin((30, 34), twin), with_twin((30, 12), twin))
     hidden = with_twin((30, 12), twin)
@@ -71,7 +71,7 @@ def test_something_like_the_object_that_lies_elsewhere_is_not_taken_for_it():
     assert not goal.follow(hidden)
 
 
-def test_an_object_is_looked_for_within_a_distance_of_its_last_place():
+def test_an_object_is_searched_for_within_a_radius_of_its_last_position():
     goal, far = GoalObject(GOAL, START, within=10.0), picture((30, 30))
     assert goal.distance(torch.stack((picture((30, 20)), far))) == pytest.approx([14, 22], abs=0.3)
     assert goal.follow(picture((30, 21))) and goal.distance(far[None]).item() == pytest.approx(4, abs=0.3)
@@ -79,7 +79,7 @@ def test_an_object_is_looked_for_within_a_distance_of_its_last_place():
         GoalObject(GOAL, START, within=0.0)
 
 
-def test_an_object_that_the_start_does_not_show_is_far_away_until_it_is_seen():
+def test_an_object_missing_in_the_start_is_far_away_until_it_is_seen():
     empty = picture((30, 12))
     empty[28:33, 10:15] = torch.tensor(FLOOR, dtype=torch.uint8)
     goal = GoalObject(GOAL, empty, within=4.0)
@@ -90,12 +90,12 @@ def test_an_object_that_the_start_does_not_show_is_far_away_until_it_is_seen():
     assert goal.distance(empty[None]).item() == pytest.approx(22, abs=0.3)
 
 
-def test_a_picture_of_another_size_is_refused():
+def test_an_image_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"picture must be as large as the goal, \(48, 48, 3\), got \(20, 48, 3\)"):
         GoalObject(GOAL, START).follow(START[:20])
 
 
-def test_signals_are_as_far_as_they_are_from_the_values_they_shall_have():
+def test_signals_are_measured_by_their_distance_from_the_target_values():
     signals = {"X": torch.arange(5.0), "Y": torch.full((5,), 4.0), "HEALTH": torch.full((5,), 70.0)}
     step = replace(make_step(tiny_world()), signals=signals)
     assert GoalSignals({"HEALTH": 100.0})(step).tolist() == [-30.0] * 5
@@ -106,7 +106,7 @@ def test_signals_are_as_far_as_they_are_from_the_values_they_shall_have():
         GoalSignals({})
 
 
-def test_where_the_hand_is_changes_nothing_for_an_object():
+def test_the_position_of_the_hand_does_not_affect_an_objects_distance():
     goal = GoalObject(GOAL, START)
     pictures = torch.stack([picture((30, 20), hand) for hand in ((2, 2), (5, 36), (34, 30), (2, 20))])
     assert goal.distance(pictures) == pytest.approx([14] * 4, abs=0.2)
@@ -161,18 +161,18 @@ def test_a_goal_that_is_the_start_is_refused():
 def test_a_goal_of_another_size_than_the_frames_is_refused(shape):
     """Gray goals, and those of one pixel, would be compared with every colour and place."""
     world, goal = tiny_world(), torch.full(shape, 90, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=rf"this goal is a picture \({shape[0]}, .*the frames are \(16, 16, 3\)"):
+    with pytest.raises(ValueError, match=rf"the goal is an image \({shape[0]}, .*the frames are \(16, 16, 3\)"):
         GoalPixels(goal)(make_step(world))
     with pytest.raises(ValueError, match=r"as large as the world's frames, \(16, 16, 3\), got"):
         GoalLatents(world, goal)
 
 
-def test_an_object_is_not_looked_for_in_pictures_of_another_size():
-    with pytest.raises(ValueError, match=r"this goal is a picture \(48, 48, 3\), the frames are \(16, 16, 3\)"):
+def test_an_object_is_not_searched_for_in_images_of_another_size():
+    with pytest.raises(ValueError, match=r"the goal is an image \(48, 48, 3\), the frames are \(16, 16, 3\)"):
         GoalObject(GOAL, START)(make_step(tiny_world()))
 
 
-def test_a_dream_pays_by_a_goal():
+def test_a_goal_can_be_a_dreams_reward():
     world = tiny_world()
     goal = torch.full((16, 16, 3), 128, dtype=torch.uint8)
     env = DreamEnv(world, reward_fn=GoalPixels(goal))
@@ -184,12 +184,12 @@ def test_a_dream_pays_by_a_goal():
 @pytest.mark.parametrize(
     ("goal", "start", "message"),
     [
-        (GOAL.float(), START, "goal must be one picture .* got .48, 48, 3. float32"),
-        (GOAL[None], START, "goal must be one picture"),
+        (GOAL.float(), START, "goal must be one image .* got .48, 48, 3. float32"),
+        (GOAL[None], START, "goal must be one image"),
         (GOAL, START[:20], r"start must be as large as the goal, \(48, 48, 3\), got \(20, 48, 3\)"),
-        (GOAL, GOAL, "must differ by the place of an object of at least 3 pixels, got 0"),
+        (GOAL, GOAL, "must differ by an object of at least 3 pixels that moved, got 0"),
     ],
 )
-def test_pictures_that_show_no_goal_are_refused(goal, start, message):
+def test_images_that_show_no_goal_are_refused(goal, start, message):
     with pytest.raises(ValueError, match=message):
         GoalObject(goal, start)

@@ -39,7 +39,7 @@ def twice(actions):
     return np.concatenate((actions, actions), axis=-1)
 
 
-def test_one_frames_action_is_what_an_agent_chooses():
+def test_an_agent_chooses_the_action_of_one_frame():
     assert WHOLE.held == FRAME and FRAME.held is FRAME
     actions = torch.from_numpy(some_actions(3, 5))
     assert torch.equal(WHOLE.hold(actions), torch.from_numpy(twice(actions.numpy())))
@@ -50,7 +50,7 @@ def test_one_frames_action_is_what_an_agent_chooses():
 @pytest.mark.parametrize(
     "wrong", [{"frames": 0}, {"frames": 3}, {"kind": "discrete", "low": (), "high": (), "frames": 2}]
 )
-def test_frames_must_share_the_numbers_evenly(wrong):
+def test_the_dimensions_must_divide_evenly_among_the_frames(wrong):
     with pytest.raises(ValueError, match=r"frames must be (1, or for a box a divisor of its n|at least 1), got"):
         dataclasses.replace(WHOLE, **wrong)
 
@@ -69,7 +69,7 @@ def test_a_dream_holds_the_action_for_the_step():
             assert np.array_equal(one, other)
 
 
-def test_a_reward_function_is_told_what_the_agent_chose():
+def test_a_reward_function_gets_the_agents_action():
     seen = []
     envs = DreamVectorEnv(3, world(WHOLE), "codes", reward_fn=lambda step: seen.append(step.actions) or step.reward)
     envs.reset(seed=1)
@@ -105,7 +105,7 @@ def test_a_planner_chooses_one_frames_action():
         observations = plain.step(actions)[0]
 
 
-def test_one_picture_is_given_as_a_reset_shows_it():
+def test_one_image_is_repeated_as_at_a_reset():
     picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
     envs = DreamVectorEnv(2, world(WHOLE), "codes")
     one = envs.reset(seed=1, options={"frames": picture})[0]

@@ -21,7 +21,7 @@ def dreams(world, rows, **options):
     return DreamVectorEnv(rows, world, **({"obs": "features", "horizon": 3} | options))
 
 
-def test_mixed_dreams_keep_what_a_vector_env_promises():
+def test_mixed_dreams_keep_the_vector_contract():
     world = tiny_world()
     check_vector_env(MixedDreams([dreams(world, 2), dreams(sister(world), 3)]))
 
@@ -48,7 +48,7 @@ def test_a_row_dreams_what_it_dreams_in_its_own_env():
     assert (seen[0][:2] != seen[0][2:]).any()
 
 
-def test_what_one_world_does_not_tell_is_masked():
+def test_infos_that_one_world_lacks_are_masked():
     world = tiny_world()
     other = sister(world)
     other.config = replace(other.config, signal_names=("ARMOR",))
@@ -58,7 +58,7 @@ def test_what_one_world_does_not_tell_is_masked():
         assert infos["_ARMOR"].tolist() == [False, True, True]
 
 
-def test_only_the_rows_of_a_mask_begin_anew():
+def test_only_the_rows_of_a_mask_are_reset():
     world = tiny_world()
     mixed = MixedDreams([dreams(world, 2), dreams(sister(world), 2)])
     mixed.reset(seed=0)
@@ -68,11 +68,11 @@ def test_only_the_rows_of_a_mask_begin_anew():
     assert infos["_HEALTH"].tolist() == mask.tolist()
     np.testing.assert_array_equal(observations[:3], before[:3])
     assert (observations[3] != before[3]).any()
-    with pytest.raises(ValueError, match="with the option 'reset_mask' alone, got 'from'"):
+    with pytest.raises(ValueError, match="only reset option of mixed dreams is 'reset_mask', got 'from'"):
         mixed.reset(options={"from": "starts"})
 
 
-def test_the_rules_of_all_are_set_together():
+def test_the_rules_of_all_worlds_are_set_together():
     world = tiny_world()
     mixed = MixedDreams([dreams(world, 1), dreams(sister(world), 1)])
     mixed.rules = replace(mixed.rules, horizon=1)
@@ -81,7 +81,7 @@ def test_the_rules_of_all_are_set_together():
     assert mixed.rules == DreamRules(horizon=1)
 
 
-def test_worlds_in_which_one_agent_cannot_live_are_refused():
+def test_worlds_that_do_not_suit_the_same_agent_are_refused():
     world = tiny_world()
     check_alike(world, sister(world), "features", "a", "b")
     check_alike(world, sister(world, width=32), "latent", "a", "b")
@@ -91,15 +91,15 @@ def test_worlds_in_which_one_agent_cannot_live_are_refused():
         check_alike(world, tiny_world(1), "latent", "a", "b")
     other = sister(world)
     other.config = replace(other.config, action=replace(other.config.action, names=("noop", "up", "down")))
-    with pytest.raises(ValueError, match=r"b acts by one of 3 actions \(noop, up, down\), in a by"):
+    with pytest.raises(ValueError, match=r"b and a differ in their actions: one of 3 actions \(noop, up, down\),"):
         check_alike(world, other, "latent", "a", "b")
     with pytest.raises(ValueError, match="another tokenizer"):
         MixedDreams([dreams(world, 1), dreams(tiny_world(1), 1)])
 
 
-def test_dreams_of_other_rules_or_modes_are_not_mixed():
+def test_dreams_with_different_rules_or_modes_are_not_mixed():
     world = tiny_world()
-    with pytest.raises(ValueError, match="by the same rules, number 1 and the first do not"):
+    with pytest.raises(ValueError, match="need the same obs and rules; number 1 differs from the first"):
         MixedDreams([dreams(world, 1), dreams(world, 1, horizon=4)])
     with pytest.raises(ValueError, match="autoreset_mode 'same_step'"):
         MixedDreams([dreams(world, 1, autoreset_mode="disabled")])
@@ -113,7 +113,7 @@ def test_rows_are_divided_evenly():
         divided(2, 3)
 
 
-def test_frames_are_those_of_all_worlds():
+def test_rendering_returns_the_frames_of_all_worlds():
     world = tiny_world()
     mixed = MixedDreams([dreams(world, 1, render_mode="rgb_array"), dreams(world, 2, render_mode="rgb_array")])
     mixed.reset(seed=0)

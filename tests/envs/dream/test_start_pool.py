@@ -41,7 +41,7 @@ def assert_equal_states(one, other):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-def test_one_ending_row_has_the_next_dreams_of_all_made_and_the_others_find_theirs():
+def test_the_first_row_to_end_prepares_the_next_dreams_of_all_rows():
     world, source, beginnings = make()
     first = beginnings.take(np.array([2]), KEYS, NUMBERS)
     assert source.asked == [[(11, 0), (22, 3), (33, 1), (44, 2)]]
@@ -52,14 +52,14 @@ def test_one_ending_row_has_the_next_dreams_of_all_made_and_the_others_find_thei
         assert_equal_states(state, world.start_codes(*RecordedStarts(world).draw(*chosen)))
 
 
-def test_a_row_that_was_taken_has_its_following_dream_made():
+def test_a_row_whose_dream_was_taken_gets_another_prepared():
     _, source, beginnings = make()
     beginnings.take(np.array([2]), KEYS, NUMBERS)
     beginnings.take(np.array([2]), KEYS, NUMBERS + 1)
     assert source.asked[1:] == [[(33, 2)]]
 
 
-def test_forgotten_rows_are_made_anew_with_their_new_keys():
+def test_forgotten_rows_are_prepared_again_with_their_new_keys():
     _, source, beginnings = make()
     beginnings.take(np.array([2]), KEYS, NUMBERS)
     beginnings.forget(1)
@@ -67,7 +67,7 @@ def test_forgotten_rows_are_made_anew_with_their_new_keys():
     assert source.asked[1:] == [[(27, 3), (38, 1)]]  # and row 2, whose dream was taken
 
 
-def test_rows_that_all_end_together_are_made_without_others():
+def test_rows_that_all_end_together_are_prepared_alone():
     _, source, beginnings = make()
     beginnings.take(np.arange(4), KEYS, NUMBERS)
     beginnings.take(np.arange(4), KEYS, NUMBERS + 1)
@@ -75,13 +75,13 @@ def test_rows_that_all_end_together_are_made_without_others():
 
 
 @pytest.mark.parametrize(("rows", "made"), [(1, 1), (50, 32), (128, 32), (129, 2)])
-def test_as_many_are_made_at_once_as_pay(rows, made):
+def test_the_number_of_rows_prepared_at_once_is_limited(rows, made):
     _, source, beginnings = make(rows)
     beginnings.take(np.arange(min(rows, 2)), np.arange(rows), np.zeros(rows, np.int64))
     assert len(source.asked[0]) == made
 
 
-def test_a_taken_dream_does_not_change_with_what_is_made_later():
+def test_a_taken_dream_does_not_change_when_others_are_prepared():
     world, _, beginnings = make()
     state = beginnings.take(np.array([0]), KEYS, NUMBERS)
     before = state.clone()
@@ -103,7 +103,7 @@ def test_rows_with_both_kinds_of_starts_have_one_burn_in_for_each(monkeypatch):
 
 
 @pytest.mark.parametrize("model", [{}, {"learn_start": True}, CONDITIONED, LIMITED], ids=repr)
-def test_a_row_begins_the_same_alone_and_beside_rows_that_begin_otherwise(model):
+def test_a_row_begins_the_same_alone_and_beside_rows_with_other_starts(model):
     world = tiny_world(first=4, **model)
     source = make_source(world, "starts")
     together = begin(world, source, KEYS, NUMBERS)
@@ -116,7 +116,7 @@ def test_a_row_begins_the_same_alone_and_beside_rows_that_begin_otherwise(model)
 
 
 @pytest.mark.parametrize("model", [{}, {"learn_start": True}, CONDITIONED], ids=repr)
-def test_a_dream_from_a_first_step_is_as_if_there_were_nothing_else(model):
+def test_a_dream_from_a_first_step_does_not_depend_on_the_other_starts(model):
     """Other starts in the middle of play change the rows that begin there, and no other."""
 
     def play(change):
@@ -138,7 +138,7 @@ def test_a_dream_from_a_first_step_is_as_if_there_were_nothing_else(model):
 
 
 @pytest.mark.parametrize("first", [0, 4])
-def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypatch, first):
+def test_an_env_dreams_the_same_with_and_without_prepared_dreams(monkeypatch, first):
     """Also after resets by which rows begin elsewhere than they would have."""
     only = np.eye(5, dtype=bool)
     picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
@@ -164,7 +164,7 @@ def test_an_env_dreams_the_same_with_beginnings_made_ahead_and_without(monkeypat
     np.testing.assert_array_equal(play(), ahead)
 
 
-def test_a_row_begins_as_it_does_alone_beside_rows_that_began_with_one_picture():
+def test_a_row_begins_as_it_does_alone_beside_rows_that_began_with_one_image():
     """The others hold fewer steps than it does."""
     picture = np.zeros((16, 16, 3), np.uint8)
 
@@ -178,7 +178,7 @@ def test_a_row_begins_as_it_does_alone_beside_rows_that_began_with_one_picture()
 
 
 @pytest.mark.parametrize("change", ["weights", "dtype"])
-def test_what_was_made_with_other_weights_is_not_used(change):
+def test_dreams_prepared_with_other_weights_are_not_used(change):
     world, first, second = tiny_world(), *({"reset_mask": np.arange(3) == row} for row in (0, 1))
     envs = DreamVectorEnv(3, world, "features")
     envs.reset(seed=4)
@@ -194,7 +194,7 @@ def test_what_was_made_with_other_weights_is_not_used(change):
     np.testing.assert_allclose(seen, other.reset(options=second)[0][1], atol=1e-4)
 
 
-def test_an_env_that_gave_its_state_begins_next_as_one_that_goes_on_from_it():
+def test_an_env_whose_state_was_copied_begins_its_next_dream_like_one_resumed_from_it():
     """Beside the same rows, since float32 products may round by their number."""
 
     def asked_by_the_next_reset(envs):

@@ -94,7 +94,7 @@ def test_a_first_start_from_a_store_is_the_first_step_of_an_episode(tmp_path):
     assert set(context.signals.flatten().tolist()) == set(beginnings)  # every episode
 
 
-def test_a_rows_dreams_begin_by_turns_and_half_of_all_rows_with_a_first_step():
+def test_the_kind_of_starts_alternates_in_each_row_and_half_of_the_rows_begin_with_a_first_step():
     keys = np.random.default_rng(0).integers(2**62, size=1000)
     both = make_source(tiny_world(first=4), "starts")
     turns = []
@@ -107,7 +107,7 @@ def test_a_rows_dreams_begin_by_turns_and_half_of_all_rows_with_a_first_step():
     assert turns[0] == turns[2] == set(range(1000)) - turns[1]
 
 
-def test_one_kind_of_starts_can_be_asked_for_alone(tmp_path):
+def test_starts_can_be_restricted_to_one_kind(tmp_path):
     world, root = tiny_world(first=4), play_store(tmp_path)
     for place in ("starts", root):
         assert isinstance(make_source(world, place), BothStarts)
@@ -123,7 +123,7 @@ def test_a_model_that_sees_two_first_frames_is_given_two(tmp_path):
     world.start_codes(*context)
 
 
-def test_of_an_older_model_all_starts_are_those_from_the_middle():
+def test_all_starts_of_an_older_model_are_from_mid_episode():
     world = tiny_world()
     source = make_source(world, "starts")
     assert isinstance(source, RecordedStarts)
@@ -136,10 +136,10 @@ def test_of_an_older_model_all_starts_are_those_from_the_middle():
     [
         ("starts", "fisrt", r"unknown starts 'fisrt'\. Did you mean 'first'"),
         ("starts", "first", "has no first steps of episodes"),
-        ("prior", "middle", "are of one kind: leave out starts='middle'"),
+        ("prior", "middle", "has only one kind of starts: omit starts='middle'"),
     ],
 )
-def test_a_kind_of_starts_that_there_is_not_is_refused(place, starts, words):
+def test_a_missing_kind_of_starts_is_refused(place, starts, words):
     with pytest.raises(ValueError, match=words):
         make_source(tiny_world(learn_start=True), place, starts=starts)
 
@@ -147,17 +147,17 @@ def test_a_kind_of_starts_that_there_is_not_is_refused(place, starts, words):
 def test_a_store_of_another_game_is_refused(tmp_path):
     world = tiny_world()
     world.config = replace(world.config, signal_names=("AMMO2",))
-    with pytest.raises(ValueError, match="play of another game"):
+    with pytest.raises(ValueError, match="is of another game"):
         StoreStarts(world, play_store(tmp_path))
 
 
-def test_a_model_that_cannot_begin_from_nothing_says_what_it_lacks():
+def test_a_model_that_cannot_generate_from_nothing_says_what_it_lacks():
     with pytest.raises(ValueError, match="learn_start=True"):
         make_source(tiny_world(), "prior")
 
 
-def test_an_unknown_source_is_told_the_valid_ones():
-    with pytest.raises(ValueError, match=r"neither the folder of a store nor known: 'start'\. Did you mean 'starts'"):
+def test_an_unknown_source_is_refused_with_a_suggestion():
+    with pytest.raises(ValueError, match=r"nor a known source: 'start'\. Did you mean 'starts'"):
         make_source(tiny_world(), "start")
 
 

@@ -175,7 +175,7 @@ def test_row_i_dreams_what_a_single_env_with_that_seed_dreams(first):
 
 
 @pytest.mark.parametrize("first", [0, 4])
-def test_row_i_is_a_single_env_through_its_ends_and_new_beginnings(first):
+def test_row_i_equals_a_single_env_through_ends_and_resets(first):
     envs = DreamVectorEnv(3, tiny_world(first=first), "codes", horizon=5, terminate_when="HEALTH <= 20")
     begun = [envs.reset(seed=11)[0]]
     steps = [envs.step(np.array([0, 1, 2])) for _ in range(23)]
@@ -212,7 +212,7 @@ def test_the_shipped_world_dreams_a_row_as_it_does_alone_bit_for_bit(first):
         np.testing.assert_array_equal(together[2], single[0])
 
 
-def test_dreams_begin_with_the_kind_of_starts_that_is_asked_for():
+def test_dreams_begin_with_the_requested_kind_of_starts():
     world = tiny_world(first=4)
     wanted = {"first": world.starts.first.codes[:, 0], "middle": world.starts.codes[:, -1]}
 
@@ -230,7 +230,7 @@ def test_dreams_begin_with_the_kind_of_starts_that_is_asked_for():
     assert all(kinds(torch.from_numpy(alone.reset(seed=seed)[0])[None]) == {"first"} for seed in range(4))
 
 
-def test_dreams_with_numbers_as_actions_begin_with_first_steps_too(tmp_path):
+def test_dreams_with_continuous_actions_begin_with_first_steps_too(tmp_path):
     world = box_world()
     codes, actions, signals, _ = world.starts
     world.starts = world.starts._replace(first=Starts(codes[:, :1], actions[:, :0], signals[:, :1]))
@@ -247,11 +247,11 @@ def test_dreams_with_numbers_as_actions_begin_with_first_steps_too(tmp_path):
 def test_a_list_of_seeds_seeds_each_row():
     envs = make()
     np.testing.assert_array_equal(envs.reset(seed=[4, 5, 6])[0], envs.reset(seed=4)[0])
-    with pytest.raises(ValueError, match="a list of 3, got 2"):
+    with pytest.raises(ValueError, match="a list of 3, got a list of 2"):
         envs.reset(seed=[1, 2])
 
 
-def test_unseeded_resets_go_on_drawing():
+def test_unseeded_resets_continue_the_sequence():
     envs = make(obs="codes")
     first = envs.reset(seed=0)[0]
     assert any(not np.array_equal(first, envs.reset()[0]) for _ in range(3))
@@ -329,17 +329,17 @@ def test_step_before_reset_is_refused():
 def test_actions_outside_the_space_are_refused(actions):
     envs = make()
     envs.reset(seed=0)
-    with pytest.raises(InvalidAction, match=r"integer in \[0, 3\), in shape \(3,\); got"):
+    with pytest.raises(InvalidAction, match=r"integers in \[0, 3\), of shape \(3,\); got"):
         envs.step(actions)
 
 
-def test_numbers_as_actions_are_checked_against_their_bounds():
+def test_continuous_actions_are_checked_against_their_bounds():
     envs = DreamVectorEnv(2, box_world())
     check_vector_env(DreamVectorEnv(2, box_world(), horizon=3))
     envs.reset(seed=0)
     envs.step(np.array([[1.0, -1.0], [0.0, 0.5]]))
     for bad in ([[1.5, 0.0], [0.0, 0.0]], [[np.nan, 0.0], [0.0, 0.0]], [[0.0], [0.0]]):
-        with pytest.raises(InvalidAction, match=r"2 numbers in \[\[-1"):
+        with pytest.raises(InvalidAction, match=r"2 dimensions in \[\[-1"):
             envs.step(np.array(bad))
 
 
@@ -358,19 +358,19 @@ def test_numbers_as_actions_are_checked_against_their_bounds():
         ({"split": "tset"}, r"unknown split 'tset'\. Did you mean 'test'"),
     ],
 )
-def test_bad_options_are_told_the_valid_ones(options, message):
+def test_bad_options_are_refused_with_the_valid_ones(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
 
 
 @pytest.mark.parametrize("make_env", [gym.make, gym.make_vec])
-def test_an_unknown_option_gives_the_nearest(make_env):
+def test_an_unknown_option_is_refused_with_the_nearest(make_env):
     with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'horizn'\. Did you mean 'horizon'\?"):
         make_env("VideoGenDream-Doom", model=tiny_world(), horizn=3)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:x", "cuda:99"])
-def test_a_device_that_is_not_here_gives_those_that_are(tmp_path, device):
+def test_a_missing_device_is_refused_with_the_available_ones(tmp_path, device):
     folder = tiny_world().save_pretrained(tmp_path / "world")
     with pytest.raises(ValueError, match=rf"no device '{device}' here\..*Valid: auto, cpu"):
         DreamVectorEnv(2, folder, device=device)
@@ -382,7 +382,7 @@ def test_a_dream_is_shown_as_fast_as_its_game():
     assert DreamEnv("push").metadata["render_fps"] == 5.0 != DreamEnv.metadata["render_fps"]
 
 
-def test_a_dream_is_shown_as_fast_as_its_play_was_recorded():
+def test_a_dream_is_shown_as_fast_as_its_episodes_were_recorded():
     world = tiny_world()
     world.config = dataclasses.replace(world.config, steps_per_second=3.0)
     assert DreamVectorEnv(1, world).metadata["render_fps"] == 3.0
@@ -396,7 +396,7 @@ def test_a_dream_needs_no_game():
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu")])
-def test_names_of_the_processor_are_devices(device):
+def test_names_of_the_cpu_are_devices(device):
     assert usable_device(device).type == "cpu"
 
 

@@ -140,7 +140,7 @@ def test_a_scene_holds_three_to_six_objects(make):
     assert set(counts) == {3, 4, 5, 6}
 
 
-def test_rendering_gives_the_cameras_own_picture(make):
+def test_rendering_returns_the_cameras_image(make):
     env = make(render_mode="rgb_array", num_objects=1)
     observation, _ = env.reset(seed=0)
     picture = env.render()
@@ -154,7 +154,7 @@ def test_rendering_gives_the_cameras_own_picture(make):
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("way", [-1.0, 1.0])
-def test_the_hand_goes_where_it_is_told_as_far_as_it_reaches(make, axis, way):
+def test_the_hand_moves_as_commanded_within_its_reach(make, axis, way):
     action = np.array(REST)
     action[axis] = way
     told = play(make(num_objects=1, episode_frames=28), repeat(action), seed=1)
@@ -247,7 +247,7 @@ def test_a_scene_that_pybullet_spoils_is_built_again(make, monkeypatch):
     assert lost and (came["signals"] == wanted["signals"]).all() and (came["frames"] == wanted["frames"]).all()
 
 
-def test_unseeded_resets_go_on_from_the_seed(make):
+def test_unseeded_resets_continue_from_the_seed(make):
     series = [[play(env, [REST], seed) for seed in (11, None, None)] for env in (make(), make())]
     assert all(same(a, b) for a, b in zip(*series, strict=True))
     first, second, third = series[0]
@@ -325,7 +325,7 @@ def test_dense_reward_is_the_default_with_a_goal(make):
     assert (unpaid["native_rewards"] == told["native_rewards"]).all()
 
 
-def test_a_place_without_enough_room_is_the_one_with_most():
+def test_without_enough_room_the_position_with_most_room_is_chosen():
     drawn = iter([np.array((x, 0.0)) for x in (0.1, 0.3, 0.2)] + [np.zeros(2)] * 10)
     found = far_from([np.zeros(2)], lambda: next(drawn), 1.0, tries=5)
     assert found.tolist() == [0.3, 0.0]
@@ -344,7 +344,7 @@ def test_gymnasiums_and_sb3s_checkers_pass(make, name):
     env.close()
 
 
-def test_gymnasium_makes_a_vector_of_it(make):
+def test_gymnasium_makes_a_vector_env_of_it(make):
     envs = gym.make_vec("VideoGenReal/Push-v0", num_envs=2, vectorization_mode="sync")
     envs.reset(seed=4)
     actions = random_actions(2)
@@ -354,7 +354,7 @@ def test_gymnasium_makes_a_vector_of_it(make):
         assert (observations[row] == play(make(), [action], seed=4 + row)["observations"][1]).all()
 
 
-def test_sac_and_ppo_learn_from_it_for_some_steps(make):
+def test_sac_and_ppo_train_on_it_for_some_steps(make):
     from stable_baselines3 import PPO, SAC
 
     env = make(goal=True, episode_frames=8, num_objects=1)
@@ -431,7 +431,7 @@ def test_the_camera_looks_at_the_middle_of_the_bin():
     assert floor_at(31.5, 40, 64)[0] > 0.05 and floor_at(20, 31.5, 64)[1] > 0.05  # right, and away from the camera
 
 
-def test_a_pixel_of_a_picture_is_a_place_on_the_floor(make):
+def test_a_pixel_is_mapped_to_its_position_on_the_floor(make):
     """Where the goal picture shows the object, and where the simulation has put it."""
     env, errors = make(goal=True), []
     for seed in range(8):

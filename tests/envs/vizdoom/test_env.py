@@ -155,7 +155,7 @@ def test_the_hud_is_shown_on_request_only(make):
 
 
 @pytest.mark.vizdoom
-def test_rendering_gives_the_games_own_picture(make):
+def test_rendering_returns_the_games_own_image(make):
     env = make("health_gathering", render_mode="rgb_array")
     env.reset(seed=0)
     observation, *_ = env.step(3)
@@ -189,7 +189,7 @@ def test_the_weapons_sway_does_not_carry_over_into_the_next_episode(make):
 
 
 @pytest.mark.vizdoom
-def test_unseeded_resets_go_on_from_the_seed(make):
+def test_unseeded_resets_continue_from_the_seed(make):
     env, fresh = make("health_gathering"), make("health_gathering")
     series = [[play(e, [3] * 4, seed) for seed in (11, None, None)] for e in (env, fresh)]
     assert all(same(a, b) for a, b in zip(*series, strict=True))
@@ -316,7 +316,7 @@ def test_gymnasiums_and_sb3s_checkers_pass(name):
 
 @pytest.mark.vizdoom
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_gymnasium_makes_a_vector_of_it(make, mode):
+def test_gymnasium_makes_a_vector_env_of_it(make, mode):
     envs = gym.make_vec("VideoGenReal-DoomHealthGathering", num_envs=2, vectorization_mode=mode)
     try:
         _, info = envs.reset(seed=4)
@@ -362,7 +362,7 @@ def test_an_env_can_be_closed_twice_and_started_again(make):
 
 
 @pytest.mark.vizdoom
-def test_nothing_is_left_in_the_working_folder_nor_printed(make, tmp_path, monkeypatch, capfd):
+def test_nothing_is_left_in_the_working_folder_or_printed(make, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     env = make("basic")
     env.reset(seed=0)

@@ -24,7 +24,7 @@ def test_a_pixel_belongs_to_the_object_that_covers_most_of_it():
     assert labels[..., 0].tolist() == [[17, 0], [15, 0]]
 
 
-def test_a_pixel_of_which_less_than_a_quarter_is_covered_belongs_to_nobody():
+def test_a_pixel_covered_by_less_than_a_quarter_belongs_to_no_object():
     whole, neighbour = (slice(0, 5), slice(0, 5), 3), (slice(0, 3), slice(5, 7), 3)  # 25 pixels, and 6 of 25
     assert shrink(whole, neighbour, size=(10, 10))[0, :, 1].tolist() == [3, 0]
     assert shrink(whole, neighbour, (3, 5, 3), size=(10, 10))[0, :, 1].tolist() == [3, 3]
@@ -59,7 +59,7 @@ def test_values_that_are_not_drawn_and_empty_buffers_give_nothing():
     assert not shrink_labels(buffer, [3], [1], 2, 2).any()
 
 
-def test_the_player_is_no_object_and_a_name_that_is_not_listed_is_other():
+def test_the_player_is_not_an_object_and_unlisted_names_are_other():
     buffer = np.repeat([1, 2, 3], 2)[None].repeat(2, 0).astype(np.uint8)
     objects = [("DoomPlayer", "Self", 1), ("DoomImp", "Monster", 2), ("Cacodemon", "Monster", 3)]
     found = [SimpleNamespace(object_name=name, object_category=kind, value=value) for name, kind, value in objects]
@@ -69,7 +69,7 @@ def test_the_player_is_no_object_and_a_name_that_is_not_listed_is_other():
 
 @pytest.mark.vizdoom
 @pytest.mark.parametrize("scenario", ["take_cover", "defend_the_center"])
-def test_labels_change_nothing_that_the_game_shows(scenario):
+def test_labels_do_not_change_the_frames(scenario):
     envs = [VizdoomEnv(scenario), VizdoomEnv(scenario, labels=True)]
     told = [[env.reset(seed=3)[1]] for env in envs]
     for action in np.random.default_rng(0).integers(3, size=12).repeat(2):
@@ -91,7 +91,7 @@ def test_labels_change_nothing_that_the_game_shows(scenario):
 
 
 @pytest.mark.vizdoom
-def test_labels_lie_where_the_frame_shows_the_object():
+def test_labels_are_where_the_frame_shows_the_object():
     env = VizdoomEnv("take_cover", labels=True)
     bright = []
     env.reset(seed=1)
