@@ -1,6 +1,6 @@
-"""What an agent is told of its own actions: the last one, and how long it still goes on.
+"""An agent's memory of its own actions: the last one, and for how long it is still repeated.
 
-Letters: n envs, A actions or numbers of an action, D durations, P planes, C channels of an observation, K frames.
+Letters: n envs, A actions or dimensions of an action, D durations, P planes, C channels of an observation, K frames.
 """
 
 import numpy as np
@@ -15,48 +15,48 @@ def planes_of(action: ActionSpec, config: AgentConfig) -> int:
 
 
 def choices_of(action: ActionSpec, config: AgentConfig) -> ActionSpec:
-    """What the policy chooses: an action, or with durations one of A x D pairs, number action * D + duration."""
+    """The policy's action space: the actions, or with durations A x D pairs, with index action * D + duration."""
     if not config.durations:
         return action
     if action.kind != "discrete":
-        raise ValueError(f"durations={config.durations} are for discrete actions, this game's are {action}")
+        raise ValueError(f"durations={config.durations} need discrete actions, but this game has {action}")
     return ActionSpec(kind="discrete", n=action.n * len(config.durations))
 
 
 class ActionMemory:
-    """The actions of n envs, shown on constant planes behind the channels of an observation.
+    """The last actions of n envs, shown as constant planes appended to the channels of an observation.
 
-    The last action is a one-hot of A planes, or A numbers scaled to [-1, 1] from their bounds; with durations one plane
-    more tells which share of the longest is left of it. At the first step of an episode all are 0. In uint8
-    observations 1 is 255, and numbers go from 1 to 255.
+    The last action is one-hot in A planes, or A values scaled to [-1, 1] by their bounds; with durations another plane
+    holds the remaining steps as a share of the longest duration. At the first step of an episode all planes are 0. In
+    uint8 observations 1 is 255, and continuous values range from 1 to 255.
 
-    An action with a duration is done again, step by step, until its time is over or the episode ends; the policy sees
-    these steps too, and can choose nothing in them (`HoldingPolicy`).
+    An action with a duration is repeated, step by step, until its time is over or the episode ends; the policy sees
+    these steps too, but has no choice in them (`HoldingPolicy`).
 
     Args:
-        action: what the game takes.
+        action: the game's action space.
         config: of the agent; it must show actions.
         num_envs: n.
     """
 
     def __init__(self, action: ActionSpec, config: AgentConfig, num_envs: int) -> None:
-        assert config.shows_actions, "an agent without a memory of its actions needs none"
+        assert config.shows_actions, "this agent does not see its actions"
         self.action, self.choices = action, choices_of(action, config)
         self._durations = np.array(config.durations or (1,), np.int64)
         self._timed = bool(config.durations)
         self._last = np.zeros((num_envs, *action.shape), action.dtype)
-        self._left = np.zeros(num_envs, np.int64)  # steps for which the last action still goes on
-        self._begun = np.zeros(num_envs, bool)  # envs in whose episode something has been done
+        self._left = np.zeros(num_envs, np.int64)  # steps for which the last action is still repeated
+        self._begun = np.zeros(num_envs, bool)  # envs in which the episode has had an action
 
     def __len__(self) -> int:
         return len(self._left)
 
     def forget(self, rows: np.ndarray | slice = slice(None)) -> None:
-        """A new episode begins in these envs."""
+        """Start a new episode in these envs."""
         self._left[rows], self._begun[rows] = 0, False
 
     def take(self, choices: np.ndarray) -> np.ndarray:
-        """What is done in the game, (n,) int64 or (n, A) float32, for what the policy chose; this is remembered."""
+        """Remember and return the game's actions, (n,) int64 or (n, A) float32, for the policy's choices."""
         if not self._timed:
             self._last = np.array(choices, self.action.dtype)
         else:
@@ -68,10 +68,10 @@ class ActionMemory:
         return self._last.copy()
 
     def acted(self, actions: np.ndarray) -> None:
-        """What was done in place of what `take` gave; where these differ, the policy chooses anew in the next step."""
+        """Remember actions executed instead of those that `take` returned; where they differ, repetition stops."""
         actions = np.asarray(actions, self.action.dtype)
         if actions.shape != self._last.shape:
-            raise ValueError(f"acted() wants the actions of all envs, {self._last.shape}, got {actions.shape}")
+            raise ValueError(f"acted() needs the actions of all envs, {self._last.shape}, got {actions.shape}")
         other = (actions != self._last).reshape(len(self), -1).any(1)
         self._last, self._left = actions.copy(), np.where(other, 0, self._left)
 

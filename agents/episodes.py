@@ -1,6 +1,6 @@
-"""The loop that plays whole episodes in envs side by side.
+"""The loop that plays whole episodes in parallel envs.
 
-Letters: n envs side by side, N episodes.
+Letters: n parallel envs, N episodes.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Watch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # (episodes, env r
 class Played(NamedTuple):
     """Results of episodes, (N,) each."""
 
-    returns: np.ndarray  # in the game's native reward if the env's infos give it, else in the env's
+    returns: np.ndarray  # in the game's native reward if the infos have it, else in the env's
     env_returns: np.ndarray  # in the env's reward
     lengths: np.ndarray  # steps
 
@@ -37,16 +37,15 @@ def play_episodes(
     """Play N episodes and sum their rewards.
 
     Args:
-        envs: reset rows by ``options["reset_mask"]``.
+        envs: must support resets of single rows by ``options["reset_mask"]``.
         policies: one for all episodes, or one for each; the same object may play several, but different ones must not
             share state, since each acts at every step.
         seeds: episode i is reset with seeds[i].
-        policy_seeds: in episode i its policy draws from policy_seeds[i]; None: from seeds[i].
-        leads: for each episode the actions that it begins with, whichever policy plays; only the steps after them are
-            counted.
-        most_steps: an episode is left after this many counted steps. None: every episode is played to its end.
-        watch: called after every step with what happened in the episodes whose step was counted.
-        about: the text of the progress bar.
+        policy_seeds: episode i's policy draws from policy_seeds[i]; None: from seeds[i].
+        leads: actions with which each episode begins, whichever policy plays; only the steps after them are counted.
+        most_steps: an episode is abandoned after this many counted steps. None: every episode is played to its end.
+        watch: called after every step with the results of the episodes whose step was counted.
+        about: label of the progress bar.
     """
     total = len(seeds)
     count = min(envs.num_envs, total)
@@ -102,7 +101,7 @@ def play_episodes(
 
 
 class _Seats:
-    """Which policy plays in each row. Each one sees all rows; its actions count in its own rows only."""
+    """Assigns policies to rows. Each policy sees all rows, but its actions count only in its own."""
 
     def __init__(self, policies: Sequence[Policy], seeds: Sequence[int], rows: int) -> None:
         self._policies, self._seeds = policies, np.asarray(seeds)
@@ -111,7 +110,7 @@ class _Seats:
             policy.reset()
 
     def begin(self, rows: np.ndarray, episodes: np.ndarray) -> None:
-        """Play episodes[i] in rows[i] from here on."""
+        """Play episodes[i] in rows[i] from now on."""
         for policy in dict.fromkeys(self._policies[episode] for episode in episodes):
             own = np.array([self._policies[episode] is policy for episode in episodes])
             for row in rows[own]:
@@ -133,7 +132,7 @@ class _Seats:
 
 
 class _Lead:
-    """Which rows still play the actions that their episodes begin with."""
+    """Replaces the policies' actions in rows whose episodes are still in their lead."""
 
     def __init__(self, rows: int, leads: Sequence[np.ndarray] | None) -> None:
         self._leads = leads
@@ -148,7 +147,7 @@ class _Lead:
             self._at[rows] = 0
 
     def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The actions with those of leads put in, and the rows whose actions were left as they are, (n,) bool."""
+        """The actions, replaced in rows still in their lead, and a mask of the other rows, (n,) bool."""
         left = np.array([len(lead) for lead in self._actions]) - self._at
         actions = np.array(actions)
         for row in np.flatnonzero(left > 0):
@@ -166,5 +165,5 @@ class _Lead:
             row = int(np.flatnonzero(ended)[0])
             raise ValueError(
                 f"episode {episode_of[row]} ended in step {self._at[row]} of the {len(self._actions[row])} that lead "
-                "to its middle: the game does not repeat itself after a reset with the same seed"
+                "to its middle: the game is not reproducible after a reset with the same seed"
             )

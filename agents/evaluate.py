@@ -1,6 +1,6 @@
 """Evaluate a policy: returns over seeded episodes, real or dreamt, with a 95 % interval.
 
-Letters: n envs side by side.
+Letters: n parallel envs.
 """
 
 import os
@@ -36,7 +36,7 @@ class Evaluation:
 
     env_id: str
     seed: int
-    returns: tuple[float, ...]  # in the game's native reward if the env's infos give it, else in the env's
+    returns: tuple[float, ...]  # in the game's native reward if the infos have it, else in the env's
     env_returns: tuple[float, ...]  # in the env's reward
     lengths: tuple[int, ...]  # steps
 
@@ -64,7 +64,7 @@ class Comparison(NamedTuple):
 
     @property
     def gain(self) -> tuple[float, float]:
-        """Mean of agent less random, episode by episode, and the half width of its 95 % interval."""
+        """Mean of agent minus random, episode by episode, and the half width of its 95 % interval."""
         return mean_with_interval(np.subtract(self.agent.returns, self.random.returns))
 
 
@@ -83,7 +83,7 @@ def evaluate(
     """Play whole episodes and sum their rewards.
 
     Episode i is reset with seed + i, and a policy that can be seeded by row (`Policy.seed_rows`) draws from that seed
-    too. The results then do not depend on the number of envs side by side.
+    too. The results then do not depend on the number of parallel envs.
 
     Args:
         policy: a `Policy` or any object with its methods `act` and `reset` (`SB3Policy` wraps a model of
@@ -91,8 +91,8 @@ def evaluate(
         env_id: of a real game or of a dream.
         episodes: how many.
         view: (model, obs): show the real game as this model's dream would.
-        num_envs: n at most; real games run in threads, a dream as one batch.
-        watch: called after every step with what happened in the episodes that took part in it, (n,) each.
+        num_envs: maximum of n; real games run in threads, a dream as one batch.
+        watch: called after every step with the results of the episodes that took part in it, (n,) each.
         deterministic: take the likeliest actions instead of sampling; for agents, whose `act` has this argument.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
 
@@ -137,7 +137,7 @@ def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
     if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:
-        raise ValueError(f"a dream may never end: give evaluate(..., {env_id!r}, ...) a horizon, e.g. horizon=200")
+        raise ValueError(f"a dream may never end: pass a horizon to evaluate(..., {env_id!r}, ...), e.g. horizon=200")
     return envs
 
 
@@ -145,7 +145,7 @@ def view_of(meta: AgentMeta, world: str | os.PathLike | None = None) -> View | N
     """The `view` of an agent whose world model is at `world` (None: where it was in training); None: raw frames."""
     if meta.view == "real":
         if world is not None:
-            raise ValueError("this agent was trained on the game's own frames: it needs no world")
+            raise ValueError("this agent was trained on the game's own frames: omit world (--world)")
         return None
     try:
         home = checkpoint.resolve(world or meta.world_model, fetch=world is not None)
@@ -156,7 +156,7 @@ def view_of(meta: AgentMeta, world: str | os.PathLike | None = None) -> View | N
         if world is not None:
             raise
         raise FileNotFoundError(
-            f"the world model through which this agent sees is not at {meta.world_model} any more: put it "
+            f"the world model that provides this agent's observations is no longer at {meta.world_model}: put it "
             "back, or for an evaluation pass --world (world=…) with its folder or name"
         ) from error
 

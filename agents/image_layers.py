@@ -1,4 +1,4 @@
-"""Networks that agents of several libraries share.
+"""Networks shared by the agents of several libraries.
 
 Letters: n images, H W C one image.
 """
@@ -7,10 +7,10 @@ from torch import nn
 
 
 def image_layers(height: int, width: int, depth: int, channels: int, features: int) -> nn.Sequential:
-    """Three convolutions and a layer: images (n, C, H, W), H and W divisible by 16 -> (n, features).
+    """Three convolutions and a linear layer: images (n, C, H, W), H and W divisible by 16 -> (n, features).
 
     Args:
-        depth: C, of all stacked frames together.
+        depth: C, including all stacked frames.
         channels: of the first convolution; the others have twice as many.
     """
     if height % 16 or width % 16:

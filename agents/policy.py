@@ -1,6 +1,6 @@
 """Policies: the base class of scripted, trained and planning players, and one random generator for each env row.
 
-Letters: n env rows side by side, A dimensions of an action.
+Letters: n env rows, A dimensions of an action.
 """
 
 import inspect
@@ -19,8 +19,8 @@ Rows = Sequence[int] | np.ndarray
 class Policy(ABC):
     """Chooses actions for n env rows; only `act` must be implemented, the other methods do nothing by default.
 
-    A policy that samples should draw for each row from that row's own generator (`RowGenerators`): then an episode
-    does not depend on those played beside it.
+    A policy that samples should use a separate generator for each row (`RowGenerators`), so that an episode does not
+    depend on those in other rows.
     """
 
     action_spec: ActionSpec | None = None  # of the actions it returns; None: not checked against the env
@@ -30,20 +30,20 @@ class Policy(ABC):
         """Choose actions, (n,) int64 or (n, A) float32, for observations (n, ...)."""
 
     def reset(self, rows: np.ndarray | None = None) -> None:  # noqa: B027
-        """Forget the last episode in the given env rows (None: in all rows, whose number may change)."""
+        """Start a new episode in the given env rows (None: in all rows, whose number may change)."""
 
     def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:  # noqa: B027
-        """From now on seeds[i] decides what is drawn in env row rows[i]."""
+        """Seed env row rows[i] with seeds[i]."""
 
     def inform(self, infos: Mapping[str, Any]) -> None:  # noqa: B027
         """Read a vector env's infos after a reset or a step, before the next `act`."""
 
     def acted(self, actions: np.ndarray) -> None:  # noqa: B027
-        """Take note of the actions that were executed in all rows instead of those that `act` returned."""
+        """Record the actions executed in all rows instead of those that `act` returned."""
 
 
 class RowGenerators(dict[int, np.random.Generator]):
-    """A random generator for each env row; row i draws from (seed, i) until `reseed` gives it a seed of its own."""
+    """A random generator for each env row; row i is seeded with (seed, i) until `reseed` sets another seed."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class RowGenerators(dict[int, np.random.Generator]):
         return generator
 
     def reseed(self, rows: Rows, seeds: Sequence[int]) -> None:
-        """Row rows[i] draws from seeds[i] from now on."""
+        """Seed row rows[i] with seeds[i]."""
         for row, seed in zip(rows, seeds, strict=True):
             self[int(row)] = np.random.default_rng(seed)
 
@@ -70,10 +70,10 @@ class RowGenerators(dict[int, np.random.Generator]):
 
 
 def as_policy(player: Any, deterministic: bool = False) -> Policy:
-    """A policy out of any object with `act` and `reset`; its further methods of a `Policy` are called if it has them.
+    """Turn any object with `act` and `reset` into a policy; the other methods of `Policy` are used if it has them.
 
     Args:
-        player: a `Policy` is returned as it is.
+        player: a `Policy` is returned unchanged.
         deterministic: call `act` with deterministic=True.
 
     Raises:
@@ -82,16 +82,16 @@ def as_policy(player: Any, deterministic: bool = False) -> Policy:
     """
     if isinstance(player, type) or not hasattr(player, "act") or not hasattr(player, "reset"):
         raise TypeError(
-            "a policy has act(observations) and reset(rows), or is a function of an ActionSpec that makes one; got a "
+            "a policy must have act(observations) and reset(rows), or be a function from ActionSpec to a policy; got a "
             f"{type(player).__name__}. For a model of Stable-Baselines3: SB3Policy(model)"
         )
     if deterministic and "deterministic" not in inspect.signature(player.act).parameters:
-        raise ValueError(f"deterministic=True is for agents: act of a {type(player).__name__} has no such argument")
+        raise ValueError(f"deterministic=True is for agents: {type(player).__name__}.act has no such argument")
     return player if isinstance(player, Policy) and not deterministic else _Adapter(player, deterministic)
 
 
 class _Adapter(Policy):
-    """Another class's object as a policy."""
+    """Adapts an object of another class."""
 
     def __init__(self, player: Any, deterministic: bool) -> None:
         self._act = partial(player.act, deterministic=True) if deterministic else player.act

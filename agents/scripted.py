@@ -1,6 +1,6 @@
-"""Policies that need no training: random and sticky play, and random noise on any policy.
+"""Policies that need no training: random and sticky actions, and random noise on top of any policy.
 
-All take any number of env rows, and each row draws from a seed of its own (`seed_rows`).
+All support any number of env rows, and each row can be seeded separately (`seed_rows`).
 Letters: n env rows, A dimensions of an action.
 """
 
@@ -25,7 +25,7 @@ class ScriptedPolicy(Policy):
     Args:
         plan: yields the actions of an episode, drawn from the row's generator.
         action_spec: of these actions.
-        seed: env row i draws from (seed, i), until `seed_rows` gives it a seed of its own.
+        seed: env row i is seeded with (seed, i) until `seed_rows` sets another seed.
     """
 
     action_spec: ActionSpec
@@ -37,7 +37,7 @@ class ScriptedPolicy(Policy):
         self._episodes: dict[int, Iterator[Action]] = {}  # by row
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """The next actions, (n,) int64 or (n, A) float32; of `observations` only the number is read."""
+        """The next actions, (n,) int64 or (n, A) float32; only the number of `observations` is used."""
         return np.array([self._next(row) for row in range(len(observations))], self.action_spec.dtype)
 
     def _next(self, row: int) -> Action:
@@ -50,7 +50,7 @@ class ScriptedPolicy(Policy):
             self._episodes.pop(int(row), None)
 
     def seed_rows(self, rows: Rows, seeds: Sequence[int]) -> None:
-        """Begin a new episode in env row rows[i], decided by seeds[i]."""
+        """Begin a new episode in env row rows[i], seeded with seeds[i]."""
         self._generators.reseed(rows, seeds)
         self.reset(rows)
 
@@ -70,8 +70,8 @@ class StickyPolicy(ScriptedPolicy):
 
     Args:
         action_spec, seed: as in `ScriptedPolicy`.
-        repeat: in [0, 1); an action lasts 1 / (1 - repeat) steps on average, longer where the same is drawn again.
-        weights: relative odds of the discrete actions, not negative. None: by the actions' names, "noop" is rare and
+        repeat: in [0, 1); an action lasts 1 / (1 - repeat) steps on average, longer if the same is drawn again.
+        weights: relative odds of the discrete actions, not negative. None: actions named "noop" are rare and
             "move_forward" frequent; without names all are equal.
     """
 
@@ -89,8 +89,8 @@ class StickyPolicy(ScriptedPolicy):
 class EpsilonPolicy(Policy):
     """Another policy's actions, each replaced by a uniformly random one with probability `epsilon`.
 
-    `seed_rows` seeds both the other policy and the noise, each with draws of its own. The other policy is told which
-    actions were executed (`acted`).
+    `seed_rows` seeds both the other policy and the noise, independently of each other. The executed actions are
+    reported to the other policy (`acted`).
     """
 
     def __init__(self, policy: Policy, epsilon: float, action_spec: ActionSpec, *, seed: int = 0) -> None:
@@ -122,7 +122,7 @@ class EpsilonPolicy(Policy):
             self._seed_noise(int(row), (int(seed), 1))
 
     def _seed_noise(self, row: int, seed: tuple[int, ...]) -> None:
-        """Seed a row's noise; the 1 in `seed` keeps it apart from what the other policy draws from the same seed."""
+        """Seed a row's noise; the 1 in `seed` makes it independent of the other policy's draws from the same seed."""
         self._coins[row] = coin = np.random.default_rng(seed)
         self._noise.seed_rows([row], [int(coin.integers(2**62))])
 
@@ -149,7 +149,7 @@ def _sticky(spec: ActionSpec, repeat: float, odds: np.ndarray | None, rng: np.ra
 
 
 def draw(spec: ActionSpec, rng: np.random.Generator, odds: np.ndarray | None = None) -> Action:
-    """A random action; `odds` of the discrete ones, None: all equal."""
+    """A random action; `odds` are the probabilities of discrete actions, None: uniform."""
     if spec.kind == "box":
         return rng.uniform(spec.low, spec.high).astype(np.float32)
     return int(rng.choice(spec.n, p=odds))
@@ -158,7 +158,7 @@ def draw(spec: ActionSpec, rng: np.random.Generator, odds: np.ndarray | None = N
 def _odds(spec: ActionSpec, weights: np.ndarray) -> np.ndarray:
     if spec.kind != "discrete" or weights.shape != (spec.n,) or (weights < 0).any() or not weights.sum() > 0:
         raise ValueError(
-            f"weights must be {spec.n} numbers, none negative and not all 0, for discrete actions only; got {weights} "
+            f"weights must be {spec.n} numbers, none negative and not all 0, and need discrete actions; got {weights} "
             f"for {spec.kind} actions"
         )
     return weights / weights.sum()

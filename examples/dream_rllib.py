@@ -22,7 +22,7 @@ def main(
     model: str = "doom-hg", iterations: int = 60, episodes: int = 20, out: str = "runs/dream_rllib", **settings: Any
 ) -> Comparison:
     ray.init(include_dashboard=False, ignore_reinit_error=True)
-    folder = str(Path(out).resolve())  # RLlib takes no relative ones
+    folder = str(Path(out).resolve())  # RLlib does not accept relative paths
     settings = {"evaluation_interval": 20, "evaluation_episodes": 3} | settings
     # Code vectors, not pictures: nothing is decoded, and one of them tells more than one picture without those before.
     dream = {"model": model, "obs": "latent"}

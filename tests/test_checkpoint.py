@@ -70,11 +70,11 @@ def test_a_run_folder_without_a_best_names_the_checkpoints_inside(folder, tmp_pa
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text('{"steps": 3}')
-    with pytest.raises(ValueError, match=r"no checkpoint folder of VideoGenDream \(its config.json names no format\)$"):
+    with pytest.raises(ValueError, match=r"not a checkpoint folder .* \(its config.json names no format\)$"):
         WorldModel.from_pretrained(run)
     tiny_world().save_pretrained(run / "last")
     save_tokenizer(run / "agent", tiny_world().tokenizer)  # another kind
-    with pytest.raises(ValueError, match=rf"a run that holds some: give {run / 'last'}\)?$"):
+    with pytest.raises(ValueError, match=rf"a run folder with checkpoints: give {run / 'last'}\)?$"):
         WorldModel.from_pretrained(run)
 
 
@@ -215,7 +215,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, config):
     if config:
         (tmp_path / "config.json").write_text(config)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(FileExistsError, match=f"{tmp_path.name} holds something else than a world model"):
+    with pytest.raises(FileExistsError, match=f"{tmp_path.name} holds something other than a world model"):
         tiny_world().save_pretrained(tmp_path)
     assert sorted(tmp_path.iterdir()) == before and (tmp_path / "notes.txt").read_text() == "precious"
 

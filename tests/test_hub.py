@@ -73,7 +73,7 @@ def test_a_revision_is_loaded_by_branch_commit_or_in_the_name(hub):
         assert same(env.unwrapped.model, second)
     with pytest.raises(FileNotFoundError, match="me/toy of the hub has no branch, tag or commit 'old'"):
         WorldModel.from_pretrained("me/toy", revision="old")
-    with pytest.raises(ValueError, match=r"me/toy@next names a revision already; leave out revision='old'"):
+    with pytest.raises(ValueError, match=r"me/toy@next already contains a revision; omit revision='old'"):
         WorldModel.from_pretrained("me/toy@next", revision="old")
 
 
@@ -90,7 +90,7 @@ def test_a_filled_cache_serves_without_the_hub(pushed, tmp_path, monkeypatch):
         cached("me/toy")  # the other cache is empty
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert same(WorldModel.from_pretrained("me/toy", cache_dir=cache), tiny_world())
-    with pytest.raises(FileNotFoundError, match="hub-cache, and HF_HUB_OFFLINE forbids to fetch it"):
+    with pytest.raises(FileNotFoundError, match="hub-cache, and HF_HUB_OFFLINE forbids downloading it"):
         WorldModel.from_pretrained("me/toy")
     with pytest.raises(ConnectionError, match="cannot be uploaded while HF_HUB_OFFLINE is set"):
         tiny_world().push_to_hub("me/toy", token="hf_owner")
@@ -134,7 +134,7 @@ def test_a_misspelt_name_is_answered_with_the_shipped_ones(pushed):
 def test_a_revision_of_what_is_here_is_refused(tmp_path):
     for name in (tiny_world().save_pretrained(tmp_path / "toy"), "doom-hg"):
         with pytest.raises(
-            ValueError, match=r"revision='v1' is for models of the Hugging Face hub, and .* is a folder"
+            ValueError, match=r"revision='v1' is for models of the Hugging Face hub, but .* is a local folder"
         ):
             WorldModel.from_pretrained(name, revision="v1")
 

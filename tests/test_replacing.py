@@ -86,5 +86,5 @@ def test_a_linked_checkpoint_is_replaced_where_it_lies(tmp_path):
 def test_a_file_or_device_is_no_place_for_a_checkpoint(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", "/dev/null"):
-        with pytest.raises(NotADirectoryError, match="is not a folder, and a world model is saved as one"):
+        with pytest.raises(NotADirectoryError, match="is not a folder, but a world model is saved as one"):
             world(1.0).save_pretrained(path)

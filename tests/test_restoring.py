@@ -94,7 +94,7 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(f
         ('"text"', "must be an object"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a": ' + "9" * 5000 + "}", "is not valid JSON"),
-        ('{"format_version": 1, "kind": "world_model", "kind": "agent"}', "the key 'kind' is there twice"),
+        ('{"format_version": 1, "kind": "world_model", "kind": "agent"}', "the key 'kind' is repeated"),
         ('{"format_version": 1, "kind": "world_model", "steps_per_second": NaN}', "NaN is not a finite number"),
         ('{"format_version": 1, "kind": "world_model", "steps_per_second": 1e999}', "1e999 is not a finite number"),
         ('{"format_version": 1, "kind": "world_model", "steps_per_second": 1' + "0" * 400 + "}", "is beyond 64 bits"),

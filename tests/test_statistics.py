@@ -198,10 +198,10 @@ def test_a_ratio_to_what_cannot_be_told_from_0_is_absent():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0, 2.0], [1.0]), "two lists of equal length"),
-        (([], []), "two lists of equal length"),
+        (([1.0, 2.0], [1.0]), "two lists, and their steps, of equal length"),
+        (([], []), "two lists, and their steps, of equal length"),
         (([1.0, math.nan], [1.0, 1.0]), "finite numbers"),
-        (([1.0, 1.0], [1.0, 1.0], [0, 0], [1, 1]), "over steps above 0"),
+        (([1.0, 1.0], [1.0, 1.0], [0, 0], [1, 1]), "and steps above 0"),
     ],
 )
 def test_values_without_a_ratio_are_refused(arguments, message):

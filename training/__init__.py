@@ -2,6 +2,6 @@
 
 if __name__ == "training":
     raise ImportError(
-        "This package is imported as 'worldmodel.training', not as 'training' (it would load all a second time). "
+        "This package is imported as 'worldmodel.training', not as 'training' (every module would be loaded twice). "
         "Write: import worldmodel.training"
     )

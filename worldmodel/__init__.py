@@ -1,8 +1,8 @@
 """VideoGenDream: learned video world models that reinforcement-learning agents train in.
 
 Importing this package registers the Gymnasium ids of the dreams (``VideoGenDream-…``) and of the games they were
-learned from (``VideoGenReal-…``). It stays light: torch, ray, vizdoom, pybullet and stable-baselines3 load
-when first used.
+learned from (``VideoGenReal-…``). It stays light: torch, ray, vizdoom, pybullet and stable-baselines3 are imported on
+first use.
 """
 
 from importlib import import_module
@@ -24,7 +24,7 @@ _here = Path(__file__).resolve().parent
 if not (_here / "envs").is_dir() and (_here.parent / "pyproject.toml").is_file():
     __path__.append(str(_here.parent))  # running from a checkout: envs/, agents/ and training/ lie beside this folder
 
-# Scenario of each real game, and the unit of its rewards, which is that of its dream.
+# Scenario of each real game, and the kind of its rewards, the same as in its dream.
 _REAL_GAMES = {
     "Doom": {"scenario": "health_gathering_supreme", "reward": "health"},
     "DoomHealthGathering": {"scenario": "health_gathering", "reward": "health"},
@@ -34,7 +34,7 @@ _REAL_GAMES = {
     "DoomBasic": {"scenario": "basic"},
     "DoomBattle2": {"scenario": "battle2"},
 }
-# Whether the simulated hand has something to achieve.
+# The variants of robot pushing: without and with a goal.
 _PUSHING: dict[str, dict[str, bool]] = {"Push": {}, "PushGoal": {"goal": True}}
 # The model shipped inside the package for each dream.
 _DREAMS = {

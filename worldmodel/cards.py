@@ -1,4 +1,4 @@
-"""Model cards: README.md of a checkpoint, with the front matter in YAML by which the Hugging Face hub lists it."""
+"""Model cards: the README.md of a checkpoint, with the YAML front matter that the Hugging Face hub reads."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ def model_card(
     Args:
         kind: "world_model", "tokenizer" or "agent".
         text: Markdown.
-        game: env id; a tag of its own, as is usual for models of games.
-        license: the hub's name of it, such as "mit" or "cc-by-4.0"; None leaves it open.
+        game: env id; added as a tag, as is customary for models of games.
+        license: the hub's identifier, such as "mit" or "cc-by-4.0"; None leaves it open.
         datasets: ids of data sets on the hub.
     """
     from huggingface_hub import ModelCard, ModelCardData

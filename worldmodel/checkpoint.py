@@ -1,8 +1,7 @@
-"""The checkpoint folder: config.json, model.safetensors, starts.safetensors, their sums and a card.
+"""The checkpoint folder: config.json, model.safetensors, starts.safetensors, their checksums and a card.
 
-Refuses what it cannot read.
-
-World models, tokenizers and agents are saved the same way; `kind` in config.json says which it is. No pickle.
+World models, tokenizers and agents are saved the same way; `kind` in config.json says which it is. Reading is strict,
+and there is no pickle.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from worldmodel.replacing import finish_replacing, replacing
 from worldmodel.settings import from_json
 
 FORMAT_VERSION = 1
-# Options that the config.json of older checkpoints leaves out, the shipped worlds among them, as they were then.
+# Options missing in the config.json of older checkpoints, including shipped worlds, with the values they had then.
 LATER_OPTIONS: dict[str, dict[str, Any]] = {
     "world_model": {
         "tokenizer": {"net": "vqvae"},
@@ -36,7 +35,7 @@ _Config = TypeVar("_Config")
 
 
 class NotDownloadedError(FileNotFoundError):
-    """A file names a model of the hub, which is fetched only if the user names it."""
+    """A file names a model of the hub, which is downloaded only if the user names it."""
 
 
 def shipped() -> list[str]:
@@ -53,25 +52,25 @@ def resolve(
     cache_dir: str | os.PathLike | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Folder of a checkpoint: of a shipped name, a path, or a model of the Hugging Face hub, "OWNER/NAME[@REVISION]".
+    """Folder of a checkpoint, given a shipped name, a path, or a model of the hub, "OWNER/NAME[@REVISION]".
 
-    The folder of a training's run, or of a demo's or a loop's round, stands for the best checkpoint in it. Names that
-    were read from a file are resolved with `fetch=False`: of the hub's models they may mean only those already here.
-    The other arguments are those of `hub.fetch`; a `revision` is refused where `name` is not the hub's.
+    A run folder, or the folder of a demo's or loop's round, stands for the best checkpoint in it. Names read from a
+    file are resolved with `fetch=False`, which accepts only hub models that are already downloaded. The other arguments
+    are those of `hub.fetch`; `revision` is refused unless `name` is on the hub.
     """
     if str(name) in shipped():
         return _here(_PRETRAINED / str(name), revision)
     path = Path(name)
     inside = (path, path / "best", path / "dynamics" / "best")
-    for place in inside:
-        finish_replacing(place)
+    for folder in inside:
+        finish_replacing(folder)
     if path.is_dir():
         return _here(next((folder for folder in inside if (folder / "model.safetensors").is_file()), path), revision)
     looks_local = path.is_absolute() or str(name).startswith((".", "~")) or path.parts[0] in ("runs", "checkpoints")
     hub_id = hub.split_id(str(name))
     if hub_id is not None and not looks_local and not path.parent.exists():
         if None not in (hub_id[1], revision):
-            raise ValueError(f"{name} names a revision already; leave out revision={revision!r}")
+            raise ValueError(f"{name} already contains a revision; omit revision={revision!r}")
         repository, revision = hub_id[0], revision or hub_id[1]
         only_here = local_files_only or not fetch
         try:
@@ -81,8 +80,8 @@ def resolve(
         except OSError as error:
             if not fetch:
                 raise NotDownloadedError(
-                    f"{name} would be a model on the Hugging Face hub, named in a file and not downloaded here. If you "
-                    f"trust it, download it first: videogen-dream inspect {name}"
+                    f"{name}, named in a file, would be a model on the Hugging Face hub that is not downloaded yet. If "
+                    f"you trust it, download it first: videogen-dream inspect {name}"
                 ) from error
             raise type(error)(
                 f"no folder {str(name)!r} here, and {error}.{did_you_mean(str(name), shipped())}"
@@ -93,19 +92,19 @@ def resolve(
 
 
 def _here(folder: Path, revision: str | None) -> Path:
-    """`folder`, unless a revision is wanted, which only models of the hub have."""
+    """`folder`; ValueError if a revision was requested, which only models of the hub have."""
     if revision is not None:
-        raise ValueError(f"revision={revision!r} is for models of the Hugging Face hub, and {folder} is a folder here")
+        raise ValueError(f"revision={revision!r} is for models of the Hugging Face hub, but {folder} is a local folder")
     return folder
 
 
 def agent_folder(folder: str | os.PathLike) -> Path:
-    """Folder of a saved agent, for which that of its training's run stands too."""
+    """Folder of a saved agent, given that folder or its run folder."""
     path = Path(folder)
-    inside = (path, path / "agent")
-    for place in inside:
-        finish_replacing(place)
-    return next((place for place in inside if (place / "model.safetensors").is_file()), path)
+    candidates = (path, path / "agent")
+    for candidate in candidates:
+        finish_replacing(candidate)
+    return next((candidate for candidate in candidates if (candidate / "model.safetensors").is_file()), path)
 
 
 def save(
@@ -117,20 +116,20 @@ def save(
     starts: Mapping[str, Tensor] | None = None,
     card: str = "",
 ) -> Path:
-    """Write a checkpoint folder, whole or not at all.
+    """Write a checkpoint folder atomically.
 
     Args:
-        folder: new, empty, or a checkpoint of the same kind, which is replaced with all that is in its folder.
+        folder: new, empty, or a checkpoint of the same kind, which is replaced together with everything in its folder.
         kind: "world_model", "tokenizer" or "agent".
         config: a dataclass.
         modules: prefix -> module; their state goes to model.safetensors as "prefix.name".
-        starts: encoded start segments, if the checkpoint is to be dreamt from without a data set.
+        starts: encoded start segments, from which the model can dream without a data set.
         card: text of README.md.
 
     Raises:
-        FileExistsError, NotADirectoryError: there is something else; nothing is touched.
+        FileExistsError, NotADirectoryError: `folder` is something else; nothing is changed.
         PermissionError: the folder or a file in it is read-only.
-        OSError: it could not be written; what was there before still is.
+        OSError: it could not be written; the previous contents are kept.
     """
     from safetensors.torch import save_file
 
@@ -157,7 +156,7 @@ def save(
 
 
 def weights_name(folder: str | os.PathLike) -> str:
-    """A name (SHA-256) of the weights that a checkpoint folder holds: other weights, other name."""
+    """SHA-256 of the weights in a checkpoint folder."""
     return file_sum(Path(folder) / "model.safetensors")
 
 
@@ -166,24 +165,24 @@ def _check_replaceable(folder: Path, kind: str) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder, and {_a(kind)} is saved as one; choose another name")
+        raise NotADirectoryError(f"{folder} is not a folder, but {_a(kind)} is saved as one; choose another name")
     config = folder / "config.json"
     about = read_json(config) if config.is_file() else None
     if not isinstance(about, dict) or "format_version" not in about or about.get("kind") != kind:
         raise FileExistsError(
-            f"{folder} holds something else than {_a(kind)}, and saving would delete it. "
+            f"{folder} holds something other than {_a(kind)}, which saving would delete. "
             "Choose another folder, or empty this one"
         )
 
 
 def kind_in(folder: Path) -> str | None:
-    """Kind of the checkpoint in a folder; None if there is none."""
+    """Kind of the checkpoint in a folder; None if it holds none."""
     about = read_json(folder / "config.json") if (folder / "config.json").is_file() else None
     return about.get("kind") if isinstance(about, dict) else None
 
 
 def _a(kind: Any) -> str:
-    """A kind of checkpoint in words: "a world model"."""
+    """A kind of checkpoint with its article: "a world model"."""
     words = str(kind).replace("_", " ")
     return f"{'an' if words[:1] in tuple('aeiou') else 'a'} {words}"
 
@@ -194,18 +193,18 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
     An option missing from an older checkpoint gets the value it had then, not the current default.
 
     Args:
-        part: read only the part of this name, which holds a `config_class`: "tokenizer" of a world model.
+        part: read only this part, a `config_class`, such as "tokenizer" of a world model.
     """
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no config.json, so it is no checkpoint folder of VideoGenDream")
+        raise FileNotFoundError(f"{folder} has no config.json, so it is not a checkpoint folder of VideoGenDream")
     data = read_json(folder / "config.json", JsonObject, finite=True)
     version, found = data.pop("format_version", None), data.pop("kind", None)
     if version is None:
-        places = [folder / name for name in ("best", "last", "agent", "agent/agent", "dynamics/best")]
-        inside = [str(place) for place in places if kind_in(place) == kind]
+        candidates = [folder / name for name in ("best", "last", "agent", "agent/agent", "dynamics/best")]
+        inside = [str(candidate) for candidate in candidates if kind_in(candidate) == kind]
         raise ValueError(
-            f"{folder} is no checkpoint folder of VideoGenDream (its config.json names no format)"
-            + (f", but a run that holds some: give {' or '.join(inside)}" if inside else "")
+            f"{folder} is not a checkpoint folder of VideoGenDream (its config.json names no format)"
+            + (f", but a run folder with checkpoints: give {' or '.join(inside)}" if inside else "")
         )
     if version != FORMAT_VERSION:
         raise ValueError(
@@ -227,5 +226,5 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
 
 
 def is_there(name: str | os.PathLike) -> bool:
-    """Whether a checkpoint's name stands for a folder here, which has another absolute path than the name says."""
+    """Whether a checkpoint's name is a path here, which has to be made absolute, rather than a shipped or hub name."""
     return str(name) not in shipped() and Path(name).exists()

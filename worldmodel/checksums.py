@@ -1,15 +1,15 @@
-"""SHA256SUMS of a checkpoint folder: written with it, checked when it is loaded; `sha256sum -c` reads it too."""
+"""SHA256SUMS of a checkpoint folder: written on save, verified on load, and compatible with `sha256sum -c`."""
 
 import hashlib
 import re
 from pathlib import Path
 
 NAME = "SHA256SUMS"
-COVERED = ("config.json", "model.safetensors", "starts.safetensors")  # of these the ones that a folder has
+COVERED = ("config.json", "model.safetensors", "starts.safetensors")  # those that a folder has are listed
 
 
 def write_sums(folder: Path) -> None:
-    """Write the sums of what `folder` holds."""
+    """Write the checksums of the files in `folder`."""
     lines = [f"{file_sum(folder / name)}  {name}\n" for name in COVERED if (folder / name).is_file()]
     (folder / NAME).write_text("".join(lines), encoding="ascii")
 
@@ -21,7 +21,7 @@ def file_sum(path: Path) -> str:
 
 
 def read_sums(folder: Path) -> dict[str, str] | None:
-    """File name -> sum; None in a folder without sums, such as those that older versions saved.
+    """File name -> checksum; None for a folder without checksums, such as those saved by older versions.
 
     Raises: ValueError if SHA256SUMS itself is damaged or lists a file that is missing.
     """
@@ -34,13 +34,13 @@ def read_sums(folder: Path) -> dict[str, str] | None:
         if found is None or found[2] not in COVERED or found[2] in sums:
             raise ValueError(f"{path} is damaged at {line[:100]!r}; fetch or save the checkpoint again")
         if not (folder / found[2]).is_file():
-            raise ValueError(f"{folder / found[2]} is missing, {path} lists it; fetch or save the checkpoint again")
+            raise ValueError(f"{folder / found[2]} is missing, but {path} lists it; fetch or save the checkpoint again")
         sums[found[2]] = found[1]
     return sums
 
 
 def check_sums(folder: Path) -> list[str]:
-    """Compare all files with SHA256SUMS; returns the names that were compared.
+    """Compare all files with SHA256SUMS; returns the names of the compared files.
 
     Raises: ValueError that names the first file that has changed since it was saved.
     """
@@ -49,6 +49,6 @@ def check_sums(folder: Path) -> list[str]:
         if file_sum(folder / name) != wanted:
             raise ValueError(
                 f"{folder / name} has changed since it was saved: its SHA-256 is not the one in {NAME}. Fetch or train "
-                f"it again (after a change on purpose, delete its line from {NAME})"
+                f"it again (if you changed it on purpose, delete its line from {NAME})"
             )
     return list(sums)

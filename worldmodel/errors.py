@@ -1,4 +1,4 @@
-"""Errors and what they say: the failures of the outside world, and the nearest valid name when one is unknown."""
+"""Shared errors and hints: failures outside this program, and suggestions for unknown names."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ class OutsideError(RuntimeError):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """The end of an error message: the closest valid name, if any is close, and all valid names.
+    """End of an error message: the closest valid name, if any is close, and all valid names.
 
     Starts with a space, so that it can follow a sentence: ``f"unknown model {name!r}.{did_you_mean(name, models)}"``.
     """
@@ -22,8 +22,8 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any]) -> None:
-    """Raise TypeError with the nearest valid name for what the last parameter of `taker`, ``**unknown``, has caught."""
+    """Raise TypeError with the nearest valid name if the last parameter of `taker`, ``**unknown``, caught anything."""
     for name in unknown:
         options = [parameter for parameter in inspect.signature(taker).parameters if parameter != "unknown"]
-        # Python's own words, by which TorchRL and others learn what an environment cannot take.
+        # Python's own wording, by which TorchRL and others recognise arguments that an environment does not accept.
         raise TypeError(f"{taker.__name__}() got an unexpected keyword argument {name!r}.{did_you_mean(name, options)}")

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write beside the target, then rename."""
+"""Atomic writing of files, by a temporary file and a rename; reading and checking of JSON."""
 
 import errno
 import json
@@ -19,12 +19,12 @@ from worldmodel.leftovers import temporary_beside
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path; what is written there becomes `path` on success and is removed on any error.
 
-    A reader, a full disk or a killed writer never sees half a file. A symbolic link stays, the file that it points to
-    is replaced. A file that was there keeps its permissions. /dev/null, a terminal or a pipe is written to as it is.
+    Readers never see half a file, even after a kill or on a full disk. A symbolic link is kept, and the file it points
+    to is replaced. An existing file keeps its permissions. /dev/null, a terminal or a pipe is written to directly.
 
     Raises:
         PermissionError: the file is read-only.
-        OSError: there is something else than a file, or it could not be written.
+        OSError: the path is not a file, or it could not be written.
     """
     path = Path(path)
     with naming_failures(path):
@@ -38,7 +38,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with temporary_beside(target) as temporary:
             permissions = usual_permissions(temporary) if mode is None else stat.S_IMODE(mode)
             yield temporary
-            if stat.S_IMODE(temporary.stat().st_mode) != permissions:  # some libraries give files to their owner alone
+            if stat.S_IMODE(temporary.stat().st_mode) != permissions:  # some libraries write files for the owner alone
                 temporary.chmod(permissions)
             flush_to_disk(temporary)
             os.replace(temporary, target)
@@ -46,7 +46,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def link_target(path: Path) -> Path:
-    """Where writing to `path` writes: the end of a chain of symbolic links, or `path` itself."""
+    """The file that writing to `path` changes: the end of a chain of symbolic links, or `path` itself."""
     if not path.is_symlink():
         return path
     target = Path(os.path.realpath(path))
@@ -56,7 +56,7 @@ def link_target(path: Path) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """PermissionError if a file is read-only, though its folder would allow to replace it."""
+    """PermissionError if a file is read-only, although its folder would allow replacing it."""
     if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "read-only; make it writable or choose another name", str(path))
 
@@ -64,14 +64,14 @@ def check_writable(path: Path) -> None:
 def flush_to_disk(path: Path) -> None:
     """Wait until a file, or the names in a folder, would survive a power failure."""
     if path.is_dir():
-        if os.name == "nt":  # opens no folders
+        if os.name == "nt":  # cannot open folders
             return
         handle = os.open(path, os.O_RDONLY)
     else:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(handle)
-    except OSError as error:  # network file systems that cannot do this for folders
+    except OSError as error:  # some network file systems do not support this for folders
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -79,7 +79,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def _mode_to_replace(path: Path) -> int | None:
-    """The mode of what `path` names, None if there is nothing; OSError if that must not be written to."""
+    """The mode of an existing `path`, or None; OSError if it must not be written to."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def _mode_to_replace(path: Path) -> int | None:
 
 @contextmanager
 def _written_through(path: Path) -> Iterator[Path]:
-    """Yield a temporary file whose bytes go to a device or pipe, which cannot be replaced."""
+    """Yield a temporary file that is then copied to a device or pipe, which cannot be replaced."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "output"
         yield temporary
@@ -104,7 +104,7 @@ def _written_through(path: Path) -> Iterator[Path]:
 
 
 def usual_permissions(free: Path) -> int:
-    """What a new file gets here (from the umask, which cannot be read without being set); `free` is an unused name."""
+    """Permissions of a new file (from the umask, which cannot be read without setting it); `free` is an unused path."""
     with open(free, "xb") as file:
         permissions = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     free.unlink()
@@ -113,7 +113,7 @@ def usual_permissions(free: Path) -> int:
 
 @contextmanager
 def naming_failures(path: str | Path) -> Iterator[None]:
-    """Whatever a library raises where a file cannot be written (a full disk) becomes an OSError that names `path`."""
+    """Turn any library's error for a failed write (such as a full disk) into an OSError that names `path`."""
     from safetensors import SafetensorError
 
     try:
@@ -145,12 +145,12 @@ def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = (), *, fi
     """Read a JSON file.
 
     Args:
-        kind: what the file must hold, such as `JsonObject`.
-        keys: that the object, or each object of a list, must have.
+        kind: the expected type, such as `JsonObject`.
+        keys: required in the object, or in each object of a list.
         finite: refuse NaN, infinities and integers beyond 64 bits.
 
     Raises:
-        ValueError: it holds something else, no JSON, or a key twice; names the file and the place.
+        ValueError: it is not JSON, of another type, or repeats a key; names the file and the position.
     """
     hooks: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite, "parse_int": _int64} if finite else {}
     try:
@@ -179,7 +179,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is repeated")
     return data
 
 

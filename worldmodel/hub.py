@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worldmodel.checksums import COVERED, NAME, check_sums
 
-FILES = [*COVERED, NAME, "README.md"]  # nothing else is fetched
+FILES = [*COVERED, NAME, "README.md"]  # nothing else is transferred
 _ID = r"[\w.-]+/[\w.-]+"
 _LOG_IN = "log in with `hf auth login`, set HF_TOKEN or give token="
 
@@ -25,20 +25,20 @@ def fetch(
     cache_dir: str | os.PathLike | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Folder of a model of the hub, downloaded unless the cache holds it; its files are compared with its SHA256SUMS.
+    """Folder of a model of the hub, downloaded unless cached; its files are verified against its SHA256SUMS.
 
     Args:
         repository: OWNER/NAME.
-        revision: branch, tag or commit; the newest commit of `main` if none is given.
-        token: instead of that of `hf auth login` or HF_TOKEN; False sends none.
-        cache_dir: instead of the hub's own cache (HF_HUB_CACHE).
-        local_files_only: ask no server.
+        revision: branch, tag or commit; None: the newest commit of `main`.
+        token: overrides that of `hf auth login` or HF_TOKEN; False sends none.
+        cache_dir: overrides the hub's own cache (HF_HUB_CACHE).
+        local_files_only: do not contact the hub.
 
     Raises:
-        FileNotFoundError: the hub has no such model or revision, or the cache has not and the hub may not be asked.
-        PermissionError: the hub refuses the token, or the model to its owner.
-        ConnectionError: the hub cannot be reached, and the cache does not hold the model.
-        ValueError: the files differ from the model's SHA256SUMS, or that does not list them.
+        FileNotFoundError: the hub has no such model or revision, or it is not cached and the hub may not be contacted.
+        PermissionError: the hub refuses the token or access to the model.
+        ConnectionError: the hub cannot be reached, and the model is not cached.
+        ValueError: the files differ from the model's SHA256SUMS, or are not listed there.
     """
     from huggingface_hub import snapshot_download
 
@@ -55,7 +55,7 @@ def fetch(
         )
     except _failures() as error:
         if getattr(error, "errno", None) is not None:
-            raise  # of this machine, such as a full disk
+            raise  # a local failure, such as a full disk
         raise _fetching_failed(error, repository, revision, cache_dir, local_files_only) from error
     try:
         verified = check_sums(folder)
@@ -78,17 +78,17 @@ def upload(
     commit_message: str | None = None,
     revision: str | None = None,
 ) -> str:
-    """Upload a checkpoint folder to the hub as one commit, and return the commit's address.
+    """Upload a checkpoint folder to the hub as one commit, and return the commit's URL.
 
     Files of an earlier checkpoint there that this one lacks are deleted.
 
     Args:
-        folder: what `save_pretrained` or `publish` wrote.
-        repository: OWNER/NAME; made if there is none.
+        folder: written by `save_pretrained` or `publish`.
+        repository: OWNER/NAME; created if missing.
         private: whether a new repository is private; None for the owner's default, which is public for most.
-        token: instead of that of `hf auth login` or HF_TOKEN; needs write access.
+        token: overrides that of `hf auth login` or HF_TOKEN; needs write access.
         commit_message: of the commit.
-        revision: branch, made from `main` if there is none.
+        revision: branch, created from `main` if missing.
 
     Raises:
         ValueError: not a name of the form OWNER/NAME, or files that differ from the folder's SHA256SUMS.
@@ -99,7 +99,7 @@ def upload(
 
     folder = Path(folder)
     if not re.fullmatch(_ID, repository):
-        raise ValueError(f"a model of the hub has a name of the form OWNER/NAME, got {repository!r}")
+        raise ValueError(f"models of the hub have names of the form OWNER/NAME, got {repository!r}")
     check_sums(folder)
     api = HfApi(token=token)
     try:
@@ -122,7 +122,7 @@ def upload(
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """OSError, and the errors of the HTTP client, which is httpx or httpx2 by the version of huggingface_hub."""
+    """OSError and the errors of the HTTP client (httpx or httpx2, depending on the version of huggingface_hub)."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return HfHubHTTPError.__bases__  # type: ignore[return-value]
@@ -137,7 +137,7 @@ def _fetching_failed(
     at = "" if revision is None else f" at revision {revision!r}"
     cached = f"{repository}{at} is not complete in {cache_dir or constants.HF_HUB_CACHE}"
     if isinstance(error, GatedRepoError):
-        return PermissionError(f"the hub gives {repository} only to those whom its owner admits: ask on its page")
+        return PermissionError(f"access to {repository} on the hub is restricted: request it on the model's page")
     if isinstance(error, RepositoryNotFoundError):
         return FileNotFoundError(
             f"the hub has no model {repository!r}, or it is private: check the spelling, or {_LOG_IN}"
@@ -147,9 +147,9 @@ def _fetching_failed(
     if _status(error) in (401, 403):
         return PermissionError(_refused(error, repository))
     if local_only:
-        return FileNotFoundError(f"{cached}, and local_files_only forbids to fetch it")
+        return FileNotFoundError(f"{cached}, and local_files_only forbids downloading it")
     if constants.is_offline_mode():
-        return FileNotFoundError(f"{cached}, and HF_HUB_OFFLINE forbids to fetch it: set HF_HUB_OFFLINE=0")
+        return FileNotFoundError(f"{cached}, and HF_HUB_OFFLINE forbids downloading it: set HF_HUB_OFFLINE=0")
     return ConnectionError(
         f"the hub ({constants.ENDPOINT}) cannot be reached ({_cause(error)}), and {cached}: check the network"
     )
@@ -165,7 +165,7 @@ def _uploading_failed(error: Exception, repository: str) -> OSError:
         return ConnectionError(f"{repository} cannot be uploaded while HF_HUB_OFFLINE is set: set HF_HUB_OFFLINE=0")
     if _status(error) is None:
         return ConnectionError(f"the hub ({constants.ENDPOINT}) cannot be reached ({_cause(error)}): check the network")
-    return OSError(f"the hub did not take {repository}: {_cause(error)}")
+    return OSError(f"the hub rejected {repository}: {_cause(error)}")
 
 
 def _refused(error: Exception, repository: str) -> str:
@@ -176,11 +176,11 @@ def _refused(error: Exception, repository: str) -> str:
 
 
 def _status(error: Exception) -> int | None:
-    """HTTP status of the hub's answer; None if none came."""
+    """HTTP status of the hub's response; None without one."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _cause(error: Exception) -> str:
-    """The first line of what lies behind an error."""
+    """The first line of an error's cause."""
     error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,6 +1,6 @@
-"""Temporary files and folders: their names say which process writes them, so that those of dead processes can go.
+"""Temporary files and folders, named after the process that writes them so that leftovers can be recognised.
 
-A kill leaves `.NAME.PROCESS-THREAD.tmp` beside NAME. The next writer of NAME in the folder removes it.
+A killed process leaves `.NAME.PROCESS-THREAD.tmp` beside NAME. The next writer of NAME in the folder removes it.
 """
 
 import os
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _NAME = re.compile(r"\.(?P<target>.+)\.(?P<process>\d+)(?:-\d+)?\.tmp", re.DOTALL)
-_IN_USE: set[str] = set()  # of this process: another one of the same number may have left some before it
+_IN_USE: set[str] = set()  # by this process; an earlier process of the same number may have left others
 
 
 @contextmanager
 def name_beside(path: Path) -> Iterator[Path]:
-    """A free name beside `path`, of this thread alone until the end."""
+    """A free name beside `path`, reserved for this thread until the block ends."""
     name = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp").absolute()
     _IN_USE.add(str(name))
     try:
@@ -28,7 +28,7 @@ def name_beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A name beside `path` for a file that is removed at the end if it is still there."""
+    """A name beside `path` for a file that is removed when the block ends if it still exists."""
     remove_leftovers(path.parent, path.name)
     with name_beside(path) as temporary:
         try:
@@ -38,9 +38,9 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def leftovers(folder: Path, target: str | None = None, alone: bool = False) -> list[Path]:
-    """What dead processes have left in `folder`, of the writing of `target` or of any name.
+    """Leftovers of dead processes in `folder`, from writing `target` or any name.
 
-    `alone`: what all other processes have left there, because none can be at work.
+    `alone`: count those of every other process, because none can be writing there.
     """
     if not folder.is_dir():
         return []
@@ -57,19 +57,19 @@ def leftovers(folder: Path, target: str | None = None, alone: bool = False) -> l
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name in a folder is one of `name_beside`."""
+    """Whether a file name was made by `name_beside`."""
     return _NAME.fullmatch(name) is not None
 
 
 def remove_leftovers(folder: Path, target: str | None = None, alone: bool = False) -> None:
-    """Delete the temporary files that dead processes have left; folders are the business of those who made them."""
+    """Delete temporary files left by dead processes; folders are left to `finish_replacing`."""
     for path in leftovers(folder, target, alone):
         if not path.is_dir():
             path.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole folder, if it is there."""
+    """Delete a file, a link or a whole folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -77,7 +77,7 @@ def remove(path: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
-    if os.name == "nt":  # where signal 0 is Ctrl-C
+    if os.name == "nt":  # signal 0 is Ctrl-C there
         return True
     try:
         os.kill(process, 0)

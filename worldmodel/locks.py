@@ -1,17 +1,17 @@
-"""One process at a time in a run's folder."""
+"""A lock that admits one process at a time to a run folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCK = ".lock"  # stays in the folder; the system releases it when its process dies
+LOCK = ".lock"  # stays in the folder; the system releases the lock when its process dies
 
 
 @contextmanager
 def only_process(folder: Path, what: str) -> Iterator[None]:
-    """Keep `folder`, which is made if needed, to this thread; what runs inside may ask for it again.
+    """Reserve `folder`, which is created if needed, for this thread; reentrant.
 
-    Raises: ValueError if another process or thread has it.
+    Raises: ValueError if another process or thread holds it.
     """
     from filelock import FileLock, Timeout
 

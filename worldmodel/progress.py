@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-LONG = 5.0  # seconds; what takes longer has a bar
+LONG = 5.0  # seconds; longer work shows a bar
 
 
 class Progress:
-    """Counts work done; `note` puts a few words (a loss, a return) behind the bar."""
+    """Counts finished work; `note` shows a short text (a loss, a return) after the bar."""
 
     def __init__(self, bar: tqdm) -> None:
         self._bar = bar
@@ -23,7 +23,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Units counted so far, those done before included."""
+        """Units counted so far, including the initial ones."""
         return self._bar.n
 
     @property
@@ -43,14 +43,14 @@ class Progress:
 def progress(
     total: int | None, unit: str, label: str, initial: int = 0, *, silent: bool = False, delay: float = 0.0
 ) -> Iterator[Progress]:
-    """Show a bar over `total` units of work; None: unknown, so that the time left is unknown too.
+    """Show a bar over `total` units of work; None: unknown, so no time left is shown.
 
     Args:
-        initial: units that are done already.
+        initial: units that are already done.
         silent: count without showing.
-        delay: seconds before the bar appears, for work that is short in most uses; it vanishes when the work is done.
+        delay: seconds until the bar appears, for work that is usually short; it vanishes at the end.
     """
-    # Five times a second for a person watching; a log file gets one line every ten seconds.
+    # Five updates per second in a terminal; a log file gets one line every ten seconds.
     pause = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(
         total=total,
@@ -67,12 +67,12 @@ def progress(
 
 
 def progress_if_long(total: int | None, unit: str, label: str) -> AbstractContextManager[Progress]:
-    """A bar that appears only if the work takes longer than `LONG` seconds, and vanishes when it is done."""
+    """A bar that appears only if the work takes longer than `LONG` seconds, and vanishes at the end."""
     return progress(total, unit, label, delay=LONG)
 
 
 def stepwise(items: Collection[Item], unit: str, label: str) -> Iterator[Item]:
-    """The items one after the other, with a bar if that takes long (`progress_if_long`)."""
+    """Iterate over the items, with a bar if that takes long (`progress_if_long`)."""
     with progress_if_long(len(items), unit, label) as bar:
         for item in items:
             yield item

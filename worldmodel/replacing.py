@@ -1,4 +1,4 @@
-"""Folders that are either whole or absent: write beside the target, then exchange; a kill amid that is made up for."""
+"""Atomic writing of folders: written beside the target, then exchanged; completes exchanges cut short by a kill."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from worldmodel.leftovers import leftovers, name_beside, remove
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` on success; on any error the old one stays.
+    """Yield a new folder that replaces `folder` on success; on any error the old one stays.
 
-    A folder cannot be replaced in one move: the old one is put aside first, and put back if the second move fails.
-    Permissions of the old folder and its files are kept, and a process that works in it works in the new one. Where a
-    kill came between the two moves, `finish_replacing` makes the second one; call it before anything looks at `folder`.
+    A folder cannot be replaced in one move: the old one is moved aside first, and moved back if the second move fails.
+    Permissions of the old folder and its files are kept, and if it is the working folder, the new one becomes that.
+    After a kill between the two moves, `finish_replacing` makes the second; call it before reading `folder`.
 
     Raises: PermissionError if the folder or a file in it is read-only.
     """
@@ -37,7 +37,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 os.replace(folder, aside)
             os.replace(fresh, folder)
-            if inside:  # relative names would lead nowhere
+            if inside:  # otherwise relative paths would break
                 os.chdir(folder)
             flush_to_disk(folder.parent)
         except BaseException:
@@ -45,30 +45,31 @@ def replacing(folder: Path) -> Iterator[Path]:
                 os.replace(aside, folder)
             raise
         finally:
-            if folder.exists() or not aside.exists():  # else `aside` is the only copy
+            if folder.exists() or not aside.exists():  # otherwise `aside` is the only copy
                 remove(work)
 
 
 def finish_replacing(folder: Path, alone: bool = False) -> None:
-    """Make the second move of an exchange that a dead process began, and remove what it left.
+    """Complete an exchange that a dead process began, and remove its leftovers.
 
-    `alone`: nobody else can be writing `folder` (its run is locked), whatever process numbers say.
+    `alone`: no other process can be writing `folder` (its run is locked), whatever the process numbers suggest.
     """
     folder = folder.resolve()
     for work in leftovers(folder.parent, folder.name, alone):
         if work.is_dir():
-            if (work / "old").exists() and not folder.exists():  # the new one was whole by then
+            if (work / "old").exists() and not folder.exists():  # then the new one was complete
                 os.replace(work / "new" if (work / "new").exists() else work / "old", folder)
             remove(work)
 
 
 def _settle(fresh: Path, folder: Path) -> None:
-    """Permissions as before or as usual, and everything on the disk."""
-    usual = usual_permissions(fresh / ".permissions")
+    """Set permissions as before or to the default, and flush everything to disk."""
+    default = usual_permissions(fresh / ".permissions")
     for path in fresh.rglob("*"):
         before = folder / path.relative_to(fresh)
         if path.is_file():
-            path.chmod(before.stat().st_mode & 0o777 if before.is_file() else usual)  # safetensors: for the owner alone
+            # safetensors writes files for the owner alone
+            path.chmod(before.stat().st_mode & 0o777 if before.is_file() else default)
         flush_to_disk(path)
     if folder.exists():
         shutil.copymode(folder, fresh)

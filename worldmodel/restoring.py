@@ -1,4 +1,4 @@
-"""Modules built from a config and filled from model.safetensors; a forged config costs no memory."""
+"""Builds modules from a config and loads their weights; a forged config cannot make it allocate much memory."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +15,8 @@ from worldmodel.tensor_files import Declared, misfits, not_finite, read_header, 
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Value = TypeVar("_Value")
-_SPARE_BYTES = 2**30  # of tables that are not saved, such as positions
-# Tensors that older world models lack, the shipped ones among them; they stay as a fresh module has them.
+_SPARE_BYTES = 2**30  # allowed for tables that are not saved, such as positions
+# Tensors missing in older world models, including shipped ones; they keep their initial values.
 _LATER_TENSORS = {"heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high"}
 
 
@@ -27,15 +27,15 @@ def restore(
     *,
     among_others: bool = False,
 ) -> _Module:
-    """Build a module by `make` and fill its `parts` from the folder's model.safetensors.
+    """Build a module with `make` and load its `parts` from the folder's model.safetensors.
 
-    The module is first built without memory and compared with the header of the file, so that sizes that differ from
-    the file's are refused before they are allocated.
+    The module is first built on the meta device and compared with the header of the file, so that sizes that differ
+    from the file's are refused before they are allocated.
 
     Args:
         among_others: the file may also hold other parts, which are ignored.
 
-    Raises: ValueError, which names the file, if config.json describes nothing that can be built; and see `fill`.
+    Raises: ValueError, which names the file, if no module can be built from config.json; also see `fill`.
     """
     config, path = folder / "config.json", folder / "model.safetensors"
     declared = read_header(path)
@@ -47,7 +47,7 @@ def restore(
     held = sum(tensor.nbytes for tensor in (*rehearsal.parameters(), *rehearsal.buffers()))
     if held > _SPARE_BYTES + 8 * path.stat().st_size:
         raise ValueError(
-            f"{config} asks for tables of {held / 2**30:,.0f} GiB beside weights of {path.stat().st_size / 2**20:,.1f} "
+            f"{config} requires tables of {held / 2**30:,.0f} GiB for weights of {path.stat().st_size / 2**20:,.1f} "
             "MiB; fetch or train it again"
         )
     with _blaming(config):
@@ -57,10 +57,10 @@ def restore(
 
 
 def fill(folder: Path, parts: Mapping[str, nn.Module], *, among_others: bool = False) -> None:
-    """Fill fresh modules from model.safetensors, where the names of part "x" begin with "x.".
+    """Load model.safetensors into fresh modules; the names of part "x" begin with "x.".
 
-    Raises: ValueError, which names the file, if it has missing, unknown or misshapen tensors, of other number types,
-        or values that are not finite; or if a file of the folder is not as its SHA256SUMS has it.
+    Raises: ValueError, which names the file, if it has missing or unknown tensors, other shapes or dtypes, or values
+        that are not finite; or if a file of the folder does not match its SHA256SUMS.
     """
     path, fresh = folder / "model.safetensors", _states(parts)
     declared = read_header(path)
@@ -81,7 +81,7 @@ def fill(folder: Path, parts: Mapping[str, nn.Module], *, among_others: bool = F
 
 
 def _check_fit(path: Path, declared: dict[str, Declared], wanted: dict[str, Tensor]) -> set[str]:
-    """ValueError unless these tensors are declared; returns the names of those that an older file lacks."""
+    """ValueError unless the wanted tensors are declared; returns the names of those missing in older files."""
     later = set() if _LATER_TENSORS & declared.keys() else _LATER_TENSORS & wanted.keys()
     problems = misfits(declared, {name: tensor for name, tensor in wanted.items() if name not in later})
     if problems:
@@ -91,7 +91,7 @@ def _check_fit(path: Path, declared: dict[str, Declared], wanted: dict[str, Tens
 
 
 def _belonging(named: Mapping[str, _Value], parts: Mapping[str, nn.Module]) -> dict[str, _Value]:
-    """The entries whose names begin with that of one of the parts."""
+    """The entries that belong to one of the parts by their prefix."""
     prefixes = tuple(f"{prefix}." for prefix in parts)
     return {name: value for name, value in named.items() if name.startswith(prefixes)}
 
@@ -104,17 +104,17 @@ def _states(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 @contextmanager
 def _blaming(config: Path) -> Iterator[None]:
-    """Whatever building a module raises is the config's fault: its values passed, but do not go together."""
+    """Report any error while building a module as one of the config: its values are valid, but do not go together."""
     try:
         yield
     except Exception as error:
         text = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{config} describes nothing that can be built ({type(error).__name__}: {text})") from error
+        raise ValueError(f"no module can be built from {config} ({type(error).__name__}: {text})") from error
 
 
 @contextmanager
 def _at_most(count: int) -> Iterator[None]:
-    """Raise ValueError as soon as more modules and tensors than `count` are made: so `layers: 20000000` ends early."""
+    """Raise ValueError once more than `count` modules and tensors are created: `layers: 20000000` fails early."""
     mine, left = threading.get_ident(), count
 
     def counted(*_: Any) -> None:

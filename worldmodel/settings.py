@@ -1,7 +1,7 @@
-"""Settings: dataclasses whose fields pydantic checks, and the error messages that users read.
+"""Settings: dataclasses whose fields pydantic checks, and readable error messages.
 
-A misspelt word would otherwise train to the end as something that no release can read, and a size of zero fail deep
-inside a network.
+Without the checks a misspelt value would train to the end and yield a checkpoint that cannot be read, and a size of
+zero would fail deep inside a network.
 """
 
 import json
@@ -26,7 +26,7 @@ ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 def check_temperature(temperature: float) -> float:
-    """The temperature itself; ValueError if nothing can be sampled at it."""
+    """Return a valid temperature; ValueError otherwise."""
     if not (temperature == 0 or 1e-6 <= temperature <= 1e6):  # beyond, logits leave the range of float32
         raise ValueError(f"temperature must be 0, or from 1e-6 to 1e6, got {temperature}")
     return temperature
@@ -34,11 +34,11 @@ def check_temperature(temperature: float) -> float:
 
 Temperature = Annotated[float, AfterValidator(check_temperature)]
 
-# For a field of several classes of settings: the entry `net` of each, a Literal, tells them apart.
+# For a field that may hold one of several classes of settings, distinguished by their entry `net`, a Literal.
 BY_NET = Field(discriminator="net")
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-_WORDS = {  # of pydantic's messages, and ours
+_WORDS = {  # pydantic's wording -> ours
     "Input should": "must",
     "Tuple should": "must",
     " after validation": "",
@@ -52,14 +52,14 @@ _Kind = TypeVar("_Kind")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def checked_dataclass(kind: type[_Kind]) -> type[_Kind]:
-    """A frozen, keyword-only dataclass that checks its fields against their types and bounds when it is made.
+    """A frozen, keyword-only dataclass that checks its fields against their types and bounds when instantiated.
 
-    Numbers of numpy become Python's and lists become tuples; nothing else is converted. `__post_init__` is left for
+    NumPy scalars become Python numbers and lists become tuples; nothing else is converted. Use `__post_init__` for
     rules between fields.
 
-    Raises (the class, when it is called):
+    Raises (on instantiation):
         TypeError: a field is unknown, missing or of another type.
-        ValueError: a field is not finite, out of its bounds or not one of its words, or `__post_init__` refuses it.
+        ValueError: a field is not finite, out of bounds or not one of its choices, or `__post_init__` refuses it.
     """
     made: Any = pydantic_dataclass(kind, frozen=True, kw_only=True, slots=True, config=_STRICT)
     check = made.__init__
@@ -70,7 +70,7 @@ def checked_dataclass(kind: type[_Kind]) -> type[_Kind]:
             check(self, *args, **{name: _plain(value) for name, value in values.items()})
         except ValidationError as error:
             first = error.errors()[0]
-            if first["type"] == "value_error":  # of `__post_init__` or a validator, in our own words
+            if first["type"] == "value_error":  # raised by `__post_init__` or a validator of ours
                 raise first["ctx"]["error"] from None
             of_type = first["type"].endswith(("_type", "_argument", "missing"))
             raise (TypeError if of_type else ValueError)(explain(error, made)) from None
@@ -80,7 +80,7 @@ def checked_dataclass(kind: type[_Kind]) -> type[_Kind]:
 
 
 def from_json(kind: type[_Kind], data: Any) -> _Kind:
-    """The settings that JSON data holds; ValueError if an entry is unknown, missing or wrong."""
+    """Settings from JSON data; ValueError if an entry is unknown, missing or wrong."""
     try:
         return TypeAdapter(kind).validate_json(json.dumps(data))  # as JSON, where lists may stand for tuples
     except ValidationError as error:
@@ -88,7 +88,7 @@ def from_json(kind: type[_Kind], data: Any) -> _Kind:
 
 
 def explain(error: ValidationError, kind: Any) -> str:
-    """What pydantic found wrong in data for `kind`: "loop.steps must be at least 1, got 0; …"."""
+    """Pydantic's errors in data for `kind` as one message: "loop.steps must be at least 1, got 0; …"."""
     return "; ".join(_sentence(part, kind) for part in error.errors())
 
 
@@ -115,18 +115,18 @@ def _sentence(part: Mapping[str, Any], kind: Any) -> str:
 
 
 def _locate(keys: Sequence[Any], kind: Any) -> tuple[str, Any]:
-    """Where in settings of this kind, "loop.steps", and the class that the last key is or would be a field of."""
-    place, holder = "", kind
+    """Dotted path of an entry, such as "loop.steps", and the class that has or should have its last key."""
+    path, holder = "", kind
     for key in keys:
-        if get_origin(kind) is Annotated:  # of several classes, pydantic names the one that `net` chose
+        if get_origin(kind) is Annotated:  # of several classes, pydantic names the one chosen by `net`
             kind = next(each for each in get_args(get_args(kind)[0]) if each.__dataclass_fields__["net"].default == key)
             holder = kind
             continue
-        place += f"[{key}]" if isinstance(key, int) else f".{key}"
+        path += f"[{key}]" if isinstance(key, int) else f".{key}"
         holder = kind
         entry = getattr(kind, "__pydantic_fields__", {}).get(key)
         kind = entry and (Annotated[entry.annotation, BY_NET] if entry.discriminator else entry.annotation)
-    return place.lstrip("."), holder
+    return path.lstrip("."), holder
 
 
 def _plain(value: Any) -> Any:
@@ -140,8 +140,8 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     old, new = flat(there), flat(here)
     for name in sorted(old | new):
         if name not in old or name not in new or old[name] != new[name]:
-            return f"{name} is {_told(old, name)} there, {_told(new, name)} here"
-    return "none has another value"
+            return f"{name} is {_shown(old, name)} there, {_shown(new, name)} here"
+    return "no setting differs"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -152,5 +152,5 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _told(settings: Mapping[str, Any], name: str) -> str:
+def _shown(settings: Mapping[str, Any], name: str) -> str:
     return repr(settings[name]) if name in settings else "not set"

@@ -1,4 +1,4 @@
-"""Means, differences, ratios and shares with their intervals: the source of every "±" in the project."""
+"""Means, differences, ratios and shares with confidence intervals; every "±" in the project is computed here."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence:
         confidence: probability that the interval covers the true mean, in (0, 1).
 
     Returns:
-        (mean, half_width) in the unit of `values`; the half width is infinite for a single value, about whose spread
-        nothing is known.
+        (mean, half_width) in the unit of `values`; the half width is infinite for a single value.
 
     Raises:
         ValueError: if `values` is empty, not 1-D or not finite, or `confidence` not in (0, 1).
@@ -40,19 +39,19 @@ def mean_with_interval(values: Sequence[float] | NDArray[np.number], confidence:
 def grouped_mean_with_interval(
     values: Sequence[float] | NDArray[np.number], groups: Sequence[int] | NDArray[np.integer], confidence: float = 0.95
 ) -> tuple[float, float]:
-    """`mean_with_interval` of measurements some of which belong together, such as clips of the same episode.
+    """`mean_with_interval` of measurements that are independent only between groups, such as clips of the same episode.
 
-    Only the groups (K,), one name per measurement, count as independent. With equally many measurements in each this is
-    `mean_with_interval` of the groups' means; else their weights are heeded (the ratio estimator of cluster sampling:
-    Cochran, Sampling Techniques, 3rd edition, section 9A.1).
+    `groups` (K,) names the group of each measurement. For groups of equal size this is `mean_with_interval` of the
+    groups' means; otherwise they are weighted by size (the ratio estimator of cluster sampling: Cochran, Sampling
+    Techniques, 3rd edition, section 9A.1).
 
     Returns: (mean, half_width); the half width is infinite for a single group.
     """
     mean, _ = mean_with_interval(values, confidence)
     if np.shape(groups) != np.shape(values):
-        raise ValueError(f"groups must name one for each of {len(values)} values, got shape {np.shape(groups)}")
-    places = np.unique(np.asarray(groups), return_inverse=True)[1]
-    off = np.bincount(places, np.asarray(values, np.float64) - mean)  # (groups,) sums of the deviations
+        raise ValueError(f"groups must have an entry for each of {len(values)} values, got shape {np.shape(groups)}")
+    indices = np.unique(np.asarray(groups), return_inverse=True)[1]
+    off = np.bincount(indices, np.asarray(values, np.float64) - mean)  # (groups,) sums of the deviations
     if len(off) == 1:
         return mean, math.inf
     error = math.sqrt(float((off * off).sum()) * len(off) / (len(off) - 1)) / len(values)
@@ -62,10 +61,10 @@ def grouped_mean_with_interval(
 def difference_with_interval(
     first: Sequence[float] | NDArray[np.number], second: Sequence[float] | NDArray[np.number], confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Mean of `first` less mean of `second`, measured independently, and the half width of Welch's t-interval.
+    """Mean of `first` minus mean of `second`, independent samples, and the half width of Welch's t-interval.
 
     Args:
-        first, second: as `values` of `mean_with_interval`; their numbers and spreads may differ.
+        first, second: as `values` of `mean_with_interval`; sizes and variances may differ.
 
     Returns:
         (difference, half_width); the half width is infinite if either has a single value.
@@ -77,7 +76,7 @@ def difference_with_interval(
     if not any(errors):
         return difference, 0.0
     parts = [error**2 / (len(values) - 1) for error, values in zip(errors, (first, second), strict=True)]
-    degrees = int(sum(errors) ** 2 / sum(parts))  # rounded down: rather too wide than too narrow
+    degrees = int(sum(errors) ** 2 / sum(parts))  # rounded down: too wide rather than too narrow
     return difference, t_quantile(confidence, max(degrees, 1)) * math.sqrt(sum(errors))
 
 
@@ -90,20 +89,20 @@ def ratio_with_interval(
 ) -> tuple[float, float, float] | None:
     """Ratio of two means, or of two rates, over K pairs of episodes, and its interval (ratio, low, high).
 
-    Fieller's interval (J. R. Stat. Soc. B 16, 1954) with Student's t of K - 1 degrees of freedom. A rate is all of
-    `first` over all of `first_steps`, with its linearised error. Entries of the same place are a pair: what they share
-    makes the interval narrower.
+    Fieller's interval (J. R. Stat. Soc. B 16, 1954) with Student's t of K - 1 degrees of freedom. A rate is the sum of
+    `first` over the sum of `first_steps`, with its linearised error. Entries of the same index form a pair, whose
+    correlation makes the interval narrower.
 
-    Returns: None where the second mean or rate cannot be told from 0, so that the ratio might be anything.
+    Returns: None if the second mean or rate is not significantly different from 0, so that the ratio is unbounded.
     """
     sides = []
     for amounts, steps in ((first, first_steps), (second, second_steps)):
         amount = np.asarray(amounts, np.float64)
         step = np.ones_like(amount) if steps is None else np.asarray(steps, np.float64)
         if amount.ndim != 1 or not amount.size or step.shape != amount.shape or len(amount) != len(first):
-            raise ValueError(f"a ratio is of two lists of equal length, and of their steps, got {first!r}, {second!r}")
+            raise ValueError(f"a ratio needs two lists, and their steps, of equal length, got {first!r}, {second!r}")
         if not (np.isfinite(amount).all() and np.isfinite(step).all() and step.sum() > 0):
-            raise ValueError(f"a ratio is of finite numbers over steps above 0, got {amounts!r} over {steps!r}")
+            raise ValueError(f"a ratio needs finite numbers and steps above 0, got {amounts!r} over {steps!r}")
         rate = amount.sum() / step.sum()
         sides.append((rate, (amount - rate * step) / step.mean()))
     (a, off_a), (b, off_b) = sides
@@ -119,7 +118,7 @@ def ratio_with_interval(
 
 
 def share_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval (low, high) of a share: it stays in [0, 1] and has a width even if nothing was hit."""
+    """Wilson's interval (low, high) of a share; it stays in [0, 1] and has a width even without any hits."""
     from scipy.stats import binomtest  # takes most of a second to import
 
     if not 0 <= hits <= trials or not trials:

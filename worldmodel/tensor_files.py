@@ -1,4 +1,4 @@
-"""Safetensors files that may be damaged or forged: what they declare, and their tensors, checked."""
+"""Checked reading of safetensors files that may be damaged or forged: their headers and their tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_FLOATS = ("F16", "BF16", "F32", "F64")  # as which weights may be stored
+_FLOATS = ("F16", "BF16", "F32", "F64")  # dtypes in which weights may be stored
 
 
 class Declared(NamedTuple):
@@ -20,7 +20,7 @@ class Declared(NamedTuple):
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """What safetensors raises becomes a ValueError, or FileNotFoundError, with the file's name."""
+    """Turn safetensors' errors into ValueError or FileNotFoundError with the file's name."""
     from safetensors import SafetensorError
 
     if not path.is_file():
@@ -32,7 +32,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def read_header(path: Path) -> dict[str, Declared]:
-    """What a file holds; reads no tensor."""
+    """The declared tensors of a file; reads no data."""
     from safetensors import safe_open
 
     with _naming(path), safe_open(path, framework="pt") as file:
@@ -41,7 +41,7 @@ def read_header(path: Path) -> dict[str, Declared]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, on the processor."""
+    """All tensors of a file, on the CPU."""
     from safetensors.torch import load_file
 
     with _naming(path):
@@ -49,7 +49,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def misfits(declared: dict[str, Declared], wanted: dict[str, Tensor]) -> list[str]:
-    """What is wrong with a file's tensors as the state of modules: names, shapes, number types."""
+    """Problems of a file's tensors as the state of modules: names, shapes, dtypes."""
     found = [f"missing {name}" for name in sorted(wanted.keys() - declared.keys())]
     found += [f"unknown {name}" for name in sorted(declared.keys() - wanted.keys())]
     for name, tensor in wanted.items():
@@ -67,7 +67,7 @@ _NAMES = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool:
 
 
 def not_finite(tensors: dict[str, Tensor], fresh: dict[str, Tensor]) -> list[str]:
-    """Names of tensors with NaN, or with an infinity that the `fresh` module of the same sizes does not have there."""
+    """Names of tensors with NaN, or with an infinity that the `fresh` module does not have at the same index."""
     found = []
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.isfinite().all():

@@ -1,7 +1,7 @@
-"""World models to look at, for notebooks: `videogen-dream show` as functions (docs/show.md).
+"""Visualisation of world models in notebooks: `videogen-dream show` as functions (docs/show.md).
 
-The functions return storyboards. A notebook shows one as a sheet; `.film()` plays, `.save("dream.gif")` writes, and
-`.story` has the frames, rewards, surprise and actions as arrays.
+The functions return storyboards. A notebook displays one as a sheet; `.film()` plays it, `.save("dream.gif")` writes
+it, and `.story` has the frames, rewards, surprise and actions as arrays.
 """
 
 from worldmodel.training.show.beside import players

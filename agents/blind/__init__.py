@@ -1,1 +1,1 @@
-"""Policies that see nothing: the baselines that need no learning."""
+"""Policies that ignore observations: baselines without learning."""

@@ -9,7 +9,7 @@ _BOX_HOLDS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)  # of continuous action
 _TURNS = (4, 12, 32)  # steps of each action in a cycle
 _MOST_CYCLES = 6
 _MOST_CONSTANTS = 8
-_FAVOUR = 4  # odds of the favoured action to one of each other
+_FAVOUR = 4  # weight of the favoured action; the others have 1
 
 
 def blind_family(spec: ActionSpec) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def blind_family(spec: ActionSpec) -> tuple[str, ...]:
 
 def _cycles(moves: list[str]) -> list[str]:
     """Each pair of actions with each length, alternating pairs and lengths, up to the limit."""
-    order = {name: place for place, name in enumerate(moves)}
+    order = {name: index for index, name in enumerate(moves)}
     pairs = sorted(combinations(moves, 2), key=lambda pair: (order[pair[1]] - order[pair[0]], order[pair[0]]))
     rounds = [(pairs[k], _TURNS[(k + turn) % len(_TURNS)]) for turn in range(len(_TURNS)) for k in range(len(pairs))]
     return [f"cycle:{first}*{steps},{second}*{steps}" for (first, second), steps in rounds[:_MOST_CYCLES]]

@@ -7,7 +7,7 @@ and is accepted wherever a policy is named:
     constant:0.5,-1                        the same for continuous actions
     cycle:move_left*32,move_right*32       actions in turn, each for the given number of steps
     hold:0.95                              random, the last action repeated with that probability
-    hold:0.9,move_forward*3,turn_left*1    the same, drawn with these odds; actions not named are not drawn
+    hold:0.9,move_forward*3,turn_left*1    the same, drawn with these odds; other actions are never drawn
     odds:attack*2,turn_left*1              drawn again at every step with these odds
     diverse                                a different one of these in every episode
 """
@@ -35,7 +35,7 @@ _MOST_TURNS = 4  # actions of a cycle, at least 2
 
 
 def scripted_policy(name: str, action_spec: ActionSpec, *, seed: int = 0) -> ScriptedPolicy:
-    """The policy of that name (see above); ValueError for an unknown one, or one that does not suit the actions.
+    """The policy of that name (see above); ValueError if it is unknown or does not suit the actions.
 
     Example:
         >>> import numpy as np
@@ -52,7 +52,7 @@ def scripted_policy(name: str, action_spec: ActionSpec, *, seed: int = 0) -> Scr
 
 
 def is_scripted(name: str) -> bool:
-    """Whether a name is that of a scripted policy and not an agent's folder."""
+    """Whether a name means a scripted policy rather than an agent's folder."""
     kind, colon, _ = name.partition(":")
     return name in _SCRIPTED or name == "diverse" or bool(colon and kind in _KINDS)
 
@@ -127,39 +127,41 @@ def _parts(text: str, name: str) -> list[tuple[str, str]]:
 def _action(text: str, spec: ActionSpec) -> int:
     if spec.kind == "box":
         raise ValueError(
-            f"actions are {spec.n} real numbers here, which have no names: use constant:NUMBER,…, hold:P, random or "
-            "diverse"
+            f"the actions are continuous ({spec.n} dimensions) and have no names: use constant:NUMBER,…, hold:P, "
+            "random or diverse"
         )
     if text in spec.names:
         return spec.names.index(text)
     if text.isdecimal() and int(text) < spec.n:
         return int(text)
     known = spec.names or tuple(map(str, range(spec.n)))
-    raise ValueError(f"unknown action {text!r}, here are {', '.join(known)}.{did_you_mean(text, known)}")
+    raise ValueError(f"unknown action {text!r}.{did_you_mean(text, known)}")
 
 
 def _numbers(text: str, spec: ActionSpec, name: str) -> np.ndarray:
-    """A continuous action; a value that rounding moved out of the bounds is clipped."""
+    """A continuous action; values that exceed the bounds by rounding are clipped."""
     numbers = np.array([_number(part, name) for part in text.split(",")])
     if len(numbers) != spec.n:
-        raise ValueError(f"policy {name!r}: an action is {spec.n} numbers here, got {len(numbers)}")
+        raise ValueError(f"policy {name!r}: an action has {spec.n} dimensions here, got {len(numbers)}")
     low, high = np.array(spec.low), np.array(spec.high)
     slack = 1e-5 * np.maximum(np.abs(low), np.abs(high))
     if not ((numbers >= low - slack) & (numbers <= high + slack)).all():
-        raise ValueError(f"policy {name!r}: the numbers of an action must be from {spec.low} to {spec.high}")
+        raise ValueError(f"policy {name!r}: actions must be from {spec.low} to {spec.high}")
     return np.clip(numbers, low, high).astype(np.float32)
 
 
 def _steps(text: str, name: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_STEPS:
-        raise ValueError(f"policy {name!r}: each action needs a whole number of steps from 1 on, got {text!r}")
+        raise ValueError(
+            f"policy {name!r}: the steps of an action must be an integer from 1 to {_MOST_STEPS:,}, got {text!r}"
+        )
     return int(text)
 
 
 def _probability(text: str, name: str) -> float:
     value = _number(text, name)
     if not 0.0 <= value < 1.0:
-        raise ValueError(f"policy {name!r}: the probability to repeat must be in [0, 1), got {text!r}")
+        raise ValueError(f"policy {name!r}: the probability of repeating must be in [0, 1), got {text!r}")
     return value
 
 
@@ -177,4 +179,4 @@ def _number(text: str, name: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"policy {name!r}: {text!r} is no number") from error
+        raise ValueError(f"policy {name!r}: {text!r} is not a number") from error

@@ -1,8 +1,8 @@
-"""Search for the best of a small family of blind policies: the baseline that every agent with eyes should beat.
+"""Search for the best of a small family of blind policies: the baseline that every agent with observations should beat.
 
-A first screening plays every constant action, held random play, and cycles of two actions. Around the best of these the
-search then tries other lengths and third actions, and the last few play more episodes until one is chosen. Evaluate the
-winner on other seeds before you report it: the mean that selected it is too high.
+A first screening plays constant actions, held random actions, and cycles of two actions. The search then tries other
+lengths and third actions around the best of these, and the last few play more episodes until one is chosen. Evaluate
+the winner on other seeds before you report it: the mean that selected it is biased upwards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from worldmodel.agents.evaluate import make_envs
 from worldmodel.data import ActionSpec
 from worldmodel.envs.spaces import named_actions
 
-SEED = 510_000  # of the search's first episode, apart from those on which players are judged
+SEED = 510_000  # of the search's first episode; differs from the seeds on which players are evaluated
 LENGTHS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 48)  # steps of one action in a cycle
 _SHAPES = ((8, 8), (32, 8), (8, 32), (2, 2), (32, 32), (16, 16), (8, 2), (2, 8), (4, 4))  # of the first cycles
 _RANDOM = ("random", "sticky", "hold:0.5", "hold:0.9", "hold:0.97")
@@ -33,7 +33,7 @@ _MOST_TURNS = 3  # actions of a cycle
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A policy and its returns in the search, in the game's native reward if the env's infos give it."""
+    """A policy and its returns in the search, in the game's native reward if the infos have it."""
 
     policy: str
     returns: tuple[float, ...]
@@ -45,7 +45,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class BlindSearch:
-    """The policies that a search tried, highest mean first, and the one that it chose."""
+    """The policies that a search tried, highest mean first, and the chosen one."""
 
     best: str
     tried: tuple[Tried, ...]
@@ -53,7 +53,7 @@ class BlindSearch:
 
     @property
     def episodes(self) -> int:
-        """Number of episodes that all policies played together."""
+        """Total number of episodes played by all policies."""
         return sum(len(tried.returns) for tried in self.tried)
 
 
@@ -67,8 +67,8 @@ def search_blind(
     Args:
         env_id: of a real game or of a dream.
         episodes: played by each of the last four policies, at least 8.
-        seed: of each policy's first episode; the next ones have the next integers.
-        num_envs: envs side by side at most.
+        seed: of each policy's first episode; later ones use the following integers.
+        num_envs: maximum number of parallel envs.
         env_kwargs: for the env, e.g. horizon=100, which a dream needs.
     """
     if episodes < 8:
@@ -81,7 +81,7 @@ def search_blind(
 
 
 class _Field:
-    """The policies of a search and what they have reached so far."""
+    """The policies of a search and their returns so far."""
 
     def __init__(self, envs: VectorEnv, seed: int) -> None:
         self._envs, self._seed = envs, seed
@@ -90,11 +90,11 @@ class _Field:
         self.steps = 0
 
     def leaders(self, count: int | None = None) -> list[str]:
-        """The policies with the highest means, best first; ties go to the one that was tried first."""
+        """The policies with the highest means, best first; ties in the order in which they were tried."""
         return sorted(self.returns, key=lambda name: -fmean(self.returns[name]))[:count]
 
     def play(self, names: Sequence[str], episodes: int) -> None:
-        """Let each policy play until it has this many episodes, all policies side by side."""
+        """Let each policy play until it has this many episodes, all policies in parallel."""
         turns = [(name, k) for name in names for k in range(len(self.returns.get(name, ())), episodes)]
         if not turns:
             return
@@ -128,11 +128,11 @@ def _search(field: _Field, episodes: int) -> BlindSearch:
 
 
 def screened(spec: ActionSpec) -> list[str]:
-    """The policies that a search begins with."""
+    """The policies with which a search begins."""
     if spec.kind == "box":
         constants = [f"constant:{','.join(f'{number:g}' for number in action)}" for action in _of_box(spec)]
         return [*constants[: _SCREENED - len(_RANDOM)], *_RANDOM]
-    rng = np.random.default_rng(0)  # if there are many actions or pairs, always draws the same
+    rng = np.random.default_rng(0)  # always selects the same if there are many actions or pairs
     actions = sorted(rng.permutation(spec.n)[:_MOST_CONSTANTS].tolist())
     words = [_word(action, spec) for action in actions]
     pairs = list(combinations(words, 2))
@@ -145,12 +145,12 @@ def screened(spec: ActionSpec) -> list[str]:
 
 
 def around(policy: str, actions: Sequence[str], notches: int) -> Iterator[str]:
-    """Policies close to a given one: other lengths, one more action, another probability to repeat.
+    """Policies close to a given one: other lengths, one more action, another probability of repeating.
 
     Args:
-        policy: whose neighbours are wanted.
+        policy: the given one.
         actions: allowed in a cycle, in the order in which they are tried as an additional one.
-        notches: how far lengths move along the list.
+        notches: how far lengths move along `LENGTHS`.
     """
     kind, _, rest = policy.partition(":")
     if kind == "hold":
@@ -176,7 +176,7 @@ def cycle_of(turns: Sequence[tuple[str, int]]) -> str:
 
 
 def turns_of(policy: str) -> list[tuple[str, int]]:
-    """The actions of a cycle that this module named, with their steps; of a constant its action, for 8 steps."""
+    """The actions and steps of a cycle named by this module; for a constant its action, with 8 steps."""
     rest = policy.partition(":")[2]
     words = [part.rpartition("*") if "*" in part else (part, "", "8") for part in rest.split(",")]
     return [(word, int(steps)) for word, _, steps in words]
@@ -193,7 +193,7 @@ def _word(action: int, spec: ActionSpec) -> str:
 
 
 def _of_box(spec: ActionSpec) -> Iterator[tuple[float, ...]]:
-    """Constant actions of a box: zero, two corners, each dimension alone at its ends, and further corners."""
+    """Constant actions of a box: zero, two corners, each dimension alone at its bounds, and further corners."""
     still = tuple(min(max(0.0, low), high) for low, high in zip(spec.low, spec.high, strict=True))
     ends = list(zip(spec.low, spec.high, strict=True))
     alone = ((*still[:k], end, *still[k + 1 :]) for k in range(spec.n) for end in ends[k])

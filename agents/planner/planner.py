@@ -1,12 +1,12 @@
 """Planner: dreams many plans ahead and executes the first action of the best one.
 
-It needs no training, only a world model and a reward. The dream follows the game by its observations (`observe`), and
-all plans of all env rows are dreamt in one batch (`branch`).
+It needs no training, only a world model and a reward. The dream tracks the game through its observations (`observe`),
+and all plans of all env rows are dreamt in one batch (`branch`).
 
 Letters: n env rows = B rows, N plans of a row, K futures of a plan, H steps, A dimensions of an action, G signals,
 h w latent grid, M slices.
 Source: planning with the cross-entropy method in a latent space, PlaNet (arXiv:1811.04551); the best plan is kept and
-shifted as in iCEM (arXiv:2008.06389). Differs: futures are drawn, and codes are discrete.
+shifted as in iCEM (arXiv:2008.06389). Differs: futures are sampled, and codes are discrete.
 """
 
 import math
@@ -30,21 +30,21 @@ from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
 from worldmodel.model.outputs import Branches
 
-_KEPT = 0.1  # share of the old proposals that stays when "cem" learns new ones
+_KEPT = 0.1  # weight of the old proposals when "cem" fits new ones
 
 
 class Planner(Policy):
-    """Plans in a world model, for n env rows in one batch; sees `obs="codes"` of a dream or a `DreamView`.
+    """Plans in a world model, for n env rows in one batch; needs `obs="codes"` of a dream or a `DreamView`.
 
-    A row's draws depend on its seed (`seed_rows`) and on how many plans it has made since, not on the other rows.
+    A row's draws depend on its seed (`seed_rows`) and on its number of plans since then, not on the other rows.
 
     Args:
         world: the model to dream in.
         config: how to plan.
-        reward_fn: gives rewards (B,) for a `Transition` of B dreamt steps, instead of the model's reward head; the
-            same function that a dream env takes as its `reward_fn`.
+        reward_fn: returns rewards (B,) for a `Transition` of B dreamt steps, instead of the model's reward head; the
+            same function as the `reward_fn` of a dream env.
         seed: of the draws, until `seed_rows` seeds each row.
-        signals: game variables by name at the first step of an episode, such as {"HEALTH": 100}; the others begin at
+        signals: game variables by name at the first step of an episode, such as {"HEALTH": 100}; missing ones start at
             the median of the model's start segments. After the first step the heads predict them.
 
     Raises:
@@ -76,8 +76,8 @@ class Planner(Policy):
         check_dreams(world)
         if world.config.dynamics.frame_condition > 1:
             raise ValueError(
-                f"a planner begins with the first step of an episode, but this model needs "
-                f"{world.config.dynamics.frame_condition} (frame_condition); train one with frame_condition of 0 or 1"
+                f"a planner starts from one step, but this model needs {world.config.dynamics.frame_condition} "
+                "(frame_condition); train one with a frame_condition of 0 or 1"
             )
         self.world = world
         self.action_spec = world.config.action.held
@@ -86,12 +86,12 @@ class Planner(Policy):
         self._proposals = make_proposals(self.action_spec, config.horizon)
         self._first_signals = _first_signals(world, signals or {})
         self._seed = seed
-        self._seeds = np.zeros(0, np.int64)  # of the rows; there may be more than are playing
+        self._seeds = np.zeros(0, np.int64)  # of the rows; there may be more of them than playing rows
         self._drawn = np.zeros(0, np.int64)  # rounds drawn by each row since it was seeded
         self._informed: np.ndarray | None = None  # (n, G) signals of the last step, NaN where unknown
-        self._state: DreamState | None = None  # None: no row plays. The following exist if it does.
+        self._state: DreamState | None = None  # None: no row plays, and the following do not exist
         self._fresh: np.ndarray  # (n,) bool, rows in which an episode begins
-        self._done: np.ndarray  # (n,) steps done of each row's plan
+        self._done: np.ndarray  # (n,) executed steps of each row's plan
         self._plans: Tensor  # (n, H, …)
         self._parameters: Tensor  # (n, H, …) of the proposals
         self._last: Tensor  # (n, …) actions
@@ -118,10 +118,10 @@ class Planner(Policy):
         """Read the game variables of the last step from a vector env's infos."""
         count = next((len(values) for name, values in infos.items() if name.startswith("_")), 0)
         known = np.full((count, len(self.world.config.signal_names)), np.nan, np.float32)
-        for place, name in enumerate(self.world.config.signal_names):
+        for index, name in enumerate(self.world.config.signal_names):
             if name in infos:
-                known[:, place] = np.where(infos[f"_{name}"], infos[name], np.nan)
-        # Infos of a partial reset hold the reset rows alone.
+                known[:, index] = np.where(infos[f"_{name}"], infos[name], np.nan)
+        # Infos of a partial reset hold only the reset rows.
         if self._informed is not None and len(self._informed) == count:
             known = np.where(np.isnan(known), self._informed, known)
         self._informed = known if count else None
@@ -133,8 +133,8 @@ class Planner(Policy):
 
         Args:
             observations: (n, h, w, M) int64, the codes of the last step.
-            signals: (n, G), the game variables after it, NaN where unknown; None: those that `inform` has read.
-                Unknown ones are predicted by the heads.
+            signals: (n, G), the game variables after it, NaN where unknown; None: those read by `inform`. Unknown ones
+                are predicted by the heads.
         """
         self._follow(self._checked(observations), self._informed if signals is None else signals)
         self._informed = None
@@ -152,12 +152,12 @@ class Planner(Policy):
         wanted = (*tokenizer.grid, tokenizer.num_slices)
         if observations.shape[1:] != wanted or observations.dtype.kind != "i":
             raise ValueError(
-                f"a planner sees codes, integers of shape (n, {', '.join(map(str, wanted))}), got "
-                f'{observations.dtype} {observations.shape}; make the env, or its DreamView, with obs="codes"'
+                f"a planner needs codes, integers of shape (n, {', '.join(map(str, wanted))}), got "
+                f'{observations.dtype} {observations.shape}; create the env, or its DreamView, with obs="codes"'
             )
         if self._state is not None and len(self._state) != len(observations):
             raise ValueError(
-                f"this planner plays {len(self._state)} envs, got {len(observations)} observations; reset() it first"
+                f"this planner plays {len(self._state)} envs, got {len(observations)} observations; call reset() first"
             )
         return self._on_device(observations.astype(np.int64))
 
@@ -168,7 +168,7 @@ class Planner(Policy):
         self._drawn = np.append(self._drawn, np.zeros(len(missing), np.int64))
 
     def _whole(self, actions: Tensor) -> Tensor:
-        """Actions as the model takes them."""
+        """Actions in the model's format."""
         return self.world.config.action.hold(actions)
 
     def _on_device(self, array: np.ndarray) -> Tensor:
@@ -189,7 +189,7 @@ class Planner(Policy):
             self._parameters = self._proposals.start(count, codes.device)
             plan = np.zeros((count, self.config.horizon, *self.action_spec.shape), self.action_spec.dtype)
             self._plans = self._on_device(plan)
-        else:  # includes rows of new episodes, without effect: all rows share a clock
+        else:  # also steps rows of new episodes, without effect, since all rows share a clock
             state, _ = self.world.observe(state, self._whole(self._last), codes)
         fresh = self._on_device(np.flatnonzero(self._fresh))
         if len(fresh):
@@ -212,14 +212,14 @@ class Planner(Policy):
         assert self._state is not None
         config, index = self.config, self._on_device(rows)
         state = self._state.select(index)
-        known = self._on_device(~self._fresh[rows])  # rows that already have a plan
+        known = self._on_device(~self._fresh[rows])  # rows that have a plan
         best = later_plan(self._plans[index], config.replan_every)
         parameters = self._proposals.later(self._parameters[index], config.replan_every)
         each = torch.arange(len(rows), device=index.device)[:, None]
         for _ in range(config.rounds):
             quantiles, seeds = self._draw(rows)
             plans = self._proposals.draw(parameters, quantiles)
-            # The best plan so far competes again, and wins ties.
+            # The best plan so far competes again and wins ties.
             plans[known, 0] = best[known]
             order = self._returns(state, plans, seeds).argsort(dim=1, descending=True, stable=True)
             elites = plans[each, order[:, : config.elites]]
@@ -276,7 +276,7 @@ class Planner(Policy):
         rewards = torch.as_tensor(self.reward_fn(step), dtype=torch.float32, device=actions.device)
         if rewards.shape != step.reward.shape or not rewards.isfinite().all():
             raise ValueError(
-                f"reward_fn must give a finite number for each of {len(step)} steps, ({len(step)},), got "
+                f"reward_fn must return a finite number for each of {len(step)} steps, ({len(step)},), got "
                 f"{tuple(rewards.shape)}{'' if rewards.isfinite().all() else ' with values that are not finite'}"
             )
         return rewards.view(lead)
@@ -289,7 +289,7 @@ def _first_signals(world: WorldModel, given: Mapping[str, float]) -> Tensor:
         if name not in names:
             raise ValueError(f"this world has no signal {name!r}.{did_you_mean(name, names)}")
         if not math.isfinite(given[name]):
-            raise ValueError(f"signals must be finite; leave out {name} for its default, got {given[name]}")
+            raise ValueError(f"signals must be finite; omit {name} to use its default, got {given[name]}")
     values = world.usual_signals.cpu().clone()
     for index, name in enumerate(names):
         values[index] = given.get(name, values[index])

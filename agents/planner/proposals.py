@@ -1,9 +1,9 @@
-"""Where a planner's plans come from: a distribution over the actions of every step, drawn from and refitted.
+"""Proposal distributions of a planner: one over the actions of every step, to sample plans from and to refit.
 
-Actions of a step are the value of that step's distribution at a quantile in [0, 1). Quantiles that stay the same for
-some steps make plans of long strides, whatever the distributions are, and leave each of them as it is.
+An action is the value of its step's distribution at a quantile in [0, 1). Repeating quantiles over several steps gives
+plans that persist in their actions without changing the distribution of any single step.
 
-Letters: B rows, N plans, H steps of a plan, A numbers per action, n discrete actions.
+Letters: B rows, N plans, H steps of a plan, A dimensions of an action, n discrete actions.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from worldmodel.data import ActionSpec
 
 
 class Proposals(ABC):
-    """Distributions over plans, as parameters (B, H, …) that the caller holds."""
+    """Distributions over plans, whose parameters (B, H, …) are held by the caller."""
 
     def __init__(self, action: ActionSpec, horizon: int) -> None:
         self.action = action
@@ -23,12 +23,12 @@ class Proposals(ABC):
 
     @property
     def quantiles_per_step(self) -> int:
-        """Numbers that one action is drawn with."""
+        """Number of quantiles for one action."""
         return 1 if self.action.kind == "discrete" else self.action.n
 
     @abstractmethod
     def start(self, rows: int, device: torch.device) -> Tensor:
-        """Parameters of rows about which nothing is known."""
+        """Initial parameters of rows."""
 
     @abstractmethod
     def draw(self, parameters: Tensor, quantiles: Tensor) -> Tensor:
@@ -36,15 +36,15 @@ class Proposals(ABC):
 
     @abstractmethod
     def fit(self, plans: Tensor) -> Tensor:
-        """Parameters that describe plans (B, N, H, …)."""
+        """Parameters fitted to plans (B, N, H, …)."""
 
     @abstractmethod
     def later(self, parameters: Tensor, steps: int) -> Tensor:
-        """Parameters for the same rows some steps later, opened for what has not been thought of yet."""
+        """Parameters shifted by some steps and widened, so that new alternatives are proposed."""
 
 
 class CategoricalProposals(Proposals):
-    """Odds of discrete actions, (B, H, n); at the start all alike."""
+    """Probabilities of discrete actions, (B, H, n), initially uniform."""
 
     def start(self, rows: int, device: torch.device) -> Tensor:
         return torch.full((rows, self.horizon, self.action.n), 1 / self.action.n, device=device)
@@ -63,7 +63,7 @@ class CategoricalProposals(Proposals):
 
 
 class GaussianProposals(Proposals):
-    """Means and deviations of numbers, (B, H, 2, A); draws outside the bounds are moved onto them."""
+    """Means and standard deviations of continuous actions, (B, H, 2, A); samples are clipped to the bounds."""
 
     def start(self, rows: int, device: torch.device) -> Tensor:
         low, high = self._bounds(device)
@@ -72,7 +72,7 @@ class GaussianProposals(Proposals):
     def draw(self, parameters: Tensor, quantiles: Tensor) -> Tensor:
         mean, deviation = parameters[:, None].unbind(-2)
         low, high = self._bounds(parameters.device)
-        noise = torch.special.ndtri(quantiles.clamp_min(2**-25))  # a quantile of 0 would be infinitely far off
+        noise = torch.special.ndtri(quantiles.clamp_min(2**-25))  # the quantile 0 would be -inf
         return torch.clamp(mean + deviation * noise, low, high)
 
     def fit(self, plans: Tensor) -> Tensor:
@@ -89,18 +89,18 @@ class GaussianProposals(Proposals):
 
 
 def make_proposals(action: ActionSpec, horizon: int) -> Proposals:
-    """The proposals for this kind of action."""
+    """Proposals for this kind of action."""
     kinds = {"discrete": CategoricalProposals, "box": GaussianProposals}
     return kinds[action.kind](action, horizon)
 
 
 def hold(quantiles: Tensor, chance: Tensor, repeat: float) -> Tensor:
-    """Quantiles (B, N, H, Q) that stay as they were one step before wherever chance (B, N, H) is below `repeat`."""
+    """Repeat the quantiles (B, N, H, Q) of the previous step wherever chance (B, N, H) is below `repeat`."""
     steps = torch.arange(quantiles.shape[2], device=quantiles.device)
     drawn_at = torch.where(chance < repeat, 0, steps).cummax(-1).values  # (B, N, H); the first step is always drawn
     return quantiles.gather(2, drawn_at[..., None].expand_as(quantiles))
 
 
 def later_plan(plans: Tensor, steps: int) -> Tensor:
-    """What is left of plans (B, H, …) after some steps; the last action goes on to fill them up."""
+    """Plans (B, H, …) shifted by some steps and filled up with their last action."""
     return torch.cat((plans[:, steps:], plans[:, -1:].repeat_interleave(steps, dim=1)), dim=1)

@@ -1,4 +1,4 @@
-"""Agents trained with RLlib; what most users need is importable from here.
+"""Agents trained with RLlib; the most used names can be imported from here.
 
 Names load when first used, so that importing this package does not start Ray.
 """

@@ -27,24 +27,22 @@ _DEFAULTS = AgentConfig()  # those of agents trained with Stable-Baselines3
 class DreamPPOConfig(PPOConfig):
     """RLlib's PPOConfig with checks that training uses the dream and evaluation the real game.
 
-    Made by `dream_ppo`. All of RLlib's own settings can be changed after that; settings with which training or
-    evaluation would go wrong are refused when the algorithm is built.
+    Made by `dream_ppo`. All of RLlib's own settings can be changed after that; settings that would make training or
+    evaluation wrong are refused when the algorithm is built.
     """
 
-    is_of_dreams = True  # which `DreamEnvRunner` asks for
+    is_of_dreams = True  # checked by `DreamEnvRunner`
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class or DreamPPO)
         self.env_runner_cls = DreamEnvRunner
-        self.view = "rgb"  # what an evaluated agent sees: "real" frames, or the obs of a DreamView
+        self.view = "rgb"  # observations in evaluation: "real" frames, or the obs of a DreamView
         self.real_env_config: dict[str, Any] = {}  # arguments of the real game's env
 
     def validate(self) -> None:
         super().validate()
         if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, DreamEnvRunner)):
-            raise ValueError(
-                f"env_runner_cls must be DreamEnvRunner or a class of that kind, got {self.env_runner_cls}"
-            )
+            raise ValueError(f"env_runner_cls must be DreamEnvRunner or a subclass of it, got {self.env_runner_cls}")
         if self.in_evaluation:
             self._check_evaluation()
         else:
@@ -52,25 +50,25 @@ class DreamPPOConfig(PPOConfig):
 
     def _check_training(self) -> None:
         if not is_dream(_bare(self.env)):
-            raise ValueError(f"training is in a dream, such as VideoGenDream-Doom; {self.env!r} is none")
+            raise ValueError(f"training needs a dream, such as VideoGenDream-Doom; {self.env!r} is not one")
         mode = as_autoreset_mode(self.env_config.get("autoreset_mode", AutoresetMode.SAME_STEP))
         if mode is not AutoresetMode.NEXT_STEP:
             raise ValueError(
-                "RLlib needs env_config={'autoreset_mode': 'next_step'} (in any other it loses a step of every "
+                "RLlib needs env_config={'autoreset_mode': 'next_step'} (in other modes it loses a step of every "
                 f"episode), got {mode.name.lower()!r}"
             )
         if not (self.evaluation_interval or self.evaluation_num_env_runners):
             raise ValueError(
-                "without evaluation_interval and evaluation_num_env_runners RLlib makes no env for evaluation, and "
-                "algo.evaluate() would play the dream. Set evaluation_interval (a huge one to evaluate only by calling "
-                "algo.evaluate())"
+                "without evaluation_interval and evaluation_num_env_runners RLlib creates no env for evaluation, and "
+                "algo.evaluate() would play the dream. Set evaluation_interval (to a huge value to evaluate only by "
+                "calling algo.evaluate())"
             )
 
     def _check_evaluation(self) -> None:
         if is_dream(_bare(self.env)):
             raise ValueError(
-                f"evaluation is in the real game, but {self.env!r} is a dream. Give evaluation_config={{'env': …}} the "
-                "real game's id, and build_algo() no env"
+                f"evaluation needs the real game, but {self.env!r} is a dream. Set evaluation_config={{'env': …}} to "
+                "the real game's id, and call build_algo() without an env"
             )
 
 
@@ -99,18 +97,17 @@ def dream_ppo(
 ) -> DreamPPOConfig:
     """An RLlib config that trains PPO in the dream and evaluates in the real game.
 
-    The hyperparameters are the defaults of `AgentConfig`; change them, like anything else, by RLlib's own calls:
+    The hyperparameters are the defaults of `AgentConfig`; change them, like anything else, with RLlib's own methods:
     ``dream_ppo(…).training(lr=1e-4).learners(…)``.
 
     Args:
-        dream_id: of a dream; if another package registers it, write "package:Id-v0".
+        dream_id: id of a dream; if another package registers it, "package:Id-v0".
         env_config: arguments of `DreamVectorEnv` except autoreset_mode. The default horizon is 32 steps. `model` is a
-            name or folder: every runner loads its own.
-        real_env_id: of the game to evaluate in; default: the world model's own game, which must be registered (a
+            name or folder: every runner loads its own copy.
+        real_env_id: id of the game for evaluation; default: the world model's own game, which must be registered (a
             module in an id given here is imported, one in the model's config is not).
         real_env_config: arguments of the real game's env.
-        view: how an evaluated agent sees the game: "real" frames as they are, or as the dream shows them (its obs, the
-            default).
+        view: observations in evaluation: "real" frames, or the same as the dream's (its obs, the default).
         num_env_runners: Ray workers that sample, each in its own dreams; 0: sample in the algorithm's process.
         num_envs: dreams per runner, in one batch.
         evaluation_interval: iterations between two evaluations.
@@ -119,22 +116,22 @@ def dream_ppo(
         seed: of training; None: a different one every time.
     """
     if not is_dream(_bare(dream_id)):
-        raise ValueError(f"dream_id must be that of a dream, such as VideoGenDream-Doom; {dream_id!r} is none")
+        raise ValueError(f"dream_id must be the id of a dream, such as VideoGenDream-Doom; {dream_id!r} is not one")
     dream: dict[str, Any] = {"obs": "rgb", "horizon": 32, "autoreset_mode": "next_step"} | dict(env_config or {})
     dream["model"] = _named(dream.get("model", gym.spec(_bare(dream_id)).kwargs.get("model")))
     obs = dream["obs"]
     check_observation_kind(obs)
     if obs == "codes":
         raise ValueError(
-            'PPO learns from obs="rgb" (frames), "latent" or "features" (vectors), got "codes". Codes are names, '
-            "between which no distance means anything."
+            'PPO learns from obs="rgb" (frames), "latent" or "features" (vectors), got "codes". Codes are labels, '
+            "and distances between them mean nothing."
         )
     view = view or obs
     if view not in (obs, "real") or (view == "real" and obs != "rgb"):
-        raise ValueError(f'view must be that of the dream, {obs!r}, or "real" if the dream shows "rgb"; got {view!r}')
+        raise ValueError(f'view must be the obs of the dream, {obs!r}, or "real" if that is "rgb"; got {view!r}')
     real_env_id = real_env_id or _learned_from(dream["model"])
     if is_dream(_bare(real_env_id)):
-        raise ValueError(f"real_env_id must be that of a real game, {real_env_id!r} is a dream")
+        raise ValueError(f"real_env_id must be the id of a real game, but {real_env_id!r} is a dream")
     meta = {"env_id": real_env_id, "view": view, "world_model": "" if view == "real" else dream["model"]}
 
     config = DreamPPOConfig()
@@ -160,7 +157,7 @@ def dream_ppo(
         grad_clip=0.5,
         use_kl_loss=False,
         vf_loss_coeff=0.5,
-        vf_clip_param=float("inf"),  # with RLlib's 10 the value stops learning where its error is large
+        vf_clip_param=float("inf"),  # with RLlib's default of 10 the value stops learning where its error is large
     )
     config.rl_module(
         rl_module_spec=RLModuleSpec(
@@ -175,7 +172,7 @@ def dream_ppo(
         evaluation_config={
             "env": real_env_id,
             "explore": True,  # sample, as in training: the likeliest action may push against a wall forever
-            # With several games side by side RLlib counts the episodes that end first, the short ones.
+            # With several parallel games RLlib would count the episodes that end first, which are the short ones.
             "num_envs_per_env_runner": 1,
         },
     )
@@ -184,9 +181,9 @@ def dream_ppo(
 
 
 def _named(model: Any) -> str:
-    """A world model's name, or the absolute path of its folder: Ray's workers have other working folders."""
+    """A world model's name, or the absolute path of its folder, since Ray's workers have other working folders."""
     if not isinstance(model, str | os.PathLike):
-        raise TypeError(f"every env runner loads its own model: give its name or folder, got a {type(model).__name__}")
+        raise TypeError(f"every env runner loads its own model: pass a name or folder, got a {type(model).__name__}")
     folder = checkpoint.resolve(model)
     return str(model) if str(model) in checkpoint.shipped() else str(Path(folder).resolve())
 
@@ -196,20 +193,20 @@ def _learned_from(model: str) -> str:
     folder = checkpoint.resolve(model)
     env_id = checkpoint.load_config(folder, "world_model", WorldModelConfig).env_id
     if not env_id:
-        raise ValueError(f"{model} does not say from which game it was learned: give real_env_id")
+        raise ValueError(f"{model} does not name the game from which it was learned: pass real_env_id")
     try:
         return confirmed_id(env_id, str(folder / "config.json"))
     except ValueError as error:
         raise ValueError(
             f"{folder / 'config.json'} names the game {env_id!r}, which is not registered here. Import the "
-            f"package that registers it, or, if you trust it, give real_env_id={env_id!r}"
+            f"package that registers it, or, if you trust it, pass real_env_id={env_id!r}"
         ) from error
 
 
 def _bare(env_id: str) -> str:
     """Import the package before the id and return the id alone: `gym.spec` does not accept "package:Id"."""
     if not isinstance(env_id, str):
-        raise TypeError(f"an env is given by its Gymnasium id, got {env_id!r}")
+        raise TypeError(f"an env must be given by its Gymnasium id, got {env_id!r}")
     package, _, name = env_id.rpartition(":")
     if package:
         import_module(package)

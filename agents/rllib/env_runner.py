@@ -17,7 +17,7 @@ from worldmodel.envs.wrappers import DreamView
 
 
 class DreamEnvRunner(SingleAgentEnvRunner):
-    """Makes its own dreams, or for evaluation its own real games; wants a `DreamPPOConfig`."""
+    """Creates its own dreams, or real games for evaluation; needs a `DreamPPOConfig`."""
 
     config: AlgorithmConfig
     env: DictInfoToList | None
@@ -27,17 +27,17 @@ class DreamEnvRunner(SingleAgentEnvRunner):
     def __init__(self, **kwargs: Any) -> None:
         if not getattr(kwargs["config"], "is_of_dreams", False):
             raise TypeError(
-                f"DreamEnvRunner wants a DreamPPOConfig, which makes sure of what is trained and judged in, got a "
-                f"{type(kwargs['config']).__name__}; with ray.tune name the algorithm: Tuner(DreamPPO, …), not 'PPO'"
+                "DreamEnvRunner needs a DreamPPOConfig, which checks the envs for training and evaluation, got a "
+                f"{type(kwargs['config']).__name__}; with ray.tune pass the algorithm: Tuner(DreamPPO, …), not 'PPO'"
             )
         super().__init__(**kwargs)
         if self._seed is not None:
-            # RLlib's seeds of two runners are one apart, and so are those of two rows: rows would dream alike.
+            # RLlib's seeds of consecutive runners differ by one, as do those of rows: rows would dream the same.
             entropy = (self._seed, self.config.in_evaluation)
             self._seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def make_env(self) -> None:
-        """Replaces RLlib's own, which hands the dream's arguments on to the game and checks no autoreset mode."""
+        """Replaces RLlib's method, which passes the dream's arguments to the game and ignores autoreset modes."""
         if self.env is not None:
             self.env.close()
         config = self.config
@@ -59,9 +59,9 @@ class DreamEnvRunner(SingleAgentEnvRunner):
         )
 
     def _try_env_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """RLlib's own, with a training's seed once.
+        """RLlib's method, but the training seed is used only once.
 
-        RLlib gives it again at every reset of all rows, so whole episodes (`batch_mode="complete_episodes"`) would be
+        RLlib passes it at every reset of all rows, so that whole episodes (`batch_mode="complete_episodes"`) would be
         the same dreams in every rollout. Evaluations do play the same games every time, to be comparable.
         """
         if not self.config.in_evaluation:
@@ -77,7 +77,7 @@ def dreams(config: AlgorithmConfig) -> VectorEnv:
 
 
 def real_games(config: AlgorithmConfig) -> VectorEnv:
-    """The real games of one evaluating runner, shown as the config's `view` says."""
+    """The real games of one evaluation runner, with the config's `view`."""
     dream = config.env_config
     model = None if config.view == "real" else load_model(dream["model"], dream.get("device", "auto"))
 
@@ -91,16 +91,16 @@ def real_games(config: AlgorithmConfig) -> VectorEnv:
 
 
 def check_next_step(envs: VectorEnv) -> None:
-    """ValueError for an env in which RLlib would lose steps without a word."""
+    """ValueError for an env in which RLlib would silently lose steps."""
     mode = envs.metadata.get("autoreset_mode")
     if mode is not AutoresetMode.NEXT_STEP:
         raise ValueError(
-            f"RLlib needs autoreset_mode='next_step' (in any other it loses a step of every episode), got {mode}"
+            f"RLlib needs autoreset_mode='next_step' (in other modes it loses a step of every episode), got {mode}"
         )
 
 
 class _WithoutFrames(gym.Wrapper):
-    """Leaves arrays out of the infos: RLlib keeps those of every step, and an episode's frames are many megabytes."""
+    """Drops arrays from the infos: RLlib keeps those of every step, and an episode's frames take many megabytes."""
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(**kwargs)

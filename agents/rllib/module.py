@@ -1,6 +1,6 @@
 """The networks that RLlib's PPO trains: convolutions for frames, a plain network for code vectors.
 
-Letters: n observations, H W C one frame, A numbers of an action.
+Letters: n observations, H W C one frame, A dimensions of an action.
 """
 
 from abc import abstractmethod
@@ -28,7 +28,7 @@ class _ActorCritic(TorchRLModule, ValueFunctionAPI):
     def setup(self) -> None:
         space, actions = self.observation_space, self.action_space
         if not isinstance(space, gym.spaces.Box) or space.dtype != self.dtype:
-            raise ValueError(f"{type(self).__name__} sees {np.dtype(self.dtype).name} observations, got {space}")
+            raise ValueError(f"{type(self).__name__} needs {np.dtype(self.dtype).name} observations, got {space}")
         features = self.model_config["features_dim"]
         self.encoder = self.build_encoder(space.shape, features)
         self.value_head = nn.Linear(features, 1)
@@ -38,7 +38,7 @@ class _ActorCritic(TorchRLModule, ValueFunctionAPI):
         else:
             self.policy_head = nn.Linear(features, actions.shape[0])
             self.log_std = nn.Parameter(torch.zeros(actions.shape[0]))
-        nn.init.orthogonal_(self.policy_head.weight, gain=0.01)  # all actions alike, until rewards say otherwise
+        nn.init.orthogonal_(self.policy_head.weight, gain=0.01)  # starts with nearly uniform actions
         nn.init.zeros_(self.policy_head.bias)
 
     @abstractmethod
@@ -47,7 +47,7 @@ class _ActorCritic(TorchRLModule, ValueFunctionAPI):
 
     @abstractmethod
     def encode(self, observations: Tensor) -> Tensor:
-        """(n, *shape) as the env gives them -> (n, features) float32."""
+        """Observations of the env (n, *shape) -> (n, features) float32."""
 
     @own_defaults
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class _ActorCritic(TorchRLModule, ValueFunctionAPI):
         return self.value_head(features).squeeze(-1)
 
     def _act(self, features: Tensor) -> Tensor:
-        """Logits of the actions, or mean and log of the deviation (n, 2A)."""
+        """Logits of the actions, or mean and log standard deviation (n, 2A)."""
         out = self.policy_head(features)
         return out if self.log_std is None else torch.cat((out, self.log_std.expand_as(out)), dim=-1)
 
@@ -84,7 +84,7 @@ class PixelPPOModule(_ActorCritic):
 
     def encode(self, observations: Tensor) -> Tensor:
         if observations.dtype != torch.uint8:
-            raise ValueError(f"frames must come as uint8 in [0, 255], got {observations.dtype}")
+            raise ValueError(f"frames must be uint8 in [0, 255], got {observations.dtype}")
         with autocast(observations.device):
             return self.encoder(observations.movedim(-1, 1) / 255).float()
 

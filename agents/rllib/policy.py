@@ -1,4 +1,4 @@
-"""Policies that RLlib trained, loaded from its checkpoints for evaluation without Ray's processes.
+"""Policies trained by RLlib, loaded from its checkpoints for evaluation without starting Ray.
 
 Letters: n env rows, A dimensions of an action.
 """
@@ -26,17 +26,17 @@ _IN_ALGORITHM = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MO
 
 @own_defaults
 def load_policy(folder: str | os.PathLike, seed: int = 0) -> "RLlibPolicy":
-    """The policy in an algorithm's checkpoint, `algo.save_to_path(folder)`, made with a config of `dream_ppo`.
+    """Load the policy from a checkpoint, `algo.save_to_path(folder)`, of an algorithm with a config of `dream_ppo`.
 
     RLlib's checkpoints contain pickle: load only those that you trust.
 
     Args:
         seed: of the policy's draws.
     """
-    path = Path(folder).resolve()  # RLlib takes no relative ones
+    path = Path(folder).resolve()  # RLlib does not accept relative paths
     inner = path / _IN_ALGORITHM
     if not inner.is_dir():
-        raise FileNotFoundError(f"{path} is no checkpoint of an RLlib algorithm: it has no {_IN_ALGORITHM}")
+        raise FileNotFoundError(f"{path} is not a checkpoint of an RLlib algorithm: it has no {_IN_ALGORITHM}")
     return RLlibPolicy(RLModule.from_checkpoint(str(inner)), seed)
 
 
@@ -57,7 +57,7 @@ class RLlibPolicy(Policy):
         self._generators = RowGenerators(seed)
 
     def view(self, world: str | os.PathLike | None = None) -> View | None:
-        """The `view` with which `evaluate` shows a real game as in this agent's training; None: raw frames.
+        """The `view` argument of `evaluate` that reproduces this agent's training observations; None: raw frames.
 
         Args:
             world: where the agent's world model is now; None: where it was in training.
@@ -76,7 +76,7 @@ class RLlibPolicy(Policy):
         space = self.module.observation_space
         if observations.shape[1:] != space.shape or observations.dtype != space.dtype:
             raise ValueError(
-                f"this agent sees {space.dtype} of shape (n, {', '.join(map(str, space.shape))}), "
+                f"this agent needs {space.dtype} of shape (n, {', '.join(map(str, space.shape))}), "
                 f"got {observations.dtype} {observations.shape}"
             )
         device = next(self.module.parameters()).device

@@ -1,4 +1,4 @@
-"""Agents trained with Stable-Baselines3; what most users need is importable from here.
+"""Agents trained with Stable-Baselines3; the most used names can be imported from here.
 
 Names load when first used, so that importing this package does not start Stable-Baselines3.
 """

@@ -42,7 +42,7 @@ def save_agent(model: PPO, folder: str | os.PathLike, config: AgentConfig, meta:
 
 @own_defaults
 def load_agent(folder: str | os.PathLike, seed: int = 0) -> "Agent":
-    """Load a saved agent for play, from its folder or that of its training's run; `seed` decides what it draws."""
+    """Load a saved agent for play, from its folder or its run folder; `seed` is that of its draws."""
     folder = checkpoint.agent_folder(folder)
     file = checkpoint.load_config(folder, "agent", AgentFile)
     with torch.random.fork_rng():
@@ -63,7 +63,7 @@ def _fresh_policy(file: AgentFile) -> ActorCriticPolicy:
 
 
 def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
-    """The config.json of a saved agent; includes the names of the actions if the env gives them."""
+    """The config.json of a saved agent; includes the names of the actions if the env has them."""
     envs = model.get_env().unwrapped
     observations = envs.observation_space
     return AgentFile(
@@ -78,8 +78,8 @@ def agent_file(model: PPO, config: AgentConfig, meta: AgentMeta) -> AgentFile:
 class Agent(Policy):
     """A trained policy with a frame stack and a memory of its last action for each env row.
 
-    Report the actions that were executed instead of its own with `acted`. With durations it repeats an action by
-    itself: call `act` at every step all the same.
+    If other actions than its own are executed, report them with `acted`. With durations it repeats actions by itself;
+    still call `act` at every step.
 
     Args:
         policy: Stable-Baselines3's.
@@ -105,7 +105,7 @@ class Agent(Policy):
         meta: AgentMeta = AgentMeta(),  # noqa: B008 (frozen)
         seed: int = 0,
     ) -> "Agent":
-        """The policy of a model in training, which continues to learn."""
+        """The policy of a model in training; it shares the model's weights."""
         return cls(model.policy, agent_file(model, config, meta), seed)
 
     @property
@@ -118,7 +118,7 @@ class Agent(Policy):
         return "rgb" if self.meta.view == "real" else self.meta.view
 
     def view(self, world: str | os.PathLike | None = None) -> View | None:
-        """The `view` with which `evaluate` shows a real game as in this agent's training; None: raw frames.
+        """The `view` argument of `evaluate` that reproduces this agent's training observations; None: raw frames.
 
         Args:
             world: where the agent's world model is now; None: where it was in training.
@@ -146,7 +146,7 @@ class Agent(Policy):
         shape, dtype = self.file.observation_shape, np.uint8 if self.file.pixels else np.float32
         if observations.shape[1:] != shape or observations.dtype != dtype:
             raise ValueError(
-                f"this agent sees {np.dtype(dtype).name} of shape (n, {', '.join(map(str, shape))}), "
+                f"this agent needs {np.dtype(dtype).name} of shape (n, {', '.join(map(str, shape))}), "
                 f"got {observations.dtype} {observations.shape}"
             )
         count, training = len(observations), self.file.training
@@ -155,7 +155,7 @@ class Agent(Policy):
             self._stack = np.zeros((count, *shape[:-1], depth * training.frame_stack), dtype)
             self._memory = ActionMemory(self.action_spec, training, count) if training.shows_actions else None
         if len(self._stack) != count:
-            raise ValueError(f"this agent plays {len(self._stack)} envs, got {count} observations; reset() it first")
+            raise ValueError(f"this agent plays {len(self._stack)} envs, got {count} observations; call reset() first")
         if self._memory is not None:
             observations = self._memory.show(observations)
         self._stack = np.concatenate([self._stack[..., depth:], observations], axis=-1)
@@ -167,7 +167,7 @@ class Agent(Policy):
             self._memory.acted(actions)
 
     def _choose(self, deterministic: bool) -> np.ndarray:
-        """For the frames on the stack: actions, or with durations the indices of pairs."""
+        """Actions for the stacked frames, or with durations indices of pairs."""
         assert self._stack is not None
         seen = np.moveaxis(self._stack, -1, 1) if self.file.pixels else self._stack
         self.policy.set_training_mode(False)
@@ -183,27 +183,27 @@ class Agent(Policy):
 
 
 def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
-    """Raise ValueError for an agent that cannot play this dream."""
+    """ValueError for an agent that cannot play this dream."""
     check_actions(agent.action_spec, wm.config.action.held, f"the agent {name}", "the dream")
     obs = "rgb" if agent.meta.view == "real" else agent.meta.view
     shape = observation_space(wm, obs).shape
     if agent.file.observation_shape != shape:
         raise ValueError(
-            f"the agent {name} sees {obs} of shape {agent.file.observation_shape}, the dream shows {shape}; give "
-            "agents that were trained in this world or on another with the same tokenizer"
+            f"the agent {name} needs {obs} of shape {agent.file.observation_shape}, but the dream has {shape}; give "
+            "agents that were trained in this world or another one with the same tokenizer"
         )
     if obs == "rgb":
         return
     theirs = _weights_of_home(agent)
     if not all(_same(theirs, wm, f"tokenizer.{name}.vectors") for name in wm.tokenizer.code_vectors):
         raise ValueError(
-            f"the agent {name} reads the codes of another tokenizer, that of {agent.meta.world_model}, and these mean "
+            f"the agent {name} was trained on codes of another tokenizer, that of {agent.meta.world_model}, which mean "
             "something else here; give agents that were trained in this world"
         )
     if obs == "features" and not _same(theirs, wm, "dynamics."):
         raise ValueError(
-            f"the agent {name} reads what other dynamics make of the past, those of {agent.meta.world_model}, and this "
-            'means something else here; give agents that were trained in this world, or with obs="latent"'
+            f"the agent {name} was trained on features of other dynamics, those of {agent.meta.world_model}, which "
+            'mean something else here; give agents that were trained in this world, or with obs="latent"'
         )
 
 
@@ -218,7 +218,7 @@ def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
 
 
 def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:
-    """Whether these weights equal this world's up to rounding; True if there are none to compare."""
+    """Whether these weights equal this world's up to rounding; True if they are unknown."""
     if theirs is None:
         return True
     theirs = {name: tensor for name, tensor in theirs.items() if name.startswith(prefix)}

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 class SB3Policy(Policy):
     """A model of any algorithm of Stable-Baselines3 or sb3-contrib as a policy.
 
-    It sees what it saw in training: frames are stacked as by a VecFrameStack, to the depth of its observations, and
-    normalised if a VecNormalize is among its envs (a model loaded from a file needs them: ``load(…, env)``). The model
-    predicts one row at a time, each with a memory (RecurrentPPO) and a generator of its own. Action masks are not used.
+    Its observations are those of training: frames are stacked as by a VecFrameStack, to the depth of its observation
+    space, and normalised if its envs include a VecNormalize (a model loaded from a file needs them: ``load(…, env)``).
+    The model predicts one row at a time, each with its own memory (RecurrentPPO) and generator. Action masks are not
+    supported.
 
     Args:
         model: in training or loaded.
         seed: of its draws; `seed_rows` seeds each row.
 
     Raises:
-        TypeError: not a model, but for example the path of one.
+        TypeError: `model` is something else, such as a path.
         ValueError: the model's observation space is not a Box.
     """
 
@@ -41,15 +42,15 @@ class SB3Policy(Policy):
     def __init__(self, model: "BaseAlgorithm", seed: int = 0) -> None:
         if not hasattr(model, "predict") or not hasattr(model, "observation_space"):
             raise TypeError(
-                f"a model of Stable-Baselines3 is wanted, got a {type(model).__name__}; load a saved one with its "
-                "algorithm first, such as SB3Policy(PPO.load(path))"
+                f"SB3Policy needs a model of Stable-Baselines3, got a {type(model).__name__}; load a saved one with "
+                "its algorithm first, such as SB3Policy(PPO.load(path))"
             )
         if _sees_actions(model):
             raise ValueError(
-                "this model sees its last action, which only an agent of train_ppo knows: Agent.of(model, config)"
+                "this model needs its last action, which only an agent of train_ppo keeps: Agent.of(model, config)"
             )
         if not isinstance(model.observation_space, gym.spaces.Box):
-            raise ValueError(f"only models that see a Box can be played, this one sees {model.observation_space}")
+            raise ValueError(f"the model's observation space must be a Box, got {model.observation_space}")
         self.model = model
         self.action_spec = action_spec_of(model.action_space)
         self._normalize = model.get_vec_normalize_env()
@@ -84,7 +85,7 @@ class SB3Policy(Policy):
         return np.asarray(actions, self.action_spec.dtype)[0]
 
     def _stacked(self, row: int, seen: np.ndarray) -> np.ndarray:
-        """The row's last K observations, as the model saw them in training."""
+        """The row's last K observations, in the form of the model's training."""
         norm, wanted = self._normalize, self.model.observation_space
         before = norm is not None and norm.observation_space.shape == seen.shape
         if norm is not None and before:
@@ -92,7 +93,7 @@ class SB3Policy(Policy):
         depth, rest = divmod(int(np.prod(wanted.shape)), seen.size)
         if rest or not depth:
             raise ValueError(
-                f"this model sees observations of shape {wanted.shape}, got {seen.shape}: another env or view"
+                f"this model needs observations of shape {wanted.shape}, got {seen.shape}: is it another env or view?"
             )
         empty = np.zeros((*seen.shape[:-1], depth * seen.shape[-1]), seen.dtype)
         stack = np.concatenate([self._stacks.get(row, empty)[..., seen.shape[-1] :], seen], axis=-1)
@@ -111,7 +112,7 @@ def _sees_actions(model: "BaseAlgorithm") -> bool:
 
 @contextmanager
 def _drawing(model: "BaseAlgorithm", seed: int) -> Iterator[None]:
-    """The seed decides what the model draws inside; all generators are restored after it."""
+    """Seed everything the model draws inside the block; all generators are restored afterwards."""
     generator = model.action_space.np_random
     before = generator.bit_generator.state
     model.action_space.seed(seed)  # exploring algorithms draw from it

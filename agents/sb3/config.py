@@ -1,4 +1,4 @@
-"""What decides an agent trained with Stable-Baselines3, and what a saved one says of itself."""
+"""Settings of agents trained with Stable-Baselines3, and the config.json of saved ones."""
 
 import math
 from typing import Annotated, Literal
@@ -8,12 +8,12 @@ from pydantic import Field
 from worldmodel.data import ActionSpec
 from worldmodel.settings import PositiveFloat, PositiveInt, Probability, checked_dataclass
 
-_MOST_NUMBERS = 2**26  # of a stacked observation: twice four frames of 1920 x 1080
+_MOST_NUMBERS = 2**26  # in a stacked observation: more than twice four frames of 1920 x 1080
 
 
 @checked_dataclass
 class AgentConfig:
-    """PPO and its policy. The defaults are those for dreams, chosen by the real game (docs/results.md)."""
+    """PPO and its policy. The defaults are for dreams, selected by returns in the real game (docs/results.md)."""
 
     steps: PositiveInt = 100_000  # env steps of all envs together, rounded up to whole rollouts
     num_envs: PositiveInt = 64  # envs, the rows of a rollout
@@ -26,10 +26,10 @@ class AgentConfig:
     clip_range: PositiveFloat = 0.2
     ent_coef: float = 0.005
     frame_stack: PositiveInt = 1  # use 2 for obs "latent" and "rgb", which show nothing of the past
-    previous_action: bool = False  # show the agent its last action, on planes behind the channels (`ActionMemory`)
+    previous_action: bool = False  # show the agent its last action, as planes after the channels (`ActionMemory`)
     # Numbers of steps for which the policy may choose to repeat a discrete action, such as 1 2 4 8; a single number is
-    # a fixed repeat. Each repeated step is an env step that is shown (with the action), paid and discounted by gamma;
-    # nothing is chosen in it, so it trains the value alone. Empty: an action is chosen in every step.
+    # a fixed repeat. Each repeated step is an env step with its own observation (and the action), reward and discount;
+    # it offers no choice, so it trains only the value. Empty: an action is chosen in every step.
     durations: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
     features_dim: PositiveInt = 256  # width of the policy's last layer
     channels: PositiveInt = 32  # channels of the first convolution; the others have twice as many
@@ -45,7 +45,7 @@ class AgentConfig:
 
     @property
     def shows_actions(self) -> bool:
-        """Whether the agent sees its last action; who must hold on to one has to."""
+        """Whether the agent sees its last action, as it must with durations."""
         return self.previous_action or bool(self.durations)
 
     @property
@@ -54,7 +54,7 @@ class AgentConfig:
         return self.n_steps * self.num_envs
 
 
-# For training on the real game itself: solves health_gathering in 77,000 decisions.
+# For training in the real game: solves health_gathering in 77,000 decisions.
 REAL_GAME = AgentConfig(
     num_envs=8,
     n_steps=128,
@@ -70,21 +70,21 @@ REAL_GAME = AgentConfig(
 
 @checked_dataclass
 class AgentMeta:
-    """Where an agent is at home."""
+    """The game and worlds in which an agent was trained."""
 
     env_id: str = ""  # of the real game
-    view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or what a DreamView shows
-    world_model: str = ""  # name or folder of the model behind the view; empty for "real"
-    more_worlds: tuple[str, ...] = ()  # in whose dreams it was trained besides: name or folder, and hash of the weights
-    reward: Literal["world", "survival"] = "world"  # what its training paid: the env's own, or 1 a step while it lives
+    view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or the obs of a DreamView
+    world_model: str = ""  # name or folder of the view's model; empty for "real"
+    more_worlds: tuple[str, ...] = ()  # further worlds of its training: name or folder, and hash of the weights
+    reward: Literal["world", "survival"] = "world"  # of its training: the env's own, or 1 per step while it lives
 
 
 @checked_dataclass
 class AgentFile:
-    """config.json of a saved agent: all that is needed to build its policy anew."""
+    """config.json of a saved agent: everything needed to rebuild its policy."""
 
-    observation_shape: tuple[PositiveInt, ...]  # of one observation, not stacked
-    pixels: bool  # uint8 frames; else float32
+    observation_shape: tuple[PositiveInt, ...]  # of one observation, before stacking
+    pixels: bool  # uint8 frames; otherwise float32
     action: ActionSpec
     training: AgentConfig
     meta: AgentMeta
@@ -93,6 +93,6 @@ class AgentFile:
         numbers = math.prod(self.observation_shape) * self.training.frame_stack
         if not self.observation_shape or numbers > _MOST_NUMBERS:
             raise ValueError(
-                f"observation_shape must have at least one axis and at most {_MOST_NUMBERS:,} numbers with all of "
+                f"observation_shape must have at least one axis and at most {_MOST_NUMBERS:,} entries including "
                 f"frame_stack, got {self.observation_shape} x {self.training.frame_stack}"
             )

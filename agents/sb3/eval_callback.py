@@ -1,6 +1,6 @@
-"""Judging agents on the real game while they train, for any algorithm of Stable-Baselines3.
+"""Evaluation of agents in the real game during training, for any algorithm of Stable-Baselines3.
 
-Letters: n games side by side.
+Letters: n parallel games.
 """
 
 import os
@@ -23,7 +23,7 @@ from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 
 
 class NativeReward(VecEnvWrapper):
-    """The game's native reward in place of the env's, in rows that tell it (``info["native_reward"]``)."""
+    """Replaces the env's reward by the game's native one in rows that report it (``info["native_reward"]``)."""
 
     def reset(self) -> np.ndarray:
         return self.venv.reset()
@@ -42,14 +42,14 @@ def real_games(
     training: AgentConfig | None = None,
     **env_kwargs: Any,
 ) -> VecEnv:
-    """A real game as an agent of Stable-Baselines3 sees it, with its native reward; the caller closes it.
+    """A real game as a VecEnv with the observations of an agent and the native reward; the caller closes it.
 
     Args:
         env_id: of the game.
         num_envs: n, played in threads.
         view: (model, obs): show the game as this model's dream would; None: its own frames.
         frame_stack: as in the agent's training.
-        training: config of an agent of `train_ppo`, which decides the frame stack and what is seen of its actions.
+        training: config of an agent of `train_ppo`, which decides the frame stack and how its actions are shown.
         env_kwargs: for the game.
     """
     if is_dream(env_id):
@@ -66,20 +66,20 @@ def real_games(
 
 
 class RealEvalCallback(EvalCallback):
-    """Stable-Baselines3's EvalCallback on the real game, by the rules of `evaluate`: same episodes, drawn actions.
+    """Stable-Baselines3's EvalCallback in the real game, as in `evaluate`: the same episodes, sampled actions.
 
-    It judges after an update instead of amid the next rollout, and once more when training ends; it begins with the
-    same seeds every time, and training goes on as if it had not been: the same agent comes out, judged or not.
-    Logged are ``eval/mean_reward`` and ``eval/mean_ep_length``.
+    It evaluates after an update instead of during the next rollout, and again when training ends. It uses the same
+    seeds every time and restores all random generators, so that training is the same with and without it. Logs
+    ``eval/mean_reward`` and ``eval/mean_ep_length``.
 
     Args:
         games: from `real_games`; closed by the caller.
-        every: env steps between two judgements, rounded up to whole rollouts.
-        episodes: of each judgement.
-        seed: game i begins with seed + i. Agents chosen by these episodes are to be compared on others.
-        deterministic: take the likeliest actions instead of drawing.
+        every: env steps between two evaluations, rounded up to whole rollouts.
+        episodes: per evaluation.
+        seed: game i begins with seed + i. Compare agents selected by these episodes on others.
+        deterministic: take the likeliest actions instead of sampling.
         on_best: called with the model whenever its mean is the highest so far.
-        on_judgement: called after every judgement, and after `on_best`, with this callback.
+        on_judgement: called with this callback after every evaluation, and after `on_best`.
         best_model_save_path: folder for Stable-Baselines3's own file of the best model.
         log_path: folder for Stable-Baselines3's evaluations.npz.
         callback_on_new_best, callback_after_eval: as in EvalCallback; returning False ends the training.
@@ -116,19 +116,19 @@ class RealEvalCallback(EvalCallback):
         self.every = every
         self.seed = seed
         self.on_best, self.on_judgement = on_best, on_judgement
-        self.best_timesteps = 0  # env steps of training behind the best model
-        self.judgements: list[tuple[int, float]] = []  # (env steps of training, mean), of which the best is a maximum
-        self._judged = 0  # env steps of training at the last judgement
+        self.best_timesteps = 0  # env steps of training of the best model
+        self.judgements: list[tuple[int, float]] = []  # (env steps of training, mean) of every evaluation
+        self._judged = 0  # env steps of training at the last evaluation
         self._resumed = False
         self._go_on = True
 
     def _init_callback(self) -> None:
-        # In place of the check that both are wrapped by the same classes.
+        # Replaces the check that both are wrapped by the same classes.
         trained, judged = self.training_env.observation_space, self.eval_env.observation_space
         if trained.shape != judged.shape or trained.dtype != judged.dtype:
             raise ValueError(
-                f"the agent learns from {trained.dtype} {trained.shape} and would be judged on {judged.dtype} "
-                f"{judged.shape}: give real_games the view and the frame_stack of the training"
+                f"the agent learns from {trained.dtype} {trained.shape}, but would be evaluated on {judged.dtype} "
+                f"{judged.shape}: pass the view and the frame_stack of the training to real_games"
             )
         for folder in filter(None, (self.best_model_save_path, self.log_path and os.path.dirname(self.log_path))):
             os.makedirs(folder, exist_ok=True)
@@ -161,7 +161,7 @@ class RealEvalCallback(EvalCallback):
         return self._go_on
 
     def _on_training_end(self) -> None:
-        if self._go_on and self.model.num_timesteps > self._judged:  # else a judgement was to be the last
+        if self._go_on and self.model.num_timesteps > self._judged:  # otherwise this agent was just evaluated
             self._judge()
 
     def _judge(self) -> None:

@@ -1,4 +1,4 @@
-"""The global random generators, which Stable-Baselines3 seeds and draws from: lent, and given back as they were."""
+"""Saving and restoring the global random generators, which Stable-Baselines3 seeds and draws from."""
 
 import random
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def restored_generators(seed: int | None = None) -> Iterator[None]:
-    """Whatever is drawn inside, Python's, NumPy's and torch's generators go on afterwards as if nothing had been.
+    """Restore the state of Python's, NumPy's and torch's global generators after the block.
 
     Args:
-        seed: of all three inside, in [0, 2**32); None: they go on from where they are.
+        seed: for all three inside the block, in [0, 2**32); None: they keep their state.
     """
     python, numpy = random.getstate(), np.random.get_state()
     try:

@@ -1,6 +1,6 @@
-"""The policies that PPO trains: convolutions for frames, plain networks for vectors, place by place in large grids.
+"""The policies that PPO trains: convolutions for frames, plain networks for vectors, layers per cell for large grids.
 
-Letters: n envs, H W C one image, h w grid, D features of a place.
+Letters: n envs, H W C one image, h w grid, D features of a cell.
 """
 
 from typing import Any
@@ -16,15 +16,15 @@ from worldmodel.agents.image_layers import image_layers
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.layers.precision import autocast, fast_dtype
 
-# Numbers in a stacked observation. With 2,048 (latents of the shipped worlds) a plain network learns from as few
-# steps as a layer place by place, see docs/log.md; with 8,192 its update takes four times as long.
+# Values in a stacked observation. With 2,048 (latents of the shipped worlds) a plain network learns from as few steps
+# as a layer per cell, see docs/log.md; with 8,192 its update takes four times as long.
 PLAIN_LIMIT = 4096
 
 
 class ImageFeatures(BaseFeaturesExtractor):
-    """Three convolutions for frames of any size divisible by 16, in bf16 where the device multiplies it fast.
+    """Three convolutions for frames of any size divisible by 16, in bf16 on devices where that is fast.
 
-    Forward and backward take 0.8 of the time of Stable-Baselines3's NatureCNN in bf16, 0.35 of that in float32.
+    Forward and backward take 0.8 of the time of Stable-Baselines3's NatureCNN in bf16, 0.35 of its time in float32.
     """
 
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int, channels: int) -> None:
@@ -39,10 +39,10 @@ class ImageFeatures(BaseFeaturesExtractor):
 
 
 class GridFeatures(BaseFeaturesExtractor):
-    """One layer for every place of a grid of vectors (obs "latent" or "features"), laid side by side.
+    """One layer shared by all cells of a grid of vectors (obs "latent" or "features"), with concatenated outputs.
 
-    The same weights at every place see what is there, before the policy's own layers see where. Of use to any
-    algorithm of Stable-Baselines3, as ``policy_kwargs={"features_extractor_class": GridFeatures}``.
+    The shared weights see what is in a cell, and the policy's own layers see where. Works with any algorithm of
+    Stable-Baselines3, as ``policy_kwargs={"features_extractor_class": GridFeatures}``.
     """
 
     def __init__(self, observation_space: gym.spaces.Box, channels: int = 64) -> None:
@@ -56,7 +56,7 @@ class GridFeatures(BaseFeaturesExtractor):
 
 
 class PlainPolicy(ActorCriticPolicy):
-    """Stable-Baselines3's, whose networks are made on torch's default device: "meta" for a look at their sizes."""
+    """Stable-Baselines3's policy, but built on torch's default device, such as "meta" to inspect its sizes."""
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = MlpExtractor(
@@ -65,20 +65,20 @@ class PlainPolicy(ActorCriticPolicy):
 
 
 class ImagePolicy(PlainPolicy):
-    """Hands uint8 frames to `ImageFeatures` as they are; Stable-Baselines3 would make float32 of them first."""
+    """Passes uint8 frames to `ImageFeatures` unchanged; Stable-Baselines3 would convert them to float32 first."""
 
     def extract_features(self, obs: Any, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         return self.features_extractor(obs)
 
 
 class HoldingPolicy(PlainPolicy):
-    """Leaves no choice while an action goes on, as the planes behind an observation tell (`ActionMemory`).
+    """Offers no choice while an action is being repeated, which the planes of an observation show (`ActionMemory`).
 
-    There all odds lie on the action's first pair (the env heeds none), so the choice has log-probability and entropy 0
-    and no gradient.
+    In these steps the action's first pair has probability 1 (the env ignores the choice), so that log-probability and
+    entropy are 0 and without gradient.
 
     Args:
-        durations: D, of the A x D pairs of which it chooses one.
+        durations: D, in the A x D pairs from which it chooses.
     """
 
     def __init__(self, *args: Any, durations: int, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ class HoldingPolicy(PlainPolicy):
         return super().get_distribution(obs)
 
     def _look(self, obs: Tensor) -> None:
-        """Keep the planes (n, A + 1) of the newest observation, of any place."""
+        """Store the planes (n, A + 1) of the newest observation, read at one cell."""
         count = int(self.action_space.n) // self._durations + 1
         if obs.dtype == torch.uint8:  # channels first
             self._planes = obs[:, -count:].flatten(2)[..., 0]
@@ -114,11 +114,11 @@ class HoldingPolicy(PlainPolicy):
 
 
 class HoldingImagePolicy(HoldingPolicy, ImagePolicy):
-    """The same for uint8 frames."""
+    """`HoldingPolicy` for uint8 frames."""
 
 
 def policy_for(space: gym.spaces.Box, config: AgentConfig) -> tuple[type[ActorCriticPolicy], dict[str, Any]]:
-    """Policy class for uint8 frames, or for float32 grids or vectors, and the arguments to build it with."""
+    """Policy class and its arguments, for uint8 frames or for float32 grids or vectors."""
     policy, kwargs = _seeing(space, config)
     if not config.durations:
         return policy, kwargs
@@ -139,7 +139,7 @@ def _seeing(space: gym.spaces.Box, config: AgentConfig) -> tuple[type[ActorCriti
 
 
 def policy_parts(policy: ActorCriticPolicy) -> dict[str, nn.Module]:
-    """The policy's modules, each once (its own state_dict names the features three times)."""
+    """The policy's modules, each once (its own state_dict lists the features three times)."""
     parts = {"features": policy.features_extractor, "mlp": policy.mlp_extractor}
     parts |= {"action": policy.action_net, "value": policy.value_net}
     if hasattr(policy, "log_std"):

@@ -1,4 +1,4 @@
-"""Envs of Stable-Baselines3 as `train_ppo` and its agents see them: with their last actions, and stacked.
+"""Wrappers for `train_ppo` and its agents: envs of Stable-Baselines3 with the agent's last actions and stacked frames.
 
 Letters: n envs, C channels of an observation, P planes of the last action.
 """
@@ -15,22 +15,22 @@ from worldmodel.envs.spaces import action_spec_of
 
 
 def as_agents_see(envs: VecEnv, config: AgentConfig) -> VecEnv:
-    """Envs with what an agent of this config sees besides their observations, and in which it acts as it chooses."""
+    """Wrap envs in everything an agent of this config needs: planes of its last actions, durations, stacked frames."""
     return VecFrameStack(ActionPlanes(envs, config) if config.shows_actions else envs, config.frame_stack)
 
 
 class ActionPlanes(VecEnvWrapper):
-    """Shows the policy what it did, and with durations goes on with it: all of `ActionMemory`.
+    """Shows the policy its last action and repeats it for its duration (`ActionMemory`).
 
-    Every step stays a step, in lock-step with the other rows, also one in which a row goes on with its action. So no
-    row waits for another, an episode ends where it ends, and a reward counts as late as it comes: the policy's gradient
-    and its value are those of a semi-Markov process, without sums of rewards.
+    A step in which a row repeats its action is still one env step for all rows. So no row waits for another, episodes
+    end at any step, and rewards are discounted by the steps until they come: the policy's gradient and value are those
+    of a semi-Markov process, without sums of rewards.
     """
 
     def __init__(self, venv: VecEnv, config: AgentConfig) -> None:
         action, seen = action_spec_of(venv.action_space), venv.observation_space
         if not isinstance(seen, gym.spaces.Box):
-            raise ValueError(f"previous_action and durations want observations in a Box, got {seen}")
+            raise ValueError(f"previous_action and durations need observations in a Box, got {seen}")
         self._memory = ActionMemory(action, config, venv.num_envs)
         planes = (*seen.shape[:-1], planes_of(action, config))
         least, most = (0, 255) if seen.dtype == np.uint8 else (-1, 1)

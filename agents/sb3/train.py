@@ -50,20 +50,20 @@ def train_ppo(
     start_from: str | os.PathLike | None = None,
     callback: BaseCallback | None = None,
 ) -> PPO:
-    """Train an agent with PPO; every update leaves a loadable agent in run_dir/agent.
+    """Train an agent with PPO; every update saves a loadable agent in run_dir/agent.
 
-    An unfinished training of the same settings in run_dir is resumed. In dreams the agent is that of an unbroken
-    training; in other envs, whose state cannot be saved, new episodes begin.
+    An unfinished training with the same settings in run_dir is resumed. In dreams the result equals that of an
+    uninterrupted training; in other envs, whose state cannot be saved, new episodes begin.
 
     Args:
-        envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller. As they are,
-            without VecFrameStack or VecNormalize: frames are stacked here, and the saved agent sees what the env shows.
-        run_dir: gets config.json, metrics.jsonl, TensorBoard events and the agent; new, or left by a training of the
-            same settings that was interrupted.
+        envs: same-step autoreset, with images or float32 observations (H, W, C); closed by the caller. Without
+            VecFrameStack or VecNormalize: frames are stacked here, and a saved agent gets the env's own observations.
+        run_dir: for config.json, metrics.jsonl, TensorBoard events and the agent; new, or left by an interrupted
+            training with the same settings.
         meta: saved with the agent.
         on_rollout: called after each update; returning False ends the training, which then does not count as finished.
-            Of a callback other than `RealEvalCallback` a resumed training knows nothing that came before.
-        about: what else decides the agent, kept in run_dir/config.json.
+            Resuming does not restore the state of callbacks other than `RealEvalCallback`.
+        about: further settings that decide the agent, stored in run_dir/config.json.
         start_from: folder of a saved agent or its run, whose policy is trained further; None: a new one.
         callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
 
@@ -74,7 +74,7 @@ def train_ppo(
     run_dir = Path(run_dir)
     settings = _settings(config, meta, about)
     if is_trained(run_dir, config, meta, about):
-        raise ValueError(f"{run_dir} holds this agent already, finished; use another folder, or delete it")
+        raise ValueError(f"{run_dir} already holds this agent, finished; use another folder, or delete it")
     with restored_generators():
         model = _make_ppo(envs, config) if start_from is None else _load_ppo(start_from, envs, config)
         with only_process(run_dir, "training"):
@@ -123,7 +123,7 @@ def _learn(
                 callback=watch if callback is None else [watch, callback],
                 reset_num_timesteps=not done,
             )
-        if not saved or saved[-1][0] < model._n_updates:  # else training was stopped, amid a rollout
+        if not saved or saved[-1][0] < model._n_updates:  # otherwise training was stopped within a rollout
             after_update(model)
     finally:
         model.logger.close()
@@ -162,8 +162,8 @@ def is_trained(
 ) -> bool:
     """Whether `train_ppo` has finished this agent in `run_dir`.
 
-    False also for an interrupted training of these settings, which `train_ppo` resumes; ValueError if the folder holds
-    another one, or something else.
+    False also for an interrupted training with these settings, which `train_ppo` resumes; ValueError if the folder
+    holds another agent or something else.
     """
     run_dir = Path(run_dir)
     there = {path.name for path in run_dir.iterdir() if not is_temporary(path.name)} if run_dir.exists() else set()
@@ -173,7 +173,7 @@ def is_trained(
     finished = found.pop("finished", False) is True
     found.pop("stopped_after", None)
     settings = _settings(config, meta, about)
-    later = checkpoint.LATER_OPTIONS["agent"]  # which a run of an earlier release does not name
+    later = checkpoint.LATER_OPTIONS["agent"]  # missing in runs of earlier releases
     if isinstance(found.get("meta"), dict):
         found = later["training"] | found | {"meta": later["meta"] | found["meta"]}
     if found == settings:
@@ -187,15 +187,15 @@ def is_trained(
 
 
 def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | None) -> dict[str, Any]:
-    """All that decides an agent, as config.json gives it back."""
+    """Everything that decides an agent, as read back from config.json."""
     return json.loads(json.dumps(asdict(config) | {"meta": asdict(meta)} | dict(about or {}), default=str))
 
 
 @own_defaults
 def train_policy(env_id: str, out: str | Path, config: AgentConfig = REAL_GAME, **env_kwargs: Any) -> Path:
-    """Train an agent with PPO on the real game, on its raw frames and its own reward; it is saved in OUT/agent.
+    """Train an agent with PPO in the real game, on raw frames and its own reward; saved in OUT/agent.
 
-    A finished agent of the same settings in OUT is kept, an interrupted training resumed with new episodes.
+    A finished agent with the same settings in OUT is kept; an interrupted training is resumed with new episodes.
 
     Args:
         env_id: id of a real game, such as VideoGenReal-Doom.
@@ -217,11 +217,11 @@ def train_policy(env_id: str, out: str | Path, config: AgentConfig = REAL_GAME, 
 
 @own_defaults
 def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None = None) -> PPO:
-    """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`); its optimiser starts anew.
+    """A saved agent as Stable-Baselines3's PPO on `envs`, to train it further (`learn`) with a new optimiser.
 
     Args:
-        folder: the agent's, or that of its training's run.
-        envs: that show what the agent sees; as for `train_ppo`.
+        folder: of the agent or its run.
+        envs: with the agent's observations; as for `train_ppo`.
         config: how to train, with a policy of the same sizes; None: as before.
     """
     with restored_generators():
@@ -230,17 +230,17 @@ def load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentC
 
 def _load_ppo(folder: str | os.PathLike, envs: VectorEnv | VecEnv, config: AgentConfig | None) -> PPO:
     folder = checkpoint.agent_folder(folder)
-    file = load_agent(folder).file  # which checks all of it
+    file = load_agent(folder).file  # checks the whole agent
     config = config or file.training
     model = _make_ppo(envs, config)
     found = agent_file(model, config, file.meta)
     if (found.observation_shape, found.pixels) != (file.observation_shape, file.pixels):
-        raise ValueError(f"the agent in {folder} sees {_seen(file)}, these envs show {_seen(found)}")
+        raise ValueError(f"the agent in {folder} needs {_seen(file)}, but these envs have {_seen(found)}")
     check_actions(file.action, found.action, f"the agent in {folder}", "these envs")
     sizes = ("frame_stack", "features_dim", "previous_action", "durations", *(["channels"] if file.pixels else []))
     for name in sizes:
         if (ours := getattr(config, name)) != (theirs := getattr(file.training, name)):
-            raise ValueError(f"the agent in {folder} was trained with {name}={theirs}, the config says {ours}")
+            raise ValueError(f"the agent in {folder} was trained with {name}={theirs}, but the config has {ours}")
     fill(folder, policy_parts(model.policy))
     return model
 
@@ -250,7 +250,7 @@ def _seen(file: AgentFile) -> str:
 
 
 class _Watch(BaseCallback):
-    """Moves the progress bar, and tells when an update is done."""
+    """Updates the progress bar, and calls a function after every update."""
 
     def __init__(self, bar: Progress, after_update: Callable[[PPO], bool | None], done: int) -> None:
         super().__init__()
@@ -297,12 +297,12 @@ def _make_ppo(envs: VectorEnv | VecEnv, config: AgentConfig) -> PPO:
 
 
 def _check_plain(venv: VecEnv) -> None:
-    """ValueError for envs that change what is seen: that part would not be in the saved agent."""
+    """ValueError for envs that change observations, since a saved agent would lack that part."""
     while isinstance(venv, VecEnvWrapper):
         if getattr(venv, "norm_obs", False) or venv.observation_space != venv.venv.observation_space:
             raise ValueError(
-                f"{type(venv).__name__} changes what the agent sees, and a saved agent would not know of it: give the "
-                "env without it; frames are stacked by the config's frame_stack"
+                f"{type(venv).__name__} changes observations, which a saved agent would not do: pass the env without "
+                "it; frames are stacked by the config's frame_stack"
             )
         venv = venv.venv
 
@@ -311,5 +311,5 @@ def _check_observations(space: gym.Space) -> None:
     if not isinstance(space, gym.spaces.Box) or space.dtype not in (np.uint8, np.float32):
         raise ValueError(
             f'PPO learns from obs="rgb" (uint8 frames), "latent" or "features" (float32 vectors), got {space}. '
-            "Codes are names, between which no distance means anything."
+            "Codes are labels, and distances between them mean nothing."
         )

@@ -11,15 +11,15 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from worldmodel.envs.wrappers import ThreadVectorEnv
 
-_FINAL = {"final_obs", "_final_obs", "final_info", "_final_info"}  # what same-step autoreset adds to the infos
+_FINAL = {"final_obs", "_final_obs", "final_info", "_final_info"}  # added to the infos by same-step autoreset
 
 
 class SB3VecEnv(VecEnv):
     """A Gymnasium vector env in same-step autoreset as Stable-Baselines3's VecEnv.
 
-    Attributes and methods are those of the rows' own envs where there are any (`ThreadVectorEnv`, `SyncVectorEnv`,
-    `AsyncVectorEnv`).
-    The rows of a batch (`DreamVectorEnv`) share theirs: they are read, set and called for all rows at once.
+    Attributes and methods are those of the rows' own envs if there are any (`ThreadVectorEnv`, `SyncVectorEnv`,
+    `AsyncVectorEnv`). The rows of a batch (`DreamVectorEnv`) share theirs, which are read, set and called for all rows
+    at once.
 
     Example:
         >>> from stable_baselines3 import A2C
@@ -35,7 +35,7 @@ class SB3VecEnv(VecEnv):
         mode = envs.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
-                "Stable-Baselines3 needs autoreset_mode='same_step' (in any other it loses a step of every episode), "
+                "Stable-Baselines3 needs autoreset_mode='same_step' (in other modes it loses a step of every episode), "
                 f"got {mode}"
             )
         self.envs = envs
@@ -46,7 +46,7 @@ class SB3VecEnv(VecEnv):
     def reset(self) -> np.ndarray:
         seeds = None if all(seed is None for seed in self._seeds) else list(self._seeds)
         if any(options != self._options[0] for options in self._options):
-            raise ValueError(f"a batched env takes the same reset options in every row, got {self._options}")
+            raise ValueError(f"a batched env needs the same reset options in every row, got {self._options}")
         observations, infos = self.envs.reset(seed=seeds, options=self._options[0] or None)
         self.reset_infos = _rows(infos, self.num_envs)
         self._reset_seeds()
@@ -55,7 +55,7 @@ class SB3VecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         if isinstance(self.action_space, gym.spaces.Box):
-            # Algorithms that scale their actions (SAC, TD3) land outside the bounds by a rounding.
+            # Algorithms that scale their actions (SAC, TD3) may exceed the bounds by rounding.
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         self._actions = actions
 
@@ -64,7 +64,7 @@ class SB3VecEnv(VecEnv):
         dones = terminations | truncations
         rows = _rows({name: value for name, value in infos.items() if name not in _FINAL}, self.num_envs)
         if dones.any():
-            # What belongs to the episode's last step goes with it; the row's own infos are those of the next reset.
+            # The final infos belong to the episode's last step; the row's own are those of the next reset.
             final_infos = _rows(infos["final_info"], self.num_envs)
             for row in np.flatnonzero(dones):
                 self.reset_infos[row] = rows[row]
@@ -104,7 +104,7 @@ class SB3VecEnv(VecEnv):
         if not hasattr(owner, attr_name):
             raise AttributeError(
                 f"a batch of {type(owner).__name__} has no attribute {attr_name!r} to set; rules of dreams, such as "
-                "temperature and horizon, are set together, as set_attr('rules', DreamRules(…))"
+                "temperature and horizon, are set together: set_attr('rules', DreamRules(…))"
             )
         setattr(owner, attr_name, value)
 
@@ -113,7 +113,7 @@ class SB3VecEnv(VecEnv):
             rows = self._get_indices(indices)
             return [self._call(row, own[row], method_name, *method_args, **method_kwargs) for row in rows]
         if (processes := self._processes(method_name)) is not None:
-            self._check_all_rows(indices)  # it has one call for all of them
+            self._check_all_rows(indices)  # AsyncVectorEnv can only call all of them
             return list(processes.call(method_name, *method_args, **method_kwargs))
         self._check_all_rows(indices)
         given = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
@@ -124,7 +124,7 @@ class SB3VecEnv(VecEnv):
         return [own is not None and is_wrapped(own[row], wrapper_class) for row in self._get_indices(indices)]
 
     def _call(self, row: int, env: gym.Env, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of a row's env, by its own thread where it has one."""
+        """Call a method of a row's env, in its own thread if it has one."""
         method, base = env.get_wrapper_attr(name), self.envs.unwrapped
         if isinstance(base, ThreadVectorEnv):
             return base.in_its_thread(row, method, *args, **kwargs)
@@ -135,7 +135,7 @@ class SB3VecEnv(VecEnv):
         return getattr(self.envs.unwrapped, "envs", None)
 
     def _processes(self, name: str) -> AsyncVectorEnv | None:
-        """What reaches rows in processes of their own; a process that was asked for what its env lacks would end."""
+        """The AsyncVectorEnv of rows in processes; AttributeError if they lack `name`, which would end them."""
         base = self.envs.unwrapped
         if not isinstance(base, AsyncVectorEnv):
             return None
@@ -144,19 +144,19 @@ class SB3VecEnv(VecEnv):
         return base
 
     def _owner(self, name: str) -> VectorEnv:
-        """The outermost wrapper of a batch that has the attribute, else the batch itself."""
+        """The batch's wrapper if it has the attribute, else the batch itself."""
         return self.envs if hasattr(self.envs, name) else self.envs.unwrapped
 
     def _check_all_rows(self, indices: Any) -> None:
         if len(set(self._get_indices(indices))) < self.num_envs:
             raise ValueError(
                 f"the {self.num_envs} rows of a batched env share attributes and methods, got indices={indices}; "
-                "leave indices out"
+                "omit indices"
             )
 
 
 def _rows(infos: dict[str, Any], num_envs: int, mask: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """Gymnasium's vector infos as one dict per row; `mask` is that of the group which `infos` is, if any."""
+    """Gymnasium's vector infos as one dict per row; `mask` is that of the enclosing group, if any."""
     rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
     for name, values in infos.items():
         if name.startswith("_"):

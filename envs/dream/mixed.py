@@ -146,7 +146,7 @@ def check_alike(home: WorldModel, other: WorldModel, obs: str, who: str, whom: s
     widths = home.config.dynamics.width, other.config.dynamics.width
     if obs == "features" and widths[0] != widths[1]:
         raise ValueError(
-            f'the dynamics of {who} have width {widths[0]}, those of {whom} {widths[1]}, so obs="features" differ in '
+            f"the dynamics of {who} have width {widths[0]}, those of {whom} {widths[1]}: their features differ in "
             'size; mix worlds of one width, or use obs="latent"'
         )
 

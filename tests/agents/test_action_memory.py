@@ -76,7 +76,7 @@ def test_the_shortest_rest_is_not_shown_as_none_in_frames():
 
 
 def test_numbers_have_no_durations():
-    with pytest.raises(ValueError, match=r"durations=\(2,\) are for discrete actions"):
+    with pytest.raises(ValueError, match=r"durations=\(2,\) need discrete actions"):
         ActionMemory(PAIR, small(durations=(2,)), 2)
 
 

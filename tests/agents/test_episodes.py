@@ -99,7 +99,7 @@ def test_more_rows_than_episodes_are_not_played():
 
 def test_a_game_that_ends_within_a_lead_does_not_repeat_itself():
     envs = toys(1, Noting)
-    with pytest.raises(ValueError, match=r"ended in step 6 of the 9 that lead .* does not repeat itself"):
+    with pytest.raises(ValueError, match=r"ended in step 6 of the 9 that lead .* is not reproducible"):
         play_episodes(envs, Counting(), [7], leads=[np.zeros(9, np.int64)])
     envs.close()
 

@@ -214,7 +214,7 @@ def test_what_is_no_policy_is_told_what_one_is():
 
     for wrong in (Model(), "random", None):
         with pytest.raises(
-            TypeError, match=rf"a policy has act.* got a {type(wrong).__name__}\. .* SB3Policy\(model\)"
+            TypeError, match=rf"a policy must have act.* got a {type(wrong).__name__}\. .* SB3Policy\(model\)"
         ):
             evaluate(wrong, GAME, 1)
 
@@ -238,7 +238,7 @@ def test_agents_can_take_their_likeliest_actions():
     assert compare_with_random(Choosing(), GAME, 4, deterministic=True).agent == best
     for policy in (BestPolicy(), RandomPolicy):
         with pytest.raises(
-            ValueError, match=r"deterministic=True is for agents: act of a (BestPolicy|RandomPolicy) has no"
+            ValueError, match=r"deterministic=True is for agents: (BestPolicy|RandomPolicy)\.act has no"
         ):
             evaluate(policy, GAME, 4, deterministic=True)
 

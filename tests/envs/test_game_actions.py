@@ -81,8 +81,8 @@ def test_a_bound_that_float32_rounds_outwards_stays_within_the_games_bounds():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (spaces.Box(-np.inf, np.inf, (2,)), "need bounds.*TransformAction"),
-        (spaces.Box(-3.4e38, 3.4e38, (1,)), "need bounds"),
+        (spaces.Box(-np.inf, np.inf, (2,)), "needs bounds.*TransformAction"),
+        (spaces.Box(-3.4e38, 3.4e38, (1,)), "needs bounds"),
         (spaces.Box(1, 1, (1,)), "low below high"),
         (spaces.Box(0, 1, ()), None),
         (spaces.Box(0, 1, (0,)), "must be Discrete"),

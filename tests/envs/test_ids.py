@@ -53,7 +53,7 @@ def test_a_worlds_config_imports_no_module_for_evaluations_during_training(plant
 def test_a_worlds_config_imports_no_module_for_rllib(planted, world):
     from worldmodel.agents.rllib.config import dream_ppo
 
-    with pytest.raises(ValueError, match=r"config\.json names the game 'strangers_module:.*give real_env_id="):
+    with pytest.raises(ValueError, match=r"config\.json names the game 'strangers_module:.*pass real_env_id="):
         dream_ppo(env_config={"model": str(world), "device": "cpu"})
     assert not planted.exists()
 

@@ -324,8 +324,8 @@ def test_rewards_may_be_any_scalar(reward):
         ),
         ((WHITE, 0.0, False, False, None), TypeError, "the env's info must be a dict, got None"),
         ((WHITE, 0.0, False, {}), TypeError, r"step must return \(observation, .*got 4 values; is it .* old gym"),
-        ((None, 0.0, False, False, {}), ValueError, r"the env's render\(\) must be one picture.* got None"),
-        (([WHITE], 0.0, False, False, {}), ValueError, r"render\(\) must be one picture.* got a list of 1"),
+        ((None, 0.0, False, False, {}), ValueError, r"the env's render\(\) must be one image.* got None"),
+        (([WHITE], 0.0, False, False, {}), ValueError, r"render\(\) must be one image.* got a list of 1"),
         (
             (WHITE[:6], 0.0, False, False, {}),
             ValueError,

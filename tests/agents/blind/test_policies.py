@@ -194,18 +194,18 @@ def test_diverse_play_of_a_single_action_and_of_a_box_works():
         ("constant:4", "unknown action '4'"),
         ("constant:", "unknown action ''"),
         ("cycle:noop*2,", "lacks an action"),
-        ("cycle:noop*0", "whole number of steps from 1 on, got '0'"),
-        ("cycle:noop*2.5", "whole number of steps from 1 on, got '2.5'"),
-        ("cycle:noop*1000000", "whole number of steps"),
+        ("cycle:noop*0", "steps of an action must be an integer from 1 to 100,000, got '0'"),
+        ("cycle:noop*2.5", "steps of an action must be an integer from 1 to 100,000, got '2.5'"),
+        ("cycle:noop*1000000", "steps of an action must be an integer"),
         ("hold:1.0", r"must be in \[0, 1\), got '1.0'"),
         ("hold:-0.1", r"must be in \[0, 1\)"),
         ("hold:nan", r"must be in \[0, 1\)"),
-        ("hold:often", "'often' is no number"),
+        ("hold:often", "'often' is not a number"),
         ("hold:0.9,", "lacks an action"),
         ("hold:0.9,noop*-1", "none negative and not all 0"),
         ("odds:noop*0", "none negative and not all 0"),
         ("odds:noop*inf", "weights must be finite"),
-        ("odds:noop*x", "'x' is no number"),
+        ("odds:noop*x", "'x' is not a number"),
     ],
 )
 def test_a_mistake_in_a_name_says_what_is_wanted(name, message):
@@ -215,18 +215,20 @@ def test_a_mistake_in_a_name_says_what_is_wanted(name, message):
 
 @pytest.mark.parametrize("name", ["cycle:0*2", "hold:0.5,0*2", "odds:0"])
 def test_actions_of_a_box_have_no_names(name):
-    with pytest.raises(ValueError, match="2 real numbers here, which have no names: use constant:NUMBER,…, hold:P"):
+    with pytest.raises(
+        ValueError, match=r"continuous \(2 dimensions\) and have no names: use constant:NUMBER,…, hold:P"
+    ):
         scripted_policy(name, BOX)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("constant:0", "an action is 2 numbers here, got 1"),
-        ("constant:0,5,5", "an action is 2 numbers here, got 3"),
+        ("constant:0", "an action has 2 dimensions here, got 1"),
+        ("constant:0,5,5", "an action has 2 dimensions here, got 3"),
         ("constant:0,4.9", "must be from"),
         ("constant:nan,5", "must be from"),
-        ("constant:noop,5", "'noop' is no number"),
+        ("constant:noop,5", "'noop' is not a number"),
     ],
 )
 def test_a_constant_action_of_a_box_is_its_numbers_within_their_bounds(name, message):

@@ -29,7 +29,7 @@ def test_shooting_has_no_elites_to_check():
         ({"ends": "soft"}, "unknown ends 'soft'"),
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"elites": 65}, "elites must be from 1 to candidates = 64, got 65"),
-        ({"futures": 4, "batch": 3}, "batch must hold the futures of a plan, at least 4, got 3"),
+        ({"futures": 4, "batch": 3}, "batch must hold all futures of a plan, at least 4, got 3"),
         ({"replan_every": 13}, "replan_every must be at most horizon = 12, got 13"),
         ({"repeat": 1.0}, "repeat must be below 1, got 1.0"),
         ({"discount": 0.0}, "discount must be above 0, got 0.0"),

@@ -328,7 +328,7 @@ def test_other_observations_than_codes_are_refused(observations):
 def test_another_number_of_envs_needs_a_reset():
     planner = Planner(tiny_world(), SMALL)
     planner.act(codes_of(2))
-    with pytest.raises(ValueError, match=r"plays 2 envs, got 3 observations; reset\(\) it first"):
+    with pytest.raises(ValueError, match=r"plays 2 envs, got 3 observations; call reset\(\) first"):
         planner.act(codes_of(3))
     planner.reset()
     assert planner.act(codes_of(3)).shape == (3,)
@@ -374,7 +374,7 @@ def test_game_variables_that_are_told_replace_those_that_were_counted():
 
 def test_game_variables_that_are_no_numbers_are_refused():
     for value in (np.nan, np.inf):
-        with pytest.raises(ValueError, match="signals must be finite; leave out HEALTH"):
+        with pytest.raises(ValueError, match="signals must be finite; omit HEALTH"):
             Planner(tiny_world(), SMALL, signals={"HEALTH": value})
 
 

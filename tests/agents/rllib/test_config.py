@@ -95,7 +95,7 @@ def test_frames_are_scaled_inside_the_module():
     module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     assert module.forward_inference({Columns.OBS: frames})[Columns.ACTION_DIST_INPUTS].shape == (5, 3)
     torch.testing.assert_close(seen[0].float(), frames.movedim(-1, 1) / 255, atol=0.01, rtol=0)
-    with pytest.raises(ValueError, match="must come as uint8"):
+    with pytest.raises(ValueError, match="must be uint8"):
         module.forward_inference({Columns.OBS: frames.float()})
 
 
@@ -144,10 +144,10 @@ def test_a_worlds_folder_is_named_in_full(world, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"env_config": {"obs": "codes"}}, "Codes are names"),
+        ({"env_config": {"obs": "codes"}}, "Codes are labels"),
         ({"env_config": {"obs": "latents"}}, "Did you mean 'latent'"),
-        ({"view": "latent"}, "view must be that of the dream, 'rgb', or \"real\""),
-        ({"view": "real", "env_config": {"obs": "latent"}}, "view must be that of the dream"),
+        ({"view": "latent"}, "view must be the obs of the dream, 'rgb', or \"real\""),
+        ({"view": "real", "env_config": {"obs": "latent"}}, "view must be the obs of the dream"),
         ({"real_env_id": "VideoGenDream-Doom"}, "'VideoGenDream-Doom' is a dream"),
     ],
 )
@@ -159,7 +159,7 @@ def test_what_cannot_be_learned_or_judged_is_refused(world, changes, message):
 def test_a_dream_is_asked_for_by_its_id_and_its_worlds_name():
     with pytest.raises(ValueError, match=f"'{GAME}' is none"):
         dream_ppo(GAME)
-    with pytest.raises(TypeError, match="give its name or folder, got a WorldModel"):
+    with pytest.raises(TypeError, match="pass a name or folder, got a WorldModel"):
         dream_ppo(DREAM, env_config={"model": tiny_world()})
     with pytest.raises(TypeError, match="by its Gymnasium id"):
         dream_ppo(DreamVectorEnv)
@@ -182,9 +182,9 @@ def test_a_config_that_would_evaluate_in_the_dream_is_refused(world):
         tiny_ppo(world).evaluation(evaluation_config={"env": DREAM}),
         tiny_ppo(world).evaluation(evaluation_config=None),
     ):
-        with pytest.raises(ValueError, match="evaluation is in the real game, but"):
+        with pytest.raises(ValueError, match="evaluation needs the real game, but"):
             evaluating(changed).validate()
-    with pytest.raises(ValueError, match="training is in a dream"):
+    with pytest.raises(ValueError, match="training needs a dream"):
         tiny_ppo(world).environment(GAME).validate()
     with pytest.raises(ValueError, match="env_runner_cls must be DreamEnvRunner"):
         tiny_ppo(world).env_runners(env_runner_cls=object).validate()
@@ -197,7 +197,7 @@ def test_what_is_refused_is_refused_under_ray_tune_too(world):
     again = DreamPPO.get_default_config().update_from_dict(wrong.to_dict())
     with pytest.raises(ValueError, match=r"needs env_config={'autoreset_mode': 'next_step'}"):
         again.validate()
-    with pytest.raises(TypeError, match=r"wants a DreamPPOConfig.* got a PPOConfig; .* Tuner\(DreamPPO"):
+    with pytest.raises(TypeError, match=r"needs a DreamPPOConfig.* got a PPOConfig; .* Tuner\(DreamPPO"):
         DreamEnvRunner(config=PPO.get_default_config().update_from_dict(wrong.to_dict()), worker_index=0)
 
 
@@ -322,7 +322,7 @@ def test_what_the_policy_cannot_see_is_refused():
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no checkpoint of an RLlib algorithm"):
+    with pytest.raises(FileNotFoundError, match="is not a checkpoint of an RLlib algorithm"):
         load_policy(tmp_path)
 
 

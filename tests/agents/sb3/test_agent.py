@@ -48,10 +48,14 @@ def test_an_agent_to_go_on_from_must_fit_the_envs_and_the_config(trained):
     run = trained[2].parent
     assert load_ppo(run, toys()).num_timesteps == 0
     for envs, config, message in (
-        (dreams("latent"), None, r"sees uint8 of shape \(16, 16, 3\), these envs show float32 of shape \(2, 2, 8\)"),
-        (ThreadVectorEnv(Pointing, 4), None, "acts by one of .* actions, these envs by 2 dimensions"),
-        (toys(), small(frame_stack=1), "was trained with frame_stack=3, the config says 1"),
-        (toys(), small(frame_stack=3, channels=8), "was trained with channels=4, the config says 8"),
+        (
+            dreams("latent"),
+            None,
+            r"needs uint8 of shape \(16, 16, 3\), but these envs have float32 of shape \(2, 2, 8\)",
+        ),
+        (ThreadVectorEnv(Pointing, 4), None, "these envs differ in their actions: one of .*, 2 dimensions"),
+        (toys(), small(frame_stack=1), "was trained with frame_stack=3, but the config has 1"),
+        (toys(), small(frame_stack=3, channels=8), "was trained with channels=4, but the config has 8"),
     ):
         with pytest.raises(ValueError, match=message):
             load_ppo(run, envs, config)
@@ -106,7 +110,7 @@ def test_a_file_that_does_not_fit_is_refused(trained, edit, message):
 
 
 def test_a_folder_without_an_agent_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint folder"):
+    with pytest.raises(FileNotFoundError, match="not a checkpoint folder"):
         load_agent(tmp_path)
 
 
@@ -158,7 +162,7 @@ def test_observations_of_another_kind_are_refused(trained):
     with pytest.raises(ValueError, match=r"sees uint8 of shape \(n, 16, 16, 3\), got float32"):
         agent.act(np.zeros((2, 16, 16, 3), np.float32))
     agent.act(np.zeros((2, 16, 16, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"plays 2 envs, got 3 observations; reset\(\) it first"):
+    with pytest.raises(ValueError, match=r"plays 2 envs, got 3 observations; call reset\(\) first"):
         agent.act(np.zeros((3, 16, 16, 3), np.uint8))
     agent.reset()
     assert len(agent.act(np.zeros((3, 16, 16, 3), np.uint8))) == 3

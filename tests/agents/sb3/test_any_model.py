@@ -127,13 +127,13 @@ def test_each_row_has_a_memory_of_its_own_episode():
 
 def test_observations_of_another_kind_are_refused():
     policy = SB3Policy(model_of(A2C, dreams()))
-    with pytest.raises(ValueError, match=r"sees observations of shape \(2, 2, 8\), got \(16, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"needs observations of shape \(2, 2, 8\), got \(16, 16, 3\)"):
         policy.act(np.zeros((1, 16, 16, 3), np.uint8))
 
 
 def test_a_model_of_another_game_is_refused():
     world = pushing_world()
-    with pytest.raises(ValueError, match=r"acts by 2 dimensions .*SB3ModelToy-v0 by one of 3 actions"):
+    with pytest.raises(ValueError, match=r"SB3ModelToy-v0 differ in their actions: 2 dimensions .*, one of 3 actions"):
         evaluate(SB3Policy(model_of(A2C, dreams(world=world))), GAME, 1)
 
 

@@ -199,9 +199,9 @@ def test_a_remembering_agent_is_trained_further_only_as_one(trained, changes):
     folder = trained("latent", **changes)
     further = load_ppo(folder, dreams("latent"))
     assert further.action_space.n == (6 if "durations" in changes else 3)
-    with pytest.raises(ValueError, match=r"was trained with (previous_action|durations)=.*, the config says"):
+    with pytest.raises(ValueError, match=r"was trained with (previous_action|durations)=.*, but the config has"):
         load_ppo(folder, dreams("latent"), small(frame_stack=2))
-    with pytest.raises(ValueError, match="sees its last action, which only an agent of train_ppo knows"):
+    with pytest.raises(ValueError, match="needs its last action, which only an agent of train_ppo keeps"):
         SB3Policy(further)
 
 
@@ -233,6 +233,6 @@ def test_numbers_are_remembered_too(tmp_path):
     assert actions.shape == (4, 2)
     agent.act(envs.step(actions)[0])
     np.testing.assert_allclose(agent._stack[:, 0, 0, -2:], 128 + np.round(127 * (actions - [0, 1])))
-    with pytest.raises(ValueError, match="are for discrete actions"):
+    with pytest.raises(ValueError, match="need discrete actions"):
         train_ppo(envs, small(durations=(2,)), tmp_path / "held")
     assert not (tmp_path / "held").exists()

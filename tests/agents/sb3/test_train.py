@@ -102,7 +102,7 @@ def test_a_grids_policy_gives_every_place_the_same_first_layer():
 
 
 def test_codes_are_refused_as_input(tmp_path):
-    with pytest.raises(ValueError, match="Codes are names"):
+    with pytest.raises(ValueError, match="Codes are labels"):
         train_ppo(DreamVectorEnv(4, tiny_world(), obs="codes"), small(), tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_trained_leaves_no_run_behind(tmp_path, trained):
     ]
     for envs, config, start in wrong:
         with pytest.raises(
-            ValueError, match=r"Codes are names|num_envs=4|the agent in .* (sees uint8|features_dim=16)"
+            ValueError, match=r"Codes are labels|num_envs=4|the agent in .* (needs uint8|features_dim=16)"
         ):
             train_ppo(envs, config, tmp_path / "new", META, start_from=start)
     assert not (tmp_path / "new").exists()
@@ -164,7 +164,7 @@ def test_what_cannot_be_trained_leaves_no_run_behind(tmp_path, trained):
     [VecNormalize, lambda envs: VecFrameStack(envs, 2), lambda envs: VecMonitor(VecFrameStack(envs, 2))],
 )
 def test_wrappers_that_a_saved_agent_would_not_know_of_are_refused(tmp_path, wrap):
-    with pytest.raises(ValueError, match=r"changes what the agent sees.*config's frame_stack"):
+    with pytest.raises(ValueError, match=r"changes observations.*config's frame_stack"):
         train_ppo(wrap(SB3VecEnv(dreams("latent"))), small(), tmp_path)
     train_ppo(VecNormalize(VecMonitor(SB3VecEnv(dreams("latent"))), norm_obs=False), small(), tmp_path)
 
@@ -177,11 +177,11 @@ def test_a_run_folder_is_never_trained_into_twice(tmp_path):
     train_ppo(toys(), small(), tmp_path, META)
     before = content(tmp_path)
     assert is_trained(tmp_path, small(), META) and not is_trained(tmp_path / "new", small(), META)
-    with pytest.raises(ValueError, match="holds this agent already, finished"):
+    with pytest.raises(ValueError, match="already holds this agent, finished"):
         train_ppo(toys(), small(), tmp_path, META)
     others = (small(seed=1), None, "seed is 0 there, 1 here"), (small(), {"horizon": 7}, "horizon is not set there, 7")
     for config, about, differs in others:
-        with pytest.raises(ValueError, match=rf"an agent of other settings \({differs}.*\); use another --out"):
+        with pytest.raises(ValueError, match=rf"an agent with other settings \({differs}.*\); use another --out"):
             train_ppo(toys(), config, tmp_path, META, about=about)
     assert content(tmp_path) == before
 
@@ -213,7 +213,7 @@ def test_an_agent_tells_through_which_world_it_sees(tmp_path):
         train_ppo(toys(), small(), tmp_path / view, meta)
     raw, dream = (load_agent(tmp_path / view / "agent") for view in ("raw", "dream"))
     assert raw.view() is None and dream.view() == (world, "rgb")
-    with pytest.raises(ValueError, match="needs no world"):
+    with pytest.raises(ValueError, match="omit world"):
         raw.view(world)
     moved = world.rename(tmp_path / "moved")
     assert dream.view(moved) == (moved, "rgb")

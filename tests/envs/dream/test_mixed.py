@@ -85,7 +85,7 @@ def test_worlds_that_do_not_suit_the_same_agent_are_refused():
     world = tiny_world()
     check_alike(world, sister(world), "features", "a", "b")
     check_alike(world, sister(world, width=32), "latent", "a", "b")
-    with pytest.raises(ValueError, match=r"dynamics of a have width 16, those of b 32: .*obs=\"latent\""):
+    with pytest.raises(ValueError, match=r"dynamics of a have width 16, those of b 32: .* obs=\"latent\""):
         check_alike(world, sister(world, width=32), "features", "a", "b")
     with pytest.raises(ValueError, match="b has another tokenizer than a"):
         check_alike(world, tiny_world(1), "latent", "a", "b")

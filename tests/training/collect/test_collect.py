@@ -278,7 +278,7 @@ def test_an_agent_that_cannot_play_is_refused_before_anything_is_written(fake_ag
     agent = tmp_path / "agent"
     agent.mkdir()
     fake_agent.action_spec = ActionSpec(kind="discrete", n=7)
-    with pytest.raises(ValueError, match="acts by"):
+    with pytest.raises(ValueError, match="differ in their actions"):
         collect(GAME_ID, tmp_path / "out", episodes=1, policy=agent)
     assert not (tmp_path / "out").exists()
 

@@ -258,7 +258,7 @@ def test_an_agent_of_another_tokenizer_is_refused(agent_folder, tmp_path):
 
 
 def test_an_agent_of_other_actions_is_refused(agent_folder):
-    with pytest.raises(ValueError, match="acts by"):
+    with pytest.raises(ValueError, match="differ in their actions"):
         open_scene("VideoGenReal-DoomBasic", agent_folder)
 
 
