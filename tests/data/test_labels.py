@@ -110,7 +110,7 @@ def test_a_changed_label_is_found_where_it_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("pixel", "message"),
-    [((4, 1), "labels of class 4 in episode_1, and metadata.json names 3"), ((0, 1), "an object without a class")],
+    [((4, 1), "labels of class 4 in episode_1, but metadata.json names 3"), ((0, 1), "an object without a class")],
 )
 def test_invalid_labels_are_refused_without_checksums_too(tmp_path, pixel, message):
     make_store(tmp_path, info=LABELLED)

@@ -66,7 +66,9 @@ def test_a_store_in_minaris_folder_is_named_by_its_path_there(folder, tmp_path):
 
 @pytest.mark.parametrize("name", ["toy", "doom/toy", "a b-v0"])
 def test_a_name_that_breaks_minaris_list_is_refused_before_anything_is_written(folder, name):
-    with pytest.raises(ValueError, match=r"names that end in a version.*Choose another folder, such as .*-v0"):
+    with pytest.raises(
+        ValueError, match=r"names of data sets to end in a version.*Choose another folder, such as .*-v0"
+    ):
         collect(GAME_ID, folder / name, episodes=1, workers=1)
     assert not folder.exists()
 

@@ -219,7 +219,7 @@ def test_a_signal_that_is_not_a_finite_number_is_named(value, error):
 
 
 def test_a_collection_that_fails_at_once_reports_it_in_one_line_and_leaves_no_store(tmp_path):
-    with pytest.raises(OutsideError, match=r"It said: ValueError: signal 'score' must be finite, got nan$") as raised:
+    with pytest.raises(OutsideError, match=r"Its error: ValueError: signal 'score' must be finite, got nan$") as raised:
         collect(NAN_ID, tmp_path / "data", episodes=3, policy="random", workers=1)
     assert "\n" not in str(raised.value) and not (tmp_path / "data").exists()
 

@@ -1,7 +1,6 @@
 """Collection: parallel workers play a policy in a real env and store whole episodes.
 
-Episode i depends on (seed, i) and the settings alone, whatever the number of workers and however often the collection
-was stopped and resumed.
+Episode i depends only on (seed, i) and the settings, not on the number of workers or on interruptions.
 """
 
 import hashlib
@@ -29,9 +28,9 @@ from worldmodel.training.collect.env_options import check_options, parse_options
 from worldmodel.training.collect.stats import RETURNS, CollectStats, statistics
 from worldmodel.training.collect.workers import Job, LocalCrew, Played
 
-UNDER_WAY = "collecting.json"  # of a collection that is not finished: its goal, and the episodes there before it
-WORKERS = 2  # processes, where nothing else is asked for
-SETTINGS = "collect.json"  # how the store was made; a store made in another way is not continued
+UNDER_WAY = "collecting.json"  # of an unfinished collection: its goal, and the episodes stored before it
+WORKERS = 2  # default number of processes
+SETTINGS = "collect.json"  # settings of the store, which is continued only with the same ones
 
 
 def collect(
@@ -50,21 +49,21 @@ def collect(
     launcher: Literal["local", "ray"] = "local",
     num_workers: int = 1,
 ) -> CollectStats:
-    """Record whole episodes of a real env until the store holds --episodes or --steps of them.
+    """Record whole episodes of a real env until the store holds --episodes episodes or --steps steps.
 
-    Run it again to resume after a stop or towards a higher goal. A worker that dies or takes too long is replaced and
-    its episode played again, three times at most.
+    Run it again to resume after an interruption or to reach a higher goal. A worker that dies or takes too long is
+    replaced and its episode played again, at most three times.
 
     Args:
         env_id: id of a real game, such as VideoGenReal-Doom.
         out: folder of the store; new, or left by an earlier collection with the same settings.
         episodes: number of episodes in the store.
-        steps: least number of steps in the store: as many episodes as it takes, in their order.
+        steps: minimum number of steps in the store; as many episodes are recorded as it takes.
         policy: "diverse" (each episode holds, repeats or prefers other actions), "sticky" (random, holding each action
             for a while), "random", another blind policy such as cycle:move_left*8,move_right*8 (docs/collecting.md), or
             the folder of a saved agent or its run.
         epsilon: share of the policy's actions that are replaced by random ones, in [0, 1].
-        workers: processes of this machine that play at the same time.
+        workers: number of processes on this machine that play at the same time.
         seed: seed of the whole collection.
         env_kwargs: options of the env, as NAME=VALUE (reward=health frame_skip=8) or, in Python, as a dict.
         labels: also store which object each pixel shows, for evaluate-model (ViZDoom only); stores become two thirds
@@ -73,14 +72,14 @@ def collect(
         launcher: "local": on this machine; "ray": on the workers of a Ray cluster, which must see an agent's folder.
         num_workers: number of Ray workers.
 
-    Returns: statistics of the store, which are also printed. A script that calls this needs the usual
+    Returns: statistics of the store, which are also printed. A script that calls this must be guarded by
     ``if __name__ == "__main__":``, since the workers are new Python processes.
 
     Raises:
-        ValueError: an argument is not valid, or `out` holds something else than this collection.
+        ValueError: an argument is not valid, or `out` holds something other than this collection.
         TypeError: the env has no option of a name in `env_kwargs`.
-        OutsideError: a worker failed, or an episode's workers were lost three times; says why. What is stored stays;
-            where that is nothing, no store does.
+        OutsideError: a worker failed, or an episode's workers were lost three times; gives the reason. Stored episodes
+            are kept; a new store without any is deleted.
     """
     if (episodes is None) == (steps is None):
         raise ValueError(f"give either episodes or steps, got episodes={episodes} and steps={steps}")
@@ -99,10 +98,10 @@ def collect(
     new = not job.out.exists()
     store = _open_store(job)
     plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
-    # Play that was there before a collection stays, also if that is broken off and goes on: only its own surplus goes.
+    # Episodes stored before a collection are kept, also if it is interrupted and resumed: only its own surplus goes.
     under_way, goal_now = Path(out) / UNDER_WAY, {"episodes": episodes, "steps": steps}
-    broken_off = read_json(under_way, JsonObject, ("goal", "before")) if under_way.exists() else {}
-    before = broken_off["before"] if broken_off.get("goal") == goal_now else store.ids.tolist()
+    interrupted = read_json(under_way, JsonObject, ("goal", "before")) if under_way.exists() else {}
+    before = interrupted["before"] if interrupted.get("goal") == goal_now else store.ids.tolist()
     write_json(under_way, {"goal": goal_now, "before": before})
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
@@ -114,7 +113,7 @@ def collect(
                 shutil.rmtree(job.out)
             raise
         store = EpisodeStorage.open(job.out)
-    # With a goal in steps, later episodes were under way when the last one needed was finished.
+    # With a goal in steps, later episodes were already being played when the last one needed was finished.
     store.discard(store.pending_ids - set(before) - set(range(plan.wanted)))
     store.flush()
     under_way.unlink()
@@ -124,14 +123,14 @@ def collect(
 
 
 class _Plan:
-    """Which episode comes next, and whether the goal is reached."""
+    """Decides which episode is next and whether the goal is reached."""
 
     def __init__(self, lengths: dict[int, int], episodes: int | None, steps: int | None) -> None:
         self._lengths = lengths  # steps of each stored episode, by id
         self._episodes, self._steps = episodes, steps
         self._next_ids = count()
-        self._certain_steps = 0  # of the stored episodes among those that were given out or passed over
-        self.wanted = 0  # episodes 0 to wanted - 1 are stored; once the goal is reached, they are all it takes
+        self._certain_steps = 0  # of the stored episodes among those assigned or skipped so far
+        self.wanted = 0  # episodes 0 to wanted - 1 are stored; once the goal is reached, no others are needed
         self._wanted_steps = 0
         self._advance()
 
@@ -145,7 +144,7 @@ class _Plan:
 
     @property
     def done(self) -> int:
-        """How much of the goal is stored, in its unit."""
+        """Stored part of the goal, in its unit."""
         return min(self.goal, sum(self._lengths.values()) if self._steps else len(self._lengths))
 
     @property
@@ -153,7 +152,7 @@ class _Plan:
         return (self._wanted_steps if self._steps else self.wanted) >= self.goal
 
     def next_id(self) -> int | None:
-        """An episode that nobody has played or is playing; None when those that are given out reach the goal."""
+        """The next episode that is neither stored nor assigned; None if the assigned ones reach the goal."""
         for next_id in self._next_ids:
             if (self._certain_steps if self._steps else next_id) >= self.goal:
                 return None
@@ -195,11 +194,9 @@ def _check_launcher(launcher: str, workers: int, num_workers: int) -> None:
     if launcher not in ("local", "ray"):
         raise ValueError(f"launcher must be 'local' or 'ray', got {launcher!r}")
     if launcher == "local" and num_workers != 1:
-        raise ValueError(
-            f"num_workers={num_workers} needs --launcher ray; on this machine give --workers {num_workers}"
-        )
+        raise ValueError(f"num_workers={num_workers} needs --launcher ray; on this machine use --workers {num_workers}")
     if launcher == "ray" and workers != WORKERS:
-        raise ValueError(f"workers={workers} are processes of this machine; with --launcher ray give --num-workers")
+        raise ValueError(f"workers={workers} are processes of this machine; with --launcher ray use --num-workers")
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, got {num_workers}")
 
@@ -221,7 +218,7 @@ def _open_store(job: Job) -> EpisodeStorage:
     env_spec = recoverable(env.unwrapped.spec) if env.unwrapped.spec else None
     env.close()
     if is_scripted(job.policy):
-        scripted_policy(job.policy, info.action)  # a mistake in its name says so now
+        scripted_policy(job.policy, info.action)  # reports a mistake in its name before anything is written
     else:
         _check_agent(job, info.action)
     return open_with_settings(job.out, SETTINGS, settings, lambda: info, env_spec)
@@ -231,7 +228,7 @@ def _player(policy: str | os.PathLike) -> str:
     """The name of a scripted policy, or the folder of an agent."""
     if is_scripted(str(policy)):
         return str(policy)
-    from worldmodel.checkpoint import agent_folder  # starts torch, which scripted play does without
+    from worldmodel.checkpoint import agent_folder  # imports torch, which scripted policies do not need
 
     return str(agent_folder(policy))
 
@@ -247,12 +244,12 @@ def _check_agent(job: Job, action: ActionSpec) -> None:
 
 
 def _policy_identity(policy: str) -> str:
-    """The name of a scripted policy, or a hash of all that is in an agent's folder."""
+    """The name of a scripted policy, or a hash of all files in an agent's folder."""
     if is_scripted(policy):
         return policy
     folder = Path(policy)
     if not folder.is_dir():
-        raise ValueError(f"policy must be a scripted one ({FORMS}) or the folder of a trained agent, got {policy!r}.")
+        raise ValueError(f"policy must be scripted ({FORMS}) or the folder of a trained agent, got {policy!r}.")
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
@@ -264,7 +261,7 @@ def _store_info(env_id: str, env: gym.Env) -> StoreInfo:
     if not hasattr(real, "frames_per_step"):
         raise ValueError(
             f"{env_id} reports no frames and signals to learn from. Use a real env, such as VideoGenReal-Doom, or wrap "
-            "one that shows pictures in worldmodel.envs.PixelGame (docs/own-game.md)"
+            "one that shows images in worldmodel.envs.PixelGame (docs/own-game.md)"
         )
     height, width, channels = real.observation_space.shape
     return StoreInfo(

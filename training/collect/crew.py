@@ -1,4 +1,4 @@
-"""Who plays which episode: workers that are lost are replaced, and their episodes played again."""
+"""Assigns episodes to workers; lost workers are replaced, and their episodes played again."""
 
 import time
 from collections import Counter
@@ -9,24 +9,24 @@ from typing import Protocol
 from worldmodel.errors import OutsideError
 from worldmodel.training.collect.workers import Lost, News, Played
 
-ATTEMPTS = 3  # at an episode; for each worker, at starting one while no episode is finished
-_LONGEST_WAIT = 1.0  # seconds between looks at the clock
+ATTEMPTS = 3  # per episode; also starts per worker while no episode is finished
+_LONGEST_WAIT = 1.0  # seconds between checks of the deadlines
 
 
 class Crew(Protocol):
-    """Workers by their numbers; `collect_workers.LocalCrew` and `collect_ray.RayCrew`."""
+    """A set of numbered workers; implemented by `workers.LocalCrew` and `ray_workers.RayCrew`."""
 
     def start(self) -> int:
-        """Begin to start a worker; returns its number."""
+        """Launch a worker without waiting for it; returns its number."""
 
     def give(self, worker: int, episode_id: int) -> None:
-        """Let a worker that waits play an episode."""
+        """Let an idle worker play an episode."""
 
     def news(self, seconds: float) -> list[tuple[int, News]]:
-        """What has happened; waits for something to happen, for so long at most."""
+        """Events since the last call; waits up to `seconds` for the first one."""
 
     def end(self, worker: int) -> None:
-        """Kill a worker and its game, at once."""
+        """Kill a worker and its game immediately."""
 
     def close(self) -> None:
         """End all workers."""
@@ -35,14 +35,14 @@ class Crew(Protocol):
 def episodes_of(
     crew: Crew, workers: int, next_id: Callable[[], int | None], seconds: float, say: Callable[[str], None]
 ) -> Generator[Played, None, None]:
-    """Let a crew play, until nothing is asked for; yields the episodes as they are stored.
+    """Let a crew play until no episodes are left; yields the episodes as they are stored.
 
     Args:
         crew: without workers yet; closed at the end.
-        workers: how many of them play.
-        next_id: the next episode to play; None: there is none at this time.
+        workers: number of workers to start.
+        next_id: returns the next episode to play, or None if there is none at present.
         seconds: a worker that takes longer to start, or for an episode, is replaced.
-        say: gets a sentence for each loss.
+        say: called with a sentence for each loss.
 
     Raises: OutsideError if an episode, or the start of workers, failed `ATTEMPTS` times.
     """
@@ -56,10 +56,10 @@ class _Shift:
     ) -> None:
         self._crew, self._workers, self._next_id, self._seconds, self._say = crew, workers, next_id, seconds, say
         self._idle: list[int] = []
-        self._busy: dict[int, int | None] = {}  # each other worker's episode; None while it starts
+        self._busy: dict[int, int | None] = {}  # worker -> its episode, or None while it starts
         self._deadlines: dict[int, float] = {}
         self._again: list[int] = []  # episodes whose workers were lost
-        self._losses: Counter[int | None] = Counter()  # by episode; None: of workers that played none
+        self._losses: Counter[int | None] = Counter()  # by episode; None: workers lost without an episode
 
     def run(self) -> Generator[Played, None, None]:
         for _ in range(self._workers):
@@ -68,7 +68,7 @@ class _Shift:
             self._give()
             if not self._busy:
                 return
-            now = time.monotonic()  # before the news: whoever is late then has not been heard of
+            now = time.monotonic()  # before reading news, so that no worker that has answered counts as late
             for worker, news in self._crew.news(self._wait(now)):
                 if isinstance(news, Lost):
                     self._replace(worker, news.reason)
@@ -110,9 +110,9 @@ class _Shift:
         if self._losses[episode_id] == attempts:
             what = f"{attempts} workers were lost without playing"
             if episode_id is not None:
-                what = f"episode {episode_id} was begun {attempts} times, and each time its worker was lost"
-            raise OutsideError(f"{what}; the last one: {reason}. What is stored stays; run collect again to resume")
-        then = "another one is started" if episode_id is None else f"episode {episode_id} is played again"
+                what = f"episode {episode_id} was started {attempts} times, and its worker was lost each time"
+            raise OutsideError(f"{what}; the last one: {reason}. Stored episodes are kept; run collect again to resume")
+        then = "starting another one" if episode_id is None else f"playing episode {episode_id} again"
         self._say(f"a collection worker was lost: {reason}; {then}")
         if episode_id is not None:
             self._again.append(episode_id)

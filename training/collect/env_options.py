@@ -1,4 +1,4 @@
-"""Options of an env as a command line gives them: NAME=VALUE, checked before anything starts."""
+"""Env options from the command line, NAME=VALUE, checked before anything starts."""
 
 import inspect
 import json
@@ -18,14 +18,14 @@ _WORDS = {"none": None, "true": True, "false": False}
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """("reward=health", "frame_skip=4") -> {"reward": "health", "frame_skip": 4}.
 
-    A value is read as JSON where it is any (numbers, true, null, lists, quoted text), also none and Python's True,
-    False and None; everything else is text.
+    A value is parsed as JSON if possible (numbers, true, null, lists, quoted strings); none, True, False and None are
+    accepted too. Everything else is a string.
     """
     options: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ValueError(f"an env option is written NAME=VALUE, such as frame_skip=4, got {text!r}")
+            raise ValueError(f"an env option must be NAME=VALUE, such as frame_skip=4, got {text!r}")
         if name in options:
             raise ValueError(f"the env option {name!r} is given twice")
         options[name] = _value(value)
@@ -42,7 +42,7 @@ def _value(text: str) -> Any:
 
 
 def check_options(env_id: str, options: Iterable[str]) -> None:
-    """Raise TypeError, with the nearest valid name, if the env takes no argument of one of these names."""
+    """Raise TypeError with the nearest valid name if the env lacks one of these options."""
     if not (names := list(options)):
         return
     module, _, plain_id = env_id.rpartition(":")

@@ -1,4 +1,4 @@
-"""A collection's workers on the nodes of a Ray cluster: whole episodes come back, and this process stores them."""
+"""Workers of a collection on the nodes of a Ray cluster: they return whole episodes, which this process stores."""
 
 import os
 import signal
@@ -23,13 +23,13 @@ from worldmodel.training.collect.workers import (
     report,
 )
 
-_SECONDS_TO_END = 10  # for workers that are asked to, before they are killed
+_SECONDS_TO_END = 10  # for workers to stop before they are killed
 
 
 class RayCrew:
-    """Actors of one CPU each, which need not see `job.out`; joins a running cluster, or starts one on this machine.
+    """Actors of one CPU each, which need no access to `job.out`; joins a running cluster, or starts one locally.
 
-    A worker for which no CPU is free waits for one.
+    A worker waits until a CPU is free for it.
     """
 
     def __init__(self, job: Job) -> None:
@@ -41,13 +41,13 @@ class RayCrew:
         self._job = job._replace(out=Path(), policy=policy)
         self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(_RemotePlayer)
         self._actors: dict[int, Any] = {}
-        self._places: dict[int, tuple[str, int]] = {}  # node and process group of each started worker
-        self._asked: dict[Any, tuple[int, int | None]] = {}  # by the reference of the answer: worker and episode
+        self._locations: dict[int, tuple[str, int]] = {}  # node and process group of each started worker
+        self._asked: dict[Any, tuple[int, int | None]] = {}  # reference of the result -> worker and episode
         self._started = 0
         self._failure = ""
 
     def start(self) -> int:
-        """Ask for a worker; returns its number."""
+        """Launch a worker without waiting for it; returns its number."""
         self._started += 1
         actor = self._actor_class.remote(self._job)
         self._actors[self._started] = actor
@@ -55,61 +55,61 @@ class RayCrew:
         return self._started
 
     def give(self, worker: int, episode_id: int) -> None:
-        """Let a worker that waits play an episode."""
+        """Let an idle worker play an episode."""
         self._asked[self._actors[worker].play.remote(episode_id)] = worker, episode_id
 
     def news(self, seconds: float) -> list[tuple[int, News]]:
-        """What has happened, with all episodes that came back stored; waits for so long at most.
+        """Events since the last call, whose episodes have been stored; waits up to `seconds` for the first one.
 
-        Raises: OutsideError if a worker failed by an error of its own, once the news before that are handed out.
+        Raises: OutsideError if a worker failed with an exception, after the events before it were returned.
         """
         if self._failure:
-            raise OutsideError(f"a collection worker failed; what is stored stays. It said:{self._failure}")
+            raise OutsideError(f"a collection worker failed; stored episodes are kept. Its error:{self._failure}")
         ray.wait(list(self._asked), timeout=seconds)
         ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
         found: list[tuple[int, News]] = []
         for answer in ready:
             worker, episode_id = self._asked.pop(answer)
-            told = self._answer(answer, worker)
-            if isinstance(told, str):
-                self._failure = told
-            elif isinstance(told, Lost):
-                found.append((worker, told))
+            result = self._result(answer, worker)
+            if isinstance(result, str):
+                self._failure = result
+            elif isinstance(result, Lost):
+                found.append((worker, result))
             elif episode_id is None:
-                self._places[worker] = told
+                self._locations[worker] = result
                 found.append((worker, Started()))
             else:
-                episode, native_return = told
+                episode, native_return = result
                 self._store.write_pending(episode, episode_id)
                 found.append((worker, Played(episode_id, episode.num_steps, native_return)))
         return found
 
-    def _answer(self, answer: Any, worker: int) -> Any:
+    def _result(self, answer: Any, worker: int) -> Any:
         try:
             return ray.get(answer)
         except RayTaskError as error:
             return f"\n{error}"
-        except RayError as error:  # the worker, its node or its answer is gone
-            self._places.pop(worker, None)
+        except RayError as error:  # the worker, its node or its result is lost
+            self._locations.pop(worker, None)
             text = str(error).strip() or "no reason given"
             return Lost(f"{type(error).__name__}: {text.splitlines()[0]}")
 
     def end(self, worker: int) -> None:
-        """Kill a worker and its game, at once."""
+        """Kill a worker and its game immediately."""
         ray.kill(self._actors.pop(worker), no_restart=True)
         self._asked = {answer: asked for answer, asked in self._asked.items() if asked[0] != worker}
         self._kill_game(worker)
 
     def _kill_game(self, worker: int) -> None:
-        """Ray ends what a dead worker has started, but not always what one that was stopped has."""
-        if (place := self._places.pop(worker, None)) is not None:
-            node, group = place
+        """Kill the game's processes: Ray ends those of a dead worker, but not always those of a stopped one."""
+        if (location := self._locations.pop(worker, None)) is not None:
+            node, group = location
             there = NodeAffinitySchedulingStrategy(node, soft=False)
             ray.remote(_kill_group).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(group)
 
     def close(self) -> None:
-        """Let the games end once their present episodes are over, if that is soon; end all workers."""
-        ended = [self._actors[worker].close.remote() for worker in self._places]
+        """Let games close if their current episodes end soon; end all workers."""
+        ended = [self._actors[worker].close.remote() for worker in self._locations]
         if ended:
             ray.wait(ended, num_returns=len(ended), timeout=_SECONDS_TO_END)
         for worker in list(self._actors):
@@ -119,15 +119,15 @@ class RayCrew:
 
 
 class _RemotePlayer:
-    """What runs in a worker."""
+    """The actor that runs in a worker."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def begin(self) -> tuple[str, int] | str:
-        """Get ready to play; returns node and process group, or what to say of an error."""
+        """Prepare to play; returns node and process group, or an error report."""
         if os.getpgid(0) != os.getpid():
-            os.setpgid(0, 0)  # what the game starts is killed with the worker
+            os.setpgid(0, 0)  # the game's processes are killed with the worker
         try:
             self._player = Player(self._job)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a store holds after a collection, as a summary to print."""
+"""Statistics of a store after a collection, as a printable summary."""
 
 import json
 from contextlib import suppress
@@ -11,17 +11,17 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import dataset_facts, episode_returns, signal_changes
 from worldmodel.training.collect.workers import Played
 
-RETURNS = "returns.jsonl"  # one line per episode: the native return, which the store itself does not keep
+RETURNS = "returns.jsonl"  # one line per episode with its native return, which the store itself does not hold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectStats:
-    """What a store holds after collection; print it for a summary."""
+    """Statistics of a store after a collection; print it for a summary."""
 
     episodes: int
     steps: int
     terminated: int  # episodes that the game ended
-    truncated: int  # episodes that the clock ended
+    truncated: int  # episodes ended by a time limit
     lengths: np.ndarray  # (episodes,) steps of each
     returns: np.ndarray  # (episodes,) in the store's own unit
     native_returns: np.ndarray  # (episodes,) in the game's unit; NaN where it was not recorded
@@ -30,7 +30,7 @@ class CollectStats:
     reward_signs: tuple[int, int]  # steps with a reward above and below 0
     signal_changes: dict[str, tuple[int, int]]  # steps in which a signal rose and fell
     new_steps: int  # stored by this run
-    seconds: float  # that this run took
+    seconds: float  # duration of this run
 
     def __str__(self) -> str:
         per_thousand = 1000 / max(self.steps, 1)

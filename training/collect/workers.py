@@ -1,4 +1,4 @@
-"""Workers of a collection: how one plays, and workers as processes on this machine."""
+"""Workers of a collection: playing episodes, and workers as local processes."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ from worldmodel.agents.scripted import EpsilonPolicy
 from worldmodel.data import Episode, EpisodeStorage
 from worldmodel.errors import OutsideError
 
-_STEPS_BETWEEN_CHECKS = 20  # after which a worker looks whether it should stop
+_STEPS_BETWEEN_CHECKS = 20  # after which a worker checks whether it should stop
 _SECONDS_TO_END = 10  # for a worker to stop before it is killed
 
 
 class Job(NamedTuple):
-    """What a worker is given at its start."""
+    """Settings that a worker gets when it starts."""
 
     env_id: str
     env_kwargs: dict[str, Any]
@@ -86,15 +86,15 @@ class LocalCrew:
             self._workers[worker][1].send(episode_id)
 
     def news(self, seconds: float) -> list[tuple[int, News]]:
-        """What has happened since the last call; waits up to `seconds` for something to happen.
+        """Events since the last call; waits up to `seconds` for the first one.
 
         Raises:
-            OutsideError: a worker failed with an exception; raised after the news before it were returned.
+            OutsideError: a worker failed with an exception; raised after the events before it were returned.
         """
         if self._failure:
-            raise OutsideError(f"a collection worker failed; what is stored stays. It said:{self._failure}")
-        waited_for = [each for process, connection in self._workers.values() for each in (process.sentinel, connection)]
-        ready = mp_connection.wait(waited_for, seconds)
+            raise OutsideError(f"a collection worker failed; stored episodes are kept. Its error:{self._failure}")
+        handles = [each for process, connection in self._workers.values() for each in (process.sentinel, connection)]
+        ready = mp_connection.wait(handles, seconds)
         found: list[tuple[int, News]] = []
         for worker, (process, connection) in self._workers.items():
             if connection in ready:
@@ -114,7 +114,7 @@ class LocalCrew:
         return found
 
     def end(self, worker: int) -> None:
-        """Kill a worker and its game at once; removes an episode that it stored but did not report."""
+        """Kill a worker and its game immediately; removes an episode that it stored but did not report."""
         process, connection = self._workers.pop(worker)
         connection.close()
         _kill(process)
@@ -155,7 +155,7 @@ def _kill(process: SpawnProcess) -> None:
 def _work(connection: Connection, job: Job) -> None:
     """A worker's main function: play the given episodes until the connection closes."""
     if hasattr(os, "setsid"):
-        # Its own process group: Ctrl-C in the terminal reaches the parent alone, which closes the connection (the game
+        # Its own process group: Ctrl-C in the terminal reaches only the parent, which closes the connection (the game
         # must end cleanly), and the game's processes are killed with the worker.
         os.setsid()
     _keep_handles_from_children()
@@ -182,7 +182,7 @@ def _keep_handles_from_children() -> None:
     for folder in ("/proc/self/fd", "/dev/fd"):
         if os.path.isdir(folder):
             for handle in map(int, os.listdir(folder)):
-                with suppress(OSError):  # of the listing itself, closed by now
+                with suppress(OSError):  # the handle of the listing itself is already closed
                     if handle > 2:
                         os.set_inheritable(handle, False)
             return
@@ -262,7 +262,7 @@ def seeds_of(seed: int, episode_id: int) -> tuple[int, int]:
 
 
 def make_player(job: Job) -> tuple[gym.Env, Policy]:
-    """The env as the policy sees it, and the policy."""
+    """The env, with the policy's view of it, and the policy."""
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
     spec = env.get_wrapper_attr("action_spec")
     policy: Policy

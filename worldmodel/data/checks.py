@@ -38,7 +38,7 @@ def wrong_labels(entry: Entry, labels: NDArray[np.uint8], num_classes: int) -> s
         return f"holds labels of episode_{entry.id} that do not match their checksum: it was damaged or changed"
     classes, objects = labels[..., 0], labels[..., 1]
     if classes.max() > num_classes:
-        return f"holds labels of class {classes.max()} in episode_{entry.id}, and metadata.json names {num_classes}"
+        return f"holds labels of class {classes.max()} in episode_{entry.id}, but metadata.json names {num_classes}"
     if ((classes == 0) != (objects == 0)).any():
         return f"holds labels in episode_{entry.id} with a class and no object, or an object without a class"
     return ""

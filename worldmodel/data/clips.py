@@ -58,10 +58,10 @@ def draw_clips(store: EpisodeStorage, n: int, num_steps: int, rng: np.random.Gen
 
 
 class Floor(NamedTuple):
-    """Real clips to compare with the real clips (the best a model can reach), and where they come from."""
+    """Further real clips to compare the real clips with (the best score a model can reach), and their source."""
 
     segments: list[SegmentId]  # empty if there are too few
-    source: str  # "of 40 other episodes"; or why there are none
+    source: str  # "of 40 other episodes"; or the reason why there are none
 
 
 def other_clips(

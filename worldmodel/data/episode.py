@@ -1,4 +1,4 @@
-"""Types that all floors use: action spec, episode, segment, batch of segments.
+"""Types used on all floors: action spec, episode, segment, batch of segments.
 
 Letters: see worldmodel/shapes.py. Time: `frames[t + 1]`, `rewards[t]` and `signals[t + 1]` follow `actions[t]`.
 """
@@ -133,7 +133,7 @@ class StoreInfo:
     action: ActionSpec
     signal_names: tuple[str, ...] = ()  # G names, in the order of the signals' last axis
     reward: str = "native"  # unit of the rewards
-    test_episodes: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0  # the first so many are the test split; 0: by hash
+    test_episodes: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0  # size of the test split, at the start; 0: by hash
     views: _Size = 1  # consecutive episodes that show the same recording, such as two cameras; they share a split
     steps_per_second: NonNegativeFloat = 0.0  # in the game's own time; 0: unknown
     label_names: tuple[str, ...] = ()  # classes of the objects in the labels, class c at c - 1; empty: no labels

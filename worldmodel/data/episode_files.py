@@ -46,11 +46,11 @@ from worldmodel.shapes import check_frames
 
 
 class EpisodeFiles:
-    """The writing half of `EpisodeStorage`, and the index of where each episode lies."""
+    """The writing half of `EpisodeStorage`, and the index of the episodes' locations."""
 
     _entries: list[Entry]  # sorted by id
     _main_stamp: tuple[int, int] | None  # identity of the main file when it was last scanned
-    _may_show_less: bool  # than the files hold: scan them before writing
+    _may_show_less: bool  # the files may hold more episodes than this object shows: scan them before writing
 
     def __init__(self, root: str | Path) -> None:
         """Open the store in `root`; modifies no file.
@@ -79,7 +79,7 @@ class EpisodeFiles:
         Args:
             root: a folder without a store; created if needed.
             info: properties that all episodes share.
-            dataset_id, env_spec: name and env as Minari finds them (minari.py); None: the folder's name, no env.
+            dataset_id, env_spec: name and env for Minari (minari.py); None: the folder's name, no env.
         """
         root = Path(root)
         for path in (root / "data").glob("[!.]*"):

@@ -37,7 +37,7 @@ class Field(NamedTuple):
     name: str
     tail: tuple[int, ...]
     dtype: np.dtype
-    extra: int  # 1 where the state before the first step is stored too
+    extra: int  # 1 if the state before the first step is stored too
 
 
 class Entry(NamedTuple):
@@ -136,7 +136,7 @@ def _datasets(group: h5py.Group) -> set[str]:
 
 
 def make_metadata(root: Path, info: StoreInfo, dataset_id: str | None, env_spec: str | None) -> dict[str, Any]:
-    """Content of metadata.json for an empty store in `root`, with Minari's name and env of it (minari.py)."""
+    """Content of metadata.json for an empty store in `root`, with its name and env for Minari (minari.py)."""
     dataset_id = check_dataset_id(dataset_id or default_dataset_id(root))
     shape = info.frame_shape
     frames = _box(np.uint8, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8))

@@ -1,4 +1,4 @@
-"""Files read through memory maps, and what tells that one was replaced."""
+"""Memory-mapped files, and detection of replaced ones."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""Names under which Minari finds a store, and the env that it can make again from one; needs no Minari."""
+"""Names by which Minari finds a store, and env specs from which it can recreate the env; does not import Minari."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def datasets_folder() -> Path:
 
 
 def default_dataset_id(root: Path) -> str:
-    """Minari's name for the store in `root`: its path below Minari's folder, or else its name, with a version.
+    """Minari's name for the store in `root`: its path below Minari's folder, or otherwise its name, with a version.
 
-    Minari finds a store in its own folder under the path from there, if its name says the same.
+    Minari finds a store in its own folder if the store's name equals its path from there.
 
     Raises:
-        ValueError: `root` lies in Minari's folder under a name without a version, which breaks Minari's own lists.
+        ValueError: `root` is in Minari's folder under a name without a version, which breaks Minari's own lists.
     """
     root, folder = root.resolve(), datasets_folder().resolve()
     if root != folder and root.is_relative_to(folder):
         dataset_id = root.relative_to(folder).as_posix()
         if not _DATASET_ID.fullmatch(dataset_id):
             raise ValueError(
-                f"{root} lies in {folder}, where Minari lists data sets by names that end in a version, such as "
+                f"{root} is in {folder}, where Minari expects names of data sets to end in a version, such as "
                 f"doom/random-v0; got {dataset_id!r}. Choose another folder, such as {root}-v0"
             )
         return dataset_id
@@ -45,22 +45,22 @@ def default_dataset_id(root: Path) -> str:
 
 
 def check_dataset_id(dataset_id: str) -> str:
-    """The name itself; ValueError unless Minari can read it."""
+    """Return the name; ValueError unless Minari can read it."""
     if not _DATASET_ID.fullmatch(dataset_id):
         raise ValueError(f"dataset_id must look like 'doom/health-gathering-v0', got {dataset_id!r}")
     return dataset_id
 
 
 def env_spec_of(root: Path) -> str | None:
-    """The env of the store in `root` as its metadata has it; None: unknown, or several stores joined."""
+    """The env in the metadata of the store in `root`; None: unknown, or several stores joined."""
     path = root / "data" / "metadata.json"
     return read_json(path).get("env_spec") if path.is_file() else None
 
 
 def recoverable(spec: EnvSpec) -> str | None:
-    """An env's spec as JSON, of which Minari's `recover_environment` makes the env again.
+    """An env's spec as JSON, from which Minari's `recover_environment` recreates the env.
 
-    None if a new process could not make it: its entry point has no importable name, or an argument is no JSON value.
+    None if a new process could not do so: the entry point has no importable name, or an argument is not valid JSON.
     """
     spec = deepcopy(spec)
     spec.entry_point, spec.vector_entry_point = _importable(spec.entry_point), _importable(spec.vector_entry_point)

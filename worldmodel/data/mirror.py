@@ -27,7 +27,7 @@ def mirror(
 ) -> EpisodeStorage:
     """Double a store with mirrored copies, for games that are left-right symmetric.
 
-    Episode e becomes 2 e and, mirrored, 2 e + 1: two views of the same play, which share a split.
+    Episode e becomes 2 e and, mirrored, 2 e + 1: two views of the same recording, which share a split.
 
     Args:
         store: folder of the store; it is not changed.
@@ -47,7 +47,7 @@ def mirror(
     if not len(store):
         raise ValueError(f"{store.root} holds no episodes to mirror")
     root = Path(out)
-    finish_replacing(root)  # complete what a killed call left
+    finish_replacing(root)  # complete an exchange cut short by a kill
     if root.exists():
         raise FileExistsError(f"{root} already exists: give another folder, or delete it first")
     _check_sides(action, pairs)
@@ -60,7 +60,7 @@ def mirror(
             bar.update(1)
         new.flush()
     new = EpisodeStorage.open(root)
-    print(f"{out}: {len(new)} episodes of {new.num_steps:,} steps, every second one in the mirror")
+    print(f"{out}: {len(new)} episodes with {new.num_steps:,} steps, every second one mirrored")
     return new
 
 
@@ -88,11 +88,11 @@ def _check_sides(action: ActionSpec, pairs: Sequence[tuple[str, str]]) -> None:
     for name in action.names:
         other = name.replace("left", "right")
         if other != name and other in action.names and frozenset((name, other)) not in swapped:
-            raise ValueError(f"a mirror exchanges {name} and {other}: give swap {name}={other}")
+            raise ValueError(f"a mirror exchanges {name} and {other}: add swap {name}={other}")
 
 
 def _order(action: ActionSpec, swapped: Sequence[tuple[str, str]]) -> np.ndarray:
-    """(n,) int64: for each action, or dimension, the index of the one that a mirror exchanges it with."""
+    """(n,) int64: for each action, or dimension, the index of its mirror image."""
     order = np.arange(action.n)
     names = _names(action)
     pairs = [(_index(names, left, "action"), _index(names, right, "action")) for left, right in swapped]
@@ -107,7 +107,7 @@ def _order(action: ActionSpec, swapped: Sequence[tuple[str, str]]) -> np.ndarray
 def _sign(action: ActionSpec, negate: Sequence[str]) -> np.ndarray:
     """(n,) float32 of 1 and -1."""
     if negate and action.kind == "discrete":
-        raise ValueError("negate needs actions that are vectors, and this store's actions are discrete; use swap")
+        raise ValueError("negate needs continuous actions, but this store's actions are discrete; use swap")
     return _signs(_names(action), negate, "action")
 
 

@@ -33,5 +33,5 @@ def scan_pending(path: Path, info: StoreInfo) -> list[Entry]:
     entries, wanted = scan(path, info), ids_of(path)
     if [entry.id for entry in entries] != list(wanted):
         what = "the one episode" if len(wanted) == 1 else "the episodes"
-        raise ValueError(f"{path} must hold {what} that its name says, got ids {[e.id for e in entries]}. Delete it.")
+        raise ValueError(f"{path} must hold {what} given by its name, got ids {[e.id for e in entries]}. Delete it.")
     return entries

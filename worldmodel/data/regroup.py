@@ -23,7 +23,7 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     Returns: `root`.
     """
     root = Path(root)
-    finish_replacing(root)  # complete what a killed call left
+    finish_replacing(root)  # complete an exchange cut short by a kill
     if root.exists():
         return root
     enough = store.num_steps if max_steps is None else min(max_steps, store.num_steps)

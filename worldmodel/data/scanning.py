@@ -39,7 +39,7 @@ def scan(path: Path, info: StoreInfo) -> list[Entry]:
         raise
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as error:  # whatever HDF5 raises
         if not path.exists():  # another process packed it during the scan
-            raise FileNotFoundError(f"{path} does not exist any more") from error
+            raise FileNotFoundError(f"{path} no longer exists") from error
         if number := getattr(error, "errno", None):  # no permission, locked by another program, too many open files
             raise OSError(number, os.strerror(number), str(path)) from error
         raise refusal(path, f"is truncated, damaged or not an HDF5 file ({_one_line(error)})") from error
@@ -119,7 +119,7 @@ class _Scan:
             raise refusal(self._path, f"lacks a dataset ({where})") from error
         if kind != h5py.h5l.TYPE_HARD:
             word = {h5py.h5l.TYPE_EXTERNAL: "an external", h5py.h5l.TYPE_SOFT: "a soft"}.get(kind, "an unknown")
-            raise refusal(self._path, f"holds {word} link in place of {where}, and links are not followed")
+            raise refusal(self._path, f"holds {word} link in place of {where}, but links are not followed")
 
     def _offset(self, dataset: h5py.h5d.DatasetID, where: str, num_bytes: int) -> int:
         offset = dataset.get_offset()

@@ -10,11 +10,11 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(ids: NDArray[np.int64], test_episodes: int = 0, views: int = 1) -> NDArray[np.int64]:
-    """(E,) indices into SPLITS: of ten consecutive ids the largest hash is for the test, the next for validation.
+    """(E,) indices into SPLITS: of ten consecutive ids the one with the largest hash is test, the next validation.
 
     Args:
         test_episodes: if above 0, the ids below it are the test split and one in ten of the others is for validation.
-        views: this many consecutive ids belong together and count as one.
+        views: number of consecutive ids that show the same recording and count as one.
     """
     plays = ids // views
     ten = plays[:, None] // 10 * 10 + np.arange(10)

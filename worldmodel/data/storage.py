@@ -38,9 +38,9 @@ class EpisodeStorage(EpisodeFiles):
     """Recorded episodes of one environment.
 
     Episodes have indices 0 to ``len(storage) - 1`` in the order of their ids. Index and id are equal unless a killed
-    collection left a gap (`ids`, `missing_ids`). One process may `append`; any number may `write_pending` different ids
-    at the same time. An object shows the episodes that were stored when it was opened or last flushed, and those it has
-    written since. It can be pickled and forked.
+    collection left a gap (`ids`, `missing_ids`). Only one process may `append`; any number may `write_pending`
+    different ids at the same time. An object shows the episodes that were stored when it was opened or last flushed,
+    and those it has written since. It can be pickled and forked.
 
     Example:
         >>> import tempfile

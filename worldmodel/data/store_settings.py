@@ -16,7 +16,7 @@ def open_with_settings(
     """Open the store in `out`, or create it.
 
     Args:
-        name: file beside the store that keeps the settings; each command has its own.
+        name: file beside the store that holds the settings; each command has its own.
         settings: values that JSON can hold.
         info: makes the description of a new store; called only to create one.
         env_spec: the env of a new store, for Minari (`EpisodeStorage.create`).

@@ -102,7 +102,7 @@ def test_an_option_that_would_be_ignored_is_refused(command, option, reason, cap
 def test_a_failure_outside_is_told_as_an_error(tmp_path, capsys):
     usual = ["collect", "--env", GAME_ID, "--out", str(tmp_path / "data"), "--episodes", "3", "--workers", "1"]
     assert main([*usual, "--env-kwargs", "fails=true"]) == 2
-    assert "\nerror: a collection worker failed; what is stored stays" in capsys.readouterr().err
+    assert "\nerror: a collection worker failed; stored episodes are kept" in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_here_is_told(tmp_path, capsys):

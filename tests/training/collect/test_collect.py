@@ -375,7 +375,7 @@ def test_a_retrained_agent_counts_as_another_policy(tmp_path):
         ({"episodes": 1, "epsilon": 2.0}, r"epsilon must be in \[0, 1\], got 2.0"),
         (
             {"episodes": 1, "policy": "stiky"},
-            r"a scripted one \(random, sticky, .*\) or the folder of a trained agent, got 'stiky'",
+            r"scripted \(random, sticky, .*\) or the folder of a trained agent, got 'stiky'",
         ),
     ],
 )

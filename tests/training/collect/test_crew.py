@@ -60,7 +60,7 @@ def test_a_lost_workers_episode_is_played_again_by_the_next_free_worker():
     crew = ScriptedCrew({1: [DIES]})
     episodes, said = played(crew)
     assert sorted(episodes) == [0, 1, 2, 3]
-    assert said == ["a collection worker was lost: it died; episode 1 is played again"]
+    assert said == ["a collection worker was lost: it died; playing episode 1 again"]
     assert len(crew.ended) == 1 and crew.number == 3
     assert [episode for _, episode in crew.given].count(1) == 2
 
@@ -69,7 +69,7 @@ def test_a_worker_that_is_late_is_ended_and_replaced():
     crew = ScriptedCrew({1: [HANGS]})
     episodes, said = played(crew, seconds=0.05)
     assert sorted(episodes) == [0, 1, 2, 3]
-    assert said == ["a collection worker was lost: not finished within 0.05 s; episode 1 is played again"]
+    assert said == ["a collection worker was lost: not finished within 0.05 s; playing episode 1 again"]
 
 
 def test_a_worker_that_never_starts_is_replaced():
@@ -79,7 +79,9 @@ def test_a_worker_that_never_starts_is_replaced():
 
 def test_an_episode_has_three_attempts():
     crew = ScriptedCrew({1: [DIES] * ATTEMPTS})
-    with pytest.raises(OutsideError, match="episode 1 was begun 3 times, and each time its worker was lost; the last"):
+    with pytest.raises(
+        OutsideError, match="episode 1 was started 3 times, and its worker was lost each time; the last"
+    ):
         played(crew)
     assert crew.closed
 
@@ -105,5 +107,5 @@ def test_an_idle_worker_that_dies_is_replaced(monkeypatch):
         give(worker, episode_id)
 
     monkeypatch.setattr(crew, "give", give_while_the_other_dies)
-    assert played(crew, count=1) == ([0], ["a collection worker was lost: it died; another one is started"])
+    assert played(crew, count=1) == ([0], ["a collection worker was lost: it died; starting another one"])
     assert crew.ended == [1] and crew.number == 3

@@ -59,7 +59,7 @@ def test_a_killed_worker_is_replaced_and_its_engine_killed(undisturbed, tmp_path
     assert content(tmp_path / "store") == undisturbed
     assert len(list((tmp_path / "marks").glob("end-*"))) == 1
     assert len(read_returns(tmp_path / "store" / RETURNS)) == 6
-    assert "killed by SIGKILL (out of memory?); episode 1 is played again" in capsys.readouterr().err
+    assert "killed by SIGKILL (out of memory?); playing episode 1 again" in capsys.readouterr().err
     assert engines_left(tmp_path / "marks") == []
 
 
@@ -68,7 +68,7 @@ def test_a_worker_that_takes_too_long_is_replaced(undisturbed, tmp_path, capsys,
     kwargs = options(tmp_path / "marks", engine=True, how=how)
     collect(MORTAL_ID, tmp_path / "store", episodes=6, workers=1, env_kwargs=kwargs, episode_seconds=1.5)
     assert content(tmp_path / "store") == undisturbed
-    assert "not finished within 1.5 s; episode 1 is played again" in capsys.readouterr().err
+    assert "not finished within 1.5 s; playing episode 1 again" in capsys.readouterr().err
     assert engines_left(tmp_path / "marks") == []
 
 
@@ -91,7 +91,7 @@ def test_a_goal_in_steps_is_not_overshot_while_a_worker_hangs(undisturbed, tmp_p
 
 def test_an_episode_that_always_kills_its_worker_ends_in_one_error_and_the_others_stay(undisturbed, tmp_path):
     kwargs = options(tmp_path / "marks", episode=2, times=100)
-    message = r"episode 2 was begun 3 times, .* killed by SIGKILL \(out of memory\?\)\. What is stored stays"
+    message = r"episode 2 was started 3 times, .* killed by SIGKILL \(out of memory\?\)\. Stored episodes are kept"
     with pytest.raises(OutsideError, match=message):
         collect(MORTAL_ID, tmp_path / "store", episodes=6, workers=1, env_kwargs=kwargs)
     assert content(tmp_path / "store") == undisturbed[:2]

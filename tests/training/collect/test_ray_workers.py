@@ -130,7 +130,7 @@ def test_an_error_of_the_game_is_quoted_from_ray_too(tmp_path, ray_of):
 @pytest.mark.rllib
 def test_an_episode_that_loses_every_worker_of_ray_ends_in_one_error(tmp_path, ray_of):
     ray_of(FakeRay(range(1, 10)))
-    with pytest.raises(OutsideError, match=r"episode 1 was begun 3 times, .* the last one: ActorDiedError: "):
+    with pytest.raises(OutsideError, match=r"episode 1 was started 3 times, .* the last one: ActorDiedError: "):
         collect(GAME_ID, tmp_path, episodes=3, launcher="ray")
     assert len(EpisodeStorage.open(tmp_path)) == 1
 
@@ -174,7 +174,7 @@ def test_a_collection_survives_the_loss_of_a_ray_node_and_a_worker_that_stops(tm
             num_workers=1,
             episode_seconds=8,
         )
-        assert "not finished within 8 s; episode 1 is played again" in capsys.readouterr().err
+        assert "not finished within 8 s; playing episode 1 again" in capsys.readouterr().err
         assert content(tmp_path / "stops") == content(tmp_path / "local")[:4]
         processes = [int(path.name.split("-")[-1]) for path in marks.glob("*-*")]
         deadline = time.monotonic() + 10
