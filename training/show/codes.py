@@ -1,6 +1,6 @@
-"""Show what codes stand for: frames, the codes of each codebook as colours, and where they change.
+"""Visualise codes: frames, the codes of each codebook as colours, and where they change.
 
-Letters: n clips, T steps, F frames of a step, H W C pixels, k pictures of codes in a step, h w their grid, V codes.
+Letters: n clips, T steps, F frames of a step, H W C pixels, k code maps in a step, h w their grid, V codes.
 Source: Latent Video Transformer (arXiv:2006.10704) section 4.6, figures of indexed colours and of changed codes.
 """
 
@@ -36,7 +36,7 @@ _LABEL_WIDTH = 150  # pixels left of the rows
 class ShowCodesConfig:
     """Which clips to show, and how."""
 
-    n: PositiveInt = 1  # number of clips, below each other
+    n: PositiveInt = 1  # number of clips, one below the other
     steps: AtLeastTwo | None = None  # of each clip; None: a clip of a clip tokenizer, or 8
     split: str = "test"  # split of the store from which the clips are drawn
     temperature: Temperature = 1.0  # of generated frames; 0 takes the likeliest codes
@@ -45,15 +45,15 @@ class ShowCodesConfig:
 
 
 class Shown(NamedTuple):
-    """What `show_codes` found."""
+    """Result of `show_codes`."""
 
     image: NDArray[np.uint8]  # (H', W', 3)
-    changed: dict[str, dict[str, float]]  # "real" or "generated" -> row of codes -> share that changes between pictures
+    changed: dict[str, dict[str, float]]  # "real" or "generated" -> code map -> share of codes that change between maps
     file: Path
 
     def __str__(self) -> str:
         lines = [
-            f"{kind} {name}: {share:.1%} of the codes change from one picture to the next"
+            f"{kind} {name}: {share:.1%} of the codes change from one image to the next"
             for kind, rows in self.changed.items()
             for name, share in rows.items()
         ]
@@ -70,23 +70,23 @@ def show_codes(
     *,
     device: str = "auto",
 ) -> Shown:
-    """Write a picture of real frames and their codes; with a world model, of generated frames and codes, too.
+    """Write an image of real frames and their codes; with a world model also of generated frames and codes.
 
     From top to bottom: frames, their reconstruction, the top level alone if there are levels, a row of codes in
-    indexed colours for each codebook, and for each a row that is yellow where a code differs from the one before. A
+    indexed colours for each codebook, and for each a row that is yellow where a code differs from the previous one. A
     code has the same colour in all rows and runs.
 
     Args:
         model: a tokenizer or a world model: a run folder, a checkpoint folder, a shipped name or a hub id.
         data: store of frames of the model's size; for a world model, of its game.
-        out: .png.
+        out: file to write, .png.
         device: where the model runs; "auto" takes a GPU if there is one.
 
     Raises: ValueError if the store does not fit the model, or a world model needs more than frames and actions.
     """
     config, out = config or ShowCodesConfig(), Path(out)
     if out.suffix != ".png":
-        raise ValueError(f"the picture is written as .png, got {out.name!r}")
+        raise ValueError(f"out must be a .png file, got {out.name!r}")
     if isinstance(model, str | os.PathLike):
         model = _load(model, device)
     tokenizer = model.tokenizer if isinstance(model, WorldModel) else model
@@ -96,8 +96,8 @@ def show_codes(
     check_matches(store, tokenizer.config)
     if store.info.channels not in (1, 3):
         raise ValueError(f"only gray and RGB frames can be shown, these have {store.info.channels} channels")
-    usual = tokenizer.config.clip_steps if tokenizer.config.temporal == "clip" else 8
-    batch = store.batch(real_clips(store, config.n, config.steps or usual, config.split, config.seed))
+    default = tokenizer.config.clip_steps if tokenizer.config.temporal == "clip" else 8
+    batch = store.batch(real_clips(store, config.n, config.steps or default, config.split, config.seed))
     codes, seen = encode_decode(tokenizer, batch.frames, tokenizer.device)
     panels = {"real": _Panel(codes, {"real frames": batch.frames, "reconstructed": seen})}
     if isinstance(model, WorldModel):
@@ -136,7 +136,7 @@ def _load(name: str | os.PathLike, device: str) -> WorldModel | Tokenizer:
 
 
 def _generated(wm: WorldModel, frames: Tensor, actions: Tensor, config: ShowCodesConfig) -> _Panel:
-    """Frames and codes that continue the first of the given steps, by their actions if the model reads them."""
+    """Continue the first of these steps, with their actions if the model reads actions."""
     dynamics, sampling = wm.config.dynamics, Sampling(temperature=config.temperature)
     gives_frames, gives_actions = CONDITIONS[choose_condition("auto", dynamics, sampling, True, False, False)]
     first = frames[:, : max(1, dynamics.frame_condition)] if gives_frames else None
@@ -149,7 +149,7 @@ def _generated(wm: WorldModel, frames: Tensor, actions: Tensor, config: ShowCode
 def draw_codes(
     frames: dict[str, NDArray[np.uint8]], maps: dict[str, NDArray[np.int64]], scale: int
 ) -> NDArray[np.uint8]:
-    """One clip: rows of frames (T, F, H, W, C), rows of codes (T, k, h, w) in colours, rows of their changes."""
+    """Draw one clip: rows of frames (T, F, H, W, C), of codes (T, k, h, w) as colours, and of their changes."""
     colors = code_colors(1 + max(int(part.max()) for part in maps.values()))
     _, per_step, height, width, _ = next(iter(frames.values())).shape
     cell = height * scale, (width * scale + GAP) * per_step - GAP
@@ -161,7 +161,7 @@ def draw_codes(
 
 
 def _row(name: str, images: NDArray[np.uint8], cell: tuple[int, int]) -> NDArray[np.uint8]:
-    """Images (T, k, h, w, 3) in steps of one size, k of them side by side in each, with the name at the left."""
+    """Draw images (T, k, h, w, 3) in cells of one size, k of them side by side per step, with a name on the left."""
     steps, count, height, width, _ = images.shape
     room = (cell[1] + GAP) // count - GAP
     times = max(1, min(cell[0] // height, room // width))

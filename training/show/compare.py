@@ -1,4 +1,4 @@
-"""Pairs of videos by two worlds, for people to choose from: a page that hides which is which, and a count of votes.
+"""Pairs of videos from two worlds for people to choose from: a page that hides which is which, and a count of votes.
 
 Letters: n pairs, T steps, F frames of a step, H W C pixels.
 Source: the human evaluation of Predicting Video with VQVAE section 5.2.
@@ -39,9 +39,9 @@ class CompareConfig:
     """Which pairs to make, and how to show them."""
 
     pairs: PositiveInt = 30  # n
-    steps: AtLeastTwo = 4  # of each video, given steps included
-    given_steps: PositiveInt | None = None  # steps that both worlds are given; None: as few as both take
-    split: str = "test"  # split of the store from which the given steps are drawn
+    steps: AtLeastTwo = 4  # of each video, including the context
+    given_steps: PositiveInt | None = None  # context steps of both worlds; None: as few as both allow
+    split: str = "test"  # split of the store from which the context is drawn
     temperature: Temperature = 1.0  # of both worlds
     seed: NonNegativeInt = 0  # draws the clips and the videos, and shuffles the sides
     scale: PositiveInt = 3  # screen pixels per pixel
@@ -57,7 +57,7 @@ class Comparison(NamedTuple):
     def __str__(self) -> str:
         return (
             f"wrote {self.page} with {self.pairs} pairs: open it in a browser, choose, and save choices.json. Then "
-            "count the votes: videogen-dream compare --tally choices.json. compare.json beside it tells which is A"
+            "count the votes: videogen-dream compare --tally choices.json. compare.json beside it says which is A"
         )
 
 
@@ -73,24 +73,24 @@ def compare(
     tally: Sequence[str | Path] = (),
     device: str = "auto",
 ) -> Comparison | Tally:
-    """Write a page of pairs of videos by two worlds for people to choose from, or count what they chose.
+    """Write a page of pairs of videos from two worlds for people to choose from, or count their choices.
 
-    Both videos of a pair begin with the same recorded steps. Sides are shuffled, names are hidden.
+    Both videos of a pair begin with the same recorded steps. Sides are shuffled and names are hidden.
 
     Args:
         a: world A: a run folder, a checkpoint folder, a shipped name or a hub id.
         b: world B.
-        data: store of their game, for the given steps and the actions.
-        out: folder of the page: index.html, the videos, and compare.json, which tells A and B.
-        tally: files choices.json of people who looked at a page: counts them instead of writing a page.
+        data: store of their game, for the context and the actions.
+        out: folder of the page: index.html, the videos, and compare.json, which says which is A and which B.
+        tally: files choices.json saved from a page: counts them instead of writing a page.
         device: where the models run; "auto" takes a GPU if there is one.
 
-    Raises: ValueError if the worlds are of other games or sizes than the store, or cannot begin with given frames.
+    Raises: ValueError if the worlds differ from the store in game or size, or cannot continue given frames.
     """
     config = config or CompareConfig()
     if tally:
         if a is not None or data is not None:
-            raise ValueError("--tally counts votes and reads no world and no --data: leave them out")
+            raise ValueError("--tally counts votes and uses neither worlds nor --data: omit them")
         return tally_votes(tally)
     if a is None or b is None or data is None:
         raise ValueError("compare needs two worlds A and B and --data STORE; or --tally with files of choices")
@@ -125,14 +125,14 @@ def compare(
 
 
 def _wanted(world: WorldModel) -> int:
-    """Steps that a world must be given."""
+    """Context steps that a world needs."""
     return world.dynamics.given_steps or max(1, world.config.dynamics.frame_condition)
 
 
 def _continued(
     world: WorldModel, real: NDArray[np.uint8], actions: torch.Tensor, given_steps: int, config: CompareConfig
 ) -> NDArray[np.uint8]:
-    """What a world makes of the first steps of (n, T, F, H, W, C), which are shown as recorded."""
+    """A world's continuations of the first steps of (n, T, F, H, W, C), which are kept as recorded."""
     reads = choose_condition("auto", world.config.dynamics, Sampling(), data=True, frames=False, actions=False)
     if not CONDITIONS[reads][0]:
         raise ValueError("both worlds must continue given frames; train them with frame_condition, or on single steps")

@@ -1,4 +1,4 @@
-"""Sample videos from a world model, from nothing, first frames, actions or both, and write them as a grid to look at.
+"""Sample videos from a world model, from nothing, first frames, actions or both, and write them as a grid.
 
 Letters: n videos, T steps, F frames of a step, H W C pixels.
 """
@@ -54,16 +54,16 @@ _BORDER = 2  # pixels
 class SampleConfig:
     """What to sample, and how to show it."""
 
-    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: all given that the model reads
+    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: everything that the model can use
     n: PositiveInt = 16  # number of videos
-    steps: AtLeastTwo | None = None  # of each, context included; None: as --actions say, a clip of a clip model, or 16
-    given_steps: PositiveInt | None = None  # steps of context; None: as few as the model takes
+    steps: AtLeastTwo | None = None  # of each, including the context; None: as many as --actions, one clip, or 16
+    given_steps: PositiveInt | None = None  # steps of context; None: as few as the model allows
     split: str = "test"  # split of the store from which real clips are drawn
     temperature: Temperature = 1.0  # 0 takes the likeliest codes
     top_k: PositiveInt | None = None  # sample from the k likeliest codes
     top_p: float | None = None  # sample from the fewest codes that together have this probability
-    guidance: float = 1.0  # above 1 stresses the conditions; 1 is off
-    seed: int = 0  # seed of the first video, the others have the next numbers; also draws the real clips
+    guidance: float = 1.0  # above 1 strengthens the conditions; 1 is off
+    seed: int = 0  # of the first video, the others use the following integers; also selects the real clips
     scale: PositiveInt = 2  # screen pixels per pixel
     fps: PositiveFloat | None = None  # video frames per second; None: as fast as the game
     columns: PositiveInt | None = None  # columns of the grid; None: about square
@@ -75,28 +75,28 @@ class SampleConfig:
 
 
 class Samples(NamedTuple):
-    """Sampled videos, and what they were made from."""
+    """Sampled videos, and their conditions."""
 
-    frames: NDArray[np.uint8]  # (n, T, F, H, W, C), the given steps first, as the tokenizer shows them
+    frames: NDArray[np.uint8]  # (n, T, F, H, W, C), first the context as reconstructed by the tokenizer
     condition: str
     given_steps: int  # 0 without first frames
     actions: NDArray | None  # (n, T - 1, …)
     real: NDArray[np.uint8] | None  # (n, T, F, H, W, C) the store's clips
     recorded: NDArray | None  # (n, T - 1, …) the store's actions
-    segments: list[SegmentId]  # where those are in the store
+    segments: list[SegmentId]  # of those clips
     files: list[Path]
-    notes: tuple[str, ...] = ()  # how first frames out of a file were changed
+    notes: tuple[str, ...] = ()  # how first frames from a file were converted
 
     def __str__(self) -> str:
-        """What was made, and what the colours of the borders mean."""
+        """A summary, and the meaning of the borders' colours."""
         lines = [f"{len(self.frames)} videos of {self.frames.shape[1]} steps, condition: {self.condition}"]
         if len(different := set(self.segments)) < len(self.segments):
-            lines.append(f"the split has {len(different)} such clips, so some are shown again, with other draws")
+            lines.append(f"the split has only {len(different)} such clips, so some are repeated, with other samples")
         if self.real is not None:
-            lines.append("left: real play (gray: not shown to the model); right: sampled")
+            lines.append("left: real episodes (gray: not shown to the model); right: sampled")
         if self.real is not None or self.actions is not None:
-            lines.append("below: the action that led here")
-        given = f"blue: the {self.given_steps} given steps; " if self.given_steps else ""
+            lines.append("below: the action that led to the step")
+        given = f"blue: the {self.given_steps} context steps; " if self.given_steps else ""
         lines += [f"{given}orange: dreamt", *self.notes]
         return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
 
@@ -114,20 +114,19 @@ def sample_videos(
     device: str = "auto",
     command: str | None = None,
 ) -> Samples:
-    """Write a grid of sampled videos, and a JSON file with the same name that says how they were made.
+    """Write a grid of sampled videos, and a JSON file of the same name with their settings.
 
     Args:
         model: a run folder, a checkpoint folder, a shipped name or a hub id.
         out: .mp4, .gif or .webp, or mp4 and gif if it has no ending.
-        data: store of the same game: its clips give first frames and actions, and are shown beside the videos.
-        frames: first frames of your own: .npy, .npz, .mp4, .gif, .png, or a folder of images.
-        actions: names or numbers, each with *COUNT if it is repeated, such as "turn_right*4 move_forward*8"; or a .npy
-            file. They begin after the first step, or with --data after the context, whose actions are the recorded
-            ones.
+        data: store of the same game: its clips provide first frames and actions, and are shown beside the videos.
+        frames: your own first frames: .npy, .npz, .mp4, .gif, .png, or a folder of images.
+        actions: names or numbers, each with *COUNT to repeat it, such as "turn_right*4 move_forward*8"; or a .npy file.
+            They start after the first step, or with --data after the context, whose recorded actions are used.
         device: where the model runs; "auto" takes a GPU if there is one.
-        command: the command line, kept in the JSON file.
+        command: the command line, stored in the JSON file.
 
-    Raises: ValueError if the model was not trained for the condition or what is given does not fit.
+    Raises: ValueError if the model was not trained for the condition, or frames or actions do not fit.
     """
     config, out = config or SampleConfig(), check_ending(out)
     wm = model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device=device)
@@ -135,15 +134,15 @@ def sample_videos(
     if wm.config.tokenizer.channels not in (1, 3):
         raise ValueError(f"only gray and RGB frames can be shown, these have {wm.config.tokenizer.channels} channels")
     if data is not None and frames is not None:
-        raise ValueError("first frames come from --data or from --frames, not from both: leave one out")
+        raise ValueError("first frames come from --data or from --frames, not from both: omit one of them")
     chosen = read_actions(actions, spec) if isinstance(actions, np.ndarray) or actions else None
     at_hand = data is not None, frames is not None, chosen is not None
     condition = choose_condition(config.condition, wm.config.dynamics, config.sampling, *at_hand)
     gives_frames, gives_actions = CONDITIONS[condition]
 
     given_steps = (config.given_steps or max(1, wm.config.dynamics.frame_condition)) if gives_frames else 0
-    known = max(given_steps - 1, 0) if data is not None else 0  # recorded actions, before the chosen ones
-    steps = config.steps or _usual_steps(wm, None if chosen is None else known + chosen.shape[-1 - len(spec.shape)])
+    known = max(given_steps - 1, 0) if data is not None else 0  # recorded actions before the chosen ones
+    steps = config.steps or _default_steps(wm, None if chosen is None else known + chosen.shape[-1 - len(spec.shape)])
     if given_steps > steps:
         raise ValueError(f"given_steps must be at most steps = {steps}, got {given_steps}")
 
@@ -191,7 +190,7 @@ def sample_videos(
     return samples._replace(files=files)
 
 
-def _usual_steps(wm: WorldModel, actions: int | None) -> int:
+def _default_steps(wm: WorldModel, actions: int | None) -> int:
     if actions is not None:
         return actions + 1
     return wm.config.tokenizer.clip_steps if wm.config.tokenizer.temporal == "clip" else 16
@@ -208,8 +207,8 @@ def _join_actions(
     missing = steps - 1 - known
     if chosen.shape[1] < missing:
         raise ValueError(
-            f"videos of {steps} steps need {missing} actions, got {chosen.shape[1]}; give more, or ask for "
-            f"{known + chosen.shape[1] + 1} steps"
+            f"videos of {steps} steps need {missing} actions, got {chosen.shape[1]}; give more, or set steps to "
+            f"{known + chosen.shape[1] + 1}"
         )
     before = [] if recorded is None else [recorded[:, :known]]
     return np.concatenate([*before, chosen[:, :missing]], axis=1)
@@ -220,7 +219,7 @@ def _describe(frames: str | Path | NDArray | None) -> str | None:
 
 
 def _framed(samples: Samples, scale: int) -> list[list[NDArray[np.uint8]]]:
-    """Of each video its panels, real play first if there is any: (T, F, H', W', 3) with borders."""
+    """The panels of each video, its real clip first if there is one: (T, F, H', W', 3) with borders."""
     steps = samples.frames.shape[1]
     given = (np.arange(steps) < samples.given_steps)[:, None]
     panels = [] if samples.real is None else [(samples.real, UNSEEN_COLOR)]
@@ -239,7 +238,7 @@ def _framed(samples: Samples, scale: int) -> list[list[NDArray[np.uint8]]]:
 
 
 def draw_grid(samples: Samples, spec: ActionSpec, config: SampleConfig) -> Frames:
-    """All videos side by side, left of each its real clip if there is one; below, the action that led to the step."""
+    """All videos in a grid, each to the right of its real clip if there is one, with the last action below."""
     actions = [samples.actions] if samples.real is None else [samples.recorded, samples.actions]
     cells = []
     for row, panels in enumerate(_framed(samples, config.scale)):
@@ -255,13 +254,13 @@ def draw_grid(samples: Samples, spec: ActionSpec, config: SampleConfig) -> Frame
 
 
 def _texts(actions: NDArray | None, spec: ActionSpec, shape: tuple[int, int]) -> list[str]:
-    """One text for each of T * F images, for actions (T - 1, …)."""
+    """A text for each of T * F images, from actions (T - 1, …)."""
     steps, per_step = shape
     texts = [""] * steps if actions is None else ["", *(action_text(action, spec) for action in actions)]
     return [text for text in texts for _ in range(per_step)]
 
 
 def draw_strip(samples: Samples, scale: int) -> NDArray[np.uint8]:
-    """(H, W, 3): a video per row, below its real clip if there is one, a step's last frame per column."""
+    """(H, W, 3): one row per video, below its real clip if there is one; one column per step, its last frame."""
     rows = [panel[:, -1:] for panels in _framed(samples, scale) for panel in panels]
     return tile([image for row in rows for image in row], samples.frames.shape[1], gap=2)[0]

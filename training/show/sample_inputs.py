@@ -1,4 +1,4 @@
-"""What sampled videos are given: first frames and actions, out of a store, a file or words.
+"""Conditions of sampled videos: first frames and actions, from a store, a file or the command line.
 
 Letters: n videos, R rows of a file, T steps, F frames of a step, H W C pixels, K actions.
 Time: action t is taken after step t, so T steps have T - 1 actions between them.
@@ -22,7 +22,7 @@ from worldmodel.media.read import read_images
 from worldmodel.model import WorldModelConfig
 from worldmodel.shapes import check_frames
 
-# Whether first frames and actions are given. "auto" takes the first of these that the model was trained for.
+# Whether first frames and actions are given. "auto" takes the first of these for which the model was trained.
 CONDITIONS = {"both": (True, True), "frames": (True, False), "actions": (False, True), "none": (False, False)}
 _HOW = {
     "frames": "first frames (--data STORE or --frames FILE)",
@@ -33,12 +33,13 @@ _HOW = {
 def choose_condition(
     asked: str, model: DynamicsConfig, sampling: Sampling, data: bool, frames: bool, actions: bool
 ) -> str:
-    """The condition that is asked for, or with "auto" the richest that is at hand and that the model was trained for.
+    """The requested condition, or with "auto" the richest that is available and for which the model was trained.
 
     Args:
-        data, frames, actions: what the user gave: a store, first frames, actions.
+        asked: a key of `CONDITIONS`, or "auto".
+        data, frames, actions: whether the user gave a store, first frames, actions.
 
-    Raises: ValueError if that cannot be had.
+    Raises: ValueError if that is not possible.
     """
     objections = {name: _objection(name, data, frames, actions) for name in CONDITIONS}
     if asked == "auto":
@@ -59,20 +60,20 @@ def choose_condition(
 
 
 def _objection(condition: str, data: bool, frames: bool, actions: bool) -> str | None:
-    """Why what was given and this condition do not belong together."""
+    """Why the given inputs do not fit this condition; None if they do."""
     gives_frames, gives_actions = CONDITIONS[condition]
     for name, wanted, given in (("frames", gives_frames, frames), ("actions", gives_actions, actions)):
         if wanted and not given and not data:
             return f"condition {condition!r} needs {_HOW[name]}"
         if given and not wanted:
-            return f"condition {condition!r} heeds no --{name}: leave them out or choose another condition"
+            return f"condition {condition!r} ignores --{name}: omit it or choose another condition"
     if data and not gives_frames and (actions or not gives_actions):
-        return f"condition {condition!r} would take nothing from --data: leave it out or choose another condition"
+        return f"condition {condition!r} ignores --data: omit it or choose another condition"
     return None
 
 
 def check_same_game(config: WorldModelConfig, store: EpisodeStorage) -> None:
-    """Refuse a store of another game, or of frames of another size, than the model was learned from."""
+    """ValueError for a store of another game or with frames of another size than the model's."""
     info, tokenizer = store.info, config.tokenizer
     wanted = {
         "env_id": config.env_id or info.env_id,
@@ -101,15 +102,15 @@ def real_clips(store: EpisodeStorage, n: int, steps: int, split: str, seed: int)
 def read_first_frames(
     source: str | Path | NDArray, config: WorldModelConfig, n: int, steps: int, notes: Counter[str] | None = None
 ) -> NDArray[np.uint8]:
-    """The first `steps` steps of the user's own frames, for each of n videos: (n, steps, F, H, W, C) uint8.
+    """The first `steps` steps of the user's frames, for each of n videos: (n, steps, F, H, W, C) uint8.
 
     Args:
-        source: an array, or a file .npy, .npz (of one array), a video, a picture, or a folder of pictures in the order
-            of their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which
-            make a step. A single picture stands still for a step. One row serves all videos; else R is at least n.
-            Pictures and videos that are larger than the model's are shrunk by area, whatever their proportions; arrays
-            of other numbers than bytes are converted as `to_bytes` says.
-        notes: counts what was changed on the way, in words.
+        source: an array, or a file .npy, .npz (of one array), a video, an image, or a folder of images in the order of
+            their names. An array is (R, T, F, H, W, C), or images (R, N, H, W, C) or (N, H, W, C), F of which make a
+            step. A single image is repeated for one step. One row is used for all videos; otherwise R is at least n.
+            Images and videos larger than the model's are shrunk by area, ignoring their proportions; arrays of other
+            dtypes than uint8 are converted by `to_bytes`.
+        notes: counts conversions, by description.
     """
     tokenizer = config.tokenizer
     per_step = tokenizer.frames_per_step
@@ -133,27 +134,27 @@ def read_first_frames(
     check_frames(frames, tokenizer.height, tokenizer.width, tokenizer.channels, per_step)
     if frames.shape[1] < steps:
         raise ValueError(
-            f"{steps} given steps of {per_step} frames each are wanted, the frames given make {frames.shape[1]}; "
-            "give more frames or fewer given steps"
+            f"{steps} context steps of {per_step} frames each are needed, but the frames make {frames.shape[1]}; "
+            "give more frames or lower given_steps"
         )
     if len(frames) != 1 and len(frames) < n:
         raise ValueError(f"frames must have one row for all videos or at least {n}, got {len(frames)}; or lower n")
-    # A copy, because torch wants arrays that can be written to.
+    # A copy, because torch needs writable arrays.
     return np.array(np.broadcast_to(frames[:n, :steps], (n, steps, *frames.shape[2:])))
 
 
 def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec) -> NDArray:
-    """Actions out of words or an array: (K,) int64 or (K, A) float32 for all videos, or (n, K) or (n, K, A) for each.
+    """Actions from words or an array: (K,) int64 or (K, A) float32 for all videos, or (n, K) or (n, K, A) per video.
 
     Args:
-        source: an array, the name of a .npy file, or words for a discrete game: numbers or names, each with `*COUNT`
-            behind it if it is to be repeated ("turn_left*4 move_forward 0").
+        source: an array, the path of a .npy file, or words for a discrete game: numbers or names, each followed by
+            `*COUNT` to repeat it ("turn_left*4 move_forward 0").
     """
     given = [source] if isinstance(source, str | Path) else source
     if len(given) == 1 and not isinstance(given, np.ndarray) and Path(str(given[0])).suffix.lower() in ARRAYS:
         given = read_array(Path(str(given[0])))
     elif len(given) == 1 and not isinstance(given, np.ndarray) and Path(str(given[0])).is_file():
-        raise ValueError(f"actions come from a file {' or '.join(ARRAYS)}, or are words; got {given[0]}")
+        raise ValueError(f"actions must be a file ({' or '.join(ARRAYS)}) or words; got {given[0]}")
     if not isinstance(given, np.ndarray):
         return _from_words(" ".join(map(str, given)).split(), spec)
     actions, deep = given, 1 + len(spec.shape)
@@ -173,7 +174,7 @@ def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec)
 
 
 def _are_integers(numbers: NDArray) -> bool:
-    """Whether floats are integers, written as 1.0."""
+    """Whether all floats have integer values, such as 1.0."""
     if numbers.dtype.kind != "f":
         return False
     wide = numbers.astype(float)
@@ -182,22 +183,22 @@ def _are_integers(numbers: NDArray) -> bool:
 
 def _from_words(words: Sequence[str], spec: ActionSpec) -> NDArray[np.int64]:
     if spec.kind != "discrete":
-        raise ValueError(f"this game's actions are {spec.n} numbers each: give them as a .npy file, not as words")
+        raise ValueError(f"this game's actions have {spec.n} dimensions: give them as a .npy file, not as words")
     actions: list[int] = []
     for word in words:
         name, star, times = word.partition("*")
         if star and not times.isdecimal():
-            raise ValueError(f"{word!r}: behind * a whole number is wanted, such as {name}*4")
+            raise ValueError(f"{word!r}: * must be followed by an integer, such as {name}*4")
         if name not in spec.names and not (name.isdecimal() and int(name) < spec.n):
             raise ValueError(f"no action {name!r}.{did_you_mean(name, (*spec.names, *map(str, range(spec.n))))}")
         actions += [spec.names.index(name) if name in spec.names else int(name)] * (int(times) if star else 1)
     if not actions:
-        raise ValueError(f"at least one action is wanted, got {' '.join(words)!r}")
+        raise ValueError(f"at least one action is needed, got {' '.join(words)!r}")
     return np.array(actions, np.int64)
 
 
 def action_text(action: NDArray, spec: ActionSpec) -> str:
-    """One action in a few letters."""
+    """A short text for one action."""
     if spec.kind == "discrete":
         return spec.names[int(action)] if spec.names else str(int(action))
     return " ".join(f"{number:+.1f}" for number in action)

@@ -1,4 +1,4 @@
-"""Videos of whole episodes: an agent, or scripted play, in a real game or in a dream.
+"""Videos of whole episodes of an agent or a scripted policy, in a real game or in a dream.
 
 Letters: N video frames, H W pixels.
 """
@@ -32,7 +32,7 @@ class Watched(NamedTuple):
 
     seed: int
     last: Shown  # its last step
-    unit: str = ""  # of its return, if that is not the game's own reward
+    unit: str = ""  # of its return, if not the game's own reward
 
     def __str__(self) -> str:
         return f"episode of seed {self.seed}: {_note(self.last, self.unit)}"
@@ -54,8 +54,8 @@ def watch(
 ) -> list[Watched]:
     """Write a video of an agent or a blind policy in a real game or in a dream: the first episodes of `evaluate`.
 
-    Gray border: a real game. Orange: a dream. Blue: a real game as an agent sees it through a world model. The same
-    arguments write the same video.
+    Gray border: a real game. Orange: a dream. Blue: a real game as an agent observes it through a world model. The same
+    arguments give the same video.
 
     Args:
         player: folder of a saved agent, or a blind policy, such as random, sticky or cycle:move_left*8,move_right*8
@@ -64,10 +64,10 @@ def watch(
             name or a hub id.
         out: .mp4, .gif or .webp, or without an ending for mp4 and gif.
         episodes: number of episodes.
-        steps: most steps of an episode.
-        seed: seed of the first episode; the next ones have the next numbers.
-        world: world through which the agent sees a real game, if it has moved since its training; of a dream, the
-            world to dream of in place of the one shipped for the id.
+        steps: maximum number of steps of an episode.
+        seed: seed of the first episode; later ones use the following integers.
+        world: world model of the agent's observations in a real game, if it has moved since training; for a dream, the
+            world to use instead of the one shipped for the id.
         temperature: temperature of a dream.
         columns: columns of the grid.
         scale: screen pixels per pixel.
@@ -75,14 +75,14 @@ def watch(
     """
     with closing(open_scene(env, player, world=world, temperature=temperature, seed=seed, device=device)) as scene:
         if temperature != 1.0 and not scene.is_dream:
-            raise ValueError(f"--temperature is for dreams, {env} is a real game: leave it out")
+            raise ValueError(f"--temperature is for dreams, but {env} is a real game: omit it")
         return film(scene, out, episodes, steps, columns, scale)
 
 
 def film(
     scene: Scene, out: str | os.PathLike, episodes: int = 4, steps: int = 200, columns: int = 2, scale: int = 4
 ) -> list[Watched]:
-    """Write the next episodes of a scene with a policy as a video, side by side; arguments as of `watch`."""
+    """Write the next episodes of a scene with a policy as a video, side by side; arguments as in `watch`."""
     path = check_ending(Path(out))
     if not scene.has_policy:
         raise ValueError("a scene without a policy plays nothing to watch")
@@ -123,7 +123,7 @@ def _cell(scene: Scene, seed: int, seen: list[Shown], scale: int) -> Frames:
 
 
 def _unit(scene: Scene) -> str:
-    """What a dream's rewards are in, if not what the game itself pays."""
+    """Unit of a dream's rewards; "" for the game's own."""
     reward = scene.world.config.reward if scene.is_dream and scene.world is not None else "native"
     return "" if reward == "native" else reward
 
@@ -138,7 +138,7 @@ def _note(shown: Shown, unit: str = "") -> str:
 
 @torch.inference_mode()
 def _through(world: WorldModel, frames: Frames) -> Frames:
-    """RGB frames (T, F, H, W, 3) as the tokenizer keeps them, in RGB again."""
+    """RGB frames (T, F, H, W, 3), encoded and decoded by the tokenizer."""
     steps = torch.from_numpy(frames[..., : world.config.tokenizer.channels]).to(world.device)[:, None]
     pieces = [world.tokenizer.decode(world.tokenizer.encode(piece)) for piece in steps.split(64)]
     return rgb(torch.cat(pieces)[:, 0].cpu().numpy())

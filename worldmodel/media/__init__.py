@@ -1,1 +1,1 @@
-"""Read pictures, films and arrays as uint8 frames; write videos."""
+"""Reading images, videos and arrays as uint8 frames, and writing videos."""

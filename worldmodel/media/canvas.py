@@ -1,4 +1,4 @@
-"""A picture to draw on: frames, boxes, texts that always fit, and strips of values and names along time.
+"""A canvas for frames, boxes, text that is fitted to its space, and strips of values and names over time.
 
 Letters: H W pixels, T steps, A dimensions of an action. All colours are RGB.
 """
@@ -21,7 +21,7 @@ CURSOR: Color = (255, 255, 255)
 
 
 class Track(NamedTuple):
-    """Where the steps of a strip are: step t covers the columns from `left + t * step` on, `step` wide."""
+    """Layout of the steps of a strip: step t covers `step` columns from `left + t * step` on."""
 
     left: float
     step: float
@@ -33,7 +33,7 @@ class Track(NamedTuple):
 
 
 class Canvas:
-    """An image of height x width pixels, dark at first."""
+    """An initially dark image of height x width pixels."""
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw
@@ -46,13 +46,13 @@ class Canvas:
         return np.asarray(self._image).copy()
 
     def copy(self) -> "Canvas":
-        """Another canvas with the same picture."""
+        """Another canvas with the same image."""
         other = Canvas(*self._image.size)
         other._image.paste(self._image)
         return other
 
     def picture(self, left: int, top: int, image: NDArray[np.uint8]) -> None:
-        """Put an image (H, W, 3) there."""
+        """Paste an image (H, W, 3)."""
         from PIL import Image
 
         self._image.paste(Image.fromarray(np.ascontiguousarray(image)), (left, top))
@@ -71,7 +71,7 @@ class Canvas:
         align: Literal["left", "center", "right"] = "left",
         size: int = TEXT_SIZE,
     ) -> int:
-        """Write one line between the columns `left` and `left + room`, smaller or cut where it is too long.
+        """Write one line between the columns `left` and `left + room`, smaller or cut if it is too long.
 
         Returns: its width in pixels.
         """
@@ -90,7 +90,7 @@ class Canvas:
     def bars(
         self, track: Track, top: int, height: int, values: NDArray, low: float, high: float, colors: Sequence[Color]
     ) -> None:
-        """One bar per step from 0 up or down, for values (T,) in [low, high], which contains 0; none where NaN."""
+        """One bar per step, up or down from 0, for values (T,) in [low, high], which contains 0; none for NaN."""
         scale = (height - 1) / (high - low) if high > low else 0.0
         zero = top + round(high * scale)
         for step, (value, color) in enumerate(zip(values, colors, strict=True)):
@@ -102,7 +102,7 @@ class Canvas:
             self.box(left, min(zero, end), wide, max(1, abs(end - zero)), color)
 
     def spans(self, track: Track, top: int, height: int, names: Sequence[str], colors: Mapping[str, Color]) -> None:
-        """Runs of equal names (T; "" is left out) as blocks with the name inside, where it fits."""
+        """Runs of equal names (T; "" is skipped) as blocks with the name inside, if it fits."""
         for name, group in groupby(range(len(names)), key=lambda step: names[step]):
             steps = list(group)
             if not name:
@@ -113,7 +113,7 @@ class Canvas:
                 self.text(left + 2, top + height // 2, name, right - left - 4, (255, 255, 255), "center", 12)
 
     def heat(self, track: Track, top: int, height: int, values: NDArray[np.float32]) -> None:
-        """Values (T, A) in [-1, 1] as A rows: blue below 0, dark at 0, orange above; nothing where NaN."""
+        """Values (T, A) in [-1, 1] as A rows: blue below 0, dark at 0, orange above; nothing for NaN."""
         count = values.shape[1]
         for step, row in enumerate(values):
             left, right = track.begin(step), track.begin(step + 1)

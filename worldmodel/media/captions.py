@@ -1,4 +1,4 @@
-"""Captions above and below videos: on one line, else smaller, else on two lines, else cut.
+"""Captions above and below videos: on one line if they fit, otherwise smaller, on two lines, or cut.
 
 All strips are (CAPTION_HEIGHT, width, 3) uint8 RGB.
 """

@@ -22,7 +22,7 @@ from worldmodel.progress import progress_if_long
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
-_MOST_LINES = 200  # of ffmpeg's output that are kept: the first half and the newest
+_MOST_LINES = 200  # of ffmpeg's output to keep: the first and the latest ones
 # Decoders with transparency; ffmpeg's own decoders of these formats ignore it.
 _TRANSPARENT = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 

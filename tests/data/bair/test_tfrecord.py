@@ -132,7 +132,7 @@ TWICE = field(1, 2 * field(1, field(1, b"a") + field(2, field(1, field(1, b"x"))
         (b"\x0a" + b"\xff" * 200, "does not end, or has more than 64 bits"),
         (b"\xff" * 9 + b"\x7f", "more than 64 bits"),
         (b"\x0a" * 5000, "not a tf.train.Example"),
-        (TWICE, "the key 'a' comes twice"),
+        (TWICE, "the key 'a' is repeated"),
         (example(field(1, field(1, b"x") * 2)), "'a' must be one list of one byte string"),
         (example(field(1, field(1, b"x")) + field(3, b"")), "'a' must be one list"),
         (example(field(7, field(1, b"x"))), "'a' must be one list"),

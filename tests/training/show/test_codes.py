@@ -136,7 +136,7 @@ def test_the_share_of_changed_codes_is_told(tmp_path, store):
 
 
 def test_mistakes_are_told_before_anything_is_written(tmp_path, store):
-    with pytest.raises(ValueError, match=r"written as \.png, got 'a\.gif'"):
+    with pytest.raises(ValueError, match=r"must be a \.png file, got 'a\.gif'"):
         show_codes(frame_tokenizer(), store, tmp_path / "a.gif", CONFIG)
     with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).* 4 frames: collect with --frames-per-step 4"):
         show_codes(hierarchy(), store, tmp_path / "a.png", CONFIG)

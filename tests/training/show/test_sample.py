@@ -109,7 +109,7 @@ def test_an_old_file_is_replaced_and_a_failure_leaves_it(tmp_path, world):
     ("changes", "given", "message"),
     [
         ({}, {"frames": np.zeros((2, 8, 8, 3), np.uint8)}, "16, 16, 3"),
-        ({}, {"actions": "left*2"}, "need 3 actions, got 2; give more, or ask for 3 steps"),
+        ({}, {"actions": "left*2"}, "need 3 actions, got 2; give more, or set steps to 3"),
         ({}, {"actions": np.zeros((2, 3), np.int64)}, "for each of the 3, got 2 rows"),
         ({"given_steps": 5}, {"frames": np.zeros((10, 16, 16, 3), np.uint8)}, "at most steps = 4, got 5"),
         ({"condition": "none", "guidance": 2.0}, {}, "guidance 2.0 needs"),
@@ -220,7 +220,7 @@ def test_videos_are_shown_as_fast_as_their_game_or_as_asked(tmp_path, fps, shown
 
 def test_the_legend_tells_the_colours(tmp_path, world, store):
     legend = str(sample_videos(world, tmp_path / "a.gif", CONFIG, data=store))
-    assert "condition: both" in legend and "blue: the 1 given steps" in legend and "left: real play" in legend
+    assert "condition: both" in legend and "blue: the 1 given steps" in legend and "left: real episodes" in legend
     again = str(sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=99, columns=9), data=store))
-    assert "such clips, so some are shown again" in again and "again" not in legend
+    assert "such clips, so some are repeated" in again and "again" not in legend
     assert "blue" not in str(sample_videos(world, tmp_path / "a.gif", CONFIG))

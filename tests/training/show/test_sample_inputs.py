@@ -72,13 +72,13 @@ def test_the_setting_that_a_model_lacks_is_named_with_the_options_that_help():
     [
         ("both", ("frames",), "needs actions"),
         ("frames", ("actions",), "needs first frames"),
-        ("frames", ("frames", "actions"), "heeds no --actions"),
-        ("none", ("frames",), "heeds no --frames"),
-        ("none", ("data",), "nothing from --data"),
-        ("actions", ("data", "actions"), "nothing from --data"),
+        ("frames", ("frames", "actions"), "ignores --actions"),
+        ("none", ("frames",), "ignores --frames"),
+        ("none", ("data",), "ignores --data"),
+        ("actions", ("data", "actions"), "ignores --data"),
     ],
 )
-def test_what_is_missing_or_would_be_ignored_is_told(asked, given, message):
+def test_missing_or_ignored_inputs_are_refused(asked, given, message):
     with pytest.raises(ValueError, match=message):
         choose(asked, **dict.fromkeys(given))
 
@@ -187,7 +187,7 @@ def test_gray_models_are_given_gray_frames(tmp_path):
         (IMAGES[:, :8], "16, 16, 3"),
         (IMAGES * 1.0, r"floats must be in \[0, 1\]"),
         (IMAGES.transpose(0, 3, 1, 2), r"their channels seem to come first: give np\.moveaxis"),
-        (IMAGES[:2], "2 given steps of 2 frames"),
+        (IMAGES[:2], "2 context steps of 2 frames"),
         (make_frames(2, 2).numpy(), "at least 3, got 2"),
     ],
 )
@@ -231,7 +231,7 @@ def test_actions_are_names_or_numbers_with_a_count(words):
     [
         ("lefft", "no action 'lefft'. Did you mean 'left'?"),
         ("3", "no action '3'"),
-        ("left*many", "a whole number is wanted, such as left*4"),
+        ("left*many", "must be followed by an integer, such as left*4"),
         ("left*0", "at least one action"),
     ],
 )
@@ -250,7 +250,7 @@ def test_discrete_actions_may_have_any_number_type(tmp_path, dtype):
         with pytest.raises(ValueError, match="actions must be int64"):
             read_actions(np.array(wrong), ACTIONS)
     (tmp_path / "a.csv").write_text("1\n0\n")
-    with pytest.raises(ValueError, match=r"a file \.npy or \.npz, or are words; got .*a\.csv"):
+    with pytest.raises(ValueError, match=r"a file \(\.npy or \.npz\) or words; got .*a\.csv"):
         read_actions([str(tmp_path / "a.csv")], ACTIONS)
 
 
@@ -270,7 +270,7 @@ def test_actions_that_do_not_fit_the_game_are_refused():
         read_actions(np.zeros((4, 3)), PUSHES)
     with pytest.raises(ValueError, match="outside"):
         read_actions(np.array([0, 3]), ACTIONS)
-    with pytest.raises(ValueError, match=r"2 numbers each: give them as a \.npy file"):
+    with pytest.raises(ValueError, match=r"2 dimensions: give them as a \.npy file"):
         read_actions("0 1", PUSHES)
 
 

@@ -45,11 +45,11 @@ def test_sides_are_shuffled_by_the_seed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"page": "other"}, "of another page"),
-        ({"seed": 4}, "of another page"),
+        ({"page": "other"}, "from another page"),
+        ({"seed": 4}, "from another page"),
         ({"person": "one"}, "same person"),
-        ({"choices": {"500": "left"}}, "pair '500', the page has pairs 0 to 499"),
-        ({"choices": {"1": "both"}}, "no file of choices"),
+        ({"choices": {"500": "left"}}, "pair '500', but the page has 0 to 499"),
+        ({"choices": {"1": "both"}}, "not a file of choices"),
         ({"pairs": 0}, "pairs must be at least 1"),
     ],
     ids=str,
@@ -62,5 +62,5 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, messag
 
 
 def test_nothing_chosen_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="nobody chose"):
+    with pytest.raises(ValueError, match="hold no choices"):
         tally([choices_file(tmp_path, "one", {})])

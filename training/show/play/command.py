@@ -33,35 +33,35 @@ def play(
     """Play dreams and real games yourself, in a browser, until Ctrl-C.
 
     Args:
-        envs: ids of real games or of dreams, or worlds to dream of, between which the page switches. The first dream
-            of a game that is given, too, can go on from where the game stands, and its world looks on.
+        envs: ids of real games or of dreams, or worlds, between which the page switches. If a game and a dream of it
+            are given, the first such dream can continue from the game's current step, and its world follows the game.
         agent: folder of a saved agent, or a blind policy (docs/collecting.md), which can take over.
-        world: world through which the agent sees a real game, if it has moved since its training; of dreams, the world
-            to dream of in place of the one shipped for the id.
+        world: world model of the agent's observations in a real game, if it has moved since training; for dreams, the
+            world to use instead of the one shipped for the id.
         temperature: temperature of dreams.
         seed: seed of the first episodes.
-        host: address to listen on; the default can be reached from this machine alone.
+        host: address to listen on; the default can be reached only from this machine.
         port: port to listen on; 0 takes a free one.
-        allow_host: further names under which browsers may ask for this machine; its own names and addresses always may.
+        allow_host: further host names that browsers may use for this machine, besides its own names and addresses.
         browser: open the page in this machine's browser, if there is a screen.
         device: where the worlds run; "auto" takes a GPU if there is one.
     """
     check_websockets()
     if len(set(envs)) < len(envs):
-        raise ValueError(f"each of the envs counts once, got {', '.join(envs)}")
+        raise ValueError(f"the envs must be different, got {', '.join(envs)}")
 
-    def place(name: str) -> str:  # absolute, since a game that starts moves the process to another folder for a moment
+    def location(name: str) -> str:  # absolute, since starting a game briefly changes the process's working folder
         return str(Path(name).absolute()) if Path(name).is_dir() else name
 
     blind = agent is not None and is_scripted(str(agent))
     player = "" if agent is None else str(agent) if blind else str(Path(agent).absolute())
-    seen = None if world is None else place(world)
+    seen = None if world is None else location(world)
     games = {name for name in envs if is_env_id(name) and not is_dream(name)}
-    # Without an agent nobody looks at games through the world: it is for the dreams.
+    # Without an agent no game is observed through the world, which is then for the dreams only.
     unseen = games if (not player or blind) and games != set(envs) else set()
     opening = partial(open_scene, player=player, temperature=temperature, seed=seed, device=device)
-    scenes = {name: partial(opening, place(name), world=None if name in unseen else seen) for name in envs}
-    for name, opened in scenes.items():  # report now what cannot be opened
+    scenes = {name: partial(opening, location(name), world=None if name in unseen else seen) for name in envs}
+    for name, opened in scenes.items():  # report errors before serving
         print(f"Checking that {name} can be opened …", flush=True)
         with closing(opened()):
             pass
@@ -76,5 +76,5 @@ def play(
 
 
 def _has_screen() -> bool:
-    """Whether a browser would open in a window, and not in this terminal."""
+    """Whether a browser would open in a window rather than in this terminal."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

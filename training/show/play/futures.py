@@ -1,4 +1,4 @@
-"""Several futures of one dream side by side: the same actions, each with draws of its own.
+"""Several futures of one dream in parallel: the same actions, but different random draws.
 
 Letters: N futures, F frames of a step, H W pixels.
 """
@@ -19,7 +19,7 @@ FUTURES = 4
 
 
 class _Step(NamedTuple):
-    """All futures before a step, and what was done."""
+    """All futures before a step, and the action taken."""
 
     state: DreamState  # N rows
     observations: np.ndarray  # (N, …)
@@ -28,9 +28,9 @@ class _Step(NamedTuple):
 
 
 class Futures:
-    """N dreams that go on from where a dream stands; the first is the one that it would dream by itself.
+    """N continuations of a dream; the first is the one that it would dream by itself.
 
-    The dream itself stays where it is until `choose`.
+    The dream itself does not move until `choose`.
     """
 
     def __init__(self, scene: DreamScene, count: int = FUTURES) -> None:
@@ -45,16 +45,16 @@ class Futures:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to dream: all have ended, or as many steps were made as can be taken back."""
+        """Whether no further step is possible: all have ended, or the limit of steps that can be undone is reached."""
         return all(shown.ended for shown in self.shown) or len(self._past) >= KEPT
 
     def set_temperature(self, temperature: float) -> None:
-        """Of the steps to come."""
+        """Set the temperature of later steps."""
         self._dreams.rules = replace(self._dreams.rules, temperature=temperature)
 
     @torch.inference_mode()
     def step(self, action: Any) -> list[Shown]:
-        """The same action in all futures; one that has ended stays as it is."""
+        """Take the same action in all futures; those that have ended do not change."""
         dreams, before = self._dreams, self.shown
         done = np.asarray(action, self._scene.action.dtype)
         self._past.append(_Step(dreams.running.clone(), self._observations, before, done[()]))
@@ -76,10 +76,10 @@ class Futures:
         return Shown(frames, last.step + 1, reward, last.total + reward, None, signals, nll, ended)
 
     def choose(self, row: int) -> list[Moment]:
-        """Let the dream go on as one of the futures; returns that future's steps."""
+        """Continue the dream as one of the futures; returns that future's steps."""
         if not 0 <= row < len(self.shown):
             raise ValueError(f"there are futures 0 to {len(self.shown) - 1}, got {row}")
-        after = [step.shown[row] for step in self._past[1:]] + [self.shown[row]]  # what is shown after each step
+        after = [step.shown[row] for step in self._past[1:]] + [self.shown[row]]  # shown after each step
         steps = next((number + 1 for number, shown in enumerate(after) if shown.ended), len(self._past))
         kept = [Kept(s.state.select([row]), s.observations[row], s.shown[row], s.action) for s in self._past[:steps]]
         if steps < len(self._past):

@@ -1,7 +1,7 @@
-"""What the play server answers to HTTP: the files of the page with their security headers, and refusals.
+"""HTTP responses of the play server: the files of the page with their security headers, and refusals.
 
-Whoever can reach the server may play; pages of other sites, opened in a browser that can reach it, may not. A browser
-sends the name that it asked for as Host, so a foreign name that resolves to this machine (DNS rebinding) is found.
+Anyone who can reach the server may play; pages of other sites, opened in a browser that can reach it, may not. A
+browser sends the requested name as Host, so a foreign name that resolves to this machine (DNS rebinding) is detected.
 """
 
 import ipaddress
@@ -22,11 +22,11 @@ _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}  # of
 
 
 class Http:
-    """Answers to requests for the page, and the check of those that want to play.
+    """Responds to requests for the page, and checks requests to play.
 
     Args:
-        host: what the server listens on.
-        allowed: further names under which browsers may ask for it.
+        host: address on which the server listens.
+        allowed: further host names that browsers may use.
     """
 
     def __init__(self, host: str, allowed: Collection[str] = ()) -> None:
@@ -40,7 +40,7 @@ class Http:
         self._names = {name.lower() for name in names}
 
     def respond(self, connection: "ServerConnection", request: "Request") -> "Response | None":
-        """The answer to a request; None lets a WebSocket through to the player's session."""
+        """The response to a request; None passes a WebSocket on to the player's session."""
         name, refusal = self._check(request)
         if refusal is not None:
             return connection.respond(*refusal)
@@ -57,7 +57,7 @@ class Http:
         return response
 
     def _check(self, request: "Request") -> tuple[str, tuple[HTTPStatus, str] | None]:
-        """The Host header, and why a request with it is refused."""
+        """The Host header, and the refusal if the request is not allowed."""
         hosts, origins = (request.headers.get_all(name) for name in ("Host", "Origin"))
         try:
             if len(hosts) != 1 or len(origins) > 1:
@@ -79,7 +79,7 @@ class Http:
     def _is_ours(self, name: str) -> bool:
         if name in self._names:
             return True
-        try:  # an address cannot be made to point here by somebody's name server
+        try:  # unlike a name, an address cannot be redirected here by a foreign name server
             ipaddress.ip_address(name)
         except ValueError:
             return False

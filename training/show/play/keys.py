@@ -1,4 +1,4 @@
-"""Key bindings of the page: which keys stand for which action of a game."""
+"""Key bindings of the page: the keys for each action of a game."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from worldmodel.data import ActionSpec
 
-# Keys by what an action is called; names are the browser's `KeyboardEvent.code`.
+# Action name -> keys, by the browser's `KeyboardEvent.code`.
 _KEYS_OF = {
     "turn_left": ("ArrowLeft", "KeyA"),
     "turn_right": ("ArrowRight", "KeyD"),
@@ -17,9 +17,9 @@ _KEYS_OF = {
     "move_right": ("KeyE",),
     "attack": ("Space",),
 }
-# Where nothing turns, the keys of turning move sideways.
+# In games without turning, the keys for turning move sideways.
 _SIDEWAYS = {"move_left": ("ArrowLeft", "KeyA", "KeyQ"), "move_right": ("ArrowRight", "KeyD", "KeyE")}
-# Keys of the numbers of an action, two each: for its lowest and for its highest value.
+# Keys for the dimensions of an action, two each: for the lowest and the highest value.
 _KEY_PAIRS = (
     ("ArrowLeft", "ArrowRight"),
     ("ArrowDown", "ArrowUp"),
@@ -30,7 +30,7 @@ _KEY_PAIRS = (
 
 
 class Keys:
-    """What keys mean in a game: for named actions one each, for numbers a pair each."""
+    """Key bindings of a game: keys for each discrete action, or a pair for each dimension of a continuous one."""
 
     def __init__(self, action: ActionSpec) -> None:
         self._action = action
@@ -48,23 +48,23 @@ class Keys:
         low, high = np.array(spec.low), np.array(spec.high)
         numbers = np.clip(0.0, low, high)
         for key in held:
-            for place, (keys, _) in enumerate(self.bindings):
+            for index, (keys, _) in enumerate(self.bindings):
                 if key in keys:
-                    numbers[place // 2] = (low, high)[place % 2][place // 2]
+                    numbers[index // 2] = (low, high)[index % 2][index // 2]
         return numbers.astype(np.float32)
 
 
 def _choices(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
     names = action.names or tuple(f"action {number}" for number in range(action.n))
     keys_of = _KEYS_OF if "turn_left" in names else _KEYS_OF | _SIDEWAYS
-    # Beyond the digits there is no key, only the page's button: it sends a name of its own.
+    # Actions above 9 have no key, only the page's button, which sends the name ActionN.
     digits = [(f"Digit{number}",) if number < 10 else (f"Action{number}",) for number in range(action.n)]
     return [(keys_of.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
 
 
 def _numbers(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
     if action.n > len(_KEY_PAIRS):
-        raise ValueError(f"there are keys for {len(_KEY_PAIRS)} numbers of an action at most, got {action.n}")
-    names = action.names or tuple(f"number {place}" for place in range(action.n))
+        raise ValueError(f"there are keys for at most {len(_KEY_PAIRS)} dimensions of an action, got {action.n}")
+    names = action.names or tuple(f"dimension {index}" for index in range(action.n))
     pairs = zip(names, _KEY_PAIRS[: action.n], strict=True)
     return [((key,), f"{name} {sign}") for name, pair in pairs for key, sign in zip(pair, "-+", strict=True)]

@@ -1,4 +1,4 @@
-"""A world model looks on while its real game is played: codes, reconstruction, surprise; and how codes are coloured.
+"""A world model follows its real game while it is played: codes, reconstruction, surprise; and colours of codes.
 
 Letters: V codes, M slices of a codebook, E features of a code vector, F frames of a step, H W C pixels.
 """
@@ -17,13 +17,13 @@ from worldmodel.model import WorldModel
 from worldmodel.training.show.play.timeline import Seen
 from worldmodel.training.show.scenes import DreamScene, Frames, rgb
 
-_ROWS, _STEPS = 8, 8  # of the dreams that tell how surprised a world usually is
+_ROWS, _STEPS = 8, 8  # of the dreams by which a world's typical surprise is measured
 
 
 class Onlooker:
-    """Follows a real game step by step, as a world model that is shown each step and predicts the next.
+    """Follows a real game step by step with a world model, which observes each step and predicts the next.
 
-    Its surprise about a step is the negative log-likelihood of the step's codes (`WorldModel.observe`).
+    Its surprise is the negative log-likelihood of a step's codes (`WorldModel.observe`).
     """
 
     def __init__(self, world: WorldModel) -> None:
@@ -37,12 +37,12 @@ class Onlooker:
         spec = self._world.config.action
         nothing = np.zeros((1, 0, *spec.shape), spec.dtype)
         given = torch.as_tensor(frames, device=self._world.device)[None, None]
-        several = self._world.config.dynamics.frame_condition > 1  # such a model wants more steps to begin with
+        several = self._world.config.dynamics.frame_condition > 1  # such a model cannot start from one step
         self._state = None if several else self._world.start_codes(codes[:, None], nothing, values, frames=given)
         return self._seen(codes, None)
 
     def step(self, action: Any, frames: Frames) -> Seen:
-        """The next step, to which an action led."""
+        """The step that followed an action."""
         codes = self._encode(frames)
         if self._state is None:
             return self._seen(codes, None)
@@ -62,13 +62,13 @@ class Onlooker:
 
 
 def seen_in(scene: DreamScene) -> Seen:
-    """The present step of a dream."""
+    """The current step of a dream."""
     state, _, shown = scene.now()
     return Seen(state.codes[0].cpu().numpy(), shown.nll)
 
 
 def usual_surprise(world: WorldModel) -> float:
-    """Mean nll of a step in nats, in 8 dreams of 8 random steps each at temperature 1: the world's own scale."""
+    """Mean nll of a step in nats, over 8 dreams of 8 random steps at temperature 1: the scale of a world's surprise."""
     dreams = DreamVectorEnv(_ROWS, world, "codes")
     dreams.reset(seed=0)
     policy = RandomPolicy(dreams.action_spec)
@@ -83,7 +83,7 @@ def usual_surprise(world: WorldModel) -> float:
 def palette(world: WorldModel) -> NDArray[np.uint8]:
     """A colour for each code of each slice, (M, V, 3) uint8: similar code vectors have similar colours.
 
-    The three main directions of a slice's code vectors become red, green and blue, each spread evenly by rank.
+    The three principal directions of a slice's code vectors become red, green and blue, each spread evenly by rank.
     """
     colors = []
     for vectors_VE in world.tokenizer.lookup.vectors.float().cpu():

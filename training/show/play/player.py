@@ -1,4 +1,4 @@
-"""Who is at the wheel: the person at the page, the agent that was given, or a blind policy."""
+"""Who controls a scene: the person at the page, the given agent, or a blind policy."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from worldmodel.agents.policy import Policy
 from worldmodel.training.show.scenes import Scene
 
 YOU, AGENT = "you", "agent"
-BLIND = ("random", "sticky")  # blind policies that play anything
+BLIND = ("random", "sticky")  # blind policies that can play any game
 
 
 class Wheel:
-    """Who plays while no key is held.
+    """Chooses who plays while no key is held.
 
     Args:
-        player: what the scenes' own policy is called.
+        player: name of the scenes' own policy.
     """
 
     def __init__(self, player: str = AGENT) -> None:
@@ -24,12 +24,12 @@ class Wheel:
         self._policies: dict[str, Policy] = {}
 
     def offers(self, scene: Scene) -> dict[str, str]:
-        """Who may play, and what each is called."""
+        """The possible players and their labels."""
         own = {AGENT: self._player} if scene.has_policy else {}
         return {YOU: "you"} | own | {name: name for name in BLIND if name not in own.values()}
 
     def now(self, scene: Scene) -> str:
-        """Who plays; you, where a scene has no agent."""
+        """The current player; the person if the chosen one is not available in this scene."""
         return self.who if self.who in self.offers(scene) else YOU
 
     def give(self, who: str, scene: Scene) -> None:
@@ -37,16 +37,16 @@ class Wheel:
         self.begin(scene)
 
     def begin(self, scene: Scene) -> None:
-        """An episode begins, or somebody else plays on."""
+        """Reset the blind policies, for a new episode or another player."""
         self._policies = {name: scripted_policy(name, scene.action) for name in BLIND}
         for policy in self._policies.values():
             policy.seed_rows([0], [scene.seed])
 
     def action(self, scene: Scene, nothing: Any) -> Any:
-        """What is done while no key is held; None: what the scene's own policy chooses."""
+        """The action while no key is held; None: let the scene's own policy choose."""
         return None if self.now(scene) == AGENT else self.blind_action(scene, nothing)
 
     def blind_action(self, scene: Scene, nothing: Any) -> Any:
-        """The same in several futures at once, where the scene's policy cannot play."""
+        """The same for several futures at once, in which the scene's policy cannot play."""
         who = self.now(scene)
         return self._policies[who].act(np.zeros((1, 1)))[0] if who in self._policies else nothing

@@ -1,6 +1,6 @@
-"""Who plays: a few players at once, each with a session and a thread; a page that is loaded again finds its own.
+"""Manages several players, each with a session and a thread; a reloaded page finds its session again.
 
-A session is found by a key that only its page has. It outlives the page's connection for a while.
+A session is identified by a key that only its page has. It is kept for a while after the page's connection ends.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from worldmodel.training.show.play.session import Session
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
-MOST_PLAYERS = 4  # each has models and games of its own
-IDLE = 60.0  # seconds without a message, after which a player makes room for another
-KEPT_FOR = 300.0  # seconds that a session without a page is kept
-_HANDOVER = 2.0  # seconds that a page that is loaded again waits for its last connection to end
+MOST_PLAYERS = 4  # each has its own models and games
+IDLE = 60.0  # seconds without a message after which a player may be replaced
+KEPT_FOR = 300.0  # seconds for which a session without a page is kept
+_HANDOVER = 2.0  # seconds for which a reloaded page waits for its previous connection to end
 
 
 class Seat:
-    """One player's session, and the thread in which everything of it happens."""
+    """One player's session, and the thread in which all its work is done."""
 
     def __init__(self, session: Session, connection: "ServerConnection") -> None:
         self.session, self.connection = session, connection
         self.key = secrets.token_urlsafe(16)
-        # Always the same thread: torch keeps a pool of workers for each that calls it, and games may be bound to one.
+        # Always the same thread: torch keeps a pool of workers per calling thread, and games may be bound to a thread.
         self.thread = ThreadPoolExecutor(1)
         self.heard = time.monotonic()
         self.taken = True  # by an open connection
@@ -52,7 +52,7 @@ class Seats:
         self._seats: dict[str, Seat] = {}  # by key
 
     async def take(self, connection: "ServerConnection", key: str) -> Seat | None:
-        """The seat with this key, or a new one, in place of an idle player's if need be; None if all are taken."""
+        """The seat with this key, or a new one, if necessary replacing an idle player; None if all are taken."""
         seat = self._seats.get(key)
         waited = time.monotonic() + _HANDOVER
         while seat is not None and seat.taken and time.monotonic() < waited:
@@ -68,7 +68,7 @@ class Seats:
         return seat
 
     def _make_room(self) -> bool:
-        """Send somebody away: first one whose page is gone, then one that is idle."""
+        """Remove a player: preferably one whose page is gone, otherwise an idle one."""
         longest = min(self._seats.values(), key=lambda seat: (seat.taken, seat.heard))
         if not longest.taken:
             self._end(longest)
@@ -80,7 +80,7 @@ class Seats:
         return True
 
     async def leave(self, seat: Seat) -> None:
-        """A connection has ended: keep its session for a while, unless it had to make room."""
+        """Handle the end of a connection: keep its session for a while, unless it was replaced."""
         seat.taken = False
         seat.hear()
         if seat.key not in self._seats:
@@ -99,7 +99,7 @@ class Seats:
         seat.thread.shutdown(wait=False)
 
     async def close(self) -> None:
-        """End all sessions; their connections have ended."""
+        """End all sessions, after their connections have ended."""
         for seat in list(self._seats.values()):
             del self._seats[seat.key]
             await seat.close()

@@ -1,8 +1,8 @@
-"""Play dreams and real games in a browser: one page, one WebSocket, one step for each message.
+"""Play dreams and real games in a browser: one page, one WebSocket, one step per message.
 
-The page asks for a step as often as the game makes steps, and says which keys are held. The answer is a line of JSON,
-and one binary message with all arrays that its "parts" name, one after the other. Before something that takes long
-comes a line with "waiting" alone. Needs the extra `play` (websockets).
+The page requests steps at the game's speed, with the keys that are held. The answer is a line of JSON, and one binary
+message with the arrays listed in its "parts", one after the other. Before anything slow, a line with only "waiting" is
+sent. Needs the extra `play` (websockets).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_TRY_AGAIN_LATER = 1013  # a WebSocket's code of closing
+_TRY_AGAIN_LATER = 1013  # WebSocket close code
 _LONGEST_MESSAGE = 4096  # bytes
 
 
@@ -38,15 +38,15 @@ async def serve(
     allowed_hosts: Collection[str] = (),
     player: str = "agent",
 ) -> None:
-    """Serve the page, and to each that opens it a session of its own, until cancelled.
+    """Serve the page, with a separate session for each player, until cancelled.
 
     Args:
-        scenes: names, and what opens each.
-        host: to listen on; the default is reached from this machine alone.
+        scenes: name -> function that opens the scene.
+        host: address to listen on; the default can be reached only from this machine.
         port: 0 takes a free one.
         ready: called with the page's address.
-        allowed_hosts: further names under which browsers may ask for the page, where `host` is open to other machines.
-        player: what the scenes' own policy is called on the page.
+        allowed_hosts: further host names that browsers may use, if `host` is open to other machines.
+        player: name of the scenes' own policy on the page.
 
     Raises:
         OSError: host and port cannot be listened on.
@@ -57,8 +57,8 @@ async def serve(
 
     if host not in THIS_MACHINE:
         warnings.warn(
-            f"listening on {host}: everyone who can reach this machine can play; there is no password. To play from "
-            "another machine alone, leave --host out and forward the port by ssh -L",
+            f"listening on {host}: everyone who can reach this machine can play; there is no password. To play only "
+            "from one other machine, omit --host and forward the port with ssh -L",
             stacklevel=2,
         )
     seats = Seats(lambda: Session(scenes, player))
@@ -84,7 +84,7 @@ async def serve(
 
 
 def check_websockets() -> None:
-    """DependencyNotInstalled where websockets is missing."""
+    """DependencyNotInstalled if websockets is missing."""
     try:
         import websockets  # noqa: F401
     except ImportError as error:
@@ -92,7 +92,7 @@ def check_websockets() -> None:
 
 
 def _key_of(connection: "ServerConnection") -> str:
-    """The key of the session that a page asks for, "" for none."""
+    """The key of the session that a page requests, "" for none."""
     assert connection.request is not None
     return parse_qs(urlsplit(connection.request.path).query).get("session", [""])[0]
 
@@ -117,7 +117,7 @@ async def _play(connection: "ServerConnection", seat: Seat) -> None:
 
 
 def _answer(session: Session, message: dict[str, Any] | MessageError) -> Answer:
-    """What the session answers; what is wrong with the message, or with what it asked for, in words."""
+    """The session's answer, or a description of the error."""
     try:
         if isinstance(message, MessageError):
             raise message
@@ -125,7 +125,7 @@ def _answer(session: Session, message: dict[str, Any] | MessageError) -> Answer:
     except MessageError as error:
         _logger.warning("a message of a player was refused: %s", error)
         return Answer({"error": str(error)}, ())
-    except Exception as error:  # whatever a game or a model raises: the player reads it, and can go on
+    except Exception as error:  # from a game or a model: show it to the player, who can continue
         _logger.exception("a message of a player failed: %s", message)
         return Answer({"error": f"{type(error).__name__}: {error}"}, ())
 
@@ -134,5 +134,5 @@ def _read(message: str | bytes) -> dict[str, Any] | MessageError:
     try:
         read = json.loads(message)
     except ValueError as error:
-        return MessageError(f"a message is a JSON object, got {message!r}: {error}")
-    return read if isinstance(read, dict) else MessageError(f"a message is a JSON object, got {read!r}")
+        return MessageError(f"a message must be a JSON object, got {message!r}: {error}")
+    return read if isinstance(read, dict) else MessageError(f"a message must be a JSON object, got {read!r}")

@@ -1,4 +1,4 @@
-"""Somebody plays games and dreams: what the messages of the page do. Knows nothing of sockets."""
+"""One player's session: handles the page's messages. Transport-independent."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,12 +15,12 @@ from worldmodel.training.show.play.stage import Stage
 from worldmodel.training.show.play.timeline import CLIP_KINDS
 from worldmodel.training.show.scenes import DreamScene, GameScene, Scene
 
-_TAKEN_BACK = 9  # steps of one press of "back": about a second of Doom
+_TAKEN_BACK = 9  # steps undone by one press of "back": about a second of Doom
 _HIGHEST_TEMPERATURE = 3.0
 
 
 class MessageError(ValueError):
-    """A message that means nothing."""
+    """An invalid message."""
 
 
 class Answer(NamedTuple):
@@ -34,8 +34,8 @@ class Session:
     """One player's games and dreams, and which of them is on the screen.
 
     Args:
-        scenes: names, and what opens each; a scene is opened when it is first needed.
-        player: what the scenes' own policy is called on the page.
+        scenes: name -> function that opens the scene, called when it is first needed.
+        player: name of the scenes' own policy on the page.
     """
 
     def __init__(self, scenes: Mapping[str, Callable[[], Scene]], player: str = "agent") -> None:
@@ -43,7 +43,7 @@ class Session:
         self._stages: dict[str, Stage] = {}
         self._name = next(iter(scenes))
         self._wheel = Wheel(player)
-        self._came_from = ""  # the game from which the dream on the screen went on
+        self._came_from = ""  # the game from which the dream on the screen was continued
         self._futures: Futures | None = None
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Session:
             stage.scene.close()
 
     def waits_for(self, message: Mapping[str, Any]) -> str:
-        """What an answer to this message has to load first, in words for the player; "" for nothing."""
+        """A text for the player about what must be loaded to answer this message; "" for nothing."""
         name = message.get("world") if message.get("do") == "go" else self._name
         if isinstance(name, str) and name in self._open and name not in self._stages:
             return f"Opening {name}. This takes a few seconds."
@@ -60,16 +60,16 @@ class Session:
         return ""
 
     def answer(self, message: Mapping[str, Any]) -> Answer:
-        """What a message leads to.
+        """Handle a message.
 
-        Messages: {"do": "step", "keys": […]}; "show" says what is on the screen; "begin" begins an episode; "back"
-        goes back to the step "to", or one second; "look" shows the step "at"; "drive" lets "who" play; "go" goes to
-        another "world"; "dream" lets a dream go on from a real game, where that stands or at the step "at", and "game"
-        returns to it; "fork" parts a dream into four futures, "choose" keeps the future "which", or none of them;
-        "temperature" sets its "value"; "clip" makes a film of a "kind".
+        Messages: {"do": "step", "keys": […]}; "show" describes the screen; "begin" starts an episode; "back" goes back
+        to the step "to", or one second; "look" shows the step "at"; "drive" lets "who" play; "go" switches to another
+        "world"; "dream" continues a real game as a dream, from its current step or the step "at", and "game" returns to
+        it; "fork" splits a dream into four futures, "choose" keeps the future "which", or none of them; "temperature"
+        sets its "value"; "clip" makes a video of a "kind".
 
         Raises:
-            MessageError: no such message.
+            MessageError: the message is invalid.
         """
         what = message.get("do")
         if not isinstance(what, str) or what not in _ANSWERS:
@@ -78,10 +78,10 @@ class Session:
             self._stage()
         return _ANSWERS[what](self, message)
 
-    # --- where one is --------------------------------------------------------------------------------------------
+    # --- scenes --------------------------------------------------------------------------------------------------
 
     def _stage(self, name: str | None = None) -> Stage:
-        """The stage of this name, or the one on the screen, with an episode on it."""
+        """The stage of this name (default: the one on the screen), with an episode started."""
         name = self._name if name is None else name
         if name not in self._stages:
             self._stages[name] = Stage(self._open[name]())
@@ -94,7 +94,7 @@ class Session:
         return stage
 
     def _look_on(self, stage: Stage) -> None:
-        """Let the first dream of this game look on; those that cannot be opened are passed over."""
+        """Let the first dream of this game follow it; dreams that cannot be opened are skipped."""
         for name, opened in self._open.items():
             try:
                 if name not in self._stages:
@@ -107,7 +107,7 @@ class Session:
                 return
 
     def _everything(self, note: str = "") -> Answer:
-        """All there is to say: after anything but a step."""
+        """The full answer, after anything but a step."""
         stage = self._stage()
         message = words.about(self._name, list(self._open), stage, self._wheel, self._came_from)
         message |= {"note": note, "history": stage.timeline.points()}
@@ -146,7 +146,7 @@ class Session:
     def _back(self, message: Mapping[str, Any]) -> Answer:
         stage = self._stage()
         before = stage.timeline.last.shown.step
-        to = _whole(message, "to", before - _TAKEN_BACK)
+        to = _integer(message, "to", before - _TAKEN_BACK)
         self._futures = None
         if not isinstance(stage.scene, DreamScene):
             return self._everything("A real game does not go back.")
@@ -155,7 +155,7 @@ class Session:
 
     def _look(self, message: Mapping[str, Any]) -> Answer:
         stage = self._stage()
-        moment = stage.timeline.at(_whole(message, "at"))
+        moment = stage.timeline.at(_integer(message, "at"))
         return Answer(*words.of_moment({"looking": moment is not stage.timeline.last}, stage, moment))
 
     def _drive(self, message: Mapping[str, Any]) -> Answer:
@@ -174,11 +174,11 @@ class Session:
         return self._everything()
 
     def _dream(self, message: Mapping[str, Any]) -> Answer:
-        """From the real game into a dream that goes on from it."""
+        """Switch from the real game to a dream that continues it."""
         game = self._stage()
         if not isinstance(game.scene, GameScene) or not game.onlooker_name:
             return self._everything("No dream of this game is open: start with the dream's id beside the game's.")
-        moment = game.timeline.at(_whole(message, "at", game.timeline.last.shown.step))
+        moment = game.timeline.at(_integer(message, "at", game.timeline.last.shown.step))
         if moment.shown.ended:
             return self._everything("The game has ended here: choose an earlier step, or begin a new episode.")
         back = game.timeline.last.shown.step - moment.shown.step
@@ -205,7 +205,7 @@ class Session:
         return self._everything("Four futures. Choose one to continue.")
 
     def _choose(self, message: Mapping[str, Any]) -> Answer:
-        which = _whole(message, "which", -1)
+        which = _integer(message, "which", -1)
         if self._futures is None:
             return self._everything()
         if which < 0:
@@ -231,8 +231,8 @@ class Session:
         if kind not in CLIP_KINDS:
             raise MessageError(f'"kind" must be one of {", ".join(CLIP_KINDS)}, got {kind!r}')
         data = stage.timeline.clip(kind, stage.scene.fps, stage.scene.is_dream)
-        place = re.sub(r"[^\w.-]+", "-", self._name).strip("-.") or "clip"
-        name = f"{place}-{stage.scene.seed}-{stage.timeline.first}-{stage.timeline.last.shown.step}.{kind}"
+        stem = re.sub(r"[^\w.-]+", "-", self._name).strip("-.") or "clip"
+        name = f"{stem}-{stage.scene.seed}-{stage.timeline.first}-{stage.timeline.last.shown.step}.{kind}"
         part = np.frombuffer(data, np.uint8)
         return Answer({"file": name, "kind": kind, "parts": [["file", [len(data)]]]}, (part,))
 
@@ -254,8 +254,8 @@ _ANSWERS: dict[str, Callable[[Session, Mapping[str, Any]], Answer]] = {
 }
 
 
-def _whole(message: Mapping[str, Any], name: str, usual: int | None = None) -> int:
-    value = message.get(name, usual)
+def _integer(message: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = message.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise MessageError(f'"{name}" must be a whole number, got {value!r}')
+        raise MessageError(f'"{name}" must be an integer, got {value!r}')
     return value

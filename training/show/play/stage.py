@@ -1,4 +1,4 @@
-"""A scene with its timeline, and with the world that looks on where the scene is a real game."""
+"""A scene with its timeline, and for a real game the world model that follows it."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,22 +11,22 @@ from worldmodel.training.show.scenes import DreamScene, GameScene, Scene
 
 
 class Stage:
-    """One game or dream of a session, and the steps of its episode that are behind."""
+    """One game or dream of a session, and the past steps of its episode."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.timeline = scene, Timeline()
-        self.onlooker_name = ""  # of the dream whose world looks on
+        self.onlooker_name = ""  # of the dream whose world follows the game
         self._onlooker: Onlooker | None = None
         self._onlooking: WorldModel | None = None
 
     @property
     def world(self) -> WorldModel | None:
-        """The world that dreams, or that looks on."""
+        """The world that dreams, or that follows the game."""
         return self.scene.dream.model if isinstance(self.scene, DreamScene) else self._onlooking
 
     @cached_property
     def usual(self) -> float | None:
-        """How surprised this world usually is, in nats per step; None without a world."""
+        """Typical surprise of this world, in nats per step; None without a world."""
         return None if self.world is None else usual_surprise(self.world)
 
     @cached_property
@@ -35,7 +35,7 @@ class Stage:
         return "" if self.world is None else palette(self.world).tobytes().hex()
 
     def set_onlooker(self, name: str, dream: DreamScene) -> None:
-        """Let the world of a dream look on at this game, whose episode is at its beginning."""
+        """Let the world of a dream follow this game, whose episode has just begun."""
         assert isinstance(self.scene, GameScene) and self.scene.shown is not None and self.scene.shown.step == 0
         self.onlooker_name, self._onlooking = name, dream.dream.model
         self._onlooker = Onlooker(self._onlooking)
@@ -54,7 +54,7 @@ class Stage:
         return self._onlooker.begin(recent["frames"][-1], recent["signals"])
 
     def step(self, action: Any) -> None:
-        """One step by an action, or by the scene's own policy (None)."""
+        """Take one step with an action, or with the scene's own policy (None)."""
         shown = self.scene.step(action)
         seen: Seen | None = None
         if isinstance(self.scene, DreamScene):
@@ -65,7 +65,7 @@ class Stage:
         self.timeline.add(Moment(shown, seen))
 
     def back_to(self, step: int) -> int:
-        """Take a dream back to a step, or as far as it goes; returns the step where it stands then."""
+        """Take a dream back to a step, or as far as possible; returns the step reached."""
         assert isinstance(self.scene, DreamScene)
         now = self.timeline.last.shown.step
         here = self.scene.take_back(max(0, now - max(step, self.timeline.first))).step
@@ -73,7 +73,7 @@ class Stage:
         return here
 
     def looks_like(self, dream: DreamScene) -> bool:
-        """Whether a dream can go on from this game: alike in actions, signals and frames."""
+        """Whether a dream can continue this game: equal in actions, signals and frames."""
         game, model = self.scene, dream.dream.model
         if not isinstance(game, GameScene):
             return False

@@ -1,4 +1,4 @@
-"""The steps of an episode that are behind: to look at, to draw along time, and to save as a clip.
+"""The past steps of an episode: to look at, to draw over time, and to save as a clip.
 
 Letters: F frames of a step, H W pixels, h w latent grid, M slices.
 """
@@ -20,18 +20,18 @@ _CLIP_SCALE = 4  # screen pixels per pixel
 
 
 class Seen(NamedTuple):
-    """A step as a world model has it."""
+    """A step as represented by a world model."""
 
     codes: NDArray[np.int64]  # (h, w, M)
     nll: float | None  # negative log-likelihood of the step in nats; None if nothing predicted it
-    frames: Frames | None = None  # (F, H, W, 3), the real game through the tokenizer; None in a dream, which is that
+    frames: Frames | None = None  # (F, H, W, 3), the real game decoded from its codes; None in a dream
 
 
 class Moment(NamedTuple):
     """One step on the timeline."""
 
     shown: Shown
-    seen: Seen | None = None  # None: no world looks on
+    seen: Seen | None = None  # None: no world follows the game
 
     @property
     def nll(self) -> float | None:
@@ -39,7 +39,7 @@ class Moment(NamedTuple):
 
 
 class Timeline:
-    """The last steps of an episode, the present one included, in order and without gaps."""
+    """The latest steps of an episode, including the current one, in order and without gaps."""
 
     def __init__(self) -> None:
         self._moments: deque[Moment] = deque(maxlen=KEPT + 1)
@@ -64,7 +64,7 @@ class Timeline:
         self._moments.append(moment)
 
     def at(self, step: int) -> Moment:
-        """The moment of a step; the nearest one that is kept if there is no such step."""
+        """The moment of a step, or the nearest one that is kept."""
         return self._moments[min(max(step - self.first, 0), len(self) - 1)]
 
     def cut(self, step: int) -> None:
@@ -73,11 +73,11 @@ class Timeline:
             self._moments.pop()
 
     def points(self) -> list[list[Any]]:
-        """[step, reward, nll or None, ending] of every moment, in numbers that JSON has."""
+        """[step, reward, nll or None, ending] of every moment, as JSON values."""
         return [point(moment) for moment in self._moments]
 
     def clip(self, kind: str, fps: float, dream: bool) -> bytes:
-        """The film of all that is kept, as a file: orange around a dream, gray around a real game.
+        """A video of all kept steps, as a file: with an orange border for a dream, gray for a real game.
 
         Args:
             kind: "gif" or "mp4".
@@ -94,11 +94,11 @@ class Timeline:
 
 
 def point(moment: Moment) -> list[Any]:
-    """What the page draws of a moment: [step, reward, nll or None, ending]."""
+    """The values that the page draws for a moment: [step, reward, nll or None, ending]."""
     shown = moment.shown
     return [shown.step, finite(shown.reward), None if moment.nll is None else finite(moment.nll), shown.ended]
 
 
 def finite(value: float) -> float | str:
-    """A number as JSON has it: those that are not finite in words."""
+    """A number as a JSON value; infinities and NaN as strings."""
     return value if math.isfinite(value) else str(value)

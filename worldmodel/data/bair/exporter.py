@@ -61,7 +61,7 @@ def export_bair(store: EpisodeStorage | str | Path, /, out: str | Path) -> Expor
     _check(store.info)
     _check_lengths(store)
     folder = Path(out) / "softmotion30_44k"
-    finish_replacing(folder)  # complete what a killed call left
+    finish_replacing(folder)  # complete an exchange cut short by a kill
     if there := next(folder.glob("*"), None):
         raise FileExistsError(f"{there} already exists: delete it and its neighbours, or choose another out")
     views = store.info.views

@@ -77,7 +77,7 @@ def import_bair(
 ) -> ImportStats:
     """Convert the BAIR robot pushing data to a store.
 
-    Run it again to resume after a stop, or to read up to a higher limit.
+    Run it again to resume after an interruption, or to read up to a higher limit.
 
     Args:
         path: folder into which the archive was unpacked, or in which TensorFlow Datasets prepared
@@ -95,7 +95,7 @@ def import_bair(
 
     Raises:
         FileNotFoundError: there are no record files.
-        ActionLimitError: an action lies outside `action_limit`; never skipped and never clipped.
+        ActionLimitError: an action is outside `action_limit`; never skipped and never clipped.
         ValueError: a record is broken (without `skip_bad`; the message names file, record and key), `out` holds
             another kind of store, or the files have changed since an earlier import.
     """

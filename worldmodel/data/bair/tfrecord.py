@@ -166,7 +166,7 @@ def find_lists(payload: bytes) -> dict[str, list[Span]]:
             except UnicodeDecodeError as error:
                 raise _malformed(parts[1][0], f"a key is not text: {error}") from error
             if key in found:
-                raise _malformed(first, f"the key {key!r} comes twice")
+                raise _malformed(first, f"the key {key!r} is repeated")
             found[key] = _values(payload, key, *parts[2])
     return found
 

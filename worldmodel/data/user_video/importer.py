@@ -60,7 +60,7 @@ def import_video(
 ) -> EpisodeStorage:
     """Convert your own videos and their actions to a store: one video becomes one episode.
 
-    Run it again to resume after a stop.
+    Run it again to resume after an interruption.
 
     Args:
         videos: files (mp4, mov, mkv, webm, avi, gif, npy, npz, …), folders of images (in the order of the numbers in

@@ -77,7 +77,7 @@ def test_pairs_of_keys_move_numbers_to_their_bounds():
 
 
 def test_an_action_of_more_numbers_than_keys_is_refused():
-    with pytest.raises(ValueError, match="5 numbers"):
+    with pytest.raises(ValueError, match="5 dimensions"):
         Keys(ActionSpec(kind="box", n=6, low=(-1.0,) * 6, high=(1.0,) * 6))
 
 
