@@ -210,7 +210,7 @@ def test_what_killed_processes_left_is_in_nobodys_way(folder):
 
 
 @pytest.mark.parametrize("config", [None, '{"steps": 3}', '{"format_version": 1, "kind": "tokenizer"}'])
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, config):
+def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, config):
     (tmp_path / "notes.txt").write_text("precious")
     if config:
         (tmp_path / "config.json").write_text(config)

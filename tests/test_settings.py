@@ -170,7 +170,7 @@ def test_of_several_classes_net_names_the_one_that_is_read():
         ({"net": "convolutions", "kernle": 3}, "Convolutions has no option 'kernle'. Did you mean 'kernel'?"),
     ],
 )
-def test_a_mistake_in_one_of_several_classes_is_told_with_its_place(data, message):
+def test_a_mistake_in_one_of_several_classes_is_reported_with_its_path(data, message):
     with pytest.raises(ValueError) as alone:
         from_json(AnyModel, data)
     with pytest.raises(ValueError) as inside:

@@ -29,7 +29,7 @@ def test_the_last_action_is_shown_from_the_second_step_of_an_episode_on():
     assert planes(memory) == [[0, 1, 0], [0, 1, 0]]
 
 
-def test_numbers_are_shown_on_the_scale_of_their_bounds():
+def test_continuous_actions_are_scaled_by_their_bounds():
     memory = ActionMemory(PAIR, small(previous_action=True), 2)
     assert planes(memory) == planes(memory, np.uint8) == [[0, 0], [0, 0]]
     actions = np.array([[-2, 1], [0, 0.25]], np.float32)
@@ -38,7 +38,7 @@ def test_numbers_are_shown_on_the_scale_of_their_bounds():
     assert planes(memory, np.uint8) == [[1, 255], [128, 64]]
 
 
-def test_an_action_goes_on_for_its_time_whatever_is_chosen_meanwhile():
+def test_an_action_is_repeated_for_its_duration_whatever_is_chosen_meanwhile():
     config = small(durations=(1, 3))
     memory = ActionMemory(THREE, config, 2)
     assert memory.choices == choices_of(THREE, config) == ActionSpec(kind="discrete", n=6)
@@ -59,7 +59,7 @@ def test_a_hold_ends_with_the_episode():
     assert memory.take(np.array([2, 2])).tolist() == [2, 1]
 
 
-def test_what_was_done_instead_is_remembered_and_ends_a_hold():
+def test_an_action_executed_instead_is_remembered_and_ends_a_hold():
     memory = ActionMemory(THREE, small(durations=(4,)), 2)
     memory.take(np.array([0, 1]))
     memory.acted(np.array([0, 2]))
@@ -69,13 +69,13 @@ def test_what_was_done_instead_is_remembered_and_ends_a_hold():
         memory.acted(np.array([0]))
 
 
-def test_the_shortest_rest_is_not_shown_as_none_in_frames():
+def test_the_shortest_remaining_duration_is_not_rounded_to_zero_in_frames():
     memory = ActionMemory(THREE, small(durations=(2, 255)), 2)
     memory.take(np.array([0, 1]))
     assert [shown[-1] for shown in planes(memory, np.uint8)] == [1, 254]
 
 
-def test_numbers_have_no_durations():
+def test_continuous_actions_have_no_durations():
     with pytest.raises(ValueError, match=r"durations=\(2,\) need discrete actions"):
         ActionMemory(PAIR, small(durations=(2,)), 2)
 
@@ -88,6 +88,6 @@ def test_numbers_have_no_durations():
         ((256,), r"durations\[0\] must be at most 255, got 256"),
     ],
 )
-def test_durations_are_different_steps_from_1_to_255(durations, message):
+def test_durations_must_be_different_numbers_from_1_to_255(durations, message):
     with pytest.raises(ValueError, match=message):
         small(durations=durations)

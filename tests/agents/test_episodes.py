@@ -48,7 +48,7 @@ def toys(rows, game=ToyGame):
     return ThreadVectorEnv(game, rows, autoreset_mode="disabled")
 
 
-def test_an_episode_begins_with_its_lead_and_then_its_player_begins_anew():
+def test_an_episode_begins_with_its_lead_and_then_its_policy_is_reset():
     leads = [np.array([2, 2]), np.array([], np.int64), np.array([1])]
     envs = toys(2, Noting)
     played = play_episodes(envs, Counting(), [7, 8, 9], leads=leads)
@@ -57,7 +57,7 @@ def test_an_episode_begins_with_its_lead_and_then_its_player_begins_anew():
     assert played.lengths.tolist() == [4, 6, 5]  # what follows the lead counts alone
 
 
-def test_what_counts_is_watched_and_nothing_of_the_lead():
+def test_watch_gets_only_the_steps_after_the_lead():
     seen = {0: [], 1: []}
 
     def watch(episodes, rewards, terminations):
@@ -72,7 +72,7 @@ def test_what_counts_is_watched_and_nothing_of_the_lead():
     assert [sum(seen[i]) for i in (0, 1)] == played.env_returns.tolist()
 
 
-def test_a_policy_that_plays_all_is_told_of_an_episode_when_its_lead_is_over():
+def test_a_shared_policy_is_reset_when_a_lead_is_over():
     policy = Counting()
     envs = toys(1, Noting)
     play_episodes(envs, policy, [7], leads=[np.array([0, 0])])
@@ -81,7 +81,7 @@ def test_a_policy_that_plays_all_is_told_of_an_episode_when_its_lead_is_over():
     assert Noting.played[7] == [0, 0, 0, 1, 2, 0]
 
 
-def test_episodes_are_left_after_the_most_steps_that_count():
+def test_episodes_are_abandoned_after_the_maximum_of_counted_steps():
     envs = toys(2, Noting)
     leads = [np.array([0, 1]), np.array([], np.int64), np.array([], np.int64)]
     played = play_episodes(envs, Counting(), [7, 8, 9], leads=leads, most_steps=3)
@@ -97,7 +97,7 @@ def test_more_rows_than_episodes_are_not_played():
     assert played.lengths.tolist() == [6, 6]
 
 
-def test_a_game_that_ends_within_a_lead_does_not_repeat_itself():
+def test_a_game_that_ends_within_a_lead_is_refused():
     envs = toys(1, Noting)
     with pytest.raises(ValueError, match=r"ended in step 6 of the 9 that lead .* is not reproducible"):
         play_episodes(envs, Counting(), [7], leads=[np.zeros(9, np.int64)])
@@ -119,7 +119,7 @@ class Always(Policy):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_each_episode_is_played_by_its_own_policy_however_many_play(rows):
+def test_each_episode_is_played_by_its_own_policy_for_any_number_of_envs(rows):
     policies = [Always(action) for action in range(3)]
     envs = toys(rows, Noting)
     play_episodes(envs, [policies[i] for i in (0, 2, 1, 2)], [7, 8, 9, 10], policy_seeds=[70, 80, 90, 100])

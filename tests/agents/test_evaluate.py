@@ -47,7 +47,7 @@ def length_of(seed):
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 10])
-def test_episode_i_is_the_one_with_seed_plus_i_however_many_play(num_envs):
+def test_episode_i_has_seed_plus_i_for_any_number_of_envs(num_envs):
     result = evaluate(BestPolicy(), GAME, episodes=7, seed=20, num_envs=num_envs)
     assert list(result.lengths) == [length_of(20 + i) for i in range(7)]
     assert result.returns == tuple(map(float, result.lengths))  # native: 1 per step for the best policy
@@ -55,7 +55,7 @@ def test_episode_i_is_the_one_with_seed_plus_i_however_many_play(num_envs):
 
 
 @pytest.mark.parametrize("kind", [RandomPolicy, StickyPolicy])
-def test_scripted_episodes_do_not_depend_on_how_many_play(kind):
+def test_scripted_episodes_do_not_depend_on_the_number_of_envs(kind):
     one, many = (evaluate(kind, GAME, episodes=9, seed=3, num_envs=n) for n in (1, 4))
     assert one == many == evaluate(kind(ToyGame().action_spec, seed=5), GAME, episodes=9, seed=3)
     assert len(set(one.returns)) > 1
@@ -63,21 +63,21 @@ def test_scripted_episodes_do_not_depend_on_how_many_play(kind):
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
-def test_a_game_bound_to_the_thread_that_made_it_is_evaluated_as_any_other(num_envs, monkeypatch):
+def test_a_game_bound_to_the_thread_that_made_it_can_be_evaluated(num_envs, monkeypatch):
     unbound = evaluate(RandomPolicy, GAME, episodes=5, seed=3)
     monkeypatch.setattr(gym.registry[GAME], "entry_point", BoundGame)
     view = (seeing_world(), "codes")
     assert evaluate(RandomPolicy, GAME, episodes=5, seed=3, view=view, num_envs=num_envs).returns == unbound.returns
 
 
-def test_a_policy_is_told_which_rows_begin_anew():
+def test_a_policy_is_reset_in_rows_that_begin_an_episode():
     policy = BestPolicy()
     evaluate(policy, GAME, episodes=5, num_envs=2)
     assert policy.resets[:2] == [None, [0, 1]]
     assert sum(map(len, policy.resets[2:])) == 3  # the remaining episodes, each in one row
 
 
-def test_who_watches_sees_every_step_of_every_episode_and_its_end():
+def test_watch_gets_every_step_of_every_episode_and_its_end():
     rewards, ends = [[] for _ in range(7)], [0] * 7
 
     def watch(episodes, step_rewards, terminations):
@@ -94,7 +94,7 @@ def test_who_watches_sees_every_step_of_every_episode_and_its_end():
     assert ends == [int(game.dies) for game in games] and 0 < sum(ends) < 7
 
 
-def test_every_game_is_closed_also_after_an_error():
+def test_every_game_is_closed_even_after_an_error():
     closed = []
 
     class Closes(ToyGame):
@@ -189,7 +189,7 @@ def test_a_policy_of_another_game_is_refused_before_it_plays(spec):
         del gym.registry["EvaluateNamed-v0"]
 
 
-def test_actions_are_named_where_the_env_tells_it():
+def test_actions_are_named_if_the_env_has_an_action_spec():
     """Also behind wrappers and for many envs side by side, but not where a wrapper leaves others."""
     world = tiny_world()
     names = world.config.action.names
@@ -200,14 +200,14 @@ def test_actions_are_named_where_the_env_tells_it():
     assert named_actions(fewer) == ActionSpec(kind="discrete", n=2)
 
 
-def test_bounds_that_a_space_has_rounded_are_the_same():
+def test_bounds_rounded_by_a_space_count_as_equal():
     spec = ActionSpec(kind="box", n=2, low=(-0.14, 0.0), high=(0.03, 0.7))
     check_actions(spec, action_spec_of(spec.to_gym()), "one", "another")
     with pytest.raises(ValueError, match=r"one and .* differ in their actions"):
         check_actions(spec, ActionSpec(kind="box", n=2, low=(-0.14, 0.0), high=(0.03, 0.71)), "one", "another")
 
 
-def test_what_is_no_policy_is_told_what_one_is():
+def test_objects_that_are_not_policies_are_refused_with_what_is_expected():
     class Model:
         def predict(self, observation):
             return 0
@@ -263,7 +263,7 @@ def test_a_game_may_be_named_with_the_module_that_registers_it():
     assert one.returns == evaluate(RandomPolicy, "CountingGame-v0", episodes=2).returns
 
 
-def test_an_unknown_game_is_told_by_gymnasium():
+def test_an_unknown_game_raises_gymnasiums_error():
     with pytest.raises(gym.error.NameNotFound):
         evaluate(BestPolicy(), "VideoGenReal-Dooom", 1)
 
@@ -282,7 +282,7 @@ def test_action_spaces_become_specs():
             action_spec_of(space)
 
 
-def test_what_makes_a_policy_gets_the_names_of_the_actions():
+def test_a_policy_maker_gets_the_names_of_the_actions():
     specs = []
 
     def make(spec):

@@ -14,7 +14,7 @@ class Still(Policy):
         return np.zeros(len(observations), np.int64)
 
 
-def test_a_policy_needs_act_alone():
+def test_a_policy_needs_only_act():
     policy = Still()
     policy.reset()
     policy.seed_rows([0], [1])
@@ -48,7 +48,7 @@ class Seeded(Foreign):
         self.calls.append(("acted", actions))
 
 
-def test_an_object_of_another_class_plays_without_the_methods_that_it_lacks():
+def test_an_object_of_another_class_may_lack_the_optional_methods():
     player = Foreign()
     policy = as_policy(player)
     policy.reset([1])
@@ -59,7 +59,7 @@ def test_an_object_of_another_class_plays_without_the_methods_that_it_lacks():
     assert player.calls == [("reset", [1])]
 
 
-def test_the_methods_and_the_actions_that_such_an_object_has_are_used():
+def test_the_optional_methods_and_the_action_spec_of_such_an_object_are_used():
     player = Seeded()
     policy = as_policy(player)
     policy.seed_rows([0], [5])
@@ -68,13 +68,13 @@ def test_the_methods_and_the_actions_that_such_an_object_has_are_used():
     assert player.calls == [("seed", [0], [5]), ("acted", "actions")] and policy.action_spec == BUTTONS
 
 
-def test_likeliest_actions_are_asked_for_where_act_has_that_argument():
+def test_deterministic_is_passed_to_act_if_it_has_that_argument():
     assert as_policy(Foreign(), deterministic=True).act(np.zeros(2)).tolist() == [1, 1]
     with pytest.raises(ValueError, match=r"deterministic=True is for agents: Still\.act has no"):
         as_policy(Still(), deterministic=True)
 
 
-def test_row_i_draws_from_the_seed_and_its_number_until_it_has_a_seed_of_its_own():
+def test_row_i_draws_from_the_seed_and_its_index_until_it_is_seeded():
     rows = RowGenerators(7)
     assert rows[2].random() == np.random.default_rng((7, 2)).random()
     assert rows[2].random() != rows[1].random()

@@ -57,7 +57,7 @@ def test_envs_are_played_independently(policy_class):
     assert (actions[:, 0] != actions[:, 1]).mean() > 0.3
 
 
-def test_random_play_uses_every_action_alike():
+def test_random_play_uses_all_actions_equally():
     shares = np.bincount(play(RandomPolicy(BUTTONS)).ravel(), minlength=4) / 3000
     assert shares == pytest.approx(np.full(4, 0.25), abs=0.03)
 
@@ -69,7 +69,7 @@ def test_random_play_covers_the_whole_box():
 
 
 @pytest.mark.parametrize("repeat", [0.0, 0.5, 0.9])
-def test_sticky_play_repeats_as_often_as_told(repeat):
+def test_sticky_play_repeats_with_the_given_probability(repeat):
     actions = play(StickyPolicy(UNNAMED, repeat=repeat), 4000)
     same = (actions[1:] == actions[:-1]).mean()
     assert same == pytest.approx(repeat + (1 - repeat) / 4, abs=0.02)  # a new draw is the same in one case of four
@@ -94,7 +94,7 @@ def test_a_new_episode_begins_with_a_new_draw_in_its_row_only():
     assert changed[:, 1].mean() == pytest.approx(0.75, abs=0.1)
 
 
-def test_exploring_walks_much_and_stands_still_rarely_where_names_tell():
+def test_default_weights_favour_walking_over_standing_still_by_the_names():
     shares = np.bincount(play(StickyPolicy(BUTTONS), 6000).ravel(), minlength=4) / 18000
     assert shares == pytest.approx(np.array([0.25, 1, 1, 3]) / 5.25, abs=0.04)
     shares = np.bincount(play(StickyPolicy(UNNAMED), 6000).ravel(), minlength=4) / 18000
@@ -107,7 +107,7 @@ def test_given_weights_decide_the_odds():
 
 
 @pytest.mark.parametrize("weights", [[1, 1], [1, 1, -1, 1], [0, 0, 0, 0]])
-def test_senseless_weights_are_refused(weights):
+def test_invalid_weights_are_refused(weights):
     with pytest.raises(ValueError, match="weights must be 4 numbers"):
         StickyPolicy(BUTTONS, weights=weights)
 
@@ -129,7 +129,7 @@ def test_epsilon_of_zero_and_one_are_the_policy_and_pure_chance():
     assert np.bincount(play(EpsilonPolicy(Always(3), 1.0, BUTTONS)).ravel(), minlength=4).min() > 600
 
 
-def test_epsilon_noise_leaves_the_policys_own_array_alone():
+def test_epsilon_noise_does_not_change_the_policys_own_array():
     own = np.full(3, 2)
     policy = Always(2)
     policy.act = lambda observations: own
@@ -146,7 +146,7 @@ def test_the_policy_under_the_noise_is_reset_and_seeded():
 
 
 @pytest.mark.parametrize("by_row", [False, True])
-def test_where_noise_strikes_tells_nothing_of_what_the_policy_draws_from_the_same_seed(by_row):
+def test_noise_is_independent_of_the_policys_draws_from_the_same_seed(by_row):
     unit = ActionSpec(kind="box", n=1, low=(0.0,), high=(1.0,))
     policy, noisy = RandomPolicy(unit, seed=5), EpsilonPolicy(RandomPolicy(unit, seed=5), 0.5, unit, seed=5)
     if by_row:
@@ -158,7 +158,7 @@ def test_where_noise_strikes_tells_nothing_of_what_the_policy_draws_from_the_sam
         assert abs(np.corrcoef(struck[: 400 - lag], own[lag:])[0, 1]) < 0.2
 
 
-def test_noise_in_a_row_does_not_depend_on_the_rows_beside_it():
+def test_noise_in_a_row_does_not_depend_on_other_rows():
     alone, among = EpsilonPolicy(Always(0), 0.7, BUTTONS), EpsilonPolicy(Always(0), 0.7, BUTTONS, seed=3)
     play(among, 17)
     alone.seed_rows([0], [5])

@@ -77,7 +77,7 @@ def test_a_floor_from_the_same_episodes_says_so_and_shares_no_frame_with_the_rea
     assert seen == {(start, start + 3) for start in [*range(7), *range(16, 28)]}
 
 
-def test_too_few_other_clips_make_no_floor(play):
+def test_with_too_few_other_clips_there_is_no_floor(play):
     real = draw(play, 4, 8, split="test")
     assert other_clips(play, real, 8, np.random.default_rng(0), "test") == (
         [],

@@ -52,7 +52,7 @@ def test_an_episode_keeps_the_split_it_has_in_its_own_store(tmp_path):
         assert joined.split(name).tolist() == [*own[own < 7], *(own + 7)], name
 
 
-def test_a_store_with_a_test_split_of_its_own_keeps_it(tmp_path):
+def test_a_store_keeps_its_own_test_split(tmp_path):
     hashed = make_store(tmp_path / "hashed", (2,) * 12)
     published = make_store(tmp_path / "published", (2,) * 12, replace(INFO, test_episodes=5))
     joined = JoinedStorage([hashed, published], [6, 12])
@@ -62,7 +62,7 @@ def test_a_store_with_a_test_split_of_its_own_keeps_it(tmp_path):
             assert again.split(name).tolist() == [*own[own < 6], *(published.split(name) + 6)], name
 
 
-def test_another_choice_of_episodes_is_another_fingerprint(stores):
+def test_another_choice_of_episodes_has_another_fingerprint(stores):
     names = {JoinedStorage(stores, counts).fingerprint() for counts in ([4, 4], [3, 4], [4, 3], [0, 4])}
     assert len(names) == 4
     assert JoinedStorage(stores, [3, 4]).fingerprint() == JoinedStorage(stores, [3, 4]).fingerprint()

@@ -146,7 +146,7 @@ def test_joined_stores_show_labels_that_all_of_them_have(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("ball", "ball"), tuple(map(str, range(256)))])
-def test_classes_that_cannot_be_told_apart_are_refused(names):
+def test_indistinguishable_classes_are_refused(names):
     with pytest.raises(ValueError, match="label_names must be unique and at most 255"):
         replace(INFO, label_names=names)
 

@@ -12,7 +12,7 @@ from worldmodel.files import read_json
 from worldmodel.training.cli.main import main
 
 
-def test_each_episode_comes_as_it_was_and_then_mirrored(tmp_path):
+def test_each_episode_is_followed_by_its_mirror_image(tmp_path):
     old = make_store(tmp_path / "old")
     new = mirror(old, tmp_path / "new", swap=["left=right"])
     assert new.lengths == [6, 6, 3, 3, 8, 8, 5, 5]

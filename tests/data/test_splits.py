@@ -10,7 +10,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.data.splits import split_of
 
 
-def test_splits_share_out_all_episodes_8_to_1_to_1(tmp_path):
+def test_splits_divide_all_episodes_8_to_1_to_1(tmp_path):
     places = np.arange(1000)
     splits = split_of(places)
     assert np.bincount(splits).tolist() == [800, 100, 100]

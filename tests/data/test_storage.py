@@ -41,7 +41,7 @@ def test_frames_are_a_read_only_window_on_the_file(tmp_path):
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_episodes_that_differ_have_another_fingerprint(tmp_path, changes):
+def test_different_episodes_have_different_fingerprints(tmp_path, changes):
     stores = [make_store(tmp_path / name, ()) for name in "abc"]
     for store, episode in zip(stores, (make_episode(), make_episode(), make_episode(**changes)), strict=True):
         store.append(episode)

@@ -323,7 +323,7 @@ def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):
     assert "no I3D file" in capsys.readouterr().err
 
 
-def test_play_of_another_game_is_told(tmp_path, store, capsys):
+def test_episodes_of_another_game_are_refused(tmp_path, store, capsys):
     other = tiny_world()
     other.config = replace(other.config, env_id="Other-v0")
     other.save_pretrained(tmp_path / "world")

@@ -33,7 +33,7 @@ def test_the_last_step_of_an_episode_is_drawn_as_often_as_those_before_it(codes,
             assert drawn[100 * episode + last] == pytest.approx(around.mean().item(), rel=0.25)
 
 
-def test_what_belongs_to_a_step_stays_with_it(codes, store):
+def test_the_parts_of_a_step_stay_together(codes, store):
     batch = codes.batch(64, 6, np.random.default_rng(1))
     for row in range(64):
         for t in range(6):
@@ -98,7 +98,7 @@ def test_every_clip_is_drawn_and_a_segment_is_one_clip(clips, store):
     assert set(marks[:, 0].tolist()) == wanted
 
 
-def test_what_belongs_to_a_step_stays_with_it_in_clips(clips, store):
+def test_the_parts_of_a_step_stay_together_in_clips(clips, store):
     batch = clips.batch(64, CLIP - 1, np.random.default_rng(1))
     for row in range(64):
         for t in range(CLIP - 1):
@@ -150,5 +150,5 @@ def test_a_segment_of_another_length_than_a_clip_is_refused(clips):
 
 
 @pytest.mark.parametrize("temporal", ["clip", "causal"])
-def test_the_tokenizer_tells_which_codes_they_are(store, temporal):
+def test_the_tokenizer_decides_the_kind_of_codes(store, temporal):
     assert isinstance(split_codes(store, marked_clips(store), "train", clip_tokenizer(temporal), stride=2), ClipStore)

@@ -22,7 +22,7 @@ def clip_coder():
     return VQVAE(clip_tokenizer()).eval()
 
 
-def test_codes_are_cached_and_the_cache_belongs_to_its_tokenizer(tmp_path, store):
+def test_codes_are_cached_per_tokenizer(tmp_path, store):
     first, other = tiny_world().tokenizer, tiny_world(seed=1).tokenizer
     cache = tmp_path / "codes.safetensors"
     codes = encode_store(store, first, cache)

@@ -52,7 +52,7 @@ def test_the_shortened_iteration_equals_the_plain_one_in_float64(rows):
     torch.testing.assert_close(ours.double(), exact, atol=1e-3, rtol=0)
 
 
-def test_weights_of_one_shape_are_trained_as_each_would_be_alone():
+def test_weights_of_one_shape_are_trained_as_if_alone():
     steps = gradients((6, 9), 2)
     weights = [nn.Parameter(torch.zeros(6, 9)) for _ in steps]
     optimizer = Float32Muon(weights, lr=0.02, adjust_lr_fn="match_rms_adamw")
@@ -63,7 +63,7 @@ def test_weights_of_one_shape_are_trained_as_each_would_be_alone():
         torch.testing.assert_close(weight.detach(), trained(Float32Muon, (6, 9), [gradient]))
 
 
-def test_a_zero_gradient_leaves_the_weight_finite_and_a_missing_one_leaves_it_alone():
+def test_a_zero_gradient_keeps_the_weight_finite_and_a_missing_one_does_not_change_it():
     zero, missing = nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3, 4))
     zero.grad = torch.zeros(3, 4)
     Float32Muon([zero, missing], lr=0.1, weight_decay=0.0).step()

@@ -46,7 +46,7 @@ def test_a_kernel_is_trained_as_the_matrix_of_its_outputs():
     torch.testing.assert_close(net[0].weight.flatten(1), matrix)
 
 
-def test_kernels_that_lie_channels_last_learn_the_same():
+def test_kernels_in_channels_last_memory_learn_the_same():
     plain = make_net()
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last_3d)
     assert not last[0].weight.is_contiguous()
@@ -58,7 +58,7 @@ def test_kernels_that_lie_channels_last_learn_the_same():
     assert not torch.allclose(plain[0].weight, make_net()[0].weight, atol=1e-2)
 
 
-def test_a_weight_that_is_no_matrix_in_memory_is_refused():
+def test_a_weight_that_is_not_a_matrix_in_memory_is_refused():
     net = nn.Sequential(nn.Conv3d(4, 4, 3))
     net[0].weight.data = net[0].weight.data.permute(0, 2, 1, 3, 4).contiguous().permute(0, 2, 1, 3, 4)
     with pytest.raises(ValueError, match="no view of a weight"):

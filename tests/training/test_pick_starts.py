@@ -17,7 +17,7 @@ def marks_of(starts):
     return starts.codes[:, :, 0, 0, 0]
 
 
-def test_start_segments_are_real_play(codes):
+def test_start_segments_are_real_episodes(codes):
     starts = pick_starts(codes, count=20, steps=3)
     marks = marks_of(starts)
     assert starts.actions.shape == (10, 2) and starts.signals.shape == (10, 3, 1)
@@ -33,7 +33,7 @@ def test_the_other_half_are_the_first_steps_of_different_episodes(codes, steps):
     assert len(set((marks[:, 0] // 100).tolist())) == len(first.codes) == min(6, len(codes.lengths))
 
 
-def test_each_tenth_of_the_time_has_as_many_starts_although_few_episodes_last_so_long(codes):
+def test_each_tenth_of_the_time_has_equally_many_starts_although_few_episodes_last_long(codes):
     starts = (marks_of(pick_starts(codes, count=40, steps=3))[:, 0] % 100).numpy()
     longest = codes.lengths.max() - 3
     shares = np.bincount(starts * 10 // (longest + 1), minlength=10)
@@ -41,7 +41,7 @@ def test_each_tenth_of_the_time_has_as_many_starts_although_few_episodes_last_so
     assert (codes.lengths > 20).mean() < 0.5
 
 
-def test_no_start_is_there_twice_even_if_more_are_asked_for_than_there_are(codes):
+def test_no_start_is_repeated_even_if_more_are_requested_than_exist(codes):
     starts = pick_starts(codes, count=5000, steps=3)
     assert len(starts.first.codes) == len(codes.lengths)
     assert len(set(marks_of(starts)[:, 0].tolist())) == len(starts.codes) == np.maximum(codes.lengths - 2, 0).sum()

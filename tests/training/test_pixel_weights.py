@@ -35,7 +35,7 @@ def test_weights_have_the_mean_1_and_rare_colours_weigh_more(channels):
     assert rare / frequent == pytest.approx((396 / 4) ** 0.5)
 
 
-def test_a_power_of_1_makes_every_colour_count_alike():
+def test_a_power_of_1_makes_all_colours_count_equally():
     frames = picture()
     weights = rarity_weights(frames, 1.0, 1000.0)(frames)
     assert weights[0, 0, 0, 0, :4].sum().item() == pytest.approx(weights.sum().item() / 2)
@@ -51,21 +51,21 @@ def test_no_weight_is_above_the_limit_before_the_mean_is_1_again():
     assert bound.max().item() == pytest.approx(3 / mean) and bound.min().item() == pytest.approx(50 / 99 / mean)
 
 
-def test_a_colour_that_was_never_met_weighs_as_much_as_the_rarest():
+def test_a_colour_that_never_occurred_weighs_as_much_as_the_rarest():
     frames = picture()
     weights = rarity_weights(frames, 0.5, 1000.0)
     new = torch.zeros(1, 1, 1, 2, 2, 3, dtype=torch.uint8)
     assert weights(new).unique().tolist() == [weights(frames).max().item()]
 
 
-def test_all_that_is_given_is_counted():
+def test_all_frames_are_counted():
     frames = torch.cat([picture(rare=0).expand(200, -1, -1, -1, -1, -1), picture(rare=8)])
     weights = rarity_weights(frames, 1.0, 1e9)(frames)
     assert weights[-1, 0, 0, 0, 0] / weights[0, 0, 0, 0, 0] == pytest.approx((201 * 400 - 8) / 8)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_colours_are_told_apart_channel_by_channel(channels):
+def test_colours_are_distinguished_by_channel(channels):
     count = levels(channels)
     ends = torch.tensor([0, 255], dtype=torch.uint8)
     corners = torch.cartesian_prod(*[ends] * channels).reshape(-1, channels)
@@ -125,12 +125,12 @@ def test_rarity_weighs_the_pixels_of_every_batch(data, monkeypatch):
 
 
 @pytest.mark.parametrize("changes", [{"rarity": -0.5}, {"rarity": 0.5, "rarity_limit": 0.5}])
-def test_senseless_weights_are_refused(changes):
+def test_invalid_weights_are_refused(changes):
     with pytest.raises(ValueError, match="must be at least"):
         replace(CONFIG, **changes)
 
 
-def test_a_training_that_began_before_there_was_rarity_goes_on(data, monkeypatch):
+def test_a_training_begun_before_rarity_existed_resumes(data, monkeypatch):
     plain = trained(data / "unbroken")
     whole = training.asdict
     monkeypatch.setattr(  # config.json and the state as an earlier release wrote them

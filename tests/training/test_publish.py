@@ -19,7 +19,7 @@ from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
 
-def test_a_published_world_is_smaller_loads_and_tells_how_to_repeat_it(tmp_path):
+def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_path):
     data = tmp_path / "data"
     recorded_store(data, lengths=(40,) * 20)
     made = {"policy": "random", "epsilon": 0.25, "seed": 7, "env_kwargs": {"frame_skip": 8}}
@@ -56,7 +56,7 @@ def read_back(line: str, default):
     return tyro.cli(tyro.conf.AvoidSubcommands[type(default)], default=default, args=words[first:])
 
 
-def test_a_card_tells_of_all_stores_that_a_world_was_trained_on(tmp_path):
+def test_a_card_lists_all_stores_that_a_world_was_trained_on(tmp_path):
     """The tokenizer saw the first alone."""
     stores = [tmp_path / name for name in ("first", "second")]
     for store, episodes, policy in zip(stores, (20, 10), ("random", "agent 0a1b"), strict=True):
@@ -81,7 +81,7 @@ def test_a_card_tells_of_all_stores_that_a_world_was_trained_on(tmp_path):
         assert words in command, (words, command)
 
 
-def test_a_card_tells_of_a_trained_agents_play_and_of_play_that_nobody_recorded_how():
+def test_a_card_describes_episodes_of_a_trained_agent_and_of_unknown_origin():
     assert _collect_command("Game", Play("data", 3, None), "data").startswith("#")
     made = {"policy": "agent 0a1b", "epsilon": 0.0, "seed": 0, "env_kwargs": {}}
     assert "--policy AGENT" in _collect_command("Game", Play("data", 3, made), "data")
@@ -96,7 +96,7 @@ def test_a_card_tells_of_a_trained_agents_play_and_of_play_that_nobody_recorded_
         ("agent 0a1b", "play of a trained agent 0a1b"),
     ],
 )
-def test_a_card_names_every_kind_of_play_and_repeats_what_is_blind(policy, words):
+def test_a_card_names_every_policy_and_says_how_to_repeat_blind_ones(policy, words):
     play = Play("data", 3, {"policy": policy, "epsilon": 0.1, "seed": 0, "env_kwargs": {}})
     assert str(play) == f"{words} with 10% random actions"
     told = shlex.split(_collect_command("Game", play, "data"))
@@ -145,7 +145,7 @@ def test_private_without_a_repository_is_refused(run, tmp_path):
     assert not (tmp_path / "toy").exists()
 
 
-def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tmp_path, monkeypatch):
+def test_a_card_has_the_verdict_on_the_world_if_the_real_game_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setattr("worldmodel.training.publish.quick_trust", lambda wm, env: quick_trust(wm, env, SMALL))
     gym.register("CardToy-v0", entry_point=LongToy)
     try:
@@ -159,7 +159,7 @@ def test_a_card_tells_how_true_the_world_is_where_the_real_game_is_named(run, tm
     assert "publish runs/dynamics/best runs/data toy --real CardToy-v0\n" in card
 
 
-def test_a_card_does_not_take_a_worlds_training_for_its_tokenizers(run, tmp_path):
+def test_a_card_does_not_confuse_a_worlds_training_with_its_tokenizers(run, tmp_path):
     loop = LoopConfig(steps=1, batch_size=4, evaluate_every=1, save_every=1)
     parts = DynamicsTraining(model=tiny_config().dynamics, heads=tiny_config().heads, loop=loop, num_starts=4)
     train_dynamics(run / "data", run / "run", tmp_path / "second", parts)  # on the tokenizer of a trained world
@@ -167,7 +167,7 @@ def test_a_card_does_not_take_a_worlds_training_for_its_tokenizers(run, tmp_path
     assert "train-tokenizer" not in card and "--tokenizer EARLIER" in card
 
 
-def test_a_card_tells_of_the_world_that_a_training_went_on_from(run, tmp_path):
+def test_a_card_names_the_world_from_which_a_training_started(run, tmp_path):
     parts = DynamicsTraining(
         model=tiny_config().dynamics,
         heads=tiny_config().heads,

@@ -65,7 +65,7 @@ def test_the_commands_refuse_the_folder_of_a_world(tmp_path, train):
     assert contents(world) == before
 
 
-def test_a_file_is_no_folder_for_a_training(tmp_path):
+def test_a_file_is_refused_as_a_run_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="is not a folder, and a training needs one"):
         fit(make_task(), CONFIG, tmp_path / "file")

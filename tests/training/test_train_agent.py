@@ -78,7 +78,7 @@ def test_an_agent_of_latents_is_judged_in_the_real_game_while_it_trains(toy_worl
     assert "other settings" in capsys.readouterr().err
 
 
-def test_judging_changes_nothing_in_the_training(toy_world, tmp_path):
+def test_evaluations_do_not_change_the_training(toy_world, tmp_path):
     weights = []
     for name, every in (("a", 0), ("b", 16)):
         folder = train_agent(
@@ -88,7 +88,7 @@ def test_judging_changes_nothing_in_the_training(toy_world, tmp_path):
     assert weights[0] == weights[1] and not (tmp_path / "a" / "best").exists()
 
 
-def test_judgements_begin_with_the_seeds_that_are_asked_for(toy_world, tmp_path):
+def test_evaluations_use_the_requested_seeds(toy_world, tmp_path):
     judged = replace(CONFIG, eval_every=16, eval_episodes=4)
     means = []
     for name, seed in (("usual", 50_000), ("other", 7)):
@@ -99,7 +99,7 @@ def test_judgements_begin_with_the_seeds_that_are_asked_for(toy_world, tmp_path)
     assert means[0] != means[1]
 
 
-def test_survival_pays_for_steps_and_is_kept_with_the_agent(world, tmp_path, monkeypatch):
+def test_survival_rewards_steps_and_is_stored_with_the_agent(world, tmp_path, monkeypatch):
     folder = train_agent(world, tmp_path / "run", replace(CONFIG, reward="survival"), device="cpu")
     assert load_agent(folder).meta.reward == "survival"
     assert load_agent(train_agent(world, tmp_path / "usual", CONFIG, device="cpu")).meta.reward == "world"
@@ -132,7 +132,7 @@ def sister(world, tmp_path):
     return other.save_pretrained(tmp_path / "sister")
 
 
-def test_an_agent_of_two_worlds_is_at_home_in_the_first_and_knows_both(world, sister, tmp_path, capsys):
+def test_an_agent_of_two_worlds_has_the_first_as_its_world_and_names_both(world, sister, tmp_path, capsys):
     options = ["--agent.steps", "16", "--agent.num-envs", "5", "--agent.n-steps", "4", "--agent.batch-size", "10"]
     run = ["train-agent", "--out", str(tmp_path / "run"), "--device", "cpu", *options, "--world", str(world)]
     assert main([*run, str(sister)]) == 0
@@ -184,7 +184,7 @@ def test_a_finished_agent_of_an_earlier_release_is_kept(world, tmp_path, capsys)
     assert "has its 16 steps already" in capsys.readouterr().out
 
 
-def test_a_world_of_no_game_cannot_judge(tmp_path):
+def test_a_world_without_a_game_cannot_evaluate(tmp_path):
     world = tiny_world()
     world.config = replace(world.config, env_id="")
     with pytest.raises(ValueError, match="does not tell of which game it is"):
@@ -192,7 +192,7 @@ def test_a_world_of_no_game_cannot_judge(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_world_without_rewards_teaches_nothing(tmp_path):
+def test_a_world_without_rewards_cannot_train_an_agent(tmp_path):
     world = tiny_world()
     world.config = replace(world.config, reward="none")
     folder = world.save_pretrained(tmp_path / "world")
@@ -207,7 +207,7 @@ def test_impossible_numbers_are_refused():
         DreamTraining(eval_every=-1)
 
 
-def test_an_agent_goes_on_from_another_and_is_then_another(world, tmp_path):
+def test_an_agent_can_start_from_another_and_then_differs_from_one_that_does_not(world, tmp_path):
     first = train_agent(world, tmp_path / "first", CONFIG, device="cpu")
     still = replace(CONFIG, agent=replace(CONFIG.agent, learning_rate=1e-12, seed=1))
     second = train_agent(world, tmp_path / "second", still, start_from=first, device="cpu")
@@ -218,13 +218,13 @@ def test_an_agent_goes_on_from_another_and_is_then_another(world, tmp_path):
         train_agent(world, tmp_path / "second", still, device="cpu")
 
 
-def test_a_world_is_no_agent_to_start_from(world, tmp_path):
+def test_a_world_is_refused_as_an_agent_to_start_from(world, tmp_path):
     with pytest.raises(ValueError, match="holds a world model, wanted an agent"):
         train_agent(world, tmp_path / "run", CONFIG, start_from=world, device="cpu")
     assert not (tmp_path / "run").exists()
 
 
-def test_dreams_without_a_horizon_train_an_agent_although_none_ever_ends(tmp_path, capsys):
+def test_an_agent_trains_in_dreams_without_a_horizon_that_never_end(tmp_path, capsys):
     world = tiny_world(first=4)
     world.heads.threshold.fill_(2.0)
     folder = world.save_pretrained(tmp_path / "world")
@@ -239,7 +239,7 @@ def test_dreams_without_a_horizon_train_an_agent_although_none_ever_ends(tmp_pat
     assert "has its 32 steps already" in capsys.readouterr().out
 
 
-def test_dreams_begin_with_the_starts_that_are_asked_for(tmp_path, monkeypatch):
+def test_dreams_begin_with_the_requested_starts(tmp_path, monkeypatch):
     folder = tiny_world(first=4).save_pretrained(tmp_path / "world")
     asked = []
 

@@ -48,7 +48,7 @@ def test_segments_longer_than_the_context_are_refused():
 
 
 @pytest.mark.parametrize("name", ["num_starts", "start_steps", "validation_segments"])
-def test_numbers_that_would_fail_at_the_end_are_refused_at_the_start(name):
+def test_sizes_that_would_fail_at_the_end_are_refused_at_the_start(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         replace(CONFIG, **{name: 0})
 
@@ -115,7 +115,7 @@ def test_a_segment_of_another_length_than_the_clips_is_refused_before_coding(tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_dynamics_of_another_class_are_no_start(tmp_path, store):
+def test_dynamics_of_another_class_are_refused_as_a_start(tmp_path, store):
     world = tiny_world().save_pretrained(tmp_path / "world")
     config = replace(CONFIG, model=tiny_config(net="subscale").dynamics)
     with pytest.raises(ValueError, match="the world model to start from"):
@@ -262,7 +262,7 @@ def test_training_that_does_not_suit_the_clips_is_refused(changes, message):
         replace(config, model=replace(config.model, **changes)).segment_steps(clip_tokenizer())
 
 
-def test_dynamics_and_heads_go_on_from_an_earlier_world_on_a_new_tokenizers_codes(tmp_path, store):
+def test_dynamics_and_heads_are_trained_further_on_the_codes_of_a_new_tokenizer(tmp_path, store):
     where = (tmp_path / "data", tmp_path / "tokenizer")
     train_dynamics(*where, tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
     other = tiny_world(seed=3).tokenizer
@@ -289,7 +289,7 @@ def test_segments_longer_than_any_episode_are_refused_before_coding(tmp_path, st
     assert not (tmp_path / "run").exists()
 
 
-def test_play_without_actions_is_met_with_the_options_that_suit_it(tmp_path, capsys):
+def test_episodes_without_actions_lead_to_a_hint_about_suitable_options(tmp_path, capsys):
     world = tiny_world()
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     frames = np.zeros((13, 16, 16, 3), np.uint8)
@@ -303,13 +303,13 @@ def test_play_without_actions_is_met_with_the_options_that_suit_it(tmp_path, cap
         assert ("--model.action-condition none" in capsys.readouterr().out) == (condition == "step")
 
 
-def test_a_store_without_episodes_is_told(tmp_path, store):
+def test_a_store_without_episodes_is_refused(tmp_path, store):
     EpisodeStorage.create(tmp_path / "none", store.info)
     with pytest.raises(ValueError, match="the train split of 0 episodes is empty"):
         train_dynamics(tmp_path / "none", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
 
 
-def test_what_is_beyond_the_heads_limit_is_told(store, capsys):
+def test_rewards_beyond_the_heads_limit_are_reported(store, capsys):
     episodes = [int(e) for e in store.split("train")]
     largest = max(np.abs(store.rewards(e)).max() for e in episodes)
     jump = max(np.abs(np.diff(store.signals(e), axis=0)).max() for e in episodes)
@@ -321,7 +321,7 @@ def test_what_is_beyond_the_heads_limit_is_told(store, capsys):
     assert f"changes of HEALTH in a step reach {jump:g}" in changes and f"heads.limit = {math.ceil(jump)}" in changes
 
 
-def test_a_world_built_in_another_way_is_no_start(tmp_path, store):
+def test_a_world_with_another_config_is_refused_as_a_start(tmp_path, store):
     start = tiny_world(layers=1).save_pretrained(tmp_path / "start")
     with pytest.raises(ValueError, match=r"the world model to start from.*layers=1.*wanted .*layers=2"):
         train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG, start_from=start)

@@ -83,7 +83,7 @@ def test_the_preset_brings_its_sizes_and_the_papers_its_loop():
     assert paper.model.action_condition == "none"
 
 
-def test_what_does_not_suit_the_clips_is_refused(tmp_path, data):
+def test_settings_that_do_not_suit_the_clips_are_refused(tmp_path, data):
     with pytest.raises(ValueError, match="max_steps 2; set it to 3"):
         training(max_steps=CLIP - 1).segment_steps(two_levels())
     with pytest.raises(ValueError, match="one clip of this tokenizer, 2 steps after the first, got segment 5"):

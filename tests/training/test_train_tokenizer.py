@@ -126,7 +126,7 @@ def test_frames_of_another_size_are_refused_before_training(tmp_path, store):
     assert not (tmp_path / "run").exists()
 
 
-def test_training_goes_on_from_an_earlier_tokenizer_and_its_scale_of_pixels(tmp_path, store):
+def test_training_continues_from_an_earlier_tokenizer_and_its_pixel_scale(tmp_path, store):
     train_tokenizer(tmp_path / "data", tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
     other = recorded_store(tmp_path / "other", lengths=(40,) * 30, pace=5)
     still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
@@ -139,7 +139,7 @@ def test_training_goes_on_from_an_earlier_tokenizer_and_its_scale_of_pixels(tmp_
     assert second.codebook.started
 
 
-def test_a_tokenizer_of_another_start_is_not_continued_and_another_model_is_no_start(tmp_path, store):
+def test_a_run_with_another_start_is_not_resumed_and_another_model_is_refused_as_a_start(tmp_path, store):
     short = replace(CONFIG, loop=replace(CONFIG.loop, steps=2))
     train_tokenizer(tmp_path / "data", tmp_path / "first", short)
     start = tmp_path / "first" / "best"
@@ -167,7 +167,7 @@ def test_a_tokenizer_of_another_start_is_not_continued_and_another_model_is_no_s
         ("pixelcnn-paper", {"frames_per_step": 4}, ": --model.height 64 --model.width 64$"),
     ],
 )
-def test_play_of_another_size_is_met_with_what_helps(tmp_path, model, changes, advice):
+def test_episodes_of_another_size_lead_to_a_helpful_hint(tmp_path, model, changes, advice):
     store = EpisodeStorage.create(tmp_path, replace(INFO, **{"height": 64, "width": 64} | changes))
     with pytest.raises(ValueError, match=advice):
         check_matches(store, preset(model))

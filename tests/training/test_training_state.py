@@ -33,13 +33,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_what_was_saved_is_read_and_a_folder_without_one_is_new(folder, tmp_path_factory):
+def test_a_saved_state_is_read_and_a_folder_without_one_is_new(folder, tmp_path_factory):
     assert load(folder) == DONE and steps_done(folder) == 7
     empty = tmp_path_factory.mktemp("empty")
     assert load(empty) == NEW and steps_done(empty) == 0
 
 
-def test_a_state_of_other_settings_names_them_and_a_moved_store_is_no_other_setting(folder):
+def test_a_state_of_other_settings_names_them_but_a_moved_store_does_not_count(folder):
     assert load(folder, SETTINGS | {"data": "elsewhere"}) == DONE
     with pytest.raises(ValueError, match=r"other settings \(.*steps.*use another --out"):
         load(folder, {"loop": {"steps": 10}})

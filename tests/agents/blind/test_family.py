@@ -31,7 +31,7 @@ def test_a_game_has_constants_of_its_actions_and_cycles_of_short_and_long_turns(
     assert {"hold:0.8", "hold:0.95", "odds:move_left*1,move_right*4", "diverse"} < set(names)
 
 
-def test_of_more_actions_every_cycle_is_of_another_pair_first():
+def test_with_many_actions_every_cycle_uses_a_different_pair():
     names = blind_family(discrete(4, SCENARIOS["defend_the_center"].action_names))
     pairs = [name for name in names if name.startswith("cycle")]
     assert len(pairs) == 6 and not any("noop" in name for name in pairs)

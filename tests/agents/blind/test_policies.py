@@ -35,28 +35,28 @@ def strides(actions: np.ndarray) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", ["constant:turn_right", "constant:2"])
-def test_a_constant_policy_does_one_thing(name):
+def test_a_constant_policy_repeats_one_action(name):
     assert (episode(name, seed=3) == 2).all()
 
 
 @pytest.mark.parametrize("name", ["cycle:turn_left*2,move_forward*3,noop", "cycle: 1*2, 3*3, 0"])
-def test_a_cycle_does_each_action_for_its_number_of_steps(name):
+def test_a_cycle_repeats_each_action_for_its_number_of_steps(name):
     assert episode(name, seed=0, steps=14).tolist() == [1, 1, 3, 3, 3, 0, 1, 1, 3, 3, 3, 0, 1, 1]
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 0.95])
-def test_held_play_repeats_as_often_as_told(probability):
+def test_held_actions_repeat_with_the_given_probability(probability):
     actions = episode(f"hold:{probability}", seed=0, steps=6000)
     same = (actions[1:] == actions[:-1]).mean()
     assert same == pytest.approx(probability + (1 - probability) / 4, abs=0.03)  # a draw is the same in a quarter
 
 
-def test_held_play_draws_with_the_odds_it_is_given():
+def test_held_actions_are_drawn_with_the_given_odds():
     actions = episode("hold:0.5,move_forward*3,turn_left", seed=0, steps=6000)
     assert np.bincount(actions, minlength=4) / 6000 == pytest.approx([0, 0.25, 0, 0.75], abs=0.04)
 
 
-def test_odds_are_drawn_anew_at_every_step():
+def test_odds_draw_a_new_action_at_every_step():
     actions = episode("odds:turn_left*2,turn_right*1,turn_left", seed=0, steps=6000)
     assert np.bincount(actions, minlength=4) / 6000 == pytest.approx([0, 0.75, 0.25, 0], abs=0.03)
     assert (actions[1:] == actions[:-1]).mean() == pytest.approx(0.75**2 + 0.25**2, abs=0.03)
@@ -71,17 +71,17 @@ def test_held_box_actions_are_repeated_whole_and_cover_the_box():
 
 
 @pytest.mark.parametrize(("name", "kind"), [("random", RandomPolicy), ("sticky", StickyPolicy)])
-def test_random_and_sticky_play_are_what_they_were(name, kind):
+def test_random_and_sticky_policies_have_not_changed(name, kind):
     assert (play(scripted_policy(name, BUTTONS, seed=7), 50, 3) == play(kind(BUTTONS, seed=7), 50, 3)).all()
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_names_of_policies_are_known(name):
+def test_names_of_policies_are_recognised(name):
     assert is_scripted(name)
 
 
 @pytest.mark.parametrize("name", ["runs/agent", "sticky2", "Diverse", "diverse:0.5", "cycle", "C:\\runs\\agent", ""])
-def test_other_names_are_those_of_folders(name):
+def test_other_names_are_taken_for_folders(name):
     assert not is_scripted(name)
 
 
@@ -101,14 +101,14 @@ def test_actions_belong_to_the_action_space_and_a_seed_decides_them(spec, name):
 
 
 @pytest.mark.parametrize("name", ["hold:0.9", "odds:1*3,2", "diverse"])
-def test_envs_and_seeds_are_played_differently(name):
+def test_envs_and_seeds_give_different_episodes(name):
     first, second = play(scripted_policy(name, BUTTONS), 400, 2).T
     assert (first != second).mean() > 0.2
     assert (first != episode(name, seed=1, steps=400)).mean() > 0.2
 
 
 @pytest.mark.parametrize("name", ["random", "sticky", "cycle:0*2,3*3", "hold:0.9", "diverse"])
-def test_an_episode_does_not_depend_on_those_beside_it(name):
+def test_an_episode_does_not_depend_on_parallel_ones(name):
     lone = scripted_policy(name, BUTTONS)
     lone.seed_rows([0], [42])
     alone = play(lone, 120)[:, 0]
@@ -123,7 +123,7 @@ def test_an_episode_does_not_depend_on_those_beside_it(name):
     assert np.array(beside).tolist() == alone.tolist()
 
 
-def test_a_new_episode_begins_its_cycle_anew_in_its_row_only():
+def test_a_new_episode_restarts_the_cycle_in_its_row_only():
     policy = scripted_policy("cycle:0*2,3*2", BUTTONS)
     play(policy, 1, 2)
     policy.reset(np.array([1]))
@@ -141,7 +141,7 @@ def many() -> list[np.ndarray]:
     return [episode("diverse", seed, 300) for seed in range(300)]
 
 
-def test_a_tenth_of_diverse_episodes_is_one_action_and_a_fifth_a_cycle(many):
+def test_a_tenth_of_diverse_episodes_are_constant_and_a_fifth_are_cycles(many):
     constant = sum(len(set(actions.tolist())) == 1 for actions in many)
     cycles = 0
     for actions in many:
@@ -152,7 +152,7 @@ def test_a_tenth_of_diverse_episodes_is_one_action_and_a_fifth_a_cycle(many):
     assert 0.1 < cycles / 300 < 0.27
 
 
-def test_diverse_episodes_do_every_action_for_long(many):
+def test_diverse_episodes_hold_every_action_for_long(many):
     longest = {action: max(n for actions in many for a, n in strides(actions) if a == action) for action in range(4)}
     assert min(longest.values()) == 300  # some whole episode each
     still = np.mean([max((n for a, n in strides(actions) if a == 0), default=0) >= 32 for actions in many])
@@ -167,7 +167,7 @@ def test_diverse_episodes_differ_in_their_odds_and_in_how_long_they_hold(many):
     assert np.quantile(lengths, 0.1) < 5 and np.quantile(lengths, 0.8) > 15
 
 
-def test_diverse_episodes_of_a_policy_that_lasts_differ_too():
+def test_diverse_episodes_of_one_policy_object_differ():
     policy, heads = scripted_policy("diverse", BUTTONS), set()
     for _ in range(40):
         policy.reset()
@@ -175,7 +175,7 @@ def test_diverse_episodes_of_a_policy_that_lasts_differ_too():
     assert len(heads) > 20
 
 
-def test_diverse_play_of_a_single_action_and_of_a_box_works():
+def test_diverse_works_for_a_single_action_and_for_a_box():
     assert (episode("diverse", 0, 20, ActionSpec(kind="discrete", n=1)) == 0).all()
     boxes = [episode("diverse", seed, 50, BOX) for seed in range(200)]
     constant = np.mean([(actions == actions[0]).all() for actions in boxes])
@@ -208,7 +208,7 @@ def test_diverse_play_of_a_single_action_and_of_a_box_works():
         ("odds:noop*x", "'x' is not a number"),
     ],
 )
-def test_a_mistake_in_a_name_says_what_is_wanted(name, message):
+def test_a_mistake_in_a_name_is_refused_with_what_is_expected(name, message):
     with pytest.raises(ValueError, match=message):
         scripted_policy(name, BUTTONS)
 
@@ -231,7 +231,7 @@ def test_actions_of_a_box_have_no_names(name):
         ("constant:noop,5", "'noop' is not a number"),
     ],
 )
-def test_a_constant_action_of_a_box_is_its_numbers_within_their_bounds(name, message):
+def test_a_constant_action_of_a_box_is_given_by_values_within_the_bounds(name, message):
     actions = episode("constant:-0.25, 5.5", seed=0, steps=3, spec=BOX)
     assert actions.tolist() == [[-0.25, 5.5]] * 3 and actions.dtype == np.float32
     with pytest.raises(ValueError, match=message):

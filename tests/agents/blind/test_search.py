@@ -105,7 +105,7 @@ def test_a_search_without_enough_episodes_is_refused():
         search_blind(GAME, episodes=7)
 
 
-def test_the_best_of_constants_is_found_where_one_action_is_all(monkeypatch):
+def test_the_best_constant_is_found_if_one_action_is_enough(monkeypatch):
     def step(self, action):
         self.left -= 19
         return np.zeros((8, 8, 3), np.uint8), float(action == 3), self.left <= 0, False, {}
@@ -135,7 +135,7 @@ def test_a_screening_of_any_number_of_actions_is_bounded_and_can_be_played(n):
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 4, 7])
-def test_of_a_box_constants_and_held_play_are_screened(numbers):
+def test_constants_and_held_actions_are_screened_for_a_box(numbers):
     spec = ActionSpec(kind="box", n=numbers, low=(-1.0, 0.5, *[-0.1] * 5)[:numbers], high=(1.0,) * numbers)
     names = screened(spec)
     assert len(names) == len(set(names)) <= 30 and not any(name.startswith("cycle:") for name in names)
@@ -152,7 +152,7 @@ def test_names_that_would_be_misread_are_replaced_by_numbers():
     assert {"constant:0", "constant:1", "constant:fire", "cycle:0*8,1*8"} <= set(screened(spec))
 
 
-def test_neighbours_of_a_cycle_have_other_lengths_or_one_action_more():
+def test_neighbours_of_a_cycle_have_other_lengths_or_an_additional_action():
     actions = ["shoot", "noop", "turn"]
     near = list(around("cycle:turn*8,forward*32", actions, 1))
     assert near[:3] == ["cycle:turn*12,forward*48", "cycle:turn*4,forward*24", "cycle:turn*8,forward*32,shoot*8"]
@@ -162,7 +162,7 @@ def test_neighbours_of_a_cycle_have_other_lengths_or_one_action_more():
     assert all(int(part.split("*")[1]) in LENGTHS for name in three for part in name.split(","))
 
 
-def test_neighbours_of_a_constant_add_an_action_and_those_of_held_play_hold_more_or_less():
+def test_neighbours_of_a_constant_add_an_action_and_those_of_held_actions_hold_more_or_less():
     assert list(around("constant:turn", ["turn", "noop"], 2)) == ["cycle:turn*8,noop*8"]
     assert list(around("hold:0.9", [], 2)) == ["hold:0.95", "hold:0.8"]
     assert list(around("hold:0.3", [], 2)) == ["hold:0.65"]

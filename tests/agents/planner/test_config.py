@@ -37,6 +37,6 @@ def test_shooting_has_no_elites_to_check():
         ({"temperature": 0.0, "futures": 2}, "at temperature 0 a plan has one future"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(options, message):
+def test_invalid_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         PlannerConfig(**options)

@@ -71,7 +71,7 @@ def all_plans(world: WorldModel, codes: np.ndarray, config: PlannerConfig) -> tu
 
 
 @pytest.mark.parametrize("method", ["cem", "shooting"])
-def test_the_plan_is_the_best_of_all_where_all_can_be_tried(method):
+def test_the_best_plan_is_found_if_all_plans_can_be_tried(method):
     options = {"cem": {"candidates": 64, "iterations": 4, "elites": 12}, "shooting": {"candidates": 400}}[method]
     config = PlannerConfig(method=method, horizon=4, repeat=0.0, temperature=0, replan_every=4, **options)
     world, codes = tiny_world(), codes_of(5)
@@ -88,7 +88,7 @@ def away_from(target: torch.Tensor):
     return lambda step: -(step.actions - target).square().sum(-1)
 
 
-def test_refitting_finds_numbers_that_drawing_once_does_not():
+def test_refitting_finds_continuous_actions_that_sampling_once_does_not():
     world, target = box_world(), torch.tensor([0.7, 1.0])
     errors = {}
     for method, candidates in (("cem", 40), ("shooting", 160)):
@@ -103,7 +103,7 @@ def test_refitting_finds_numbers_that_drawing_once_does_not():
     assert errors["cem"] < errors["shooting"] / 3
 
 
-def test_numbers_reach_their_bounds_and_no_further():
+def test_continuous_actions_reach_their_bounds_but_do_not_exceed_them():
     world, target = box_world(), torch.tensor([5.0, -5.0])
     actions = Planner(world, replace(SMALL, candidates=64, iterations=3), away_from(target)).act(codes_of(3))
     BOX.check(actions)
@@ -133,7 +133,7 @@ def test_a_goal_image_is_reached_if_an_action_leads_there(seen):
 
 
 @pytest.mark.parametrize("ends", ["hard", "expected"])
-def test_where_every_step_is_the_end_only_the_first_one_is_planned_for(ends):
+def test_if_every_step_is_an_end_only_the_first_reward_counts(ends):
     world, codes = tiny_world(), codes_of(6)
     world.heads.threshold.fill_(0.0)
     plans, returns = all_plans(world, codes, replace(SMALL, horizon=1, temperature=0, ends=ends))
@@ -144,7 +144,7 @@ def test_where_every_step_is_the_end_only_the_first_one_is_planned_for(ends):
     assert far_sighted.tolist() != greedy
 
 
-def test_a_reward_function_is_told_all_of_every_dreamt_step():
+def test_a_reward_function_gets_the_whole_of_every_dreamt_step():
     world, told = tiny_world(), []
 
     def reward(step):
@@ -206,7 +206,7 @@ def play(planner: Planner, rows: list[int], resets: dict[int, int], steps: int =
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_row_plays_alone_as_it_plays_among_others(kind):
+def test_a_row_plays_the_same_alone_and_among_others(kind):
     planner = Planner(tiny_world(**kind), replace(SMALL, replan_every=2))
     resets = {3: 1, 4: 2}
     together = play(planner, [0, 1, 2], resets)
@@ -223,7 +223,7 @@ def test_a_new_episode_knows_nothing_of_the_last_one():
     assert after_another.tolist() == [anew.act(codes_of(4, seed=step)[[1]]).tolist() for step in range(3, 7)]
 
 
-def test_seeds_decide_all_that_is_drawn():
+def test_seeds_decide_all_draws():
     # Of plans that pay alike the first drawn is taken, so actions show the draws.
     config = replace(SMALL, horizon=1, iterations=1)
 
@@ -297,7 +297,7 @@ def game():
     del gym.registry[GAME]
 
 
-def test_a_real_game_is_played_through_the_models_eyes_alike_however_many_play(game):
+def test_a_real_game_is_played_through_a_view_independently_of_the_number_of_envs(game):
     world = seeing_world()
     one, many = (
         evaluate(Planner(world, SMALL), game, episodes=4, seed=5, num_envs=n, view=(world, "codes")) for n in (1, 3)
@@ -314,13 +314,13 @@ def test_a_model_that_cannot_dream_is_refused(temporal):
         Planner(clip_world(temporal))
 
 
-def test_a_model_that_wants_more_than_a_first_step_is_refused():
+def test_a_model_that_needs_more_than_one_first_step_is_refused():
     with pytest.raises(ValueError, match=r"needs 2 \(frame_condition\)"):
         Planner(tiny_world(frame_condition=2))
 
 
 @pytest.mark.parametrize("observations", [np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 2, 2, 2), np.float32)])
-def test_other_observations_than_codes_are_refused(observations):
+def test_observations_other_than_codes_are_refused(observations):
     with pytest.raises(ValueError, match=r'integers of shape \(n, 2, 2, 2\).*obs="codes"'):
         Planner(tiny_world(), SMALL).act(observations)
 
@@ -348,12 +348,12 @@ def test_unknown_game_variables_are_refused():
         (lambda step: step.reward / 0, r"got \(24,\) with values that are not finite"),
     ],
 )
-def test_a_reward_that_is_none_is_refused(reward, message):
+def test_invalid_rewards_are_refused(reward, message):
     with pytest.raises(ValueError, match=message):
         Planner(tiny_world(), SMALL, reward).act(codes_of(1))
 
 
-def test_game_variables_that_are_told_replace_those_that_were_counted():
+def test_reported_game_variables_replace_predicted_ones():
     seen = []
 
     def reward(step):
@@ -372,13 +372,13 @@ def test_game_variables_that_are_told_replace_those_that_were_counted():
     assert seen[-1] not in ([70.0, 90.0], [50.0, 50.0])  # told nothing more, the heads go on counting
 
 
-def test_game_variables_that_are_no_numbers_are_refused():
+def test_game_variables_that_are_not_finite_are_refused():
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match="signals must be finite; omit HEALTH"):
             Planner(tiny_world(), SMALL, signals={"HEALTH": value})
 
 
-def test_a_planner_follows_what_was_done_in_place_of_its_actions(monkeypatch):
+def test_a_planner_follows_actions_executed_instead_of_its_own(monkeypatch):
     world = tiny_world()
     planner = Planner(world, SMALL)
     noisy = EpsilonPolicy(planner, 0.5, world.config.action)
@@ -400,7 +400,7 @@ def test_a_planner_follows_what_was_done_in_place_of_its_actions(monkeypatch):
         planner.acted(np.zeros(2, np.int64))
 
 
-def test_a_planner_under_noise_is_told_the_game_variables():
+def test_a_planner_under_noise_gets_the_game_variables():
     world = tiny_world()
     planner = Planner(world, SMALL, signals={"HEALTH": 50})
     noisy = EpsilonPolicy(planner, 0.5, world.config.action)
@@ -409,7 +409,7 @@ def test_a_planner_under_noise_is_told_the_game_variables():
     assert planner._state.signals.flatten().tolist() == [80.0, 70.0]
 
 
-def test_evaluate_tells_a_planner_the_games_variables(game, monkeypatch):
+def test_evaluate_passes_the_game_variables_to_a_planner(game, monkeypatch):
     told = []
     inform = Planner.inform
     monkeypatch.setattr(Planner, "inform", lambda self, infos: told.append(dict(infos)) or inform(self, infos))

@@ -61,7 +61,7 @@ def tiny_ppo(world, env_config=None, **changes) -> DreamPPOConfig:
     return config.training(train_batch_size_per_learner=256, minibatch_size=64, lr=3e-3, gamma=0.0)
 
 
-def test_the_defaults_are_those_of_agents_of_stable_baselines3(world):
+def test_the_defaults_equal_those_of_stable_baselines3_agents(world):
     config, agent = dream_ppo(env_config={"model": world}, real_env_id=GAME), AgentConfig()
     assert (config.lr, config.gamma, config.lambda_) == (agent.learning_rate, agent.gamma, agent.gae_lambda)
     assert (config.clip_param, config.entropy_coeff) == (agent.clip_range, agent.ent_coef)
@@ -119,7 +119,7 @@ def test_the_value_is_the_same_with_and_without_the_features_of_the_policy(space
         (PixelPPOModule, gym.spaces.Box(0, 255, (24, 32, 3), np.uint8), "divisible by 16, got 24 x 32"),
     ],
 )
-def test_a_module_refuses_what_it_cannot_see(kind, space, message):
+def test_a_module_refuses_observations_of_the_wrong_kind(kind, space, message):
     with pytest.raises(ValueError, match=message):
         kind(observation_space=space, action_space=gym.spaces.Discrete(3), model_config=SIZES)
 
@@ -151,12 +151,12 @@ def test_a_worlds_folder_is_named_in_full(world, monkeypatch, tmp_path):
         ({"real_env_id": "VideoGenDream-Doom"}, "'VideoGenDream-Doom' is a dream"),
     ],
 )
-def test_what_cannot_be_learned_or_judged_is_refused(world, changes, message):
+def test_dreams_and_games_that_cannot_be_used_are_refused(world, changes, message):
     with pytest.raises(ValueError, match=message):
         tiny_ppo(world, **changes)
 
 
-def test_a_dream_is_asked_for_by_its_id_and_its_worlds_name():
+def test_a_dream_is_given_by_its_id_and_its_worlds_name():
     with pytest.raises(ValueError, match=f"'{GAME}' is none"):
         dream_ppo(GAME)
     with pytest.raises(TypeError, match="pass a name or folder, got a WorldModel"):
@@ -166,7 +166,7 @@ def test_a_dream_is_asked_for_by_its_id_and_its_worlds_name():
 
 
 @pytest.mark.parametrize("mode", ["same_step", "disabled"])
-def test_any_other_autoreset_is_refused(world, mode):
+def test_other_autoreset_modes_are_refused(world, mode):
     with pytest.raises(ValueError, match=r"needs env_config={'autoreset_mode': 'next_step'}"):
         tiny_ppo(world, {"autoreset_mode": mode}).validate()
     with pytest.raises(ValueError, match="needs autoreset_mode='next_step'"):
@@ -190,7 +190,7 @@ def test_a_config_that_would_evaluate_in_the_dream_is_refused(world):
         tiny_ppo(world).env_runners(env_runner_cls=object).validate()
 
 
-def test_what_is_refused_is_refused_under_ray_tune_too(world):
+def test_bad_configs_are_refused_under_ray_tune_too(world):
     """Tune hands an algorithm its config as a dict."""
     wrong = tiny_ppo(world, {"autoreset_mode": "same_step"})
     assert wrong.algo_class is DreamPPO
@@ -201,7 +201,7 @@ def test_what_is_refused_is_refused_under_ray_tune_too(world):
         DreamEnvRunner(config=PPO.get_default_config().update_from_dict(wrong.to_dict()), worker_index=0)
 
 
-def test_a_policy_tells_its_games_id_in_full(world):
+def test_a_policy_reports_its_games_full_id(world):
     spec = tiny_ppo(world, real_env_id=f"tests.toy_game:{GAME}").rl_module_spec
     assert spec.model_config["meta"]["env_id"] == f"tests.toy_game:{GAME}"
 
@@ -270,7 +270,7 @@ def test_the_real_game_is_shown_as_the_dream_would_show_it(world):
         assert set(infos) == {"HEALTH", "_HEALTH", "native_reward", "_native_reward"}
 
 
-def test_an_evaluating_runner_plays_the_real_game_alone(world):
+def test_an_evaluation_runner_plays_only_the_real_game(world):
     runner = DreamEnvRunner(config=evaluating(tiny_ppo(world)), worker_index=0)
     before = CountedGame.steps
     episodes = runner.sample(num_episodes=3)
@@ -283,7 +283,7 @@ def test_an_evaluating_runner_plays_the_real_game_alone(world):
 # --- play ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_policy_draws_is_decided_by_its_rows_seed():
+def test_a_policys_draws_are_decided_by_its_rows_seed():
     policy = RLlibPolicy(module_for(FRAMES))
     frames = observations_of(FRAMES).numpy()
     draws = []
@@ -307,7 +307,7 @@ def test_draws_follow_the_policys_odds():
     assert policy.act(frames[:5], deterministic=True).tolist() == [0] * 5
 
 
-def test_numbers_as_actions_stay_within_their_bounds():
+def test_continuous_actions_stay_within_their_bounds():
     module = module_for(FRAMES, gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 2])))
     with torch.no_grad():
         module.log_std.fill_(1.0)
@@ -316,7 +316,7 @@ def test_numbers_as_actions_stay_within_their_bounds():
     assert (actions.min(0) == [-1, 0]).all() and (actions.max(0) == [1, 2]).all()
 
 
-def test_what_the_policy_cannot_see_is_refused():
+def test_observations_that_the_policy_does_not_support_are_refused():
     with pytest.raises(ValueError, match=r"sees uint8 of shape \(n, 16, 16, 3\), got float32 \(1, 16, 16, 3\)"):
         RLlibPolicy(module_for(FRAMES)).act(np.zeros((1, 16, 16, 3), np.float32))
 
@@ -380,7 +380,7 @@ def test_a_loaded_policy_acts_as_the_one_that_was_saved(trained, tmp_path, world
 
 
 @pytest.mark.rllib
-def test_an_algorithm_goes_on_from_its_checkpoint(trained, tmp_path):
+def test_an_algorithm_resumes_from_its_checkpoint(trained, tmp_path):
     algo, _ = trained
     algo.save_to_path(str(tmp_path))
     again = type(algo).from_checkpoint(str(tmp_path))

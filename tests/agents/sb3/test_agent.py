@@ -32,7 +32,7 @@ def test_a_loaded_agent_acts_as_the_one_that_was_saved(trained):
         observations = envs.step(actions)[0]
 
 
-def test_training_goes_on_from_a_saved_agent(trained):
+def test_training_continues_from_a_saved_agent(trained):
     model, _, folder = trained
     again = load_ppo(folder, toys())
     for one, other in zip(again.policy.parameters(), model.policy.parameters(), strict=True):
@@ -44,7 +44,7 @@ def test_training_goes_on_from_a_saved_agent(trained):
     )
 
 
-def test_an_agent_to_go_on_from_must_fit_the_envs_and_the_config(trained):
+def test_an_agent_to_start_from_must_fit_the_envs_and_the_config(trained):
     run = trained[2].parent
     assert load_ppo(run, toys()).num_timesteps == 0
     for envs, config, message in (
@@ -133,7 +133,7 @@ def test_the_agent_stacks_frames_as_stable_baselines3_does(trained):
         agent.reset(np.flatnonzero(dones))
 
 
-def test_what_an_agent_draws_is_decided_by_its_rows_seed(trained):
+def test_an_agents_draws_are_decided_by_its_rows_seed(trained):
     observations = toys(3).reset(seed=0)[0]
     draws = []
     for rows in ([0, 1, 2], [2, 0, 1]):
@@ -157,7 +157,7 @@ def test_draws_follow_the_policys_odds(trained):
     assert agent.act(observations[:5], deterministic=True).tolist() == [0] * 5
 
 
-def test_observations_of_another_kind_are_refused(trained):
+def test_observations_of_the_wrong_kind_are_refused(trained):
     agent = load_agent(trained[2])
     with pytest.raises(ValueError, match=r"sees uint8 of shape \(n, 16, 16, 3\), got float32"):
         agent.act(np.zeros((2, 16, 16, 3), np.float32))
@@ -176,7 +176,7 @@ class Pointing(ToyGame):
         self.action_space = gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 2]))
 
 
-def test_numbers_as_actions_stay_within_their_bounds_and_are_saved(tmp_path):
+def test_continuous_actions_stay_within_their_bounds_and_are_saved(tmp_path):
     config = small()
     model = train_ppo(ThreadVectorEnv(Pointing, 4), config, tmp_path)
     agent, saved = load_agent(tmp_path / "agent"), Agent.of(model, config)

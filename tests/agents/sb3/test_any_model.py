@@ -45,7 +45,7 @@ def test_episodes_do_not_depend_on_how_many_are_played_at_once(kind):
     assert likeliest == evaluate(policy, GAME, 5, seed=3, view=(world, "latent"), deterministic=True, num_envs=2)
 
 
-def test_numbers_are_played_too():
+def test_continuous_actions_are_played_too():
     world = pushing_world()
     policy = SB3Policy(model_of(SAC, dreams(world=world), buffer_size=10))
     assert policy.action_spec.kind == "box"
@@ -54,7 +54,7 @@ def test_numbers_are_played_too():
 
 
 @pytest.mark.parametrize("order", ["stack", "norm", "norm, stack", "stack, norm"])
-def test_a_model_sees_what_its_training_showed_it(order):
+def test_a_model_gets_the_observations_of_its_training(order):
     """Two steps after an episode began, the same as through its own envs, which stack and normalise."""
     wrap = {"stack": lambda envs: VecFrameStack(envs, 3), "norm": lambda envs: VecNormalize(envs)}
     envs = VecMonitor(dreams())
@@ -116,7 +116,7 @@ class Remembering:
         return np.array([steps]), steps
 
 
-def test_each_row_has_a_memory_of_its_own_episode():
+def test_each_row_has_its_own_memory():
     policy, seen = SB3Policy(Remembering()), np.zeros((2, 1), np.float32)
     assert [policy.act(seen).tolist() for _ in range(2)] == [[0, 0], [1, 1]]
     policy.reset(np.array([1]))
@@ -125,7 +125,7 @@ def test_each_row_has_a_memory_of_its_own_episode():
     assert policy.act(seen).tolist() == [0, 0]
 
 
-def test_observations_of_another_kind_are_refused():
+def test_observations_of_the_wrong_kind_are_refused():
     policy = SB3Policy(model_of(A2C, dreams()))
     with pytest.raises(ValueError, match=r"needs observations of shape \(2, 2, 8\), got \(16, 16, 3\)"):
         policy.act(np.zeros((1, 16, 16, 3), np.uint8))
@@ -137,6 +137,6 @@ def test_a_model_of_another_game_is_refused():
         evaluate(SB3Policy(model_of(A2C, dreams(world=world))), GAME, 1)
 
 
-def test_a_path_is_told_to_be_loaded_first():
+def test_a_path_is_refused_with_how_to_load_it():
     with pytest.raises(TypeError, match=r"got a str; load a saved one with its algorithm first, .*PPO\.load"):
         SB3Policy("model.zip")

@@ -37,7 +37,7 @@ def lines_of(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_judgements_are_logged_and_the_best_agent_is_kept(tmp_path):
+def test_evaluations_are_logged_and_the_best_agent_is_kept(tmp_path):
     best = []
 
     def on_best(model):
@@ -55,7 +55,7 @@ def test_judgements_are_logged_and_the_best_agent_is_kept(tmp_path):
     load_agent(tmp_path / "best")
 
 
-def test_an_agent_is_judged_as_evaluate_does(tmp_path):
+def test_an_agent_is_evaluated_as_by_evaluate(tmp_path):
     """The same episodes in native reward, where the likeliest actions leave nothing to chance."""
     judge = RealEvalCallback(real_games(GAME, 5, frame_stack=2), 1000, 5, seed=7, deterministic=True)
     model = train_ppo(toys(), CONFIG, tmp_path, META, callback=judge)
@@ -68,7 +68,7 @@ def test_an_agent_is_judged_as_evaluate_does(tmp_path):
     assert judge.best_mean_reward <= 6  # native: at most 1 a step; the env's own reward is ten times as high
 
 
-def test_training_is_the_same_judged_or_not(tmp_path):
+def test_training_is_the_same_with_and_without_evaluations(tmp_path):
     agents = []
     for run, callback in (("a", None), ("b", RealEvalCallback(real_games(GAME, 2, frame_stack=2), 16, 2))):
         train_ppo(toys(), CONFIG, tmp_path / run, META, callback=callback)
@@ -76,7 +76,7 @@ def test_training_is_the_same_judged_or_not(tmp_path):
     assert all(torch.equal(agents[0][name], agents[1][name]) for name in agents[0])
 
 
-def test_every_judgement_meets_the_same_episodes():
+def test_every_evaluation_uses_the_same_episodes():
     with restored_generators(0):
         model = A2C("MlpPolicy", VecMonitor(SB3VecEnv(toys(2))), learning_rate=0.0, n_steps=4)
         callback = RealEvalCallback(real_games(GAME, 2), 8, 4)
@@ -87,7 +87,7 @@ def test_every_judgement_meets_the_same_episodes():
     assert means[0] == means[1] > 0 and callback.best_timesteps == 8  # no later one was better
 
 
-def test_the_game_is_seen_through_the_agents_view(tmp_path):
+def test_the_game_is_shown_with_the_agents_view(tmp_path):
     world = seeing_world()
     games = real_games(GAME, 2, view=(world, "latent"), frame_stack=2)
     config, meta = CONFIG, AgentMeta(env_id=GAME, view="latent", world_model="doom-hg")
@@ -103,7 +103,7 @@ def test_games_that_look_different_are_refused():
         model.learn(10, callback=RealEvalCallback(real_games(GAME, 2, frame_stack=2), 10))
 
 
-def test_stable_baselines3s_own_callbacks_hear_of_judgements(tmp_path):
+def test_stable_baselines3s_own_callbacks_are_called_after_evaluations(tmp_path):
     class Counts(BaseCallback):
         def __init__(self, last):
             super().__init__()
@@ -122,12 +122,12 @@ def test_stable_baselines3s_own_callbacks_hear_of_judgements(tmp_path):
     assert model.num_timesteps == 36  # the second judgement was told to be the last
 
 
-def test_a_dream_is_no_real_game():
+def test_a_dream_is_refused_as_the_real_game():
     with pytest.raises(ValueError, match="VideoGenDream-Doom is a dream; give the real game's id"):
         real_games("VideoGenDream-Doom", 2, model=seeing_world())
 
 
-def test_games_are_closed_if_no_view_can_be_had(monkeypatch):
+def test_games_are_closed_if_the_view_cannot_be_made(monkeypatch):
     closed = []
     monkeypatch.setattr(ToyGame, "close", lambda self: closed.append(self))
     with pytest.raises(FileNotFoundError) as error:

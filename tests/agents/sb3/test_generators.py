@@ -10,7 +10,7 @@ def draw():
     return random.random(), np.random.rand(), torch.rand(1).item()
 
 
-def test_what_is_drawn_inside_is_not_missed_outside():
+def test_draws_inside_do_not_affect_draws_outside():
     with restored_generators():  # leaves this test's own traces nowhere
         with restored_generators(3):
             expected = draw()
@@ -24,7 +24,7 @@ def test_what_is_drawn_inside_is_not_missed_outside():
             assert [draw() for _ in range(3)] == [expected, inner, after]
 
 
-def test_an_error_inside_gives_them_back_too():
+def test_generators_are_restored_after_an_error_too():
     with restored_generators(3):
         expected = draw()
     with restored_generators(3):

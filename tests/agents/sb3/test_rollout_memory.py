@@ -84,7 +84,7 @@ def play(agent, envs, steps):
 @pytest.mark.parametrize(
     ("obs", "changes"), [("latent", REMEMBERING[0]), ("features", REMEMBERING[1]), ("rgb", REMEMBERING[1])]
 )
-def test_an_agent_sees_what_is_stacked_by_hand(world, trained, obs, changes, place):
+def test_an_agents_stack_equals_one_made_by_hand(world, trained, obs, changes, place):
     """In the game and in the dream alike, across the ends of episodes."""
     dream = place == "dream"
     envs = DreamVectorEnv(4, world, obs=obs, horizon=3) if dream else DreamViewVector(toys(), world, obs)
@@ -104,7 +104,7 @@ def test_an_agent_sees_what_is_stacked_by_hand(world, trained, obs, changes, pla
 
 
 @pytest.mark.parametrize("changes", REMEMBERING)
-def test_training_shows_what_play_shows(world, trained, changes):
+def test_training_and_play_have_the_same_observations(world, trained, changes):
     agent = load_agent(trained("features", **changes))
     shown, chosen = watched(agent)
     lasts = [final for *_, final in play(agent, DreamViewVector(toys(), world, "features"), 9)]
@@ -123,7 +123,7 @@ def test_training_shows_what_play_shows(world, trained, changes):
             assert (given[..., -width:][..., :3].sum(-1) == 1).all()
 
 
-def test_nothing_can_be_chosen_while_an_action_goes_on(world, tmp_path):
+def test_there_is_no_choice_while_an_action_is_repeated(world, tmp_path):
     config = small(frame_stack=1, steps=64, durations=(1, 3))
     model = train_ppo(DreamVectorEnv(4, world, obs="latent", horizon=8), config, tmp_path)
     buffer = model.rollout_buffer
@@ -159,7 +159,7 @@ class Told(gym.Env):
         return np.zeros((1, 1, 1), np.float32), reward, self.steps == 4, False, {}
 
 
-def test_ppo_learns_for_how_long_to_go_on(tmp_path):
+def test_ppo_learns_how_long_to_repeat_an_action(tmp_path):
     """Who must choose in every step, and knows but its last action, is wrong in one of eight steps at least."""
     sizes = {"num_envs": 32, "n_steps": 8, "batch_size": 128, "n_epochs": 4, "frame_stack": 1}
     config = small(steps=4000, learning_rate=1e-2, gamma=0.9, durations=(1, 3), **sizes)
@@ -173,7 +173,7 @@ def test_ppo_learns_for_how_long_to_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("changes", REMEMBERING)
-def test_an_agent_is_judged_and_evaluated_alike(world, tmp_path, changes):
+def test_the_callback_and_evaluate_give_the_same_returns(world, tmp_path, changes):
     """The callback's games, seen by the policy, and `evaluate`, where the agent remembers: the same episodes."""
     config = small(frame_stack=2, **changes)
     games = real_games(GAME, 5, view=(world, "latent"), training=config)
@@ -186,7 +186,7 @@ def test_an_agent_is_judged_and_evaluated_alike(world, tmp_path, changes):
     games.close()
 
 
-def test_what_is_done_in_an_agents_place_is_known_to_it(trained):
+def test_an_agent_remembers_actions_executed_instead_of_its_own(trained):
     agent, observations = load_agent(trained("latent", previous_action=True)), dreams("latent").reset(seed=0)[0]
     other = (agent.act(observations) + 1) % 3
     agent.acted(other)
@@ -195,7 +195,7 @@ def test_what_is_done_in_an_agents_place_is_known_to_it(trained):
 
 
 @pytest.mark.parametrize("changes", REMEMBERING)
-def test_a_remembering_agent_is_trained_further_only_as_one(trained, changes):
+def test_an_agent_with_memory_is_trained_further_only_with_memory(trained, changes):
     folder = trained("latent", **changes)
     further = load_ppo(folder, dreams("latent"))
     assert further.action_space.n == (6 if "durations" in changes else 3)
@@ -225,7 +225,7 @@ def test_without_a_memory_envs_are_only_stacked():
     assert isinstance(as_agents_see(monitored, small(previous_action=True)).venv, ActionPlanes)
 
 
-def test_numbers_are_remembered_too(tmp_path):
+def test_continuous_actions_are_remembered_too(tmp_path):
     config = small(previous_action=True, frame_stack=2)
     train_ppo(ThreadVectorEnv(Pointing, 4), config, tmp_path)
     agent, envs = load_agent(tmp_path / "agent"), ThreadVectorEnv(Pointing, 4)

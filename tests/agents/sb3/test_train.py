@@ -26,7 +26,7 @@ from worldmodel.locks import only_process
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_ppo_learns_what_earns_reward(tmp_path):
+def test_ppo_learns_to_earn_reward(tmp_path):
     """A colour tells the right action."""
     sizes = {"num_envs": 16, "n_steps": 16, "batch_size": 64, "n_epochs": 4, "features_dim": 64, "channels": 16}
     config = small(steps=3000, learning_rate=2e-3, gamma=0.0, frame_stack=1, **sizes)
@@ -76,7 +76,7 @@ def test_ppo_improves_in_a_tiny_dream(tmp_path, obs):
     assert learned > max(mean_reward(lambda _, held=action: np.full(64, held)) for action in range(3))
 
 
-def test_large_grids_are_seen_place_by_place():
+def test_large_grids_get_a_layer_per_cell():
     for depth, extractor in ((256, FlattenExtractor), (257, GridFeatures)):
         space = gym.spaces.Box(-np.inf, np.inf, (4, 4, depth), np.float32)
         policy, options = policy_for(space, small())
@@ -92,7 +92,7 @@ def test_the_size_that_counts_is_that_of_the_stack_in_training_and_in_loading(tm
     assert type(load_agent(tmp_path / "agent").policy.features_extractor) is GridFeatures
 
 
-def test_a_grids_policy_gives_every_place_the_same_first_layer():
+def test_a_grid_policy_shares_its_first_layer_between_cells():
     space = gym.spaces.Box(-np.inf, np.inf, (2, 3, 5), np.float32)
     extractor = GridFeatures(space, channels=4)
     vectors = torch.randn(7, 2, 3, 5)
@@ -135,7 +135,7 @@ def test_every_update_leaves_a_loadable_agent_and_may_be_the_last(tmp_path):
     assert seen == [16, 32] and model.num_timesteps < 48
 
 
-def test_a_training_that_was_stopped_is_not_taken_for_a_finished_one(tmp_path):
+def test_a_stopped_training_does_not_count_as_finished(tmp_path):
     train_ppo(toys(), small(steps=160), tmp_path / "stopped", META, on_rollout=lambda _: False)
     assert not is_trained(tmp_path / "stopped", small(steps=160), META)
     assert json.loads((tmp_path / "stopped" / "config.json").read_text())["stopped_after"] == 16
@@ -143,7 +143,7 @@ def test_a_training_that_was_stopped_is_not_taken_for_a_finished_one(tmp_path):
     assert is_trained(tmp_path / "whole", small(steps=16), META)
 
 
-def test_what_cannot_be_trained_leaves_no_run_behind(tmp_path, trained):
+def test_a_refused_training_leaves_no_run_behind(tmp_path, trained):
     wrong = [
         (dreams("codes"), small(), None),
         (toys(2), small(), None),
@@ -163,7 +163,7 @@ def test_what_cannot_be_trained_leaves_no_run_behind(tmp_path, trained):
     "wrap",
     [VecNormalize, lambda envs: VecFrameStack(envs, 2), lambda envs: VecMonitor(VecFrameStack(envs, 2))],
 )
-def test_wrappers_that_a_saved_agent_would_not_know_of_are_refused(tmp_path, wrap):
+def test_wrappers_that_a_saved_agent_would_lack_are_refused(tmp_path, wrap):
     with pytest.raises(ValueError, match=r"changes observations.*config's frame_stack"):
         train_ppo(wrap(SB3VecEnv(dreams("latent"))), small(), tmp_path)
     train_ppo(VecNormalize(VecMonitor(SB3VecEnv(dreams("latent"))), norm_obs=False), small(), tmp_path)
@@ -186,7 +186,7 @@ def test_a_run_folder_is_never_trained_into_twice(tmp_path):
     assert content(tmp_path) == before
 
 
-def test_an_interrupted_training_is_not_taken_for_a_finished_one(tmp_path):
+def test_an_interrupted_training_does_not_count_as_finished(tmp_path):
     def stop(_):
         raise KeyboardInterrupt
 
@@ -207,7 +207,7 @@ def test_a_finished_policy_is_kept(tmp_path, monkeypatch, capsys):
     del gym.registry["Toy-kept"]
 
 
-def test_an_agent_tells_through_which_world_it_sees(tmp_path):
+def test_an_agent_names_the_world_of_its_view(tmp_path):
     world = tiny_world().save_pretrained(tmp_path / "world")
     for view, meta in (("raw", AgentMeta()), ("dream", AgentMeta(view="rgb", world_model=str(world)))):
         train_ppo(toys(), small(), tmp_path / view, meta)
@@ -260,7 +260,7 @@ def test_the_recipe_for_real_games_is_valid():
 
 
 @pytest.mark.parametrize("name", ["data/metadata.json", "thesis.txt"])
-def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path, name):
+def test_a_folder_that_holds_something_else_is_refused_and_not_changed(tmp_path, name):
     write_json(tmp_path / name, "precious")
     with pytest.raises(ValueError, match="something else; use another --out"):
         train_ppo(toys(), small(), tmp_path, META)

@@ -29,7 +29,7 @@ def assert_same_infos(one, other):
         np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_the_adapter_gives_what_stable_baselines3s_own_vec_env_gives():
+def test_the_adapter_returns_what_stable_baselines3s_vec_env_returns():
     ours, theirs = SB3VecEnv(toys(3)), DummyVecEnv([ToyGame] * 3)
     assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
     ours.seed(5), theirs.seed(5)
@@ -103,12 +103,12 @@ def test_reset_options_reach_the_env():
 
 
 @pytest.mark.parametrize("mode", ["next_step", "disabled"])
-def test_any_other_autoreset_is_refused(mode):
+def test_other_autoreset_modes_are_refused(mode):
     with pytest.raises(ValueError, match="needs autoreset_mode='same_step'"):
         SB3VecEnv(DreamVectorEnv(2, tiny_world(), autoreset_mode=mode))
 
 
-def test_groups_of_infos_come_row_by_row():
+def test_groups_of_infos_are_split_by_row():
     """As Gymnasium's episode statistics do, with a mask for the group alone or for each entry too."""
     masks = {"_r": np.array([True, False]), "_l": np.array([True, False])}
     for inner in ({}, masks):
@@ -142,7 +142,7 @@ def named_games(kind):
 
 
 @pytest.mark.parametrize("kind", ["theirs", "threads", "sync"])
-def test_rows_with_envs_of_their_own_are_reached_as_in_stable_baselines3(kind):
+def test_rows_with_their_own_envs_are_accessed_as_in_stable_baselines3(kind):
     envs = named_games(kind)
     envs.seed(0), envs.reset()
     assert envs.get_attr("name") == ["toy"] * 3 and envs.get_attr("left", 1) == [envs.get_attr("left")[1]]
@@ -155,7 +155,7 @@ def test_rows_with_envs_of_their_own_are_reached_as_in_stable_baselines3(kind):
     assert envs.env_is_wrapped(Monitor) == [True] * 3 and envs.env_is_wrapped(gym.wrappers.TimeLimit, 0) == [False]
 
 
-def test_rows_in_processes_of_their_own_are_reached():
+def test_rows_in_separate_processes_can_be_accessed():
     games = [lambda: Monitor(Named())] * 2
     envs = SB3VecEnv(AsyncVectorEnv(games, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP))
     envs.seed(0), envs.reset()
@@ -174,7 +174,7 @@ def test_rows_in_processes_of_their_own_are_reached():
     envs.close()
 
 
-def test_a_batch_has_no_attributes_that_nobody_reads():
+def test_attributes_that_a_batch_does_not_have_cannot_be_set():
     envs = SB3VecEnv(DreamVectorEnv(2, tiny_world()))
     for name in ("rulez", "temperature"):
         with pytest.raises(AttributeError, match=rf"no attribute '{name}' to set; .*set_attr\('rules'"):
@@ -182,7 +182,7 @@ def test_a_batch_has_no_attributes_that_nobody_reads():
     assert not envs.has_attr("rulez")
 
 
-def test_infos_may_be_called_as_they_like():
+def test_infos_may_have_any_names():
     class Scored(ToyGame):
         def step(self, action):
             *step, info = super().step(action)
@@ -328,7 +328,7 @@ def test_its_algorithms_improve_in_a_tiny_dream(name):
     assert learned > mean_reward(envs, random_play(envs)) + 0.1
 
 
-def test_numbers_that_a_rounding_takes_out_of_bounds_are_put_back():
+def test_actions_that_exceed_a_bound_by_rounding_are_clipped():
     """As Stable-Baselines3's scaling does for these bounds, which a dream would refuse."""
 
     class Strict(ToyGame):
@@ -349,7 +349,7 @@ def test_numbers_that_a_rounding_takes_out_of_bounds_are_put_back():
     envs.step(actions)
 
 
-def test_contributed_algorithms_run():
+def test_sb3_contribs_algorithms_run():
     """Memory (RecurrentPPO), masks of actions (MaskablePPO) and quantiles (QRDQN)."""
     contrib = pytest.importorskip("sb3_contrib")
     with warnings.catch_warnings(), restored_generators():

@@ -21,7 +21,7 @@ def vanish() -> None:
     os._exit(9)
 
 
-def test_one_worker_runs_jobs_here_and_goes_on_after_a_failure(tmp_path, capsys):
+def test_one_worker_runs_jobs_here_and_continues_after_a_failure(tmp_path, capsys):
     jobs = {"first": stumble, "second": partial(write, tmp_path / "made")}
     assert run_jobs(jobs, tmp_path / "logs") == ["first"]
     assert (tmp_path / "made").read_text().split()[0] == str(os.getpid())
@@ -49,7 +49,7 @@ def test_no_worker_at_all_is_refused(tmp_path):
         run_jobs({}, tmp_path, workers=0)
 
 
-def test_failed_jobs_are_named_in_the_end():
+def test_failed_jobs_are_named_at_the_end():
     check_failed([], "trainings")
     with pytest.raises(OutsideError, match="2 trainings failed: x, y"):
         check_failed(["x", "y"], "trainings")

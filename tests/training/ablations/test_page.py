@@ -27,7 +27,7 @@ def rows(**metrics):
     ]
 
 
-def test_a_paper_tells_rows_apart_that_differ_by_more_than_both_spreads():
+def test_a_paper_distinguishes_rows_that_differ_by_more_than_both_spreads():
     pairs = paper_order("depth", "fvd")  # 120.4 ± 6, 110 ± 2.4, 103.3 ± 2.2, 103.6 ± 2
     assert sorted(pairs) == [("16", "2"), ("16", "4"), ("4", "2"), ("8", "2"), ("8", "4")]
     assert len(paper_order("depth", "bits_per_code")) == 6
@@ -43,7 +43,7 @@ def test_agreement_counts_the_pairs_in_the_papers_order():
     assert order_agreement(pairs, {"c": 1.0}) == Order(0, 0, ())
 
 
-def test_the_order_is_told_per_metric_and_without_i3d_only_of_the_stand_in():
+def test_the_order_is_reported_per_metric_and_without_i3d_only_for_the_stand_in():
     found = orders("depth", rows(bits_per_code=[4.0, 3.0, 2.0, 1.0], idm_fd=[1.0, 2.0, 3.0, 4.0]))
     assert found["bits_per_code"]["bits_per_code"] == Order(6, 6, ())
     assert found["fvd"]["idm_fd"].agreeing == 0 and found["fvd"]["fvd"].pairs == 0
@@ -65,7 +65,7 @@ def test_the_page_holds_the_papers_figures_beside_ours(tmp_path):
     assert written["order"]["bits_per_code"]["bits_per_code"]["agreeing"] == 6
 
 
-def test_a_failed_row_says_so_and_the_others_stand(tmp_path):
+def test_a_failed_row_says_so_and_the_others_are_kept(tmp_path):
     made = rows(bits_per_code=[4.0, 3.0, 2.0, 1.0])
     made[1] |= {"metrics": {}, "failed": "prior-x failed"}
     page = write_table(tmp_path, "depth", ABOUT | {"rows": made})

@@ -99,7 +99,7 @@ def test_a_failed_training_leaves_a_gap_and_is_tried_again(tmp_path, store, trai
 
 
 @pytest.mark.timeout(120)
-def test_the_models_of_the_three_papers_are_measured_alike_beside_copying(tmp_path, store):
+def test_the_models_of_the_three_papers_are_measured_in_the_same_way_beside_copying(tmp_path, store):
     ablate("papers", store.root, tmp_path, QUICK, samplings=2)
     rows = json.loads((tmp_path / "papers.json").read_text())["rows"]
     assert [row["name"] for row in rows] == [*PAPERS, COPY]
@@ -157,7 +157,7 @@ def episode_of(store, clip):
     return found[0]
 
 
-def test_measurements_are_made_again_if_the_samples_are_others(tmp_path, store, trained):
+def test_measurements_are_repeated_if_the_samples_differ(tmp_path, store, trained):
     ablate("attention", store.root, tmp_path, QUICK)
     ablate("attention", store.root, tmp_path, replace(QUICK, samples=3))
     measured = json.loads(next(tmp_path.glob("tokenizer-*/measured.json")).read_text())
@@ -234,7 +234,7 @@ def test_actions_of_clips_are_those_of_regrouped_play(old, new):
     assert given == [0] * (parts - 1) + wanted[parts : 16 // new].tolist()
 
 
-def test_models_of_longer_steps_are_measured_under_the_actions_of_the_play(tmp_path, store, monkeypatch):
+def test_models_of_longer_steps_are_measured_with_the_recorded_actions(tmp_path, store, monkeypatch):
     sample, given = WorldModel.sample, []
 
     def noting(self, *args, actions=None, **options):
@@ -246,14 +246,14 @@ def test_models_of_longer_steps_are_measured_under_the_actions_of_the_play(tmp_p
     assert [None if actions is None else bool(actions.any()) for actions in given] == [None, None, True, True]
 
 
-def test_play_of_long_steps_has_no_row_that_reads_actions(store):
+def test_episodes_of_long_steps_have_no_row_with_action_conditioning(store):
     info = replace(store.info, frames_per_step=4)
     with pytest.raises(ValueError, match="frames_per_step 2 or less"):
         variants("conditions", SMOKE, info)
     assert variants("depth", SMOKE, info)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+def test_a_folder_that_holds_something_else_is_not_changed(tmp_path):
     store = make_store(tmp_path / "store")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")

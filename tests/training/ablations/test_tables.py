@@ -95,7 +95,7 @@ def test_at_other_sizes_all_tables_share_a_base():
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("table", OF_VIDEOGEN)
-def test_variants_differ_from_the_base_in_what_the_table_compares_alone(table, preset):
+def test_variants_differ_from_the_base_only_in_what_the_table_compares(table, preset):
     base = {part: asdict(getattr(BASE[preset, table in VIDEOGENS], part)) for part in ("tokenizer", "dynamics")}
     rows = [row for row in variants(table, PRESETS[preset], INFO) if row.tokenizer is not None]
     found, bases = set(), 0
@@ -110,7 +110,7 @@ def test_variants_differ_from_the_base_in_what_the_table_compares_alone(table, p
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("table", "base"), OTHER_BASES.items())
-def test_variants_of_the_other_papers_differ_in_what_the_table_compares_alone(table, base, preset):
+def test_variants_of_the_other_papers_differ_only_in_what_the_table_compares(table, base, preset):
     rows = variants(table, PRESETS[preset], INFO)
     settings = {
         row.name: {

@@ -19,7 +19,7 @@ from worldmodel.training.cli.main import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 
-def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, capsys):
+def test_an_agent_is_not_evaluated_with_codes_of_another_tokenizer(tmp_path, capsys):
     own, other = (tiny_world(seed=seed).save_pretrained(tmp_path / f"world{seed}") for seed in (0, 1))
     config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
     folder = train_agent(own, tmp_path / "agent", DreamTraining(agent=config), device="cpu")
@@ -31,7 +31,7 @@ def test_an_agent_is_not_judged_through_codes_that_it_does_not_know(tmp_path, ca
     assert main([*dream, "--world", str(own)]) == main(real) == main([*real, "--world", str(own)]) == 0
 
 
-def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
+def test_an_agent_is_evaluated_in_a_dream_of_any_world(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
     config = AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8)
     folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=config), device="cpu")
@@ -49,7 +49,7 @@ def test_an_agent_is_judged_in_a_dream_of_any_world(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("player", ["sticky", "random"])
-def test_scripted_play_is_judged_as_an_agent_is(player, tmp_path, capsys):
+def test_scripted_policies_are_evaluated_like_agents(player, tmp_path, capsys):
     world = str(tiny_world().save_pretrained(tmp_path / "world"))
     out = tmp_path / "scores.json"
     usual = ["evaluate", player, "--episodes", "2", "--out", str(out)]
@@ -65,7 +65,7 @@ def test_scripted_play_is_judged_as_an_agent_is(player, tmp_path, capsys):
     assert "leave out --world" in capsys.readouterr().err
 
 
-def test_the_best_blind_policy_is_searched_on_some_episodes_and_judged_on_others(tmp_path, capsys):
+def test_the_best_blind_policy_is_searched_and_evaluated_on_different_episodes(tmp_path, capsys):
     out = tmp_path / "scores.json"
     usual = ["evaluate", "blind", "--env", LARGER_GAME_ID, "--search-episodes", "8"]
     assert main([*usual, "--episodes", "3", "--out", str(out)]) == 0

@@ -91,7 +91,7 @@ def test_a_linked_start_up_file_stays_a_link(home):
     assert (home / ".bashrc").is_symlink() and "videogen-dream" in (home / "dotfiles" / "bashrc").read_text()
 
 
-def test_the_users_own_shell_is_meant_where_none_is_named(home, monkeypatch, capsys):
+def test_the_users_own_shell_is_the_default(home, monkeypatch, capsys):
     monkeypatch.setenv("SHELL", "/usr/bin/fish")
     assert main(["--install-completion"]) == 0
     assert (home / ".config" / "fish" / "completions" / "videogen-dream.fish").is_file()
@@ -101,7 +101,7 @@ def test_the_users_own_shell_is_meant_where_none_is_named(home, monkeypatch, cap
     assert "'/bin/tcsh' (the variable SHELL) has no completion; name one" in capsys.readouterr().err
 
 
-def test_the_folders_that_the_user_chose_are_used(tmp_path):
+def test_the_users_chosen_folders_are_used(tmp_path):
     chosen = {"HOME": "/home/a", "XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "/config", "ZDOTDIR": "/z"}
     assert str(place_for("bash", chosen).script) == "/data/videogen-dream/completion.bash"
     assert str(place_for("zsh", chosen).start_up) == "/z/.zshrc"

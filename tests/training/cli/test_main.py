@@ -41,13 +41,13 @@ def test_an_unknown_command_gives_the_nearest(capsys):
     assert "Did you mean 'collect'?" in capsys.readouterr().err
 
 
-def test_a_mistake_is_told_in_one_line(tmp_path, capsys):
+def test_a_mistake_is_reported_in_one_line(tmp_path, capsys):
     assert main(["train-tokenizer", "--data", str(tmp_path / "nothing")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "nothing" in error and "Traceback" not in error
 
 
-def test_a_warning_about_what_was_given_is_told_in_one_line(monkeypatch):
+def test_a_warning_about_an_argument_is_reported_in_one_line(monkeypatch):
     shown = []
 
     def run(arguments):
@@ -67,7 +67,7 @@ def test_an_unknown_env_gives_the_nearest(tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
-def test_collect_hands_options_to_the_env(tmp_path, capsys):
+def test_collect_passes_options_to_the_env(tmp_path, capsys):
     usual = ["collect", "--env", GAME_ID, "--out", str(tmp_path / "data"), "--episodes", "2", "--workers", "1"]
     assert main([*usual, "--env-kwargs", "fails=false", "step_second=0.001"]) == 2
     assert "Did you mean 'step_seconds'?" in capsys.readouterr().err
@@ -99,13 +99,13 @@ def test_an_option_that_would_be_ignored_is_refused(command, option, reason, cap
     assert code == 2 and reason in capsys.readouterr().err
 
 
-def test_a_failure_outside_is_told_as_an_error(tmp_path, capsys):
+def test_a_failure_outside_is_reported_as_an_error(tmp_path, capsys):
     usual = ["collect", "--env", GAME_ID, "--out", str(tmp_path / "data"), "--episodes", "3", "--workers", "1"]
     assert main([*usual, "--env-kwargs", "fails=true"]) == 2
     assert "\nerror: a collection worker failed; stored episodes are kept" in capsys.readouterr().err
 
 
-def test_a_device_that_is_not_here_is_told(tmp_path, capsys):
+def test_a_missing_device_is_reported(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
     assert main(["train-agent", "--world", str(world), "--out", str(tmp_path / "agent"), "--device", "gpu"]) == 2
     assert "no device 'gpu' here" in capsys.readouterr().err and not (tmp_path / "agent").exists()
@@ -114,7 +114,7 @@ def test_a_device_that_is_not_here_is_told(tmp_path, capsys):
 @pytest.mark.parametrize(
     "command", ["train-tokenizer", "train-dynamics", "sample", "show-codes", "evaluate-model", "watch"]
 )
-def test_every_command_tells_a_device_that_is_not_here(command, tmp_path, capsys):
+def test_every_command_reports_a_missing_device(command, tmp_path, capsys):
     world = str(tiny_world().save_pretrained(tmp_path / "world"))
     data = ["--data", str(recorded_store(tmp_path / "data").root), "--out", str(tmp_path / "out.gif")]
     given = {
@@ -130,7 +130,7 @@ def test_every_command_tells_a_device_that_is_not_here(command, tmp_path, capsys
     assert "no device 'gpu' here" in capsys.readouterr().err
 
 
-def test_a_module_that_is_not_there_is_told(tmp_path, capsys):
+def test_a_missing_module_is_reported(tmp_path, capsys):
     assert main(["collect", "--env", "no_such:Game-v0", "--out", str(tmp_path / "data"), "--steps", "9"]) == 2
     assert "error: " in (told := capsys.readouterr().err) and "no_such" in told
 
@@ -143,7 +143,7 @@ def test_a_module_that_is_not_there_is_told(tmp_path, capsys):
         ("evaluate-model", "nothing was written; run the same command again"),
     ],
 )
-def test_ctrl_c_tells_what_to_do_next(command, advice, capsys, monkeypatch):
+def test_ctrl_c_says_what_to_do_next(command, advice, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -199,7 +199,7 @@ def test_a_preset_is_the_default_that_single_options_change(monkeypatch):
     assert seen[3] == DynamicsTraining()
 
 
-def test_what_goes_on_from_a_world_has_its_sizes(tmp_path, monkeypatch):
+def test_training_from_an_earlier_world_takes_its_sizes(tmp_path, monkeypatch):
     seen = configs_of(monkeypatch)
     world = tiny_world()
     start = ["--data", "x", "--start-from", str(world.save_pretrained(tmp_path / "world"))]
@@ -265,7 +265,7 @@ def test_a_real_game_has_no_temperature(tmp_path, capsys):
     assert "--temperature is for dreams" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_watch_writes_a_video_and_tells_the_returns(tmp_path, capsys):
+def test_watch_writes_a_video_and_prints_the_returns(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
     video = tmp_path / "play.gif"
     usual = ["watch", "sticky", "--env", str(world), "--out", str(video), "--device", "cpu"]
@@ -309,7 +309,7 @@ def test_play_serves_until_it_is_stopped(tmp_path, capsys, monkeypatch):
     assert "http://127.0.0.1:" in told_addresses[0] and "Traceback" not in capsys.readouterr().err
 
 
-def test_sample_tells_what_the_model_was_not_trained_for(tmp_path, capsys):
+def test_sample_reports_what_the_model_was_not_trained_for(tmp_path, capsys):
     world = str(tiny_world().save_pretrained(tmp_path / "world"))
     assert main(["sample", world, "--out", str(tmp_path / "a.gif"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err

@@ -104,7 +104,7 @@ def painted(*words):
     return call.args, call.keywords
 
 
-def test_arguments_get_the_type_that_words_can_give():
+def test_arguments_get_types_that_can_be_parsed():
     arguments, options = painted("--model", "push", "--extra", "a", "b", "--scale", "3")
     assert arguments == (Path("wall"),) and options.pop("command").startswith("videogen-dream paint wall --env Doom")
     assert options == {
@@ -134,7 +134,7 @@ def test_help_is_the_docstring_and_an_example(capsys):
     assert "pixels from left to right (default: 8)" in words and "--more" not in words and "--command" not in words
 
 
-def test_of_several_classes_of_a_model_the_preset_decides_the_options(capsys):
+def test_the_preset_decides_which_class_of_model_gives_the_options(capsys):
     for preset, own, other in (("small", "kernel", "layers"), ("large", "layers", "kernel")):
         with pytest.raises(SystemExit):
             parse("train", TRAIN, ["--preset", preset, "--help"])
@@ -179,7 +179,7 @@ def test_a_shell_completes_commands_options_and_choices(script, words, wanted):
     assert sorted(done.stdout.decode().split()) == sorted(wanted)
 
 
-def test_completion_starts_nothing_of_this_package(script):
+def test_completion_imports_nothing_of_this_package(script):
     assert "worldmodel" not in script.read_text()
 
 

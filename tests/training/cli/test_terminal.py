@@ -29,7 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[byte
         ("utf-8", "3 ± 1 → 2 × 4 … \\udcff.mp4"),
     ],
 )
-def test_what_a_terminal_cannot_show_is_spelled_out(encoding, wanted):
+def test_characters_that_a_terminal_cannot_show_are_spelled_out(encoding, wanted):
     done = run("-c", PROGRAM, "1", PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode(encoding).splitlines() == [wanted]
@@ -42,7 +42,7 @@ def test_spelling_keeps_letters_and_shows_what_has_no_ascii_form():
 
 @pytest.mark.parametrize("lines", ["1", "100000"])
 @pytest.mark.parametrize("together", ["", "2>&1"])
-def test_a_reader_that_leaves_early_ends_a_command_quietly(tmp_path, lines, together):
+def test_a_closed_pipe_ends_a_command_quietly(tmp_path, lines, together):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     line = f"{sys.executable} {program} {lines} {together} | true; echo ${{PIPESTATUS[0]}} >&2"

@@ -67,7 +67,7 @@ def ten_episodes(tmp_path_factory) -> Path:
 # Labels of objects
 
 
-def test_labels_are_kept_beside_the_same_play(ten_episodes, tmp_path):
+def test_labels_are_stored_without_changing_the_episodes(ten_episodes, tmp_path):
     collect(GAME_ID, tmp_path, episodes=3, workers=1, labels=True)
     plain, labelled = EpisodeStorage.open(ten_episodes), EpisodeStorage.open(tmp_path)
     assert content(labelled) == content(plain)[:3]
@@ -79,7 +79,7 @@ def test_labels_are_kept_beside_the_same_play(ten_episodes, tmp_path):
         collect(GAME_ID, tmp_path, episodes=4, workers=1)
 
 
-def test_a_game_that_cannot_tell_labels_is_refused_before_anything_is_written(tmp_path):
+def test_a_game_without_labels_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match="has no option 'labels'"):
         collect("CartPole-v1", tmp_path / "store", episodes=1, labels=True)
     assert not (tmp_path / "store").exists()
@@ -88,14 +88,14 @@ def test_a_game_that_cannot_tell_labels_is_refused_before_anything_is_written(tm
 # Always the same episodes
 
 
-def test_the_number_of_workers_and_a_break_do_not_change_what_is_stored(ten_episodes, tmp_path):
+def test_the_number_of_workers_and_interruptions_do_not_change_the_episodes(ten_episodes, tmp_path):
     collect(GAME_ID, tmp_path, episodes=3, workers=1)
     collect(GAME_ID, tmp_path, episodes=10, workers=3)
     assert content(tmp_path) == content(ten_episodes)
     assert len(set(content(tmp_path))) == 10
 
 
-def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
+def test_an_episode_is_determined_by_its_seed_and_its_policy(ten_episodes):
     env, policy = make_player(job())
     env_seed, policy_seed = seeds_of(0, 4)
     expected, native_return = play(env, policy, env_seed, policy_seed)
@@ -106,7 +106,7 @@ def test_an_episode_is_what_its_seed_and_its_policy_play(ten_episodes):
     assert native_return == 10 * expected.rewards.sum()
 
 
-def test_episodes_and_collections_have_seeds_of_their_own():
+def test_episodes_and_collections_have_different_seeds():
     seeds = [seeds_of(seed, episode) for seed in range(5) for episode in range(50)]
     assert len(set(np.ravel(seeds).tolist())) == 500
 
@@ -123,7 +123,7 @@ def test_frames_actions_rewards_and_signals_keep_the_time_rule(ten_episodes):
         assert (episode.terminated, episode.truncated) == (episode.num_steps % 2 == 0, episode.num_steps % 2 == 1)
 
 
-def test_every_scripted_policy_is_stored_and_goes_on_under_its_name(tmp_path, monkeypatch):
+def test_every_scripted_policy_is_stored_and_resumed_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LocalCrew", CrewHere)
     for policy in ("sticky", "cycle:0*2,2*3"):
         store = tmp_path / policy[:5]
@@ -154,7 +154,7 @@ def test_a_goal_in_steps_takes_the_first_episodes_that_reach_it(ten_episodes, tm
     assert len(content(tmp_path)) == 6
 
 
-def test_a_plan_gives_out_missing_episodes_in_order():
+def test_a_plan_assigns_missing_episodes_in_order():
     plan = _Plan({1: 5}, episodes=4, steps=None)
     assert [plan.next_id() for _ in range(5)] == [0, 2, 3, None, None]
     plan.add(Played(3, 5, 0.0))
@@ -174,7 +174,7 @@ def test_a_plan_in_steps_counts_only_episodes_without_a_gap():
     assert plan.wanted == 2
 
 
-def test_a_plan_in_steps_gives_out_nothing_once_what_is_under_way_reaches_the_goal():
+def test_a_plan_in_steps_assigns_nothing_once_assigned_episodes_reach_the_goal():
     plan = _Plan({1: 4, 100: 10}, episodes=None, steps=10)
     assert [plan.next_id() for _ in range(2)] == [0, 2]
     plan.add(Played(2, 6, 0.0))  # with episode 1 it is enough, however short 0 will be
@@ -201,7 +201,7 @@ def start_slow_collection(out: Path) -> subprocess.Popen:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
-def test_a_stopped_collection_is_loadable_and_goes_on(ten_episodes, tmp_path, stop):
+def test_a_stopped_collection_is_loadable_and_resumes(ten_episodes, tmp_path, stop):
     process = start_slow_collection(tmp_path)
     if stop == signal.SIGINT:
         os.killpg(process.pid, stop)  # as a terminal does
@@ -219,7 +219,7 @@ def test_a_stopped_collection_is_loadable_and_goes_on(ten_episodes, tmp_path, st
     assert content(tmp_path)[:10] == expected
 
 
-def test_a_failing_worker_is_quoted_and_what_is_stored_stays(tmp_path):
+def test_a_failing_worker_is_quoted_and_stored_episodes_are_kept(tmp_path):
     with pytest.raises(OutsideError, match="ArithmeticError: the game is broken"):
         collect(GAME_ID, tmp_path, episodes=3, workers=1, env_kwargs={"fails": True})
     assert len(EpisodeStorage.open(tmp_path)) == 1
@@ -291,7 +291,7 @@ def test_a_run_folder_stands_for_its_agent(tmp_path):
     assert _player("sticky") == "sticky"
 
 
-def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():
+def test_noise_is_independent_of_a_policy_with_the_same_seed():
     action = ActionSpec(kind="box", n=1, low=(0.0,), high=(1.0,))
     looks = np.zeros((1, 1))
     pairs = []
@@ -302,7 +302,7 @@ def test_noise_tells_nothing_of_what_a_policy_with_the_same_seed_draws():
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_what_a_kill_left_beyond_its_goal_is_not_kept_and_play_of_other_goals_is(tmp_path, same):
+def test_episodes_beyond_a_killed_collections_goal_are_dropped_and_earlier_ones_are_kept(tmp_path, same):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     collect(GAME_ID, unbroken, steps=20, workers=1)
     collect(GAME_ID, killed, episodes=1, workers=1)
@@ -319,7 +319,7 @@ def test_what_a_kill_left_beyond_its_goal_is_not_kept_and_play_of_other_goals_is
     assert content(killed)[:wanted] == content(unbroken)
 
 
-def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatch):
+def test_an_agent_from_a_dream_sees_the_game_as_its_dream_shows_it(fake_agent, monkeypatch):
     shown = []
 
     def dream_view(env, model, obs):
@@ -337,7 +337,7 @@ def test_an_agent_from_a_dream_sees_the_game_as_its_dream(fake_agent, monkeypatc
 # What is refused
 
 
-def test_a_store_made_otherwise_is_not_continued(ten_episodes, tmp_path):
+def test_a_store_with_other_settings_is_not_continued(ten_episodes, tmp_path):
     for changes in ({"seed": 1}, {"policy": "random"}, {"epsilon": 0.1}, {"env_kwargs": {"step_seconds": 0.1}}):
         with pytest.raises(ValueError, match=f"was made with {next(iter(changes))}="):
             collect(GAME_ID, ten_episodes, **({"episodes": 20} | changes))
@@ -350,7 +350,7 @@ def test_a_store_of_unknown_origin_is_not_continued(ten_episodes, tmp_path):
         collect(GAME_ID, tmp_path, episodes=20)
 
 
-def test_a_retrained_agent_counts_as_another_policy(tmp_path):
+def test_a_retrained_agent_is_another_policy(tmp_path):
     agent = tmp_path / "agent"
     agent.mkdir()
     (agent / "policy.safetensors").write_bytes(b"old")

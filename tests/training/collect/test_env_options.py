@@ -6,7 +6,7 @@ from tests.training.counting_game import GAME_ID
 from worldmodel.training.collect.env_options import check_options, parse_options
 
 
-def test_values_are_numbers_words_or_text():
+def test_values_are_parsed_as_json_or_strings():
     texts = ["reward=health", "frame_skip=4", "hud=true", "episode_timeout=None", "speed=0.5", "map=a=b", "size=[8, 8]"]
     assert parse_options(texts) == {
         "reward": "health",
@@ -21,7 +21,7 @@ def test_values_are_numbers_words_or_text():
 
 
 @pytest.mark.parametrize("text", ["frame_skip", "=4", "frame skip=4"])
-def test_a_text_that_is_no_option_is_refused_with_the_form(text):
+def test_a_text_that_is_not_an_option_is_refused_with_the_expected_form(text):
     with pytest.raises(ValueError, match="NAME=VALUE, such as frame_skip=4"):
         parse_options([text])
 
@@ -37,7 +37,7 @@ def test_an_unknown_option_gives_the_nearest_and_all_valid_ones():
         check_options("VideoGenReal-Doom", ["frameskip"])
 
 
-def test_a_game_of_ones_own_is_found_by_its_module():
+def test_a_users_game_is_found_by_its_module():
     check_options(GAME_ID, ["step_seconds"])
     with pytest.raises(TypeError, match=r"no option 'sleep'\. Valid: fails, labels, step_seconds"):
         check_options(GAME_ID, ["sleep"])

@@ -66,7 +66,7 @@ def trace(rewards, terminated):
 NATIVE = np.array([100.0, 300.0])
 
 
-def test_a_trace_keeps_what_every_episode_got_and_how_it_ended():
+def test_a_trace_keeps_every_episodes_rewards_and_its_end():
     seen = trace([[1.0], [2.0, 3.0, 4.0]], [True, False])
     assert seen.rewards == [[1.0], [2.0, 3.0, 4.0]] and seen.terminated.tolist() == [True, False]
 
@@ -84,7 +84,7 @@ def test_both_worlds_are_summed_up_over_the_same_steps():
     assert row["survival_gap"] == 0.5 and row["real"]["cut_early"] == 0
 
 
-def test_episodes_that_the_games_clock_cut_are_counted_and_not_taken_for_dead():
+def test_episodes_cut_by_the_time_limit_are_counted_but_not_as_deaths():
     real = RealPlay(trace([[1.0], [1.0] * 4], [False, False]), NATIVE)
     row = compare(trace([[1.0] * 4] * 2, [False] * 2), real, horizon=4)
     assert row["real"]["cut_early"] == 1 and row["dream"]["cut_early"] == 0
@@ -100,7 +100,7 @@ def rows(**returns):
     return policies
 
 
-def test_agreement_tells_what_believing_the_dream_costs():
+def test_agreement_reports_the_cost_of_believing_the_dream():
     found = agreement(rows(a=(1.0, 10.0, 5.0), b=(2.0, 30.0, 6.0), c=(3.0, 20.0, 7.0)))
     assert found["real"]["spearman"]["value"] == pytest.approx(0.5)
     assert found["whole"]["spearman"]["value"] == found["whole"]["pearson"]["value"] == pytest.approx(1.0)
@@ -144,7 +144,7 @@ def dreamt_return(world, starts, i, horizon=4):
     return total
 
 
-def test_returns_are_those_of_the_game_and_of_dreams_that_begin_as_it_does(results, world):
+def test_returns_are_of_the_game_and_of_dreams_with_the_same_beginnings(results, world):
     random = results["policies"][2]
     played = evaluate(RandomPolicy, GAME, 4, seed=20)
     assert random["whole"]["returns"] == list(played.returns)
@@ -173,14 +173,14 @@ def test_dreams_can_begin_in_the_middle_of_recorded_play(results, world, first, 
     assert "first" not in found["trust"] and found["trust"]["mid"]["policies"]
 
 
-def test_a_report_may_leave_out_the_middle_of_play_and_then_judge_recorded_starts_by_nothing(world):
+def test_a_report_may_omit_mid_episode_starts_and_then_has_nothing_to_judge_recorded_starts_by(world):
     alone = dream_report(world, GAME, **SIZES | {"config": replace(SMALL, mid_play=False)})
     assert "mid" not in alone["trust"] and alone["trust"]["first"]["policies"]
     config = replace(SMALL, mid_play=False, starts="recorded")
     assert "middle of recorded play" in dream_report(world, GAME, **SIZES | {"config": config})["trust"]["absent"]
 
 
-def test_blind_policies_are_chosen_for_the_game_if_none_are_named(world):
+def test_blind_policies_are_chosen_for_the_game_by_default(world):
     found = dream_report(world, GAME, **SIZES | {"config": replace(SMALL, policies=(), mid_play=False)})
     names = [row["policy"] for row in found["policies"]]
     assert {"random", "sticky", "constant:noop", "cycle:left*32,right*32", "hold:0.95", "diverse"} < set(names)
@@ -201,19 +201,19 @@ def test_the_same_seed_gives_the_same_report(results, world, store):
     assert json.dumps(again) == json.dumps(results)
 
 
-def test_without_recorded_play_what_needs_it_is_absent(world):
+def test_without_recorded_play_the_parts_that_need_it_are_absent(world):
     found = dream_report(world, GAME, **SIZES)
     for name in ("reward", "termination", "control", "drift"):
         assert found[name] == {"absent": "no recorded play was given (--data STORE)"}
 
 
-def test_a_model_that_reads_no_actions_has_no_control(store):
+def test_a_model_without_action_conditioning_has_no_control(store):
     found = dream_report(tiny_world(action_condition="none"), GAME, store=store, **SIZES)
     assert found["control"]["absent"] == "the model has no action conditioning"
     assert "psnr_db" in found["drift"]
 
 
-def test_controllability_is_told_only_by_a_network_that_tells_real_actions(world, tmp_path):
+def test_controllability_is_reported_only_if_the_network_recognises_real_actions(world, tmp_path):
     store = telling_store(tmp_path)
     networks = [InverseDynamicsConfig(steps=n, channels=8, learning_rate=5e-3) for n in (1, 150)]
     configs = [replace(SMALL, inverse_dynamics=network) for network in networks]
@@ -226,7 +226,7 @@ def test_controllability_is_told_only_by_a_network_that_tells_real_actions(world
 # --- refusals
 
 
-def test_a_dream_is_no_real_game(world):
+def test_a_dream_is_refused_as_the_real_game(world):
     with pytest.raises(ValueError, match="is a dream; give the real game"):
         dream_report(world, "VideoGenDream-Doom")
 
@@ -245,7 +245,7 @@ def test_sizes_that_measure_nothing_are_refused(world, sizes):
         ({"lead_steps": 0}, "lead_steps must be at least 1"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(changes, message):
+def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         DreamReport(**changes)
 
@@ -257,7 +257,7 @@ def test_a_tokenizer_that_cannot_dream_is_refused():
         dream_report(clip_world(), GAME)
 
 
-def test_play_too_short_for_the_drift_is_told_before_anything_is_played(world, store, monkeypatch):
+def test_episodes_too_short_for_the_drift_are_refused_before_anything_is_played(world, store, monkeypatch):
     for plays in ("open_game", "play_both"):
         monkeypatch.setattr(f"worldmodel.training.dream_vs_real.compare.{plays}", pytest.fail)
     wanted = r"2 context and 100 dreamt .* lower context_steps \(--context-steps\) or drift_steps \(--drift-steps\)"

@@ -81,7 +81,7 @@ def test_another_unit_of_reward_is_refused_and_the_game_closed(world):
         assert env.unwrapped.reward_kind == "health"
 
 
-def test_a_game_that_tells_too_little_is_refused(world):
+def test_a_game_whose_info_lacks_something_is_refused(world):
     class Silent(ToyGame):
         missing = "frames"
 
@@ -103,7 +103,7 @@ def test_a_game_of_another_size_is_refused():
         first_steps(world, env, 2, seed=0)
 
 
-def test_a_model_that_wants_more_first_steps_than_the_game_shows_is_refused():
+def test_a_model_that_needs_more_first_steps_than_the_game_has_is_refused():
     world = tiny_world(frame_condition=2, frame_encoder=FrameEncoderConfig(width=4, depths=(1,)))
     with open_game(world, GAME) as env, pytest.raises(ValueError, match="--starts recorded"):
         first_steps(world, env, 2, seed=0)
@@ -141,14 +141,14 @@ def test_a_state_in_the_middle_is_where_its_seed_and_its_actions_lead(middle, wo
     check_starts(world, middle.starts)
 
 
-def test_every_step_of_an_episode_that_can_be_given_is_a_state_sooner_or_later(middle):
+def test_every_possible_step_of_an_episode_is_eventually_a_state(middle):
     short, long = middle.elapsed[2::3], np.delete(middle.elapsed, slice(2, None, 3))
     assert set(short.tolist()) == {2}  # of 3 steps the last one ends the episode, and 3 steps are given
     assert set(long.tolist()) == set(range(2, 10))  # up to most_steps
     assert 4.5 < long.mean() < 6.5
 
 
-def test_the_same_seed_gives_the_same_states_and_another_one_others(middle, world):
+def test_the_same_seed_gives_the_same_states_and_another_seed_different_ones(middle, world):
     with open_game(world, GAME) as env:
         again, other = (mid_play(world, env, 4, seed, 3, "random", 9) for seed in (40, 44))
     assert [lead.tolist() for lead in again.leads] == [lead.tolist() for lead in middle.leads[:4]]
@@ -156,19 +156,19 @@ def test_the_same_seed_gives_the_same_states_and_another_one_others(middle, worl
     assert [lead.tolist() for lead in other.leads] == [lead.tolist() for lead in middle.leads[4:8]]
 
 
-def test_who_leads_is_named(world):
+def test_the_leading_policy_is_named(world):
     gym.registry[GAME].entry_point = LongGame
     with open_game(world, GAME) as env:
         found = mid_play(world, env, 5, seed=1, given=2, lead="constant:right", most_steps=9)
     assert {int(action) for lead in found.leads for action in lead} == {2}
 
 
-def test_episodes_too_short_for_what_a_dream_is_given_are_told(world):
+def test_episodes_too_short_for_a_dreams_context_are_refused(world):
     with open_game(world, GAME) as env, pytest.raises(ValueError, match=r"no episode of random play .* the 9 steps"):
         mid_play(world, env, 2, seed=0, given=9, lead="random")
 
 
-def test_a_game_that_does_not_repeat_itself_is_refused(world):
+def test_a_game_that_is_not_reproducible_is_refused(world):
     class Moody(ToyGame):
         resets = 0
 
@@ -181,7 +181,7 @@ def test_a_game_that_does_not_repeat_itself_is_refused(world):
         mid_play(world, env, 1, seed=0, given=1, lead="random")
 
 
-def test_first_steps_have_nothing_before_them_and_recorded_starts_are_the_checkpoints(world):
+def test_first_steps_have_no_past_and_recorded_starts_are_those_of_the_checkpoint(world):
     with open_game(world, GAME) as env:
         first = first_steps(world, env, 3, seed=5)
     assert first.seeds == [5, 6, 7] and first.elapsed.tolist() == [0, 0, 0]

@@ -129,7 +129,7 @@ def page_of(tmp_path, plots=False, **changes):
     return write_dream_report(tmp_path, make_results(**changes), plots).read_text(encoding="utf-8")
 
 
-def test_dream_and_real_return_stand_side_by_side(tmp_path):
+def test_dream_and_real_returns_are_side_by_side(tmp_path):
     page = page_of(tmp_path)
     header, _, *rows = tables(page)[RETURNS]
     assert header[:4] == ["policy", "dream", "real", "dream − real"] and header[-1] == "whole real episode"
@@ -148,7 +148,7 @@ def test_every_table_is_square(tmp_path):
         assert len({len(row) for row in rows}) == 1, rows[0]
 
 
-def test_a_wrong_choice_is_named_with_what_it_costs(tmp_path):
+def test_a_wrong_choice_is_named_with_its_cost(tmp_path):
     policies = [policy("a", 5.0, 2.0, 10.0), policy("b", 3.0, 4.5, 20.0)]
     page = page_of(tmp_path, policies=policies)
     assert "The dream finds *a* best, which earns 2.0 in the game; the best there is *b* with 4.5." in page
@@ -163,7 +163,7 @@ def test_few_policies_have_a_correlation_without_an_interval_and_the_page_says_w
     assert "| 1.00 | -0.17 to 1.00 | 0.008 | 5 |" in page and "too few" not in page
 
 
-def test_what_does_not_compare_is_said(tmp_path):
+def test_incomparable_parts_are_explained(tmp_path):
     plain = page_of(tmp_path)
     assert "both begin alike" in plain
     for word in ("recorded play (the", "another game", "clock", "own frames"):
@@ -178,14 +178,14 @@ def test_what_does_not_compare_is_said(tmp_path):
     assert "trained on the game's own frames" in page
 
 
-def test_whether_the_dream_is_true_stands_first_or_why_that_is_not_judged(tmp_path):
+def test_the_verdict_on_the_dream_comes_first_or_the_reason_why_there_is_none(tmp_path):
     page = page_of(tmp_path, plots=True)
     assert page.index("**Verdict:** all in **one** line.") < page.index("## Returns side by side")
     page = page_of(tmp_path / "none", plots=True, trust={"absent": "dreams began elsewhere"})
     assert "absent: dreams began elsewhere" in page and not (tmp_path / "none" / "trust.png").exists()
 
 
-def test_survival_stands_at_quarters_of_the_horizon(tmp_path):
+def test_survival_is_reported_at_quarters_of_the_horizon(tmp_path):
     curve = [1.0, 1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4, math.nan]
     rows = tables(page_of(tmp_path, policies=[policy("a", 1.0, 1.0, 1.0, curve), policy("b", 2.0, 1.0, 1.0)]))[
         RETURNS + 3

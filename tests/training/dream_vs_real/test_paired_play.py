@@ -61,7 +61,7 @@ def test_each_policy_plays_the_games_own_episodes(endless, openings):
     assert plays[2].trace.lengths.tolist() == [5, 9, 5, 9] and plays[2].trace.terminated.tolist() == [1, 0, 1, 0]
 
 
-def test_from_the_middle_the_rest_of_the_episode_is_played(endless, openings):
+def test_from_mid_episode_the_rest_of_the_episode_is_played(endless, openings):
     (play,) = play_real(endless, GAME, blind_players(endless)[:1], openings["mid"])
     wanted = np.array([5, 9, 5, 9]) - openings["mid"].elapsed
     assert play.trace.lengths.tolist() == wanted.tolist() and (openings["mid"].elapsed > 0).all()
@@ -86,12 +86,12 @@ def test_a_horizon_before_that_cuts_both(endless, openings):
     assert matches["first"].dream[0].lengths.tolist() == [3] * 4
 
 
-def test_the_horizon_is_not_taken_for_the_games_clock(endless, openings):
+def test_the_horizon_does_not_count_as_the_games_time_limit(endless, openings):
     match = play_both(endless, GAME, blind_players(endless)[:1], {"first": openings["first"]}, horizon=3, seed=0)
     assert match["first"].clock is None and match["first"].real[0].trace.lengths.tolist() == [3] * 4
 
 
-def test_a_game_whose_episodes_are_cut_at_different_times_has_no_clock(endless, openings):
+def test_a_game_whose_episodes_are_cut_at_different_times_has_no_time_limit(endless, openings):
     class Moody(TimedGame):
         def reset(self, *, seed=None, options=None):
             found = super().reset(seed=seed)
@@ -105,7 +105,7 @@ def test_a_game_whose_episodes_are_cut_at_different_times_has_no_clock(endless, 
     assert matches["first"].clock is None and matches["first"].limits.tolist() == [50] * 4
 
 
-def test_a_dream_begins_in_its_opening_whoever_plays(endless, openings):
+def test_a_dream_begins_with_its_opening_for_every_player(endless, openings):
     """Two names of one policy dream the same, from other openings something else."""
     players = [player._replace(name=name) for name in "ab" for player in blind_players(endless, ["constant:left"])[2:]]
     one, two = play_dream(endless, players, openings["mid"], np.full(4, 6), seed=0)
@@ -114,7 +114,7 @@ def test_a_dream_begins_in_its_opening_whoever_plays(endless, openings):
     assert not np.allclose(one.rewards, other.rewards)
 
 
-def test_who_sees_is_shown_the_game_as_the_dream_shows_it(endless, openings):
+def test_players_with_observations_see_the_game_as_the_dream_shows_it(endless, openings):
     seen = []
 
     class Looks(Policy):

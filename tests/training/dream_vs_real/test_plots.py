@@ -30,13 +30,13 @@ def test_bins_of_one_step_and_heads_that_never_end_anything_are_drawn(tmp_path):
     assert is_png(plot_calibration({"bins": [lonely]}, never, "native", tmp_path / "calibration.png"))
 
 
-def test_ratios_are_drawn_also_where_some_are_absent_or_without_bounds(tmp_path):
+def test_ratios_are_drawn_even_if_some_are_absent_or_without_bounds(tmp_path):
     both, alone = make_trust(), make_trust()
     del alone["first"]
     assert is_png(plot_trust(both, tmp_path / "both.png")) and is_png(plot_trust(alone, tmp_path / "alone.png"))
 
 
-def test_without_matplotlib_it_is_told_how_to_get_it(tmp_path, monkeypatch):
+def test_without_matplotlib_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DependencyNotInstalled, match=r"videogen-dream\[plots\]"):
         plot_returns([policy("a", 1.0, 1.0, 1.0)], "health", 8, tmp_path / "returns.png")

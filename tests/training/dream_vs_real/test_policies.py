@@ -28,7 +28,7 @@ def agent(world, tmp_path_factory):
     return train_agent(world.save_pretrained(folder / "world"), folder / "run", training, device="cpu")
 
 
-def test_agents_and_sticky_play_come_with_every_noise_and_random_play_once(world, agent):
+def test_agents_and_the_sticky_policy_get_every_noise_and_the_random_policy_none(world, agent):
     players = make_players(world, [agent], (0.25, 0.5), ["constant:noop"])
     assert [player.name for player in players] == [
         str(agent),
@@ -45,7 +45,7 @@ def test_agents_and_sticky_play_come_with_every_noise_and_random_play_once(world
     assert players[0].view(world) == (world, "rgb") and players[-1].view(world) is None
 
 
-def test_every_players_episodes_do_not_depend_on_how_many_are_played_at_once(world, agent):
+def test_no_players_episodes_depend_on_how_many_are_played_at_once(world, agent):
     for player in make_players(world, [agent], (0.5,), ["hold:0.5", "diverse"]):
         few, many = (
             evaluate(player.policy, DREAM, 5, seed=3, num_envs=n, model=world, obs=player.obs, horizon=6)
@@ -62,7 +62,7 @@ def test_noise_makes_a_difference(world, agent):
     assert isinstance(players[4].policy, RandomPolicy)
 
 
-def test_named_policies_take_the_place_of_the_family_and_sticky_and_random_play_are_there_once(world):
+def test_named_policies_replace_the_family_and_sticky_and_random_appear_once(world):
     assert [player.name for player in blind_players(world)] == ["sticky", "random", *blind_family(ACTION)]
     named = blind_players(world, ["random", "constant:left", "sticky"])
     assert [player.name for player in named] == ["sticky", "random", "constant:left"]
@@ -77,7 +77,7 @@ def test_policies_that_are_unknown_or_named_twice_are_refused(world):
 
 
 @pytest.mark.parametrize("epsilons", [(0.0,), (1.0,), (-0.1,), (0.5, 0.5)])
-def test_noise_that_is_none_or_all_or_given_twice_is_refused(world, epsilons):
+def test_noise_of_zero_or_one_or_given_twice_is_refused(world, epsilons):
     with pytest.raises(ValueError, match=r"epsilons must be between 0 and 1|epsilons are given twice"):
         make_players(world, [], epsilons)
 
@@ -114,7 +114,7 @@ def latent_agent(folder, world, obs="latent"):
     return folder / "run" / "agent"
 
 
-def test_an_agent_that_reads_what_other_dynamics_make_of_the_past_is_refused(tmp_path, world):
+def test_an_agent_trained_on_features_of_other_dynamics_is_refused(tmp_path, world):
     other = tiny_world(seed=1)
     other.tokenizer.load_state_dict(world.tokenizer.state_dict())
     reads = {obs: latent_agent(tmp_path / obs, world, obs) for obs in ("latent", "features")}
@@ -126,14 +126,14 @@ def test_an_agent_that_reads_what_other_dynamics_make_of_the_past_is_refused(tmp
     assert make_players(other, [reads["features"]], ())[0].obs == "features"  # where it came from cannot be told
 
 
-def test_an_agent_that_reads_the_codes_of_another_tokenizer_is_refused(tmp_path, world):
+def test_an_agent_trained_on_codes_of_another_tokenizer_is_refused(tmp_path, world):
     folder = latent_agent(tmp_path, tiny_world(seed=1))
     with pytest.raises(ValueError, match="codes of another tokenizer"):
         make_players(world, [folder], ())
     assert make_players(tiny_world(seed=1), [folder], ())[0].obs == "latent"
 
 
-def test_an_agent_trained_on_the_games_own_frames_sees_these(tmp_path, world):
+def test_an_agent_trained_on_the_games_own_frames_gets_these(tmp_path, world):
     from worldmodel.agents.sb3.train import train_ppo
     from worldmodel.envs.wrappers import ThreadVectorEnv
 
@@ -144,7 +144,7 @@ def test_an_agent_trained_on_the_games_own_frames_sees_these(tmp_path, world):
     assert (player.obs, player.sees, player.view(world)) == ("rgb", "frames", None)
 
 
-def test_agents_go_on_from_the_middle_of_play_in_both_worlds_and_the_same_seed_repeats_it(world, agent):
+def test_agents_continue_from_mid_episode_in_both_worlds_reproducibly(world, agent):
     gym.register("PlayersToy-v0", entry_point=ToyGame)
     try:
         players = make_players(world, [agent], (0.5,), ["constant:left"])

@@ -39,7 +39,7 @@ def test_it_is_the_section_of_the_whole_report(world):
     assert about["policies"] == len(quick["first"]["policies"]) == 3 and about["env_id"] == GAME
 
 
-def test_a_model_that_is_told_more_first_steps_is_judged_from_the_middle_of_play():
+def test_a_model_that_needs_several_first_steps_is_judged_from_mid_episode():
     world = tiny_world(frame_condition=2, frame_encoder=FrameEncoderConfig(width=4, depths=(1,)))
     found = quick_trust(world, GAME, SMALL)
     assert "first" not in found and found["mid"]["policies"] and "mid-play" in found["line"]
@@ -51,12 +51,12 @@ def test_sizes_that_measure_nothing_are_refused(name):
         QuickTrust(**{name: 0})
 
 
-def test_a_dream_is_no_real_game(world):
+def test_a_dream_is_refused_as_the_real_game(world):
     with pytest.raises(ValueError, match="is a dream; give the real game"):
         quick_trust(world, "VideoGenDream-Doom", SMALL)
 
 
-def test_a_model_is_measured_with_it_where_the_real_game_is_named(tmp_path, world, store, capsys):
+def test_a_model_is_measured_with_it_if_the_real_game_is_named(tmp_path, world, store, capsys):
     folder = str(world.save_pretrained(tmp_path / "world"))
     sizes = ["--samples", "4", "--context-steps", "2", "--horizon", "3", "--max-segments", "4"]
     network = ["--inverse-dynamics.steps", "2", "--inverse-dynamics.channels", "4", "--device", "cpu", "--no-plots"]

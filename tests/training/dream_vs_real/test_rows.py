@@ -56,7 +56,7 @@ def test_dream_k_is_what_the_model_dreams_from_start_k_up_to_its_own_limit(world
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
-def test_a_dream_does_not_depend_on_those_beside_it(world, rows):
+def test_a_dream_does_not_depend_on_other_rows(world, rows):
     numbers = [0, 1, 2, 3, 4, 1, 3]
     (trace, _), (other, _) = play(world, rows, numbers), play(world, 4, numbers)
     assert trace.lengths.tolist() == other.lengths.tolist()
@@ -64,7 +64,7 @@ def test_a_dream_does_not_depend_on_those_beside_it(world, rows):
         np.testing.assert_allclose(rewards, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_rows_that_rest_are_left_out_and_cannot_come_back(world, monkeypatch):
+def test_resting_rows_are_dropped_and_cannot_be_resumed(world, monkeypatch):
     batches = []
     step = type(world).step
     monkeypatch.setattr(
@@ -81,7 +81,7 @@ def test_rows_that_rest_are_left_out_and_cannot_come_back(world, monkeypatch):
     assert dreams.reset(seed=[1] * 5)[0].shape == (5, 2, 2, 2)
 
 
-def test_rows_that_rest_get_no_reward_and_end_no_more():
+def test_resting_rows_get_no_reward_and_no_further_end():
     world = tiny_world()
     world.heads.threshold.fill_(2.0)  # nothing ends by itself
     dreams = DreamRows(5, world, world.starts, [1, 3, 3, 3, 3], 10)
@@ -93,7 +93,7 @@ def test_rows_that_rest_get_no_reward_and_end_no_more():
     assert rewards[0] == 0 and rewards[1:].all() and not (terminations | truncations).any()
 
 
-def test_nothing_is_decoded_for_policies_that_look_at_nothing(world, monkeypatch):
+def test_nothing_is_decoded_for_blind_policies(world, monkeypatch):
     monkeypatch.setattr(type(world.tokenizer), "decode", lambda *_: pytest.fail("decoded"))
     play(world, 2, [0, 1])
 
@@ -103,7 +103,7 @@ def test_another_seed_draws_other_dreams(world):
     assert trace.rewards != other.rewards
 
 
-def test_dreams_show_what_was_asked_for(world):
+def test_dreams_have_the_requested_observations(world):
     dreams = DreamRows(2, world, world.starts, LIMITS, 0, obs="latent")
     observations, _ = dreams.reset(seed=[3, 1])
     wanted = world.tokenizer.lookup(world.starts.codes[torch.tensor([3, 1]), -1])

@@ -49,11 +49,11 @@ def test_pairs_in_the_wrong_order_are_counted_and_named_by_the_games_better_one(
     assert "1 of 6 pairs are in the wrong order by survival" in found["because"]
 
 
-def test_a_dream_that_tells_no_difference_orders_nothing():
+def test_a_dream_without_significant_differences_orders_nothing():
     assert judged([(50, 1.0)] * 4, TRUE)["survival"]["in_order"] == 0
 
 
-def test_pairs_that_the_game_does_not_tell_apart_do_not_count():
+def test_pairs_without_a_significant_difference_in_the_game_do_not_count():
     found = judged([(40, 1.0), (41, 1.0), (80, 1.0)], [(41, 1.0), (40, 1.0), (80, 1.0)])
     assert (found["survival"]["told_apart"], found["survival"]["in_order"]) == (2, 2)
     assert found["verdict"] == "trusted"
@@ -110,7 +110,7 @@ def test_a_dream_in_which_nobody_dies_has_a_ratio_of_ends_that_is_not_surely_0()
     assert "absent" in judge("a", [side(20)], [side(20, ended=False)])["policies"][0]["ratios"]["ends_per_step"]
 
 
-def test_both_worlds_are_cut_alike():
+def test_both_worlds_are_cut_at_the_same_step():
     trace = Trace(2)
     trace(np.arange(2), np.array([1.0, 1.0]), np.array([False, False]))
     trace(np.arange(2), np.array([2.0, 2.0]), np.array([True, False]))
@@ -128,7 +128,7 @@ def played(steps):
     return trace
 
 
-def test_the_line_tells_of_both_kinds_of_beginnings_and_why():
+def test_the_line_covers_both_kinds_of_beginnings_with_reasons():
     short, long = np.round(20 * SPREAD), np.round(70 * SPREAD)
     limits = np.full(20, 200)
     good = Match(

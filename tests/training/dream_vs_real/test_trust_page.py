@@ -41,7 +41,7 @@ def make_trust(**changes):
     return section | changes
 
 
-def test_the_verdict_comes_first_and_then_what_it_goes_by():
+def test_the_verdict_comes_first_and_then_its_criteria():
     text = trust_text(make_trust())
     assert text.startswith("**Verdict:** all in **one** line.\n")
     assert "at least 90% of the pairs" in text and "survival is 0.75 to 1.33" in text and "0.8 to 1.25" in text
@@ -68,7 +68,7 @@ def test_every_kind_of_beginning_has_its_tables():
     assert len(tables(trust_text(one))) == 2 and "middle of play" not in trust_text(one)
 
 
-def test_that_the_games_time_was_up_is_told():
+def test_the_games_time_limit_is_reported():
     assert "time is up after 525 steps" in trust_text(make_trust(clock=525))
     assert "time is up" not in trust_text(make_trust())
 

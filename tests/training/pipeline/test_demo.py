@@ -37,7 +37,7 @@ SMALL = DemoConfig(
 
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize("config", [None, "{}", '{"steps": 3}'])
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh, config):
+def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, fresh, config):
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "thesis.txt").write_text("precious")
     if config:
@@ -48,7 +48,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh, confi
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_interrupted_agent_stage_starts_anew(tmp_path, monkeypatch):
+def test_an_interrupted_agent_stage_starts_over(tmp_path, monkeypatch):
     stages = Stages(tmp_path, SMALL.seeded(), fresh=False)
     for name in ("collect", "tokenizer", "dynamics"):
         stages(name, lambda: None)
@@ -84,7 +84,7 @@ def of_an_earlier_release(tmp_path):
     return tmp_path
 
 
-def test_a_demo_of_an_earlier_release_goes_on_with_its_sticky_play(of_an_earlier_release, monkeypatch):
+def test_a_demo_of_an_earlier_release_continues_with_the_sticky_policy(of_an_earlier_release, monkeypatch):
     def train(*_, **__):
         raise KeyboardInterrupt
 
@@ -95,7 +95,7 @@ def test_a_demo_of_an_earlier_release_goes_on_with_its_sticky_play(of_an_earlier
         demo(of_an_earlier_release, replace(SMALL, policy="sticky"))
 
 
-def test_a_demo_collects_diverse_play_or_what_is_asked_for(tmp_path, monkeypatch):
+def test_a_demo_collects_with_the_diverse_policy_or_the_requested_one(tmp_path, monkeypatch):
     asked = []
 
     def collect(env_id, out, **options):

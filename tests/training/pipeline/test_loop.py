@@ -290,7 +290,7 @@ def drawn_from(out: Path, number: int, fade: float) -> Counter:
 @pytest.mark.parametrize(
     ("fade", "kept"), [(1.0, (20, 10, 10, 10, 10)), (0.5, (20, 5, 5, 10, 10)), (0.0, (20, 0, 0, 10, 10))]
 )
-def test_ageing_decides_which_episodes_are_drawn_and_how_often(played, fade, kept):
+def test_fading_decides_which_episodes_are_drawn_and_how_often(played, fade, kept):
     drawn = drawn_from(played, 2, fade)
     own = EpisodeStorage.open(played / "round-0" / "blind").split("train").tolist()
     expected = [(number, e) for number, count in enumerate(kept) for e in own if e < count]
@@ -299,7 +299,7 @@ def test_ageing_decides_which_episodes_are_drawn_and_how_often(played, fade, kep
         assert count == pytest.approx(4000 / len(expected), rel=0.4)
 
 
-def test_what_is_held_out_once_is_never_trained_on(played):
+def test_held_out_episodes_are_never_trained_on(played):
     trained, held_out = set(), set()
     for number in range(3):
         data = play_of(played, number, 0.5)
@@ -347,7 +347,7 @@ def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path, run, change, er
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh):
+def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, fresh):
     (tmp_path / "thesis.txt").write_text("precious")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="something else than a loop's run"):
@@ -369,7 +369,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, fresh):
         ({"later_steps": 0.0}, "later_steps must be above 0"),
     ],
 )
-def test_settings_that_make_no_loop_are_refused(change, message):
+def test_invalid_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
 

@@ -34,7 +34,7 @@ def test_the_facts_are_those_of_the_report_and_more(tmp_path):
     assert "missing" not in page and "packed" not in page
 
 
-def test_actions_that_are_numbers_have_ranges(tmp_path):
+def test_continuous_actions_have_ranges(tmp_path):
     store = make_store(tmp_path / "toy", (5,), replace(INFO, action=PUSHES))
     actions = store.actions(0)
     found = store_facts(store)["numbers"]
@@ -44,7 +44,7 @@ def test_actions_that_are_numbers_have_ranges(tmp_path):
     assert "action dimension 1" in facts_page(store_facts(store))
 
 
-def test_gaps_pending_episodes_and_a_published_test_are_told(tmp_path):
+def test_gaps_pending_episodes_and_a_published_test_are_reported(tmp_path):
     store = EpisodeStorage.create(tmp_path / "toy", replace(INFO, test_episodes=2, views=2))
     for episode_id in (1, 14, 15):
         store.write_pending(make_episode(3, seed=2), episode_id)
@@ -55,7 +55,7 @@ def test_gaps_pending_episodes_and_a_published_test_are_told(tmp_path):
     assert "3 (read like the others)" in page and "show the same play" in page
 
 
-def test_a_store_without_episodes_is_told_to_be_empty(tmp_path):
+def test_a_store_without_episodes_is_reported_as_empty(tmp_path):
     facts = store_facts(EpisodeStorage.create(tmp_path / "toy", INFO))
     assert facts["episodes"] == 0 and "none yet" in facts_page(facts)
 
@@ -87,7 +87,7 @@ def test_the_command_prints_a_page_or_json(tmp_path, capsys):
 # Models
 
 
-def test_a_world_is_told_with_what_it_can_make(tmp_path, capsys):
+def test_a_world_is_described_with_its_abilities(tmp_path, capsys):
     tiny_world().save_pretrained(tmp_path / "run" / "best")
     assert main(["inspect", str(tmp_path / "run"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -98,7 +98,7 @@ def test_a_world_is_told_with_what_it_can_make(tmp_path, capsys):
     assert facts["recorded starts"] == "5 of 3 steps"
 
 
-def test_a_world_tells_of_the_beginnings_that_it_knows(tmp_path, capsys):
+def test_a_worlds_starts_are_described(tmp_path, capsys):
     tiny_world(first=4).save_pretrained(tmp_path)
     assert main(["inspect", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recorded starts"] == "5 of 3 steps, and of 4 episodes the beginning"
@@ -112,20 +112,20 @@ def test_a_world_tells_of_the_beginnings_that_it_knows(tmp_path, capsys):
         ({"action_condition": "clip", "max_steps": 4}, "first frames and actions", "no, it wants all actions at once"),
     ],
 )
-def test_what_a_world_makes_is_what_it_was_trained_for(tmp_path, changes, makes, dreams):
+def test_a_worlds_abilities_follow_from_its_training(tmp_path, changes, makes, dreams):
     tiny_world(**changes).save_pretrained(tmp_path)
     facts = dict(model_facts(str(tmp_path)))
     assert (facts["makes video from"], facts["dreams step by step"]) == (makes, dreams)
 
 
-def test_a_tokenizer_alone_and_a_shipped_world_are_told(tmp_path, capsys):
+def test_a_tokenizer_alone_and_a_shipped_world_are_described(tmp_path, capsys):
     save_tokenizer(tmp_path, tiny_world().tokenizer)
     assert dict(model_facts(str(tmp_path)))["step"] == "2 frames of 16 x 16 x 3"
     assert main(["inspect", "doom-hg"]) == 0
     assert "block order, 4 layers of 192, window 16\n" in capsys.readouterr().out
 
 
-def test_an_agent_is_told_with_what_it_sees_also_by_its_runs_folder(tmp_path, capsys):
+def test_an_agent_is_described_with_its_observations_also_by_its_run_folder(tmp_path, capsys):
     world = tiny_world().save_pretrained(tmp_path / "world")
     config = DreamTraining(
         agent=AgentConfig(steps=16, num_envs=4, n_steps=4, batch_size=8, frame_stack=2), obs="latent"
@@ -150,6 +150,6 @@ def test_an_agent_that_holds_its_actions_says_so(tmp_path):
     assert facts["paid for"] == "each step that it lives"
 
 
-def test_what_is_neither_store_nor_model_is_refused(tmp_path, capsys):
+def test_folders_that_are_neither_store_nor_model_are_refused(tmp_path, capsys):
     assert main(["inspect", "doom-gh"]) == 2 and "Did you mean 'doom-hg'" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path)]) == 2 and "no model either" in capsys.readouterr().err

@@ -31,12 +31,12 @@ def test_each_group_of_objects_has_its_row():
     ]
 
 
-def test_play_without_objects_says_so():
+def test_episodes_without_objects_are_reported():
     assert part()[0].endswith("There was none.")
     assert objects_part({"absent": "no labels"}) == "absent: no labels"
 
 
-def test_dreams_stand_beside_the_game_by_step():
+def test_dreams_are_beside_the_game_by_step():
     pixels = {
         "0": {"game": 0.012, "dream": 0.012, "ratio": 1.0, "half_width": 0.0},
         "1": {"game": 0.01, "dream": 0.005, "ratio": 0.5, "half_width": 0.125},
@@ -56,7 +56,7 @@ def test_dreams_stand_beside_the_game_by_step():
     assert dreamt_part({"absent": "no labels"}) == "absent: no labels"
 
 
-def test_probes_stand_beside_each_other():
+def test_probes_are_beside_each_other():
     near = {"states": 1000, "hits": 0.0456, "codes": 0.91, "codes_half_width": 0.02, "pixels": 0.9}
     far = {"states": 950, "hits": 1.0, "codes": None, "codes_half_width": None, "pixels": None}
     section = {

@@ -47,7 +47,7 @@ def test_a_summary_measures_every_part_on_held_out_play(measured, store):
     assert measured["speed"]["env_steps_per_second"] > 0
 
 
-def test_short_episodes_are_dreamt_as_far_as_they_go(world, tmp_path):
+def test_short_episodes_are_dreamt_to_their_end(world, tmp_path):
     found = summarize_model(world, telling_store(tmp_path, steps=12), samples=2, max_segments=4)
     assert found["settings"]["context_steps"] == 3 and found["settings"]["horizon"] == 10
     assert len(found["open_loop"]["psnr_db"]["dream"]) == 10
@@ -64,7 +64,7 @@ def test_a_model_in_training_mode_is_refused(store):
         summarize_model(world, store)
 
 
-def test_play_of_another_game_is_refused(world, store, monkeypatch):
+def test_episodes_of_another_game_are_refused(world, store, monkeypatch):
     other_actions = replace(store.info.action, names=("noop", "left", "jump"))
     monkeypatch.setattr(store, "info", replace(store.info, action=other_actions))
     with pytest.raises(ValueError, match="the game it was trained on"):

@@ -60,12 +60,12 @@ def rows_of(monkeypatch, *arguments, **options) -> list[tuple[str, np.ndarray]]:
     return rows
 
 
-def test_a_code_has_one_colour_in_all_tables_and_no_two_codes_share_one():
+def test_a_code_has_the_same_colour_everywhere_and_no_two_codes_share_one():
     colors = code_colors(2048)
     assert (code_colors(16) == colors[:16]).all() and len(np.unique(colors, axis=0)) == 2048
 
 
-def test_codes_lie_under_their_frame_and_changes_are_yellow():
+def test_codes_are_below_their_frame_and_changes_are_yellow():
     frames = {"real": np.full((2, 2, 4, 4, 1), 200, np.uint8)}  # two steps of two gray frames
     codes = np.zeros((2, 2, 2, 2), np.int64)
     codes[1, 0, 1, 0] = 5  # of the third frame, and back to 0 in the fourth
@@ -83,7 +83,7 @@ def test_codes_lie_under_their_frame_and_changes_are_yellow():
     assert (changed[:8, LEFT : LEFT + 8] == UNKNOWN).all()
 
 
-def test_each_codebook_of_a_frame_tokenizer_is_a_row_with_a_picture_per_frame(tmp_path, store, monkeypatch):
+def test_each_codebook_of_a_frame_tokenizer_is_a_row_with_an_image_per_frame(tmp_path, store, monkeypatch):
     tokenizer = frame_tokenizer()
     folder = save_tokenizer(tmp_path / "tokenizer", tokenizer)
     rows = rows_of(monkeypatch, folder, data=store.root, out=tmp_path / "a.png", config=CONFIG, device="cpu")
@@ -123,7 +123,7 @@ def test_a_world_model_also_shows_what_it_generates(tmp_path, store, monkeypatch
     assert (drawn[:, 0] == code_colors(16)[video.codes[0, ..., 0]]).all()
 
 
-def test_the_share_of_changed_codes_is_told(tmp_path, store):
+def test_the_share_of_changed_codes_is_reported(tmp_path, store):
     tokenizer = frame_tokenizer()
     shown = show_codes(tokenizer, store, tmp_path / "a.png", CONFIG)
     batch = store.batch(module.real_clips(store, 1, 3, "test", 0))
@@ -135,7 +135,7 @@ def test_the_share_of_changed_codes_is_told(tmp_path, store):
         assert (np.asarray(image) == shown.image).all()
 
 
-def test_mistakes_are_told_before_anything_is_written(tmp_path, store):
+def test_mistakes_are_reported_before_anything_is_written(tmp_path, store):
     with pytest.raises(ValueError, match=r"must be a \.png file, got 'a\.gif'"):
         show_codes(frame_tokenizer(), store, tmp_path / "a.gif", CONFIG)
     with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).* 4 frames: collect with --frames-per-step 4"):

@@ -59,7 +59,7 @@ def test_votes_are_counted_on_the_command_line(tmp_path, capsys):
     assert "indifferent      2  100.0%" in capsys.readouterr().out
 
 
-def test_what_does_not_suit_is_refused(tmp_path, worlds):
+def test_unsuitable_worlds_and_settings_are_refused(tmp_path, worlds):
     first, second, data = worlds
     with pytest.raises(ValueError, match="two worlds A and B and --data"):
         compare(first, None, CONFIG, data=data)

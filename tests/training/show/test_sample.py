@@ -45,7 +45,7 @@ def test_from_nothing(tmp_path, world):
     assert [file.name for file in samples.files] == ["a.gif", "a.json"]
 
 
-def test_from_first_frames_of_ones_own(tmp_path, world):
+def test_from_the_users_first_frames(tmp_path, world):
     frames = make_frames(3).numpy()
     samples = sample_videos(world, tmp_path / "a.gif", replace(CONFIG, given_steps=2), frames=frames)
     assert samples.condition == "frames" and samples.given_steps == 2
@@ -53,14 +53,14 @@ def test_from_first_frames_of_ones_own(tmp_path, world):
     assert (samples.frames == world.sample(3, 4, first_frames=frames).frames.numpy()).all()
 
 
-def test_from_actions_alone_which_also_say_how_many_steps(tmp_path, world):
+def test_from_actions_alone_which_also_decide_the_number_of_steps(tmp_path, world):
     samples = sample_videos(world, tmp_path / "a.gif", SampleConfig(n=2, scale=1), actions="left*3 right*2")
     assert samples.condition == "actions" and samples.frames.shape[:2] == (2, 6)
     assert samples.actions.tolist() == [[1, 1, 1, 2, 2]] * 2
     assert (samples.frames == world.sample(2, 6, actions=samples.actions).frames.numpy()).all()
 
 
-def test_a_store_gives_first_frames_and_the_actions_that_were_taken(tmp_path, world, store):
+def test_a_store_provides_first_frames_and_recorded_actions(tmp_path, world, store):
     samples = sample_videos(world, tmp_path / "a.gif", replace(CONFIG, given_steps=2), data=store)
     assert samples.condition == "both"
     batch = store.batch(samples.segments)
@@ -84,7 +84,7 @@ def test_many_videos_are_those_of_small_runs(tmp_path, world, monkeypatch):
     assert (sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=1, seed=9)).frames[0] == whole[2]).all()
 
 
-def test_the_file_beside_it_says_how_to_make_it_again(tmp_path, world, store):
+def test_the_json_file_says_how_to_reproduce_the_videos(tmp_path, world, store):
     folder = world.save_pretrained(tmp_path / "world")
     config = replace(CONFIG, seed=5, temperature=0.5, guidance=2.0)
     samples = sample_videos(folder, tmp_path / "a.gif", config, data=store.root, device="cpu", command="the command")
@@ -115,13 +115,13 @@ def test_an_old_file_is_replaced_and_a_failure_leaves_it(tmp_path, world):
         ({"condition": "none", "guidance": 2.0}, {}, "guidance 2.0 needs"),
     ],
 )
-def test_mistakes_are_told(tmp_path, world, changes, given, message):
+def test_mistakes_are_reported(tmp_path, world, changes, given, message):
     with pytest.raises(ValueError, match=message):
         sample_videos(world, tmp_path / "a.gif", replace(CONFIG, **changes), **given)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mistakes_with_stores_and_endings_are_told(tmp_path, world, store):
+def test_mistakes_with_stores_and_endings_are_reported(tmp_path, world, store):
     with pytest.raises(ValueError, match=r"\.mp4, \.gif or \.webp"):
         sample_videos("no-such-model", tmp_path / "a.avi")
     with pytest.raises(ValueError, match="not from both"):
@@ -151,7 +151,7 @@ def flat_samples(real: bool, given_steps: int = 2, actions: bool = True, channel
     return Samples(shown, "both", given_steps, known, clips, recorded, [], [])
 
 
-def test_the_grid_shows_real_beside_sampled_and_marks_what_was_given():
+def test_the_grid_shows_real_beside_sampled_and_marks_the_context():
     grid = draw_grid(flat_samples(real=True), ACTIONS, replace(CONFIG, columns=2))
     cell_height, cell_width = SIDE + CAPTION_HEIGHT, 2 * SIDE + 2
     assert grid.shape == (8, 2 * cell_height + 6, 2 * cell_width + 6, 3)
@@ -165,7 +165,7 @@ def test_the_grid_shows_real_beside_sampled_and_marks_what_was_given():
             assert (real[4:, 1] == UNSEEN_COLOR).all() and (sampled[4:, 1] == PREDICTION_COLOR).all()
 
 
-def test_below_a_video_stands_the_action_that_led_to_the_step():
+def test_the_action_that_led_to_the_step_is_below_a_video():
     grid = draw_grid(flat_samples(real=False, n=1), ACTIONS, replace(CONFIG, scale=4))
     inked = (grid[:, 16 * 4 + 4 :] != BACKGROUND).any(axis=(1, 2, 3))
     assert inked.tolist() == [False] * 2 + [True] * 6  # nothing led to the first step
@@ -181,7 +181,7 @@ def test_without_actions_there_is_no_strip_of_text_and_gray_becomes_rgb():
     assert (grid[:, 0, 0] == PREDICTION_COLOR).all() and (grid[:, 5, 5] == 100).all()
 
 
-def test_beside_videos_without_known_actions_the_recorded_ones_are_told():
+def test_recorded_actions_are_shown_beside_videos_without_known_actions():
     grid = draw_grid(flat_samples(real=True, actions=False, n=1), ACTIONS, replace(CONFIG, scale=4))
     side = 16 * 4 + 4
     inked = (grid[-1, side:] != BACKGROUND).any(axis=(0, 2))
@@ -203,7 +203,7 @@ def test_the_film_strip_shows_the_last_frame_of_each_step():
     assert strip[8, 8 :: SIDE + 2, 0].tolist() == [0, 1, 2, 3]
 
 
-def test_the_film_strip_is_written_on_demand(tmp_path, world, store):
+def test_the_film_strip_is_written_on_request(tmp_path, world, store):
     samples = sample_videos(world, tmp_path / "a.gif", replace(CONFIG, strip=True), data=store)
     with Image.open(tmp_path / "a.png") as picture:
         assert (np.asarray(picture) == draw_strip(samples, 1)).all()
@@ -211,14 +211,14 @@ def test_the_film_strip_is_written_on_demand(tmp_path, world, store):
 
 
 @pytest.mark.parametrize(("fps", "shown"), [(None, 6.0), (25, 25.0)])
-def test_videos_are_shown_as_fast_as_their_game_or_as_asked(tmp_path, fps, shown):
+def test_videos_have_the_speed_of_their_game_or_the_requested_one(tmp_path, fps, shown):
     world = tiny_world(learn_start=True, drop_actions=0.1)
     world.config = replace(world.config, steps_per_second=3.0)  # of two frames each
     sample_videos(world, tmp_path / "a.mp4", replace(CONFIG, condition="none", steps=6, fps=fps))
     assert images_per_second(tmp_path / "a.mp4") == pytest.approx(shown, rel=0.05)
 
 
-def test_the_legend_tells_the_colours(tmp_path, world, store):
+def test_the_legend_explains_the_colours(tmp_path, world, store):
     legend = str(sample_videos(world, tmp_path / "a.gif", CONFIG, data=store))
     assert "condition: both" in legend and "blue: the 1 given steps" in legend and "left: real episodes" in legend
     again = str(sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=99, columns=9), data=store))

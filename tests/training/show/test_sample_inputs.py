@@ -49,11 +49,11 @@ def choose(asked="auto", model=VERSATILE, sampling=Sampling(), **given):  # noqa
         (("data", "actions"), "both"),
     ],
 )
-def test_everything_that_is_given_is_used(given, condition):
+def test_all_given_inputs_are_used(given, condition):
     assert choose(**dict.fromkeys(given)) == condition
 
 
-def test_a_store_is_taken_for_what_the_model_reads():
+def test_a_store_provides_the_inputs_that_the_model_uses():
     assert choose(model=replace(VERSATILE, action_condition="none"), data=True) == "frames"
     assert choose(model=GPTConfig(), data=True) == "both"
 
@@ -109,7 +109,7 @@ def test_real_clips_have_their_steps_and_come_from_their_split(tmp_path):
 # First frames
 
 
-def test_images_are_joined_into_steps_and_one_row_serves_all(tmp_path):
+def test_images_are_joined_into_steps_and_one_row_is_used_for_all(tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     frames = read_first_frames(tmp_path / "images.npy", CONFIG, 4, 2)
     assert frames.shape == (4, 2, 2, 16, 16, 3)
@@ -123,7 +123,7 @@ def test_rows_of_steps_are_taken_in_order(tmp_path):
     assert (read_first_frames(rows.reshape(5, 4, 16, 16, 3), CONFIG, 3, 2) == rows[:3]).all()
 
 
-def test_pictures_of_a_folder_follow_their_names_and_a_single_one_stands_still(tmp_path):
+def test_images_of_a_folder_are_ordered_by_name_and_a_single_one_is_repeated(tmp_path):
     for i, image in enumerate(IMAGES):
         Image.fromarray(image).save(tmp_path / f"{i:02}.png")
     assert (read_first_frames(tmp_path, CONFIG, 1, 3)[0].reshape(IMAGES.shape) == IMAGES).all()
@@ -139,7 +139,7 @@ def test_videos_give_their_first_images(tmp_path, ending):
     assert frames[0].mean(axis=(2, 3, 4)) == pytest.approx(np.array([[40, 80], [120, 160]]), abs=3)
 
 
-def test_larger_pictures_are_shrunk_by_area(tmp_path):
+def test_larger_images_are_shrunk_by_area(tmp_path):
     large = np.random.default_rng(0).integers(256, size=(4, 32, 48, 3), dtype=np.uint8)
     for i, image in enumerate(large):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
@@ -155,13 +155,13 @@ def test_endings_may_be_in_capitals(tmp_path):
         assert read_first_frames(loud, CONFIG, 1, 2).shape == (1, 2, 2, 16, 16, 3)
 
 
-def test_pixels_of_other_number_types_keep_their_brightness(tmp_path):
+def test_pixels_of_other_dtypes_keep_their_brightness(tmp_path):
     np.save(tmp_path / "rows.npy", (IMAGES / 255).astype(">f4"))
     for frames in (IMAGES / 255, IMAGES.astype(int), IMAGES.astype(np.uint16) * 257, tmp_path / "rows.npy"):
         assert (read_first_frames(frames, CONFIG, 1, 3).reshape(IMAGES.shape) == IMAGES).all()
 
 
-def test_what_was_changed_is_counted(tmp_path):
+def test_conversions_are_counted(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 3
     Image.fromarray(IMAGES[0][::-1, ::-1]).save(tmp_path / "a.png", exif=turned)
@@ -235,13 +235,13 @@ def test_actions_are_names_or_numbers_with_a_count(words):
         ("left*0", "at least one action"),
     ],
 )
-def test_wrong_words_are_told(words, message):
+def test_wrong_words_are_refused(words, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read_actions(words, ACTIONS)
 
 
 @pytest.mark.parametrize("dtype", [float, np.float16, np.uint8, bool, ">i4"])
-def test_discrete_actions_may_have_any_number_type(tmp_path, dtype):
+def test_discrete_actions_may_have_any_dtype(tmp_path, dtype):
     np.save(tmp_path / "a.NPY.npy", np.array([1, 0, 1]).astype(dtype))
     (tmp_path / "a.NPY.npy").rename(tmp_path / "a.NPY")
     actions = read_actions(tmp_path / "a.NPY", ACTIONS)
@@ -254,7 +254,7 @@ def test_discrete_actions_may_have_any_number_type(tmp_path, dtype):
         read_actions([str(tmp_path / "a.csv")], ACTIONS)
 
 
-def test_actions_of_a_file_serve_all_videos_or_each_its_own(tmp_path):
+def test_actions_of_a_file_are_for_all_videos_or_one_row_per_video(tmp_path):
     np.save(tmp_path / "my moves.npy", np.zeros((3, 2)))
     for source in (tmp_path / "my moves.npy", [str(tmp_path / "my moves.npy")]):
         actions = read_actions(source, PUSHES)
@@ -274,7 +274,7 @@ def test_actions_that_do_not_fit_the_game_are_refused():
         read_actions("0 1", PUSHES)
 
 
-def test_an_action_is_told_in_a_few_letters():
+def test_an_action_has_a_short_text():
     assert action_text(np.int64(1), ACTIONS) == "left"
     assert action_text(np.int64(1), replace(ACTIONS, names=())) == "1"
     assert action_text(np.float32([0.25, -1]), PUSHES) == "+0.2 -1.0"

@@ -54,7 +54,7 @@ def test_shown_returns_are_those_of_the_env():
         scene.step(1)
 
 
-def test_episodes_are_those_that_evaluate_judges(agent_folder, world_folder):
+def test_episodes_are_those_of_evaluate(agent_folder, world_folder):
     scene = open_scene(COUNTING, agent_folder, seed=7)
     agent = load_agent(agent_folder)
     judged = evaluate(agent, COUNTING, 3, seed=7, view=agent.view(), num_envs=2)
@@ -76,7 +76,7 @@ def test_a_dream_shows_all_frames_of_its_steps():
     assert shown.native is None and shown.nll > 0 and "HEALTH" in shown.signals
 
 
-def test_a_dream_taken_back_goes_on_as_it_did():
+def test_a_dream_taken_back_continues_as_before():
     scene = DreamScene(DreamEnv(tiny_world(), "codes"))
     scene.begin()
     steps = [scene.step(action) for action in (0, 1, 2, 1, 0)]
@@ -88,7 +88,7 @@ def test_a_dream_taken_back_goes_on_as_it_did():
     assert scene.take_back(1).step == 0
 
 
-def test_a_step_that_fails_is_nothing_to_take_back():
+def test_a_failed_step_cannot_be_taken_back():
     scene = DreamScene(DreamEnv(tiny_world(), "codes"))
     scene.begin()
     scene.step(1)
@@ -107,7 +107,7 @@ def test_a_dream_that_a_user_registered_keeps_its_settings(world_folder):
     assert scene.dream._dreams.rules.horizon == 2
 
 
-def test_a_folder_may_be_called_as_envs_are(world_folder, tmp_path, monkeypatch):
+def test_a_folder_may_have_the_name_of_an_env(world_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(world_folder, "VideoGenRuns")
     assert open_scene("VideoGenRuns").is_dream
@@ -133,7 +133,7 @@ def test_a_policy_forgets_what_was_taken_back():
     assert looked == before
 
 
-def test_a_policy_is_told_what_was_done_in_its_place():
+def test_a_policy_gets_the_actions_executed_instead_of_its_own():
     told = []
 
     class Told(Counting):
@@ -151,7 +151,7 @@ def test_a_policy_is_told_what_was_done_in_its_place():
     assert told == [[2], [1]]  # it looks again, and is told all that was done
 
 
-def test_a_dream_that_has_ended_can_be_taken_back_and_goes_on():
+def test_an_ended_dream_can_be_taken_back_and_continued():
     scene = DreamScene(DreamEnv(tiny_world(), "codes", horizon=2))
     scene.begin()
     scene.step(0)
@@ -160,7 +160,7 @@ def test_a_dream_that_has_ended_can_be_taken_back_and_goes_on():
     assert scene.step(1).step == 2
 
 
-def test_a_dream_goes_on_from_where_a_game_stands():
+def test_a_dream_continues_from_a_games_current_step():
     world = tiny_world()
     game = toy_scene()
     shown = game.begin()
@@ -177,7 +177,7 @@ def test_a_dream_goes_on_from_where_a_game_stands():
     assert torch.equal(torch.from_numpy(begun.frames), world.tokenizer.decode(codes)[0, 0])
 
 
-def test_only_the_last_steps_are_handed_over():
+def test_only_the_last_steps_are_passed_on():
     game = GameScene(LongGame(), LongGame.action_spec)
     game.begin()
     for number in range(12):
@@ -197,7 +197,7 @@ class LongGame(ToyGame):
         return result
 
 
-def test_a_policy_that_looks_on_takes_over_with_what_it_saw():
+def test_a_policy_that_follows_takes_over_with_what_it_saw():
     policy = Counting()
     scene = toy_scene(policy=policy)
     scene.begin()
@@ -218,7 +218,7 @@ class Counting(Policy):
         return np.ones(len(observations), np.int64)
 
 
-def test_a_scene_without_a_policy_wants_actions():
+def test_a_scene_without_a_policy_needs_actions():
     scene = toy_scene()
     scene.begin()
     with pytest.raises(ValueError, match="nobody plays"):
@@ -244,7 +244,7 @@ def test_scripted_play_of_a_dream_is_seeded_and_knows_the_actions(world_folder):
         ("doom-hg", "random", "doom-hgs", "two worlds to dream of, doom-hg and doom-hgs"),
     ],
 )
-def test_what_cannot_be_opened_says_so(name, player, world, words):
+def test_scenes_that_cannot_be_opened_are_refused(name, player, world, words):
     with pytest.raises((ValueError, gymnasium.error.Error), match=words):
         open_scene(name, player, world=world)
 

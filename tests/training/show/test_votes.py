@@ -61,6 +61,6 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, messag
         tally(files)
 
 
-def test_nothing_chosen_is_refused(tmp_path):
+def test_files_without_choices_are_refused(tmp_path):
     with pytest.raises(ValueError, match="hold no choices"):
         tally([choices_file(tmp_path, "one", {})])

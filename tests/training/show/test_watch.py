@@ -56,7 +56,7 @@ def test_equal_seeds_write_equal_videos(tmp_path):
     assert a.read_bytes() == b.read_bytes() != c.read_bytes()
 
 
-def test_borders_tell_dreams_games_and_what_an_agent_sees(tmp_path):
+def test_borders_distinguish_dreams_games_and_an_agents_view(tmp_path):
     film(dream_scene(horizon=2), tmp_path / "dream.gif", episodes=1)
     film(toy_scene(), tmp_path / "game.gif", episodes=1)
     seen = film(toy_scene(view=(seeing_world(), "rgb")), tmp_path / "seen.gif", episodes=1)
@@ -98,7 +98,7 @@ def test_an_episode_is_cut_where_it_gets_too_long(tmp_path):
     assert watched.last.step == 5 and "step 5" in str(watched)
 
 
-def test_the_end_and_the_return_are_told():
+def test_the_end_and_the_return_are_shown():
     scene = toy_scene()
     shown = scene.begin()
     while not shown.ended:
@@ -108,7 +108,7 @@ def test_the_end_and_the_return_are_told():
     assert ("ended" if shown.ended == "terminated" else "time up") in told
 
 
-def test_a_dreams_return_is_told_with_its_unit(tmp_path):
+def test_a_dreams_return_is_shown_with_its_unit(tmp_path):
     (watched,) = film(dream_scene(), tmp_path / "dream.gif", episodes=1, steps=2)
     assert " health  step 2" in str(watched)  # what the toy world pays by
     (watched,) = film(toy_scene(), tmp_path / "game.gif", episodes=1, steps=2)

@@ -67,7 +67,7 @@ def test_the_agents_of_a_row_count_all_their_episodes_together():
     assert "above_blind" not in row
 
 
-def test_rows_have_one_order_and_every_learner_stands_against_model_free_play(tmp_path):
+def test_rows_have_one_order_and_every_learner_is_compared_with_model_free_training(tmp_path):
     rows = ("loop4", "dream", "free10", "free1")
     page, data = write(tmp_path, *(cell(row, [30.0, 31.0, 32.0], 0, 50) for row in rows), BLIND, RANDOM)
     order = ["random", "blind", "free1", "free10", "dream", "loop4"]
@@ -104,7 +104,7 @@ def test_a_page_names_every_machine_and_the_days_it_worked(tmp_path):
     assert page.count("videogen-dream dream\n") == 1
 
 
-def test_games_that_were_not_asked_for_again_stay_behind_the_others(tmp_path):
+def test_games_that_were_not_requested_again_come_after_the_others(tmp_path):
     page, data = write(tmp_path, cell("random", [1.0, 2.0], game="Another-v0"), RANDOM)
     assert list(data["games"]) == ["Toy-v0", "Another-v0"] and page.index("## Toy") < page.index("## Another")
     assert data["settings"] == {"decisions": 7} and len(data["cells"]) == 2

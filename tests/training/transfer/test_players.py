@@ -51,7 +51,7 @@ def cell(done, name):
     return json.loads((done / "out" / "LargerCountingGame-v0" / "cells" / f"{name}.json").read_text())
 
 
-def test_every_player_is_judged_as_evaluate_judges_it(done):
+def test_every_player_is_evaluated_as_by_evaluate(done):
     folder = done / "out" / "LargerCountingGame-v0"
     dreamer = load_agent(folder / "dream-0")
     players = {
@@ -68,7 +68,7 @@ def test_every_player_is_judged_as_evaluate_judges_it(done):
     assert len({tuple(cell(done, name)["result"]["returns"]) for name in players}) > 1
 
 
-def test_agents_learn_in_the_dream_or_in_the_game_for_as_many_steps_as_were_asked_for(done):
+def test_agents_learn_in_the_dream_or_in_the_game_for_the_requested_steps(done):
     folder = done / "out" / "LargerCountingGame-v0"
     free, dreamer = (load_agent(folder / name) for name in ("free1-0", "dream-0"))
     assert (free.meta.view, free.file.training.steps, cell(done, "free1-0")["decisions"]) == ("real", 30, 32)

@@ -102,7 +102,7 @@ def cells_of(out, game="LargerCountingGame-v0"):
     return {file.stem: json.loads(file.read_text()) for file in (out / game / "cells").iterdir()}
 
 
-def test_every_cell_has_a_file_with_all_that_made_it(tmp_path, work):
+def test_every_cell_has_a_file_with_all_its_settings(tmp_path, work):
     page = benchmark("transfer", tmp_path, SMALL, command="videogen-dream benchmark transfer").read_text()
     cells = cells_of(tmp_path)
     assert sorted(cells) == sorted(CELLS)
@@ -128,7 +128,7 @@ def test_every_cell_has_a_file_with_all_that_made_it(tmp_path, work):
     assert f"evaluate constant:left --env {LARGER_GAME_ID} --episodes 3 --seed 10000" in page
 
 
-def test_a_finished_table_does_nothing_again_and_a_deleted_cell_is_judged_again_alone(tmp_path, work):
+def test_a_finished_table_repeats_nothing_but_deleted_cells(tmp_path, work):
     benchmark("transfer", tmp_path, SMALL)
     before = cells_of(tmp_path)
     work.done.clear()
@@ -142,7 +142,7 @@ def test_a_finished_table_does_nothing_again_and_a_deleted_cell_is_judged_again_
     }
 
 
-def test_games_seeds_and_the_loop_are_added_to_what_is_there(tmp_path, work):
+def test_games_seeds_and_the_loop_are_added_to_an_existing_table(tmp_path, work):
     benchmark("transfer", tmp_path, SMALL)
     work.done.clear()
     more = replace(SMALL, games=(GAME_ID,), loop_rounds=2)
@@ -167,7 +167,7 @@ def test_games_seeds_and_the_loop_are_added_to_what_is_there(tmp_path, work):
         ({"agent": DreamTraining(agent=AgentConfig(steps=99))}, "agent.agent.steps is 250000 there, 99 here"),
     ],
 )
-def test_other_settings_are_refused_unless_all_is_made_afresh(tmp_path, work, changes, difference):
+def test_other_settings_are_refused_unless_the_table_starts_over(tmp_path, work, changes, difference):
     benchmark("transfer", tmp_path, SMALL)
     before = (tmp_path / "transfer.json").read_text()
     with pytest.raises(ValueError, match=f"other settings \\({difference}\\).*--fresh"):
@@ -192,7 +192,7 @@ def test_other_settings_are_refused_unless_all_is_made_afresh(tmp_path, work, ch
         ({"tokenizer": TokenizerTraining(loop=replace(TokenizerTraining().loop, seed=1))}, "tokenizer.loop.seed"),
     ],
 )
-def test_settings_that_make_no_table_are_refused(changes, message):
+def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
 
@@ -209,13 +209,13 @@ def test_settings_that_make_no_table_are_refused(changes, message):
         ({"games": (GAME_ID, GAME_ID.partition(":")[2])}, "two of the games have one name"),
     ],
 )
-def test_what_cannot_be_played_is_told_before_anything_is_written(tmp_path, changes, message):
+def test_players_that_cannot_play_are_refused_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         benchmark("transfer", tmp_path / "out", replace(SMALL, **changes))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+def test_a_folder_that_holds_something_else_is_not_changed(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="something else than a table's run; use another --out"):
         benchmark("transfer", tmp_path, SMALL, fresh=True)
@@ -256,7 +256,7 @@ def test_the_command_takes_a_world_for_each_game():
     assert call.keywords["config"].worlds() == {"Chess": "doom-hg", "Nim": "runs/a=b"}
 
 
-def test_another_world_for_agents_that_are_there_is_refused(tmp_path, work, worlds):
+def test_another_world_for_existing_agents_is_refused(tmp_path, work, worlds):
     benchmark("transfer", tmp_path / "out", given(worlds[0]))
     benchmark("transfer", tmp_path / "out", given(worlds[0]))
     work.done.clear()
@@ -271,7 +271,7 @@ def test_another_world_for_agents_that_are_there_is_refused(tmp_path, work, worl
         benchmark("transfer", tmp_path / "own", given(worlds[0]))
 
 
-def test_a_world_of_a_training_here_tells_its_decisions(tmp_path, work, worlds):
+def test_a_world_trained_here_reports_its_decisions(tmp_path, work, worlds):
     run = tmp_path / "run"
     work.collect(LARGER_GAME_ID, tmp_path / "play", steps=6, policy="diverse")
     worlds[0].rename((run / "best").parent.mkdir() or run / "best")
@@ -313,7 +313,7 @@ def test_a_table_killed_at_any_file_operation_ends_by_the_same_command(tmp_path,
     assert kills * every > 100
 
 
-def test_the_hours_of_a_player_whose_training_was_killed_are_at_least_those(tmp_path, monkeypatch, work):
+def test_the_hours_of_a_killed_training_are_a_lower_bound(tmp_path, monkeypatch, work):
     class KilledError(BaseException):
         pass
 
@@ -334,7 +334,7 @@ def test_the_hours_of_a_player_whose_training_was_killed_are_at_least_those(tmp_
 # The command
 
 
-def test_the_command_names_its_table_and_tells_what_was_typed(tmp_path, work, capsys):
+def test_the_command_names_its_table_and_records_the_command_line(tmp_path, work, capsys):
     words = ["--games", LARGER_GAME_ID, "--out", str(tmp_path), "--seeds", "1", "--free-seeds", "1", "--episodes", "3"]
     assert main(["benchmark", "transfer", *words]) == 0
     told = capsys.readouterr().out

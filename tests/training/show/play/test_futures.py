@@ -28,7 +28,7 @@ def test_the_first_future_is_what_the_dream_would_dream_and_the_others_are_not()
 
 
 @pytest.mark.parametrize("which", [0, 2])
-def test_a_chosen_future_goes_on_and_can_be_taken_back(which):
+def test_a_chosen_future_continues_and_can_be_taken_back(which):
     scene = begun()
     futures = Futures(scene)
     steps = [futures.step(action) for action in (2, 0, 1)]
@@ -43,7 +43,7 @@ def test_a_chosen_future_goes_on_and_can_be_taken_back(which):
     assert scene.take_back(99).step == 0
 
 
-def test_a_future_that_has_ended_stays_as_it_is_and_is_kept_up_to_its_end():
+def test_an_ended_future_does_not_change_and_is_kept_up_to_its_end():
     scene = begun(horizon=5)
     futures = Futures(scene)
     for _ in range(4):

@@ -173,7 +173,7 @@ def test_a_gamepad_plays(visit):
         mode(page, "paused")
 
 
-def test_one_looks_back_and_goes_on_from_there(visit):
+def test_a_player_looks_back_and_continues_from_there(visit):
     with visit() as page:
         page.keyboard.press("KeyO")  # one step for each press
         pictures = []
@@ -216,7 +216,7 @@ def test_four_futures_are_dreamt_and_one_is_kept(visit, tmp_path):
         played(page)
 
 
-def test_the_game_is_left_for_its_dream_and_entered_again(visit, tmp_path):
+def test_the_player_switches_from_a_game_to_its_dream_and_back(visit, tmp_path):
     with visit() as page:
         page.select_option("#world", "VideoGenReal-Toy")
         page.wait_for_selector("body[data-kind=game]")
@@ -233,7 +233,7 @@ def test_the_game_is_left_for_its_dream_and_entered_again(visit, tmp_path):
         assert page.inner_text("#state") == "Paused"
 
 
-def test_whoever_is_said_to_play_plays(visit):
+def test_the_selected_player_plays(visit):
     with visit() as page:
         page.get_by_role("radio", name="agent").check()
         played(page)
@@ -288,7 +288,7 @@ def test_a_film_is_downloaded(kind, visit):
         assert data[magic[0] :].startswith(magic[1])
 
 
-def test_a_reload_goes_on_and_a_fifth_tab_has_to_wait(visit):
+def test_a_reload_continues_and_a_fifth_tab_has_to_wait(visit):
     with visit() as page:
         page.keyboard.press("Digit1")
         played(page, 3)
@@ -328,7 +328,7 @@ def test_colours_can_be_chosen_and_are_remembered(visit):
         assert page.evaluate(ground) == light
 
 
-def test_everything_has_a_name_and_keys_do_not_get_caught(visit):
+def test_everything_has_a_name_and_focus_is_not_trapped(visit):
     with visit() as page:
         unnamed = page.evaluate("""() => [...document.querySelectorAll('button, select, input, canvas[role]')]
           .filter(one => one.checkVisibility()).filter(one => !(one.getAttribute('aria-label') || one.innerText ||

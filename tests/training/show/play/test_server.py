@@ -86,7 +86,7 @@ def test_the_page_is_served_and_nothing_else():
             assert error.value.code == 404
 
 
-def test_a_step_comes_as_words_and_pixels():
+def test_a_step_is_sent_as_json_and_pixels():
     with served() as address, connect(play_address(address)) as line:
         words, pixels = ask(line, do="step", keys=["Digit1"])
         assert words["now"]["step"] == 1 and words["parts"] == [["frames", [2, 16, 16, 3]]]
@@ -102,7 +102,7 @@ def test_each_connection_plays_its_own_dream():
 
 
 @pytest.mark.parametrize("message", ["no json", "[]", '{"do": "nonsense"}', '{"do": "step", "keys": 3}', b"\xff"])
-def test_bad_messages_are_answered_and_the_game_goes_on(message, caplog):
+def test_bad_messages_are_answered_and_the_game_continues(message, caplog):
     with served() as address, connect(play_address(address)) as line:
         line.send(message)
         assert message_of(line)["error"]
@@ -153,7 +153,7 @@ def test_only_names_of_this_machine_may_play(name, status):
         assert request(address, f"Host: {name}:9000", f"Origin: http://{name}:9000")[0] == status
 
 
-def test_a_server_open_to_others_warns_and_answers_to_its_names_and_addresses_alone():
+def test_a_server_open_to_others_warns_and_answers_only_to_its_names_and_addresses():
     names = {"192.168.1.7:80": 101, "[fe80::1]:80": 101, socket.gethostname(): 101, "Doom.example": 101}
     warned = pytest.warns(UserWarning, match=r"listening on 0\.0\.0\.0: everyone .* no password")
     with warned, served(host="0.0.0.0", allowed_hosts=["doom.example"]) as address:
@@ -215,7 +215,7 @@ def key_of(line):
     return json.loads(line.recv(20))["session"]
 
 
-def test_a_page_that_is_loaded_again_goes_on():
+def test_a_reloaded_page_resumes():
     with served() as address:
         with connect(play_address(address)) as line:
             key = key_of(line)
@@ -227,7 +227,7 @@ def test_a_page_that_is_loaded_again_goes_on():
                 assert key_of(other) != key and ask(other, do="show")[0]["now"]["step"] == 0
 
 
-def test_a_copy_of_a_tab_gets_a_dream_of_its_own(monkeypatch):
+def test_a_copied_tab_gets_its_own_dream(monkeypatch):
     monkeypatch.setattr(seats, "_HANDOVER", 0.1)
     with served() as address, connect(play_address(address)) as line:
         key = key_of(line)
@@ -237,7 +237,7 @@ def test_a_copy_of_a_tab_gets_a_dream_of_its_own(monkeypatch):
         assert ask(line, do="show")[0]["now"]["step"] == 1
 
 
-def test_a_dream_whose_page_is_gone_is_given_up_after_a_while(monkeypatch):
+def test_a_dream_whose_page_is_gone_is_closed_after_a_while(monkeypatch):
     monkeypatch.setattr(seats, "KEPT_FOR", 0.1)
     with served() as address:
         with connect(play_address(address)) as line:
@@ -256,7 +256,7 @@ def test_a_long_wait_is_announced_before_its_answer():
         assert json.loads(line.recv(20))["now"]["step"] == 0
 
 
-def test_a_fifth_player_is_sent_away_until_one_leaves():
+def test_a_fifth_player_is_refused_until_one_leaves():
     with served() as address:
         with ExitStack() as four:
             for _ in range(4):

@@ -68,7 +68,7 @@ def test_the_arrows_move_sideways_in_a_game_without_turns():
     assert keys.action(["ArrowLeft"]) == keys.action(["KeyQ"]) == 1 and keys.action(["KeyD"]) == 2
 
 
-def test_pairs_of_keys_move_numbers_to_their_bounds():
+def test_pairs_of_keys_set_dimensions_to_their_bounds():
     keys = Keys(HAND)
     assert keys.action([]).tolist() == [0.0, 0.0] and keys.action([]).dtype == np.float32
     assert keys.action(["ArrowRight", "ArrowUp"]).tolist() == [0.5, 1.0]
@@ -76,7 +76,7 @@ def test_pairs_of_keys_move_numbers_to_their_bounds():
     assert [label for _, label in keys.bindings] == ["dx -", "dx +", "dy -", "dy +"]
 
 
-def test_an_action_of_more_numbers_than_keys_is_refused():
+def test_an_action_with_more_dimensions_than_keys_is_refused():
     with pytest.raises(ValueError, match="5 dimensions"):
         Keys(ActionSpec(kind="box", n=6, low=(-1.0,) * 6, high=(1.0,) * 6))
 
@@ -109,7 +109,7 @@ def test_an_ended_episode_waits_for_the_next():
     assert do(player, "begin")[0]["now"]["step"] == 0
 
 
-def test_back_takes_a_dream_back_and_no_game():
+def test_back_takes_back_a_dream_but_not_a_game():
     player = Session({"dream": dream_scene, "game": game_scene})
     for _ in range(12):
         do(player, "step")
@@ -133,7 +133,7 @@ def test_a_look_back_changes_nothing_and_shows_what_was_seen():
     assert do(player, "step")[0]["now"]["step"] == 6
 
 
-def test_the_steps_behind_are_as_many_as_can_be_taken_back():
+def test_as_many_past_steps_are_kept_as_can_be_taken_back():
     player = Session({"game": game_scene})
     for _ in range(KEPT + 5):
         words, _ = do(player, "step")
@@ -170,7 +170,7 @@ def test_a_blind_policy_plays_any_game_and_is_seeded_by_the_episode():
         do(Session({"dream": dream_scene}), "drive", who="agent")
 
 
-def test_a_world_looks_on_while_its_game_is_played():
+def test_a_world_follows_its_game():
     player = Session({"game": game_scene, "dream": dream_scene})
     words, parts = do(player, "show")
     world = tiny_world()
@@ -192,7 +192,7 @@ def test_surprise_has_the_scale_of_the_world():
     assert len(about["palette"]) == 2 * 3 * about["slices"] * about["num_codes"]
 
 
-def test_a_dream_goes_on_from_its_game_and_back():
+def test_a_dream_continues_its_game_and_returns_to_it():
     player = Session({"game": game_scene, "dream": dream_scene})
     health = [do(player, "step")[0]["now"]["signals"]["HEALTH"] for _ in range(5)]
     words, _ = do(player, "dream")
@@ -206,7 +206,7 @@ def test_a_dream_goes_on_from_its_game_and_back():
     assert "did not begin in a real game" in do(player, "game")[0]["note"]
 
 
-def test_a_dream_does_not_go_on_from_an_ended_game():
+def test_a_dream_does_not_continue_an_ended_game():
     class Ended(LongGame):
         def step(self, action):
             observation, reward, _, _, info = super().step(action)
@@ -234,7 +234,7 @@ class OtherGame(LongGame):
 
 
 @pytest.mark.parametrize("game", [GrayGame, OtherGame])
-def test_the_dream_of_another_game_neither_looks_on_nor_goes_on(game):
+def test_the_dream_of_another_game_neither_follows_nor_continues_it(game):
     player = Session({"game": lambda: GameScene(game(), game().action_spec), "dream": dream_scene})
     words, parts = do(player, "show")
     assert words["about"]["dreams_on"] == "" and "seen" not in parts
@@ -242,7 +242,7 @@ def test_the_dream_of_another_game_neither_looks_on_nor_goes_on(game):
     assert not words["about"]["dream"] and "No dream of this game is open" in words["note"]
 
 
-def test_another_world_goes_on_where_it_stood():
+def test_another_world_resumes_at_its_last_step():
     player = Session({"dream": dream_scene, "game": game_scene})
     for _ in range(3):
         do(player, "step")
@@ -250,7 +250,7 @@ def test_another_world_goes_on_where_it_stood():
     assert do(player, "go", world="dream")[0]["now"]["step"] == 3
 
 
-def test_a_scene_that_cannot_be_opened_is_left_where_it_is():
+def test_a_scene_that_cannot_be_opened_does_not_change_the_screen():
     def broken():
         raise FileNotFoundError("it is gone")
 
@@ -261,7 +261,7 @@ def test_a_scene_that_cannot_be_opened_is_left_where_it_is():
     assert do(player, "show")[0]["about"]["world"] == "game"
 
 
-def test_a_temperature_holds_for_the_steps_to_come():
+def test_a_temperature_applies_to_later_steps():
     def surprises(temperature):
         player = Session({"dream": dream_scene})
         do(player, "step")
@@ -273,7 +273,7 @@ def test_a_temperature_holds_for_the_steps_to_come():
         do(Session({"dream": dream_scene}), "temperature", value=-1)
 
 
-def test_a_film_holds_the_episode_without_what_was_taken_back(tmp_path):
+def test_a_film_holds_the_episode_without_undone_steps(tmp_path):
     from moviepy import VideoFileClip
     from PIL import Image
 
@@ -293,7 +293,7 @@ def test_a_film_holds_the_episode_without_what_was_taken_back(tmp_path):
         do(player, "clip", kind="exe")
 
 
-def test_numbers_that_json_does_not_have_are_sent_as_words():
+def test_infinities_and_nan_are_sent_as_strings():
     class Endless(LongGame):
         def step(self, action):
             observation, _, *ends, info = super().step(action)
@@ -318,7 +318,7 @@ def test_numbers_that_json_does_not_have_are_sent_as_words():
         {"do": "drive", "who": ["you"]},
     ],
 )
-def test_messages_that_mean_nothing_are_refused(message):
+def test_invalid_messages_are_refused(message):
     player = Session({"dream": dream_scene})
     with pytest.raises(ValueError, match=r"must (do one of|be)"):
         player.answer(message)
@@ -333,7 +333,7 @@ def test_a_long_wait_is_announced():
     assert "Opening game" in player.waits_for({"do": "go", "world": "game"})
 
 
-def test_closing_closes_what_was_opened():
+def test_closing_closes_all_opened_scenes():
     closed = []
 
     class Closing(LongGame):
