@@ -16,10 +16,10 @@ _AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}  # same_s
 
 
 class NamesItsAdapter(type):
-    """Class of vector env classes that say in a sentence about their type how Stable-Baselines3 takes them.
+    """Metaclass of vector envs whose type, when formatted, says how to use them with Stable-Baselines3.
 
-    Stable-Baselines3 refuses Gymnasium's vector envs, advises OpenAI Gym, and looks at nothing of ours but the type,
-    which it writes into its error by an f-string.
+    Stable-Baselines3 refuses Gymnasium's vector envs with an error that advises OpenAI Gym; the type in its f-string is
+    the only part of that error that we can influence.
     """
 
     def __format__(cls, spec: str) -> str:

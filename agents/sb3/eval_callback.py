@@ -161,7 +161,7 @@ class RealEvalCallback(EvalCallback):
         return self._go_on
 
     def _on_training_end(self) -> None:
-        if self._go_on and self.model.num_timesteps > self._judged:  # otherwise this agent was just evaluated
+        if self._go_on and self.model.num_timesteps > self._judged:  # otherwise just evaluated
             self._judge()
 
     def _judge(self) -> None:

@@ -73,7 +73,7 @@ class Beginnings:
         return self._made.select(torch.from_numpy(rows))
 
     def forget(self, rows: np.ndarray | slice | int) -> None:
-        """Discard the prepared dreams of these rows, because their key or number has changed."""
+        """Discard the prepared dreams of these rows."""
         self._ready[rows] = False
 
     def _fill_up(self, rows: np.ndarray) -> np.ndarray:

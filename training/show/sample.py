@@ -54,7 +54,7 @@ _BORDER = 2  # pixels
 class SampleConfig:
     """What to sample, and how to show it."""
 
-    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: everything that the model can use
+    condition: Literal["auto", "none", "frames", "actions", "both"] = "auto"  # auto: all given that the model can use
     n: PositiveInt = 16  # number of videos
     steps: AtLeastTwo | None = None  # of each, including the context; None: as many as --actions, one clip, or 16
     given_steps: PositiveInt | None = None  # steps of context; None: as few as the model allows
