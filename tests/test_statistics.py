@@ -99,7 +99,7 @@ def test_the_interval_over_groups_covers_the_true_mean_as_often_as_it_says():
 
 
 def test_groups_that_are_not_one_for_each_value_are_refused():
-    with pytest.raises(ValueError, match="one for each of 3 values"):
+    with pytest.raises(ValueError, match="an entry for each of 3 values"):
         grouped_mean_with_interval([1.0, 2.0, 3.0], [1, 2])
 
 

@@ -114,8 +114,8 @@ def test_the_value_is_the_same_with_and_without_the_features_of_the_policy(space
 @pytest.mark.parametrize(
     ("kind", "space", "message"),
     [
-        (PixelPPOModule, gym.spaces.Box(0, 1, (16, 16, 3), np.float32), "PixelPPOModule sees uint8 observations"),
-        (VectorPPOModule, FRAMES, "VectorPPOModule sees float32 observations"),
+        (PixelPPOModule, gym.spaces.Box(0, 1, (16, 16, 3), np.float32), "PixelPPOModule needs uint8 observations"),
+        (VectorPPOModule, FRAMES, "VectorPPOModule needs float32 observations"),
         (PixelPPOModule, gym.spaces.Box(0, 255, (24, 32, 3), np.uint8), "divisible by 16, got 24 x 32"),
     ],
 )
@@ -317,7 +317,7 @@ def test_continuous_actions_stay_within_their_bounds():
 
 
 def test_observations_that_the_policy_does_not_support_are_refused():
-    with pytest.raises(ValueError, match=r"sees uint8 of shape \(n, 16, 16, 3\), got float32 \(1, 16, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"needs uint8 of shape \(n, 16, 16, 3\), got float32 \(1, 16, 16, 3\)"):
         RLlibPolicy(module_for(FRAMES)).act(np.zeros((1, 16, 16, 3), np.float32))
 
 

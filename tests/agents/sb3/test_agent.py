@@ -159,7 +159,7 @@ def test_draws_follow_the_policys_odds(trained):
 
 def test_observations_of_the_wrong_kind_are_refused(trained):
     agent = load_agent(trained[2])
-    with pytest.raises(ValueError, match=r"sees uint8 of shape \(n, 16, 16, 3\), got float32"):
+    with pytest.raises(ValueError, match=r"needs uint8 of shape \(n, 16, 16, 3\), got float32"):
         agent.act(np.zeros((2, 16, 16, 3), np.float32))
     agent.act(np.zeros((2, 16, 16, 3), np.uint8))
     with pytest.raises(ValueError, match=r"plays 2 envs, got 3 observations; call reset\(\) first"):

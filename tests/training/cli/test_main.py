@@ -277,7 +277,7 @@ def test_watch_writes_a_video_and_prints_the_returns(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("envs", "words"),
-    [(["VideoGenReal-Dom"], "VideoGenReal-Doom"), (["no/world"], "no/world"), (["a", "a"], "counts once")],
+    [(["VideoGenReal-Dom"], "VideoGenReal-Doom"), (["no/world"], "no/world"), (["a", "a"], "must be different")],
 )
 def test_play_refuses_what_it_cannot_open_before_it_serves(envs, words, capsys):
     assert main(["play", *envs]) == 2

@@ -63,7 +63,7 @@ def test_unsuitable_worlds_and_settings_are_refused(tmp_path, worlds):
     first, second, data = worlds
     with pytest.raises(ValueError, match="two worlds A and B and --data"):
         compare(first, None, CONFIG, data=data)
-    with pytest.raises(ValueError, match="leave them out"):
+    with pytest.raises(ValueError, match="omit them"):
         compare(first, second, CONFIG, tally=["choices.json"])
     with pytest.raises(ValueError, match="given_steps must be below steps = 3, got 3"):
         compare(first, second, replace(CONFIG, given_steps=3), data=data)
