@@ -182,7 +182,8 @@ def is_trained(
         return finished
     what = "something else"
     if isinstance(found.get("meta"), dict):
-        what = f"{'an agent' if finished else 'an unfinished agent'} of other settings ({difference(found, settings)})"
+        kind = "an agent" if finished else "an unfinished agent"
+        what = f"{kind} with other settings ({difference(found, settings)})"
     raise ValueError(f"{run_dir} holds {what}; use another --out, or delete the folder to start over")
 
 

@@ -93,7 +93,7 @@ def test_the_command_writes_the_store(tmp_path, capsys):
     assert main([*given, "left"]) == 2
     assert "pairs such as turn_left=turn_right, got left" in capsys.readouterr().err
     assert main([*given, "left=right"]) == 0
-    assert "8 episodes of 44 steps" in capsys.readouterr().out
+    assert "8 episodes with 44 steps" in capsys.readouterr().out
     assert EpisodeStorage.open(tmp_path / "new").lengths == [6, 6, 3, 3, 8, 8, 5, 5]
 
 

@@ -190,7 +190,7 @@ def test_diverse_works_for_a_single_action_and_for_a_box():
     ("name", "message"),
     [
         ("stiky", "unknown policy 'stiky'.*cycle:ACTION.*[Dd]id you mean"),
-        ("constant:turn_letf", "unknown action 'turn_letf', here are noop, turn_left.*turn_left"),
+        ("constant:turn_letf", "unknown action 'turn_letf'.* Did you mean 'turn_left'"),
         ("constant:4", "unknown action '4'"),
         ("constant:", "unknown action ''"),
         ("cycle:noop*2,", "lacks an action"),

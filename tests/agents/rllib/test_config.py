@@ -157,7 +157,7 @@ def test_dreams_and_games_that_cannot_be_used_are_refused(world, changes, messag
 
 
 def test_a_dream_is_given_by_its_id_and_its_worlds_name():
-    with pytest.raises(ValueError, match=f"'{GAME}' is none"):
+    with pytest.raises(ValueError, match=f"'{GAME}' is not one"):
         dream_ppo(GAME)
     with pytest.raises(TypeError, match="pass a name or folder, got a WorldModel"):
         dream_ppo(DREAM, env_config={"model": tiny_world()})

@@ -174,7 +174,7 @@ def test_a_damaged_state_is_refused_and_names_the_way_out(tmp_path):
 def test_an_unfinished_agent_of_other_settings_is_left_alone(tmp_path):
     with pytest.raises(Stop):
         train_ppo(dreams("latent"), small(steps=64), tmp_path, META, on_rollout=stop_after(2))
-    with pytest.raises(ValueError, match=r"an unfinished agent of other settings \(seed is 0 there, 1 here\)"):
+    with pytest.raises(ValueError, match=r"an unfinished agent with other settings \(seed is 0 there, 1 here\)"):
         train_ppo(dreams("latent"), small(steps=64, seed=1), tmp_path, META)
 
 
