@@ -65,7 +65,7 @@ def test_named_signals_change_sign(tmp_path):
         (TURNS, {"swap": ["left=rigt"]}, "Did you mean 'right'"),
         (TURNS, {"swap": ["left=right", "left=ahead"]}, "name each action at most once"),
         (TURNS, {"negate": ["left"]}, "use swap"),
-        (TURNS, {}, "exchanges left and right: give swap left=right"),
+        (TURNS, {}, "exchanges left and right: add swap left=right"),
         (TURNS, {"negate_signals": ["Y"]}, "no signal 'Y'"),
         (PUSHES, {"negate": ["1"]}, "need symmetric bounds"),  # 0 to 2
         (PUSHES, {"swap": ["0=1"]}, "that are swapped need equal bounds"),

@@ -99,7 +99,7 @@ def test_the_game_is_shown_with_the_agents_view(tmp_path):
 def test_games_that_look_different_are_refused():
     with restored_generators():
         model = A2C("MlpPolicy", VecFrameStack(SB3VecEnv(toys(2)), 3))
-    with pytest.raises(ValueError, match=r"learns from uint8 \(9, 16, 16\) .* on uint8 \(6, 16, 16\): pass the view"):
+    with pytest.raises(ValueError, match=r"learns from uint8 \(9, 16, 16\), .* on uint8 \(6, 16, 16\): pass the view"):
         model.learn(10, callback=RealEvalCallback(real_games(GAME, 2, frame_stack=2), 10))
 
 
