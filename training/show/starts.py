@@ -83,5 +83,7 @@ def _state(wm: WorldModel, codes: Tensor, actions: Tensor, signals: Tensor, seed
 
 
 def name_of(model: WorldModel | str | os.PathLike) -> str:
-    """What a title calls a world."""
-    return (model.config.env_id or "a world model") if isinstance(model, WorldModel) else str(model)
+    """What a title calls a world: of an absolute path the last folder."""
+    if isinstance(model, WorldModel):
+        return model.config.env_id or "a world model"
+    return Path(model).name if Path(model).is_absolute() else str(model)

@@ -13,6 +13,7 @@ from worldmodel import visualize
 from worldmodel.training.show.lanes import DREAMT, GIVEN, REAL, RECONSTRUCTED
 from worldmodel.training.show.settings import ShowConfig
 from worldmodel.training.show.show import show
+from worldmodel.training.show.starts import name_of
 
 GAME = "ShowToy-v0"
 
@@ -133,6 +134,12 @@ def test_players_begin_with_the_same_first_frame_in_game_and_dream(world):
         assert real.actions[0] == dreamt.actions[0]
         assert f"return {np.nansum(real.curves['reward']):.1f}" in real.label
         assert np.isfinite(dreamt.curves["surprise"][1:]).all()
+
+
+def test_a_title_names_the_world(world):
+    assert name_of("doom-hg") == "doom-hg" and name_of("runs/my/best") == "runs/my/best"
+    assert name_of("/home/me/world") == "world"
+    assert name_of(world) == "VideoGenReal-DoomHealthGathering"
 
 
 def test_codes_are_shown_below_their_frames(world, store):
