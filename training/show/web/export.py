@@ -26,6 +26,7 @@ from worldmodel.replacing import finish_replacing, replacing
 from worldmodel.settings import check_temperature
 from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.play.looking import palette, usual_surprise
+from worldmodel.training.show.web.agent import about_agent, agent_graph, open_agent
 from worldmodel.training.show.web.graphs import Drawing, Pass, check_exportable
 from worldmodel.training.show.web.onnx_files import check_onnx, rounded, to_onnx
 from worldmodel.training.show.web.picture import Picture
@@ -40,6 +41,7 @@ def export_web(
     world: str | os.PathLike,
     /,
     out: str | Path,
+    agent: str | Path | None = None,
     title: str = "",
     temperature: float = 1.0,
     seed: int = 0,
@@ -51,6 +53,7 @@ def export_web(
     Args:
         world: shipped name, run folder, checkpoint folder or hub id.
         out: folder to write; an earlier export in it is replaced.
+        agent: folder of a saved agent that was trained in this world's dreams, which can take over on the page.
         title: what the page calls the world; by default its name.
         temperature: of the dreams; the page can change it.
         seed: of the first dream; a visitor chooses another with ?seed=7 in the address.
@@ -71,17 +74,21 @@ def export_web(
     model = load_model(world, "cpu")
     check_dreams(model)
     check_exportable(model)
-    model = rounded(model)
     if model.starts is None:
         raise ValueError("this world has no starts, so no dream can begin: train-dynamics saves them with the world")
+    starts = save(model.starts.packed())
+    player = None if agent is None else open_agent(agent, model)
+    model = rounded(model)
     names = {"plain": PLAIN} | ({"webgpu": WEBGPU} if webgpu else {})
     about = about_world(model, title or _name_of(world)) | {"temperature": temperature, "seed": seed, "runtime": names}
+    about["agent"] = None if player is None else about_agent(player)
     with replacing(target) as folder:
         copy_runtime(folder / "runtime", [name for pair in names.values() for name in pair], _path(runtime))
         _copy_page(folder)
         write_json(folder / _ABOUT, about)
-        (folder / "starts.safetensors").write_bytes(save(model.starts.packed()))
-        for name, graph in graphs(model).items():
+        (folder / "starts.safetensors").write_bytes(starts)
+        written = graphs(model) | ({} if player is None else {"agent": agent_graph(player, model)})
+        for name, graph in written.items():
             (folder / f"{name}.onnx").write_bytes(graph)
     _report(target)
     return target

@@ -89,6 +89,12 @@ def store_half(model: "onnx.ModelProto") -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     graph, casts = model.graph, []
+    for node in list(graph.node):  # a constant is a weight that the exporter has computed
+        value = node.attribute[0].t if node.op_type == "Constant" and node.attribute[0].HasField("t") else None
+        if value is not None and value.data_type == TensorProto.FLOAT:
+            value.name = node.output[0]
+            graph.initializer.append(value)
+            graph.node.remove(node)
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT:
             continue

@@ -13,13 +13,16 @@ import torch
 from tests.tiny import tiny_world
 from tests.training.show.web.dreams import OnnxDream, by_env, plan
 from tests.training.show.web.sites import CHROMIUM, DREAM, real_runtime, served
+from tests.training.show.web.test_agent import odds_of, save_fresh
 from worldmodel.dynamics.sampling import uniforms
+from worldmodel.envs import DreamEnv
 from worldmodel.envs.dream.start_states import pick_and_seed
 from worldmodel.envs.vectors import key_of
 from worldmodel.files import read_json
 from worldmodel.model import WorldModel
+from worldmodel.training.show.web.agent import open_agent
 from worldmodel.training.show.web.export import export_web
-from worldmodel.training.show.web.onnx_files import rounded
+from worldmodel.training.show.web.onnx_files import halve, rounded
 from worldmodel.training.show.web.runtime import PLAIN, WEBGPU
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
@@ -41,6 +44,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def agent_folder(folder, tmp_path_factory):
+    """An agent that sees two steps, and what it did."""
+    agent = tmp_path_factory.mktemp("agent")
+    save_fresh(WorldModel.from_pretrained(folder), agent, "features", frame_stack=2, previous_action=True)
+    return agent
+
+
+@pytest.fixture(scope="module")
 def runtime(tmp_path_factory):
     """Files with the names of the runtime's."""
     folder = tmp_path_factory.mktemp("runtime")
@@ -50,8 +61,9 @@ def runtime(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(folder, runtime, tmp_path_factory):
-    return export_web(folder, out=tmp_path_factory.mktemp("site"), title="Toy", seed=3, runtime=runtime)
+def site(folder, agent_folder, runtime, tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    return export_web(folder, out=out, agent=agent_folder, title="Toy", seed=3, runtime=runtime)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +99,7 @@ def test_the_likeliest_codes_are_drawn_at_temperature_0(world, dream):
 def test_the_folder_holds_the_play_page_the_world_and_the_runtime(site):
     files = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
     page = {"index.html", "page.css", "main.js", "panel.js", "line.js", "worker.js"}
-    world = {"world.json", "starts.safetensors", *(f"{name}.onnx" for name in GRAPHS)}
+    world = {"world.json", "starts.safetensors", *(f"{name}.onnx" for name in (*GRAPHS, "agent"))}
     assert page | world | {f"runtime/{name}" for name in PLAIN} <= files
     assert not {f"runtime/{name}" for name in WEBGPU} & files
     assert "WebSocket" not in (site / "line.js").read_text()
@@ -215,13 +227,43 @@ def test_keys_play_the_dream_and_time_goes_back_and_parts(page, tmp_path):
 
 
 @needs_chromium
-def test_blind_policies_play_by_themselves(page):
+def test_blind_policies_and_the_agent_play_by_themselves(page):
     page.keyboard.press("KeyR")
-    for who in ("random", "sticky"):
+    for who in ("random", "sticky", "agent"):
         page.click(f"#wheel label:has-text('{who}')")
         before = page.evaluate(STEP)
         until(page, lambda step, before=before: step >= before + 3)
     page.click("#wheel label:has-text('you')")
+
+
+@needs_chromium
+def test_the_agent_on_the_page_does_what_the_agent_does_in_python(page, world, agent_folder):
+    found = page.evaluate(
+        """async () => {
+          const [{openWorld}, {Session}] = await Promise.all(["world.js", "session.js"].map(
+            name => import(new URL(name, location.href).href)));
+          const session = new Session(await openWorld(() => {}), 5);
+          await session.answer({do: "drive", who: "agent"});
+          for (let step = 0; step < 10; step++) await session.answer({do: "step"});
+          await session.answer({do: "back", to: 6});  // it sees the same again
+          for (let step = 6; step < 10; step++) await session.answer({do: "step"});
+          return session.moments.slice(1).map(moment => [moment.action, Array.from(moment.state.codes)]);
+        }"""
+    )
+    agent, env, wanted = open_agent(agent_folder, world), DreamEnv(world, "features"), []
+    halve(agent.policy)
+    observation, _ = env.reset(seed=5)
+    for step in range(10):
+        agent.act(observation[None])
+        odds = odds_of(agent)
+        noise = float(uniforms(torch.tensor([5]), torch.tensor([step]), 1))
+        action = int((odds.cumsum() <= noise * odds.sum()).sum())
+        agent.acted(np.array([action]))
+        observation, _, terminated, _, _ = env.step(action)
+        wanted.append([action, env.state.codes.flatten().tolist()])
+        if terminated:
+            break
+    assert found == wanted and len({action for action, _ in wanted}) > 1
 
 
 @needs_chromium

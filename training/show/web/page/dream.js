@@ -1,5 +1,5 @@
 // A dream, step by step, as WorldModel and DreamEnv dream it. Its states are never changed: going back, and forking, is
-// keeping them.
+// keeping them. `primed` gives a state's cache, and the outputs that predicted its step.
 //
 // Letters: S tokens of a step, M codes of a token, W steps of the window, N layers, H heads, K features of a head.
 
@@ -62,24 +62,28 @@ export async function begin(world, seed, number = 0) {
   const steps = codes.shape[1], size = codes.data.length / codes.shape[0] / steps;
   const given = Int32Array.from(row(codes)), done = Array.from(row(actions), Number);
   const each = done.length / Math.max(1, steps - 1);
-  let cache = {past: [], clock: 0}, outputs = new Float32Array(about.cache.tokens * about.width);
   const nothing = new Float32Array(about.action.features);
-  for (let step = about.lead ? -1 : 0; step < steps - 1; step++) {
-    const before = given.slice(Math.max(0, step) * size, (Math.max(0, step) + 1) * size);
-    const own = about.action.kind === "discrete" ? vector(done[step], about.action)
-      : Float32Array.from(done.slice(step * each, (step + 1) * each));
-    const first = step < 0;
-    ({outputs, cache} = await pass(world, cache, before, first ? nothing : own, Number(first)));
-  }
-  const last = given.slice((steps - 1) * size);
-  return {cache, codes: last, outputs, signals: row(signals).slice(-about.signals.length || Infinity), seed: draws, counter: 0};
+  const burnIn = async () => {
+    let cache = {past: [], clock: 0}, outputs = new Float32Array(about.cache.tokens * about.width);
+    for (let step = about.lead ? -1 : 0; step < steps - 1; step++) {
+      const before = given.slice(Math.max(0, step) * size, (Math.max(0, step) + 1) * size);
+      const own = about.action.kind === "discrete" ? vector(done[step], about.action)
+        : Float32Array.from(done.slice(step * each, (step + 1) * each));
+      const first = step < 0;
+      ({outputs, cache} = await pass(world, cache, before, first ? nothing : own, Number(first)));
+    }
+    return {outputs, cache};
+  };
+  let primed = null;  // the first picture does not wait for it
+  const last = given.slice((steps - 1) * size), known = row(signals).slice(-about.signals.length || Infinity);
+  return {primed: () => primed ??= burnIn(), codes: last, signals: known, seed: draws, counter: 0};
 }
 
 // The state after an action, and what the step earns: {reward, nll, entropy, ended}.
 export async function step(world, state, action, temperature) {
   const {about} = world, {tokens} = about.cache, done = vector(action, about.action);
   const size = state.codes.length, shape = [tokens, size / tokens];
-  const {outputs, cache} = await pass(world, state.cache, state.codes, done, 0);
+  const {outputs, cache} = await pass(world, (await state.primed()).cache, state.codes, done, 0);
   const out = await world.run("draw", {
     outputs: [outputs, [tokens, about.width]],
     before: [state.codes, shape],
@@ -90,7 +94,8 @@ export async function step(world, state, action, temperature) {
     action: [done, [done.length]],
   });
   const [reward, nll, entropy, ended] = ["reward", "nll", "entropy", "ended"].map(name => out[name][0]);
-  const next = {cache, codes: out.codes, outputs, signals: out.after, seed: state.seed, counter: state.counter + 1};
+  const primed = () => ({outputs, cache}), {seed, counter} = state;
+  const next = {primed, codes: out.codes, signals: out.after, seed, counter: counter + 1};
   return {state: next, reward, nll, entropy, ended: Boolean(ended)};
 }
 

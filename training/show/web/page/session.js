@@ -25,6 +25,12 @@ export class Session {
     return does.call(this, message);
   }
 
+  // Make ready for the next step what the picture that is shown did not need.
+  async warm() {
+    await this.now.state.primed();
+    await this.world.session("draw");
+  }
+
   get now() { return this.moments.at(-1); }
 
   // --- steps ----------------------------------------------------------------------------------------------------
@@ -58,8 +64,7 @@ export class Session {
         if (!future.at(-1).ended) future.push(await this.after(future.at(-1), action));
       }
     } else if (!this.now.ended) {
-      const chosen = await this.wheel.act(this.moments);  // it sees every step, whoever acts
-      this.add(await this.after(this.now, held ?? chosen));
+      this.add(await this.after(this.now, held ?? await this.wheel.act(this.moments)));
     }
     return this.show({});
   }
@@ -68,7 +73,6 @@ export class Session {
     this.futures = null;
     const before = this.now.step;
     while (this.moments.length > 1 && this.now.step > to) this.moments.pop();
-    this.wheel.remind(this.moments);
     const went = before - this.now.step;
     return this.everything(went === 1 ? "One step back." : `${went} steps back.`);
   }
@@ -94,7 +98,6 @@ export class Session {
     if (which < 0) return this.everything("Back to where the futures parted.");
     this.moments[this.moments.length - 1] = futures[which][0];  // going back to here keeps the future's seed
     for (const moment of futures[which].slice(1)) this.add(moment);
-    this.wheel.remind(this.moments);
     return this.everything(`The dream continues as future ${which + 1}.`);
   }
 
@@ -145,7 +148,7 @@ export class Session {
     back: Session.prototype.back,
     look: Session.prototype.look,
     drive({who}) {
-      this.wheel.give(who, this.seed, this.moments);
+      this.wheel.give(who, this.seed);
       return this.everything();
     },
     fork: Session.prototype.fork,

@@ -1,5 +1,6 @@
 // Who is at the wheel: what the keys that are held mean, and who plays while none is held.
 
+import {vector} from "./dream.js";
 import {uniforms} from "./noise.js";
 
 const REPEAT = 0.8;  // of the policy "sticky", and its odds by the actions' names
@@ -33,6 +34,54 @@ class Blind {
   }
 }
 
+// A trained agent. It keeps nothing: what it saw of a moment is kept with the moment.
+class Agent {
+  constructor(world, seed) { Object.assign(this, {world, seed: BigInt(seed)}); }
+
+  async act(moments) {
+    const {about} = this.world, {stack, seen} = about.agent, size = seen.reduce((product, n) => product * n, 1);
+    const past = new Float32Array((stack - 1) * size);
+    for (let back = 1; back < stack && back < moments.length; back++) {
+      const moment = moments.at(-1 - back);
+      moment.seen ??= (await this.run(moment, new Float32Array(past.length))).seen;
+      past.set(moment.seen, past.length - back * size);
+    }
+    const now = moments.at(-1), {choice, seen: saw} = await this.run(now, past);
+    now.seen = saw;
+    return this.draw(choice, now.step);
+  }
+
+  async run({state, frames, step, action}, past) {
+    const {about} = this.world, {stack, seen} = about.agent, shape = [about.cache.tokens, -1];
+    shape[1] = state.codes.length / shape[0];
+    const last = step ? vector(action, {...about.action, features: about.action.count, frames: 1})
+      : new Float32Array(about.action.count);
+    const {outputs} = await state.primed();
+    return this.world.run("agent", {
+      codes: [state.codes, shape],
+      outputs: [outputs, [shape[0], about.width]],
+      frames: [frames, about.frames],
+      last: [last, [last.length]],
+      begun: [Float32Array.of(step > 0), []],
+      past: [past, [stack - 1, ...seen]],
+    });
+  }
+
+  draw(choice, step) {  // by its odds; or around its means, within the bounds
+    const {action} = this.world.about;
+    if (action.kind === "discrete") {
+      let left = uniforms(this.seed, step, 1)[0] * choice.reduce((sum, one) => sum + one);
+      const drawn = choice.findIndex(one => (left -= one) < 0);
+      return drawn < 0 ? choice.length - 1 : drawn;  // rounding left something
+    }
+    const noise = uniforms(this.seed, step, 2 * action.count);
+    return action.low.map((low, place) => {
+      const [u, v] = noise.subarray(2 * place), normal = Math.sqrt(-2 * Math.log(1 - u)) * Math.cos(2 * Math.PI * v);
+      return Math.min(action.high[place], Math.max(low, choice[place] + choice[action.count + place] * normal));
+    });
+  }
+}
+
 export class Wheel {
   constructor(world) {
     this.world = world;
@@ -40,10 +89,13 @@ export class Wheel {
     this.begin(0);
   }
 
-  get offers() { return [["you", "you"], ["random", "random"], ["sticky", "sticky"]]; }
+  get offers() {
+    return [["you", "you"], ...this.agent ? [["agent", "agent"]] : [], ["random", "random"], ["sticky", "sticky"]];
+  }
 
   begin(seed) {
     const {about} = this.world;
+    this.agent = about.agent ? new Agent(this.world, seed) : null;
     this.blinds = {random: new Blind(about, seed, 0), sticky: new Blind(about, seed, REPEAT)};
   }
 
@@ -53,11 +105,9 @@ export class Wheel {
     this.begin(seed);
   }
 
-  remind() {}
+  // What is done while no key is held, after these moments of an episode.
+  async act(moments) { return this.who === "agent" ? this.agent.act(moments) : this.blind(); }
 
-  // What is done while no key is held.
-  async act() { return this.blind(); }
-
-  // The same in several futures at once, which an agent cannot play.
+  // The same in several futures at once, which an agent does not play.
   blind() { return this.who in this.blinds ? this.blinds[this.who].act() : actionOf([], this.world.about); }
 }

@@ -22,7 +22,9 @@ async function answer(message) {
     postMessage(await session.answer(message));
   } catch (error) {
     postMessage({error: error.message});
+    return;
   }
+  await session.warm().catch(() => {});  // the next step will say what is wrong
 }
 
 onmessage = ({data}) => { last = last.then(() => data.address ? open(data.address) : answer(data)); };

@@ -33,36 +33,44 @@ async function openRuntime({plain, webgpu}) {
 export async function openWorld(notice) {
   notice("Loading the world …");
   const about = JSON.parse(new TextDecoder().decode(await bytes("world.json")));
-  const names = ["pass", "draw", "picture"];
-  const [[runtime, fast], starts, ...graphs] = await Promise.all(
-    [openRuntime(about.runtime), bytes("starts.safetensors"), ...names.map(name => bytes(`${name}.onnx`))]);
+  const names = ["picture", "pass", "draw", ...about.agent ? ["agent"] : []];
+  const graphs = Object.fromEntries(names.map(name => [name, bytes(`${name}.onnx`)]));  // on their way
+  for (const graph of Object.values(graphs)) graph.catch(() => {});  // whoever needs it hears of it
+  const [[runtime, fast], starts] = await Promise.all([openRuntime(about.runtime), bytes("starts.safetensors")]);
+  const world = new World(about, readTensors(starts), runtime, graphs, fast);
   notice("Preparing the world …");
-  const sessions = {};
-  for (const [place, name] of names.entries()) {
-    // The draw is small, and its sums in float64 are for a processor.
-    const executionProviders = [name === "draw" ? "wasm" : fast];
-    sessions[name] = await runtime.InferenceSession.create(new Uint8Array(graphs[place]), {executionProviders});
-  }
-  return new World(about, readTensors(starts), runtime, sessions, fast);
+  await world.session("picture");
+  return world;
 }
 
+const TYPES = new Map([[Int32Array, "int32"], [Float32Array, "float32"], [Uint8Array, "uint8"]]);
+
 export class World {
-  constructor(about, starts, runtime, sessions, fast) {
-    Object.assign(this, {about, starts, runtime, sessions, fast});
+  constructor(about, starts, runtime, graphs, fast) {
+    Object.assign(this, {about, starts, runtime, graphs, fast});
+    this.sessions = {};
     const {layers, heads, window, tokens, features} = about.cache;
     const size = layers * heads * (window - 1) * tokens * features;
     this.keys = new Float32Array(size);  // room for the cache of the step that is computed
     this.values = new Float32Array(size);
   }
 
+  // A graph, ready to be run from its first use on.
+  session(name) {
+    // The draw and the agent are small, and the draw's sums in float64 are for a processor.
+    const executionProviders = [name === "pass" || name === "picture" ? this.fast : "wasm"];
+    return this.sessions[name] ??= this.graphs[name].then(graph =>
+      this.runtime.InferenceSession.create(new Uint8Array(graph), {executionProviders}));
+  }
+
   // Run a graph on arrays of numbers by name: [data, shape]; its outputs by name.
   async run(name, inputs) {
-    const feeds = {};
-    for (const input of this.sessions[name].inputNames) {
+    const feeds = {}, session = await this.session(name);
+    for (const input of session.inputNames) {
       const [data, shape] = inputs[input];
-      feeds[input] = new this.runtime.Tensor(data instanceof Int32Array ? "int32" : "float32", data, shape);
+      feeds[input] = new this.runtime.Tensor(TYPES.get(data.constructor), data, shape);
     }
-    const outputs = await this.sessions[name].run(feeds), found = {};
+    const outputs = await session.run(feeds), found = {};
     for (const [output, tensor] of Object.entries(outputs)) found[output] = tensor.data;
     return found;
   }
