@@ -104,12 +104,12 @@ def rotation(times: Tensor, features: int, base: float = 100.0, products: torch.
     return Rotation(cos, sin, torch.addcmul(same * cos.unsqueeze(1), other, sin.unsqueeze(1)).to(products))
 
 
-def angular_speeds(features: int, base: float = 100.0) -> Tensor:
-    """Radians per step of each pair of features, (K/2,) float64, on the CPU."""
-    return base ** -(torch.arange(features // 2, dtype=torch.float64) / (features // 2))
+def angular_speeds(features: int, base: float = 100.0, device: torch.device | None = None) -> Tensor:
+    """Radians per step of each pair of features, (K/2,) float64."""
+    return base ** -(torch.arange(features // 2, dtype=torch.float64, device=device) / (features // 2))
 
 
 def _waves(times: Tensor, features: int, base: float = 100.0) -> tuple[Tensor, Tensor]:
     """Cosine and sine of each time's angles, (T, K/2) float32."""
-    angles = times.double()[:, None] * angular_speeds(features, base).to(times.device)
+    angles = times.double()[:, None] * angular_speeds(features, base, times.device)
     return angles.cos().float(), angles.sin().float()
