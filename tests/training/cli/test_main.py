@@ -138,7 +138,7 @@ def test_a_missing_module_is_reported(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "advice"),
     [
-        ("train-agent", "a new --out (OUT/agent holds the agent after its last update, if there was one)"),
+        ("train-agent", "to resume"),
         ("collect", "to resume"),
         ("evaluate-model", "nothing was written; run the same command again"),
     ],
