@@ -1,11 +1,13 @@
 """How the frames that a model predicts compare with the real ones, and with what needs no learning.
 
-Letters: K clips, T steps of a clip, F frames of a step, N frames of a clip, H W C pixels, h w latent grid, M slices,
-V codes.
+Letters: K clips, T steps of a clip, F frames of a step, N frames of a clip or shares, H W C pixels, h w latent grid,
+M slices, V codes.
 """
 
+import math
 from collections.abc import Iterable
 from itertools import takewhile
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -13,7 +15,8 @@ from torch import Tensor
 from worldmodel.evaluation.inverse_dynamics import InverseDynamics, action_score, read
 from worldmodel.evaluation.metrics import changed_pixels, psnr
 
-_SHARES = torch.linspace(0.0, 0.999, 1000)  # how much a prediction may trust in the code of the step before
+_SHARES = torch.linspace(0.0, 0.999, 1000, dtype=torch.float64)  # probabilities that a code stays, of those tried
+_KEPT = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 
 def copied(clips: Tensor, judged_from: int) -> Tensor:
@@ -77,10 +80,11 @@ def baseline_bits(codes: Tensor, num_codes: int) -> dict[str, float]:
     """
     unigram, copy = [], []
     for before, after in zip(codes[:, :-1].unbind(-1), codes[:, 1:].unbind(-1), strict=True):
-        frequency = after.flatten().bincount(minlength=num_codes).double() / after.numel()
-        likelihood = frequency[after.flatten()]
-        same = (before == after).flatten()
-        unigram.append(float(-likelihood.log2().mean()))
-        mixed = [float(-((1 - share) * likelihood + share * same).log2().mean()) for share in _SHARES.tolist()]
-        copy.append(min(mixed))
-    return {"unigram_bits": sum(unigram) / len(unigram), "copy_bits": sum(copy) / len(copy)}
+        kept = 2 * after.flatten() + (before == after).flatten()
+        counts_V2 = kept.bincount(minlength=2 * num_codes).view(-1, 2).double()  # of each code: changed, kept
+        frequency_V = counts_V2.sum(1) / counts_V2.sum()
+        likelihood_NV2 = (1 - _SHARES[:, None, None]) * frequency_V[:, None] + _SHARES[:, None, None] * _KEPT
+        bits_N = -torch.xlogy(counts_V2, likelihood_NV2).sum((1, 2)) / counts_V2.sum() / math.log(2)
+        unigram.append(float(bits_N[0]))  # copies nothing
+        copy.append(float(bits_N.min()))
+    return {"unigram_bits": fmean(unigram), "copy_bits": fmean(copy)}
