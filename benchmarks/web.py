@@ -3,8 +3,8 @@
 Usage: ``python benchmarks/web.py [doom-hg] [--runtime FOLDER] [--seconds 10] [--cores 1]``. The bars are 25 MB, 5 s and
 8.75 steps a second on one core. The page is served by Python from the disk, and loaded with an empty cache. Steps are
 those of the page's worker, pass, draw and picture, as fast as they go. Rates are given by the clock and by processor
-time, which tells them apart on a busy machine. ``--webgpu`` lets Chromium compute on a graphics
-card, or what it takes for one.
+time; on a busy machine only the second can be compared. ``--webgpu`` lets Chromium compute on a graphics card or its
+emulation.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Rerun a comparison of the VideoGen papers on recorded play; the same as `videogen-dream ablate`.
+"""Rerun a comparison of the three papers on recorded episodes; the same as `videogen-dream ablate`.
 
     python examples/ablations.py runs/data depth
 

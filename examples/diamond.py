@@ -43,7 +43,7 @@ class Diamond:
         self.env.hx_rew_end, self.env.cx_rew_end = memory
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Dream one step; DIAMOND's own `step` would begin ended dreams anew, which the report does not want."""
+        """Dream one step; DIAMOND's own `step` would restart ended dreams; the report must not."""
         self.env.act_buffer[:, -1] = torch.from_numpy(actions)
         with torch.no_grad():
             frames, _ = self.env.predict_next_obs()

@@ -52,7 +52,7 @@ class KVCache:
     clock: int  # time of the next step to be written
     shortest: int  # lower bound of min(lengths), kept on the host to avoid device synchronisation
     # False: no row holds steps from before time 0, so that before the clock reaches W, slots from it on are empty.
-    wraps: bool | None = None  # None: as `shortest` tells
+    wraps: bool | None = None  # None: derived from `shortest`
     now: Tensor = field(init=False)  # (1,) int64, the clock on the device, to avoid a transfer per step
 
     def __post_init__(self) -> None:

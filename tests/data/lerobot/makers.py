@@ -1,4 +1,4 @@
-"""Stores whose frames survive compression well enough to be told apart, and data sets as LeRobot writes them."""
+"""Stores whose frames can still be distinguished after compression, and data sets as LeRobot writes them."""
 
 from dataclasses import replace
 from pathlib import Path

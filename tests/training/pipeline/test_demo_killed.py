@@ -36,7 +36,7 @@ def train(_, *arguments, **__):
 
 
 def train_agent(world, out, config, **_):
-    """Goes on from the half agent of a killed attempt, as the real one does."""
+    """Continues the unfinished agent of a killed attempt, as the real one does."""
     assert (world / "config.json").exists()
     write_json(out / "metrics.jsonl", 1)
     write_json(out / "agent" / "config.json", 1)
