@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_world
 from worldmodel import checkpoint
-from worldmodel.model import WorldModel
+from worldmodel.model import WorldModel, WorldModelConfig
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 
 
@@ -76,6 +76,25 @@ def test_a_run_folder_without_a_best_names_the_checkpoints_inside(folder, tmp_pa
     save_tokenizer(run / "agent", tiny_world().tokenizer)  # another kind
     with pytest.raises(ValueError, match=rf"a run folder with checkpoints: give {run / 'last'}\)?$"):
         WorldModel.from_pretrained(run)
+
+
+def test_a_run_folder_of_an_unfinished_training_says_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"steps": 3}')
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(ValueError, match="has saved no checkpoint yet"):
+        WorldModel.from_pretrained(tmp_path)
+
+
+def test_a_store_given_in_place_of_a_model_is_called_a_store(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metadata.json").touch()
+    with pytest.raises(FileNotFoundError, match="is a store of recorded play, wanted a world model"):
+        WorldModel.from_pretrained(tmp_path)
+
+
+def test_a_missing_folder_of_an_agent_is_called_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nobody, wanted an agent"):
+        checkpoint.load_config(tmp_path / "nobody", "agent", WorldModelConfig)
 
 
 def test_unknown_keys_are_refused_by_name(folder):

@@ -30,6 +30,7 @@ LATER_OPTIONS: dict[str, dict[str, Any]] = {
     "tokenizer": {"net": "vqvae"},
     "agent": {"training": {"previous_action": False, "durations": []}, "meta": {"reward": "world", "more_worlds": []}},
 }
+_UNFINISHED = ", but a run folder whose training has saved no checkpoint yet: run its command again to resume it"
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 _Config = TypeVar("_Config")
 
@@ -196,7 +197,7 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
         part: read only this part, a `config_class`, such as "tokenizer" of a world model.
     """
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no config.json, so it is not a checkpoint folder of VideoGenDream")
+        raise FileNotFoundError(_nothing_in(folder, kind))
     data = read_json(folder / "config.json", JsonObject, finite=True)
     version, found = data.pop("format_version", None), data.pop("kind", None)
     if version is None:
@@ -205,6 +206,7 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
         raise ValueError(
             f"{folder} is not a checkpoint folder of VideoGenDream (its config.json names no format)"
             + (f", but a run folder with checkpoints: give {' or '.join(inside)}" if inside else "")
+            + (_UNFINISHED if not inside and (folder / "metrics.jsonl").is_file() else "")
         )
     if version != FORMAT_VERSION:
         raise ValueError(
@@ -223,6 +225,15 @@ def load_config(folder: Path, kind: str, config_class: type[_Config], part: str 
     except ValueError as error:
         where = f"{part}: " if part else ""
         raise ValueError(f"{folder / 'config.json'} does not fit this release: {where}{error}") from error
+
+
+def _nothing_in(folder: Path, kind: str) -> str:
+    """Why a folder without config.json is not a checkpoint, in words."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}, wanted {_a(kind)}"
+    if (folder / "data" / "metadata.json").is_file():
+        return f"{folder} is a store of recorded play, wanted {_a(kind)}"
+    return f"{folder} has no config.json, so it is not a checkpoint folder of VideoGenDream"
 
 
 def is_there(name: str | os.PathLike) -> bool:

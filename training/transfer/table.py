@@ -1,8 +1,7 @@
 """One table of all players of a game: random, the best blind one, trained in the real game, trained in its dream.
 
 Every cell is one player, judged on the same episodes, and a file of its own; finished cells are not repeated. An
-interrupted stage resumes from its last complete state, except an agent's training, which starts over: PPO cannot be
-resumed.
+interrupted stage resumes from its last complete state, except an agent's training, which starts over.
 """
 
 from collections.abc import Callable, Iterator
