@@ -14,6 +14,7 @@ _BEFORE: dict[str, Any] = {
     "token_noise": 0.0,
     "own_draws": 0.0,
     "own_draws_passes": 1,
+    "checkerboard": False,
     "starts": "all",
     "reward": "world",  # of an agent's training
     "eval_seed": 50_000,

@@ -285,7 +285,9 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
     dynamics: DynamicsConfig = earlier.config.dynamics.trained_as(wanted.dynamics)
     if replace(earlier.config, steps_per_second=wanted.steps_per_second, dynamics=dynamics) != wanted:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
-    model.dynamics.load_state_dict(earlier.dynamics.state_dict())
+    weights = earlier.dynamics.state_dict()
+    added = {name: weight for name, weight in model.dynamics.state_dict().items() if name not in weights}
+    model.dynamics.load_state_dict(added | weights)  # a checkerboard that the earlier model lacks
     model.heads.load_state_dict(earlier.heads.state_dict())
 
 

@@ -43,6 +43,7 @@ def _cases():
         yield pytest.param({"order": order, "position": position, "attention": "axial"})
     for order in ORDERS:
         yield pytest.param({"order": order, "echo": True})
+    yield pytest.param({"order": "block", "checkerboard": True})
     yield pytest.param({"order": "block", "learn_start": False})
     yield pytest.param({"order": "block", "position": "learned", "condition": "clip", "learn_start": False})
 

@@ -336,6 +336,22 @@ def test_a_world_is_trained_further_on_its_own_draws_and_with_a_longer_window(tm
     assert WorldModel.from_pretrained(tmp_path / "second").config.dynamics == config.model
 
 
+def test_a_checkerboard_is_added_to_a_world_and_changes_nothing_at_first(tmp_path, store):
+    paths = tmp_path / "data", tmp_path / "tokenizer"
+    train_dynamics(*paths, tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=2)))
+    still = replace(CONFIG.loop, steps=1, learning_rate=1e-12)
+    config = replace(CONFIG, model=replace(CONFIG.model, checkerboard=True), loop=still)
+    train_dynamics(*paths, tmp_path / "second", config, start_from=tmp_path / "first")
+    first, second = (WorldModel.from_pretrained(tmp_path / name, dtype=torch.float32) for name in ("first", "second"))
+    assert second.config.dynamics.checkerboard and not first.config.dynamics.checkerboard
+    weights = second.dynamics.state_dict()
+    for name, weight in first.dynamics.state_dict().items():
+        assert torch.allclose(weights.pop(name), weight, atol=1e-6), name
+    assert weights and all(weight.abs().max() < 1e-6 for weight in weights.values())
+    with pytest.raises(ValueError, match=r"the world model to start from.*checkerboard=True.*wanted"):
+        train_dynamics(*paths, tmp_path / "third", CONFIG, start_from=tmp_path / "second")
+
+
 @pytest.mark.parametrize("name", ["videogen-paper", "videogen-2x2x2", "bair-paper"])
 def test_the_papers_priors_are_trained_as_in_the_paper(name):
     training = DynamicsTraining.of_preset(name)

@@ -31,6 +31,7 @@ class GPTConfig:
     max_steps: AtLeastTwo = 8  # longest context, if limited by positions in time or by clip actions
     attention: Literal["full", "axial"] = "full"
     refine: NonNegativeInt = 0  # block order: extra passes; a step is drawn in refine + 1 groups (module refine)
+    checkerboard: bool = False  # block order: draw half of the tokens first, then the others given these (checkerboard)
     learn_start: bool = False  # block order: also learn p(first step), to generate from nothing; raster always does
     action_condition: Literal["step", "clip", "none"] = "step"  # one action vector per step, one per clip, or none
     frame_condition: NonNegativeInt = 0  # first steps whose frames a ResNet encodes as one conditioning vector
@@ -47,6 +48,11 @@ class GPTConfig:
             raise ValueError(f"own_draws_passes {self.own_draws_passes} needs own_draws above 0")
         if self.refine and self.order == "raster":
             raise ValueError(f"refine must be 0 in raster order, got {self.refine}")
+        if self.checkerboard and (self.order == "raster" or self.refine or not self.code_head_width):
+            raise ValueError(
+                "checkerboard needs order 'block', refine 0 and a code_head_width above 0, got order "
+                f"{self.order!r}, refine {self.refine} and code_head_width {self.code_head_width}"
+            )
         if self.limited and self.max_steps > self.window:
             raise ValueError(
                 f"max_steps must be from 2 to window with position {self.position!r} and {self.action_condition!r} "
@@ -101,8 +107,13 @@ class GPTConfig:
         return asked or (min(16, longest) if self.limited else 16)
 
     def trained_as(self, other: Any) -> "GPTConfig":
-        """This config with the training-only settings of another, and its window unless the context is limited."""
+        """This config with the settings of another that may change when training goes on.
+
+        Those of training alone, the window unless the context is limited, and a checkerboard, which may be added.
+        """
         if type(other) is not type(self):
             return self
         names = _FOR_TRAINING if self.limited or other.limited else (*_FOR_TRAINING, "window", "max_steps")
+        if other.checkerboard:  # its weights are zero at first
+            names = (*names, "checkerboard")
         return replace(self, **{name: getattr(other, name) for name in names})

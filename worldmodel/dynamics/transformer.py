@@ -76,7 +76,8 @@ class CodeTransformer(Dynamics):
         blocks = [block for block in self.blocks if isinstance(block, Block)]
         inner = [norm for block in blocks for norm in (block.norm_attention, block.norm_forward)]
         self._norms = JoinedNorms([*inner, self.norm])
-        self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes, config.echo)
+        board = grid if config.checkerboard else None
+        self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes, config.echo, board)
         self.frame_encoder = None
         if config.frame_condition:
             count, channels = config.frame_condition * step_frames[0], step_frames[1]
