@@ -149,20 +149,18 @@ class Drawing(nn.Module):
         Returns: codes (S, M) int32; nll, entropy, reward and the probability of an end, () each; whether it ends, ()
         float32 0 or 1; signals (G,).
         """
-        head = self.dynamics.code_head
-        chosen: list[Tensor] = []
-        sums: list[Tensor] = []
-        stays = None if head.stay is None else _linear(head.stay, outputs) * (1 - first)
-        for index in range(noise.shape[-1]):
-            logits = self._logits(outputs, chosen, index)
-            if stays is not None:
-                one = slice(index, index + 1)
-                logits = logits + stays[:, one] * (before[:, one] == torch.arange(head.num_codes, device=before.device))
-            code, nll, entropy = draw(logits, noise[:, index], temperature)
-            chosen.append(code)
-            sums.append(torch.stack((nll.sum(), entropy.sum())))
-        codes = torch.stack(chosen, dim=-1)
-        nll, entropy = torch.stack(sums).sum(0)
+        board = self.dynamics.code_head.checkerboard
+        if board is None:
+            codes, nll, entropy = self._draw(outputs, before, first, noise, temperature)
+        else:
+            black, white = (tuple(x[half] for x in (outputs, before, noise)) for half in (board.black, board.white))
+            order = torch.cat((board.black, board.white)).argsort()
+            codes, nll, entropy = self._draw(*black[:2], first, black[2], temperature)
+            around = torch.cat((codes, white[1], torch.full_like(codes[:1], board.num_codes)))
+            entries = around[torch.cat((order, order.new_full((1,), len(order))))[board.around]] + board.first
+            hints = F.embedding(entries.flatten(1), board.tables.weight).sum(-2)
+            drawn = self._draw(*white[:2], first, white[2], temperature, hints)
+            codes, nll, entropy = torch.cat((codes, drawn[0]))[order], nll + drawn[1], entropy + drawn[2]
         tokens = torch.cat((outputs, look_up(self.vectors, codes)), dim=-1)
         heads, read = self.heads, scaled_action(self.dynamics, action) if self.heads.law_out is not None else None
         out = heads(tokens[None], signals[None], None if read is None else read[None])
@@ -171,13 +169,40 @@ class Drawing(nn.Module):
         after = heads.signals_after(out, signals[None])[0]
         return codes.int(), nll, entropy, heads.two_hot.mean(out.reward)[0], probability, ended, after
 
-    def _logits(self, outputs: Tensor, chosen: list[Tensor], index: int) -> Tensor:
-        """(S, V) of a slice, given the codes of those before it."""
+    def _draw(
+        self,
+        outputs: Tensor,
+        before: Tensor,
+        first: Tensor,
+        noise: Tensor,
+        temperature: Tensor,
+        hints: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes (S, M) of tokens that do not depend on each other, their nll and entropy ()."""
+        head = self.dynamics.code_head
+        chosen: list[Tensor] = []
+        sums: list[Tensor] = []
+        stays = None if head.stay is None else _linear(head.stay, outputs) * (1 - first)
+        for index in range(noise.shape[-1]):
+            logits = self._logits(outputs, chosen, index, hints)
+            if stays is not None:
+                one = slice(index, index + 1)
+                logits = logits + stays[:, one] * (before[:, one] == torch.arange(head.num_codes, device=before.device))
+            code, nll, entropy = draw(logits, noise[:, index], temperature)
+            chosen.append(code)
+            sums.append(torch.stack((nll.sum(), entropy.sum())))
+        nll, entropy = torch.stack(sums).sum(0)
+        return torch.stack(chosen, dim=-1), nll, entropy
+
+    def _logits(self, outputs: Tensor, chosen: list[Tensor], index: int, hints: Tensor | None) -> Tensor:
+        """(S, V) of a slice, given the codes of those before it and a checkerboard's hints."""
         head = self.dynamics.code_head
         to_logits = head.to_logits[index]
         if head.linear:
             return _linear(to_logits, outputs)
         hidden = _linear(head.from_output[index], outputs)
+        if hints is not None:
+            hidden = hidden + hints
         for earlier, codes in enumerate(chosen):
             table = head.from_codes[index - 1].get_parameter("weight")
             hidden = hidden + F.embedding(codes + earlier * head.num_codes, table)

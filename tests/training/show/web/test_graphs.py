@@ -62,7 +62,16 @@ def linear_world() -> WorldModel:
     return world.prepare(torch.float32)
 
 
+def checkerboard_world() -> WorldModel:
+    world = tiny_world(checkerboard=True, echo=True)
+    torch.nn.init.normal_(
+        world.dynamics.code_head.checkerboard.tables.weight, generator=torch.Generator().manual_seed(5)
+    )
+    return world
+
+
 WORLDS = {
+    "checkerboard": checkerboard_world,
     "game": tiny_world,
     "hand": hand_world,
     "no time": lambda: tiny_world(position="space"),
