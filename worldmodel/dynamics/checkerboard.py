@@ -22,6 +22,7 @@ class Checkerboard(nn.Module):
     black: Tensor  # indices of the tokens that are drawn first, (ceil(S/2),)
     white: Tensor  # of the others, (floor(S/2),)
     around: Tensor  # indices of the four tokens around each white one, (floor(S/2), 4); S stands for outside
+    first: Tensor  # first entry of the table of each side and slice, (4, M)
 
     def __init__(self, grid: tuple[int, int], num_slices: int, num_codes: int, hidden: int) -> None:
         super().__init__()

@@ -66,9 +66,11 @@ class CodeHead(nn.Module):
             return self._sample(outputs, noise, options, given, before, None)
         codes = torch.zeros_like(noise, dtype=torch.int64)
         nll, entropy = torch.zeros_like(noise[..., 0]), torch.zeros_like(noise[..., 0])
-        for hints, tokens in ((None, board.black), (board, board.white)):
-            parts = [None if x is None else x.index_select(-2, tokens) for x in (outputs, noise, given, before)]
-            half = self._sample(parts[0], parts[1], options, *parts[2:], None if hints is None else hints(codes))
+        for second, tokens in enumerate((board.black, board.white)):
+            of_outputs, of_noise = outputs.index_select(-2, tokens), noise.index_select(-2, tokens)
+            of_given, of_before = (None if x is None else x.index_select(-2, tokens) for x in (given, before))
+            hints = board(codes) if second else None
+            half = self._sample(of_outputs, of_noise, options, of_given, of_before, hints)
             codes = codes.index_copy(-2, tokens, half.codes)
             nll, entropy = nll.index_copy(-1, tokens, half.nll), entropy.index_copy(-1, tokens, half.entropy)
         return Draw(codes, nll, entropy)

@@ -153,14 +153,14 @@ class Drawing(nn.Module):
         if board is None:
             codes, nll, entropy = self._draw(outputs, before, first, noise, temperature)
         else:
-            black, white = (tuple(x[half] for x in (outputs, before, noise)) for half in (board.black, board.white))
-            order = torch.cat((board.black, board.white)).argsort()
-            codes, nll, entropy = self._draw(*black[:2], first, black[2], temperature)
-            around = torch.cat((codes, white[1], torch.full_like(codes[:1], board.num_codes)))
-            entries = around[torch.cat((order, order.new_full((1,), len(order))))[board.around]] + board.first
-            hints = F.embedding(entries.flatten(1), board.tables.weight).sum(-2)
-            drawn = self._draw(*white[:2], first, white[2], temperature, hints)
-            codes, nll, entropy = torch.cat((codes, drawn[0]))[order], nll + drawn[1], entropy + drawn[2]
+            black, white = board.black, board.white
+            order = torch.cat((black, white)).argsort()
+            codes, nll, entropy = self._draw(outputs[black], before[black], first, noise[black], temperature)
+            known = torch.cat((codes, before[white], torch.full_like(codes[:1], board.num_codes)))
+            around = torch.cat((order, order.new_full((1,), len(order))))[board.around]  # where `known` has them
+            hints = F.embedding((known[around] + board.first).flatten(1), board.tables.weight).sum(-2)
+            last, *rest = self._draw(outputs[white], before[white], first, noise[white], temperature, hints)
+            codes, nll, entropy = torch.cat((codes, last))[order], nll + rest[0], entropy + rest[1]
         tokens = torch.cat((outputs, look_up(self.vectors, codes)), dim=-1)
         heads, read = self.heads, scaled_action(self.dynamics, action) if self.heads.law_out is not None else None
         out = heads(tokens[None], signals[None], None if read is None else read[None])
