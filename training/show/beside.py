@@ -16,7 +16,7 @@ from worldmodel.training.dream_vs_real.game_starts import open_game
 from worldmodel.training.dream_vs_real.policies import make_player
 from worldmodel.training.show.kinds import World, board, open_world, short_name
 from worldmodel.training.show.lanes import DREAMT, GIVEN, REAL, REWARD, SURPRISE, Lane, curve
-from worldmodel.training.show.real_play import game_scene, how_ended
+from worldmodel.training.show.real_play import game_scene
 from worldmodel.training.show.scenes import DreamScene, Scene
 from worldmodel.training.show.settings import ShowConfig
 from worldmodel.training.show.starts import name_of, real_game
@@ -89,5 +89,5 @@ def _lane(scene: Scene, label: str, origin: str, steps: int, bar: Progress) -> L
         (GIVEN, *(origin,) * (len(shown) - 1)),
         known,
         taken,
-        how_ended(shown[-1].ended),
+        shown[-1].ending,
     )

@@ -21,7 +21,7 @@ from worldmodel.evaluation.scores import encode_decode
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.captions import CAPTION_HEIGHT, GAP, footings
 from worldmodel.media.code_colors import changes, code_colors, draw_changes
-from worldmodel.media.write import upscale, write_image
+from worldmodel.media.write import as_rgb, upscale, write_image
 from worldmodel.model import WorldModel
 from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
 from worldmodel.tokenizer import HierarchicalVQVAE, Tokenizer
@@ -90,7 +90,7 @@ def show_codes(
     if isinstance(model, str | os.PathLike):
         model = _load(model, device)
     tokenizer = model.tokenizer if isinstance(model, WorldModel) else model
-    store = data if isinstance(data, EpisodeStorage) else open_stores(data)
+    store = open_stores(data)
     if isinstance(model, WorldModel):
         check_same_game(model.config, store)
     check_matches(store, tokenizer.config)
@@ -153,7 +153,7 @@ def draw_codes(
     colors = code_colors(1 + max(int(part.max()) for part in maps.values()))
     _, per_step, height, width, _ = next(iter(frames.values())).shape
     cell = height * scale, (width * scale + GAP) * per_step - GAP
-    rows = {name: np.broadcast_to(video, (*video.shape[:-1], 3)) for name, video in frames.items()}
+    rows = {name: as_rgb(video) for name, video in frames.items()}
     rows |= {f"codes: {name}": colors[part] for name, part in maps.items()}
     for name, part in maps.items():
         rows[f"changed: {name}"] = draw_changes(part)

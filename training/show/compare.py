@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from worldmodel.checkpoint import resolve, weights_name
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.evaluation.scores import sampled
 from worldmodel.files import write_json, write_text
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.media.write import CONTEXT_COLOR, PREDICTION_COLOR, border, upscale, write_video
+from worldmodel.media.write import CONTEXT_COLOR, PREDICTION_COLOR, as_rgb, border, upscale, write_video
 from worldmodel.model import WorldModel
 from worldmodel.progress import stepwise
 from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveFloat, PositiveInt, Temperature, checked_dataclass
@@ -94,7 +94,7 @@ def compare(
         return tally_votes(tally)
     if a is None or b is None or data is None:
         raise ValueError("compare needs two worlds A and B and --data STORE; or --tally with files of choices")
-    store = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data)
+    store = open_stores(data)
     names = [str(name) for name in (a, b)]
     worlds = [WorldModel.from_pretrained(name, device=device) for name in names]
     for world in worlds:
@@ -158,8 +158,7 @@ def _write(
     colors = np.where((np.arange(shape[1]) < given_steps)[:, None], CONTEXT_COLOR, PREDICTION_COLOR).astype(np.uint8)
     for pair, a_left in enumerate(stepwise(a_is_left(config.pairs, config.seed), "pair", "write videos")):
         for side, video in zip(("left", "right"), videos if a_left else videos[::-1], strict=True):
-            images = video[pair].reshape(-1, *shape[3:])
-            images = np.broadcast_to(images, (*images.shape[:-1], 3))  # gray as three equal colours
+            images = as_rgb(video[pair].reshape(-1, *shape[3:]))
             framed = border(upscale(images, config.scale), colors.repeat(shape[2], axis=0), _BORDER)
             write_video(folder / f"{pair}-{side}.mp4", framed, fps)
     write_json(folder / "compare.json", page | about)

@@ -20,6 +20,7 @@ from worldmodel.envs.dream.env import world_of
 from worldmodel.envs.registry import load_model, steps_per_second
 from worldmodel.envs.spaces import observe
 from worldmodel.media.code_colors import code_colors, draw_changes
+from worldmodel.media.write import as_rgb
 from worldmodel.model import WorldModel
 from worldmodel.progress import Progress, progress
 from worldmodel.training.dream_vs_real.policies import Player, make_player
@@ -38,7 +39,6 @@ from worldmodel.training.show.lanes import (
     curve,
 )
 from worldmodel.training.show.real_play import Clip
-from worldmodel.training.show.scenes import rgb
 from worldmodel.training.show.settings import ShowConfig
 from worldmodel.training.show.starts import Source, Start, clips, name_of, starts
 from worldmodel.training.show.storyboard import Storyboard
@@ -154,9 +154,9 @@ def _rollout_lanes(wm: WorldModel, clip: Clip, config: ShowConfig, seed: int, ba
     both = torch.cat((codes[:given], torch.from_numpy(one.codes))).numpy()
     nats = curve(surprise(wm, clip, codes, given), given)
     known = {SURPRISE: nats, REWARD: curve(clip.rewards, 1)}
-    real = Lane("real game", rgb(clip.frames), _origins(given, REAL, steps), known, ended=clip.ended)
-    again = Lane("reconstruction", rgb(decoded(wm, codes)), (RECONSTRUCTED,) * steps)
-    dreamt = _dream_lane("dream", rgb(decoded(wm, both)), given, one)
+    real = Lane("real game", as_rgb(clip.frames), _origins(given, REAL, steps), known, ended=clip.ended)
+    again = Lane("reconstruction", as_rgb(decoded(wm, codes)), (RECONSTRUCTED,) * steps)
+    dreamt = _dream_lane("dream", as_rgb(decoded(wm, both)), given, one)
     if not config.codes:
         return [real, again, dreamt]
     return [real, again, *code_lanes(wm, "real game", codes.numpy()), dreamt, *code_lanes(wm, "dream", both)]
@@ -165,7 +165,7 @@ def _rollout_lanes(wm: WorldModel, clip: Clip, config: ShowConfig, seed: int, ba
 def _dream_lanes(wm: WorldModel, label: str, start: Start, one: Dreamt, config: ShowConfig) -> list[Lane]:
     """The last given step and the dream, with its actions, followed by its codes if they are wanted."""
     codes = np.concatenate((start.last[None], one.codes))
-    lane = _dream_lane(label, rgb(decoded(wm, codes)), 1, one)._replace(actions=one.actions)
+    lane = _dream_lane(label, as_rgb(decoded(wm, codes)), 1, one)._replace(actions=one.actions)
     return [lane, *(code_lanes(wm, label, codes) if config.codes else [])]
 
 

@@ -94,13 +94,8 @@ def _play(wm: WorldModel, scene: GameScene, steps: int, skip: int) -> Clip:
         wm.config.action.hold(torch.from_numpy(taken)).numpy(),
         np.array(rewards, np.float32),
         np.array(signals, np.float32).reshape(len(frames), len(wm.config.signal_names)),
-        how_ended(shown.ended),
+        shown.ending,
     )
-
-
-def how_ended(ending: str) -> str:
-    """The end of an episode in a picture's words."""
-    return {"terminated": "ended", "truncated": "time up"}.get(ending, "")
 
 
 def game_scene(wm: WorldModel, env: gym.Env, player: Player, seed: int) -> GameScene:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
+from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId, open_stores
 from worldmodel.dynamics import Sampling
-from worldmodel.envs.registry import steps_per_second
+from worldmodel.envs.registry import load_model, steps_per_second
 from worldmodel.evaluation.scores import sampled
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
@@ -27,6 +27,7 @@ from worldmodel.media.write import (
     PREDICTION_COLOR,
     UNSEEN_COLOR,
     Frames,
+    as_rgb,
     border,
     caption,
     check_ending,
@@ -129,7 +130,7 @@ def sample_videos(
     Raises: ValueError if the model was not trained for the condition, or frames or actions do not fit.
     """
     config, out = config or SampleConfig(), check_ending(out)
-    wm = model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device=device)
+    wm = load_model(model, device)
     spec = wm.config.action
     if wm.config.tokenizer.channels not in (1, 3):
         raise ValueError(f"only gray and RGB frames can be shown, these have {wm.config.tokenizer.channels} channels")
@@ -149,7 +150,7 @@ def sample_videos(
     real, recorded, segments, first = None, None, [], None
     changed: Counter[str] = Counter()
     if data is not None:
-        store = data if isinstance(data, EpisodeStorage) else EpisodeStorage.open(data)
+        store = open_stores(data)
         check_same_game(wm.config, store)
         segments = real_clips(store, config.n, steps, config.split, config.seed)
         batch = store.batch(segments)
@@ -229,7 +230,7 @@ def _framed(samples: Samples, scale: int) -> list[list[NDArray[np.uint8]]]:
         videos = []
         for frames, later in panels:
             colors = np.where(given, CONTEXT_COLOR, later).astype(np.uint8)
-            images = np.broadcast_to(frames[row], (*frames[row].shape[:-1], 3))  # gray as three equal colours
+            images = as_rgb(frames[row])
             flat = images.reshape(-1, *images.shape[2:])
             framed = border(upscale(flat, scale), colors.repeat(frames.shape[2], axis=0), _BORDER)
             videos.append(framed.reshape(*images.shape[:2], *framed.shape[1:]))

@@ -25,11 +25,12 @@ from worldmodel.envs.dream.env import DreamEnv, world_of
 from worldmodel.envs.registry import env_spec, is_dream, is_env_id, load_model
 from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
+from worldmodel.media.write import as_rgb
 from worldmodel.model import WorldModel
 
-_USUAL_FPS = 8.75  # steps per second if the env gives none; Doom's
+_DEFAULT_FPS = 8.75  # steps per second if the env gives none; Doom's
 _HANDED_OVER = 8  # last steps of a game from which a dream continues
-KEPT = 256  # steps of an episode to which one can look or go back
+KEPT = 256  # steps of an episode that can be looked at or returned to
 
 Frames = NDArray[np.uint8]
 
@@ -46,9 +47,14 @@ class Shown(NamedTuple):
     nll: float | None  # negative log-likelihood of the step in nats; dreams only
     ended: str  # "terminated", "truncated", or "" during the episode
 
+    @property
+    def ending(self) -> str:
+        """How the episode ended, as pictures say it; "" during the episode."""
+        return {"terminated": "ended", "truncated": "time up"}.get(self.ended, "")
+
 
 class Kept(NamedTuple):
-    """A step of a dream to which one can go back."""
+    """A step of a dream that can be returned to."""
 
     state: DreamState  # one row
     observation: np.ndarray
@@ -79,10 +85,11 @@ class Scene(ABC):
         seed: int = 0,
     ) -> None:
         self.env, self.action, self.signal_names = env, action, signal_names
-        self.fps = float(env.metadata.get("render_fps") or _USUAL_FPS)
+        self.fps = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
         self.seed = seed - 1  # of the episode that is shown
         self.shown: Shown | None = None
-        self.last_action: Any = None  # that led to the step that was played last
+        self.last_action: Any = None  # the one that led to the latest step
+        self._past: deque[Any] = deque()  # latest steps of the episode
         self._policy = policy
         self._observation: np.ndarray = np.zeros(0)
 
@@ -93,12 +100,13 @@ class Scene(ABC):
     def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
         """The next episode; `options` are those of the env's reset."""
         self.seed += 1
+        self._past.clear()
         self._observation, info = self.env.reset(seed=self.seed, options=None if options is None else dict(options))
         if self._policy is not None:
             self._policy.reset()
             self._policy.seed_rows([0], [self.seed])
         native = 0.0 if "native_reward" in info else None
-        self.shown = Shown(self._frames(info), 0, 0.0, 0.0, native, self._signals(info), None, "")
+        self.shown = Shown(self._frames(None, info), 0, 0.0, 0.0, native, self._signals(info), None, "")
         return self.shown
 
     def step(self, action: Any = None) -> Shown:
@@ -112,32 +120,28 @@ class Scene(ABC):
         chosen = None if self._policy is None else self._policy.act(self._observation[None])[0]
         if action is None and chosen is None:
             raise ValueError("nobody plays: give an action, or open the scene with a policy")
-        done = chosen if action is None else np.asarray(action, self.action.dtype)[()]
-        self._observation, reward, terminated, truncated, info = self.env.step(done)
+        taken = chosen if action is None else np.asarray(action, self.action.dtype)[()]
+        self._observation, reward, terminated, truncated, info = self.env.step(taken)
         if self._policy is not None and action is not None:
-            self._policy.acted(np.asarray(done)[None])
-        self.last_action = done
-        self._note(done, info)
+            self._policy.acted(np.asarray(taken)[None])
+        self.last_action, frames = taken, self._frames(taken, info)
         native = None if before.native is None else before.native + float(info["native_reward"])
         ended = "terminated" if terminated else "truncated" if truncated else ""
         step, total, nll = before.step + 1, before.total + float(reward), info.get("nll")
-        self.shown = Shown(self._frames(info), step, float(reward), total, native, self._signals(info), nll, ended)
+        self.shown = Shown(frames, step, float(reward), total, native, self._signals(info), nll, ended)
         return self.shown
 
     def close(self) -> None:
         self.env.close()
 
     @abstractmethod
-    def _frames(self, info: Mapping[str, Any]) -> Frames:
-        """All frames of the last step, (F, H, W, 3)."""
-
-    def _note(self, action: Any, info: Mapping[str, Any]) -> None:  # noqa: B027 (optional)
-        """Remember the last step."""
+    def _frames(self, action: Any, info: Mapping[str, Any]) -> Frames:
+        """All frames (F, H, W, 3) of the latest step, to which the action led; None at an episode's beginning."""
 
     def _signals(self, info: Mapping[str, Any]) -> dict[str, float]:
         if missing := [name for name in self.signal_names if name not in info]:
             raise ValueError(
-                f"a step needs info[{missing[0]!r}], as VideoGenReal-… envs give it; here is {', '.join(info)}"
+                f"a step needs info[{missing[0]!r}], as VideoGenReal-… envs give it; this one has {', '.join(info)}"
             )
         return {name: float(info[name]) for name in self.signal_names}
 
@@ -160,12 +164,8 @@ class GameScene(Scene):
         signal_names = getattr(env.unwrapped, "signal_names", ())
         super().__init__(env if view is None else DreamView(env, *view), action, signal_names, policy, seed)
         self.world = None if view is None else view[0]
-        # The action that led to a step, its frames and its signals.
+        # Of each step the action that led to it, its frames and its signals.
         self._past: deque[tuple[Any, Frames, dict[str, float]]] = deque(maxlen=KEPT + _HANDED_OVER)
-
-    def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
-        self._past.clear()
-        return super().begin(options)
 
     def recent(self, back: int = 0) -> dict[str, Any]:
         """The steps up to the one `back` steps ago, as the reset options of a dream that continues from there."""
@@ -180,11 +180,11 @@ class GameScene(Scene):
         }
 
     def last_step(self) -> tuple[Any, Frames]:
-        """The action that led to the present step, and the step's frames as the game gave them, (F, H, W, C)."""
+        """The action that led to the current step, and the step's frames as the game gave them, (F, H, W, C)."""
         action, frames, _ = self._past[-1]
         return action, frames
 
-    def _frames(self, info: Mapping[str, Any]) -> Frames:
+    def _frames(self, action: Any, info: Mapping[str, Any]) -> Frames:
         if "frames" not in info:
             raise ValueError(
                 'a game is shown by the frames of its steps, in info["frames"] (F, H, W, C) uint8, as VideoGenReal-… '
@@ -196,12 +196,8 @@ class GameScene(Scene):
                 f'info["frames"] must be (F, H, W, 1 or 3) uint8 in [0, 255], got {frames.shape} {frames.dtype}; '
                 "PixelGame converts what an env shows (docs/own-game.md)"
             )
-        if not self._past:  # of an episode's beginning
-            self._past.append((None, info["frames"], self._signals(info)))
-        return rgb(info["frames"])
-
-    def _note(self, action: Any, info: Mapping[str, Any]) -> None:
         self._past.append((action, info["frames"], self._signals(info)))
+        return as_rgb(info["frames"])
 
 
 class DreamScene(Scene):
@@ -214,27 +210,22 @@ class DreamScene(Scene):
         super().__init__(dream, config.action.held, config.signal_names, policy, seed)
         self.dream, self.world = dream, dream.model
         self._past: deque[Kept] = deque(maxlen=KEPT)  # the steps before this one
-        self._done: Any = None
 
     @property
     def temperature(self) -> float:
-        """Of the steps to come."""
+        """Temperature of later steps."""
         return self.dream.rules.temperature
 
     @temperature.setter
     def temperature(self, temperature: float) -> None:
         self.dream.rules = replace(self.dream.rules, temperature=temperature)
 
-    def begin(self, options: Mapping[str, Any] | None = None) -> Shown:
-        self._past.clear()
-        return super().begin(options)
-
     def step(self, action: Any = None) -> Shown:
         if self.shown is None or self.shown.ended:
             return super().step(action)  # raises the error
         before = self.dream.state, self._observation, self.shown
         shown = super().step(action)
-        self._past.append(Kept(*before, self._done))
+        self._past.append(Kept(*before, self.last_action))
         return shown
 
     def take_back(self, steps: int) -> Shown:
@@ -247,15 +238,15 @@ class DreamScene(Scene):
         self._remind()
         return self.shown
 
-    def go_on(self, past: Sequence[Kept], state: DreamState, observation: np.ndarray, shown: Shown) -> None:
-        """Go on from a step that was dreamt elsewhere; `past` are those before it, from the present one on."""
+    def resume(self, past: Sequence[Kept], state: DreamState, observation: np.ndarray, shown: Shown) -> None:
+        """Resume from a step that was dreamt elsewhere; `past` are the steps before it, from the current one on."""
         self.dream.state = state
         self._past.extend(past)
         self._observation, self.shown = observation, shown
         self._remind()
 
     def now(self) -> tuple[DreamState, np.ndarray, Shown]:
-        """A copy of the present step: state, observation, and what is shown."""
+        """A copy of the current step: state, observation, and what is shown."""
         if self.shown is None:
             raise ValueError("no dream is running: begin() one")
         return self.dream.state, self._observation, self.shown
@@ -268,13 +259,10 @@ class DreamScene(Scene):
                 self._policy.act(kept.observation[None])
                 self._policy.acted(np.asarray(kept.action)[None])
 
-    def _note(self, action: Any, info: Mapping[str, Any]) -> None:
-        self._done = action
-
     @torch.inference_mode()
-    def _frames(self, info: Mapping[str, Any]) -> Frames:
+    def _frames(self, action: Any, info: Mapping[str, Any]) -> Frames:
         codes = self.dream.state.codes
-        return rgb(self.dream.model.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
+        return as_rgb(self.dream.model.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
 
 
 def open_scene(
@@ -300,7 +288,7 @@ def open_scene(
     agent = None if not str(player) or is_scripted(str(player)) else _saved_agent(player)
     if is_env_id(name) and not is_dream(name):
         if agent is None and world is not None:
-            raise ValueError(f"{name} is a real game, and nobody looks at it through a world: leave out {world}")
+            raise ValueError(f"{name} is a real game, and no player sees it through a world: leave out {world}")
         view = None if agent is None else agent.view(world)
         seen = None if view is None else (load_model(view[0], device), view[1])
         if agent is not None and seen is not None:
@@ -316,26 +304,21 @@ def open_scene(
                 raise
         return GameScene(env, action, agent or _scripted(player, action), seen, seed)
     if world is not None and not is_env_id(name) and str(world) != name:
-        raise ValueError(f"there are two worlds to dream of, {name} and {world}: leave one out")
+        raise ValueError(f"got two worlds to dream with, {name} and {world}: leave one out")
     model = load_model(world_of(name) if world is None else world, device)
     if agent is not None:
         check_fits(agent, str(player), model)
-    usual = env_spec(name).kwargs if is_env_id(name) else {}  # e.g. the horizon of a dream that a user registered
+    registered = env_spec(name).kwargs if is_env_id(name) else {}  # e.g. the horizon of a dream that a user registered
     asked = {"model": model, "obs": "codes" if agent is None else agent.obs, "temperature": temperature}
-    dream = DreamEnv(**usual | asked)
+    dream = DreamEnv(**registered | asked)
     return DreamScene(dream, agent or _scripted(player, model.config.action.held), seed)
 
 
 def _saved_agent(player: str | os.PathLike) -> Agent:
     if not Path(player).is_dir():
-        raise ValueError(f"a player is a scripted one ({FORMS}) or the folder of a saved agent, got {str(player)!r}")
+        raise ValueError(f"a player is a blind policy ({FORMS}) or the folder of a saved agent, got {str(player)!r}")
     return load_agent(player)
 
 
 def _scripted(player: str | os.PathLike, action: ActionSpec) -> Policy | None:
     return scripted_policy(str(player), action) if str(player) else None
-
-
-def rgb(frames: Frames) -> Frames:
-    """RGB frames; a single channel becomes gray."""
-    return frames if frames.shape[-1] == 3 else frames.repeat(3, axis=-1)

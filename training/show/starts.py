@@ -51,8 +51,7 @@ def clips(wm: WorldModel, source: Source, n: int, given: int, config: ShowConfig
     if source.data is None:
         env_id = source.real or real_game(wm)
         return clips_of_game(wm, env_id, source.player, n, steps, given + 1, config.seed, config.skip)
-    store = source.data if isinstance(source.data, EpisodeStorage) else open_stores(source.data)
-    return clips_of_store(wm, store, n, steps, config.split, config.seed)
+    return clips_of_store(wm, open_stores(source.data), n, steps, config.split, config.seed)
 
 
 def starts(wm: WorldModel, source: Source, n: int, given: int, config: ShowConfig) -> list[Start]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from worldmodel.media.write import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
     UNSEEN_COLOR,
+    as_rgb,
     border,
     check_ending,
     side_by_side,
@@ -24,7 +24,8 @@ from worldmodel.media.write import (
 )
 from worldmodel.model import WorldModel
 from worldmodel.progress import progress
-from worldmodel.training.show.scenes import Frames, Scene, Shown, open_scene, rgb
+from worldmodel.training.show.dreamt import decoded, encoded
+from worldmodel.training.show.scenes import Frames, Scene, Shown, open_scene
 
 
 class Watched(NamedTuple):
@@ -130,15 +131,10 @@ def _unit(scene: Scene) -> str:
 
 def _note(shown: Shown, unit: str = "") -> str:
     total = shown.total if shown.native is None else shown.native
-    end = {"terminated": "ended", "truncated": "time up"}.get(shown.ended, "")
-    return "  ".join(
-        part for part in (f"return {round(total, 1) + 0.0:g} {unit}".rstrip(), f"step {shown.step}", end) if part
-    )
+    parts = (f"return {round(total, 1) + 0.0:g} {unit}".rstrip(), f"step {shown.step}", shown.ending)
+    return "  ".join(part for part in parts if part)
 
 
-@torch.inference_mode()
 def _through(world: WorldModel, frames: Frames) -> Frames:
     """RGB frames (T, F, H, W, 3), encoded and decoded by the tokenizer."""
-    steps = torch.from_numpy(frames[..., : world.config.tokenizer.channels]).to(world.device)[:, None]
-    pieces = [world.tokenizer.decode(world.tokenizer.encode(piece)) for piece in steps.split(64)]
-    return rgb(torch.cat(pieces)[:, 0].cpu().numpy())
+    return as_rgb(decoded(world, encoded(world, frames[..., : world.config.tokenizer.channels])))

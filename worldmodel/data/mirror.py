@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodel.data import ActionSpec, Episode, EpisodeStorage
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage, open_stores
 from worldmodel.data.minari import default_dataset_id, env_spec_of
 from worldmodel.errors import did_you_mean
 from worldmodel.progress import progress
@@ -38,8 +38,7 @@ def mirror(
 
     Returns: the new store, whose size is also printed.
     """
-    if not isinstance(store, EpisodeStorage):
-        store = EpisodeStorage.open(store)
+    store = open_stores(store)
     action, pairs = store.info.action, [_pair(text) for text in swap]
     order, sign = _order(action, pairs), _sign(action, negate)
     _check_bounds(action, order, sign)

@@ -27,6 +27,11 @@ FILM_ENDINGS = (".mp4", ".gif", ".webp")
 _GIF_FPS = 50  # browsers show an image for 0.1 s if its duration is below 0.02 s
 
 
+def as_rgb(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (…, 1 or 3) as RGB (…, 3); a single channel becomes gray."""
+    return frames if frames.shape[-1] == 3 else frames.repeat(3, axis=-1)
+
+
 def upscale(frames: Frames, scale: int) -> Frames:
     """Repeat every pixel `scale` times in both directions: (N, H, W, 3) -> (N, H * scale, W * scale, 3)."""
     return _checked(frames).repeat(scale, axis=1).repeat(scale, axis=2)

@@ -239,9 +239,9 @@ def test_scripted_play_of_a_dream_is_seeded_and_knows_the_actions(world_folder):
     ("name", "player", "world", "words"),
     [
         (COUNTING, "no/such/folder", None, "folder of a saved agent"),
-        (COUNTING, "", "somewhere", "nobody looks at it through a world"),
+        (COUNTING, "", "somewhere", "no player sees it through a world"),
         ("VideoGenReal-Doomm", "", None, "VideoGenReal-Doom"),
-        ("doom-hg", "random", "doom-hgs", "two worlds to dream of, doom-hg and doom-hgs"),
+        ("doom-hg", "random", "doom-hgs", "two worlds to dream with, doom-hg and doom-hgs"),
     ],
 )
 def test_scenes_that_cannot_be_opened_are_refused(name, player, world, words):

@@ -11,9 +11,10 @@ import torch
 
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.rollout import Dreams
+from worldmodel.media.write import as_rgb
 from worldmodel.model.dreaming import branch_seeds
 from worldmodel.training.show.play.timeline import Moment, Seen
-from worldmodel.training.show.scenes import KEPT, DreamScene, Kept, Shown, rgb
+from worldmodel.training.show.scenes import KEPT, DreamScene, Kept, Shown
 
 FUTURES = 4
 
@@ -64,7 +65,7 @@ class Futures:
         frames = self._scene.dream.model.tokenizer.decode(codes[:, None])[:, 0].cpu().numpy()
         self._observations = out.observations.cpu().numpy()
         self.shown = [
-            last if last.ended else self._next(last, row, out, rgb(frames[row])) for row, last in enumerate(before)
+            last if last.ended else self._next(last, row, out, as_rgb(frames[row])) for row, last in enumerate(before)
         ]
         return self.shown
 
@@ -86,6 +87,6 @@ class Futures:
             state, observations = self._past[steps].state, self._past[steps].observations
         else:
             state, observations = self._dreams.running, self._observations
-        self._scene.go_on(kept, state.select([row]), observations[row], self.shown[row])
+        self._scene.resume(kept, state.select([row]), observations[row], self.shown[row])
         pairs = zip(after[:steps], self._codes[:steps], strict=True)
         return [Moment(shown, Seen(codes[row], shown.nll)) for shown, codes in pairs]

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
+from worldmodel.media.write import as_rgb
 from worldmodel.model import WorldModel
 from worldmodel.training.show.play.timeline import Seen
-from worldmodel.training.show.scenes import DreamScene, Frames, rgb
+from worldmodel.training.show.scenes import DreamScene, Frames
 
 _ROWS, _STEPS = 8, 8  # of the dreams by which a world's typical surprise is measured
 
@@ -57,7 +58,7 @@ class Onlooker:
 
     @torch.inference_mode()
     def _seen(self, codes: torch.Tensor, nll: float | None) -> Seen:
-        frames = rgb(self._world.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
+        frames = as_rgb(self._world.tokenizer.decode(codes[:, None])[0, 0].cpu().numpy())
         return Seen(codes[0].cpu().numpy(), nll, frames)
 
 

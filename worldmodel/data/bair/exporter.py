@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data import EpisodeStorage, StoreInfo
+from worldmodel.data import EpisodeStorage, StoreInfo, open_stores
 from worldmodel.data.bair.records import ACTION_SIZE, CHANNELS, FRAMES, POSITION_NAMES, SIZE, to_features
 from worldmodel.data.bair.tfrecord import make_example, write_records
 from worldmodel.files import naming_failures
@@ -56,8 +56,7 @@ def export_bair(store: EpisodeStorage | str | Path, /, out: str | Path) -> Expor
         ValueError: the store has other frames or actions, or an episode is too short.
         FileExistsError: `out` already holds record files.
     """
-    if not isinstance(store, EpisodeStorage):
-        store = EpisodeStorage.open(store)
+    store = open_stores(store)
     _check(store.info)
     _check_lengths(store)
     folder = Path(out) / "softmotion30_44k"

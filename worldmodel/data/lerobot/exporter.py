@@ -13,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.data import Episode, EpisodeStorage, StoreInfo
+from worldmodel.data import Episode, EpisodeStorage, StoreInfo, open_stores
 from worldmodel.data.lerobot import layout, statistics
 from worldmodel.data.lerobot.films import GROUP, PIXELS, FilmWriter
 from worldmodel.data.lerobot.layout import ACTION, DONE, REWARD, STATE, TRUNCATED
 from worldmodel.data.lerobot.tables import pyarrow, table_writer, write_rows, write_tasks
 from worldmodel.files import write_json
+from worldmodel.media.write import as_rgb
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
 
@@ -73,8 +74,7 @@ def export_lerobot(
         ValueError: the store holds no episodes or does not know its speed, or its views have different actions.
         FileExistsError: `out` already exists.
     """
-    if not isinstance(store, EpisodeStorage):
-        store = EpisodeStorage.open(store)
+    store = open_stores(store)
     pyarrow()  # a missing package says so before anything is read
     info, speed, root, task = store.info, _speed(store.info, fps), Path(out), task or store.info.env_id
     if not 0 <= crf <= 51:
@@ -206,7 +206,7 @@ def _frames(episode: Episode) -> NDArray[np.uint8]:
     """(V, H, W, 3): the reset frame once, then the frames of the steps; gray as colours."""
     frames = episode.frames
     frames = np.concatenate((frames[0, -1:], frames[1:].reshape(-1, *frames.shape[2:])))
-    return frames.repeat(3, axis=-1) if frames.shape[-1] == 1 else frames
+    return as_rgb(frames)
 
 
 def _rows(episode: Episode, info: StoreInfo, index: int, first_row: int, speed: float) -> dict[str, NDArray]:
