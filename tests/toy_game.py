@@ -4,6 +4,7 @@ import threading
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -50,6 +51,18 @@ class ToyGame(gym.Env):
 
     def render(self):
         return self.frames[-1]
+
+
+def registered_game(env_id: str, game: type[gym.Env]):
+    """A fixture that registers a game while the tests of its file run; bind it to the name `registered`."""
+
+    @pytest.fixture(autouse=True, scope="module")
+    def registered():
+        gym.register(env_id, entry_point=game)
+        yield
+        del gym.registry[env_id]
+
+    return registered
 
 
 def toys(num_envs: int = 4) -> SyncVectorEnv:

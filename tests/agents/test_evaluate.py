@@ -4,7 +4,7 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from tests.tiny import tiny_world
-from tests.toy_game import BoundGame, ToyGame, best_action, seeing_world
+from tests.toy_game import BoundGame, ToyGame, best_action, registered_game, seeing_world
 from worldmodel.agents.evaluate import Evaluation, compare_with_random, evaluate
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig
@@ -20,11 +20,7 @@ GAME = "EvaluateToy-v0"
 DREAM = "VideoGenDream-Doom"
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 class BestPolicy:

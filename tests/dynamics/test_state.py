@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.dynamics.worlds import make_world
+from tests.dynamics.worlds import future, make_world
 from tests.tiny import tiny_world
 from worldmodel.dynamics import DreamState
 
@@ -19,15 +19,6 @@ def make_state(world, rows: int = 3, steps: int = 2) -> DreamState:
     for _ in range(steps):
         state, _ = world.step(state, torch.zeros(rows, dtype=torch.int64))
     return state
-
-
-def future(world, state: DreamState, steps: int = 6) -> torch.Tensor:
-    """Codes of the next steps under fixed actions; does not change `state`."""
-    state, codes = state.clone(), []
-    for t in range(steps):
-        state, out = world.step(state, torch.full((len(state),), t % 3))
-        codes.append(out.codes)
-    return torch.stack(codes, dim=1)
 
 
 def test_a_clone_has_the_same_future_and_is_independent():

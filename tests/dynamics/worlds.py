@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.dynamics import DreamState, FrameEncoderConfig
 from worldmodel.model import WorldModel
 
 ORDERS = ("block", "raster")
@@ -34,6 +34,15 @@ def make_frames(rows: int, steps: int = 2, seed: int = 0) -> torch.Tensor:
     """(rows, steps, 2, 16, 16, 3) uint8."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (rows, steps, 2, 16, 16, 3), generator=generator, dtype=torch.uint8)
+
+
+def future(world: WorldModel, state: DreamState, steps: int = 6) -> torch.Tensor:
+    """Codes of the next steps under fixed actions; does not change `state`."""
+    state, codes = state.clone(), []
+    for t in range(steps):
+        state, out = world.step(state, torch.full((len(state),), t % 3))
+        codes.append(out.codes)
+    return torch.stack(codes, dim=1)
 
 
 def _cases():

@@ -27,6 +27,8 @@ from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.ablations.predictions import action_scores, baseline_bits, copied, frame_scores
 
+_SAMPLES = {"fvd": "i3d", "idm_fd": "idm"}  # distances of samples, and the network that sees them
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measuring:
@@ -192,7 +194,7 @@ def _sample_scores(
     """Distances of samples to real clips, and to the reconstructions of their tokenizer."""
     features = _features(measuring, store, made)
     reconstructions = load_file(Path(tokenizer) / "features.safetensors")
-    return _distances(features, _real_features(measuring), {"fvd": "i3d", "idm_fd": "idm"}) | _distances(
+    return _distances(features, _real_features(measuring), _SAMPLES) | _distances(
         features, reconstructions, {"fvd_star": "i3d", "idm_fd_star": "idm"}
     )
 
@@ -211,9 +213,7 @@ def measure_copying(measuring: Measuring, judged_from: int) -> dict[str, float]:
     store = EpisodeStorage.open(measuring.data)
     frames, _ = real_clips(measuring, store)
     made = copied(frames, judged_from)
-    distances = _distances(
-        _features(measuring, store, made), _real_features(measuring), {"fvd": "i3d", "idm_fd": "idm"}
-    )
+    distances = _distances(_features(measuring, store, made), _real_features(measuring), _SAMPLES)
     return distances | {"predicted_psnr_db": frame_scores(frames, made, judged_from)["predicted_psnr_db"]}
 
 
@@ -221,7 +221,7 @@ def floor_of(measuring: Measuring) -> dict[str, float]:
     """The distances of other real clips to the real clips, which no sample can be expected to beat; {} if too few."""
     real = _real_features(measuring)
     other = {name.removeprefix("other_"): tensor for name, tensor in real.items() if name.startswith("other_")}
-    return _distances(other, real, {"fvd": "i3d", "idm_fd": "idm"})
+    return _distances(other, real, _SAMPLES)
 
 
 def floor_source(measuring: Measuring) -> str:

@@ -8,7 +8,7 @@ Letters: K episodes, T context steps, F frames of a step, H W C pixels, G signal
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -51,10 +51,7 @@ class Openings(NamedTuple):
 @contextmanager
 def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
     """Open the real game after checking that it has the dream's actions and unit of reward."""
-    if is_dream(env_id):
-        raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
-    env = gym.make(env_id)
-    try:
+    with open_real(env_id) as env:
         if env.action_space != wm.config.action.held.to_gym():
             raise ValueError(
                 f"the dream's actions are {wm.config.action.held.to_gym()}, those of {env_id} are {env.action_space}; "
@@ -67,8 +64,15 @@ def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
                 f"sums do not compare; give the game it was learned from{_home(wm)}"
             )
         yield env
-    finally:
-        env.close()
+
+
+@contextmanager
+def open_real(env_id: str) -> Iterator[gym.Env]:
+    """Open a real game, and close it at the end; ValueError for a dream."""
+    if is_dream(env_id):
+        raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
+    with closing(gym.make(env_id)) as env:
+        yield env
 
 
 def _home(wm: WorldModel) -> str:
@@ -79,7 +83,7 @@ def first_steps(wm: WorldModel, env: gym.Env, count: int, seed: int) -> Openings
     """The first step of the episodes with seeds seed, seed + 1, …, of a game from `open_game`."""
     if wm.config.dynamics.frame_condition > 1:
         raise ValueError(
-            f"this model is told {wm.config.dynamics.frame_condition} first steps, and the game shows one before the "
+            f"this model needs {wm.config.dynamics.frame_condition} first steps, and the game shows one before the "
             'first action; begin with recorded play instead (starts="recorded", --starts recorded)'
         )
     seeds = [seed + i for i in range(count)]
@@ -157,7 +161,7 @@ class _Shown(NamedTuple):
         for name in ("frames", *names):
             if name not in info:
                 raise ValueError(
-                    f"a start needs info[{name!r}], as VideoGenReal-… envs give it; here is {', '.join(info)}"
+                    f"a start needs info[{name!r}], as VideoGenReal-… envs give it; this one has {', '.join(info)}"
                 )
         if shape is not None and info["frames"].shape != shape:
             raise ValueError(f"the dream has frames {shape} (F, H, W, C), the game shows {info['frames'].shape}")
@@ -222,7 +226,7 @@ def _check_repeats(wanted: Wanted, env: gym.Env, seed: int, lead: np.ndarray, la
     if not np.array_equal(again.frames, last.frames) or again.signals != last.signals:
         raise ValueError(
             "after a reset with the same seed and the same actions the game shows something else, so a policy cannot "
-            "go on where a dream begins; leave out the middle of play (--no-mid-play)"
+            "continue where a dream begins; leave out the middle of play (--no-mid-play)"
         )
 
 

@@ -3,12 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-import gymnasium as gym
-
-from worldmodel.envs.registry import is_dream
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.training.dream_vs_real.compare import DreamReport, side_by_side
-from worldmodel.training.dream_vs_real.game_starts import Openings, Wanted, plain_openings
+from worldmodel.training.dream_vs_real.game_starts import Openings, Wanted, open_real, plain_openings
 from worldmodel.training.dream_vs_real.other_world import OtherWorld, checked
 from worldmodel.training.dream_vs_real.paired_play import play_both
 from worldmodel.training.dream_vs_real.policies import blind_for
@@ -46,10 +43,7 @@ def other_report(
         raise ValueError(f"a report needs at least 2 episodes and a horizon of 1 step, got {episodes} and {horizon}")
     if unused := [name for name in _UNUSED if getattr(config, name) != getattr(DreamReport(), name)]:
         raise ValueError(f"{', '.join(unused)} would have no effect on a world model of another project: leave it out")
-    if is_dream(env_id):
-        raise ValueError(f"{env_id} is a dream; give the real game to compare with, such as VideoGenReal-Doom")
-    env = gym.make(env_id)
-    try:
+    with open_real(env_id) as env:
         game: Any = env.unwrapped
         if not hasattr(game, "action_spec"):
             raise ValueError(
@@ -62,8 +56,6 @@ def other_report(
         if config.mid_play:
             given = world.context_steps
             openings["mid"] = plain_openings(wanted, env, episodes, seed, given, config.lead, config.lead_steps)
-    finally:
-        env.close()
     matches = play_both(world, env_id, players, openings, horizon=horizon, seed=seed, whole=("first",))
     settings = {
         "env_id": env_id,

@@ -8,7 +8,7 @@ from typing import Any
 from worldmodel.training.dream_vs_real.plots import plot_calibration, plot_returns, plot_survival, plot_trust
 from worldmodel.training.dream_vs_real.trust_page import trust_text
 from worldmodel.training.reports.evaluation import control_part, open_loop_part, reward_part, termination_part
-from worldmodel.training.reports.markdown import absent, interval, machine, made_on, or_absent, table, write_pages
+from worldmodel.training.reports.markdown import absent, machine, made_on, mean_cell, or_absent, table, write_pages
 from worldmodel.training.reports.plots import plot_control, plot_open_loop
 
 
@@ -133,12 +133,12 @@ def _returns(policies: Sequence[Mapping[str, Any]], settings: Mapping[str, Any])
     rows = [
         [
             f"{place}. {row['policy']}",
-            _interval(row["dream"]),
-            _interval(row["real"]),
-            _interval(row["difference"], signed=True),
+            mean_cell(row["dream"]),
+            mean_cell(row["real"]),
+            mean_cell(row["difference"], signed=True),
             f"{row['dream']['reward_per_step']:.3f}",
             f"{row['real']['reward_per_step']:.3f}",
-            _interval(row["whole"]),
+            mean_cell(row["whole"]),
         ]
         for place, row in enumerate(policies, start=1)
     ]
@@ -214,10 +214,6 @@ def _control(found: Mapping[str, Any]) -> str:
 def _drift(found: Mapping[str, Any]) -> str:
     given = found["context_steps"]
     return f"{found['dreams']} dreams with the recorded actions, from {given} given steps.\n\n{open_loop_part(found)}"
-
-
-def _interval(found: Mapping[str, float], signed: bool = False) -> str:
-    return interval(found["mean"], found["half_width"], signed=signed)
 
 
 def _percent(share: float) -> str:

@@ -39,12 +39,15 @@ class Trace:
         """Steps of each episode."""
         return np.array([len(rewards) for rewards in self.rewards])
 
-    def part(self, first: int, count: int) -> "Trace":
-        """The trace of `count` episodes, beginning with episode `first`."""
-        own = Trace(count)
-        own.rewards = self.rewards[first : first + count]
-        own.terminated = self.terminated[first : first + count]
-        return own
+    def split(self, count: int) -> list["Trace"]:
+        """The traces of `count` episodes each, one after the other."""
+        parts = []
+        for first in range(0, len(self.rewards), count):
+            part = Trace(count)
+            part.rewards = self.rewards[first : first + count]
+            part.terminated = self.terminated[first : first + count]
+            parts.append(part)
+        return parts
 
 
 class RealPlay(NamedTuple):
@@ -72,38 +75,35 @@ def play_real(
 ) -> list[RealPlay]:
     """Play every policy from every opening in the game, to the end or for `most_steps` steps."""
     count = len(openings.seeds)
-    blind = [player for player in players if player.sees == "nothing"]
     games = make_envs(env_id, min(_GAMES, count), {})
     views: list[VectorEnv] = []  # kept alive: a view closes the games when it is deleted
     found: dict[str, RealPlay] = {}
-
-    def play(envs: VectorEnv, those: Sequence[Player]) -> None:
-        trace = Trace(len(those) * count)
-        returns = play_episodes(
-            envs,
-            [player.policy for player in those for _ in range(count)],
-            openings.seeds * len(those),
-            leads=openings.leads * len(those),
-            most_steps=most_steps,
-            watch=trace,
-            about=f"play {env_id}",
-        ).returns
-        for place, player in enumerate(those):
-            first = place * count
-            found[player.name] = RealPlay(trace.part(first, count), returns[first : first + count])
-
     try:
-        if blind:
-            play(games, blind)
-        for player in players:
-            if player.sees != "nothing":
-                assert isinstance(wm, WorldModel), "other worlds are for blind policies"
-                view = player.view(wm)
-                views.append(games if view is None else DreamViewVector(games, *view))
-                play(views[-1], [player])
+        for group in _groups(players):
+            assert isinstance(wm, WorldModel) or group[0].sees == "nothing", "other worlds are for blind policies"
+            view = group[0].view(wm)
+            views.append(games if view is None else DreamViewVector(games, *view))
+            trace = Trace(len(group) * count)
+            returns = play_episodes(
+                views[-1],
+                [player.policy for player in group for _ in range(count)],
+                openings.seeds * len(group),
+                leads=openings.leads * len(group),
+                most_steps=most_steps,
+                watch=trace,
+                about=f"play {env_id}",
+            ).returns.reshape(-1, count)
+            plays = map(RealPlay, trace.split(count), returns)
+            found |= zip((player.name for player in group), plays, strict=True)
     finally:
         games.close()
     return [found[player.name] for player in players]
+
+
+def _groups(players: Sequence[Player]) -> list[list[Player]]:
+    """The policies that play side by side: all blind ones together, then each of the others with its own view."""
+    blind = [player for player in players if player.sees == "nothing"]
+    return [group for group in (blind, *([player] for player in players if player.sees != "nothing")) if group]
 
 
 def play_dream(
@@ -120,28 +120,19 @@ def play_dream(
         assert not isinstance(world, WorldModel), "a WorldModel dreams from codes"
         return _play_other(world, players, openings, openings.starts, limits, seed)
     assert isinstance(world, WorldModel), "other worlds dream from frames"
-    wm, starts = world, openings.starts
     found: dict[str, Trace] = {}
-
-    def play(those: Sequence[Player]) -> None:
-        total = len(those) * count
+    for group in _groups(players):
+        total = len(group) * count
         trace = Trace(total)
-        dreams = DreamRows(min(_DREAMS, total), wm, starts, limits, seed, those[0].obs, temperature)
         play_episodes(
-            dreams,
-            [player.policy for player in those for _ in range(count)],
-            [*range(count)] * len(those),
-            policy_seeds=openings.seeds * len(those),
+            DreamRows(min(_DREAMS, total), world, openings.starts, limits, seed, group[0].obs, temperature),
+            [player.policy for player in group for _ in range(count)],
+            [*range(count)] * len(group),
+            policy_seeds=openings.seeds * len(group),
             watch=trace,
             about="dream",
         )
-        found.update({player.name: trace.part(place * count, count) for place, player in enumerate(those)})
-
-    if blind := [player for player in players if player.sees == "nothing"]:
-        play(blind)
-    for player in players:
-        if player.sees != "nothing":
-            play([player])
+        found |= zip((player.name for player in group), trace.split(count), strict=True)
     return [found[player.name] for player in players]
 
 
@@ -166,7 +157,7 @@ def _play_other(
         )
         trace.rewards[first : first + len(batch)] = part.rewards
         trace.terminated[first : first + len(batch)] = part.terminated
-    return [trace.part(place * count, count) for place in range(len(players))]
+    return trace.split(count)
 
 
 def play_both(

@@ -23,13 +23,16 @@ class Player(NamedTuple):
     obs: str  # of the dream, as in DreamVectorEnv
     sees: str  # of the real game: "dream" (as the dream would show it), "frames" (the game's own), "nothing"
 
-    def view(self, wm: WorldModel) -> View | None:
-        """The `view` of `evaluate` in the real game."""
+    def view(self, wm: Any) -> View | None:
+        """The `view` of `evaluate` in the real game; `wm` is not used for a blind policy."""
         return (wm, self.obs) if self.sees == "dream" else None
 
 
 def make_players(
-    wm: WorldModel, agents: Sequence[str | os.PathLike], epsilons: Sequence[float], policies: Sequence[str] = ()
+    wm: WorldModel,
+    agents: Sequence[str | os.PathLike] = (),
+    epsilons: Sequence[float] = (),
+    policies: Sequence[str] = (),
 ) -> list[Player]:
     """The policies of a report: every agent and sticky play, each with and without noise, and other blind policies.
 
@@ -73,11 +76,6 @@ def _check(agents: Sequence[str | os.PathLike], epsilons: Sequence[float], polic
     for name, each in given.items():
         if len(set(each)) < len(each):
             raise ValueError(f"{name} are given twice: {', '.join(map(str, each))}; each policy counts once")
-
-
-def blind_players(wm: WorldModel, policies: Sequence[str] = ()) -> list[Player]:
-    """The blind policies of `make_players`: sticky play, random play and the others."""
-    return make_players(wm, (), (), policies)
 
 
 def make_player(wm: WorldModel, name: str | os.PathLike) -> Player:

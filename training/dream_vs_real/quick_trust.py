@@ -9,7 +9,7 @@ from worldmodel.model.checks import check_dreams
 from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
 from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game
 from worldmodel.training.dream_vs_real.paired_play import play_both
-from worldmodel.training.dream_vs_real.policies import blind_players
+from worldmodel.training.dream_vs_real.policies import make_players
 from worldmodel.training.dream_vs_real.trust import trust_section
 
 
@@ -40,7 +40,7 @@ def quick_trust(wm: WorldModel, env_id: str, config: QuickTrust | None = None) -
     """
     config = config or QuickTrust()
     check_dreams(wm)
-    players = blind_players(wm, config.policies)
+    players = make_players(wm, policies=config.policies)
     openings = {}
     with open_game(wm, env_id) as env:
         count, seed, given = config.episodes, config.seed, given_steps(wm, config.context_steps)

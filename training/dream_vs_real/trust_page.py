@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worldmodel.training.dream_vs_real.trust import fixed
-from worldmodel.training.reports.markdown import absent, interval, or_absent, table
+from worldmodel.training.reports.markdown import absent, mean_cell, or_absent, table
 
 _HEADS = {
     "first": "From the game's own first frames",
@@ -67,7 +67,7 @@ def _rows(kind: Mapping[str, Any]) -> str:
         rows.append(
             [
                 row["policy"],
-                f"{_mean(dream['steps'])} / {_mean(real['steps'])}",
+                f"{mean_cell(dream['steps'])} / {mean_cell(real['steps'])}",
                 _ratio(ratios["steps"]),
                 f"{fixed(dream['reward_per_step'], 3)} / {fixed(real['reward_per_step'], 3)}",
                 _ratio(ratios["reward_per_step"]),
@@ -94,10 +94,6 @@ def _order(found: Mapping[str, Any]) -> list[str]:
     ]
     rank = found["spearman"]
     return [pairs, *ends, absent(rank) or f"{rank['value']:.2f}"]
-
-
-def _mean(found: Mapping[str, float]) -> str:
-    return interval(found["mean"], found["half_width"])
 
 
 def _ratio(found: Mapping[str, Any]) -> str:

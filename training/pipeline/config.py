@@ -30,8 +30,9 @@ class RoundConfig:
     episodes: int = 30  # real episodes, of the agent and of random play, that are judged
     seed: int = 0
 
-    def with_seed(self, seed: int, share: float = 1.0) -> Self:
-        """This config with one seed in every stage, and this share of each stage's training steps."""
+    def with_seed(self, seed: int | None = None, share: float = 1.0) -> Self:
+        """This config with one seed (None: its own) in every stage, and this share of each stage's training steps."""
+        seed = self.seed if seed is None else seed
 
         def steps(count: int) -> int:
             return max(1, round(share * count))
@@ -57,10 +58,6 @@ class DemoConfig(RoundConfig):
     tokenizer: TokenizerTraining = field(  # without Muon, as the results over seeds were measured (docs/results.md)
         default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900), muon=False)
     )
-
-    def seeded(self) -> "DemoConfig":
-        """This config with its seed in every stage, in place of the stages' own."""
-        return self.with_seed(self.seed)
 
 
 @checked_dataclass

@@ -30,7 +30,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
         ValueError: `out` holds something else, or a demo with other settings and `fresh` is not set; or the settings
             cannot be played. Nothing is written then.
     """
-    config, out = (config or DemoConfig()).seeded(), Path(out)
+    config, out = (config or DemoConfig()).with_seed(), Path(out)
     check_begins(config.env_id, config.workers, config.seed)
     if not is_scripted(config.policy):
         raise ValueError(f"policy must be a scripted one ({FORMS}), got {config.policy!r}")
@@ -45,7 +45,7 @@ def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fre
 
 
 def single_round(out: Path, config: DemoConfig, stages: Stages, label: str = "") -> Round:
-    """The round of a demo; its config must have one seed (`seeded`)."""
+    """The round of a demo; its config must have one seed (`with_seed`)."""
     play = Play("data", config.collect_steps, config.policy, config.seed)
     return Round(folder=out, config=config, stages=stages, plays=(play,), data=lambda: out / play.store, label=label)
 

@@ -72,6 +72,11 @@ def interval(mean: float, half_width: float | None, digits: int = 1, *, signed: 
     return f"{text} ± {half_width:,.{digits}f}" if known else f"{text}{unknown}"
 
 
+def mean_cell(found: Mapping[str, Any], **options: Any) -> str:
+    """The "mean" and "half_width" of a result as an `interval`."""
+    return interval(found["mean"], found["half_width"], **options)
+
+
 def absent(section: Mapping[str, Any]) -> str:
     """Why a section does not apply, or nothing."""
     return f"absent: {section['absent']}" if "absent" in section else ""

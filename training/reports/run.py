@@ -26,7 +26,7 @@ from worldmodel.training.reports.evaluation import (
     termination_part,
     tokenizer_part,
 )
-from worldmodel.training.reports.markdown import interval, machine, made_on, table, write_pages
+from worldmodel.training.reports.markdown import machine, made_on, mean_cell, table, write_pages
 from worldmodel.training.reports.objects import danger_part, dreamt_part, objects_part
 from worldmodel.training.reports.plots import plot_control, plot_open_loop
 
@@ -130,7 +130,7 @@ def _returns(results: Mapping[str, Any]) -> str:
             row["policy"],
             row["env_id"],
             row["episodes"],
-            interval(row["mean"], row["half_width"], unknown=ONE_EPISODE),
+            mean_cell(row, unknown=ONE_EPISODE),
             row["unit"],
         ]
         for row in results["returns"]

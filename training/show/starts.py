@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.dynamics import DreamState
@@ -71,14 +70,10 @@ def _own_starts(wm: WorldModel, n: int, seed: int) -> list[Start]:
     count = len(wm.starts.codes)
     rows = np.random.default_rng(seed).choice(count, n, replace=n > count)
     codes, actions, signals = (tensor[torch.from_numpy(rows)] for tensor in wm.starts[:3])
-    return [
-        Start(_state(wm, codes[row], actions[row], signals[row, -1], seed + row), codes[row, -1].cpu().numpy())
-        for row in range(n)
-    ]
-
-
-def _state(wm: WorldModel, codes: Tensor, actions: Tensor, signals: Tensor, seed: int) -> DreamState:
-    return wm.start_codes(codes[None], actions[None], signals[None], [seed])
+    states = (
+        wm.start_codes(codes[row, None], actions[row, None], signals[row, None, -1], [seed + row]) for row in range(n)
+    )
+    return [Start(state, codes[row, -1].cpu().numpy()) for row, state in enumerate(states)]
 
 
 def name_of(model: WorldModel | str | os.PathLike) -> str:

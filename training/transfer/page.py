@@ -6,7 +6,7 @@ from typing import Any
 
 from worldmodel.files import JsonObject, read_json
 from worldmodel.statistics import mean_with_interval
-from worldmodel.training.reports.markdown import hardware, interval, table, write_pages
+from worldmodel.training.reports.markdown import hardware, mean_cell, table, write_pages
 
 # Keys of a cell's file.
 CELL = ("game", "row", "player", "seed", "result", "decisions", "hours", "commands", "settings", "world", "machine")
@@ -101,19 +101,15 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         if len(row["agents"]) > 1:
             against += f", {row['agents_above_blind']} of {len(row['agents'])} agents above"
     hours = f"{'' if row['hours_of_all_attempts'] else '≥ '}{row['hours']:.1f}"
-    together = result_cell(row)
+    together = mean_cell(row)
     return [
         row["player"],
         decisions,
-        " / ".join(result_cell(agent) for agent in row["agents"]) if len(row["agents"]) > 1 else "–",
+        " / ".join(mean_cell(agent) for agent in row["agents"]) if len(row["agents"]) > 1 else "–",
         f"**{together}**" if row["row"].startswith(_JUDGED) else together,
         against,
         hours + (", without its world's" if row["world_given"] else ""),
     ]
-
-
-def result_cell(result: Mapping[str, Any]) -> str:
-    return interval(result["mean"], result["half_width"])
 
 
 def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -122,7 +118,7 @@ def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"{_learner(row).capitalize()} is {_word(_above(row, other))} "
         f"{'the best blind policy' if key == 'blind' else _learner(other)}: "
-        f"{result_cell(row)} against {result_cell(other)}."
+        f"{mean_cell(row)} against {mean_cell(other)}."
         for row in rows
         if row["row"].startswith(_JUDGED)
         for key, other in others.items()
@@ -158,4 +154,4 @@ def _machines(all_: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{text}; {' to '.join(sorted({min(dates), max(dates)}))}" for text, dates in days.items()]
 
 
-__all__ = ["CELL", "result_cell", "rows_of", "write_transfer"]
+__all__ = ["CELL", "rows_of", "write_transfer"]

@@ -26,9 +26,9 @@ from worldmodel.training.pipeline.config import DemoConfig, Iteration
 from worldmodel.training.pipeline.loop import iterate
 from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.pipeline.stages import Stages
-from worldmodel.training.reports.markdown import machine, strict
+from worldmodel.training.reports.markdown import machine, mean_cell, strict
 from worldmodel.training.train_agent import DreamTraining, train_agent
-from worldmodel.training.transfer.page import CELL, result_cell
+from worldmodel.training.transfer.page import CELL
 from worldmodel.training.transfer.world import Game, World, cost_of, world_of
 
 
@@ -52,7 +52,7 @@ def fill(game: Game, name: str, make: Callable[[], Player]) -> None:
     """Make and evaluate the player of a cell, unless its file exists."""
     file = game.folder / "cells" / f"{name}.json"
     if file.exists():
-        print(f"{game.stage(name)}: judged before, {result_cell(read_json(file, JsonObject, CELL)['result'])}")
+        print(f"{game.stage(name)}: judged before, {mean_cell(read_json(file, JsonObject, CELL)['result'])}")
         return
     player = make()
     print(f"{game.stage(name)}: {game.episodes} episodes …", flush=True)

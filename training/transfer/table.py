@@ -104,7 +104,7 @@ class Transfer:
             agent=self.agent,
             episodes=self.episodes,
             seed=self.seed,
-        ).seeded()
+        ).with_seed()
 
 
 def benchmark(

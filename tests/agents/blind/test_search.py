@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import tiny_world
+from tests.toy_game import registered_game
 from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.agents.blind.search import LENGTHS, around, screened, search_blind
 from worldmodel.agents.evaluate import evaluate
@@ -51,11 +52,7 @@ def nearness(stride) -> float:
     return max(0.0, 1.0 - abs(log2(stride[1] / BEST[stride[0]])) / 3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    gym.register(GAME, entry_point=Strides)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, Strides)
 
 
 @pytest.fixture(scope="module")

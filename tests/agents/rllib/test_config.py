@@ -10,7 +10,7 @@ from ray.rllib.core.columns import Columns
 
 from tests.test_examples import load_example, save_doom_sized_world
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, registered_game
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.rllib.config import DreamPPO, DreamPPOConfig, dream_ppo
 from worldmodel.agents.rllib.env_runner import DreamEnvRunner, check_next_step, dreams, real_games
@@ -42,11 +42,7 @@ class CountedGame(ToyGame):
         return super().step(action)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    gym.register(GAME, entry_point=CountedGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, CountedGame)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 
 from tests.agents.worlds import pushing_world
-from tests.toy_game import ToyGame, seeing_world
+from tests.toy_game import ToyGame, registered_game, seeing_world
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3.any_model import SB3Policy
 from worldmodel.agents.sb3.generators import restored_generators
@@ -16,11 +16,7 @@ from worldmodel.envs.dream.vector_env import DreamVectorEnv
 GAME, DREAM = "SB3ModelToy-v0", "VideoGenDream-Doom"
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 def dreams(obs="latent", world=None):

@@ -1,6 +1,5 @@
 import json
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -9,7 +8,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor
 
-from tests.toy_game import ToyGame, seeing_world, toys
+from tests.toy_game import ToyGame, registered_game, seeing_world, toys
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3.agent import Agent, load_agent, save_agent
 from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
@@ -26,11 +25,7 @@ CONFIG = AgentConfig(
 META = AgentMeta(env_id=GAME)
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 def lines_of(run):

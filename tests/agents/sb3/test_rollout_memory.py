@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from tests.agents.sb3.test_agent import Pointing
 from tests.agents.trained import dreams, small
-from tests.toy_game import ToyGame, seeing_world, toys
+from tests.toy_game import ToyGame, registered_game, seeing_world, toys
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3.agent import Agent, load_agent
 from worldmodel.agents.sb3.any_model import SB3Policy
@@ -27,11 +27,7 @@ GAME = "MemoryToy-v0"
 REMEMBERING: tuple[dict, ...] = ({"previous_action": True}, {"durations": (1, 3)})
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 @pytest.fixture(scope="module")

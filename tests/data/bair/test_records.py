@@ -1,29 +1,17 @@
 """BAIR trajectories: records in the published format, the time rule, and errors of broken records."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.bair_records import REAL_CLIP, make_trajectory, write_file
 from worldmodel.data.bair.records import read_trajectories, store_info, to_episode, to_features
 from worldmodel.data.bair.tfrecord import BrokenRecordError, make_example, write_records
 
-# A real trajectory of the archive (CC BY 4.0, Ebert et al. 2017), as thuml/iVideoGPT publishes it.
-REAL_CLIP = Path(__file__).parents[1] / "bair_clip.npz"
 
-
-def make_trajectory(seed=0):
-    """Frames of both cameras, actions, positions; all different."""
-    rng = np.random.default_rng(seed)
-    cameras = {name: rng.integers(256, size=(30, 64, 64, 3), dtype=np.uint8) for name in ("main", "aux1")}
-    return cameras, rng.normal(size=(30, 4)).astype(np.float32) * 0.05, rng.random((30, 3)).astype(np.float32)
-
-
-def write(path, count=3, change=lambda features, index: features):
-    payloads = [make_example(change(to_features(*make_trajectory(i)), i)) for i in range(count)]
-    write_records(path, payloads)
-    return path
+def write(path, count=3, **changes):
+    return write_file(path, range(count), **changes)
 
 
 @pytest.mark.parametrize("camera", ["aux1", "main"])

@@ -7,6 +7,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
+from tests.dynamics.worlds import future
 from tests.tape import Tapes
 from tests.tiny import tiny_world
 from tests.vector_contract import check_vector_env
@@ -39,15 +40,6 @@ def make_state(world: WorldModel, rows=(0, 1, 2), steps: int = 2, **options) -> 
     for _ in range(steps):
         state, _ = world.step(state, torch.zeros(len(rows), dtype=torch.int64))
     return state
-
-
-def future(world: WorldModel, state: DreamState, steps: int = 6) -> torch.Tensor:
-    """Codes of the next steps under fixed actions; does not change `state`."""
-    state, codes = state.clone(), []
-    for t in range(steps):
-        state, out = world.step(state, torch.full((len(state),), t % 3))
-        codes.append(out.codes)
-    return torch.stack(codes, dim=1)
 
 
 @pytest.mark.parametrize("obs", ["rgb", "codes"])

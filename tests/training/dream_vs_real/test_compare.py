@@ -3,13 +3,12 @@
 import json
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, registered_game
 from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.scripted import RandomPolicy
@@ -37,11 +36,7 @@ SMALL = DreamReport(
 SIZES = {"episodes": 4, "horizon": 4, "seed": 20, "config": SMALL}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 @pytest.fixture(scope="module")

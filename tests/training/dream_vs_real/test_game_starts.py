@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config, tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, registered_game
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.envs.dream.env import DreamEnv
@@ -18,11 +18,7 @@ from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play,
 GAME = "StartsToy-v0"
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 def first_frames(seed):

@@ -5,13 +5,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from tests.test_examples import load_example
-from tests.toy_game import FRAMES
+from tests.toy_game import FRAMES, registered_game
 from tests.training.dream_vs_real.replayed_game import ReplayedGame, TimedToy
 from worldmodel.data import ActionSpec
 from worldmodel.training.cli.main import main
@@ -26,11 +25,7 @@ SIZES = {"episodes": 10, "horizon": 20, "seed": 20, "config": SMALL}
 REPLAYED = "tests.training.dream_vs_real.replayed_game:ReplayedGame"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    gym.register(GAME, entry_point=TimedToy)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, TimedToy)
 
 
 @pytest.fixture(scope="module")

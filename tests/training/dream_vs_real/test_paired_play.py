@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, registered_game
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.policy import Policy
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.training.dream_vs_real.game_starts import first_steps, mid_play, open_game
 from worldmodel.training.dream_vs_real.paired_play import Trace, play_both, play_dream, play_real
-from worldmodel.training.dream_vs_real.policies import Player, blind_players
+from worldmodel.training.dream_vs_real.policies import Player, make_players
 
 GAME = "PairedToy-v0"
 
@@ -23,11 +23,7 @@ class TimedGame(ToyGame):
         return found
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=TimedGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, TimedGame)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +48,7 @@ def names(players):
 
 
 def test_each_policy_plays_the_games_own_episodes(endless, openings):
-    players = blind_players(endless, ["constant:left"])
+    players = make_players(endless, policies=["constant:left"])
     plays = play_real(endless, GAME, players, openings["first"])
     assert names(players) == ["sticky", "random", "constant:left"]
     played = evaluate(RandomPolicy, GAME, 4, seed=30)
@@ -62,13 +58,13 @@ def test_each_policy_plays_the_games_own_episodes(endless, openings):
 
 
 def test_from_mid_episode_the_rest_of_the_episode_is_played(endless, openings):
-    (play,) = play_real(endless, GAME, blind_players(endless)[:1], openings["mid"])
+    (play,) = play_real(endless, GAME, make_players(endless)[:1], openings["mid"])
     wanted = np.array([5, 9, 5, 9]) - openings["mid"].elapsed
     assert play.trace.lengths.tolist() == wanted.tolist() and (openings["mid"].elapsed > 0).all()
 
 
 def test_both_worlds_are_cut_when_the_games_time_is_up(endless, openings):
-    players = blind_players(endless, ["constant:left"])
+    players = make_players(endless, policies=["constant:left"])
     matches = play_both(endless, GAME, players, openings, horizon=50, seed=0, whole=["first"])
     assert matches["first"].clock == matches["mid"].clock == 9
     assert matches["first"].limits.tolist() == [9] * 4
@@ -79,7 +75,7 @@ def test_both_worlds_are_cut_when_the_games_time_is_up(endless, openings):
 
 
 def test_a_horizon_before_that_cuts_both(endless, openings):
-    players = blind_players(endless, ["constant:left"])[2:]
+    players = make_players(endless, policies=["constant:left"])[2:]
     matches = play_both(endless, GAME, players, openings, horizon=3, seed=0, whole=["first"])
     assert matches["first"].real[0].trace.lengths.tolist() == [5, 9, 5, 9]  # whole
     assert matches["mid"].real[0].trace.lengths.max() == 3
@@ -87,7 +83,7 @@ def test_a_horizon_before_that_cuts_both(endless, openings):
 
 
 def test_the_horizon_does_not_count_as_the_games_time_limit(endless, openings):
-    match = play_both(endless, GAME, blind_players(endless)[:1], {"first": openings["first"]}, horizon=3, seed=0)
+    match = play_both(endless, GAME, make_players(endless)[:1], {"first": openings["first"]}, horizon=3, seed=0)
     assert match["first"].clock is None and match["first"].real[0].trace.lengths.tolist() == [3] * 4
 
 
@@ -100,14 +96,16 @@ def test_a_game_whose_episodes_are_cut_at_different_times_has_no_time_limit(endl
 
     gym.registry[GAME].entry_point = Moody
     matches = play_both(
-        endless, GAME, blind_players(endless)[:1], {"first": openings["first"]}, horizon=50, seed=0, whole=["first"]
+        endless, GAME, make_players(endless)[:1], {"first": openings["first"]}, horizon=50, seed=0, whole=["first"]
     )
     assert matches["first"].clock is None and matches["first"].limits.tolist() == [50] * 4
 
 
 def test_a_dream_begins_with_its_opening_for_every_player(endless, openings):
     """Two names of one policy dream the same, from other openings something else."""
-    players = [player._replace(name=name) for name in "ab" for player in blind_players(endless, ["constant:left"])[2:]]
+    players = [
+        player._replace(name=name) for name in "ab" for player in make_players(endless, policies=["constant:left"])[2:]
+    ]
     one, two = play_dream(endless, players, openings["mid"], np.full(4, 6), seed=0)
     np.testing.assert_allclose(one.rewards, two.rewards, rtol=1e-4, atol=1e-5)
     (other,) = play_dream(endless, players[:1], openings["first"], np.full(4, 6), seed=0)
@@ -134,10 +132,11 @@ def test_players_with_observations_see_the_game_as_the_dream_shows_it(endless, o
     assert dream.lengths.tolist() == [2] * 4
 
 
-def test_a_part_of_a_trace_holds_its_episodes():
+def test_a_trace_is_split_into_those_of_its_episodes():
     trace = Trace(3)
     trace(np.arange(3), np.array([1.0, 2.0, 3.0]), np.array([False, True, False]))
     trace(np.array([0, 2]), np.array([4.0, 5.0]), np.array([True, False]))
-    part = trace.part(1, 2)
-    assert part.rewards == [[2.0], [3.0, 5.0]] and part.terminated.tolist() == [True, False]
+    first, second, third = trace.split(1)
+    assert (first.rewards, second.rewards, third.rewards) == ([[1.0, 4.0]], [[2.0]], [[3.0, 5.0]])
+    assert second.terminated.tolist() == [True] and not third.terminated.any()
     assert trace.lengths.tolist() == [2, 1, 2]

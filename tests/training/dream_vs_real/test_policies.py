@@ -13,7 +13,7 @@ from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.training.dream_vs_real.game_starts import mid_play, open_game
 from worldmodel.training.dream_vs_real.paired_play import play_both
-from worldmodel.training.dream_vs_real.policies import blind_players, make_players
+from worldmodel.training.dream_vs_real.policies import make_players
 from worldmodel.training.train_agent import DreamTraining, train_agent
 
 DREAM = "VideoGenDream-Doom"
@@ -63,8 +63,8 @@ def test_noise_makes_a_difference(world, agent):
 
 
 def test_named_policies_replace_the_family_and_sticky_and_random_appear_once(world):
-    assert [player.name for player in blind_players(world)] == ["sticky", "random", *blind_family(ACTION)]
-    named = blind_players(world, ["random", "constant:left", "sticky"])
+    assert [player.name for player in make_players(world)] == ["sticky", "random", *blind_family(ACTION)]
+    named = make_players(world, policies=["random", "constant:left", "sticky"])
     assert [player.name for player in named] == ["sticky", "random", "constant:left"]
     assert named[2].policy.act(np.zeros(2)).tolist() == [1, 1]  # by the model's names of its actions
 

@@ -1,10 +1,9 @@
 import json
 
-import gymnasium as gym
 import pytest
 
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, registered_game
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.training.cli.main import main
 from worldmodel.training.dream_vs_real.compare import DreamReport, dream_report
@@ -23,11 +22,7 @@ class LongToy(ToyGame):
         return found
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=LongToy)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, LongToy)
 
 
 def test_it_is_the_section_of_the_whole_report(world):

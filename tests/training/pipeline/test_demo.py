@@ -49,7 +49,7 @@ def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, fresh, conf
 
 
 def test_an_interrupted_agent_stage_is_left_to_the_training_to_resume(tmp_path, monkeypatch):
-    stages = Stages(tmp_path, SMALL.seeded(), fresh=False)
+    stages = Stages(tmp_path, SMALL.with_seed(), fresh=False)
     for name in ("collect", "tokenizer", "dynamics"):
         stages(name, lambda: None)
     (tmp_path / "agent").mkdir()
@@ -77,7 +77,7 @@ def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
 @pytest.fixture
 def of_an_earlier_release(tmp_path):
     """A demo that has collected, from before there was a policy to choose."""
-    Stages(tmp_path, SMALL.seeded(), fresh=False)("collect", lambda: None)
+    Stages(tmp_path, SMALL.with_seed(), fresh=False)("collect", lambda: None)
     config = json.loads((tmp_path / "config.json").read_text())
     del config["policy"], config["tokenizer"]["rarity"], config["tokenizer"]["rarity_limit"]
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -113,7 +113,7 @@ def test_a_demo_collects_with_the_diverse_policy_or_the_requested_one(tmp_path, 
 
 
 def test_the_seed_reaches_every_stage():
-    config = DemoConfig(seed=7).seeded()
+    config = DemoConfig(seed=7).with_seed()
     assert config.tokenizer.loop.seed == config.dynamics.loop.seed == config.agent.agent.seed == 7
 
 

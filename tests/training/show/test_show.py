@@ -1,13 +1,12 @@
 """Storyboards of dreams: what stands beside what, where frames come from, what is refused."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tests.tiny import tiny_world
-from tests.toy_game import ToyGame
+from tests.toy_game import ToyGame, registered_game
 from tests.training.recorded import recorded_store
 from worldmodel import visualize
 from worldmodel.training.show.lanes import DREAMT, GIVEN, REAL, RECONSTRUCTED
@@ -18,11 +17,7 @@ from worldmodel.training.show.starts import name_of
 GAME = "ShowToy-v0"
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    gym.register(GAME, entry_point=ToyGame)
-    yield
-    del gym.registry[GAME]
+registered = registered_game(GAME, ToyGame)
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def export_web(
     about = about_world(model, title or _name_of(world)) | {"temperature": temperature, "seed": seed, "runtime": names}
     about["agent"] = None if player is None else about_agent(player)
     with replacing(target) as folder:
-        copy_runtime(folder / "runtime", [name for pair in names.values() for name in pair], _path(runtime))
+        copy_runtime(folder / "runtime", [name for pair in names.values() for name in pair], runtime)
         _copy_page(folder)
         write_json(folder / _ABOUT, about)
         (folder / "starts.safetensors").write_bytes(starts)
@@ -174,10 +174,6 @@ def _copy_page(folder: Path) -> None:
 def _name_of(world: str | os.PathLike) -> str:
     path = Path(world)
     return path.resolve().name if path.exists() else str(world)
-
-
-def _path(folder: str | Path | None) -> Path | None:
-    return None if folder is None else Path(folder)
 
 
 def _report(folder: Path) -> None:

@@ -16,7 +16,7 @@ WEBGPU = ("ort.jspi.bundle.min.mjs", "ort-wasm-simd-threaded.jspi.wasm")  # for 
 ABOUT = ("README.md", "package.json")  # name, version and licence, which go along
 
 
-def copy_runtime(target: Path, names: Sequence[str], folder: Path | None = None) -> None:
+def copy_runtime(target: Path, names: Sequence[str], folder: str | Path | None = None) -> None:
     """Copy these files of onnxruntime-web to `target`, from a folder or, without one, from npm.
 
     Raises:
@@ -28,7 +28,7 @@ def copy_runtime(target: Path, names: Sequence[str], folder: Path | None = None)
     if folder is None:
         _fetch(target, names)
         return
-    top, scripts = _places(folder)
+    top, scripts = _places(Path(folder))
     for name in names:
         if not (scripts / name).is_file():
             raise FileNotFoundError(
