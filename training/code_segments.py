@@ -32,7 +32,7 @@ class Segments(ABC):
         self.lengths = np.array([store.lengths[e] for e in self.episodes])
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths + 1)[:-1]))
 
-        def join(parts: list[np.ndarray]) -> Tensor:  # one spare row per episode keeps all places alike
+        def join(parts: list[np.ndarray]) -> Tensor:  # one spare row per episode keeps all indices aligned
             return torch.from_numpy(np.concatenate([np.concatenate((p, np.zeros_like(p[:1]))) for p in parts]))
 
         self.actions = join([store.actions(e) for e in self.episodes])
@@ -86,8 +86,8 @@ class CodeStore(Segments):
         self.codes = torch.cat([codes[e] for e in self.episodes])  # (sum of N+1, h, w, M)
 
     def batch(self, size: int, steps: int, rng: np.random.Generator, event_share: float = 0.0) -> CodeBatch:
-        # A segment may begin at any step and run over its episode's end: cut at the end, it would hold the last step
-        # in one place only, steps before it in all, and ends would seem that much rarer than they are.
+        # A segment may begin at any step and run over its episode's end. If it had to fit, the last step would be in
+        # one segment only and earlier steps in many, so that ends would seem rarer than they are.
         ends = np.cumsum(self.lengths)
         place = rng.integers(ends[-1], size=size)
         episode = np.searchsorted(ends, place, side="right")

@@ -18,7 +18,7 @@ def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: in
     longest = max((store.lengths[e] for e in store.split("train")), default=0)
     if not longest:
         raise ValueError(f"the train split of {len(store)} episodes is empty; record or import more")
-    if tokenizer.temporal != "step":  # what does not fit, is told where clips are coded
+    if tokenizer.temporal != "step":  # clips that do not fit are reported where they are coded
         return
     if segment > max(longest, default_segment_steps(GPTConfig(), tokenizer)):
         raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")
@@ -27,7 +27,7 @@ def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: in
 
 
 def check_limit(store: EpisodeStorage, limit: float) -> None:
-    """Say which rewards and signal changes of the train split are beyond `limit`, and will be learned as that."""
+    """Print which rewards and signal changes of the train split exceed `limit` and will be learned as `limit`."""
     episodes = store.split("train").tolist()
     largest = {"rewards": max((float(np.abs(store.rewards(e)).max()) for e in episodes), default=0.0)}
     for place, name in enumerate(store.info.signal_names):
@@ -37,5 +37,5 @@ def check_limit(store: EpisodeStorage, limit: float) -> None:
         if value > limit:
             print(
                 f"dynamics: {what} reach {value:g} in this play; beyond heads.limit = {limit:g} they are learned as "
-                f"{limit:g}. A world that tells them apart wants heads.limit = {math.ceil(value)}"
+                f"{limit:g}. To distinguish them, set heads.limit = {math.ceil(value)}"
             )

@@ -1,11 +1,11 @@
-"""What settings were before there were any, so that runs which earlier releases began go on."""
+"""Values that newer settings had before they existed, so that runs of earlier releases can be resumed."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from worldmodel.settings import flat
 
-# Of settings that are newer than the first release, by the end of their names; None needs no entry.
+# Settings newer than the first release, by the last part of their names; those that were None need no entry.
 _BEFORE: dict[str, Any] = {
     "standardise": True,
     "frame_condition_frames": 0,
@@ -23,28 +23,28 @@ _BEFORE: dict[str, Any] = {
     "policy": "sticky",  # of a demo
 }
 _FIRST_NETS = {"vqvae", "gpt"}  # the classes of models before a setting named them
-# Settings of a loop without which rounds were made in another way: such a run is known for a loop, but does not go on.
+# Settings of a loop without which rounds were made in another way: such a run is a loop, but cannot be resumed.
 _WITHOUT_BEFORE = {"first_steps", "blind_share"}
 
 
 def completed(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of an earlier run by their whole names, with what it meant by those that only `here` has.
+    """The settings of an earlier run by their full names, completed by what it used for those that only `here` has.
 
     Settings that are None count as absent.
     """
-    told = known(there)
-    newer = {name: value for name, value in known(here).items() if name not in told}
+    given = known(there)
+    newer = {name: value for name, value in known(here).items() if name not in given}
     nets = {name: value for name, value in newer.items() if _end(name) == "net" and value in _FIRST_NETS}
-    return {name: _BEFORE[end] for name in newer if (end := _end(name)) in _BEFORE} | nets | told
+    return {name: _BEFORE[end] for name in newer if (end := _end(name)) in _BEFORE} | nets | given
 
 
 def known(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not None, by their whole names."""
+    """The settings that are not None, by their full names."""
     return {name: value for name, value in flat(settings).items() if value is not None}
 
 
 def may_lack(names: set[str]) -> set[str]:
-    """Those of the names that settings of an earlier release may lack."""
+    """The names that settings of an earlier release may lack."""
     return names & (_BEFORE.keys() | _WITHOUT_BEFORE)
 
 

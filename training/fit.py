@@ -1,7 +1,7 @@
 """One optimiser loop for every model, read top to bottom: evaluate, save, stop, step, log.
 
 Where torchrun or Ray Train started several processes, each takes its share of every batch (see `distributed`).
-A killed run goes on where it last saved and ends with the same weights as an unbroken one: batches and noise of a step
+A killed run resumes from its last save and ends with the same weights as an unbroken one: batches and noise of a step
 are drawn from (seed, step) alone, and everything else that training changes is in `training_state.pt`.
 """
 
@@ -121,7 +121,7 @@ def learning_rate(config: LoopConfig, step: int) -> float:
 def fit(task: Task, config: LoopConfig, folder: str | Path) -> dict[str, float]:
     """Train `task.model` and leave `best/`, `last/`, metrics.jsonl and events in `folder`.
 
-    Call it again with the same folder to go on after an interruption. Returns the scores of the last evaluation.
+    Call it again with the same folder to resume after an interruption. Returns the scores of the last evaluation.
     `config.batch_size` is that of all processes together.
 
     Raises: ValueError if `folder` holds something else, or another training is running in it; nothing is written then.

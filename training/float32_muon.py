@@ -1,4 +1,4 @@
-"""Muon with its matrix products in float32, for processors on which torch's own, in bfloat16, takes 40 times as long.
+"""Muon with its matmuls in float32, for processors on which torch's own, in bfloat16, takes 40 times as long.
 
 Letters: n matrices of one shape, R rows, C columns, R <= C.
 Source: Muon, https://kellerjordan.github.io/posts/muon; step size of arXiv:2502.16982.

@@ -18,7 +18,7 @@ def launch(
     """Run `train` and return its scores.
 
     Args:
-        train: takes nothing; reads and writes absolute paths that every worker can see.
+        train: takes no arguments; reads and writes absolute paths that every worker can see.
         out: its run folder, absolute; gets scores.json.
         launcher: "local" runs it here, as one of the processes that torchrun started if it did; "ray" on `num_workers`
             workers of a Ray cluster, of one machine or many.

@@ -1,7 +1,7 @@
 """Starts of dreams from recorded play: how its episodes begin, and segments from all times within them.
 
-An agent begins its episodes where the game does, and plays on to times that few recorded episodes reach. Dreams from
-random places alone show it neither.
+An agent begins its episodes where the game does, and reaches times that few recorded episodes reach. Dreams from
+random positions alone show it neither.
 
 Letters: K starts, P places.
 """

@@ -1,4 +1,4 @@
-"""The folder of a training: its own and nothing else's, and of one process at a time."""
+"""The folder of a training, which holds nothing else and is used by one process at a time."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +15,7 @@ _CODES = "codes.safetensors"  # may be put there before the training
 
 @contextmanager
 def own_folder(folder: Path, command: str) -> Iterator[None]:
-    """Hold a run folder for a training; what a killed one left half done in it is finished or removed.
+    """Lock a run folder for a training; what a killed one left unfinished in it is finished or removed.
 
     Args:
         folder: new, empty, or of an earlier run of the same command.
@@ -55,6 +55,6 @@ def _check_ours(folder: Path, command: str) -> None:
     if isinstance(config, dict) and isinstance(config.get("loop"), dict) and config.get("command", "") == command:
         return
     raise ValueError(
-        f"{folder} holds something else than a run of {command or 'this training'}, which a training would overwrite; "
+        f"{folder} holds something other than a run of {command or 'this training'}, which a training would overwrite; "
         "use another --out, or delete the folder yourself"
     )

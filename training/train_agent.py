@@ -24,7 +24,7 @@ from worldmodel.settings import NonNegativeInt, PositiveInt, Temperature, checke
 
 @checked_dataclass
 class DreamTraining:
-    """Everything that decides an agent trained in a dream, next to the dream itself."""
+    """Everything that decides an agent trained in a dream, besides the dream itself."""
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     # What the agent sees: frames, code vectors, or code vectors and features of their past.
@@ -148,7 +148,7 @@ def _check_reward(home: World, world: World) -> None:
         )
     if reward != first:
         raise ValueError(
-            f"{world.name} tells the reward {reward!r}, {home.name} {first!r}: what is paid must not depend on the "
+            f"{world.name} predicts the reward {reward!r}, {home.name} {first!r}: the reward must not depend on the "
             'row; give reward="survival"'
         )
 
@@ -176,9 +176,7 @@ def _real_game(folder: Path, model: WorldModel, config: DreamTraining, allow_env
             raise ValueError(f"allow_env ({allow_env}) is for eval_every, which is 0: leave it out")
         return ""
     if not model.config.env_id:
-        raise ValueError(
-            f"this world does not tell of which game it is, so eval_every must be 0, got {config.eval_every}"
-        )
+        raise ValueError(f"this world does not name its game, so eval_every must be 0, got {config.eval_every}")
     return confirmed_id(model.config.env_id, str(folder / "config.json"), allow_env)
 
 
@@ -208,12 +206,12 @@ def _selection(judge: RealEvalCallback, config: DreamTraining, meta: AgentMeta) 
 
 
 def _selected(judge: RealEvalCallback, out: Path, config: DreamTraining, meta: AgentMeta) -> str:
-    """The same in words, so that nobody takes the highest of many means for a result."""
+    """The same in words, with a warning not to take the highest of many means for a result."""
     count, games = len(judge.judgements), judge.eval_env.num_envs
     seeds = f"{config.eval_seed} to {config.eval_seed + games - 1}" if games > 1 else f"{config.eval_seed}"
     return (
         f"best agent: {out / 'best'}, {judge.best_mean_reward:.1f} in {meta.env_id} after {judge.best_timesteps:,} "
         f"steps, the highest of {count} judgement{'s' if count > 1 else ''} (mean of {config.eval_episodes} episodes, "
-        f"seed{'s' if games > 1 else ''} {seeds}). Chosen by these episodes it looks better than it is: report what "
-        "evaluate finds on its own seeds"
+        f"seed{'s' if games > 1 else ''} {seeds}). Its mean on the episodes that chose it is biased upwards: report "
+        "what evaluate finds on its own seeds"
     )

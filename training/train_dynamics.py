@@ -64,7 +64,7 @@ _SUITED: dict[str, dict[str, Any]] = {
 
 @checked_dataclass
 class DynamicsTraining:
-    """Everything that decides trained dynamics, next to the data and the tokenizer."""
+    """Everything that decides trained dynamics, besides the data and the tokenizer."""
 
     PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
@@ -246,7 +246,7 @@ def _fit(
 
 
 def _settings(config: DynamicsTraining) -> dict[str, Any]:
-    """What decides the weights, but for the codes: the name of those tells the stride of clips."""
+    """Settings that decide the weights, without the stride of clips, which the name of the codes covers."""
     settings = {"command": "train-dynamics"} | asdict(config)
     del settings["clip_stride"]
     return settings
@@ -292,7 +292,7 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
 
 
 def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:
-    """Losses, bits per code, loss with shuffled actions over the true one, and how well rewards and ends are told."""
+    """Losses, bits per code, loss with shuffled actions over the true one, and AUROC of rewards and ends."""
     losses = mean_losses(model, batch)
     heads = head_scores(model, batch, validation=None)
     names = {"positive_reward": "reward_auroc", "termination": "termination_auroc"}
@@ -301,7 +301,7 @@ def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:
 
 @torch.inference_mode()
 def _calibrate(folder: Path, codes: Segments, store: EpisodeStorage, config: DynamicsTraining) -> None:
-    """Make an end's probability mean what it says, and set the one at which a dream ends: that of the best F1.
+    """Calibrate the probability of an end, and set the one at which a dream ends: that of the best F1.
 
     Both on the validation episodes. If none of them ends, the probability stays as it is and the threshold is one half.
     """

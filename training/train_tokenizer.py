@@ -47,7 +47,7 @@ _SUITED: dict[str, dict[str, Any]] = {
 
 @checked_dataclass
 class TokenizerTraining:
-    """Everything that decides a trained tokenizer, next to its data."""
+    """Everything that decides a trained tokenizer, besides its data."""
 
     PRESETS: ClassVar[tuple[str, ...]] = tuple(PRESETS)
 
@@ -75,8 +75,8 @@ def check_matches(store: EpisodeStorage, model: TokenizerConfig) -> None:
     down, right = model.multiples
     if frames[1] % down or frames[2] % right:
         raise ValueError(
-            f"{said}. Such tokenizers take heights that are multiples of {down} and widths of {right}: bring the play "
-            "to such a size (PixelGame(size=…), import-video --size)"
+            f"{said}. Such tokenizers take heights that are multiples of {down} and widths of {right}: resize the "
+            "frames (PixelGame(size=…), import-video --size)"
         )
     if frames[0] != wanted[0] and "frames_per_step" not in model.__dataclass_fields__:
         raise ValueError(

@@ -67,7 +67,7 @@ def load_state(
     settings: dict[str, Any],
     device: torch.device,
 ) -> Progress:
-    """Take the state of a run over into model and optimisers; `NEW` if the folder has none.
+    """Load the state of a run into model and optimisers; `NEW` if the folder has none.
 
     Raises: ValueError, which names the file: it is damaged, or belongs to a run of other settings.
     """

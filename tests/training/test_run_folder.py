@@ -43,7 +43,7 @@ OTHERS = {
 def test_a_training_refuses_a_folder_that_holds_something_else(tmp_path, make):
     make(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path.name} holds something else than a run of this training"):
+    with pytest.raises(ValueError, match=f"{tmp_path.name} holds something other than a run of this training"):
         fit(make_task(), CONFIG, tmp_path)
     assert contents(tmp_path) == before
 
@@ -56,7 +56,7 @@ def test_the_commands_refuse_the_folder_of_a_world(tmp_path, train):
     tiny_world().save_pretrained(world)
     test_train_dynamics.recorded_store(tmp_path / "data", lengths=(40, 9, 3, 17) * 8)
     before = contents(world)
-    with pytest.raises(ValueError, match="holds something else than a run of train-"):
+    with pytest.raises(ValueError, match="holds something other than a run of train-"):
         if train == "tokenizer":
             config = replace(test_train_tokenizer.CONFIG, model=tiny_world().tokenizer.config)
             train_tokenizer(tmp_path / "data", world, config)

@@ -162,7 +162,7 @@ def test_worlds_that_do_not_fit_together_leave_no_run_behind(world, tmp_path):
     other, paid = (each.save_pretrained(tmp_path / name) for each, name in ((other, "other"), (paid, "paid")))
     for worlds, message in (
         ([world, other], f"{other} has another tokenizer than {world}"),
-        ([world, paid], "tells the reward 'native', .* 'health': .*reward=\"survival\""),
+        ([world, paid], "predicts the reward 'native', .* 'health': .*reward=\"survival\""),
         ([world] * 5, "5 worlds need at least as many rows, got 4"),
         ([], "no world to train in"),
     ):
@@ -187,7 +187,7 @@ def test_a_finished_agent_of_an_earlier_release_is_kept(world, tmp_path, capsys)
 def test_a_world_without_a_game_cannot_evaluate(tmp_path):
     world = tiny_world()
     world.config = replace(world.config, env_id="")
-    with pytest.raises(ValueError, match="does not tell of which game it is"):
+    with pytest.raises(ValueError, match="does not name its game"):
         train_agent(world.save_pretrained(tmp_path / "world"), tmp_path / "run", replace(CONFIG, eval_every=1))
     assert not (tmp_path / "run").exists()
 

@@ -1,7 +1,7 @@
 """The comparisons of the other two papers, and of all three with each other, as lists of trainings.
 
 Source: Latent Video Transformer (arXiv:2006.10704) tables 1, 2, 7, 8; Predicting Video with VQVAE (arXiv:2103.01950),
-which compares nothing with figures.
+which gives no figures.
 """
 
 from collections.abc import Callable, Mapping

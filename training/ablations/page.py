@@ -168,7 +168,7 @@ def order_lines(found: Mapping[str, Mapping[str, Order]]) -> list[str]:
                 lines.append(f"{what} not compared, {'no I3D file was given' if mine in _NEEDS_I3D else 'no numbers'}.")
                 continue
             turned = "; ".join(f'"{better}" is not below "{worse}"' for better, worse in order.reversed)
-            pairs = "pair that the paper tells apart" if order.pairs == 1 else "pairs that the paper tells apart"
+            pairs = "pair that the paper distinguishes" if order.pairs == 1 else "pairs that the paper distinguishes"
             lines.append(
                 f"{what} {order.agreeing} of {order.pairs} {pairs} agree" + (f"; here {turned}." if turned else ".")
             )

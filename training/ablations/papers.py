@@ -2,14 +2,14 @@
 
 Source: VideoGPT (arXiv:2104.10157) tables 3 to 7 on BAIR; VideoGen's submission (OpenReview 3InxcRQsYLf) section 4,
 whose own ablation tables are missing from its text, so that only its words remain; Latent Video Transformer
-(arXiv:2006.10704) tables 1 to 3, 7 and 8 on BAIR. Less is better in every metric here.
+(arXiv:2006.10704) tables 1 to 3, 7 and 8 on BAIR. Lower is better in every metric here.
 """
 
 from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """A number as printed, and what stands behind its ±, 0 if nothing does."""
+    """A number as printed, and its spread after a ±; 0 if none is given."""
 
     value: float
     spread: float = 0.0
@@ -108,7 +108,7 @@ WORDS = {
     "transformer": "VideoGen, in words only (its table is missing): full attention beats the axial transformer on FVD.",
     "positions": (
         "VideoGen, in words only (its table is missing): adding both space and time positions is crucial; sines and "
-        "cosines do about as well, with a slightly worse FVD. Nothing is said of a prior without positions."
+        "cosines do about as well, with a slightly worse FVD. A prior without positions is not mentioned."
     ),
     "latents": "VideoGPT table 5, BAIR: latent size of a clip of 16 frames, time x height x width.",
     "codes": "VideoGPT table 6, BAIR: codes of the codebook.",

@@ -80,7 +80,7 @@ def ablate(
         raise ValueError(f"unknown table {table!r}.{did_you_mean(table, (*TABLES, 'all'))}")
     if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}")
-    label, scale = (preset, PRESETS[preset]) if isinstance(preset, str) else ("of one's own", preset)
+    label, scale = (preset, PRESETS[preset]) if isinstance(preset, str) else ("custom", preset)
     scale = replace(scale.with_seed(seed), samplings=samplings or scale.samplings)
     if i3d is not None:
         load_i3d(i3d)  # reject a wrong file before hours of training
@@ -127,7 +127,7 @@ def _claim(out: Path, store: EpisodeStorage) -> None:
     """Refuse a folder that holds trainings on other data, or something else."""
     path, data = out / "data.json", {"fingerprint": store.fingerprint()}
     if not path.exists() and out.exists() and any(not is_temporary(each.name) for each in out.iterdir()):
-        raise ValueError(f"{out} holds something else than ablations (data.json is missing); use another --out")
+        raise ValueError(f"{out} holds something other than ablations (data.json is missing); use another --out")
     if path.exists() and read_json(path) != data:
         raise ValueError(f"{out} holds ablations on other data than {store.root}; use another --out")
     write_json(path, data)

@@ -1,4 +1,4 @@
-"""How large the trainings of the tables are: the presets "smoke", "small" and "paper".
+"""Sizes of the tables' trainings: the presets "smoke", "small" and "paper".
 
 Source: VideoGPT (arXiv:2104.10157) tables 8 and 9; VideoGen's submission (OpenReview 3InxcRQsYLf) section 4; for the
 other two papers the presets of `worldmodel.tokenizer` and `worldmodel.dynamics`.
@@ -29,7 +29,7 @@ _Config = TypeVar("_Config")
 
 @checked_dataclass
 class Base:
-    """What the tables of a paper vary one thing of."""
+    """The model of which each table of a paper varies one thing."""
 
     latents: tuple[int, int, int]
     num_codes: int
@@ -58,7 +58,7 @@ class PixelCNNScale:
 
 @checked_dataclass
 class Scale:
-    """How large the trainings of a preset are; what the papers fix is written in the tables."""
+    """Sizes of a preset's trainings; what the papers fix is written in the tables."""
 
     coarser: int  # how many times larger the strides of height and width are than the paper's
     widths: tuple[int, int]  # least and last channels of the tokenizer; a stage has half of the next one's
@@ -77,7 +77,7 @@ class Scale:
     pixelcnn: PixelCNNScale
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     clip_stride: int | None = None  # steps between the clips that a prior learns from; None: half a clip
-    data_steps: int | None = None  # env steps that are learned from, the first ones of the store; None: all
+    data_steps: int | None = None  # env steps to train on, the first ones of the store; None: all
     samples: int = 256  # clips in every distance
     samplings: int = 1  # how often samples are drawn; above 1, distances are means over them, with their deviation
     inverse_dynamics: InverseDynamicsConfig = field(default_factory=InverseDynamicsConfig)

@@ -12,7 +12,7 @@ from worldmodel.training.cli.terminal import prepare_terminal, reader_is_gone
 
 _READER_GONE = 141  # as of programs that SIGPIPE ends
 
-# What a user's mistake ends in: also a module that is not there, of an env's id such as my_games:MyGame-v0.
+# Errors that a user's mistake raises, such as a missing module in an env's id (my_games:MyGame-v0).
 _MISTAKES = (ValueError, TypeError, OSError, OverflowError, FloatingPointError, ModuleNotFoundError)
 
 

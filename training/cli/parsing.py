@@ -86,7 +86,7 @@ def completion(commands: Mapping[str, Command], shell: str) -> str:
 
 
 def _documented(function: Callable[..., Any]) -> str:
-    """The docstring without the sections that matter in Python alone, each argument in one line."""
+    """The docstring without the sections that matter only in Python, each argument in one line."""
     return re.sub(r"\n {8,}", " ", _OTHER_SECTIONS.split(inspect.getdoc(function) or "")[0])
 
 

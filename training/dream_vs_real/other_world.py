@@ -21,12 +21,12 @@ _CONTRACT = "docs/dream-vs-real.md, A world model of another project"
 
 
 class OtherWorld(Protocol):
-    """B dreams side by side, each begun from real steps. Everything is NumPy; torch tensors on a processor do too."""
+    """B dreams side by side, each begun from real steps. Everything is NumPy; torch tensors on the CPU work too."""
 
     context_steps: int  # T, real steps that a dream from the middle of an episode begins with; at least 1
 
     def reset(self, frames: NDArray[np.uint8], actions: NDArray, seeds: NDArray[np.int64]) -> object:
-        """Begin B dreams; those before are given up. Its result is ignored.
+        """Begin B dreams and drop the earlier ones; the result is ignored.
 
         Args:
             frames: (B, T, F, H, W, C) uint8 as the game shows them; frames[:, -1, -1] is what a player sees now.

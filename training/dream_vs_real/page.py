@@ -104,7 +104,7 @@ def _summary(results: Mapping[str, Any]) -> str:
 
 
 def _setting(settings: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]) -> str:
-    """What was compared, and what cannot be compared."""
+    """What was compared, and the limits of the comparison."""
     horizon, unit = settings["horizon"], settings["reward_unit"]
     begins = {
         "game": "Dreams begin with the first frame of real episodes, so both begin alike",
@@ -114,15 +114,15 @@ def _setting(settings: Mapping[str, Any], policies: Sequence[Mapping[str, Any]])
     lines = [
         f"{settings['episodes']} episodes of each policy in each world, equal seeds for all. *Dream* and *real* are "
         f"the sums of the first {horizon} rewards of an episode in one unit ({unit}), not discounted, mean ± 95 %. "
-        f"{begins}. Temperature {settings['temperature']:g}. *Whole real episode* goes on to the game's own end, in "
+        f"{begins}. Temperature {settings['temperature']:g}. *Whole real episode* continues to the game's own end, in "
         "the game's native reward."
     ]
     if settings["learned_from"] not in ("", settings["env_id"]):
         lines.append(f"The dream was learned from another game, {settings['learned_from']}.")
     if cut := sum(row["real"]["cut_early"] for row in policies):
         lines.append(
-            f"{cut} real episodes were cut by the game's clock before step {horizon}, of which the dream knows "
-            "nothing; a shorter horizon compares better."
+            f"{cut} real episodes were cut by the game's clock before step {horizon}, which the dream does "
+            "not know; a shorter horizon compares better."
         )
     if any(row["sees"] == "frames" for row in policies):
         lines.append("Agents trained on the game's own frames see these in the game, and decoded ones in the dream.")

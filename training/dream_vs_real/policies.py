@@ -65,8 +65,8 @@ def _check(agents: Sequence[str | os.PathLike], epsilons: Sequence[float], polic
     for epsilon in epsilons:
         if not 0.0 < epsilon < 1.0:
             raise ValueError(
-                f"epsilons must be between 0 and 1, got {epsilon}; every policy is played without noise, and random "
-                "play is among them, anyway"
+                f"epsilons must be between 0 and 1, got {epsilon}; every policy is played without noise too, and "
+                "random play is always among them"
             )
     given: dict[str, list[Any]] = {
         "agents": [str(agent) for agent in agents],

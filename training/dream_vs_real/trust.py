@@ -130,7 +130,7 @@ def _ratio(
 ) -> dict[str, Any]:
     found = ratio_with_interval(dream, real, dream_steps, real_steps)
     if found is None:
-        return {"absent": "in the game it cannot be told from 0"}
+        return {"absent": "in the game it does not differ significantly from 0"}
     return {"value": found[0], "interval": [found[1], found[2]]}
 
 
@@ -248,4 +248,4 @@ def _figures(section: Mapping[str, Any]) -> str:
 
 
 def _pairs(order: Mapping[str, Any], more: str = "") -> str:
-    return f"{order['in_order']} of {order['told_apart']}{more}" if order["told_apart"] else "no pairs told apart"
+    return f"{order['in_order']} of {order['told_apart']}{more}" if order["told_apart"] else "no pairs to compare"

@@ -13,8 +13,8 @@ _HEADS = {
 }
 _NOTE = (
     "*Ratio* is dream over real with its 95 % interval (Fieller's, over episodes that begin alike in both worlds); it "
-    "is absent where the game's own value cannot be told from 0. Pairs count that the game tells apart: the 95 % "
-    "intervals of their means do not overlap."
+    "is absent where the game's own value does not differ significantly from 0. Pairs count if the game distinguishes "
+    "them: the 95 % intervals of their means do not overlap."
 )
 
 
@@ -53,7 +53,7 @@ def _settings(section: Mapping[str, Any]) -> list[str]:
 def _thresholds(bars: Mapping[str, Any]) -> str:
     survival, reward = ("{:g} to {:g}".format(*bars[name]) for name in ("survival", "reward_per_step"))
     return (
-        f"A dream is *trusted* if at least {bars['in_order']:.0%} of the pairs of policies that the game tells apart "
+        f"A dream is *trusted* if at least {bars['in_order']:.0%} of the pairs of policies that the game distinguishes "
         f"are in the right order in it, by survival and by return, and if for every policy survival is {survival} and "
         f"reward per step {reward} of the game's. It is *undecided* if only ratios are outside and their intervals "
         "reach in: more --episodes decide."

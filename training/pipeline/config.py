@@ -27,7 +27,7 @@ class RoundConfig:
         default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=1500))
     )
     agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=150_000)))
-    episodes: int = 30  # real episodes, of the agent and of random play, that are judged
+    episodes: int = 30  # real episodes for evaluation, of the agent and of random play
     seed: int = 0
 
     def with_seed(self, seed: int | None = None, share: float = 1.0) -> Self:
@@ -54,7 +54,7 @@ class RoundConfig:
 class DemoConfig(RoundConfig):
     """Everything that decides a demo."""
 
-    policy: str = "diverse"  # who plays: a scripted policy, as for `collect`
+    policy: str = "diverse"  # scripted policy that plays, as for `collect`
     tokenizer: TokenizerTraining = field(  # without Muon, as the results over seeds were measured (docs/results.md)
         default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900), muon=False)
     )
@@ -74,7 +74,7 @@ class Iteration(RoundConfig):
     warm_agent: bool = True  # so does the agent
     tokenizer_rounds: PositiveInt | None = None  # train the tokenizer in so many first rounds, then keep it; None: all
     later_steps: PositiveFloat = 0.5  # of round 0's training steps, in every later round
-    episodes: AtLeastTwo = 30  # real episodes, of each round's agent and once of random play, that are judged
+    episodes: AtLeastTwo = 30  # real episodes for evaluation, of each round's agent and once of random play
 
     def of_round(self, number: int) -> "Iteration":
         """This config with one round's own seed in every stage, and the steps that its stages train for."""

@@ -1,4 +1,4 @@
-"""The whole path in one call: a round whose agent is also judged in its dream, and a report."""
+"""The whole pipeline in one call: one round, whose agent is also evaluated in its dream, and a report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +16,19 @@ from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, run_rou
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
 from worldmodel.training.reports.run import RETURN_KEYS, return_row, write_dream_vs_real, write_report
 
-_LONGEST = 1000  # steps of the dream in which an agent without a horizon is judged
+_LONGEST = 1000  # steps of the dream in which an agent without a horizon is evaluated
 
 
 def demo(out: str | Path = "runs/demo", config: DemoConfig | None = None, *, fresh: bool = False) -> Path:
-    """Run all stages that are not done yet; returns the path of report.md.
+    """Run the stages that are not finished; returns the path of report.md.
 
     Args:
         out: the run folder; new, empty, or an earlier demo's.
         fresh: delete the earlier demo first.
 
     Raises:
-        ValueError: `out` holds something else, or a demo with other settings and `fresh` is not set; or the settings
-            cannot be played. Nothing is written then.
+        ValueError: `out` holds something else, or a demo with other settings without `fresh`; or a setting is not
+            valid. Nothing is written then.
     """
     config, out = (config or DemoConfig()).with_seed(), Path(out)
     check_begins(config.env_id, config.workers, config.seed)

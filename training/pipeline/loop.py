@@ -1,8 +1,8 @@
-"""Iterated imagination: play, learn the dream, train an agent in it, play with that agent, and so on.
+"""Iterated imagination: record play, train the world model, train an agent in its dream, record play of it, repeat.
 
 Round 0 records diverse blind play, which trains the models of all rounds. Every other round records play of the agent
-of the round before, and more blind play beside it: where that agent does not go, the next one would otherwise find
-errors of the dream.
+of the round before, and more blind play beside it: where that agent never goes, the dream would otherwise have errors
+that the next agent exploits.
 """
 
 import math
@@ -27,15 +27,15 @@ AGENT_PLAY, BLIND_PLAY = "data", "blind"  # stores in the folder of a round, whi
 
 
 def iterate(out: str | Path = "runs/loop", config: Iteration | None = None, *, fresh: bool = False) -> Path:
-    """Run all rounds that are not done yet; returns the path of report.md.
+    """Run the rounds that are not finished; returns the path of report.md.
 
     Args:
         out: the run folder; new, empty, or an earlier loop's with the same settings except `rounds`.
         fresh: delete the earlier loop first.
 
     Raises:
-        ValueError: `out` holds something else, or a loop with other settings and `fresh` is not set; or the settings
-            cannot be played. Nothing is written then.
+        ValueError: `out` holds something else, or a loop with other settings without `fresh`; or a setting is not
+            valid. Nothing is written then.
     """
     config, out = config or Iteration(), Path(out)
     check_begins(config.env_id, config.workers, config.seed)
@@ -67,7 +67,7 @@ def _round(out: Path, number: int, config: Iteration, stages: Stages) -> Round:
 
 
 def _plays(config: Iteration, agent: Path | None) -> tuple[Play, ...]:
-    """What a round records: its agent's play if there is an agent, and blind play."""
+    """What a round records: play of the agent of the round before, if there is one, and blind play."""
     blind = config.first_steps if agent is None else round(config.blind_share * config.collect_steps)
     plays = []
     if agent is not None and blind < config.collect_steps:
@@ -93,7 +93,7 @@ def round_folder(out: Path, number: int) -> Path:
 
 
 def play_of(out: Path, number: int, fade: float) -> JoinedStorage:
-    """What the model of a round is trained and validated on: the play of all rounds so far, less of older play.
+    """Training and validation data of a round: the play of all rounds so far, less of older play.
 
     Round 0's play, which no agent chose, is always used whole.
     """
@@ -116,7 +116,7 @@ def kept_episodes(episodes: Sequence[Sequence[int]], fade: float) -> list[list[i
 
 
 def _played(out: Path, number: int) -> list[Path]:
-    """The stores of a round that has collected."""
+    """The stores that a round has recorded."""
     return [place for name in (AGENT_PLAY, BLIND_PLAY) if (place := round_folder(out, number) / name).exists()]
 
 

@@ -1,4 +1,4 @@
-"""What a loop has reached: rounds.jsonl for programs, report.md for people; rewritten after every round."""
+"""Results of a loop: rounds.jsonl for programs, report.md for people; rewritten after every round."""
 
 import json
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from worldmodel.training.pipeline.round import STAGES
 from worldmodel.training.reports.evaluation import ONE_EPISODE
 from worldmodel.training.reports.markdown import interval, machine, made_on, table
 
-FACTS = "round.json"  # in a round's folder, once its agent is judged
+FACTS = "round.json"  # in a round's folder, once its agent is evaluated
 
 
 def round_label(number: int) -> str:
-    """With which the names of a round's stages begin."""
+    """Prefix of the names of a round's stages."""
     return f"round {number}: "
 
 
 def returns_of(played: Evaluation) -> dict[str, Any]:
-    """Native returns of the judged episodes."""
+    """Native returns of the evaluated episodes."""
     return {"mean": played.mean, "half_width": played.half_width, "returns": played.returns}
 
 
 def facts_of(played: Evaluation, play: JoinedStorage) -> dict[str, Any]:
-    """What round.json holds: how the round's agent did in the real game, and what its model was trained on."""
+    """Content of round.json: returns of the round's agent in the real game, and the data its model was trained on."""
     rounds = [list(parts) for _, parts in groupby(play.parts, lambda part: part[0].root.parent)]
     train = [
         sum(store.lengths[e] for store, count in parts for e in store.split("train") if e < count) for parts in rounds
@@ -39,7 +39,7 @@ def facts_of(played: Evaluation, play: JoinedStorage) -> dict[str, Any]:
 
 
 def write_rounds(out: Path, config: Iteration, minutes: Mapping[str, float]) -> Path:
-    """Write rounds.jsonl and report.md about all rounds whose agent is judged; returns the path of report.md."""
+    """Write rounds.jsonl and report.md about the rounds whose agent is evaluated; returns the path of report.md."""
     rows = _rows(out, minutes)
     write_text(out / "rounds.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     random = read_json(out / "random.json", JsonObject, ("returns",))

@@ -1,4 +1,4 @@
-"""One round: record episodes, train tokenizer, dynamics and an agent in their dream, judge it in the real game.
+"""One round: record episodes, train tokenizer, dynamics and an agent in their dream, evaluate it in the real game.
 
 The demo is one round with a report, the loop is many. A finished stage is not repeated; an interrupted one resumes from
 its last complete state.
@@ -18,7 +18,7 @@ from worldmodel.training.train_dynamics import train_dynamics
 from worldmodel.training.train_tokenizer import train_tokenizer
 
 STAGES = ("collect", "tokenizer", "dynamics", "agent", "judge")  # of a round, in their order
-JUDGED_FROM = 10_000  # seed of the first judged episode, the same in every round
+JUDGED_FROM = 10_000  # seed of the first evaluation episode, the same in every round
 
 
 class Play(NamedTuple):
@@ -33,13 +33,13 @@ class Play(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """Where a round is done, with which settings, and what it takes from earlier rounds."""
+    """The folder of a round, its settings, and what it takes from earlier rounds."""
 
     folder: Path  # gets the stores of `plays`, `tokenizer`, `dynamics` and `agent`
     config: RoundConfig  # with one seed in all stages
     stages: Stages
     plays: tuple[Play, ...]
-    data: Callable[[], Path | EpisodeStorage]  # what the models are trained on, once the plays are recorded
+    data: Callable[[], Path | EpisodeStorage]  # training data of the models, once the plays are recorded
     label: str = ""  # the names of its stages begin with it
     tokenizer_from: Path | None = None  # an earlier round whose tokenizer is kept; None: this round trains one
     model_from: Path | None = None  # the round whose tokenizer, dynamics and heads are trained further
@@ -54,19 +54,19 @@ class Round:
         return self.folder / "agent" / "agent"
 
     def stage(self, name: str, work: Callable[[], object]) -> None:
-        """Do the work of a stage, unless it was done before."""
+        """Do the work of a stage, unless it is finished."""
         self.stages(f"{self.label}{name}", work)
 
 
 def run_round(here: Round, judge: Callable[[], object]) -> None:
-    """All stages of a round; `judge` looks at its agent and writes what it finds."""
+    """Run all stages of a round; `judge` evaluates its agent and writes the result."""
     learn_world(here)
     here.stage("agent", lambda: _train_agent(here))
     here.stage("judge", judge)
 
 
 def learn_world(here: Round) -> None:
-    """The first three stages of a round, which leave its world."""
+    """Run the first three stages of a round, which make its world."""
     here.stage("collect", lambda: _collect(here))
     here.stage("tokenizer", lambda: _train_tokenizer(here))
     here.stage("dynamics", lambda: _train_dynamics(here))

@@ -1,4 +1,4 @@
-"""The stages of a run that has many: those that are done are skipped, an interrupted one is done again."""
+"""Stages of a long run: finished ones are skipped, an interrupted one is run again."""
 
 import json
 import time
@@ -21,17 +21,17 @@ class _State:
     done: list[str]
     minutes: dict[str, float]
     clearing: bool = False  # the run is being deleted, to start over
-    running: str = ""  # the stage that is being done
+    running: str = ""  # the stage that is running
     cut: list[str] = field(default_factory=list)  # stages with a killed attempt, whose duration is unknown
 
 
 @contextmanager
 def staged(out: Path, config: Any, fresh: bool, free: Sequence[str] = (), kind: str = "a demo") -> Iterator["Stages"]:
-    """The stages of a run whose folder no other process may run in meanwhile; other arguments as of `Stages`.
+    """`Stages` of a run whose folder is locked against other processes; other arguments as in `Stages`.
 
     Args:
         out: the run folder; new, empty, or of an earlier run of the same kind.
-        kind: what such a run is called in errors.
+        kind: name of such a run in errors.
 
     Raises:
         ValueError: `out` holds something else, or a run with other settings and `fresh` is not set.
@@ -48,7 +48,7 @@ class Stages:
         out: the run folder.
         config: a dataclass, all that decides the run; kept in config.json.
         fresh: delete the earlier run first.
-        free: names of settings in which a run may differ from its continuation.
+        free: names of settings that may change when a run is resumed.
 
     Raises:
         ValueError: `out` holds a run with other settings and `fresh` is not set.
@@ -96,7 +96,7 @@ class Stages:
         return name in self._state.cut
 
     def __call__(self, name: str, work: Callable[[], object]) -> None:
-        """Do the work of a stage, unless it was done before; it is done once `work` returns without an error."""
+        """Do the work of a stage, unless it is finished; it is once `work` returns without an error."""
         state = self._state
         if name in state.done:
             print(f"{name}: done before, in {self.minutes[name]:.1f} minutes")
@@ -115,9 +115,9 @@ class Stages:
 
 
 def check_begins(env_id: str, workers: int, seed: int) -> None:
-    """ValueError, or Gymnasium's error for an unknown game, for what the first stage would fail on."""
+    """Check early what the first stage would fail on: ValueError, or Gymnasium's error for an unknown game."""
     if is_dream(env_id):
-        raise ValueError(f"this plays a real game and learns to dream of it, {env_id} is a dream")
+        raise ValueError(f"this needs a real game, of which it trains a world model, but {env_id} is a dream")
     for name, given, least in (("workers", workers, 1), ("seed", seed, 0)):
         if given < least:
             raise ValueError(f"{name} must be at least {least}, got {given}")
@@ -128,7 +128,7 @@ def _without(names: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_ours(out: Path, names: set[str], kind: str) -> None:
-    """ValueError if `out` holds anything but such a run: its stages would overwrite it, and --fresh delete it."""
+    """ValueError if `out` holds anything but such a run: stages would overwrite it, and --fresh would delete it."""
     there = {path.name for path in out.iterdir() if not is_temporary(path.name)} - {LOCK} if out.exists() else set()
     if not there:
         return
@@ -136,7 +136,7 @@ def _check_ours(out: Path, names: set[str], kind: str) -> None:
     config, stages = (read_json(file) if file.is_file() else None for file in files)
     begun = (isinstance(stages, dict) and "done" in stages) or there == {"config.json"}  # the first file of a run
     if not isinstance(config, dict) or not names - may_lack(names) <= set(config) <= names or not begun:
-        raise ValueError(f"{out} holds something else than {kind}'s run; use another --out, or delete it yourself")
+        raise ValueError(f"{out} holds something other than {kind}'s run; use another --out, or delete it yourself")
 
 
 __all__ = ["Stages", "check_begins", "staged"]

@@ -1,4 +1,4 @@
-"""What a world model, a tokenizer or an agent is, at a glance: its game, its sizes, and what it can make or sees."""
+"""A world model, a tokenizer or an agent at a glance: its game, its sizes, its inputs and outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from worldmodel.tokenizer import Tokenizer
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.show.sample_inputs import CONDITIONS
 
-_PAID = {"world": "what its env pays", "survival": "each step that it lives"}
+_REWARDED = {"world": "what its env rewards", "survival": "each step that it survives"}
 _PATHS = {"none": "nothing", "frames": "first frames", "actions": "actions", "both": "first frames and actions"}
 
 
@@ -36,7 +36,7 @@ def model_facts(name: str, verify: bool = False) -> list[list[str]]:
         if (place / "config.json").is_file() and read_json(place / "config.json", JsonObject).get("kind") == "agent":
             return [*_agent_rows(place), *_verified(place, verify)]
     if not (folder / "config.json").is_file():
-        raise ValueError(f"{name} is no store of recorded play, and no model either: it holds no config.json")
+        raise ValueError(f"{name} is neither a store of recorded play nor a model: it holds no config.json")
     about = read_json(folder / "config.json", JsonObject)
     if about.get("kind") == "tokenizer":
         return [["tokenizer", str(folder)], *_tokenizer_rows(load_tokenizer(folder)), *_verified(folder, verify)]
@@ -61,7 +61,7 @@ def _tokenizer_rows(tokenizer: Tokenizer) -> list[list[str]]:
     return [
         ["step", f"{config.frames_per_step} frames of {config.height} x {config.width} x {config.channels}"],
         ["codes of a step", f"{h} x {w} tokens of {tokenizer.num_slices} codes, each one of {tokenizer.num_codes}"],
-        ["coded are", {"step": "single steps", "causal": "causal steps", "clip": "whole clips"}[config.temporal]],
+        ["coded as", {"step": "single steps", "causal": "causal steps", "clip": "whole clips"}[config.temporal]],
         ["parameters of the tokenizer", _millions(tokenizer)],
     ]
 
@@ -97,11 +97,11 @@ def _agent_rows(folder: Path) -> list[list[str]]:
         ["agent", str(folder)],
         ["game", meta.env_id or "unknown"],
         ["world", meta.world_model or "none, it was trained in the game itself"],
-        *([["dreamt also in", ", ".join(meta.more_worlds)]] if meta.more_worlds else []),
+        *([["also trained in", ", ".join(meta.more_worlds)]] if meta.more_worlds else []),
         ["sees", f"{seen}: {shape} {'uint8' if file.pixels else 'float32'}, {number}"],
         ["acts by", f"{file.action}{held}"],
-        ["trained with PPO for", f"{training.steps:,} steps, as asked for"],
-        ["paid for", _PAID[meta.reward]],
+        ["trained with PPO for", f"{training.steps:,} steps, as requested"],
+        ["rewarded for", _REWARDED[meta.reward]],
         ["parameters", _millions(agent.policy)],
     ]
 
@@ -118,8 +118,8 @@ def _dreams(wm: WorldModel) -> str:
     try:
         check_dreams(wm)
     except ValueError:
-        return "no, its tokenizer does not code steps alone"
-    return "no, it wants all actions at once" if wm.config.dynamics.action_condition == "clip" else "yes"
+        return "no, its tokenizer does not code single steps"
+    return "no, it needs all actions at once" if wm.config.dynamics.action_condition == "clip" else "yes"
 
 
 def _starts(starts: Starts | None) -> str:

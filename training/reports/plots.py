@@ -26,9 +26,7 @@ _LABELS = {"copy": "copy of the last given frame", "dream_swapped": "dream, anot
 def check_matplotlib() -> None:
     """Raise at once, and not after an hour of measuring, if plots cannot be drawn."""
     if find_spec("matplotlib") is None:
-        raise DependencyNotInstalled(
-            "plots need matplotlib: pip install 'videogen-dream[plots]', or ask for --no-plots"
-        )
+        raise DependencyNotInstalled("plots need matplotlib: pip install 'videogen-dream[plots]', or use --no-plots")
 
 
 def plot_open_loop(section: Mapping[str, Any], path: str | Path) -> Path:

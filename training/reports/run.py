@@ -62,7 +62,7 @@ def write_dream_vs_real(
     """Write `path`.mp4 and `path`.gif: held-out starts and recorded actions, real on the left, dream on the right.
 
     The starts are drawn where a rare positive reward follows in the recorded play (`eventful_segments`), so that there
-    is something to see; the look of the dream plays no part. The open-loop scores come from all starts alike.
+    is something to see; how the dream looks plays no part. The open-loop scores come from all starts alike.
     """
     context_steps, dreamt = steps_that_fit(store, split, context_steps)
     segments = eventful_segments(store, split, episodes, context_steps, dreamt, seed)
@@ -87,7 +87,7 @@ def write_report(folder: str | Path, results: Mapping[str, Any], plots: bool = F
         plots: draw PNG files too.
 
     Returns: the path of report.md.
-    Raises: ValueError for a section it does not know.
+    Raises: ValueError for an unknown section.
     """
     for name in results:
         if name not in _KNOWN:

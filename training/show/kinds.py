@@ -94,7 +94,7 @@ def futures(
     """Several dreamt futures of one start: other draws with the same actions, or of several players.
 
     Args:
-        model, data, real: as in `rollout`; with neither store nor game a start that the model brings along.
+        model, data, real: as in `rollout`; with neither store nor game one of the model's own starts.
         players: who acts in the dream: blind policies, or folders of saved agents.
         settings: fields of `ShowConfig`; n futures of each player.
     """

@@ -68,7 +68,7 @@ def clips_of_game(
                 return clips
     raise ValueError(
         f"no episode of {env_id} from seed {seed} on lasted {skip + least} steps: skip fewer (--skip), give fewer "
-        "(--given-steps), or let somebody else play (--players)"
+        "(--given-steps), or choose another player (--players)"
     )
 
 

@@ -119,7 +119,7 @@ class Scene(ABC):
             raise ValueError("no episode is running: begin() one")
         chosen = None if self._policy is None else self._policy.act(self._observation[None])[0]
         if action is None and chosen is None:
-            raise ValueError("nobody plays: give an action, or open the scene with a policy")
+            raise ValueError("this scene has no policy: give an action, or open it with one")
         taken = chosen if action is None else np.asarray(action, self.action.dtype)[()]
         self._observation, reward, terminated, truncated, info = self.env.step(taken)
         if self._policy is not None and action is not None:

@@ -58,7 +58,7 @@ def show(
         out: file; its ending decides between sheet and film.
         kind: what to show.
         data: store of the game, for real play; without it the game is played now for rollout and players, and futures
-            and same-actions begin with the starts that the model brings along.
+            and same-actions begin with the model's own starts.
         real: id of the real game to play; without it that of the model, where one is needed.
         players: who acts: blind policies, such as sticky or cycle:move_left*8,move_right*8 (docs/collecting.md), or
             folders of saved agents; rollout and same-actions take one.

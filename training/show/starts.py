@@ -1,4 +1,4 @@
-"""Where shown dreams begin: in real play, or in the starts that a world model brings along.
+"""Where shown dreams begin: in real play, or in a world model's own starts.
 
 Letters: T steps, h w latent grid, M slices.
 """
@@ -66,7 +66,7 @@ def starts(wm: WorldModel, source: Source, n: int, given: int, config: ShowConfi
 
 def _own_starts(wm: WorldModel, n: int, seed: int) -> list[Start]:
     if wm.starts is None:
-        raise ValueError("this world brings no starts along: give real play, data=STORE (--data) or real=ID (--real)")
+        raise ValueError("this world has no starts of its own: give real play, data=STORE (--data) or real=ID (--real)")
     count = len(wm.starts.codes)
     rows = np.random.default_rng(seed).choice(count, n, replace=n > count)
     codes, actions, signals = (tensor[torch.from_numpy(rows)] for tensor in wm.starts[:3])

@@ -11,7 +11,7 @@ from worldmodel.training.reports.markdown import hardware, mean_cell, table, wri
 # Keys of a cell's file.
 CELL = ("game", "row", "player", "seed", "result", "decisions", "hours", "commands", "settings", "world", "machine")
 _ORDER = ("random", "blind", "free", "dream", "loop")  # of the rows, by the prefixes of their names
-_JUDGED = ("dream", "loop")  # rows that must be above the best blind policy
+_DREAMERS = ("dream", "loop")  # rows that must be above the best blind policy
 _NOTE = (
     "Native return per episode, mean ± 95 %, on the same episodes for everyone. *All together* is the mean over "
     "the episodes of all agents of a row; its interval holds for these agents, other trainings may differ by "
@@ -29,12 +29,12 @@ def write_transfer(out: Path, games: Sequence[str], command: str) -> Path:
         command: what was typed.
     """
     cells = [read_json(file, JsonObject, CELL) for file in sorted(out.glob("*/cells/*.json"))]
-    places = list(dict.fromkeys([*games, *(cell["game"] for cell in cells)]))
-    tables = {game: rows_of([cell for cell in cells if cell["game"] == game]) for game in places}
+    names = list(dict.fromkeys([*games, *(cell["game"] for cell in cells)]))
+    tables = {game: rows_of([cell for cell in cells if cell["game"] == game]) for game in names}
     made = {"command": command, "settings": read_json(out / "config.json", JsonObject)}
     made["games"] = {game: rows for game, rows in tables.items() if rows}
     head = f"Made by `{command}`. The same with every episode and all settings: transfer.json." if command else ""
-    page = ["# Who plays the real games how well", head, _NOTE]
+    page = ["# Players in the real games", head, _NOTE]
     page += [
         _game(game, rows, [cell for cell in cells if cell["game"] == game]) for game, rows in tables.items() if rows
     ]
@@ -43,13 +43,13 @@ def write_transfer(out: Path, games: Sequence[str], command: str) -> Path:
 
 def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One game's rows in order: the agents of a row pooled, and compared with the best blind policy."""
-    names = sorted({cell["row"] for cell in cells}, key=_place)
+    names = sorted({cell["row"] for cell in cells}, key=_order_of)
     members = {name: sorted((c for c in cells if c["row"] == name), key=lambda c: c["seed"] or 0) for name in names}
     blind = members["blind"][0]["result"] if "blind" in members else None
     return [_row(name, members[name], blind) for name in names]
 
 
-def _place(row: str) -> tuple[int, int]:
+def _order_of(row: str) -> tuple[int, int]:
     kind = row.rstrip("0123456789")
     return _ORDER.index(kind), int(row.removeprefix(kind) or 0)
 
@@ -106,7 +106,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         row["player"],
         decisions,
         " / ".join(mean_cell(agent) for agent in row["agents"]) if len(row["agents"]) > 1 else "–",
-        f"**{together}**" if row["row"].startswith(_JUDGED) else together,
+        f"**{together}**" if row["row"].startswith(_DREAMERS) else together,
         against,
         hours + (", without its world's" if row["world_given"] else ""),
     ]
@@ -120,7 +120,7 @@ def _statements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{'the best blind policy' if key == 'blind' else _learner(other)}: "
         f"{mean_cell(row)} against {mean_cell(other)}."
         for row in rows
-        if row["row"].startswith(_JUDGED)
+        if row["row"].startswith(_DREAMERS)
         for key, other in others.items()
     ]
 
@@ -132,7 +132,7 @@ def _learner(row: Mapping[str, Any]) -> str:
 
 def _how(cells: Sequence[Mapping[str, Any]]) -> str:
     """The commands that reproduce the rows, the worlds, and the machines."""
-    ordered = sorted(cells, key=lambda cell: (_place(cell["row"]), cell["seed"] or 0))
+    ordered = sorted(cells, key=lambda cell: (_order_of(cell["row"]), cell["seed"] or 0))
     commands = dict.fromkeys(line for cell in ordered for line in cell["commands"])
     lines = ["The same by single commands:", "```sh\n" + "\n".join(commands) + "\n```"]
     worlds = {cell["world"]["sha256"]: cell["world"] for cell in ordered if cell["world"] is not None}

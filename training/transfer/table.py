@@ -1,6 +1,6 @@
 """One table of all players of a game: random, the best blind one, trained in the real game, trained in its dream.
 
-Every cell is one player, judged on the same episodes, and a file of its own; finished cells are not repeated. An
+Every cell is one player, evaluated on the same episodes, and has its own file; finished cells are not repeated. An
 interrupted stage resumes from its last complete state, except an agent's training, which starts over.
 """
 
@@ -69,15 +69,17 @@ class Transfer:
         for name in ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed", "free.seed"):
             self._check_untouched(name, 0, "--seed sets that of every stage")
         self._check_untouched("free.steps", REAL_GAME.steps, "--decisions and --longer set them")
-        self._check_untouched("agent.eval_every", 0, "agents of this table do not meet the game before they are judged")
+        self._check_untouched(
+            "agent.eval_every", 0, "agents of this table must not see the game before their evaluation"
+        )
         if len(set(self.games)) < len(self.games) or not self.games:
-            raise ValueError(f"games must be at least one, each once, got {' '.join(self.games) or 'none'}")
+            raise ValueError(f"give at least one game, and each once, got {' '.join(self.games) or 'none'}")
 
-    def _check_untouched(self, name: str, usual: int, reason: str) -> None:
+    def _check_untouched(self, name: str, default: int, reason: str) -> None:
         value: object = self
         for part in name.split("."):
             value = getattr(value, part)
-        if value != usual:
+        if value != default:
             raise ValueError(f"leave out {name.replace('_', '-')}: {reason}")
 
     def worlds(self) -> dict[str, str]:
@@ -87,7 +89,8 @@ class Transfer:
             game, equals, world = text.partition("=")
             if not equals or not world or game not in self.games or game in given:
                 raise ValueError(
-                    f"a world is given as GAME=WORLD, once for one of the games ({', '.join(self.games)}), got {text!r}"
+                    f"--world takes GAME=WORLD, at most once for each of the games ({', '.join(self.games)}), got "
+                    f"{text!r}"
                 )
             given[game] = world
         return given
@@ -130,8 +133,8 @@ def benchmark(
     Returns: the path of transfer.md, which is also printed.
 
     Raises:
-        ValueError: `out` holds something else, or a table of other settings and `fresh` is not set; or the settings
-            cannot be played. Nothing is written then.
+        ValueError: `out` holds something else, or a table with other settings without `fresh`; or a setting is not
+            valid. Nothing is written then.
     """
     if table != "transfer":
         raise ValueError(f"the only table is 'transfer', got {table!r}")
@@ -141,7 +144,7 @@ def benchmark(
         raise ValueError(f"policy must be a scripted one ({FORMS}), got {config.policy!r}")
     games = [Game(env_id, out / folder_of(env_id), config.episodes, worlds.get(env_id)) for env_id in config.games]
     if len({game.folder for game in games}) < len(games):
-        raise ValueError(f"two of the games have one name, and so one folder: {', '.join(config.games)}")
+        raise ValueError(f"two of the games share a name, and so a folder: {', '.join(config.games)}")
     for game in games:
         check_begins(game.env_id, config.workers, config.seed)
         check_world(game, fresh)

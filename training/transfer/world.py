@@ -22,7 +22,7 @@ class Game(NamedTuple):
 
     env_id: str
     folder: Path
-    episodes: int  # on which every player is judged
+    episodes: int  # on which every player is evaluated
     world: str | None = None
 
     def stage(self, name: str) -> str:
@@ -46,21 +46,21 @@ def check_world(game: Game, fresh: bool) -> None:
     if game.world is None:
         if kept is not None and kept["given"] is not None:
             raise ValueError(
-                f"agents of {game.env_id} in {game.folder} learned in a world that was given: repeat "
+                f"the agents of {game.env_id} in {game.folder} were trained in a given world: repeat "
                 f"--world {game.env_id}={kept['given']}, or use another --out"
             )
         return
     folder = resolve(game.world)
     learned = load_config(folder, "world_model", WorldModelConfig).env_id
     if learned.rpartition(":")[2] != game.env_id.rpartition(":")[2]:
-        raise ValueError(f"{game.world} is a world of {learned or 'an unnamed game'}, and was given for {game.env_id}")
+        raise ValueError(f"{game.world} is a world of {learned or 'an unnamed game'}, but was given for {game.env_id}")
     _check_same(game, kept, weights_name(folder))
 
 
 def _check_same(game: Game, kept: Mapping[str, Any] | None, sha256: str) -> None:
     if kept is not None and kept["sha256"] != sha256:
         raise ValueError(
-            f"agents of {game.env_id} in {game.folder} learned in another world: its weights have the SHA-256 "
+            f"the agents of {game.env_id} in {game.folder} were trained in another world: its weights have the SHA-256 "
             f"{kept['sha256'][:12]}…, those of {game.world or 'the one there'} {sha256[:12]}…; use another --out"
         )
 

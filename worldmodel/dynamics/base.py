@@ -21,7 +21,7 @@ from worldmodel.layers.weight_cache import WeightCache
 from worldmodel.settings import BY_NET
 from worldmodel.tokenizer import CodeLookup, Tokenizer
 
-# The configs of all dynamics, which their entry `net` tells apart; module build knows the dynamics of each.
+# The configs of all dynamics, distinguished by their entry `net`; module build has the dynamics of each.
 DynamicsConfig = Annotated[GPTConfig | PixelCNNConfig | SubscaleConfig, BY_NET]
 
 

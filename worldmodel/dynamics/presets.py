@@ -170,7 +170,7 @@ PRESETS = {
         num_slices=9,
         code_dim=9 * 64,
     ),
-    # The same for play of 64 x 64 pixels, told the actions; trains on a CPU.
+    # The same for frames of 64 x 64 pixels, with actions; trains on a CPU.
     "pixelcnn-small": Preset(model=PixelCNNConfig(), latents=(4, 8, 8), num_codes=512, num_slices=9, code_dim=9 * 32),
 }
 

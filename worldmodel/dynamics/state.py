@@ -156,8 +156,8 @@ class DreamState:
             "layers": len(cache.keys),
         }
         world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
-        told = {name: str(value) for name, value in about.items()}
-        state_file.write(path, tensors, told if world is None else told | {"world": world})
+        words = {name: str(value) for name, value in about.items()}
+        state_file.write(path, tensors, words if world is None else words | {"world": world})
 
     @classmethod
     @own_defaults

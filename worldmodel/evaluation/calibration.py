@@ -102,7 +102,7 @@ def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
 
 
 def reward_calibration(predicted: Floats, actual: Floats, num_bins: int = 12) -> dict[str, Any]:
-    """Calibration of predicted rewards (N,), which tells whether their sums are reliable returns.
+    """Calibration of predicted rewards (N,), which shows whether their sums are reliable returns.
 
     The bins have equal width between the 0.1th and the 99.9th percentile of the predictions, so that a single outlier
     does not push all others into one bin.

@@ -15,7 +15,7 @@ def game_text(action: ActionSpec, signals: Sequence[str], reward: str) -> str:
 
 
 def plain_card(config: WorldModelConfig) -> str:
-    """The card of a model that nobody has measured."""
+    """The card of a model without measurements."""
     game = game_text(config.action, config.signal_names, config.reward)
     text = f"# World model of {config.env_id or 'a game'}\n\nLearned from video by VideoGenDream.\n\n{game}\n"
     return model_card("world_model", text, game=config.env_id)

@@ -154,7 +154,7 @@ def _check_clips(config: DynamicsConfig, length: int, steps: int, given_frames: 
     if steps > length:
         raise ValueError(
             f"this model makes clips of {length} steps, got steps {steps}: ask for at most {length}, or train it with "
-            "frame_condition, so that a clip can go on from the last frames of another"
+            "frame_condition, so that a clip can continue from the last frames of another"
         )
 
 

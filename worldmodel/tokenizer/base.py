@@ -17,7 +17,7 @@ from worldmodel.tokenizer.config import VQVAEConfig
 from worldmodel.tokenizer.frame_config import FrameVQVAEConfig
 from worldmodel.tokenizer.hierarchical_config import HierarchicalVQVAEConfig
 
-# The configs of all tokenizers, which their entry `net` tells apart.
+# The configs of all tokenizers, distinguished by their entry `net`.
 TokenizerConfig = Annotated[VQVAEConfig | FrameVQVAEConfig | HierarchicalVQVAEConfig, BY_NET]
 
 

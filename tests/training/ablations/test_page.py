@@ -48,7 +48,7 @@ def test_the_order_is_reported_per_metric_and_without_i3d_only_for_the_stand_in(
     assert found["bits_per_code"]["bits_per_code"] == Order(6, 6, ())
     assert found["fvd"]["idm_fd"].agreeing == 0 and found["fvd"]["fvd"].pairs == 0
     lines = order_lines(found)
-    assert any("6 of 6 pairs that the paper tells apart agree." in line for line in lines)
+    assert any("6 of 6 pairs that the paper distinguishes agree." in line for line in lines)
     assert any("FVD (here): not compared, no I3D file was given" in line for line in lines)
     assert any('"8" is not below "4"' in line for line in lines)
 
@@ -86,7 +86,7 @@ def test_words_of_the_paper_stand_in_for_missing_figures(tmp_path):
     ]
     page = write_table(tmp_path, "transformer", ABOUT | {"rows": made})
     assert "| full | full | — | absent | 1.000 |" in page and "in words only" in page
-    assert "FVD (paper) and IDM-FD (here): 1 of 1 pair that the paper tells apart agree." in page
+    assert "FVD (paper) and IDM-FD (here): 1 of 1 pair that the paper distinguishes agree." in page
 
 
 def test_the_page_says_where_the_floor_comes_from_or_why_there_is_none(tmp_path):

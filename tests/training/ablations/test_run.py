@@ -257,6 +257,6 @@ def test_a_folder_that_holds_something_else_is_not_changed(tmp_path):
     store = make_store(tmp_path / "store")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
-    with pytest.raises(ValueError, match="something else than ablations"):
+    with pytest.raises(ValueError, match="something other than ablations"):
         ablations._claim(tmp_path / "out", store)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]

@@ -73,13 +73,13 @@ def test_a_step_that_pays_too_little_is_not_trusted():
 
 def test_what_the_game_never_pays_has_no_ratio():
     found = judged([(20, 0.5), (40, 1.0)], [(20, 0.0), (40, 1.0)])
-    assert "cannot be told from 0" in found["policies"][0]["ratios"]["reward_per_step"]["absent"]
+    assert "does not differ significantly from 0" in found["policies"][0]["ratios"]["reward_per_step"]["absent"]
     assert found["return"]["smallest"]["policy"] == found["return"]["largest"]["policy"] == "b"
     assert found["verdict"] == "trusted"
     none = judged([(20, 0.5)], [(20, 0.0)])
     assert none["return"]["smallest"] is None
     assert verdict_line({"first": none}) == (
-        "first frames: no pairs told apart by survival and no pairs told apart by return, survival 1.00 to 1.00 of the "
+        "first frames: no pairs to compare by survival and no pairs to compare by return, survival 1.00 to 1.00 of the "
         "game's; **trusted**."
     )
 

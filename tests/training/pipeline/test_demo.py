@@ -43,7 +43,7 @@ def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, fresh, conf
     if config:
         (tmp_path / "config.json").write_text(config)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match="something else than a demo's run; use another --out"):
+    with pytest.raises(ValueError, match="something other than a demo's run; use another --out"):
         demo(tmp_path, SMALL, fresh=fresh)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -335,7 +335,7 @@ def test_a_loop_of_an_earlier_release_is_refused_by_the_setting_that_it_lacks(do
     ("change", "error", "message"),
     [
         ({"env_id": "NoSuchGame-v0"}, gym.error.NameNotFound, "NoSuchGame"),
-        ({"env_id": "VideoGenDream-Doom"}, ValueError, "plays a real game .*VideoGenDream-Doom is a dream"),
+        ({"env_id": "VideoGenDream-Doom"}, ValueError, "needs a real game, .*VideoGenDream-Doom is a dream"),
         ({"workers": 0}, ValueError, "workers must be at least 1"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
     ],
@@ -350,7 +350,7 @@ def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path, run, change, er
 def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, fresh):
     (tmp_path / "thesis.txt").write_text("precious")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="something else than a loop's run"):
+    with pytest.raises(ValueError, match="something other than a loop's run"):
         iterate(tmp_path, SMALL, fresh=fresh)
     assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "config.json"}
 

@@ -100,7 +100,7 @@ def test_a_free_setting_may_change_and_the_new_one_is_kept(tmp_path):
 def test_a_damaged_file_of_a_run_is_refused_in_one_line(tmp_path, file, content):
     Stages(tmp_path, Settings(), fresh=False)
     (tmp_path / file).write_text(content)
-    wanted = r"stages\.json|config\.json|something else than a demo's run"
+    wanted = r"stages\.json|config\.json|something other than a demo's run"
     with pytest.raises(ValueError, match=wanted) as error, staged(tmp_path, Settings(), fresh=False):
         pass
     assert "\n" not in str(error.value)

@@ -81,7 +81,7 @@ def test_the_command_prints_a_page_or_json(tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["episodes"] == 1 and facts["return_half_width"] is None  # not known from one episode
     assert main(["inspect", str(tmp_path)]) == 2
-    assert "is no store of recorded play" in capsys.readouterr().err
+    assert "is neither a store of recorded play" in capsys.readouterr().err
 
 
 # Models
@@ -109,7 +109,7 @@ def test_a_worlds_starts_are_described(tmp_path, capsys):
     [
         ({"learn_start": True, "drop_actions": 0.1}, "nothing, first frames, actions, first frames and actions", "yes"),
         ({"learn_start": True, "action_condition": "none"}, "nothing, first frames", "yes"),
-        ({"action_condition": "clip", "max_steps": 4}, "first frames and actions", "no, it wants all actions at once"),
+        ({"action_condition": "clip", "max_steps": 4}, "first frames and actions", "no, it needs all actions at once"),
     ],
 )
 def test_a_worlds_abilities_follow_from_its_training(tmp_path, changes, makes, dreams):
@@ -134,7 +134,9 @@ def test_an_agent_is_described_with_its_observations_also_by_its_run_folder(tmp_
     facts = dict(model_facts(str(folder)))
     assert facts["agent"] == str(folder) and facts["world"] == str(world)
     assert facts["sees"] == "the game as its world shows it, latent: 2 x 2 x 8 float32, the last 2 of them"
-    assert facts["acts by"] == "one of 3 actions (noop, left, right)" and facts["paid for"] == "what its env pays"
+    assert (
+        facts["acts by"] == "one of 3 actions (noop, left, right)" and facts["rewarded for"] == "what its env rewards"
+    )
     capsys.readouterr()
     assert main(["inspect", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == facts
@@ -147,9 +149,9 @@ def test_an_agent_that_holds_its_actions_says_so(tmp_path):
     facts = dict(model_facts(str(folder)))
     assert facts["sees"].endswith(", the last 2 of them, and its actions")
     assert facts["acts by"].endswith(", held for one of 1, 4 steps")
-    assert facts["paid for"] == "each step that it lives"
+    assert facts["rewarded for"] == "each step that it survives"
 
 
 def test_folders_that_are_neither_store_nor_model_are_refused(tmp_path, capsys):
     assert main(["inspect", "doom-gh"]) == 2 and "Did you mean 'doom-hg'" in capsys.readouterr().err
-    assert main(["inspect", str(tmp_path)]) == 2 and "no model either" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path)]) == 2 and "neither a store of recorded play" in capsys.readouterr().err

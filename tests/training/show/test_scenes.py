@@ -221,7 +221,7 @@ class Counting(Policy):
 def test_a_scene_without_a_policy_needs_actions():
     scene = toy_scene()
     scene.begin()
-    with pytest.raises(ValueError, match="nobody plays"):
+    with pytest.raises(ValueError, match="has no policy"):
         scene.step()
 
 

@@ -181,14 +181,14 @@ def test_other_settings_are_refused_unless_the_table_starts_over(tmp_path, work,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"games": ()}, "at least one, each once"),
-        ({"games": (GAME_ID, GAME_ID)}, "at least one, each once"),
+        ({"games": ()}, "at least one game, and each once"),
+        ({"games": (GAME_ID, GAME_ID)}, "at least one game, and each once"),
         ({"longer": 0}, "longer must be at least 1"),
         ({"search_episodes": 7}, "search_episodes must be at least 8"),
         ({"free": replace(REAL_GAME, steps=9)}, "leave out free.steps: --decisions and --longer set them"),
         ({"free": replace(REAL_GAME, seed=1)}, "leave out free.seed: --seed sets that of every stage"),
         ({"agent": DreamTraining(agent=AgentConfig(seed=1))}, "leave out agent.agent.seed"),
-        ({"agent": DreamTraining(eval_every=5)}, "leave out agent.eval-every: .* do not meet the game"),
+        ({"agent": DreamTraining(eval_every=5)}, "leave out agent.eval-every: .* must not see the game"),
         ({"tokenizer": TokenizerTraining(loop=replace(TokenizerTraining().loop, seed=1))}, "tokenizer.loop.seed"),
     ],
 )
@@ -202,11 +202,11 @@ def test_invalid_settings_are_refused(changes, message):
     [
         ({"policy": "runs/agent"}, "policy must be a scripted one"),
         ({"games": ("VideoGenDream-Doom",)}, "VideoGenDream-Doom is a dream"),
-        ({"world": (LARGER_GAME_ID,)}, "a world is given as GAME=WORLD"),
-        ({"world": (f"{GAME_ID}=doom-hg",)}, "once for one of the games"),
-        ({"world": (f"{LARGER_GAME_ID}=a", f"{LARGER_GAME_ID}=b")}, "once for one of the games"),
-        ({"world": (f"{LARGER_GAME_ID}=doom-hg",)}, "doom-hg is a world of VideoGenReal-DoomHealthGathering, and was"),
-        ({"games": (GAME_ID, GAME_ID.partition(":")[2])}, "two of the games have one name"),
+        ({"world": (LARGER_GAME_ID,)}, "--world takes GAME=WORLD"),
+        ({"world": (f"{GAME_ID}=doom-hg",)}, "at most once for each of the games"),
+        ({"world": (f"{LARGER_GAME_ID}=a", f"{LARGER_GAME_ID}=b")}, "at most once for each of the games"),
+        ({"world": (f"{LARGER_GAME_ID}=doom-hg",)}, "doom-hg is a world of VideoGenReal-DoomHealthGathering, but was"),
+        ({"games": (GAME_ID, GAME_ID.partition(":")[2])}, "two of the games share a name"),
     ],
 )
 def test_players_that_cannot_play_are_refused_before_anything_is_written(tmp_path, changes, message):
@@ -217,7 +217,7 @@ def test_players_that_cannot_play_are_refused_before_anything_is_written(tmp_pat
 
 def test_a_folder_that_holds_something_else_is_not_changed(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(ValueError, match="something else than a table's run; use another --out"):
+    with pytest.raises(ValueError, match="something other than a table's run; use another --out"):
         benchmark("transfer", tmp_path, SMALL, fresh=True)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -260,14 +260,16 @@ def test_another_world_for_existing_agents_is_refused(tmp_path, work, worlds):
     benchmark("transfer", tmp_path / "out", given(worlds[0]))
     benchmark("transfer", tmp_path / "out", given(worlds[0]))
     work.done.clear()
-    with pytest.raises(ValueError, match=f"learned in another world: .* those of {worlds[1]} .* use another --out"):
+    with pytest.raises(
+        ValueError, match=f"were trained in another world: .* those of {worlds[1]} .* use another --out"
+    ):
         benchmark("transfer", tmp_path / "out", given(worlds[1]))
     with pytest.raises(ValueError, match=f"repeat --world {LARGER_GAME_ID}={worlds[0]}"):
         benchmark("transfer", tmp_path / "out", SMALL)
     assert work.done == []
     benchmark("transfer", tmp_path / "out", given(worlds[1]), fresh=True)
     benchmark("transfer", tmp_path / "own", SMALL)
-    with pytest.raises(ValueError, match="learned in another world"):
+    with pytest.raises(ValueError, match="were trained in another world"):
         benchmark("transfer", tmp_path / "own", given(worlds[0]))
 
 

@@ -53,7 +53,7 @@ def seen_shape(agent: Agent) -> tuple[int, ...]:
 
 
 def about_agent(agent: Agent) -> dict[str, Any]:
-    """What the page has to know of an agent."""
+    """What the page needs to know about an agent."""
     return {"stack": agent.file.training.frame_stack, "seen": list(seen_shape(agent))}
 
 

@@ -33,7 +33,7 @@ from worldmodel.training.show.web.picture import Picture
 from worldmodel.training.show.web.runtime import PLAIN, WEBGPU, copy_runtime
 
 _ABOUT = "world.json"
-_LARGEST_SEED = 2**53 - 1  # the largest integer of which the page can add one
+_LARGEST_SEED = 2**53 - 1  # the largest integer to which the page can add one
 
 
 @own_defaults
@@ -130,7 +130,7 @@ def graphs(world: WorldModel) -> dict[str, bytes]:
 
 
 def about_world(world: WorldModel, title: str) -> dict[str, Any]:
-    """What the page has to know of a world besides its weights."""
+    """What the page needs to know about a world besides its weights."""
     dynamics, config, tokenizer = world.dynamics, world.config, world.tokenizer
     assert isinstance(dynamics, GPT)
     layers, (heads, window, tokens, features) = dynamics.cache_shape

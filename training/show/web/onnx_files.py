@@ -25,7 +25,7 @@ _WORTH_HALVING = 256  # numbers in a tensor
 
 
 def check_onnx() -> None:
-    """DependencyNotInstalled unless what writes ONNX graphs is there."""
+    """DependencyNotInstalled if onnx, which writes the graphs, is missing."""
     try:
         import onnx  # noqa: F401
     except ImportError as error:

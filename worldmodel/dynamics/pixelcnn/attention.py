@@ -3,7 +3,7 @@
 Letters: B batch, D width, H heads, K features of one head, t slices, h w rows and columns, S = h*w, L = t*S positions.
 Source: Predicting Video with VQVAE section 3.2 (arXiv:1712.09763 for images). Its output joins the horizontal stack
 only: the vertical stack sees all columns of the rows above, and would pass a code on to its left neighbours.
-Ours: a norm before the product, and sines of the position, which the paper does not tell.
+Ours: a norm before the product, and sines of the position, which the paper does not specify.
 """
 
 from functools import lru_cache

@@ -40,7 +40,7 @@ class PixelCNNConfig:
             )
 
     # What other parts of the library ask of every dynamics' config: the given step comes as codes, and what follows it
-    # is predicted. Longer video goes on clip by clip.
+    # is predicted. Longer videos continue clip by clip.
     lead: ClassVar[int] = 0
     frame_condition: ClassVar[int] = 0
     drop_frames: ClassVar[float] = 0.0
