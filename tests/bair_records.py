@@ -15,7 +15,7 @@ REAL_CLIP = Path(__file__).with_name("data") / "bair_clip.npz"
 
 
 def make_trajectory(seed=0):
-    """Frames of both cameras, actions, positions; none like another."""
+    """Frames of both cameras, actions, positions; all different."""
     rng = np.random.default_rng(seed)
     cameras = {name: rng.integers(256, size=(30, 64, 64, 3), dtype=np.uint8) for name in ("main", "aux1")}
     return cameras, rng.normal(size=(30, 4)).astype(np.float32) * 0.05, rng.random((30, 3)).astype(np.float32)
@@ -29,7 +29,7 @@ def write_file(path, seeds, change=lambda features, seed: features):
 
 
 def write_archive(root, test=3, train=(4, 5), **changes):
-    """Test trajectories of the seeds 0, 1, …, then training files of so many each, of the seeds after them."""
+    """Test trajectories with seeds 0, 1, …, then training files of these counts with the following seeds."""
     first = 0
     for split, counts in (("test", (test,)), ("train", train)):
         start = 0
@@ -56,7 +56,7 @@ def write_tfds(root, test=(0, 1), train=((2, 3), (4,)), change=lambda features, 
 
 
 def tfds_features(cameras, actions, positions):
-    """The features of a record: 30 PNG pictures of each camera, and all numbers in a row."""
+    """The features of a record: 30 PNG pictures of each camera, and all numbers in sequence."""
     features = {f"image_{name}": [png(frame) for frame in frames] for name, frames in cameras.items()}
     return features | {"action": np.asarray(actions, np.float32), "endeffector_pos": np.asarray(positions, np.float32)}
 

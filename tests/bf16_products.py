@@ -1,4 +1,4 @@
-"""Finds products of bfloat16 matrices, wherever they are made."""
+"""Finds matmuls in bfloat16, wherever they are made."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ class _Refuse(TorchDispatchMode):
 
 @contextmanager
 def without_fast_bf16(monkeypatch) -> Iterator[_Refuse]:
-    """This processor as one that multiplies bfloat16 slowly; a product of bfloat16 matrices is an AssertionError."""
+    """Treats this processor as one with slow bfloat16; a matmul in bfloat16 raises AssertionError."""
     monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
     with _Refuse() as mode:
         yield mode

@@ -18,7 +18,7 @@ def clip_tokenizer(temporal: str = "clip") -> VQVAEConfig:
 
 
 def clip_config(temporal: str = "clip", **dynamics) -> WorldModelConfig:
-    """A prior with the learned start and room for a clip; the null conditions are there to be used."""
+    """A prior with the learned start and room for a clip, and with null conditions."""
     options = {
         "learn_start": True,
         "position": "learned",

@@ -35,7 +35,7 @@ def no_waiting_for_the_disk():
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """The hub that huggingface_hub talks to in this process, with an empty cache and nobody logged in."""
+    """The hub that huggingface_hub talks to in this process, with an empty cache and no user logged in."""
     from huggingface_hub import constants
 
     with serving() as hub:

@@ -1,4 +1,4 @@
-"""Kills at every file operation, one after the other, by injection: from the kill on, no operation is done any more."""
+"""Kills at every file operation, one after the other, by injection: after the kill no operation is done."""
 
 import builtins
 import io
@@ -20,7 +20,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class KilledError(BaseException):
-    """The process is dead; BaseException, so that nobody goes on after it."""
+    """The process is dead; a BaseException, so that no handler continues."""
 
 
 class Killer:
@@ -49,7 +49,7 @@ class Killer:
 
 
 def _whole(killer: Killer, real: Callable) -> Callable:
-    """An operation that the system does at once."""
+    """An operation that is atomic in the system."""
 
     def operation(path, *arguments, **options):
         killer.strike(path)
@@ -77,7 +77,7 @@ def _opening(killer: Killer, real: Callable) -> Callable:
 
 
 def _writing(killer: Killer, real: Callable) -> Callable:
-    """A library that writes a file by itself: a kill before it, and one that leaves half a file."""
+    """A library that writes a file itself: a kill before it, and one that leaves half a file."""
 
     def write(data, path, *arguments, **options):
         killer.strike(path)

@@ -1,4 +1,4 @@
-"""Mutates files by chance and reads them, in a child process, within limits of memory and time."""
+"""Mutates files at random and reads them, in a child process, within limits of memory and time."""
 
 import copy
 import json
@@ -99,7 +99,7 @@ def mutate_json(path, rng):
 
 
 def outcome(load, path, whole) -> str:
-    """In a word or two; whatever does not begin with "equal" or "refused" is wrong."""
+    """In a word or two; anything that does not begin with "equal" or "refused" is a failure."""
     signal.alarm(SECONDS)
     try:
         found = load(path)

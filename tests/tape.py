@@ -22,7 +22,7 @@ def places(tensors: list[torch.Tensor]) -> set[int]:
 
 
 class Tape(TorchDispatchMode):
-    """While it is on, everything runs and is recorded; `rewind` undoes what it did to older memory."""
+    """While it is on, everything runs and is recorded; `rewind` undoes its changes to older memory."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -129,7 +129,7 @@ LATER = ("heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal
 
 @pytest.fixture
 def older(tmp_path):
-    """A checkpoint as before models named their class, and heads read signals and had a calibration and a range."""
+    """A checkpoint from before models named their class, and heads read signals and had a calibration and a range."""
     folder = blind_world().save_pretrained(tmp_path / "older")
     data = json.loads((folder / "config.json").read_text())
     del data["heads"]["read_signals"], data["tokenizer"]["net"], data["dynamics"]["net"]
@@ -141,7 +141,7 @@ def older(tmp_path):
 
 
 def blind_world():
-    """A world whose reward and changes are told without the signals, and nothing is calibrated."""
+    """A world whose rewards and changes are predicted without the signals, and without calibration."""
     return tiny_world(heads={"read_signals": False})
 
 

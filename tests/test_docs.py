@@ -1,4 +1,4 @@
-"""The pages: their code runs, their links lead somewhere, and what they say of the sources is there."""
+"""The pages: their code runs, their links resolve, and the sources that they name exist."""
 
 import ast
 import pkgutil
@@ -20,7 +20,7 @@ def code_blocks(page: Path, language: str) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """As GitHub and MyST name the headings of a page."""
+    """Anchors of a page's headings, as GitHub and MyST make them."""
     titles = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -1,4 +1,4 @@
-"""The examples in docstrings run, and the calls that people use most have one."""
+"""The examples in docstrings run, and the most used calls have one."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""The package installs whole, imports lightly, and its pinned versions fit its ranges."""
+"""The package installs completely, imports lightly, and its pinned versions fit its ranges."""
 
 import importlib
 import re
@@ -76,7 +76,7 @@ def wheel(checkout, tmp_path_factory) -> Path:
 
 
 def wheel_paths(checkout: Path, folder: str) -> set[str]:
-    """Where the files of a top folder belong in the wheel."""
+    """Where the files of a top folder are in the wheel."""
     prefix = "" if folder == "worldmodel" else "worldmodel/"
     return {prefix + path.relative_to(checkout).as_posix() for path in (checkout / folder).rglob("*") if path.is_file()}
 

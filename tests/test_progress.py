@@ -1,4 +1,4 @@
-"""The progress bar counts from where a resumed job stands, and appears for whatever takes long."""
+"""The progress bar counts from where a resumed job stands, and appears for all long work."""
 
 import re
 import time

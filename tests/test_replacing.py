@@ -1,4 +1,4 @@
-"""Tests for worldmodel/replacing.py: checkpoints that are replaced, and processes that die of it."""
+"""Tests for worldmodel/replacing.py: checkpoints that are replaced, and processes that die meanwhile."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Checkpoints without sums, as older versions wrote them: what their config and tensors may claim."""
+"""Checkpoints without sums, as older versions wrote them: which claims of their config and tensors are checked."""
 
 import json
 import resource

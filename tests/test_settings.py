@@ -1,4 +1,4 @@
-"""Settings that are checked when they are made."""
+"""Settings are checked when they are created."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Nothing on the way to a dream or a command needs what Windows lacks (on Linux, with those parts taken away)."""
+"""No dream or command needs what Windows lacks (tested on Linux, with those parts removed)."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The checker itself: it must catch the mistakes that vector envs are known to make."""
+"""The checker itself: it must catch the known mistakes of vector envs."""
 
 import numpy as np
 import pytest

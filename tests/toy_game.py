@@ -16,7 +16,7 @@ FRAMES = (2, 16, 16, 3)
 
 
 class ToyGame(gym.Env):
-    """Episodes of 2 to 6 steps. The first quarter tells the action that earns 1 native reward (10 for the env)."""
+    """Episodes of 2 to 6 steps. The first quarter shows the action that earns 1 native reward (10 for the env)."""
 
     def __init__(self) -> None:
         self.observation_space = gym.spaces.Box(0, 255, FRAMES[1:], np.uint8)
@@ -53,10 +53,10 @@ class ToyGame(gym.Env):
         return self.frames[-1]
 
 
-def registered_game(env_id: str, game: type[gym.Env]):
-    """A fixture that registers a game while the tests of its file run; bind it to the name `registered`."""
+def registered_game(env_id: str, game: type[gym.Env], scope="function"):
+    """A fixture that registers a game while a test, or all tests of a module, run; bind it to the name `registered`."""
 
-    @pytest.fixture(autouse=True, scope="module")
+    @pytest.fixture(autouse=True, scope=scope)
     def registered():
         gym.register(env_id, entry_point=game)
         yield
@@ -66,7 +66,7 @@ def registered_game(env_id: str, game: type[gym.Env]):
 
 
 def toys(num_envs: int = 4) -> SyncVectorEnv:
-    """Several in same-step autoreset."""
+    """Several games in same-step autoreset."""
     return SyncVectorEnv([ToyGame] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
@@ -76,7 +76,7 @@ def best_action(observation):
 
 
 def seeing_world() -> WorldModel:
-    """A tiny world whose codes tell the toy game's frames apart: its codebook starts from them."""
+    """A tiny world whose codes distinguish the toy game's frames: its codebook starts from them."""
     world = tiny_world()
     game = ToyGame()
     frames = np.stack([game.reset(seed=seed)[1]["frames"] for seed in range(64)])
@@ -87,7 +87,7 @@ def seeing_world() -> WorldModel:
 
 
 class BoundGame(ToyGame):
-    """As a game with an OpenGL context: works only in the thread that made it."""
+    """Like a game with an OpenGL context: works only in the thread that made it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""What every Gymnasium vector env owes its users; Gymnasium itself has no such checker."""
+"""The contract of every Gymnasium vector env; Gymnasium itself has no such checker."""
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 
 def check_vector_env(envs: VectorEnv, steps: int = 12) -> None:
-    """Play random actions and check every promise; the env must end some episode within these steps."""
+    """Play random actions and check the contract; the env must end an episode within these steps."""
     mode = envs.metadata["autoreset_mode"]
     assert isinstance(mode, AutoresetMode)
     first = _play(envs, steps, mode)

@@ -11,7 +11,7 @@ SEEN = np.zeros((2, 1, 2, 1), np.float32)  # of two envs: one row of two places,
 
 
 def planes(memory, dtype=np.float32):
-    """What is shown behind the channel, (n, P); the same at every place."""
+    """What is shown after the channel, (n, P); the same at every position."""
     shown = memory.show(SEEN.astype(dtype))
     assert shown.dtype == dtype and (shown[..., 0] == 0).all() and (shown[:, 0, 0] == shown[:, 0, 1]).all()
     return shown[:, 0, 0, 1:].tolist()

@@ -29,7 +29,7 @@ class Counting(Policy):
 
 
 class Noting(ToyGame):
-    """Episodes of 6 steps; tells every game's actions of the episode with this seed."""
+    """Episodes of 6 steps; reports the actions of every game in the episode with this seed."""
 
     played: dict = {}  # noqa: RUF012
 

@@ -24,7 +24,7 @@ registered = registered_game(GAME, ToyGame)
 
 
 class BestPolicy:
-    """Sees what earns reward; remembers which rows it was told to reset."""
+    """Sees which action earns reward; remembers which rows were reset."""
 
     def __init__(self):
         self.resets = []
@@ -153,7 +153,7 @@ def test_an_agent_is_reseeded_for_every_episode(tmp_path):
 
 
 class Named(ToyGame):
-    """Tells what its actions are called, and is never reset."""
+    """Names its actions, and is never reset."""
 
     names = ("wait", "left", "right")
 
@@ -186,7 +186,7 @@ def test_a_policy_of_another_game_is_refused_before_it_plays(spec):
 
 
 def test_actions_are_named_if_the_env_has_an_action_spec():
-    """Also behind wrappers and for many envs side by side, but not where a wrapper leaves others."""
+    """Also through wrappers and in vector envs, but not if a wrapper changes the actions."""
     world = tiny_world()
     names = world.config.action.names
     assert named_actions(DreamEnv(world)).names == named_actions(DreamVectorEnv(2, world)).names == names

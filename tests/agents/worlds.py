@@ -1,4 +1,4 @@
-"""Tiny dreams for agents: one whose actions are numbers."""
+"""Tiny dreams for agents: one with continuous actions."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from worldmodel.model import Starts, WorldModel
 
 
 def pushing_world() -> WorldModel:
-    """Random weights; an action is two numbers, whose bounds are not those of Stable-Baselines3's networks."""
+    """Random weights; an action has two dimensions, with other bounds than Stable-Baselines3's networks."""
     action = ActionSpec(kind="box", n=2, low=(-1.0, 0.0), high=(1.0, 10.0))
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -164,7 +164,7 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
 
 
 def test_the_known_tokens_of_a_step_are_real_ones(monkeypatch):
-    """Those that refine tells go with the rest of their step."""
+    """Codes given to `refine` are hidden together with the rest of their step."""
     world, batch = in_training(tiny_world(own_draws=1.0, context_noise=0.0, refine=1)), make_batch()
     given_now, told = contexts.given_codes(world.dynamics, encoded(world, batch))
     assert torch.equal(told, batch.codes.flatten(2, 3)[:, 1:]) and not torch.equal(given_now[:, 1:], told)

@@ -30,7 +30,7 @@ def test_the_papers_sizes_have_the_papers_number_of_parameters(name, millions):
     ("name", "top", "bottom"), [("pixelcnn-small", 1_484_256, 2_236_352), ("pixelcnn-paper", 180_487_936, 297_866_752)]
 )
 def test_the_two_priors_have_the_number_of_parameters_that_their_page_lists(name, top, bottom):
-    """Ours: the paper tells no number of layers, no width and no number of weights."""
+    """Our choice: the paper gives no number of layers, width or number of weights."""
     with torch.device("meta"):
         pair = preset(name).build(ACTIONS)
     assert (count(pair.top), count(pair.bottom)) == (top, bottom)

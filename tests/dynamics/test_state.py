@@ -91,7 +91,7 @@ def test_rows_that_join_late_dream_as_if_alone(order, kind):
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("order", ["block", "raster"])
 def test_a_state_moved_in_time_dreams_the_same_and_does_not_change_the_old_one(order, kind, clock):
-    """Also to a time at which some of its steps lie before time 0."""
+    """Also to a time that puts some of its steps before time 0."""
     world = make_world(order, **kind)
     state = make_state(world, steps=3)
     moved = world.at_clock(state, clock)

@@ -1,4 +1,4 @@
-"""Actions of all kinds of spaces as one choice or as numbers, and back."""
+"""Actions of all kinds of spaces as one choice or as continuous values, and back."""
 
 import gymnasium as gym
 import numpy as np

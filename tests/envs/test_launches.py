@@ -1,4 +1,4 @@
-"""What a step asks of its device, on one that has no numbers to give (`benchmarks/launches.py`)."""
+"""What a step runs on its device, on one that computes no values (`benchmarks/launches.py`)."""
 
 import pytest
 import torch

@@ -106,7 +106,7 @@ def test_images_come_from_render_if_observations_are_not_images():
 
 
 class Drawing(Counting):
-    """Shows what `pictures` hold, by its render()."""
+    """Its render() shows the `pictures`."""
 
     def __init__(self, picture):
         super().__init__(shows=False, render_mode="rgb_array")
@@ -292,7 +292,7 @@ def test_terminated_and_truncated_together_is_a_termination():
 
 
 def test_terminated_and_truncated_together_is_a_truncation_in_vizdooms_own_envs(monkeypatch):
-    """They call every end terminated, and one by their clock truncated too."""
+    """They report every end as terminated, and an end by their clock also as truncated."""
     monkeypatch.setattr(Scripted, "__module__", "vizdoom.gymnasium_wrapper.gymnasium_env_defns")
     _, _, terminated, truncated, _ = played_to_its_end((WHITE, 0.0, True, True, {}))
     assert (terminated, truncated) == (False, True)

@@ -102,7 +102,7 @@ def test_features_follow_an_episode():
 
 
 def test_features_of_a_real_game_equal_those_of_a_dream_of_the_same_steps():
-    """An agent that reads features meets the same numbers in both worlds."""
+    """An agent that reads features gets the same values in both worlds."""
     world = seeing_world()
     dream = DreamEnv(world, obs="features", seed_from="starts")
     real = DreamView(ToyGame(), world, "features")
@@ -266,7 +266,7 @@ def test_games_with_one_thread_in_their_metadata_share_a_thread():
 
 
 def test_a_single_game_runs_in_the_callers_thread():
-    """Some games want the process's main thread."""
+    """Some games need the process's main thread."""
     envs = ThreadVectorEnv(BoundGame, 1)
     envs.reset(seed=0)
     envs.step(np.zeros(1, np.int64))

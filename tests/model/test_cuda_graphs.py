@@ -63,7 +63,7 @@ def test_recorded_steps_are_the_steps(kind, given):
 
 
 class Counting(Tapes):
-    """Tapes that are counted; `fails` breaks off after a recording was begun."""
+    """Counted tapes; `fails` aborts after a recording was begun."""
 
     made = 0
     fails = False
@@ -108,7 +108,7 @@ def test_a_recording_that_fails_costs_no_step(monkeypatch):
 
 
 def test_tables_dropped_in_between_are_recorded_anew(monkeypatch):
-    """A graph would read what was freed."""
+    """A graph would read freed memory."""
     monkeypatch.setattr(Counting, "made", 0)
     world = tiny_world()
     graphed, vectors = GraphedSteps(world, Counting), torch.randn(1, 2, 4, 8)
@@ -262,7 +262,7 @@ def test_an_env_dreams_the_same_from_recorded_steps(mode):
 
 @pytest.mark.gpu
 def test_graphs_on_a_gpu_dream_what_steps_dream():
-    """Two envs with recordings of their own, rows that begin anew, rules that change, and one env that is gone."""
+    """Two envs with recordings of their own, rows that restart, rules that change, and one env that is gone."""
     model = WorldModel.from_pretrained("doom-hg", device="cuda")
     plain = DreamVectorEnv(64, model, "codes", horizon=32)
     graphed, other = (DreamVectorEnv(64, model, "codes", horizon=32, graphs=True) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Following what came, branching futures, and what the model knows of a step; on every kind of dynamics."""
+"""Observing real steps, branching futures, and what the model reports of a step; on every kind of dynamics."""
 
 import pytest
 import torch

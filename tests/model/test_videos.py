@@ -96,7 +96,7 @@ def test_a_causal_video_goes_on_from_codes_of_given_frames_beyond_its_context(fr
 
 @pytest.fixture
 def told(monkeypatch):
-    """A function that makes a world's frame encoder write down what it is told, in the list that it returns."""
+    """A function that makes a world's frame encoder record its inputs, in the list that it returns."""
 
     def listen(world):
         vector, heard = world.dynamics.frame_vector, []

@@ -60,7 +60,7 @@ def as_play(world, outs):
 
 @pytest.mark.parametrize("heads", [{"read_signals": True}, {"signal_layers": 2}])
 def test_signals_accumulate_from_the_start(heads):
-    """What a dream counts is what the heads tell of the same play, by its actions too."""
+    """What a dream counts is what the heads predict for the same steps and actions."""
     world = tiny_world(heads=heads)
     start = world.starts.signals[:1, -1]
     outs = dream(world, [0], steps=4)

@@ -1,4 +1,4 @@
-"""What several tests of training work on; a file that needs other play defines its own `store`."""
+"""Fixtures shared by tests of training; a file that needs other episodes defines its own `store`."""
 
 import pytest
 import torch
@@ -21,12 +21,12 @@ def world():
 
 @pytest.fixture(scope="module")
 def i3d_file(tmp_path_factory):
-    """A TorchScript file that stands for I3D: its logits are known by hand."""
+    """A TorchScript file in place of I3D: its logits are known by hand."""
     return save_script(Means(), tmp_path_factory.mktemp("i3d") / "means.pt")
 
 
 @pytest.fixture
 def codes(store):
-    """Codes that tell where they come from: all of step t of episode e are 100 e + t, as a (1, 1, 1) grid."""
+    """Codes that show where they come from: all of step t of episode e are 100 e + t, as a (1, 1, 1) grid."""
     marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]
     return CodeStore(store, [m.to(torch.int16) for m in marks], "train")

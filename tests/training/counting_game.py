@@ -1,4 +1,4 @@
-"""A tiny game for collection tests: a step counter that is over after a random number of steps.
+"""A tiny game for collection tests: a step counter that ends after a random number of steps.
 
 Importing this module registers the games; worker processes import it on meeting GAME_ID or LARGER_GAME_ID.
 """

@@ -1,4 +1,4 @@
-"""A store of play with labels: balls of known sizes before a gray wall, at random places."""
+"""A store of episodes with labels: balls of known sizes before a gray wall, at random positions."""
 
 from dataclasses import replace
 from pathlib import Path

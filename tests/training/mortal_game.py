@@ -1,4 +1,4 @@
-"""A counting game whose process dies, stops or hangs in chosen episodes; with an engine of its own, as ViZDoom has."""
+"""A counting game whose process dies, stops or hangs in chosen episodes; with its own engine, like ViZDoom."""
 
 import os
 import signal

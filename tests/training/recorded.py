@@ -1,4 +1,4 @@
-"""A small store of recorded play in which everything can be told from everything else."""
+"""A small store of recorded play in which all content is different."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stand-ins for models and data whose every score is known by hand."""
+"""Stand-ins for models and data, all of whose scores are known by hand."""
 
 import warnings
 from pathlib import Path
@@ -12,7 +12,7 @@ from worldmodel.model.batches import CodeBatch, DynamicsLoss
 
 
 class PixelTokenizer:
-    """One code per step: the brightness of its first pixel. Loses `error` levels on the way back."""
+    """One code per step: the brightness of its first pixel. Loses `error` levels in decoding."""
 
     config = SimpleNamespace(data_variance=0.01, temporal="step", piece_steps=1, num_slices=1)
 

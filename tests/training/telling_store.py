@@ -1,4 +1,4 @@
-"""A store of play whose frames show the action: the picture moves by what was chosen."""
+"""A store of episodes whose frames show the action: the picture moves by it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ PUSHES = ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
 def telling_store(root: Path, action: ActionSpec = ACTIONS, episodes: int = 20, steps: int = 24) -> EpisodeStorage:
-    """A noise picture of 16 x 16 pixels that every step shifts by -4, 0 or 4 columns, or by 4 times two numbers."""
+    """A noise picture of 16 x 16 pixels, shifted in every step by -4, 0 or 4 columns, or by 4 times both dimensions."""
     rng = np.random.default_rng(0)
     store = EpisodeStorage.create(root, game(action))
     picture = rng.integers(256, size=(8, 8, 3), dtype=np.uint8).repeat(2, axis=0).repeat(2, axis=1)

@@ -79,7 +79,7 @@ def test_first_frames_are_those_of_the_segment(store):
 
 
 def marked_clips(store, stride=2):
-    """Codes of the clips of every episode, each step's telling where it comes from, as in `codes`."""
+    """Codes of the clips of every episode; each step's show where it comes from, as in `codes`."""
     starts = [clip_starts(n, CLIP, stride) for n in store.lengths]
     marks = [torch.from_numpy(s)[:, None] + torch.arange(CLIP) + 100 * e for e, s in enumerate(starts)]
     return [m.view(*m.shape, 1, 1, 1).to(torch.int16) for m in marks]

@@ -1,4 +1,4 @@
-"""Runs of earlier releases lack newer settings, which are completed by what they meant then."""
+"""Runs of earlier releases lack newer settings, which get the values that they had then."""
 
 import json
 from dataclasses import asdict

@@ -204,7 +204,7 @@ def test_a_compiled_loss_trains_the_same_weights(tmp_path):
 
 
 def test_gradients_are_not_clipped_by_a_norm_of_zero(tmp_path):
-    """Nor are they by a norm that none of them reaches."""
+    """Nor does a norm that none of them reaches."""
     tasks = make_task(), make_task(), make_task()
     for number, (task, clip_norm) in enumerate(zip(tasks, (0.0, 1e9, 0.01), strict=True)):
         fit(task, replace(CONFIG, clip_norm=clip_norm), tmp_path / str(number))

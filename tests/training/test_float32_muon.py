@@ -1,4 +1,4 @@
-"""Float32Muon does what torch's Muon does, and multiplies in float32 alone."""
+"""Float32Muon does what torch's Muon does, and multiplies only in float32."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # torch's
 
 
 def gradients(shape: tuple[int, int], count: int) -> list[torch.Tensor]:
-    """Of a few large directions and many small ones, as those of networks are."""
+    """With a few large directions and many small ones, like gradients of networks."""
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(count, shape[0], shape[0], generator=generator)
     v = torch.randn(count, shape[0], shape[1], generator=generator)

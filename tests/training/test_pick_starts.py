@@ -8,7 +8,7 @@ from worldmodel.training.pick_starts import pick_starts
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Play of which few episodes last long."""
+    """A store in which few episodes are long."""
     return recorded_store(tmp_path_factory.mktemp("store"), lengths=(40, 9, 3, 17) * 4)
 
 

@@ -19,7 +19,7 @@ CONFIG = TokenizerTraining(model=tiny_config().tokenizer, loop=LOOP, validation_
 
 
 def picture(channels: int = 3, rare: int = 4, size: int = 20) -> torch.Tensor:
-    """(1, 1, 1, size, size, channels): gray, but for so many bright pixels in the first row."""
+    """(1, 1, 1, size, size, channels): gray, except for this many bright pixels in the first row."""
     frames = torch.full((1, 1, 1, size, size, channels), 100, dtype=torch.uint8)
     frames[0, 0, 0, 0, :rare] = 250
     return frames

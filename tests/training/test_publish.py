@@ -50,14 +50,14 @@ def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_pat
 
 
 def read_back(line: str, default):
-    """The config that a command of the card stands for."""
+    """The config that a command of the card gives."""
     words = shlex.split(line)
     first = next(i for i, word in enumerate(words) if word.startswith(("--model", "--loop", "--muon")))
     return tyro.cli(tyro.conf.AvoidSubcommands[type(default)], default=default, args=words[first:])
 
 
 def test_a_card_lists_all_stores_that_a_world_was_trained_on(tmp_path):
-    """The tokenizer saw the first alone."""
+    """The tokenizer saw only the first."""
     stores = [tmp_path / name for name in ("first", "second")]
     for store, episodes, policy in zip(stores, (20, 10), ("random", "agent 0a1b"), strict=True):
         recorded_store(store, lengths=(40,) * episodes)

@@ -21,7 +21,7 @@ HELD = ActionSpec(kind="box", n=4, low=(-1.0,) * 4, high=(1.0,) * 4)
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """One action held for each step, and the same play with an action for each frame."""
+    """One action held for each step, and the same episodes with an action for each frame."""
     folder = tmp_path_factory.mktemp("push")
     make_push(folder / "simulated", num_episodes=30, action=HELD)
     export_bair(folder / "simulated", folder / "raw")
@@ -31,7 +31,7 @@ def stores(tmp_path_factory):
 
 
 def narrow(preset):
-    """The same model with the least of everything that is only size."""
+    """The same model with all sizes at their least."""
     coder = tokenizer.preset(preset)
     book = replace(coder.codebook, num_codes=8, code_dim=4)
     coder = replace(coder, residual_units=8, residual_layers=1, codebook=book)

@@ -112,7 +112,7 @@ class NoEvents:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Without what takes time and decides nothing: waits for the disk, and TensorBoard's files."""
+    """Without what takes time and does not matter here: waits for the disk, and TensorBoard's files."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(torch.utils.tensorboard, "SummaryWriter", NoEvents)
 

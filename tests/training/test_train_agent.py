@@ -46,7 +46,7 @@ def test_an_agent_knows_its_world_from_any_working_folder(world, tmp_path, monke
 
 @pytest.fixture
 def toy_world(tmp_path):
-    """A world of the toy game, which stands in for a real one."""
+    """A world of the toy game, in place of a real one."""
     gym.register("TrainToy-v0", entry_point=ToyGame)
     world = tiny_world()
     world.config = replace(world.config, env_id="TrainToy-v0")

@@ -198,7 +198,7 @@ def clip_training(temporal: str = "clip", **dynamics) -> DynamicsTraining:
 
 @pytest.fixture
 def clip_data(tmp_path):
-    """A function that lays down a store and a tokenizer of this kind, and returns both paths."""
+    """A function that writes a store and a tokenizer of this kind, and returns both paths."""
 
     def make(temporal):
         torch.manual_seed(0)

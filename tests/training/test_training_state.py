@@ -1,4 +1,4 @@
-"""A damaged training state is one line that names the file; an undamaged one is read whole."""
+"""A damaged training state gives one line that names the file; an intact one is read completely."""
 
 import json
 import re

@@ -52,7 +52,7 @@ def nearness(stride) -> float:
     return max(0.0, 1.0 - abs(log2(stride[1] / BEST[stride[0]])) / 3)
 
 
-registered = registered_game(GAME, Strides)
+registered = registered_game(GAME, Strides, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The planner: finds the plan that pays, row by row, and plays dreams and games like any policy."""
+"""The planner finds the plan with the highest return, row by row, and plays dreams and games like any policy."""
 
 from dataclasses import replace
 from itertools import product
@@ -32,7 +32,7 @@ KINDS = [
 
 
 def box_world() -> WorldModel:
-    """A tiny world moved by two numbers."""
+    """A tiny world with actions of two dimensions."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         world = WorldModel(replace(tiny_config(), action=BOX))
@@ -41,7 +41,7 @@ def box_world() -> WorldModel:
 
 
 def codes_of(rows: int, seed: int = 0) -> np.ndarray:
-    """Observations of some step."""
+    """Observations of any step."""
     return np.random.default_rng(seed).integers(16, size=(rows, 2, 2, 2))
 
 
@@ -192,7 +192,7 @@ def test_episodes_begin_with_the_given_game_variables_or_the_starts_median():
 
 
 def play(planner: Planner, rows: list[int], resets: dict[int, int], steps: int = 7) -> np.ndarray:
-    """(steps, rows) actions; `resets` tells at which step which row begins anew, with a seed of its own."""
+    """(steps, rows) actions; `resets` says at which step which row restarts, with its own seed."""
     planner.reset()
     planner.seed_rows(np.arange(len(rows)), [100 + row for row in rows])
     actions = []

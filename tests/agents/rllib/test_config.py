@@ -42,12 +42,12 @@ class CountedGame(ToyGame):
         return super().step(action)
 
 
-registered = registered_game(GAME, CountedGame)
+registered = registered_game(GAME, CountedGame, scope="module")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Folder of a world that most rewards its first action."""
+    """Folder of a world that rewards its first action most."""
     return str(tiny_world().save_pretrained(tmp_path_factory.mktemp("world") / "tiny"))
 
 

@@ -169,7 +169,7 @@ def test_observations_of_the_wrong_kind_are_refused(trained):
 
 
 class Pointing(ToyGame):
-    """Two numbers as the action."""
+    """An action of two dimensions."""
 
     def __init__(self):
         super().__init__()

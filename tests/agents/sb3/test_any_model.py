@@ -86,7 +86,7 @@ def test_frames_are_stacked_and_forgotten():
 
 
 class Mean(torch.nn.Module):
-    """Features that a frame of any size has."""
+    """Features of a frame of any size."""
 
     def __init__(self, observation_space):
         super().__init__()

@@ -50,7 +50,7 @@ def trained(world, tmp_path_factory):
 
 
 def watched(agent):
-    """What the agent's policy is shown from now on, (n, H, W, 2 * (C + P)) each, and what it chooses."""
+    """Everything that the policy is shown from now on, (n, H, W, 2 * (C + P)) each, and its choices."""
     shown, chosen = [], []
     look, choose = agent.policy.get_distribution, agent._choose
 
@@ -138,7 +138,7 @@ def test_there_is_no_choice_while_an_action_is_repeated(world, tmp_path):
 
 
 class Told(gym.Env):
-    """Shows for how many of its 4 steps action 1 will pay, 1 or 3, and then nothing any more; afterwards 0 pays."""
+    """Shows, at first only, for how many of its 4 steps (1 or 3) action 1 pays; after that action 0 pays."""
 
     def __init__(self):
         self.observation_space = gym.spaces.Box(-1, 1, (1, 1, 1), np.float32)
@@ -156,7 +156,7 @@ class Told(gym.Env):
 
 
 def test_ppo_learns_how_long_to_repeat_an_action(tmp_path):
-    """Who must choose in every step, and knows but its last action, is wrong in one of eight steps at least."""
+    """An agent that chooses in every step and knows only its last action is wrong in at least one of eight steps."""
     sizes = {"num_envs": 32, "n_steps": 8, "batch_size": 128, "n_epochs": 4, "frame_stack": 1}
     config = small(steps=4000, learning_rate=1e-2, gamma=0.9, durations=(1, 3), **sizes)
     envs = SyncVectorEnv([Told] * 32, autoreset_mode=AutoresetMode.SAME_STEP)

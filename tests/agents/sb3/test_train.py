@@ -27,7 +27,7 @@ from worldmodel.locks import only_process
 
 
 def test_ppo_learns_to_earn_reward(tmp_path):
-    """A colour tells the right action."""
+    """A colour shows the right action."""
     sizes = {"num_envs": 16, "n_steps": 16, "batch_size": 64, "n_epochs": 4, "features_dim": 64, "channels": 16}
     config = small(steps=3000, learning_rate=2e-3, gamma=0.0, frame_stack=1, **sizes)
     model = train_ppo(toys(16), config, tmp_path)
@@ -57,7 +57,7 @@ def test_an_agent_trains_in_a_dream(tmp_path, obs):
 
 @pytest.mark.parametrize("obs", ["latent", "features"])
 def test_ppo_improves_in_a_tiny_dream(tmp_path, obs):
-    """Random weights dream rewards that depend on the action and on what is seen: no one action is as good."""
+    """The rewards of random weights depend on the action and the observation: no single action is as good."""
     sizes = {"num_envs": 64, "n_steps": 8, "batch_size": 128, "n_epochs": 4, "features_dim": 64, "channels": 16}
     config = small(steps=4096, learning_rate=2e-3, gamma=0.5, **sizes)
     train_ppo(dreams(obs, 64, horizon=8), config, tmp_path)

@@ -121,7 +121,7 @@ def test_groups_of_infos_are_split_by_row():
 
 
 class Named(ToyGame):
-    """Tells which actions are allowed, and by whom it was named."""
+    """Returns the allowed actions, and a name that can be set."""
 
     name = "toy"
 
@@ -320,7 +320,7 @@ LEARNERS = {
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_its_algorithms_improve_in_a_tiny_dream(name):
-    """Random weights dream rewards that depend on the action: .1 is a fifth of their standard deviation."""
+    """The rewards of random weights depend on the action: 0.1 is a fifth of their standard deviation."""
     world = pushing_world() if name == "SAC" else tiny_world(2)
     envs = DreamVectorEnv(32, world, obs="latent", horizon=8)
     model = train(LEARNERS[name], envs, steps=2048 if name == "SAC" else 4096)

@@ -31,7 +31,7 @@ def make_tar(members):
 
 @pytest.fixture
 def served(monkeypatch):
-    """A server of a small archive; `gives` limits the bytes it sends, `asked` records the requests."""
+    """A server for a small archive; `gives` limits the bytes it sends, `asked` records the requests."""
     content = make_tar(RECORDS | {"softmotion30_44k/../../evil": b"x", "readme.txt": b"x"})
 
     class Handler(BaseHTTPRequestHandler):

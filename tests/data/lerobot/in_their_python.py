@@ -38,7 +38,7 @@ def read(root: str, result: str) -> None:
 
 
 def write(root: str) -> None:
-    """A data set with LeRobot's own codec, two episodes of 3 and 2 frames that tell their numbers."""
+    """A data set with LeRobot's own codec, two episodes of 3 and 2 frames that show their numbers."""
     features = {
         "observation.images.top": {"dtype": "video", "shape": (64, 64, 3), "names": ["height", "width", "channels"]},
         "observation.state": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},

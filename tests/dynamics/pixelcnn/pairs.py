@@ -56,7 +56,7 @@ def condition_of(prior: Prior, rows: int, slices: int, seed: int = 0) -> Tensor:
 
 @torch.inference_mode()
 def influence(prior: Prior, slices: int) -> Tensor:
-    """(L, L) bool: whether a change of the code at the first place moves a bit of the output at the second."""
+    """(L, L) bool: whether changing the code at the first position changes the output at the second."""
     size = slices * prior.grid[0] * prior.grid[1]
     codes = make_codes((1, size), prior.codes.num_embeddings).repeat(size + 1, 1)
     codes[range(size), range(size)] += 1  # the last version differs nowhere
@@ -67,7 +67,7 @@ def influence(prior: Prior, slices: int) -> Tensor:
 
 @torch.inference_mode()
 def draw_naively(prior: Prior, condition: Tensor, noise: Tensor, options: Sampling) -> Tensor:
-    """The codes (n, t, h, w) of noise (n, t, S), by a pass of the whole network for every code."""
+    """The codes (n, t, h, w) drawn with noise (n, t, S), by a pass of the whole network for every code."""
     codes = torch.zeros(*noise.shape[:2], *prior.grid, dtype=torch.int64)
     for time in range(codes.shape[1]):
         for place in range(noise.shape[2]):

@@ -14,7 +14,7 @@ T, HALVES = 4, 8
 
 @torch.inference_mode()
 def moved_by_halves(pair, half: int) -> list[bool]:
-    """Whether a change of each half-step of the bottom moves the condition of half-step n."""
+    """Whether changing each half-step of the bottom changes the condition of half-step n."""
     bottom = make_codes((1, HALVES, 4, 4)).repeat(HALVES + 1, 1, 1, 1)
     bottom[range(HALVES), range(HALVES), 1, 2] += 1
     now = torch.full((HALVES + 1,), half)

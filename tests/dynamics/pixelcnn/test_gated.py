@@ -67,7 +67,7 @@ def test_a_gate_closes_and_opens():
 
 
 def test_features_keep_their_size_through_the_vertical_stack():
-    """It has no residual connection: with a usual start a code would be lost after a few layers."""
+    """It has no residual connection: with the default initialisation a code would be lost after a few layers."""
     torch.manual_seed(0)
     v = h = torch.randn(2, 48, 3, 6, 6)
     shape, nothing = top_shape(1, True), torch.zeros(2, 48, 3, 6, 6)

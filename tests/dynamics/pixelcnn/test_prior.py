@@ -58,7 +58,7 @@ DRAWN = {
 
 
 def seen(prior: Prior, slices: int, at: tuple[int, int, int]) -> str:
-    """A drawing of what moves the output at one position."""
+    """A drawing of the codes that change the output at one position."""
     rows, columns = prior.grid
     moves = influence(prior, slices)[:, (at[0] * rows + at[1]) * columns + at[2]].view(slices, rows, columns)
 
@@ -77,7 +77,7 @@ def test_a_prior_sees_what_is_drawn(level, past, attention):
 
 
 def allowed(slices: int, positions: int, past: str) -> torch.Tensor:
-    """(L, L): whether the code at the first place may move the output at the second."""
+    """(L, L): whether the code at the first position may change the output at the second."""
     time, place = torch.arange(slices).repeat_interleave(positions), torch.arange(positions).repeat(slices)
     earlier, before = time[:, None] < time[None, :], place[:, None] < place[None, :]
     same = place[:, None] == place[None, :]

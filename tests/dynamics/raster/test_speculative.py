@@ -34,7 +34,7 @@ def make(slices: int = 1, **config) -> tuple[GPT, SlicedCodebook]:
 
 
 def play(rows: int, steps: int, slices: int = 1, seed: int = 0) -> torch.Tensor:
-    """Codes (B, T, S, M): every position has a code that it mostly takes."""
+    """Codes (B, T, S, M): every position has a most frequent code."""
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(V, (rows, steps, S, slices), generator=generator)
     usual = (5 * torch.arange(S) % V)[:, None].expand(S, slices)
@@ -43,7 +43,7 @@ def play(rows: int, steps: int, slices: int = 1, seed: int = 0) -> torch.Tensor:
 
 @cache
 def trained() -> tuple[GPT, SlicedCodebook]:
-    """Trained to know the usual code of each position."""
+    """Trained to know the most frequent code of each position."""
     gpt, book = make()
     gpt.requires_grad_(True)
     optimizer = torch.optim.AdamW(gpt.parameters(), lr=3e-3)

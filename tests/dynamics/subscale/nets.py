@@ -72,7 +72,7 @@ def _logits(net: SubscaleTransformer, outputs: Tensor, codes: Tensor) -> Tensor:
 
 
 def place_order(net: SubscaleTransformer, frames: int) -> Tensor:
-    """For each place (frames*S,) of a video its rank in the order of drawing, from the definition of the slices."""
+    """For each position (frames*S,) of a video its rank in the sampling order, by the definition of the slices."""
     height, width = net.grid
     s_t, s_h, s_w = net.config.subscale or (frames, 1, 1)
 
@@ -86,6 +86,6 @@ def place_order(net: SubscaleTransformer, frames: int) -> Tensor:
 
 
 def slice_of(net: SubscaleTransformer, frames: int) -> Tensor:
-    """For each place (frames*S,) of a video the number of its slice."""
+    """For each position (frames*S,) of a video the index of its slice."""
     size = net.shape[0] * net.shape[1] * net.shape[2]
     return place_order(net, frames) // size

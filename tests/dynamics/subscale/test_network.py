@@ -1,4 +1,4 @@
-"""The subscale network over whole videos: its probabilities, what it may see and what it sees."""
+"""The subscale network on whole videos: its probabilities, and what it sees against what it may see."""
 
 from itertools import product
 
@@ -89,7 +89,7 @@ def test_a_changed_code_leaves_all_logits_up_to_its_own_unchanged(kind, attentio
 
 
 def _sees(net, frames: int) -> torch.Tensor:
-    """(places, places) bool: which other places may move the logits of a place, from the drawn receptive field."""
+    """(positions, positions) bool: which ones may change the logits of another, by the drawn receptive field."""
     height, width = net.grid
     places = list(product(range(frames), range(height), range(width)))
     s = net.config.subscale or (frames, 1, 1)
@@ -167,7 +167,7 @@ def test_the_encoders_lookup_equals_a_convolution_over_one_hot_codes(kind, dead_
 
 
 def _live(net) -> list[int]:
-    """Numbers of the kernel entries that see a code somewhere, from the definition."""
+    """Indices of the kernel entries that see a code anywhere, by the definition."""
     reach = [size // 2 for size in net.config.kernel]
     offsets = list(product(*(range(-r, r + 1) for r in reach)))
     if net.config.single_frame:

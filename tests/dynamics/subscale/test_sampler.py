@@ -1,4 +1,4 @@
-"""Drawing with keys and values kept: the same codes as drawing with the whole network, for every kind and condition."""
+"""Sampling with cached keys and values gives the same codes as with the whole network, for every kind and condition."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def _logits(net, codes, actions, options):
 
 
 def _naive(net, given, noise, actions, options):
-    """Codes drawn one at a time, each with the whole network anew: given (B, T', S, M), noise (B, places, n)."""
+    """Codes drawn one at a time, each by the whole network: given (B, T', S, M), noise (B, positions, n)."""
     frames = actions.shape[1] + 1
     codes = torch.zeros(len(given), frames, net.tokens_per_step, net.books, dtype=torch.int64)
     codes[:, : given.shape[1]] = given
@@ -79,7 +79,7 @@ def test_a_model_of_blocks_draws_what_the_whole_network_draws(kind, attention):
 
 
 def _dream(net, given, actions, seeds, options):
-    """Steps after the given ones: all codes, and the noise of every place."""
+    """Steps after the given ones: all codes, and the noise of every position."""
     times = 2 if options.guided else 1
 
     def condition(inputs, known):

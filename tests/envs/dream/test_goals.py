@@ -14,7 +14,7 @@ FLOOR, THING, HAND = (200, 170, 120), (40, 90, 200), (20, 20, 20)
 
 
 def picture(thing, hand=(2, 2), size=48):
-    """A floor with a hand, and a thing of two shades with its centre at `thing`."""
+    """A floor with a hand, and an object of two shades with its centre at `thing`."""
     image = torch.empty(size, size, 3, dtype=torch.uint8)
     image[:] = torch.tensor(FLOOR, dtype=torch.uint8)
     down, along = thing
@@ -53,7 +53,7 @@ def test_a_hidden_object_counts_at_its_last_known_position():
 
 
 def with_twin(thing, twin):
-    """A second thing of the same kind."""
+    """A second object of the same kind."""
     image, other = picture(thing), picture(twin)
     down, along = twin
     around = slice(down - 2, down + 3), slice(along - 2, along + 3)
@@ -159,7 +159,7 @@ def test_a_goal_that_is_the_start_is_refused():
 
 @pytest.mark.parametrize("shape", [(16, 16, 1), (32, 16, 3), (1, 1, 3)])
 def test_a_goal_of_another_size_than_the_frames_is_refused(shape):
-    """Gray goals, and those of one pixel, would be compared with every colour and place."""
+    """Gray goals, and those of one pixel, would match every colour and position."""
     world, goal = tiny_world(), torch.full(shape, 90, dtype=torch.uint8)
     with pytest.raises(ValueError, match=rf"the goal is an image \({shape[0]}, .*the frames are \(16, 16, 3\)"):
         GoalPixels(goal)(make_step(world))

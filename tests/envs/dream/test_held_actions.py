@@ -21,7 +21,7 @@ WHOLE = ActionSpec(
 
 
 def world(action, **dynamics):
-    """The same weights whatever the actions are called."""
+    """The same weights for any names of the actions."""
     torch.manual_seed(0)
     config = tiny_config()
     config = dataclasses.replace(config, action=action, dynamics=dataclasses.replace(config.dynamics, **dynamics))

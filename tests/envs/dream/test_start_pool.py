@@ -15,7 +15,7 @@ LIMITED = {"position": "time", "window": 6, "max_steps": 6}
 
 
 class Counting(RecordedStarts):
-    """Remembers which dreams were asked for together."""
+    """Remembers which dreams were requested together."""
 
     def __init__(self, model):
         super().__init__(model)
@@ -33,7 +33,7 @@ def make(rows=4):
 
 
 def assert_equal_states(one, other):
-    """Equal but for the last bit of sums, which float32 products of few numbers round by the number of rows."""
+    """Equal except for the last bit of sums: how float32 matmuls round depends on the number of rows."""
     for name in ("codes", "signals", "seeds", "counter"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
     ours, theirs = ((state.outputs, *state.cache.keys, *state.cache.values) for state in (one, other))
@@ -139,7 +139,7 @@ def test_a_dream_from_a_first_step_does_not_depend_on_the_other_starts(model):
 
 @pytest.mark.parametrize("first", [0, 4])
 def test_an_env_dreams_the_same_with_and_without_prepared_dreams(monkeypatch, first):
-    """Also after resets by which rows begin elsewhere than they would have."""
+    """Also after resets that make rows begin elsewhere."""
     only = np.eye(5, dtype=bool)
     picture = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
     resets = {
@@ -195,7 +195,7 @@ def test_dreams_prepared_with_other_weights_are_not_used(change):
 
 
 def test_an_env_whose_state_was_copied_begins_its_next_dream_like_one_resumed_from_it():
-    """Beside the same rows, since float32 products may round by their number."""
+    """Next to the same rows, since rounding of float32 matmuls may depend on their number."""
 
     def asked_by_the_next_reset(envs):
         envs._beginnings._source.asked.clear()

@@ -1,4 +1,4 @@
-"""What a reward function is told, and that it is made only when asked for."""
+"""What a reward function gets, and that it is computed only on demand."""
 
 import pytest
 import torch

@@ -36,7 +36,7 @@ def make(num_envs=3, world=None, ends=None, **options):
 
 
 def box_world():
-    """Two numbers as the action."""
+    """An action of two dimensions."""
     action = ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(1.0, 1.0))
     torch.manual_seed(0)
     world = WorldModel(dataclasses.replace(tiny_config(), action=action))
@@ -46,7 +46,7 @@ def box_world():
 
 
 def play(envs, steps, seed=5, action=1):
-    """Observations, rewards and flags of a play that holds one action."""
+    """Observations, rewards and flags of an episode that holds one action."""
     played = [envs.reset(seed=seed)[:1]]
     played += [envs.step(np.full(envs.num_envs, action))[:4] for _ in range(steps)]
     return played
@@ -198,7 +198,7 @@ def test_row_i_equals_a_single_env_through_ends_and_resets(first):
 
 @pytest.mark.parametrize("first", [False, True])
 def test_the_shipped_world_dreams_a_row_as_it_does_alone_bit_for_bit(first):
-    """In the products' dtype of this machine, which rounds a thousand times as coarsely as float32."""
+    """In this machine's dtype of matmuls, which may round a thousand times as coarsely as float32."""
     world = WorldModel.from_pretrained("doom-hg")
     if first:
         codes, actions, signals, _ = world.starts

@@ -1,4 +1,4 @@
-"""The simulated hand: exact seeds, actions that do what they say, objects that stay in their bin, goals."""
+"""The simulated hand: exact seeds, actions with the stated effects, objects that stay in their bin, goals."""
 
 import hashlib
 import subprocess
@@ -49,7 +49,7 @@ def make() -> Iterator:
 
 
 def play(env: PushEnv, actions, seed: int | None = None) -> dict[str, np.ndarray]:
-    """Everything that one episode gives, until it ends or the actions do."""
+    """All results of one episode, until it or the actions end."""
     observation, info = env.reset(seed=seed)
     told = [(observation, info["frames"], info["signals"], 0.0, 0.0, False, False)]
     for action in actions:
@@ -81,7 +81,7 @@ def objects(told: dict) -> np.ndarray:
 
 
 def way_to(hand: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """dx and dy of a step of two frames that brings the hand nearer to a place."""
+    """dx and dy of a step of two frames that brings the hand nearer to a position."""
     return np.clip((place - hand[:2]) / (2 * SPEED), -1.0, 1.0)
 
 
@@ -432,7 +432,7 @@ def test_the_camera_looks_at_the_middle_of_the_bin():
 
 
 def test_a_pixel_is_mapped_to_its_position_on_the_floor(make):
-    """Where the goal picture shows the object, and where the simulation has put it."""
+    """Where the goal picture shows the object, and where the simulation has placed it."""
     env, errors = make(goal=True), []
     for seed in range(8):
         frame, info = env.reset(seed=seed)

@@ -36,7 +36,7 @@ def make() -> Iterator:
 
 
 def play(env: VizdoomEnv, actions, seed: int | None = None) -> dict[str, np.ndarray]:
-    """Everything that one episode gives, until it ends or the actions do."""
+    """All results of one episode, until it or the actions end."""
     observation, info = env.reset(seed=seed)
     told = [(observation, info["frames"], info["signals"], 0.0, 0.0, False, False)]
     for action in actions:

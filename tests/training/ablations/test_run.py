@@ -1,4 +1,4 @@
-"""Whole comparisons on toy play: trained once, measured alike, written as tables."""
+"""Whole comparisons on toy episodes: trained once, measured alike, written as tables."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def store(tmp_path_factory):
 
 
 class Trained:
-    """Stands before both training functions: notes the folders, in order, and fails in those of `failing`."""
+    """Wraps both training functions: records the folders, in order, and fails in those of `failing`."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -1,4 +1,4 @@
-"""What the tables compare: every variant can be built, and differs from the base in what its table is about alone."""
+"""What the tables compare: every variant can be built, and differs from the base only in the subject of its table."""
 
 from dataclasses import asdict, replace
 

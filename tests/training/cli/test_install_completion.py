@@ -1,4 +1,4 @@
-"""The installed completion, tried in the shells themselves: they start in a terminal, and Tab is pressed."""
+"""The installed completion, tried in the shells themselves, in a terminal where Tab is pressed."""
 
 import os
 import pty
@@ -19,7 +19,7 @@ SOME = {name: COMMANDS[name] for name in ("inspect", "worlds", "mirror", "show-c
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty home, and a command line of four commands, for which the script is made fast."""
+    """An empty home, and a command line of four commands, for which the script is quick to make."""
     for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

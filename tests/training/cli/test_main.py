@@ -174,7 +174,7 @@ def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
 
 
 def configs_of(monkeypatch):
-    """Collects what the training commands would train with, instead of training."""
+    """Records the settings of the training commands instead of training."""
     seen = []
 
     def launch(train, *_):
@@ -286,7 +286,7 @@ def test_play_refuses_what_it_cannot_open_before_it_serves(envs, words, capsys):
 
 def test_play_serves_until_it_is_stopped(tmp_path, capsys, monkeypatch):
     def answered(serving):
-        """Run the server until it tells its address."""
+        """Run the server until it prints its address."""
 
         async def until_ready():
             task = asyncio.get_running_loop().create_task(serving)

@@ -1,4 +1,4 @@
-"""A function's signature and docstring as options, for functions of the test's own and for all commands."""
+"""A function's signature and docstring as options, for the test's own functions and for all commands."""
 
 import os
 import shlex

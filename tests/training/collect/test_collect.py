@@ -1,4 +1,4 @@
-"""Collection: the same episodes whatever the workers, nothing lost by a stop, nothing mixed."""
+"""Collection: the same episodes with any workers, nothing lost by a stop, nothing mixed."""
 
 import hashlib
 import os
@@ -229,7 +229,7 @@ def test_a_failing_worker_is_quoted_and_stored_episodes_are_kept(tmp_path):
 
 
 class FakeAgent(Policy):
-    """Notes what is asked of it."""
+    """Records its calls."""
 
     def __init__(self, spec) -> None:
         self.action_spec = spec
@@ -252,7 +252,7 @@ class FakeAgent(Policy):
 
 @pytest.fixture
 def fake_agent(monkeypatch):
-    """An agent that load_agent finds in any folder."""
+    """An agent that load_agent returns for any folder."""
     from tests.training.counting_game import CountingGame
 
     agent = FakeAgent(CountingGame.action_spec)

@@ -1,4 +1,4 @@
-"""Who plays which episode, with a crew that follows a script."""
+"""Which worker plays which episode, with a crew that follows a script."""
 
 import pytest
 
@@ -10,7 +10,7 @@ DIES, HANGS = Lost("it died"), None
 
 
 class ScriptedCrew:
-    """Does with each episode what its script says, then plays it; workers start at once, or fate decides."""
+    """Does with each episode what its script says, then plays it; workers start at once, or as scripted."""
 
     def __init__(self, script=None, starts=()) -> None:
         self.script = {episode: list(fates) for episode, fates in (script or {}).items()}
@@ -43,7 +43,7 @@ class ScriptedCrew:
 
 
 def played(crew, workers=2, count=4, seconds=60.0):
-    """The episodes in the order in which they are stored, and what is said of losses."""
+    """The episodes in the order in which they are stored, and the messages about losses."""
     ids, said = iter(range(count)), []
     episodes = [each.episode_id for each in episodes_of(crew, workers, lambda: next(ids, None), seconds, said.append)]
     assert crew.closed

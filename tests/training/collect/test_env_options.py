@@ -1,4 +1,4 @@
-"""Env options from the command line: what a text means, and which names an env takes."""
+"""Env options from the command line: how a text is parsed, and which names an env takes."""
 
 import pytest
 

@@ -87,7 +87,7 @@ class FakeActor:
 
 
 class Answer(tuple):
-    """Hashable whatever it holds."""
+    """Hashable with any content."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__

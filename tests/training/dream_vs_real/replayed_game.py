@@ -1,4 +1,4 @@
-"""A real game in the clothes of another project's world model: its dreams are the game itself."""
+"""A real game disguised as another project's world model: its dreams are the game itself."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ SEEDS = range(20, 60)  # of the episodes that reports begin with
 
 
 class TimedToy(ToyGame):
-    """Dies after 2 to 6 steps where the seed is even; otherwise its time is up after 9."""
+    """Terminates after 2 to 6 steps if the seed is even; otherwise truncated after 9."""
 
     def reset(self, *, seed=None, options=None):
         found = super().reset(seed=seed)

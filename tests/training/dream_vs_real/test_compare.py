@@ -36,7 +36,7 @@ SMALL = DreamReport(
 SIZES = {"episodes": 4, "horizon": 4, "seed": 20, "config": SMALL}
 
 
-registered = registered_game(GAME, ToyGame)
+registered = registered_game(GAME, ToyGame, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_episodes_cut_by_the_time_limit_are_counted_but_not_as_deaths():
 
 
 def rows(**returns):
-    """Policies with given (dream, real, whole) returns; who gets more lives longer."""
+    """Policies with given (dream, real, whole) returns; those with more live longer."""
     policies = []
     for name, means in returns.items():
         sides = zip(("dream", "real", "whole"), means, strict=True)
@@ -127,7 +127,7 @@ def test_a_report_has_every_section(results):
 
 
 def dreamt_return(world, starts, i, horizon=4):
-    """Of random play that is seeded with 20 + i, dreamt step by step from start i."""
+    """Returns of random play seeded with 20 + i, dreamt step by step from start i."""
     part = starts.codes[i : i + 1], starts.actions[i : i + 1], starts.signals[i : i + 1, -1]
     state = world.start_codes(*part, [key_of(20 + i)])
     policy, total = RandomPolicy(world.config.action, seed=20 + i), 0.0

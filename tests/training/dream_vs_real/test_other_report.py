@@ -25,7 +25,7 @@ SIZES = {"episodes": 10, "horizon": 20, "seed": 20, "config": SMALL}
 REPLAYED = "tests.training.dream_vs_real.replayed_game:ReplayedGame"
 
 
-registered = registered_game(GAME, TimedToy)
+registered = registered_game(GAME, TimedToy, scope="module")
 
 
 @pytest.fixture(scope="module")

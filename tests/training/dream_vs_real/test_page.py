@@ -1,4 +1,4 @@
-"""The page of a small report, whole and with parts that could not be measured."""
+"""The page of a small report, complete and with parts that could not be measured."""
 
 import json
 import math

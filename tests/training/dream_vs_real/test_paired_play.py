@@ -15,7 +15,7 @@ GAME = "PairedToy-v0"
 
 
 class TimedGame(ToyGame):
-    """Ends after 9 steps by the clock, or earlier by itself where the seed is even."""
+    """Truncated after 9 steps, or terminated earlier if the seed is even."""
 
     def reset(self, *, seed=None, options=None):
         found = super().reset(seed=seed)
@@ -102,7 +102,7 @@ def test_a_game_whose_episodes_are_cut_at_different_times_has_no_time_limit(endl
 
 
 def test_a_dream_begins_with_its_opening_for_every_player(endless, openings):
-    """Two names of one policy dream the same, from other openings something else."""
+    """Two names of one policy dream the same; from other openings they dream something else."""
     players = [
         player._replace(name=name) for name in "ab" for player in make_players(endless, policies=["constant:left"])[2:]
     ]

@@ -102,7 +102,7 @@ def test_an_agent_of_another_game_is_refused_before_anything_is_played(agent):
 
 
 def latent_agent(folder, world, obs="latent"):
-    """An agent that reads the code vectors of `world`, or at least says so."""
+    """An agent that claims to read the code vectors of `world`."""
     from worldmodel.agents.sb3.config import AgentMeta
     from worldmodel.agents.sb3.train import train_ppo
     from worldmodel.envs.dream.vector_env import DreamVectorEnv

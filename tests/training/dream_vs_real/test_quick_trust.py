@@ -14,7 +14,7 @@ SMALL = QuickTrust(episodes=3, horizon=6, context_steps=2, lead="random", polici
 
 
 class LongToy(ToyGame):
-    """Episodes of 12 to 16 steps: longer than what dreams are given."""
+    """Episodes of 12 to 16 steps: longer than the context of dreams."""
 
     def reset(self, *, seed=None, options=None):
         found = super().reset(seed=seed)

@@ -11,7 +11,7 @@ SPREAD = RNG.uniform(0.8, 1.2, 20)
 
 
 def side(steps, reward=1.0, ended=True):
-    """20 episodes of about so many steps, each paid so much a step."""
+    """20 episodes of about this many steps, with this reward per step."""
     steps = np.round(steps * SPREAD)
     return Side(steps, steps * reward, np.full(20, ended))
 

@@ -76,7 +76,7 @@ def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
 
 @pytest.fixture
 def of_an_earlier_release(tmp_path):
-    """A demo that has collected, from before there was a policy to choose."""
+    """A demo that has collected, from before the setting `policy` existed."""
     Stages(tmp_path, SMALL.with_seed(), fresh=False)("collect", lambda: None)
     config = json.loads((tmp_path / "config.json").read_text())
     del config["policy"], config["tokenizer"]["rarity"], config["tokenizer"]["rarity_limit"]

@@ -1,4 +1,4 @@
-"""A demo killed at any file operation, also in --fresh, ends as an unbroken one when the same command is run again."""
+"""A demo killed at any file operation, also with --fresh, ends like an unbroken one when the same command is rerun."""
 
 import os
 from dataclasses import replace
@@ -26,7 +26,7 @@ def collect(_, out, **__):
 
 
 def train(_, *arguments, **__):
-    """Leaves the files that a training leaves, which has tests of its own."""
+    """Writes the files that a training writes; the training itself has its own tests."""
     out = arguments[-2]
     with own_folder(out, "train"):
         write_json(out / "config.json", {"command": "train", "loop": {}})
@@ -56,7 +56,7 @@ def contents(folder):
 
 
 def one_file(*arguments, **_):
-    """The least that a stage can do."""
+    """The least work that a stage can do."""
     write_json(arguments[1 if len(arguments) < 4 and isinstance(arguments[0], str) else -2] / "file.json", 1)
 
 

@@ -1,4 +1,4 @@
-"""Tests for training/pipeline/loop.py: whole loops on a tiny game, and each rule of the loop by itself."""
+"""Tests for training/pipeline/loop.py: whole loops on a tiny game, and each rule of the loop on its own."""
 
 import json
 from collections import Counter
@@ -71,7 +71,7 @@ def in_this_process():
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, in_this_process) -> Path:
-    """A loop of two rounds that nothing disturbed."""
+    """An undisturbed loop of two rounds."""
     out = tmp_path_factory.mktemp("done") / "loop"
     iterate(out, SMALL)
     return out
@@ -125,7 +125,7 @@ def test_round_0_plays_blindly_and_round_1_half_with_the_agent_of_round_0(done):
 
 
 def breaks_off(monkeypatch, place, name: str, key):
-    """The first time that `place.name` has done its work for something new, the loop is interrupted."""
+    """Interrupts the loop the first time that `place.name` has finished something new."""
     whole, seen = getattr(place, name), set()
 
     def call(*args, **options):
@@ -176,7 +176,7 @@ def test_a_finished_loop_does_nothing_again(done, monkeypatch):
 
 @pytest.fixture
 def stages(monkeypatch):
-    """Stand-ins for the stages: they note what they are given and leave what the next one opens."""
+    """Stand-ins for the stages: they record their arguments and write what the next one opens."""
     seen = {}
 
     def note(name, args, options):

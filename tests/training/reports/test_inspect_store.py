@@ -1,4 +1,4 @@
-"""What `inspect` tells of a store: by hand, of stores with gaps, without episodes, and damaged."""
+"""What `inspect` reports of a store: checked by hand, and of stores with gaps, without episodes, and damaged."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The objects' part of an evaluation: numbers in their places, and whole reports of play with labels."""
+"""The objects' part of an evaluation: numbers in their cells, and whole reports of episodes with labels."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The report: what it holds, what it leaves out, and that its two files say the same."""
+"""The report: what it holds, what it omits, and that its two files agree."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Pictures of codes: which rows there are, what colours mean, and what is drawn where."""
+"""Pictures of codes: their rows, colours and layout."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Sampled videos: what the model is given on each path, where it stands in the grid, and what is told of it."""
+"""Sampled videos: what the model is given on each path, where it is in the grid, and what is recorded of it."""
 
 import json
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""What a video is given: the condition, first frames and actions out of files and words."""
+"""The inputs of a video: the condition, and first frames and actions from files and words."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What is shown of games and dreams is what is played and judged there."""
+"""What is shown of games and dreams is what is played and evaluated there."""
 
 import shutil
 
@@ -209,7 +209,7 @@ def test_a_policy_that_follows_takes_over_with_what_it_saw():
 
 
 class Counting(Policy):
-    """Counts what it was shown."""
+    """Counts its observations."""
 
     seen = 0
 

@@ -1,4 +1,4 @@
-"""Sheets and films: which colours stand where, and that nothing leaves its place."""
+"""Sheets and films: which colours are where, and that nothing leaves its place."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ BLUE, ORANGE, GRAY = (ORIGINS[name].color for name in (GIVEN, DREAMT, REAL))
 
 
 def frames(steps: int, level: int) -> np.ndarray:
-    """Every step has another colour, which no text has."""
+    """Every step has its own colour, which no text has."""
     shown = np.empty((steps, 2, 16, 16, 3), np.uint8)
     shown[:] = np.array([color_of(level + step) for step in range(steps)])[:, None, None, None]
     return shown

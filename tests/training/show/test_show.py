@@ -1,4 +1,4 @@
-"""Storyboards of dreams: what stands beside what, where frames come from, what is refused."""
+"""Storyboards of dreams: their layout, where frames come from, what is refused."""
 
 import numpy as np
 import pytest

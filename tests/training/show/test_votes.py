@@ -12,7 +12,7 @@ def choices_file(folder, name: str, choices: dict, **changes) -> str:
 
 
 def votes_for(a: int, b: int, same: int) -> dict[str, str]:
-    """Choices of that many pairs, whichever side A is on."""
+    """Choices of this many pairs, for either side of A."""
     wanted = ["A"] * a + ["B"] * b + ["same"] * same
     sides = a_is_left(500, 3)
     return {

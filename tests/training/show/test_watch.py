@@ -1,4 +1,4 @@
-"""Videos of episodes: whole, captioned, and the same each time."""
+"""Videos of episodes: complete, captioned, and the same each time."""
 
 from dataclasses import replace
 

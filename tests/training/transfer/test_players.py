@@ -1,4 +1,4 @@
-"""The players of a table, trained and judged for good on a tiny game; only the search of blind policies is not."""
+"""The players of a table, really trained and evaluated on a tiny game, except for the search of blind policies."""
 
 import json
 from dataclasses import replace

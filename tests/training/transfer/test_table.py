@@ -1,4 +1,4 @@
-"""Whole tables with stand-ins for what trains and plays: what is done, in which order, and what is done again."""
+"""Whole tables with stand-ins for training and playing: what is done, in which order, and what is repeated."""
 
 import json
 import os
@@ -32,7 +32,7 @@ CELLS = ["random", "blind", "dream-0", "dream-1", "free1-0", "free3-0"]
 
 
 class Work:
-    """Stand-ins that leave what the next one opens, and count what they were asked for."""
+    """Stand-ins that write what the next one opens, and count their calls."""
 
     def __init__(self) -> None:
         self.done: list[tuple] = []
@@ -53,7 +53,7 @@ class Work:
         write_json(out / "best" / "model.safetensors", f"weights of {data.parent.name}")
 
     def train_agent(self, world, out, config):
-        """Refuses the half agent of a killed attempt, as the real one does."""
+        """Refuses the partial agent of a killed attempt, as the real one does."""
         assert not out.exists()
         self.done.append(("agent", config.agent.seed, str(world)))
         write_json(out / "metrics.jsonl", 1)
@@ -227,7 +227,7 @@ def test_a_folder_that_holds_something_else_is_not_changed(tmp_path):
 
 @pytest.fixture
 def worlds(tmp_path):
-    """Two worlds of the tiny game, of other weights."""
+    """Two worlds of the tiny game with different weights."""
     places = []
     for seed in (0, 1):
         world = tiny_world(seed=seed)
@@ -287,7 +287,7 @@ def test_a_world_trained_here_reports_its_decisions(tmp_path, work, worlds):
 
 
 def results(folder):
-    """All that a table holds but times."""
+    """Everything in a table except times."""
     found = {}
     for file in sorted(folder.rglob("*")):
         if not file.is_file() or file.suffix == ".hdf5" or file.name in ("stages.json", "transfer.md", "transfer.json"):

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a player does with keys, pointer, touch and gamepad, and how it lies on screens.
+"""The page in a real browser: keys, pointer, touch and gamepad, and its layout on screens.
 
 Screenshots are kept in the folder that SCREENSHOTS names, else in pytest's own temporary folder.
 """
@@ -70,7 +70,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Opens a page that is ready to play; afterwards there must have been no error on any."""
+    """Opens a page that is ready to play; checks afterwards that no page had an error."""
     errors = []
 
     @contextmanager
@@ -108,7 +108,7 @@ def until(condition):
 
 
 def played(page, steps=2):
-    """Wait until that many more steps were played; pictures must have changed with them."""
+    """Wait for this many more steps; the pictures must have changed with them."""
     step, pixels = page.evaluate(STEP), page.evaluate(PIXELS)
     until(lambda: page.evaluate(STEP) >= step + steps and page.evaluate(PIXELS) != pixels)
 

@@ -55,7 +55,7 @@ def served(scenes=None, **options):
 
 
 def ask(line, **message):
-    """Words and arrays of the answer; lines that are no answer are passed over."""
+    """Words and arrays of the answer; other lines are skipped."""
     line.send(json.dumps(message))
     words = message_of(line)
     return words, None if "error" in words else line.recv(20)
@@ -121,7 +121,7 @@ def test_pages_of_other_sites_may_not_play():
 
 def test_a_game_that_breaks_does_not_end_the_connection():
     class BrokenError(Exception):
-        """As ViZDoom's own, which derive from nothing else."""
+        """Like ViZDoom's own errors, which have no other base class."""
 
     class Breaking(DreamScene):
         def step(self, action=None):

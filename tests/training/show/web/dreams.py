@@ -34,7 +34,7 @@ def plan(world: WorldModel, steps: int) -> list:
 
 @torch.inference_mode()
 def by_env(world: WorldModel, seed: int, actions: list, temperature: float = 1.0) -> Dreamt:
-    """What a DreamEnv dreams."""
+    """The dream of a DreamEnv."""
     env, dtype = DreamEnv(world, "codes", temperature), world.config.action.dtype
     env.reset(seed=seed)
     codes, rewards, nll, signals, ended = [], [], [], [], []
@@ -136,7 +136,7 @@ def uniform_noise(seeds: torch.Tensor, counter: int, count: int) -> np.ndarray:
 
 
 def vector(world: WorldModel, action) -> torch.Tensor:
-    """An action as the graphs read it: one-hot, or its numbers."""
+    """An action as the graphs read it: one-hot, or its dimensions."""
     spec = world.config.action
     if spec.kind == "discrete":
         return torch.nn.functional.one_hot(torch.as_tensor(action), spec.num_features).float()

@@ -1,4 +1,4 @@
-"""Exported folders in a browser: the runtime from npm, a server as simple as any, and dreams read in the page."""
+"""Exported folders in a browser: the runtime from npm, a simple server, and dreams read from the page."""
 
 import functools
 import http.server

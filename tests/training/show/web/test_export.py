@@ -53,7 +53,7 @@ def agent_folder(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory):
-    """Files with the names of the runtime's."""
+    """Files with the names of the runtime's files."""
     folder = tmp_path_factory.mktemp("runtime")
     for name in (*PLAIN, *WEBGPU):
         (folder / name).write_text(name)
@@ -142,7 +142,7 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def page(address):
-    """The page, ready to play; there must have been no error on it."""
+    """The page, ready to play; checks afterwards that it had no error."""
     from playwright.sync_api import sync_playwright
 
     errors = []

@@ -17,7 +17,7 @@ from worldmodel.training.show.web.picture import Picture
 
 
 def hand_world() -> WorldModel:
-    """All that the exported part of a world may have: a learned start, echo, laws, numbers as actions, patches."""
+    """All options of the exported part of a world: a learned start, echo, laws, continuous actions, patches."""
     config = tiny_config(heads={"signal_layers": 2, "read_signals": True}, learn_start=True, echo=True)
     config = dataclasses.replace(
         config,

@@ -1,4 +1,4 @@
-"""The runtime's files come from a folder or from npm; what is missing is said."""
+"""The runtime's files come from a folder or from npm; missing ones are named."""
 
 import json
 import os
