@@ -5,30 +5,35 @@ import platform
 import time
 from collections.abc import Callable
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.layers.precision import fast_dtype
+from worldmodel.training.reports.markdown import machine
 
 
-def matrix_rate(dtype: torch.dtype, device: str, size: int = 2048, repeats: int = 8) -> float:
-    """FLOP/s of a square matrix product, best of a few."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+def matrix_rate(dtype: torch.dtype, device: str, repeats: int = 8) -> float:
+    """FLOP/s of a square matmul, best of a few."""
+    a, b = (torch.randn(2048, 2048, device=device).to(dtype) for _ in range(2))
+    return 2 * 2048**3 / seconds_of(lambda: a @ b, repeats, device)
+
+
+def seconds_of(run: Callable[[], object], repeats: int = 1, device: str = "cpu") -> float:
+    """Duration of the fastest of several calls."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
-        a @ b
+        run()
         if device != "cpu":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return best
 
 
 def flops_of(run: Callable[[], object]) -> float:
-    """Multiplications and additions of the matrix products, convolutions and attentions in a call."""
+    """Multiplications and additions of the matmuls, convolutions and attentions in a call."""
 
     def blocks(x, weight, *_, out_shape, **__) -> int:
         return 2 * prod(out_shape) * x[-1]
@@ -38,15 +43,9 @@ def flops_of(run: Callable[[], object]) -> float:
     return counter.get_total_flops()
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def describe(device: str) -> dict[torch.dtype, float]:
     """Print machine, versions and load; returns the matrix rates (FLOP/s) of this run by dtype."""
-    name = torch.cuda.get_device_name() if device != "cpu" else processor()
+    name = torch.cuda.get_device_name() if device != "cpu" else machine()["cpu"]
     print(f"{name}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {platform.platform()}")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}")
     if device == "cpu":

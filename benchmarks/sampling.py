@@ -8,13 +8,11 @@ it. Block: whole clips in a model that differs in order alone. The weights are r
 the share of the matrix rate.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 import tyro
-from machine import describe, flops_of
+from machine import describe, flops_of, seconds_of
 from sizes import prior
 from torch import Tensor
 
@@ -84,23 +82,11 @@ class Sampler:
         noise = uniforms(self.seeds, torch.zeros_like(self.seeds), self.gpt.noise_per_step)
         self.gpt.step(self.given(1)[:, 0], self.gpt.condition(self.rows, 1), cache, noise, self.lookup, Sampling())
 
-    def anew(self, codes: Tensor) -> Tensor:
+    def uncached(self, codes: Tensor) -> Tensor:
         """Raster order without a cache: the logits of one token after given steps."""
         inputs = self.gpt._inputs(codes, lambda part: self.gpt._content_of_codes(part, self.lookup))
         outputs, _ = self.gpt._run(inputs, self.gpt.condition(self.rows, codes.shape[1]))
         return self.gpt.code_head.logits(outputs[:, -1, -1], codes[:, -1, -1], 0)
-
-
-def seconds_of(run: Callable[[], object], device: str, repeats: int = 2) -> float:
-    """Best of a few."""
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 @torch.inference_mode()
@@ -122,7 +108,7 @@ def main(args: Args) -> None:
         sampler = Sampler(raster, chosen, rows, args.device)
         caches = [sampler.begin(sampler.given(place)) for place in places]
         sampler.step(caches[0])
-        each = [seconds_of(lambda s=sampler, c=cache: s.step(c), args.device) for cache in caches]
+        each = [seconds_of(lambda s=sampler, c=cache: s.step(c), 2, args.device) for cache in caches]
         flops = sum(flops_of(lambda s=sampler, c=cache: s.step(c)) for cache in caches) / sum(each)
         measured["raster", rows] = sum(each) / len(each)
         row("raster", rows, measured["raster", rows], tokens, flops / rates[dtype])
@@ -131,7 +117,7 @@ def main(args: Args) -> None:
         sampler = Sampler(block, chosen, rows, args.device)
         sampler.clip()
         whole = seconds_of(
-            sampler.clip, args.device, max(1, int(args.seconds / seconds_of(sampler.clip, args.device, 1)))
+            sampler.clip, max(1, int(args.seconds / seconds_of(sampler.clip, 1, args.device))), args.device
         )
         measured["block", rows] = whole / steps
         row("block", rows, whole / steps, tokens, flops_of(sampler.clip) / whole / rates[dtype])
@@ -140,9 +126,9 @@ def main(args: Args) -> None:
     if args.uncached:
         rows = args.batches[0]
         sampler = Sampler(raster, chosen, rows, args.device)
-        each = [seconds_of(lambda n=n, s=sampler: s.anew(s.given(n + 1)), args.device) for n in places]
-        anew, cached = sum(each) / len(each), measured["raster", rows] / tokens
-        print(f"a token at batch {rows}: {anew:.3f} s without a cache, {cached:.4f} s with it: {anew / cached:.0f} x")
+        each = [seconds_of(lambda n=n, s=sampler: s.uncached(s.given(n + 1)), 2, args.device) for n in places]
+        plain, cached = sum(each) / len(each), measured["raster", rows] / tokens
+        print(f"a token at batch {rows}: {plain:.3f} s without a cache, {cached:.4f} s with it: {plain / cached:.0f} x")
 
 
 def row(order: str, rows: int, seconds: float, tokens: int, share: float) -> None:

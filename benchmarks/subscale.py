@@ -8,7 +8,6 @@ the matrix rate in training; and dreams, beside a raster GPT of as many codes a 
 weights are random; decoding is not included.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 import tyro
 from dream import endless, random_world, rate_of
-from machine import describe, flops_of, matrix_rate
+from machine import describe, flops_of, matrix_rate, seconds_of
 
 from worldmodel import tokenizer
 from worldmodel.data import ActionSpec
@@ -40,16 +39,6 @@ class Args:
     parts: tuple[str, ...] = ("positions", "clips", "training", "dreams", "endless")
     batches: tuple[int, ...] = (1, 8, 64)  # of dreams
     seconds: float = 5.0  # per measurement of training and dreams
-
-
-def best_of(run: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest call."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def paper_net(attention: str) -> SubscaleTransformer:
@@ -81,7 +70,7 @@ def positions() -> None:
                 net._draw(pixels, torch.rand(rows, 256, 4), Sampling())  # noqa: B023
 
             whole()
-            slow, fast = best_of(whole, 3), best_of(frame, 2) / 256
+            slow, fast = seconds_of(whole, 3), seconds_of(frame, 2) / 256
             print(f"| {attention} | {rows} | {1000 * slow:.0f} | {1000 * fast:.2f} | {slow / fast:.0f} |", flush=True)
 
 
@@ -100,7 +89,7 @@ def clips() -> None:
                 noise = uniforms(seeds, torch.full_like(seeds, frame), net.noise_per_step)  # noqa: B023
                 last = net.step(last, net.condition(1, 1), cache, noise, LOOKUP)[0].codes  # noqa: B023
 
-        print(f"| {attention} | {size:.2f} | {best_of(clip, 1):.1f} |", flush=True)
+        print(f"| {attention} | {size:.2f} | {seconds_of(clip, 1):.1f} |", flush=True)
 
 
 def training(args: Args) -> None:
@@ -140,7 +129,7 @@ def training(args: Args) -> None:
     flops, times, rates = flops_of(through), [], []
     while sum(times) < args.seconds or len(times) < 5:
         rates.append(matrix_rate(torch.float32, "cpu", repeats=2))
-        times.append(best_of(step, 1))
+        times.append(seconds_of(step, 1))
     shares = [flops / seconds / rate for seconds, rate in zip(times, rates, strict=True)]
     print(
         f"\ntraining lvt-small, {rows} segments of {steps} steps: {1000 * median(times):.0f} ms per step, "
@@ -206,7 +195,7 @@ def late(rows: int = 1) -> None:
     times: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(20):
         for index, envs in enumerate((old, young)):
-            times[index].append(best_of(lambda envs=envs: envs.step(actions), 1))
+            times[index].append(seconds_of(lambda envs=envs: envs.step(actions), 1))
     print(f"\nsteps 980 to 1,000 take {median(times[0]) / median(times[1]):.3f} of the time of steps 20 to 40")
 
 

@@ -16,15 +16,14 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 from worldmodel.model import WorldModel
 
 OBSERVATIONS = ("rgb", "latent", "codes", "features")
 
 
 def check_observation_kind(obs: str) -> None:
-    if obs not in OBSERVATIONS:
-        raise ValueError(f"unknown obs {obs!r}.{did_you_mean(obs, OBSERVATIONS)}")
+    check_known("obs", obs, OBSERVATIONS)
 
 
 def observation_space(model: WorldModel, obs: str) -> gym.spaces.Box:

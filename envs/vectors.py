@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 
 _AUTORESET_MODES = {mode.name.lower(): mode for mode in AutoresetMode}  # same_step, next_step, disabled
 
@@ -33,8 +33,7 @@ def as_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     """Gymnasium's enum member for "same_step", "next_step" or "disabled"."""
     if isinstance(mode, AutoresetMode):
         return mode
-    if mode not in _AUTORESET_MODES:
-        raise ValueError(f"unknown autoreset_mode {mode!r}.{did_you_mean(mode, _AUTORESET_MODES)}")
+    check_known("autoreset_mode", mode, _AUTORESET_MODES)
     return _AUTORESET_MODES[mode]
 
 

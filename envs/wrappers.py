@@ -17,6 +17,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from torch import Tensor
 
 from worldmodel.dynamics import DreamState
+from worldmodel.envs.dream.rollout import to_numpy
 from worldmodel.envs.own_thread import OwnThread
 from worldmodel.envs.registry import load_model
 from worldmodel.envs.spaces import observation_space, show
@@ -38,26 +39,26 @@ class _View:
         """Start episodes in these rows with their first frames, (n, F, H, W, C) uint8 -> n observations."""
         codes = self._encode(frames)
         if self.obs != "features":
-            return _numpy(show(self.model, codes, self.obs))
+            return to_numpy(show(self.model, codes, self.obs))
         action = self.model.config.action
         nothing = torch.from_numpy(np.zeros((len(rows), 0, *action.shape), action.dtype))
         running = self._state if len(rows) < self._rows else None  # None: no row continues
         fresh = self.model.start_codes(codes[:, None], nothing, clock=None if running is None else running.clock)
         self._state = fresh if running is None else running.put(rows.tolist(), fresh)
-        return _numpy(self.model.features(fresh))
+        return to_numpy(self.model.features(fresh))
 
     def step(self, actions: np.ndarray, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Step these rows with new frames (n, F, H, W, C) and the actions (B, …) of all rows -> n observations."""
         codes = self._encode(frames)
         if self.obs != "features":
-            return _numpy(show(self.model, codes, self.obs))
+            return to_numpy(show(self.model, codes, self.obs))
         assert self._state is not None, "reset comes before step"
         seen = self._state.codes.clone()  # rows at rest keep theirs
         seen[rows] = codes
         action = self.model.config.action
         given = action.hold(torch.from_numpy(np.asarray(actions, action.dtype)))
         self._state, _ = self.model.observe(self._state, given, seen)
-        return _numpy(self.model.features(self._state)[rows])
+        return to_numpy(self.model.features(self._state)[rows])
 
     @torch.inference_mode()
     def _encode(self, frames: np.ndarray) -> Tensor:
@@ -145,10 +146,6 @@ class DreamViewVector(VectorWrapper):
     def _begin(self, rows: np.ndarray, infos: dict[str, Any]) -> None:
         self._observations[rows] = self._view.begin(rows, _frames(infos)[rows])
         self._ended[rows] = False
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()
 
 
 class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worldmodel.errors import did_you_mean, refuse_unknown
+from worldmodel.errors import check_known, did_you_mean, refuse_unknown
 
 
 def test_the_closest_name_is_offered_and_all_are_listed_in_order():
@@ -23,6 +23,12 @@ def test_an_empty_list_says_none():
 
 def test_a_name_that_is_no_string_still_gets_an_answer():
     assert did_you_mean(3, ["doom"]) == " Valid: doom."  # type: ignore[arg-type]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_and_a_known_one_passes():
+    check_known("reward", "dense", {"dense": 1, "sparse": 2})
+    with pytest.raises(ValueError, match=r"unknown reward 'dens'\. Did you mean 'dense'\? Valid: dense, sparse\."):
+        check_known("reward", "dens", {"dense": 1, "sparse": 2})
 
 
 def test_an_unknown_option_gives_the_nearest_that_the_function_takes():

@@ -1,7 +1,7 @@
 """Shared errors and hints: failures outside this program, and suggestions for unknown names."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,6 +19,12 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     close = get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
     hint = next((f" Did you mean {n!r}?" for n in names if close and n.lower() == close[0]), "")
     return f"{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def check_known(what: str, name: object, valid: Collection[str]) -> None:
+    """ValueError with the nearest valid name if `name` is not one, such as "unknown reward 'denes'. Did you mean …"."""
+    if name not in valid:
+        raise ValueError(f"unknown {what} {name!r}.{did_you_mean(str(name), valid)}")
 
 
 def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any]) -> None:

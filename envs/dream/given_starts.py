@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.envs.dream.start_states import Context, pick_and_seed
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 from worldmodel.media.arrays import ARRAYS
 from worldmodel.media.brightness import to_bytes
 from worldmodel.media.read import read_images
@@ -108,8 +108,7 @@ def _signals(given: Any, names: tuple[str, ...], defaults: np.ndarray) -> np.nda
         return defaults
     if isinstance(given, Mapping):
         for name in given:
-            if name not in names:
-                raise ValueError(f"unknown game variable {name!r}.{did_you_mean(name, names)}")
+            check_known("game variable", name, names)
         return np.array([given.get(name, value) for name, value in zip(names, defaults, strict=True)], np.float32)
     values = np.asarray(given, np.float32)
     if values.shape[-1:] != (len(names),):

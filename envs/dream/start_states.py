@@ -17,7 +17,7 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.splits import SPLITS
 from worldmodel.dynamics.sampling import uniforms
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known, did_you_mean
 from worldmodel.model import WorldModel
 
 SOURCES = ("starts", "prior")  # values of `seed_from`, besides the folder of a store
@@ -63,10 +63,8 @@ def make_source(
     model: WorldModel, seed_from: str | os.PathLike, split: str = "train", starts: str = "all"
 ) -> Source | BothStarts:
     """The source "starts", "prior" or a store's folder, restricted to one kind of starts (`KINDS`)."""
-    if split not in (splits := (*SPLITS, "all")):
-        raise ValueError(f"unknown split {split!r}.{did_you_mean(str(split), splits)}")
-    if starts not in KINDS:
-        raise ValueError(f"unknown starts {starts!r}.{did_you_mean(str(starts), KINDS)}")
+    check_known("split", split, (*SPLITS, "all"))
+    check_known("starts", starts, KINDS)
     if seed_from == "starts":
         middle = RecordedStarts(model)
         if starts == "middle" or (starts == "all" and model.starts is not None and model.starts.first is None):

@@ -25,7 +25,7 @@ from worldmodel.envs.dream.start_states import BothStarts, Source, make_source
 from worldmodel.envs.registry import DOOM_STEPS_PER_SECOND, load_model, steps_per_second
 from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
 from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
-from worldmodel.errors import did_you_mean, refuse_unknown
+from worldmodel.errors import check_known, did_you_mean, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
@@ -111,8 +111,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         refuse_unknown(unknown, DreamVectorEnv)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(str(render_mode), ['rgb_array'])}")
+        if render_mode is not None:
+            check_known("render_mode", render_mode, ["rgb_array"])
         check_observation_kind(obs)
         rules = DreamRules(  # before a model is loaded
             temperature=temperature,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec
 from worldmodel.envs.push.scene import MAX_OBJECTS, PICTURE, REACH, PushScene, far_from
-from worldmodel.errors import did_you_mean, refuse_unknown
+from worldmodel.errors import check_known, refuse_unknown
 from worldmodel.media.resize import area_resize
 
 FRAMES_PER_SECOND = 10
@@ -81,8 +81,7 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
         refuse_unknown(unknown, PushEnv)
         if reward is None:
             reward = "dense" if goal else "motion"
-        if reward not in _REWARDS:
-            raise ValueError(f"unknown reward {reward!r}.{did_you_mean(str(reward), _REWARDS)}")
+        check_known("reward", reward, _REWARDS)
         if reward in ("dense", "sparse") and not goal:
             raise ValueError(
                 f"reward={reward!r} needs a target to push to; set goal=True, or make VideoGenReal-PushGoal"
@@ -94,8 +93,8 @@ class PushEnv(gym.Env[np.ndarray, np.ndarray]):
             )
         if num_objects is not None and not 1 <= num_objects <= MAX_OBJECTS:
             raise ValueError(f"num_objects must be 1 to {MAX_OBJECTS}, or None, got {num_objects}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(str(render_mode), ['rgb_array'])}")
+        if render_mode is not None:
+            check_known("render_mode", render_mode, ["rgb_array"])
 
         self.goal = goal
         self.reward_kind = reward

@@ -18,7 +18,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.envs.vizdoom.battle2 import battle2_wad
 from worldmodel.envs.vizdoom.object_labels import OTHER, read_labels
 from worldmodel.envs.vizdoom.scenarios import Scenario, find_scenario
-from worldmodel.errors import did_you_mean, refuse_unknown
+from worldmodel.errors import check_known, refuse_unknown
 from worldmodel.media.resize import area_resize
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         **unknown: object,
     ) -> None:
         refuse_unknown(unknown, VizdoomEnv)
-        if reward not in _REWARDS:
-            raise ValueError(f"unknown reward {reward!r}.{did_you_mean(str(reward), _REWARDS)}")
+        check_known("reward", reward, _REWARDS)
         if frames_per_step < 1 or frame_skip < 1 or frame_skip % frames_per_step:
             raise ValueError(
                 "frame_skip must be a multiple of frames_per_step, both at least 1, "
@@ -90,8 +89,8 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
             )
         if episode_timeout is not None and episode_timeout < 1:
             raise ValueError(f"episode_timeout must be at least 1 tic, or None, got {episode_timeout}")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"unknown render_mode {render_mode!r}.{did_you_mean(str(render_mode), ['rgb_array'])}")
+        if render_mode is not None:
+            check_known("render_mode", render_mode, ["rgb_array"])
 
         self._scenario = find_scenario(scenario)
         self.scenario = self._scenario.name

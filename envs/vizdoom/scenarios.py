@@ -5,7 +5,7 @@ Actions are "noop" and then one button each, in the order of `buttons`. Signals 
 
 from dataclasses import dataclass
 
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 
 _HEALTH_GATHERING_BUTTONS = ("TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD")
 
@@ -109,6 +109,5 @@ SCENARIOS = {
 
 def find_scenario(name: str) -> Scenario:
     """The scenario called `name`; an unknown name raises ValueError with the nearest valid one."""
-    if name not in SCENARIOS:
-        raise ValueError(f"unknown scenario {name!r}.{did_you_mean(str(name), SCENARIOS)}")
+    check_known("scenario", name, SCENARIOS)
     return SCENARIOS[name]

@@ -13,7 +13,7 @@ import torch
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.regroup import regroup
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 from worldmodel.evaluation.fvd import load_i3d
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
 from worldmodel.leftovers import is_temporary
@@ -76,10 +76,9 @@ def ablate(
 
     Raises: OutsideError at the end if a training failed; the others are done and the tables are written.
     """
-    if table != "all" and table not in TABLES:
-        raise ValueError(f"unknown table {table!r}.{did_you_mean(table, (*TABLES, 'all'))}")
-    if isinstance(preset, str) and preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}")
+    check_known("table", table, (*TABLES, "all"))
+    if isinstance(preset, str):
+        check_known("preset", preset, PRESETS)
     label, scale = (preset, PRESETS[preset]) if isinstance(preset, str) else ("custom", preset)
     scale = replace(scale.with_seed(seed), samplings=samplings or scale.samplings)
     if i3d is not None:

@@ -115,7 +115,6 @@ COMMANDS = {
         "--env VideoGenReal-DoomHealthGathering --steps 80000 --out runs/policy",
         show=print,
         names={"env_id": "env"},
-        after_stop=_RESUMED,
     ),
     "train-tokenizer": Command(
         "training.train_tokenizer:train_tokenizer",
@@ -135,7 +134,6 @@ COMMANDS = {
         "train an agent with PPO in a world model's dream",
         "--world runs/dynamics/best --agent.steps 200000 --out runs/agent",
         show=print,
-        after_stop=_RESUMED,
     ),
     "publish": Command(
         "training.publish:publish",

@@ -18,7 +18,7 @@ from worldmodel.data.episode import Batch, Episode, Segment, SegmentId
 from worldmodel.data.episode_files import EpisodeFiles
 from worldmodel.data.scanning import refusal
 from worldmodel.data.splits import SPLITS, split_of
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 
 
 class _Tables(NamedTuple):
@@ -171,8 +171,7 @@ class EpisodeStorage(EpisodeFiles):
         """
         if name == "all":
             return np.arange(len(self))
-        if name not in SPLITS:
-            raise ValueError(f"unknown split {name!r}.{did_you_mean(name, ('all', *SPLITS))}")
+        check_known("split", name, ("all", *SPLITS))
         return np.flatnonzero(self._tables.split == SPLITS.index(name))
 
     def starts(self, num_steps: int, split: str = "train") -> NDArray[np.int64]:

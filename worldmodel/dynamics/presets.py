@@ -17,7 +17,7 @@ from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.subscale.config import SubscaleConfig
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +177,6 @@ PRESETS = {
 
 def preset(name: str, **changes: Any) -> Preset:
     """The preset of this name, with some fields of its config changed."""
-    if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}.{did_you_mean(name, PRESETS)}")
+    check_known("dynamics preset", name, PRESETS)
     chosen = PRESETS[name]
     return replace(chosen, model=replace(chosen.model, **changes))

@@ -9,7 +9,7 @@ states none).
 
 from typing import Any
 
-from worldmodel.errors import did_you_mean
+from worldmodel.errors import check_known
 from worldmodel.tokenizer.base import TokenizerConfig
 from worldmodel.tokenizer.codebook import CodebookConfig
 from worldmodel.tokenizer.config import VQVAEConfig
@@ -108,6 +108,5 @@ PRESETS: dict[str, TokenizerConfig] = {
 
 def preset(name: str) -> TokenizerConfig:
     """The configuration of that name; change single fields with `dataclasses.replace`."""
-    if name not in PRESETS:
-        raise ValueError(f"unknown tokenizer preset {name!r}.{did_you_mean(name, PRESETS)}")
+    check_known("tokenizer preset", name, PRESETS)
     return PRESETS[name]
