@@ -48,8 +48,7 @@ class GoalPixels:
         """Distances of images (B, H, W, C) uint8: (B,) float32."""
         _check_size(pictures, self._goal)
         goal = self._goal.to(pictures.device)
-        error = (pictures.float() / 255 - goal).square().mean(-1)
-        return error.mean((1, 2)) if self._counts is None else _mean_where(error, self._counts)
+        return _mean_where((pictures.float() / 255 - goal).square().mean(-1), self._counts)
 
 
 class GoalLatents:
@@ -80,8 +79,7 @@ class GoalLatents:
         return self._distance(self._latents(pictures))
 
     def _distance(self, latents: Tensor) -> Tensor:
-        error = (latents - self._goal).square().mean(-1)
-        return error.mean((1, 2)) if self._counts is None else _mean_where(error, self._counts)
+        return _mean_where((latents - self._goal).square().mean(-1), self._counts)
 
     @torch.inference_mode()
     def _latents(self, pictures: Tensor) -> Tensor:
@@ -257,7 +255,9 @@ def _away(size: Sequence[int], place: Tensor) -> Tensor:
     return torch.hypot(down[:, None].expand(*size), along.expand(*size))
 
 
-def _mean_where(error: Tensor, counts: Tensor) -> Tensor:
-    """Mean of (B, h, w) over the positions that count, (B,)."""
+def _mean_where(error: Tensor, counts: Tensor | None) -> Tensor:
+    """Mean of (B, h, w) over the positions that count, (B,); None: all of them."""
+    if counts is None:
+        return error.mean((1, 2))
     counts = counts.to(error.device)
     return (error * counts).sum((1, 2)) / counts.sum().clamp_min(1)

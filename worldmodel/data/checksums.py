@@ -2,7 +2,7 @@
 
 Every episode has two. The first covers its steps (actions, rewards, ends, signals, id, length and seed) and is verified
 whenever a store's steps are read. The second covers its frames, which are memory-mapped; it is verified by
-`check_content`, when a whole episode is read, and when episodes are packed. An episode with labels has a third one,
+`damage`, when a whole episode is read, and when episodes are packed. An episode with labels has a third one,
 verified whenever the labels are read. Stores written by earlier versions have none.
 """
 

@@ -179,7 +179,8 @@ class EpisodeFiles:
             ready = [entry for index, entry in enumerate(self._entries) if entry.id == index >= num_packed]
             if ready:
                 for entry in ready:
-                    self._check_content(entry)
+                    if wrong := self._wrong_content(entry, self._columns(entry)):
+                        raise refusal(entry.path, wrong)
                 with atomic_write(self._main_path) as temporary:
                     if num_packed:
                         shutil.copyfile(self._main_path, temporary)
@@ -214,20 +215,18 @@ class EpisodeFiles:
         if shape != (wanted := info.labels_shape if info.label_names else None):
             raise ValueError(f"labels of a step must be {wanted} in this store (None: it has no labels), got {shape}")
 
-    def _check_content(self, entry: Entry) -> None:
-        """Verify an episode's checksums."""
-        frames, columns = self._window(entry, 0), self._columns(entry)
-        if wrong := wrong_steps(entry, columns) or wrong_frames(entry, frames) or self._wrong_labels(entry):
-            raise refusal(entry.path, wrong)
-
     def _columns(self, entry: Entry) -> list[NDArray]:
         """Actions, rewards, terminations, truncations, and each signal."""
         return [self._window(entry, index) for index in range(1, 5 + len(self.info.signal_names))]
 
-    def _wrong_labels(self, entry: Entry) -> str:
-        """Describe what is wrong with an episode's labels; "" if nothing is or the store has no labels."""
-        if not self.info.label_names:
-            return ""
+    def _wrong_content(self, entry: Entry, columns: Sequence[NDArray]) -> str:
+        """Describe what is wrong with an episode (checksums, end flags, labels); "" if nothing is.
+
+        `columns` are those of the episode, which the caller reads.
+        """
+        wrong = wrong_steps(entry, columns) or wrong_frames(entry, self._window(entry, 0))
+        if wrong or not self.info.label_names:
+            return wrong
         return wrong_labels(entry, self._window(entry, len(self._fields) - 1), len(self.info.label_names))
 
     def _entry(self, episode: int) -> Entry:

@@ -22,6 +22,11 @@ def frames_to_steps(frames: NDArray[np.uint8], frames_per_step: int) -> NDArray[
     )
 
 
+def steps_to_frames(steps: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N + 1, F, H, W, C) -> (1 + N * F, H, W, C): the reset frame once, then the frames of the steps."""
+    return np.concatenate((steps[0, -1:], steps[1:].reshape(-1, *steps.shape[2:])))
+
+
 def numbers_to_steps(numbers: NDArray[np.float32], frames_per_step: int) -> NDArray[np.float32]:
     """(V - 1, A), the actions that led to each frame but the first, -> (N, F * A) concatenated; zero-padded."""
     steps = num_steps(len(numbers) + 1, frames_per_step)

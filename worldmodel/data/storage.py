@@ -148,8 +148,8 @@ class EpisodeStorage(EpisodeFiles):
         Opening a store checks its structure, and its first use everything but the frames; this checks the frames too.
         """
         for entry in self._entries:
-            frames, columns = self._window(entry, 0), self._columns(entry)
-            wrong = wrong_steps(entry, columns) or wrong_frames(entry, frames) or self._wrong_labels(entry)
+            columns = self._columns(entry)
+            wrong = self._wrong_content(entry, columns)
             signals = np.stack(columns[4:], 1) if columns[4:] else np.zeros((0, 0), np.float32)
             if not wrong and (numbers := wrong_numbers(self.info.action, columns[0], columns[1], signals)):
                 wrong = f"holds episode_{entry.id} with {numbers}"

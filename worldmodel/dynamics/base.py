@@ -74,9 +74,9 @@ class Dynamics(nn.Module, ABC):
             lookup: the tokenizer's code vectors.
         """
 
-    @abstractmethod
     def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
         """Only the outputs of `code_loss`."""
+        return self.code_loss(codes, actions, frames, lookup)[1]
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden layers, which Muon may train; none by default."""

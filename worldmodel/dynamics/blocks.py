@@ -45,9 +45,18 @@ class BlockCondition(NamedTuple):
     forward: Modulation
     frames: Tensor | None  # (B, 1, 1, 4D)
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> "BlockCondition":
+        """A function of all tensors, each."""
+        frames = None if self.frames is None else change(self.frames)
+        return BlockCondition(self.attention.map(change), self.forward.map(change), frames)
+
     def of_last(self) -> "BlockCondition":
         """The condition of the last step."""
         return BlockCondition(self.attention.of_last(), self.forward.of_last(), self.frames)
+
+    def flat(self) -> "BlockCondition":
+        """The condition of a single step, with tensors (B, D) and (B, 4D)."""
+        return self.map(lambda part: part[:, 0, 0])
 
 
 def attention_parts(config: GPTConfig) -> int:

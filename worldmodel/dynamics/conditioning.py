@@ -6,7 +6,7 @@ Source: VideoGen (arXiv:2104.10157) section 3, conditional norms: gain and bias 
 of a clip. Differs: zero-initialised, so that training starts with plain norms; "step" has one vector per step instead.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import torch
@@ -86,15 +86,29 @@ class ActionEmbedding(nn.Module):
         return torch.cat((null[:, :1], self(actions)), dim=1) if missing else self(actions)
 
 
+def hide_rows(known: Tensor, null: Tensor, share: float) -> Tensor:
+    """Conditions (B, …) in which the learned null replaces a random share of the rows, for training."""
+    hidden = torch.rand(len(known), *[1] * (known.ndim - 1), device=known.device) < share
+    return torch.where(hidden, null.float(), known)
+
+
 class Modulation(NamedTuple):
     """Gain and bias of a conditional norm."""
 
     gain: Tensor  # (B, T, 1, D) float32
     bias: Tensor
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Modulation":
+        """A function of gain and bias, each."""
+        return Modulation(change(self.gain), change(self.bias))
+
     def of_last(self) -> "Modulation":
         """The modulation of the last step."""
-        return Modulation(self.gain[:, -1:], self.bias[:, -1:])
+        return self.map(lambda part: part[:, -1:])
+
+    def flat(self) -> "Modulation":
+        """The modulation of a single step, (B, D) each."""
+        return self.map(lambda part: part[:, 0, 0])
 
 
 class ConditionalNorm(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics.base import VideoRequest
-from worldmodel.dynamics.blocks import Block, BlockCondition, attention_parts
+from worldmodel.dynamics.blocks import BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
 from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
 from worldmodel.dynamics.generation import generate_steps
@@ -61,8 +61,7 @@ class GPT(CodeTransformer):
         """A function for the step's tokens in sequence: (input (B, 1, D), position in the step) -> output (B, 1, D)."""
         if self.config.attention != "full":
             return lambda content, position: self._advance(content, step, cache, slice(position, position + 1))
-        blocks = [block for block in self.blocks if isinstance(block, Block)]
-        layers = TokenPass(blocks, self.norm, step.conditions, step.last, step.angles, cache)
+        layers = TokenPass(self.each_block, self.norm, step.conditions, step.last, step.angles, cache)
 
         def advance(content: Tensor, position: int) -> Tensor:
             x = content if step.position is None else content + step.position[:, position : position + 1]
@@ -76,16 +75,15 @@ class GPT(CodeTransformer):
         if self.config.attention != "full" or not weight.is_cpu or weight.dtype != torch.float32:
             return False
         layers = [*head.from_output, *head.to_logits, *([] if head.stay is None else [head.stay])]
-        for block in self.blocks:
-            if isinstance(block, Block) and isinstance(block.attention, WindowAttention):
+        for block in self.each_block:
+            if isinstance(block.attention, WindowAttention):
                 layers += block.attention.qkv, block.attention.out, block.forward_part.rise, block.forward_part.fall
         exact = all(isinstance(layer, Linear) and layer.batch_invariant for layer in layers)
         return exact and torch.get_num_threads() <= _FEW_THREADS
 
     def _forward_tokens(self, step: _StepInputs, cache: KVCache, fresh: Tensor | None, lookup: CodeLookup) -> Forward:
         """Forward pass of some tokens of the step; rows that are `fresh` (B, 1, 1) begin with the learned start."""
-        blocks = [block for block in self.blocks if isinstance(block, Block)]
-        layers = MultiTokenPass(blocks, self.norm, step.conditions, step.last, step.angles, cache)
+        layers = MultiTokenPass(self.each_block, self.norm, step.conditions, step.last, step.angles, cache)
 
         def forward(previous: Tensor, tokens: TokenSpans) -> Tensor:
             x = self._content_of_codes(previous[None, None], lookup)[0, 0]

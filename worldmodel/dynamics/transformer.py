@@ -18,7 +18,14 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics
 from worldmodel.dynamics.blocks import Block, BlockCondition
 from worldmodel.dynamics.code_head import CodeHead
-from worldmodel.dynamics.conditioning import ActionEmbedding, Condition, ConditionalNorm, JoinedNorms, Modulation
+from worldmodel.dynamics.conditioning import (
+    ActionEmbedding,
+    Condition,
+    ConditionalNorm,
+    JoinedNorms,
+    Modulation,
+    hide_rows,
+)
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.dynamics.content import ContentTable
 from worldmodel.dynamics.frame_encoder import FrameEncoder
@@ -73,8 +80,7 @@ class CodeTransformer(Dynamics):
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
         self.blocks = nn.ModuleList(Block(config, grid, self.action.width) for _ in range(config.layers))
         self.norm = ConditionalNorm(config.width, self.action.width)
-        blocks = [block for block in self.blocks if isinstance(block, Block)]
-        inner = [norm for block in blocks for norm in (block.norm_attention, block.norm_forward)]
+        inner = [norm for block in self.each_block for norm in (block.norm_attention, block.norm_forward)]
         self._norms = JoinedNorms([*inner, self.norm])
         board = grid if config.checkerboard else None
         self.code_head = CodeHead(config.width, config.code_head_width, num_slices, num_codes, config.echo, board)
@@ -101,6 +107,11 @@ class CodeTransformer(Dynamics):
                 nn.init.normal_(parameter, std=(parameter.shape[1] * config.layers) ** -0.5)
             elif name.endswith((".out.bias", "rise.bias", "fall.bias")):
                 nn.init.zeros_(parameter)
+
+    @property
+    def each_block(self) -> list[Block]:
+        """`blocks` with their type, which `nn.ModuleList` hides."""
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     @property
     def noise_per_step(self) -> int:
@@ -151,16 +162,11 @@ class CodeTransformer(Dynamics):
 
     def _hide(self, condition: Condition) -> Condition:
         """Replace the conditions of some rows by the learned nulls, for training."""
-
-        def hide(known: Tensor, null: Tensor, share: float) -> Tensor:
-            hidden = torch.rand(len(known), *[1] * (known.ndim - 1), device=known.device) < share
-            return torch.where(hidden, null.float(), known)
-
         steps, frames = condition
         if self.config.drop_actions:
-            steps = hide(steps, self.action.null, self.config.drop_actions)
+            steps = hide_rows(steps, self.action.null, self.config.drop_actions)
         if self.frame_encoder is not None and frames is not None and self.config.drop_frames:
-            frames = hide(frames, self.frame_encoder.null, self.config.drop_frames)
+            frames = hide_rows(frames, self.frame_encoder.null, self.config.drop_frames)
         return Condition(steps, frames)
 
     # --- whole sequences: training and burn-in -------------------------------------------------------------------
@@ -168,7 +174,7 @@ class CodeTransformer(Dynamics):
     def _modulate(self, condition: Condition) -> tuple[list[BlockCondition], Modulation]:
         """The condition of each block, and the modulation of the final norm."""
         *inner, last = self._norms.modulate(condition.steps)
-        frames = [block.forward_part.frame_bias(condition.frames) for block in self.blocks if isinstance(block, Block)]
+        frames = [block.forward_part.frame_bias(condition.frames) for block in self.each_block]
         return [BlockCondition(*parts) for parts in zip(inner[::2], inner[1::2], frames, strict=True)], last
 
     def _angles(self, times: Tensor) -> Rotation | None:

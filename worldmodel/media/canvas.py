@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.media.captions import BACKGROUND, TEXT_COLOR, TEXT_SIZE, font
+from worldmodel.media.captions import BACKGROUND, TEXT_COLOR, TEXT_SIZE, font, text_width
 
 Color = tuple[int, int, int]
 
@@ -138,7 +138,3 @@ def fitted(text: str, room: float, size: int = TEXT_SIZE) -> tuple[int, str]:
     while text and text_width(text + "…", size) > room:
         text = text[:-1]
     return size, text.rstrip() + "…" if text else ""
-
-
-def text_width(text: str, size: int = TEXT_SIZE) -> float:
-    return font(size).getlength(text)

@@ -39,7 +39,7 @@ class _Placed(NamedTuple):
 
 def headings(width: int, labels: Sequence[Label], notes: Sequence[str]) -> list[Strip]:
     """One strip per note: the labels at their columns, the note at the right end."""
-    size, note_size, rows = _layout(width, labels, max(notes, key=_width))
+    size, note_size, rows = _layout(width, labels, max(notes, key=text_width))
     above = [_Placed(label.column, rows[0], "lm", _cut(label.text, label.room, size), size) for label in labels]
     room = width - 2 * GAP
     drawn = {
@@ -61,7 +61,7 @@ def _layout(width: int, labels: Sequence[Label], note: str) -> tuple[int, int, t
     """Font sizes of labels and notes, and their rows; `note` is the widest note."""
     texts, rooms = [label.text for label in labels], [label.room for label in labels]
     for size in _SIZES:
-        beside = _width(note, size) + GAP if note else 0
+        beside = text_width(note, size) + GAP if note else 0
         if _fit(texts, [*rooms[:-1], rooms[-1] - beside], size):
             return size, size, (CAPTION_HEIGHT // 2, CAPTION_HEIGHT // 2)
     rows = CAPTION_HEIGHT // 4, 3 * CAPTION_HEIGHT // 4
@@ -74,16 +74,17 @@ def _largest(texts: Sequence[str], rooms: Sequence[float], sizes: Sequence[int])
 
 
 def _fit(texts: Sequence[str], rooms: Sequence[float], size: int) -> bool:
-    return all(_width(text, size) <= room for text, room in zip(texts, rooms, strict=True))
+    return all(text_width(text, size) <= room for text, room in zip(texts, rooms, strict=True))
 
 
 def _cut(text: str, room: float, size: int) -> str:
-    while text and _width(text, size) > room:
+    while text and text_width(text, size) > room:
         text = text[:-1]
     return text
 
 
-def _width(text: str, size: int = TEXT_SIZE) -> float:
+def text_width(text: str, size: int = TEXT_SIZE) -> float:
+    """Pixels that a line of text takes."""
     return font(size).getlength(text)
 
 

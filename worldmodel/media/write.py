@@ -237,9 +237,7 @@ def _write_gif(path: Path, frames: Frames, fps: float, max_bytes: int = 2_000_00
 def _write_webp(path: Path, frames: Frames, fps: float) -> None:
     from PIL import Image
 
-    images = [Image.fromarray(frame) for frame in frames]
-    times = [round(1000 * i / fps) for i in range(len(frames) + 1)]
-    durations = [end - start for start, end in pairwise(times)]
+    images, durations = [Image.fromarray(frame) for frame in frames], _durations(len(frames), fps, unit=1)
     with atomic_write(path) as temporary:
         images[0].save(
             temporary, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0, quality=80, method=4
@@ -254,10 +252,14 @@ def _encode_gif(path: Path, frames: Frames, fps: float, num_colors: int) -> None
     palette = Image.fromarray(sample.reshape(-1, *sample.shape[2:])).quantize(num_colors)
     drawn = stepwise(frames, "image", "write a gif")
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
-    # A gif counts in hundredths of a second: round the times rather than the durations, so that the speed is right.
-    times = [round(100 * i / fps) for i in range(len(frames) + 1)]
-    durations = [10 * (end - start) for start, end in pairwise(times)]
+    durations = _durations(len(frames), fps, unit=10)  # a gif counts in hundredths of a second
     images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
+
+
+def _durations(count: int, fps: float, unit: int) -> list[int]:
+    """Milliseconds of each of `count` images, in multiples of `unit`: rounds the times, so that the speed is right."""
+    times = [unit * round(1000 / unit * index / fps) for index in range(count + 1)]
+    return [end - start for start, end in pairwise(times)]
 
 
 def _checked(frames: Frames) -> Frames:

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.dynamics import GPTConfig
-from worldmodel.dynamics.blocks import Block
 from worldmodel.dynamics.conditioning import ConditionalNorm
 from worldmodel.dynamics.gpt import GPT
 from worldmodel.layers.attention import WindowAttention
@@ -52,7 +51,7 @@ class Pass(nn.Module):
         super().__init__()
         assert isinstance(world.dynamics, GPT)
         self.dynamics, self.vectors = world.dynamics, world.tokenizer.lookup.vectors
-        self.blocks = [block for block in self.dynamics.blocks if isinstance(block, Block)]
+        self.blocks = self.dynamics.each_block
 
     def forward(
         self, codes: Tensor, action: Tensor, first: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, turn: Tensor

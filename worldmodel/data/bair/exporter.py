@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from worldmodel.data import EpisodeStorage, StoreInfo, open_stores
 from worldmodel.data.bair.records import ACTION_SIZE, CHANNELS, FRAMES, POSITION_NAMES, SIZE, to_features
 from worldmodel.data.bair.tfrecord import make_example, write_records
+from worldmodel.data.steps import steps_to_frames
 from worldmodel.files import naming_failures
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
@@ -116,16 +117,10 @@ def _check_lengths(store: EpisodeStorage) -> None:
 
 def _records(store: EpisodeStorage, trajectories: list[range]) -> Iterator[bytes]:
     for episodes in trajectories:
-        cameras = [_frames(store, episode) for episode in episodes]
+        cameras = [steps_to_frames(store.frames(episode))[:FRAMES] for episode in episodes]
         pictures = dict(zip(_CAMERAS, cameras * (len(_CAMERAS) // len(cameras)), strict=True))
         actions, positions = _actions(store, episodes[0]), _positions(store, episodes[0])
         yield make_example(to_features(pictures, actions, positions))
-
-
-def _frames(store: EpisodeStorage, episode: int) -> NDArray[np.uint8]:
-    """(30, 64, 64, 3): the reset frame once, then the frames of the steps."""
-    frames = store.frames(episode)
-    return np.concatenate((frames[0, -1:], frames[1:].reshape(-1, *frames.shape[2:])))[:FRAMES]
 
 
 def _actions(store: EpisodeStorage, episode: int) -> NDArray[np.float32]:

@@ -155,13 +155,8 @@ class _Reader:
             index = pairs[0][0].record
             if index < first:
                 continue
-            good: list[Trajectory] = []
-            broken: list[BrokenRecordError] = []
-            for _, trajectory in pairs:
-                if isinstance(trajectory, BrokenRecordError):
-                    broken.append(trajectory)
-                else:
-                    good.append(trajectory)
+            good = [found for _, found in pairs if isinstance(found, Trajectory)]
+            broken = [found for _, found in pairs if isinstance(found, BrokenRecordError)]
             try:
                 for trajectory in good[:1]:  # actions and positions are the same for all cameras
                     check_numbers(trajectory, self.action_limit)

@@ -18,6 +18,7 @@ from worldmodel.data.lerobot import layout, statistics
 from worldmodel.data.lerobot.films import GROUP, PIXELS, FilmWriter
 from worldmodel.data.lerobot.layout import ACTION, DONE, REWARD, STATE, TRUNCATED
 from worldmodel.data.lerobot.tables import pyarrow, table_writer, write_rows, write_tasks
+from worldmodel.data.steps import steps_to_frames
 from worldmodel.files import write_json
 from worldmodel.media.write import as_rgb
 from worldmodel.progress import progress
@@ -137,7 +138,7 @@ class _Writer:
                 append(rows)
                 found = {name: statistics.of_numbers(column) for name, column in rows.items()}
                 for camera, film, view in zip(self.cameras, films, views, strict=True):
-                    frames = _frames(view)
+                    frames = as_rgb(steps_to_frames(view.frames))
                     film.append(frames)
                     found[camera] = statistics.of_frames(frames)
                 num_rows = len(rows["index"])
@@ -200,13 +201,6 @@ def _groups(store: EpisodeStorage, plays: list[range]) -> list[list[range]]:
     files = (frames.cumsum() - frames) // FRAMES_PER_FILE
     ends = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(plays)]
     return [plays[start:end] for start, end in pairwise(ends)]
-
-
-def _frames(episode: Episode) -> NDArray[np.uint8]:
-    """(V, H, W, 3): the reset frame once, then the frames of the steps; gray as colours."""
-    frames = episode.frames
-    frames = np.concatenate((frames[0, -1:], frames[1:].reshape(-1, *frames.shape[2:])))
-    return as_rgb(frames)
 
 
 def _rows(episode: Episode, info: StoreInfo, index: int, first_row: int, speed: float) -> dict[str, NDArray]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics, VideoRequest
-from worldmodel.dynamics.conditioning import ActionEmbedding
+from worldmodel.dynamics.conditioning import ActionEmbedding, hide_rows
 from worldmodel.dynamics.generation import check_request
 from worldmodel.dynamics.pixelcnn.conditions import BottomCondition, GivenStep
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
@@ -140,8 +140,7 @@ class PixelCNNPair(Dynamics):
             )
         action_vectors = self.condition(len(codes), codes.shape[1] - 1, actions).steps
         if self.training and self.config.drop_actions:
-            hidden = torch.rand(len(action_vectors), 1, 1, device=action_vectors.device) < self.config.drop_actions
-            action_vectors = torch.where(hidden, self.action.null.float(), action_vectors)
+            action_vectors = hide_rows(action_vectors, self.action.null, self.config.drop_actions)
         return split(codes.unflatten(2, self.grid)), action_vectors
 
     def _top_condition(self, levels: Levels, action_vectors: Tensor) -> Tensor:

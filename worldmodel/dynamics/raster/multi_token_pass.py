@@ -78,8 +78,8 @@ class MultiTokenPass:
         self._visible = cache.slots * self._size
         pairs = zip(cache.keys, cache.values, strict=True)
         self._cached = [CachedKeys(keys, values, self._visible) for keys, values in pairs]
-        self._conditions = [_flat_condition(condition) for condition in conditions]
-        self._last = _flat(last)
+        self._conditions = [condition.flat() for condition in conditions]
+        self._last = last.flat()
         self._bias = torch.zeros(1, 1, self._visible)
         valid = cache.valid()
         if valid is not None:  # (B, 1, 1, W) -> (B, 1, N)
@@ -113,7 +113,8 @@ class MultiTokenPass:
         rows, positions = torch.from_numpy(tokens.rows), torch.from_numpy(tokens.positions)
         conditions, last = self._conditions, self._last
         if self._rows > 1:
-            conditions, last = [_gather(block, rows) for block in conditions], _pick(last, rows)
+            conditions = [condition.map(lambda part: part[rows]) for condition in conditions]
+            last = last.map(lambda part: part[rows])
         bias = self._bias[rows] if len(self._bias) > 1 else self._bias.repeat(len(rows), 1, 1)
         bias[:, 0, self._first : self._first + self._size] = self._causal[positions]
         written = tokens.rows[:, None], np.arange(self._heads), tokens.positions[:, None] + self._first
@@ -121,23 +122,3 @@ class MultiTokenPass:
 
     def _attention(self, tokens: TokenSpans) -> QueryAttention:
         return QueryAttention(tokens.runs, self._heads, self._features, self._visible, self._rotation)
-
-
-def _flat(modulation: Modulation) -> Modulation:
-    """(B, 1, 1, D) as (B, D)."""
-    return Modulation(modulation.gain[:, 0, 0], modulation.bias[:, 0, 0])
-
-
-def _flat_condition(condition: BlockCondition) -> BlockCondition:
-    frames = None if condition.frames is None else condition.frames[:, 0, 0]
-    return BlockCondition(_flat(condition.attention), _flat(condition.forward), frames)
-
-
-def _pick(modulation: Modulation, rows: Tensor) -> Modulation:
-    return Modulation(modulation.gain[rows], modulation.bias[rows])
-
-
-def _gather(block: BlockCondition, rows: Tensor) -> BlockCondition:
-    """The conditions of tokens of these rows (n,)."""
-    frames = None if block.frames is None else block.frames[rows]
-    return BlockCondition(_pick(block.attention, rows), _pick(block.forward, rows), frames)

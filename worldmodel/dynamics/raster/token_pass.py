@@ -27,8 +27,7 @@ class _Layer:
         assert isinstance(block.attention, WindowAttention)
         self.qkv, self.out, self.parts = block.attention.qkv, block.attention.out, block.forward_part
         self.norms = block.norm_attention.forward, block.norm_forward.forward
-        self.modulations = _flat(condition.attention), _flat(condition.forward)
-        self.frames = None if condition.frames is None else condition.frames[:, 0, 0]
+        *self.modulations, self.frames = condition.flat()
         rows, heads, window, size, features = keys.shape
         shape = (rows, heads, window * size, features)
         self.keys, self.values = keys.view(shape), values.view(shape)  # written one token at a time
@@ -50,7 +49,7 @@ class TokenPass:
     ) -> None:
         rows, self.heads, window, size, features = cache.keys[0].shape
         self.shape = (rows, 3, self.heads, features)
-        self.angles, self.norm, self.last = angles, norm, _flat(last)
+        self.angles, self.norm, self.last = angles, norm, last.flat()
         slot = cache.clock % window
         self.first = slot * size
         # Steps that are not written yet are cut off as long as the ring has not wrapped.
@@ -81,8 +80,3 @@ class TokenPass:
             x = x + layer.out.forward(mixed.view(rows, -1))
             x = x + layer.parts.forward(norm_forward(x, layer.modulations[1]), layer.frames)
         return self.norm(x, self.last)
-
-
-def _flat(modulation: Modulation) -> Modulation:
-    """(B, 1, 1, D) as (B, D)."""
-    return Modulation(modulation.gain[:, 0, 0], modulation.bias[:, 0, 0])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics
 from worldmodel.dynamics.code_head import CodeHead
-from worldmodel.dynamics.conditioning import ActionEmbedding, ConditionalNorm, JoinedNorms, Modulation
+from worldmodel.dynamics.conditioning import ActionEmbedding, ConditionalNorm, JoinedNorms, Modulation, hide_rows
 from worldmodel.dynamics.subscale.adaptive import (
     AdaptiveEmbedding,
     AdaptiveOutput,
@@ -250,15 +250,10 @@ class SubscaleNetwork(Dynamics):
             actions: (B, T, …), one after each step but the last.
             frames, lookup: not used.
         """
-        return self._losses(codes, actions)
-
-    def outputs(self, codes: Tensor, actions: Tensor, frames: Tensor | None, lookup: CodeLookup) -> Tensor:
-        """Only the outputs of `code_loss`."""
-        return self._losses(codes, actions)[1]
-
-    def _losses(self, codes: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         rows, steps = codes.shape[:2]
-        conditions = self._hide(self.condition(rows, steps, actions).steps)
+        conditions = self.condition(rows, steps, actions).steps
+        if self.training and self.config.drop_actions:
+            conditions = hide_rows(conditions, self.action.null, self.config.drop_actions)
         if self.config.subscale is None:
             return self._frame_losses(codes, conditions)
         if steps * self.latent_frames != self.config.clip_frames:
@@ -267,13 +262,6 @@ class SubscaleNetwork(Dynamics):
                 f"{steps * self.latent_frames}; train on segments of that length"
             )
         return self._clip_losses(codes, conditions)
-
-    def _hide(self, conditions: Tensor) -> Tensor:
-        """In training mode, replace the conditions of some rows by the learned null."""
-        if not (self.training and self.config.drop_actions):
-            return conditions
-        hidden = torch.rand(len(conditions), 1, 1, device=conditions.device) < self.config.drop_actions
-        return torch.where(hidden, self.action.null.float(), conditions)
 
     def _picked(self, rows: int, total: int, device: torch.device) -> Tensor:
         """Which of `total` slices each row predicts, (B, m): all, or in training mode some random ones."""

@@ -101,10 +101,10 @@ class PixelPass:
         self.codes[:, :count] = codes.flatten(1, 3)
         content = self.decoder.content(codes).flatten(1, 3) - self.decoder.conv.bias.float()
         x = (content + self.base[:, :count]).unflatten(1, (frames, -1))
-        cut = [Modulation(*(part[:, :frames] for part in modulation)) for modulation in self.modulations]
+        cut = [modulation.map(lambda part: part[:, :frames]) for modulation in self.modulations]
         x = self.decoder.stack(x, cut, lambda index, parts: self.layers[index].remember(parts, 0))
-        last = [self.last[frame] for frame in range(frames)]
-        return torch.cat([self.norm(x[:, f], _each(last[f])) for f in range(frames)], dim=1)
+        last = [modulation.map(lambda part: part.unsqueeze(1)) for modulation in self.last[:frames]]
+        return torch.cat([self.norm(x[:, f], last[f]) for f in range(frames)], dim=1)
 
     def __call__(self, position: int) -> Tensor:
         """The output (R, D) that predicts the codes at a position, given those of all positions before it."""
@@ -127,8 +127,3 @@ def _flat(modulation: Modulation) -> list[Modulation]:
     """(R, t, 1, D) as (R, D) for each frame of the slice."""
     gains, biases = (part.squeeze(2).unbind(1) for part in modulation)
     return [Modulation(gain, bias) for gain, bias in zip(gains, biases, strict=True)]
-
-
-def _each(modulation: Modulation) -> Modulation:
-    """(R, D) for all positions of a frame, (R, 1, D)."""
-    return Modulation(modulation.gain.unsqueeze(1), modulation.bias.unsqueeze(1))
