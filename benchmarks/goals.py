@@ -1,10 +1,10 @@
-"""Do distances to a goal picture tell how far the pushed object is from its target? Measured in the simulation.
+"""How well do distances to a goal image measure how far a pushed object is from its target? In the simulation.
 
     python benchmarks/goals.py --scenes 40
 
-A script that knows all positions pushes object 0 about; a fourth of its actions are random. Of every episode in which
-the object moved: the rank correlation of each distance with the true one, and how much farther than at the best moment
-the object is at the moment which that distance would choose. And how far from its true place `GoalObject` finds it.
+A script that knows all positions pushes object 0; a fourth of its actions are random. Prints, for every episode in
+which the object moved, the rank correlation of each distance with the true one, and how much farther away the object is
+at the moment that this distance ranks first than at the best one; and the error of the place that `GoalObject` finds.
 """
 
 from argparse import ArgumentParser
@@ -23,7 +23,7 @@ _MOVED = 0.03  # metres between the least and the largest distance of an episode
 
 
 def push(info: dict, rng: np.random.Generator) -> np.ndarray:
-    """Go behind the object with the hand raised, then down and towards the target; or anything."""
+    """Go behind the object with the hand raised, then down and towards the target; or act at random."""
     hand, thing, target = info["signals"][:2], info["signals"][3:5], info["target"]
     way = (target - thing) / max(np.linalg.norm(target - thing), 1e-6)
     behind = thing - 0.07 * way
@@ -58,14 +58,13 @@ def main(scenes: int = 40) -> dict[str, list[tuple[float, float]]]:
             "GoalObject": GoalObject(goal, start, within=16.0),
         }
         for name, kind in kinds.items():
-            distances_told: list[float] = []
+            measured: list[float] = []
             for picture, place in zip(seen, places, strict=True):
                 if isinstance(kind, GoalObject) and kind.follow(picture):
                     errors.append(float(np.linalg.norm(floor_at(*kind.place.tolist(), len(picture)) - place)))
-                distances_told.append(kind.distance(picture[None]).item())
-            told = np.array(distances_told)
-            rank = spearman(told, true)
-            chosen = float(true[told.argmin()] - true.min())
+                measured.append(kind.distance(picture[None]).item())
+            rank = spearman(np.array(measured), true)
+            chosen = float(true[np.argmin(measured)] - true.min())
             found.setdefault(name, []).append((np.nan if rank is None else rank, chosen))
     env.close()
     print("| distance | episodes | rank correlation | chosen moment, cm farther |\n|---|---|---|---|")

@@ -1,10 +1,10 @@
-"""Does the dream move what is pushed? The same pushes in the simulation and in the dream.
+"""Do pushed objects move in the dream as in the simulation? The same pushes in both.
 
     python benchmarks/pushes.py --model push --scenes 24
 
 A script that knows all positions pushes object 0 towards its target. Wherever that brings it 4 cm nearer or more within
-five steps, the dream goes on from what came before those steps with the same actions, at temperature 0. How much nearer
-it comes there is told by the dreamt frames (`GoalObject`) and by the dream's game variables.
+five steps, the dream continues from what came before those steps with the same actions, at temperature 0. How much
+nearer the object comes there is measured in the dreamt frames (`GoalObject`) and by the dream's game variables.
 """
 
 import copy
@@ -84,12 +84,12 @@ def main(model: str = "push", scenes: int = 24, first: int = 3000) -> dict[str, 
             counted = ahead.signals[0, 0, -1, _PLACES].numpy()
             nearer["dreamt game variables"].append(infos[now]["distance"] - away(counted, info))
     env.close()
-    print("| told by | nearer, cm, mean | share of the true way | rank correlation with it |\n|---|---|---|---|")
+    print("| measured by | nearer, cm, mean | share of the true way | rank correlation with it |\n|---|---|---|---|")
     true = np.array(nearer["simulation"])
     for name, values in nearer.items():
-        told = np.array(values)
-        share = told.mean() / true.mean()
-        print(f"| {name} | {100 * told.mean():.1f} | {share:.0%} | {spearman(told, true):.2f} |")
+        gains = np.array(values)
+        share = gains.mean() / true.mean()
+        print(f"| {name} | {100 * gains.mean():.1f} | {share:.0%} | {spearman(gains, true):.2f} |")
     print(f"{len(true)} spans of {STEPS} steps in {scenes} scenes; in {lost} the dreamt frame does not show the object")
     return nearer
 

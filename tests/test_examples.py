@@ -78,17 +78,17 @@ class Pushed(gym.Env):
     observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
     action_space = gym.spaces.Box(-1, 1, (4,), np.float32)
 
-    def told(self):
+    def _results(self):
         frame, goal = (np.full((64, 64, 3), 90, np.uint8) for _ in range(2))
         frame[10:16, 10:16] = goal[40:46, 40:46] = (200, 30, 30)
         signals = np.zeros(9, np.float32)
         return frame, {"frames": np.stack([frame, frame]), "signals": signals, "goal_image": goal, "distance": 0.1}
 
     def reset(self, *, seed=None, options=None):
-        return self.told()
+        return self._results()
 
     def step(self, action):
-        frame, info = self.told()
+        frame, info = self._results()
         return frame, 0.0, False, True, info
 
 

@@ -261,13 +261,13 @@ def test_a_handle_that_shows_fewer_episodes_uses_no_id_twice(tmp_path, behind):
         first = EpisodeStorage.create(tmp_path / "new", INFO)
         first.append(make_episode(4, 0, INFO))
     other = EpisodeStorage.open(first.root)
-    told = pickle.dumps(first)
+    pickled = pickle.dumps(first)
     with other:
         other.append(make_episode(5, 1, INFO))
     if behind == "read":
         first.episode(0)  # which another handle has packed
     else:
-        first = pickle.loads(told)
+        first = pickle.loads(pickled)
     assert len(first) == 1
     with first:
         assert first.append(make_episode(6, 2, INFO)) == 2

@@ -159,19 +159,19 @@ def test_codes_and_heads_learn_the_real_step_from_a_drawn_past(kind, monkeypatch
     tokens = world.head_inputs(outputs[:, lead:], batch.codes[:, 1:])
     out = world.heads(tokens, batch.signals[:, :-1], None)
     heads = world.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-    for told, expected in zip(found[1:], (codes, *heads), strict=True):
-        assert torch.allclose(told, expected.mean())
+    for loss, expected in zip(found[1:], (codes, *heads), strict=True):
+        assert torch.allclose(loss, expected.mean())
 
 
 def test_the_known_tokens_of_a_step_are_real_ones(monkeypatch):
     """Codes given to `refine` are hidden together with the rest of their step."""
     world, batch = in_training(tiny_world(own_draws=1.0, context_noise=0.0, refine=1)), make_batch()
-    given_now, told = contexts.given_codes(world.dynamics, encoded(world, batch))
-    assert torch.equal(told, batch.codes.flatten(2, 3)[:, 1:]) and not torch.equal(given_now[:, 1:], told)
+    given, hinted = contexts.given_codes(world.dynamics, encoded(world, batch))
+    assert torch.equal(hinted, batch.codes.flatten(2, 3)[:, 1:]) and not torch.equal(given[:, 1:], hinted)
     read = []
     world.dynamics.hints.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     world.loss(batch)
-    assert torch.equal(read[-1], world.tokenizer.lookup(told))
+    assert torch.equal(read[-1], world.tokenizer.lookup(hinted))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

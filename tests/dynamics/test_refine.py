@@ -47,11 +47,11 @@ def test_outputs_depend_on_the_known_tokens_and_no_others():
     def outputs(codes):
         return world.dynamics(world.tokenizer.lookup(codes), actions, first=True, known=known)
 
-    for place, told in ((1, True), (2, False)):
+    for place, visible in ((1, True), (2, False)):
         changed = codes.clone()
         changed[:, 5, place] = (changed[:, 5, place] + 1) % 16
         moved = (outputs(changed) - outputs(codes)).abs().amax((0, 3))  # (T + 1, S)
-        assert not moved[:5].any() and moved[5].all() == told and moved[5].any() == told and moved[6].any()
+        assert not moved[:5].any() and moved[5].all() == visible and moved[5].any() == visible and moved[6].any()
 
 
 @torch.inference_mode()
@@ -67,11 +67,11 @@ def test_refined_videos_equal_the_uncached_model(position):
         groups = draw_groups(noise[:, S * M :], 3)
         codes = torch.cat((codes, torch.zeros(B, 1, S, M, dtype=torch.int64)), dim=1)
         for now in range(3):
-            told = torch.cat((known, (groups < now)[:, None]), dim=1)
-            out = gpt(lookup(codes), actions[:, :step], frames, first=True, known=told)[:, -1]
+            now_known = torch.cat((known, (groups < now)[:, None]), dim=1)
+            out = gpt(lookup(codes), actions[:, :step], frames, first=True, known=now_known)[:, -1]
             new = gpt.code_head.sample(out, noise[:, : S * M].unflatten(1, (S, M)), Sampling()).codes
             codes[:, -1] = torch.where((groups == now)[..., None], new, codes[:, -1])
-        known = told
+        known = now_known
     assert torch.equal(video, codes)
     assert torch.equal(video[:, 2:], world.imagine(frames, actions[:, 1:], actions[:, :1]).codes.flatten(2, 3))
     world.sample(B, 4, actions=actions[:, :3], guidance=2.0)
@@ -125,12 +125,12 @@ def test_rewards_are_predicted_from_the_outputs_of_the_last_pass():
     world.heads.squeeze.weight[:, -world.tokenizer.code_dim :] = 0  # ignore the step's own codes
     unread = torch.zeros(B, T), torch.zeros(B, T, dtype=torch.bool), torch.zeros(B, T + 1, 1)
     batch = CodeBatch(codes.unflatten(2, (2, 2)), actions, *unread, torch.ones(B, T, dtype=torch.bool))
-    told = world.predict(batch)[0]
+    before = world.predict(batch)[0]
     known = known_in_passes((B, T + 1, S), 4, False, codes.device)[-1]
     step, place = 3, int(known[0, 4].nonzero()[0])
     changed = batch.codes.clone()
     changed[0, 4, place // 2, place % 2] = (changed[0, 4, place // 2, place % 2] + 1) % 16
-    assert world.predict(replace(batch, codes=changed))[0][0, step] != told[0, step]
+    assert world.predict(replace(batch, codes=changed))[0][0, step] != before[0, step]
 
 
 @pytest.mark.parametrize("bad", [{"refine": -1}, {"refine": 1, "order": "raster"}])

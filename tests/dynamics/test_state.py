@@ -134,9 +134,9 @@ def test_outputs_of_a_step_are_not_changed_by_replacing_a_row():
     world = tiny_world()
     fresh = make_state(world, steps=4)
     state, out = world.step(make_state(world, steps=3), torch.tensor([0, 1, 2]))
-    told = [out.codes.clone(), out.signals.clone(), out.outputs.clone()]
+    returned = [out.codes.clone(), out.signals.clone(), out.outputs.clone()]
     state.put([0, 2], fresh.select([2, 1]))
-    assert all(torch.equal(a, b) for a, b in zip(told, (out.codes, out.signals, out.outputs), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(returned, (out.codes, out.signals, out.outputs), strict=True))
     assert not torch.equal(state.signals, out.signals)
 
 

@@ -75,8 +75,8 @@ def test_control_finds_the_actions_of_dreams_that_obey_them_and_not_of_those_tha
     assert scores["measure"] == "accuracy" and scores["transitions"] == 24 * 8
     assert scores["real"] == scores["dream"] > 0.95 and scores["dream_over_real"] == 1.0
     # With the same film and other actions, the network finds what the film shows: one action in three by chance.
-    told = (other[:, 2:] == actions[:, 2:]).float().mean()
-    assert scores["dream_swapped"] == pytest.approx(float(told), abs=0.05) and scores["dream_swapped"] < 0.6
+    by_chance = (other[:, 2:] == actions[:, 2:]).float().mean()
+    assert scores["dream_swapped"] == pytest.approx(float(by_chance), abs=0.05) and scores["dream_swapped"] < 0.6
     by_step = scores["by_step"]["dream"]
     assert len(by_step) == 8 and sum(by_step) / 8 == pytest.approx(scores["dream"])
     assert torch.equal(features["real"], features["dream"]) and features["real"].shape == (24 * 8, 16)
@@ -85,8 +85,8 @@ def test_control_finds_the_actions_of_dreams_that_obey_them_and_not_of_those_tha
 def test_the_action_error_of_dreams_is_relative_to_that_of_real_episodes(monkeypatch):
     actions = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0))
     off = torch.tensor([0.1, -0.2])
-    told = iter([actions + off, actions + 2 * off])  # as read from real play and from dreams
-    monkeypatch.setattr("worldmodel.evaluation.control.read", lambda *_: (next(told).flatten(0, 1), torch.zeros(12, 2)))
+    read = iter([actions + off, actions + 2 * off])  # as read from real play and from dreams
+    monkeypatch.setattr("worldmodel.evaluation.control.read", lambda *_: (next(read).flatten(0, 1), torch.zeros(12, 2)))
     judge = SimpleNamespace(action=ActionSpec(kind="box", n=2, low=(-1.0, -1.0), high=(2.0, 2.0)))
     frames = torch.zeros(4, 4, 2, 8, 8, 3, dtype=torch.uint8)
     scores, _ = control_scores(judge, {"real": (frames, actions), "dream": (frames, actions)}, 0)
@@ -193,7 +193,7 @@ TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
         (lambda: make_world("block", "learned", "frames-and-step", window=6, max_steps=6), 3, 5),
         (lambda: make_world("block", "learned", "clip", window=5, max_steps=5, learn_start=False), 3, 5),
     ],
-    ids=["clips", "clips-deaf", "clips-told-frames", "causal", "frames-and-limit", "clip-actions"],
+    ids=["clips", "clips-deaf", "clips-given-frames", "causal", "frames-and-limit", "clip-actions"],
 )
 def test_every_kind_of_model_is_scored_on_what_it_can_do(make, given, horizon, store, tmp_path):
     world = make()
@@ -314,9 +314,9 @@ def test_the_command_measures_a_run_folder(tmp_path, world, store, capsys):
     network = ["--inverse-dynamics.steps", "2", "--inverse-dynamics.channels", "4"]
     out = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, *network]) == 0
-    told = capsys.readouterr().out
-    assert "bits per code" in told and "note:" not in told
-    assert "absent: no real game was given (--real ID)" in told
+    printed = capsys.readouterr().out
+    assert "bits per code" in printed and "note:" not in printed
+    assert "absent: no real game was given (--real ID)" in printed
     data = json.loads((tmp_path / "out" / "report.json").read_text())
     assert data["run"]["config"]["samples"] == 4 and "--samples 4 --context-steps 2" in data["run"]["command"]
     assert main(["evaluate-model", str(tmp_path / "run"), *out, *sizes, "--i3d", str(tmp_path / "no.pt")]) == 2
@@ -328,5 +328,5 @@ def test_episodes_of_another_game_are_refused(tmp_path, store, capsys):
     other.config = replace(other.config, env_id="Other-v0")
     other.save_pretrained(tmp_path / "world")
     given = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--i3d", str(tmp_path / "none")]
-    assert main(["evaluate-model", str(tmp_path / "world"), *given]) == 2  # told before anything is measured
+    assert main(["evaluate-model", str(tmp_path / "world"), *given]) == 2  # the reason precedes all measurements
     assert f"note: the store is of {store.info.env_id}, the model was trained on Other-v0" in capsys.readouterr().out

@@ -84,15 +84,15 @@ def test_padded_actions_are_not_used_as_shuffled_actions():
         padding_mask=actions > 0,
     )
     batch.padding_mask[0, 0] = False  # played, but counted by another segment
-    told = []
+    scored = []
 
     class Listens(KnowsTheActions):
         def loss(self, batch):
-            told.append(batch.actions)
+            scored.append(batch.actions)
             return super().loss(batch)
 
     code_scores(Listens(), batch, nats=1.0)
-    assert told[0].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [2, 1, 2, 1]]
+    assert scored[0].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [2, 1, 2, 1]]
 
 
 def test_a_single_segment_has_no_shuffled_actions():

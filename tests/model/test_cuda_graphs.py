@@ -173,7 +173,7 @@ def test_other_rows_and_changed_weights_are_recorded_anew():
         _, wanted = dream(world.step, begin(world, rows), range(3))
         assert_same(outs[-1], wanted[-1])
     with torch.no_grad():
-        world.dynamics.blocks[0].norm_forward.modulation.bias.add_(1.0)  # told by a product of all norms' weights
+        world.dynamics.blocks[0].norm_forward.modulation.bias.add_(1.0)  # enters through one matmul of all norms
         world.dynamics.token_in.weight.mul_(2.0)  # looked up in a table
     _, outs = dream(graphed.step, begin(world), range(3))
     _, changed = dream(world.step, begin(world), range(3))

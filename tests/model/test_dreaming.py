@@ -46,7 +46,7 @@ def test_an_unlikely_step_surprises_more_than_the_likeliest():
     action = torch.tensor([1, 2])
     _, likely = world.step(start(world), action, temperature=0)
     nlls = [world.observe(start(world), action, (likely.codes + shift) % 16)[1].nll for shift in range(16)]
-    # Codes of a position are told one after the other, so the greedy step is the likeliest of few, not of all.
+    # Codes of a position are drawn one after the other, so the greedy step is the likeliest of few, not of all.
     assert (torch.stack(nlls[1:]).mean(0) > nlls[0] + 1).all()
 
 

@@ -58,7 +58,7 @@ def test_clips_are_chained_by_the_last_frames_and_their_own_actions(given, kind)
     assert video.frames.shape == (N, CLIP + shift + 1, 2, 16, 16, 3)
     first = world.sample(N, CLIP, actions=ACTIONS[:, : CLIP - 1])
     assert torch.equal(video.codes[:, :CLIP], first.codes) and torch.equal(video.frames[:, :CLIP], first.frames)
-    # Everything that the second clip is told stays, and so does the clip; its last frames and actions count.
+    # All inputs of the second clip stay the same, and so does the clip; its last frames and actions count.
     again = world.sample(N, CLIP + shift, actions=ACTIONS[:, : CLIP + shift - 1])
     assert torch.equal(again.codes, video.codes[:, : CLIP + shift])
     other = ACTIONS.clone()
@@ -70,7 +70,7 @@ def test_clips_are_chained_by_the_last_frames_and_their_own_actions(given, kind)
 def test_each_clip_of_a_chain_draws_numbers_of_its_own(monkeypatch):
     world = clip_world(frame_condition=1)
     monkeypatch.setattr(world.dynamics, "frame_vector", lambda frames, rows: torch.zeros(rows, 8))
-    codes = codes_of(world, 2 * CLIP - 1)  # both clips are told the same
+    codes = codes_of(world, 2 * CLIP - 1)  # both clips have the same inputs
     assert not torch.equal(codes[:, 1:CLIP], codes[:, CLIP:])
 
 
@@ -95,38 +95,38 @@ def test_a_causal_video_goes_on_from_codes_of_given_frames_beyond_its_context(fr
 
 
 @pytest.fixture
-def told(monkeypatch):
+def record_frames(monkeypatch):
     """A function that makes a world's frame encoder record its inputs, in the list that it returns."""
 
-    def listen(world):
-        vector, heard = world.dynamics.frame_vector, []
+    def record(world):
+        vector, encoded = world.dynamics.frame_vector, []
 
-        def write_down(frames, rows):
-            heard.append(frames)
+        def encode(frames, rows):
+            encoded.append(frames)
             return vector(frames, rows)
 
-        monkeypatch.setattr(world.dynamics, "frame_vector", write_down)
-        return heard
+        monkeypatch.setattr(world.dynamics, "frame_vector", encode)
+        return encoded
 
-    return listen
+    return record
 
 
-def test_a_causal_video_that_begins_again_is_told_the_frames_that_it_shows(told):
+def test_a_causal_video_that_begins_again_encodes_the_frames_that_it_shows(record_frames):
     world = clip_world("causal", frame_condition=1)
-    heard = told(world)
+    encoded = record_frames(world)
     video = world.sample(N, 7, make_frames(N, 1))
     # The context holds 4 steps: at step 4 it begins again from step 2, at step 6 from step 4.
-    assert [frames.shape[1] for frames in heard] == [1, 1, 1]
-    assert torch.equal(heard[1], video.frames[:, 2:3]) and torch.equal(heard[2], video.frames[:, 4:5])
+    assert [frames.shape[1] for frames in encoded] == [1, 1, 1]
+    assert torch.equal(encoded[1], video.frames[:, 2:3]) and torch.equal(encoded[2], video.frames[:, 4:5])
 
 
-def test_a_clip_that_goes_on_is_told_the_last_frames_of_the_one_before(told):
+def test_a_further_clip_encodes_the_last_frames_of_the_one_before(record_frames):
     world = clip_world(frame_condition=2, drop_actions=0.5)
-    heard = told(world)
+    encoded = record_frames(world)
     video = world.sample(N, 8, make_frames(N, 3))  # clips of steps 0 to 3, 2 to 5 and 4 to 7
-    heard = [frames for frames in heard if frames is not None]
-    assert len(heard) == 3 and torch.equal(heard[0][:, :2], make_frames(N, 3)[:, :2])
-    assert torch.equal(heard[1], video.frames[:, 2:4]) and torch.equal(heard[2], video.frames[:, 4:6])
+    encoded = [frames for frames in encoded if frames is not None]
+    assert len(encoded) == 3 and torch.equal(encoded[0][:, :2], make_frames(N, 3)[:, :2])
+    assert torch.equal(encoded[1], video.frames[:, 2:4]) and torch.equal(encoded[2], video.frames[:, 4:6])
 
 
 @pytest.mark.parametrize(

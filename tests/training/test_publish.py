@@ -99,8 +99,8 @@ def test_a_card_describes_episodes_of_a_trained_agent_and_of_unknown_origin():
 def test_a_card_names_every_policy_and_says_how_to_repeat_blind_ones(policy, words):
     play = Play("data", 3, {"policy": policy, "epsilon": 0.1, "seed": 0, "env_kwargs": {}})
     assert str(play) == f"{words} with 10% random actions"
-    told = shlex.split(_collect_command("Game", play, "data"))
-    assert told[told.index("--policy") + 1] == ("AGENT" if policy.startswith("agent ") else policy)
+    arguments = shlex.split(_collect_command("Game", play, "data"))
+    assert arguments[arguments.index("--policy") + 1] == ("AGENT" if policy.startswith("agent ") else policy)
 
 
 @pytest.fixture(scope="module")

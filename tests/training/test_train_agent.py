@@ -112,9 +112,9 @@ def test_survival_rewards_steps_and_is_stored_with_the_agent(world, tmp_path, mo
     mortal.save_pretrained(world)
     for reward in ("survival", "world"):
         train_agent(world, tmp_path / f"not trained, {reward}", replace(CONFIG, reward=reward), device="cpu")
-    (paid, ended), (told, as_before) = seen
+    (paid, ended), (rewarded, as_before) = seen
     assert (ended == as_before).all() and ended.any() and not ended.all()
-    assert (paid == ~ended).all() and not np.isin(told, (0, 1)).all()
+    assert (paid == ~ended).all() and not np.isin(rewarded, (0, 1)).all()
 
 
 def play(envs):

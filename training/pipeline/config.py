@@ -72,7 +72,7 @@ class Iteration(RoundConfig):
     fade: Probability = 0.75  # a round that is a rounds old keeps its first fade^a episodes: 1 keeps all, 0 the newest
     warm_model: bool = True  # tokenizer, dynamics and heads start from those of the round before, else from scratch
     warm_agent: bool = True  # so does the agent
-    tokenizer_rounds: PositiveInt | None = None  # train the tokenizer in so many first rounds, then keep it; None: all
+    tokenizer_rounds: PositiveInt | None = None  # rounds that train the tokenizer; later ones keep it; None: all
     later_steps: PositiveFloat = 0.5  # of round 0's training steps, in every later round
     episodes: AtLeastTwo = 30  # real episodes for evaluation, of each round's agent and once of random play
 

@@ -1,4 +1,4 @@
-"""Which dynamics a config stands for."""
+"""Build the dynamics that a config describes."""
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig

@@ -24,7 +24,7 @@ class GPTConfig:
     token_noise: ShareBelowOne = 0.0  # share of context tokens (all their codes) replaced by others of the batch
     own_draws: Probability = 0.0  # share of context steps that training replaces by the model's samples (see contexts)
     own_draws_passes: PositiveInt = 1  # n: sample repeatedly, so that up to n successive context steps are its own
-    condition_width: NonNegativeInt = 32  # actions are embedded in so many features for the norms; 0: enter as they are
+    condition_width: NonNegativeInt = 32  # features into which the norms embed actions; 0: actions as they are
     code_head_width: NonNegativeInt = 128  # hidden units of the code head; 0: one linear layer, as in the paper
     echo: bool = False  # feed the previous step's code at each position to the code head (for fixed cameras)
     position: Literal["rotary-time", "learned", "space", "time", "sine", "none"] = "rotary-time"
@@ -35,7 +35,7 @@ class GPTConfig:
     learn_start: bool = False  # block order: also learn p(first step), to generate from nothing; raster always does
     action_condition: Literal["step", "clip", "none"] = "step"  # one action vector per step, one per clip, or none
     frame_condition: NonNegativeInt = 0  # first steps whose frames a ResNet encodes as one conditioning vector
-    frame_condition_frames: NonNegativeInt = 0  # of their frames, the last so many are read; 0: all
+    frame_condition_frames: NonNegativeInt = 0  # number of their frames, the last ones, that are read; 0: all
     frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
     drop_actions: ShareBelowOne = 0.0  # share of training rows without actions, so that sampling can omit them
     drop_frames: ShareBelowOne = 0.0  # share of training rows without the frame vector

@@ -31,7 +31,7 @@ def burn_in(
         extras["actions"] = _last(actions, config.half - 1)
     if config.frame_condition:
         if codes.shape[1] < config.frame_condition:
-            raise ValueError(f"the model wants {config.frame_condition} first steps, got {codes.shape[1]}")
+            raise ValueError(f"the model needs {config.frame_condition} first steps, got {codes.shape[1]}")
         if frames is None:
             frames = network.tokenizer.decode(codes[:, : config.frame_condition])
         vector = dynamics.frame_vector(frames, len(codes))

@@ -1,4 +1,4 @@
-"""Which tokenizer a config stands for."""
+"""Build the tokenizer that a config describes."""
 
 from worldmodel.tokenizer.base import Tokenizer, TokenizerConfig
 from worldmodel.tokenizer.config import VQVAEConfig

@@ -145,15 +145,15 @@ def test_if_every_step_is_an_end_only_the_first_reward_counts(ends):
 
 
 def test_a_reward_function_gets_the_whole_of_every_dreamt_step():
-    world, told = tiny_world(), []
+    world, steps = tiny_world(), []
 
     def reward(step):
-        told.append(step)
+        steps.append(step)
         return step.signals["HEALTH"] - step.signals_before["HEALTH"]
 
     planner = Planner(world, replace(SMALL, futures=2, iterations=1), reward)
     planner.act(codes_of(2), signals=np.array([[10.0], [20.0]]))
-    (step,) = told
+    (step,) = steps
     after, before = (health["HEALTH"].view(2, 16, 3) for health in (step.signals, step.signals_before))
     assert torch.equal(before[..., 0], torch.tensor([[10.0], [20.0]]).expand(2, 16))
     assert torch.equal(before[..., 1:], after[..., :-1])
@@ -363,13 +363,13 @@ def test_reported_game_variables_replace_predicted_ones():
     planner = Planner(tiny_world(), replace(SMALL, iterations=1), reward, signals={"HEALTH": 50})
     planner.inform({"HEALTH": np.array([80.0, 0.0]), "_HEALTH": np.array([True, False])})
     planner.act(codes_of(2))
-    assert seen[-1] == [80.0, 50.0]  # nobody told of row 1
+    assert seen[-1] == [80.0, 50.0]  # nothing was passed for row 1
     planner.inform({"HEALTH": np.array([70.0, 60.0]), "_HEALTH": np.array([True, True])})
     planner.inform({"HEALTH": np.array([0.0, 90.0]), "_HEALTH": np.array([False, True])})  # a reset of row 1
     planner.act(codes_of(2))
     assert seen[-1] == [70.0, 90.0]
     planner.act(codes_of(2))
-    assert seen[-1] not in ([70.0, 90.0], [50.0, 50.0])  # told nothing more, the heads go on counting
+    assert seen[-1] not in ([70.0, 90.0], [50.0, 50.0])  # without further infos the heads keep counting
 
 
 def test_game_variables_that_are_not_finite_are_refused():
@@ -410,10 +410,10 @@ def test_a_planner_under_noise_gets_the_game_variables():
 
 
 def test_evaluate_passes_the_game_variables_to_a_planner(game, monkeypatch):
-    told = []
+    passed = []
     inform = Planner.inform
-    monkeypatch.setattr(Planner, "inform", lambda self, infos: told.append(dict(infos)) or inform(self, infos))
+    monkeypatch.setattr(Planner, "inform", lambda self, infos: passed.append(dict(infos)) or inform(self, infos))
     world = seeing_world()
     evaluate(Planner(world, SMALL), game, 3, view=(world, "codes"), num_envs=2)
-    assert all({"HEALTH", "_HEALTH"} <= set(infos) for infos in told)
-    assert told[0]["_HEALTH"].all() and len(told) > 4
+    assert all({"HEALTH", "_HEALTH"} <= set(infos) for infos in passed)
+    assert passed[0]["_HEALTH"].all() and len(passed) > 4

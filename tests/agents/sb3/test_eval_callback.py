@@ -114,7 +114,7 @@ def test_stable_baselines3s_own_callbacks_are_called_after_evaluations(tmp_path)
     )
     model = train_ppo(toys(), CONFIG, tmp_path, META, callback=callback)
     assert len(after.heard) == 2 and best.heard[-1] == max(after.heard) and best.model is after.model is model
-    assert model.num_timesteps == 36  # the second judgement was told to be the last
+    assert model.num_timesteps == 36  # the second evaluation was known to be the last
 
 
 def test_a_dream_is_refused_as_the_real_game():

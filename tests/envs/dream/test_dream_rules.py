@@ -166,7 +166,7 @@ def test_a_termination_is_never_a_truncation_however_uncertain_the_model_is():
 def test_an_ended_dream_reports_its_return_and_length():
     ends = {2: [0, 2], 5: [1]}  # by action and time: rows 0 and 2 after three steps, row 1 after six
     envs = DreamVectorEnv(3, never_ending_world(), terminate_when=lambda step: step.reward > 1e9, horizon=4)
-    sums, lengths, told = np.zeros(3), np.zeros(3, int), 0
+    sums, lengths, reported = np.zeros(3), np.zeros(3, int), 0
     for rewards, terminations, truncations, infos in rollout(envs, 13):
         sums, lengths, ended = sums + rewards, lengths + 1, terminations | truncations
         assert ("final_info" in infos) == ended.any()
@@ -176,23 +176,23 @@ def test_an_ended_dream_reports_its_return_and_length():
             np.testing.assert_allclose(episode["r"][ended], sums[ended], rtol=1e-5)
             np.testing.assert_array_equal(episode["l"][ended], lengths[ended])
             sums[ended], lengths[ended] = 0, 0
-            told += ended.sum()
-    assert told == 9 and ends
+            reported += ended.sum()
+    assert reported == 9 and ends
 
 
 @pytest.mark.parametrize("mode", ["next_step", "disabled"])
 def test_gymnasiums_own_statistics_are_right_in_the_other_modes(mode):
     envs = RecordEpisodeStatistics(DreamVectorEnv(3, never_ending_world(), horizon=3, autoreset_mode=mode))
     envs.reset(seed=3)
-    sums, told = np.zeros(3), 0
+    sums, reported = np.zeros(3), 0
     for _ in range(3):
         _, rewards, _, truncations, infos = envs.step(ACTIONS)
         sums += rewards
         if truncations.all():
             np.testing.assert_allclose(infos["episode"]["r"], sums, rtol=1e-5)
             assert infos["episode"]["l"].tolist() == [3, 3, 3]
-            told += 1
-    assert told == 1
+            reported += 1
+    assert reported == 1
 
 
 def test_rules_of_the_wrong_type_are_refused_and_the_old_ones_stay():

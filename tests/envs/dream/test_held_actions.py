@@ -79,14 +79,14 @@ def test_a_reward_function_gets_the_agents_action():
 
 def test_given_frames_take_actions_of_frames_or_of_steps(monkeypatch):
     frames = np.random.default_rng(0).integers(256, size=(3, 2, 16, 16, 3), dtype=np.uint8)
-    envs, actions, told = DreamVectorEnv(2, world(WHOLE), "codes"), some_actions(2), []
+    envs, actions, passed = DreamVectorEnv(2, world(WHOLE), "codes"), some_actions(2), []
     start = envs.model.start_codes
     monkeypatch.setattr(
-        envs.model, "start_codes", lambda codes, acts, *rest, **k: told.append(acts) or start(codes, acts, *rest, **k)
+        envs.model, "start_codes", lambda codes, acts, *rest, **k: passed.append(acts) or start(codes, acts, *rest, **k)
     )
     for given in (actions, twice(actions)):
         envs.reset(seed=1, options={"frames": frames, "actions": given})
-    assert torch.equal(told[0], told[1]) and torch.equal(told[0][0], torch.from_numpy(twice(actions)))
+    assert torch.equal(passed[0], passed[1]) and torch.equal(passed[0][0], torch.from_numpy(twice(actions)))
 
 
 def test_dreams_from_nothing_hold_their_actions_too():

@@ -32,7 +32,7 @@ def test_a_row_dreams_what_it_dreams_in_its_own_env():
     mixed = MixedDreams([dreams(each, 2) for each in worlds])
     actions = np.random.default_rng(0).integers(3, size=(8, 4))
     seen = [mixed.reset(seed=[5, 6, 7, 8])[0]] + [mixed.step(each) for each in actions]
-    told = set()
+    compared = set()
     for number, each in enumerate(worlds):
         rows, alone = slice(2 * number, 2 * number + 2), dreams(each, 2)
         np.testing.assert_array_equal(alone.reset(seed=5 + 2 * number)[0], seen[0][rows])
@@ -43,8 +43,8 @@ def test_a_row_dreams_what_it_dreams_in_its_own_env():
             for name, value in own[4].items():
                 if not isinstance(value, dict) and value.dtype != object:
                     np.testing.assert_array_equal(value, step[4][name][rows], name)
-                    told.add(name)
-    assert {"nll", "HEALTH", "_final_info"} <= told
+                    compared.add(name)
+    assert {"nll", "HEALTH", "_final_info"} <= compared
     assert (seen[0][:2] != seen[0][2:]).any()
 
 

@@ -14,6 +14,7 @@ import torch
 from gymnasium.error import DependencyNotInstalled, InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from tests.envs.episodes import play, same
 from worldmodel.envs import GoalObject, PushEnv
 from worldmodel.envs.push.scene import HIGH, LOW, MAX_OBJECTS, REACH, SPEED, PushScene, far_from, floor_at
 from worldmodel.media.resize import area_resize
@@ -48,36 +49,17 @@ def make() -> Iterator:
         env.close()
 
 
-def play(env: PushEnv, actions, seed: int | None = None) -> dict[str, np.ndarray]:
-    """All results of one episode, until it or the actions end."""
-    observation, info = env.reset(seed=seed)
-    told = [(observation, info["frames"], info["signals"], 0.0, 0.0, False, False)]
-    for action in actions:
-        observation, reward, terminated, truncated, info = env.step(np.array(action, np.float32))
-        told.append(
-            (observation, info["frames"], info["signals"], reward, info["native_reward"], terminated, truncated)
-        )
-        if terminated or truncated:
-            break
-    names = ("observations", "frames", "signals", "rewards", "native_rewards", "terminated", "truncated")
-    return {name: np.array(values) for name, values in zip(names, zip(*told, strict=True), strict=True)}
-
-
-def same(first: dict, second: dict) -> bool:
-    return all(np.array_equal(first[name], second[name]) for name in first)
-
-
 def random_actions(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1.0, 1.0, (count, 4)).astype(np.float32)
 
 
-def hand(told: dict) -> np.ndarray:
-    return told["signals"][:, :3]
+def hand(played: dict) -> np.ndarray:
+    return played["signals"][:, :3]
 
 
-def objects(told: dict) -> np.ndarray:
+def objects(played: dict) -> np.ndarray:
     """(N + 1, slots, 3)."""
-    return told["signals"][:, 3:].reshape(len(told["signals"]), MAX_OBJECTS, 3)
+    return played["signals"][:, 3:].reshape(len(played["signals"]), MAX_OBJECTS, 3)
 
 
 def way_to(hand: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -104,16 +86,16 @@ def push(info: dict) -> np.ndarray:
 
 def test_an_episode_follows_the_time_rule(make):
     env = make()
-    told = play(env, random_actions(20), seed=0)
-    assert told["frames"].shape == (16, 2, 64, 64, 3)  # 15 steps of two frames: the 30 frames of BAIR
-    assert told["frames"].dtype == told["observations"].dtype == np.uint8
-    assert told["signals"].shape == (16, len(env.signal_names))
-    assert told["signals"].dtype == np.float32
-    assert (told["frames"][0, 0] == told["frames"][0, 1]).all()
-    assert (told["observations"] == told["frames"][:, -1]).all()
-    assert (told["frames"][1:, 0] != told["frames"][1:, 1]).any(axis=(1, 2, 3)).all()
-    assert told["truncated"].tolist() == [False] * 15 + [True]
-    assert not told["terminated"].any()
+    played = play(env, random_actions(20), seed=0)
+    assert played["frames"].shape == (16, 2, 64, 64, 3)  # 15 steps of two frames: the 30 frames of BAIR
+    assert played["frames"].dtype == played["observations"].dtype == np.uint8
+    assert played["signals"].shape == (16, len(env.signal_names))
+    assert played["signals"].dtype == np.float32
+    assert (played["frames"][0, 0] == played["frames"][0, 1]).all()
+    assert (played["observations"] == played["frames"][:, -1]).all()
+    assert (played["frames"][1:, 0] != played["frames"][1:, 1]).any(axis=(1, 2, 3)).all()
+    assert played["truncated"].tolist() == [False] * 15 + [True]
+    assert not played["terminated"].any()
 
 
 def test_a_step_is_its_action_held_for_each_of_its_frames(make):
@@ -157,12 +139,12 @@ def test_rendering_returns_the_cameras_image(make):
 def test_the_hand_moves_as_commanded_within_its_reach(make, axis, way):
     action = np.array(REST)
     action[axis] = way
-    told = play(make(num_objects=1, episode_frames=28), repeat(action), seed=1)
-    moved = np.diff(hand(told)[:, axis])
-    before = REACH[axis] - way * hand(told)[:-1, axis]  # room left to go
+    played = play(make(num_objects=1, episode_frames=28), repeat(action), seed=1)
+    moved = np.diff(hand(played)[:, axis])
+    before = REACH[axis] - way * hand(played)[:-1, axis]  # room left to go
     assert moved == pytest.approx(way * np.minimum(2 * SPEED, before), abs=0.004)
-    assert hand(told)[-1, axis] == pytest.approx(way * REACH[axis], abs=0.002)
-    assert np.ptp(np.delete(hand(told), axis, 1), axis=0).max() < 0.002
+    assert hand(played)[-1, axis] == pytest.approx(way * REACH[axis], abs=0.002)
+    assert np.ptp(np.delete(hand(played), axis, 1), axis=0).max() < 0.002
 
 
 def test_the_hand_is_down_up_to_lift_0_and_above_all_objects_at_1(make):
@@ -198,8 +180,8 @@ def test_objects_stay_in_the_bin_and_random_play_moves_them(make):
     env = make(episode_frames=40)
     travelled = []
     for seed in range(2):
-        told = play(env, np.sign(random_actions(10, seed)).repeat(2, axis=0), seed)
-        places = objects(told)[:, objects(told)[0, :, 2] > 0]
+        played = play(env, np.sign(random_actions(10, seed)).repeat(2, axis=0), seed)
+        places = objects(played)[:, objects(played)[0, :, 2] > 0]
         assert (abs(places[..., 0]) < 0.30).all()
         assert (abs(places[..., 1]) < 0.23).all()
         assert (places[..., 2] > 0).all()
@@ -222,8 +204,8 @@ def test_a_seed_repeats_an_episode_bit_for_bit(make):
 
 
 def test_a_seed_gives_the_same_frames_in_another_process(make):
-    told = play(make(), random_actions(4), seed=5)
-    digest = hashlib.sha256(b"".join(frames.tobytes() for frames in told["frames"])).hexdigest()
+    played = play(make(), random_actions(4), seed=5)
+    digest = hashlib.sha256(b"".join(frames.tobytes() for frames in played["frames"])).hexdigest()
     done = subprocess.run(
         [sys.executable, "-c", HASH_OF_AN_EPISODE, str(ROOT)], capture_output=True, text=True, timeout=120
     )
@@ -305,24 +287,24 @@ def test_a_scripted_push_reaches_the_target_and_is_paid_for_it(make):
 
 def test_without_a_goal_the_reward_is_how_far_objects_were_pushed(make):
     env = make()
-    told = play(env, random_actions(20), seed=0)
-    objects = told["signals"].reshape(16, -1, 3)[:, 1:, :2]
+    played = play(env, random_actions(20), seed=0)
+    objects = played["signals"].reshape(16, -1, 3)[:, 1:, :2]
     metres = np.linalg.norm(np.diff(objects, axis=0), axis=-1).sum(-1)
     assert env.reward_kind == "motion"
     assert metres.sum() > 0.02
-    assert told["rewards"][0] == 0.0 and told["rewards"][1:] == pytest.approx(metres / 0.1, rel=1e-5, abs=1e-5)
-    assert (told["rewards"] == told["native_rewards"]).all()
+    assert played["rewards"][0] == 0.0 and played["rewards"][1:] == pytest.approx(metres / 0.1, rel=1e-5, abs=1e-5)
+    assert (played["rewards"] == played["native_rewards"]).all()
     assert not play(make(reward="none"), random_actions(4), seed=0)["rewards"].any()
 
 
 def test_dense_reward_is_the_default_with_a_goal(make):
     env = make(goal=True, episode_frames=12)
-    told = play(env, random_actions(6, seed=2), seed=3)
+    played = play(env, random_actions(6, seed=2), seed=3)
     assert env.reward_kind == "dense"
-    assert (told["rewards"] == told["native_rewards"]).all()
+    assert (played["rewards"] == played["native_rewards"]).all()
     unpaid = play(make(goal=True, reward="none", episode_frames=12), random_actions(6, seed=2), seed=3)
     assert not unpaid["rewards"].any()
-    assert (unpaid["native_rewards"] == told["native_rewards"]).all()
+    assert (unpaid["native_rewards"] == played["native_rewards"]).all()
 
 
 def test_without_enough_room_the_position_with_most_room_is_chosen():

@@ -13,6 +13,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 import worldmodel
+from tests.envs.episodes import play, same
 from worldmodel.envs import VizdoomEnv
 from worldmodel.envs.vizdoom.scenarios import SCENARIOS
 from worldmodel.media.resize import area_resize
@@ -35,25 +36,6 @@ def make() -> Iterator:
         env.close()
 
 
-def play(env: VizdoomEnv, actions, seed: int | None = None) -> dict[str, np.ndarray]:
-    """All results of one episode, until it or the actions end."""
-    observation, info = env.reset(seed=seed)
-    told = [(observation, info["frames"], info["signals"], 0.0, 0.0, False, False)]
-    for action in actions:
-        observation, reward, terminated, truncated, info = env.step(action)
-        told.append(
-            (observation, info["frames"], info["signals"], reward, info["native_reward"], terminated, truncated)
-        )
-        if terminated or truncated:
-            break
-    names = ("observations", "frames", "signals", "rewards", "native_rewards", "terminated", "truncated")
-    return {name: np.array(values) for name, values in zip(names, zip(*told, strict=True), strict=True)}
-
-
-def same(first: dict, second: dict) -> bool:
-    return all(np.array_equal(first[name], second[name]) for name in first)
-
-
 def random_actions(env: VizdoomEnv, count: int, seed: int = 0) -> list[int]:
     """Buttons held for three steps each."""
     return np.random.default_rng(seed).integers(env.action_space.n, size=count // 3 + 1).repeat(3).tolist()[:count]
@@ -71,15 +53,15 @@ def last_step(env: VizdoomEnv, seed: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("scenario", SHIPPED)
 def test_an_episode_follows_the_time_rule(make, scenario):
     env = make(scenario)
-    told = play(env, random_actions(env, 6), seed=0)
-    assert told["observations"].shape[1:] == (64, 64, 3)
-    assert told["frames"].shape[1:] == (2, 64, 64, 3)
-    assert told["frames"].dtype == told["observations"].dtype == np.uint8
-    assert told["signals"].dtype == np.float32
-    assert told["signals"].shape[1:] == (len(env.signal_names),)
-    assert (told["frames"][0, 0] == told["frames"][0, 1]).all()
-    assert (told["observations"] == told["frames"][:, -1]).all()
-    assert (told["frames"][1:, 0] != told["frames"][1:, 1]).any()
+    played = play(env, random_actions(env, 6), seed=0)
+    assert played["observations"].shape[1:] == (64, 64, 3)
+    assert played["frames"].shape[1:] == (2, 64, 64, 3)
+    assert played["frames"].dtype == played["observations"].dtype == np.uint8
+    assert played["signals"].dtype == np.float32
+    assert played["signals"].shape[1:] == (len(env.signal_names),)
+    assert (played["frames"][0, 0] == played["frames"][0, 1]).all()
+    assert (played["observations"] == played["frames"][:, -1]).all()
+    assert (played["frames"][1:, 0] != played["frames"][1:, 1]).any()
 
 
 @pytest.mark.vizdoom
@@ -204,11 +186,11 @@ def test_unseeded_resets_continue_from_the_seed(make):
 @pytest.mark.vizdoom
 def test_a_time_out_truncates_and_shows_its_real_last_frame(make):
     env, longer = make("health_gathering", episode_timeout=20), make("health_gathering", episode_timeout=40)
-    told, reference = play(env, [3] * 9, seed=0), play(longer, [3] * 9, seed=0)
-    assert told["truncated"].tolist() == [False] * 5 + [True]
-    assert not told["terminated"].any()
-    assert (told["frames"] == reference["frames"][:6]).all()
-    assert told["native_rewards"].sum() == 20  # 1 per tic
+    played, reference = play(env, [3] * 9, seed=0), play(longer, [3] * 9, seed=0)
+    assert played["truncated"].tolist() == [False] * 5 + [True]
+    assert not played["terminated"].any()
+    assert (played["frames"] == reference["frames"][:6]).all()
+    assert played["native_rewards"].sum() == 20  # 1 per tic
 
 
 @pytest.mark.vizdoom
@@ -217,10 +199,10 @@ def test_a_time_out_within_a_step_cuts_the_step_short(make):
         make("health_gathering", episode_timeout=9),
         make("health_gathering", frame_skip=1, frames_per_step=1),
     )
-    told, tics = play(env, [3] * 9, seed=0), play(reference, [3] * 9, seed=0)
-    assert told["truncated"].tolist() == [False, False, False, True]
-    assert (told["frames"][3] == tics["observations"][9]).all()  # the ninth tic, twice
-    assert told["native_rewards"].tolist() == [0, 4, 4, 1]
+    played, tics = play(env, [3] * 9, seed=0), play(reference, [3] * 9, seed=0)
+    assert played["truncated"].tolist() == [False, False, False, True]
+    assert (played["frames"][3] == tics["observations"][9]).all()  # the ninth tic, twice
+    assert played["native_rewards"].tolist() == [0, 4, 4, 1]
 
 
 @pytest.mark.vizdoom
@@ -229,22 +211,22 @@ def test_take_cover_has_no_time_limit_and_the_others_have_theirs(make):
     assert timeouts.pop("take_cover") is None
     assert timeouts.pop("basic") == 300
     assert set(timeouts.values()) == {2100}
-    told = play(make("basic"), [NOOP] * 80, seed=0)
-    assert len(told["rewards"]) == 1 + 75
-    assert told["truncated"][-1]
-    assert told["native_rewards"].sum() == -300
+    played = play(make("basic"), [NOOP] * 80, seed=0)
+    assert len(played["rewards"]) == 1 + 75
+    assert played["truncated"][-1]
+    assert played["native_rewards"].sum() == -300
 
 
 @pytest.mark.vizdoom
 def test_a_death_terminates_with_no_health_and_no_black_frame(make):
-    told = last_step(make("health_gathering"), seed=0)
-    assert told["terminated"][-1]
-    assert not told["truncated"].any()
-    assert told["signals"][-1, 0] == 0
-    assert (told["signals"] >= 0).all()
-    assert (told["frames"][-1, 1] == told["frames"][-1, 0]).all()  # died in the first tic of its last step
-    assert told["frames"].mean(axis=(2, 3, 4)).min() > 10
-    assert told["native_rewards"].sum() == pytest.approx(384 - 100)  # 1 per tic, and the price of dying
+    played = last_step(make("health_gathering"), seed=0)
+    assert played["terminated"][-1]
+    assert not played["truncated"].any()
+    assert played["signals"][-1, 0] == 0
+    assert (played["signals"] >= 0).all()
+    assert (played["frames"][-1, 1] == played["frames"][-1, 0]).all()  # died in the first tic of its last step
+    assert played["frames"].mean(axis=(2, 3, 4)).min() > 10
+    assert played["native_rewards"].sum() == pytest.approx(384 - 100)  # 1 per tic, and the price of dying
 
 
 @pytest.mark.vizdoom
@@ -263,14 +245,14 @@ def test_reaching_the_goal_terminates(make):
     env = make("basic")
     rng = np.random.default_rng(0)
     for seed in range(10):
-        told = play(env, rng.integers(1, 4, size=75).tolist(), seed)
-        if told["terminated"][-1]:
+        played = play(env, rng.integers(1, 4, size=75).tolist(), seed)
+        if played["terminated"][-1]:
             break
-    kills = told["signals"][:, env.signal_names.index("KILLCOUNT")]
-    assert told["terminated"][-1]
-    assert not told["truncated"].any()
+    kills = played["signals"][:, env.signal_names.index("KILLCOUNT")]
+    assert played["terminated"][-1]
+    assert not played["truncated"].any()
     assert kills[-2:].tolist() == [0, 1]
-    assert told["native_rewards"][-1] > 90
+    assert played["native_rewards"][-1] > 90
 
 
 # Rewards
@@ -280,24 +262,24 @@ def test_reaching_the_goal_terminates(make):
 def test_health_reward_is_the_change_of_health_and_native_reward_stays_beside_it(make):
     env, native = make("health_gathering", reward="health"), make("health_gathering")
     actions = random_actions(env, 90)
-    told, reference = play(env, actions, seed=2), play(native, actions, seed=2)
-    changes = np.diff(told["signals"][:, 0])
-    assert told["rewards"][1:] == pytest.approx(changes / 10)
+    played, reference = play(env, actions, seed=2), play(native, actions, seed=2)
+    changes = np.diff(played["signals"][:, 0])
+    assert played["rewards"][1:] == pytest.approx(changes / 10)
     assert (changes < 0).any()
     assert (reference["rewards"] == reference["native_rewards"]).all()
-    assert (told["native_rewards"] == reference["rewards"]).all()
+    assert (played["native_rewards"] == reference["rewards"]).all()
 
 
 @pytest.mark.vizdoom
 def test_a_hit_costs_as_much_health_reward_as_it_takes(make):
     env = make("take_cover", reward="health")
     for seed in range(20):
-        told = last_step(env, seed)
-        changes = np.diff(told["signals"][:, 0])
+        played = last_step(env, seed)
+        changes = np.diff(played["signals"][:, 0])
         if changes.min() < -30:
             break
     assert changes.min() < -30
-    assert told["rewards"][1:].min() == pytest.approx(changes.min() / 10)
+    assert played["rewards"][1:].min() == pytest.approx(changes.min() / 10)
 
 
 # Gymnasium's contract
@@ -325,9 +307,9 @@ def test_gymnasium_makes_a_vector_env_of_it(make, mode):
     finally:
         envs.close()
     for row, action in enumerate((3, 1)):
-        told = play(make("health_gathering", reward="health"), [action], seed=4 + row)
-        assert (observations[row] == told["observations"][1]).all()
-        assert rewards[row] == told["rewards"][1]
+        played = play(make("health_gathering", reward="health"), [action], seed=4 + row)
+        assert (observations[row] == played["observations"][1]).all()
+        assert rewards[row] == played["rewards"][1]
 
 
 @pytest.mark.vizdoom

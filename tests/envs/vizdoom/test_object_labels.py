@@ -71,14 +71,14 @@ def test_the_player_is_not_an_object_and_unlisted_names_are_other():
 @pytest.mark.parametrize("scenario", ["take_cover", "defend_the_center"])
 def test_labels_do_not_change_the_frames(scenario):
     envs = [VizdoomEnv(scenario), VizdoomEnv(scenario, labels=True)]
-    told = [[env.reset(seed=3)[1]] for env in envs]
+    results = [[env.reset(seed=3)[1]] for env in envs]
     for action in np.random.default_rng(0).integers(3, size=12).repeat(2):
-        for infos, env in zip(told, envs, strict=True):
+        for infos, env in zip(results, envs, strict=True):
             infos.append(env.step(action)[-1])
-    classes = np.concatenate([info["labels"] for info in told[1]])[..., 0]
+    classes = np.concatenate([info["labels"] for info in results[1]])[..., 0]
     for env in envs:
         env.close()
-    for plain, labelled in zip(*told, strict=True):
+    for plain, labelled in zip(*results, strict=True):
         assert "labels" not in plain
         np.testing.assert_array_equal(plain["frames"], labelled["frames"])
         assert labelled["labels"].shape == (2, 64, 64, 2) and labelled["labels"].dtype == np.uint8

@@ -57,8 +57,8 @@ def test_scripted_policies_are_evaluated_like_agents(player, tmp_path, capsys):
     assert main([*usual, "--env", LARGER_GAME_ID]) == 0
     assert set(json.loads(out.read_text())) == {player, "random"}
     assert main([*usual, *dream, "--world", world]) == 0
-    told = capsys.readouterr().out
-    assert f"world:  {world}\n{player}:" in told and ("gain:" in told) == (player == "sticky")
+    printed = capsys.readouterr().out
+    assert f"world:  {world}\n{player}:" in printed and ("gain:" in printed) == (player == "sticky")
     assert main([*usual, *dream, "--deterministic"]) == 2
     assert "--deterministic is for agents" in capsys.readouterr().err
     assert main([*usual, "--env", LARGER_GAME_ID, "--world", world]) == 2
@@ -69,10 +69,10 @@ def test_the_best_blind_policy_is_searched_and_evaluated_on_different_episodes(t
     out = tmp_path / "scores.json"
     usual = ["evaluate", "blind", "--env", LARGER_GAME_ID, "--search-episodes", "8"]
     assert main([*usual, "--episodes", "3", "--out", str(out)]) == 0
-    told, found = capsys.readouterr().out, json.loads(out.read_text())
+    printed, found = capsys.readouterr().out, json.loads(out.read_text())
     assert found["policy"] == found["search"]["best"] == "constant:left"  # the action that pays
-    assert f"policy: constant:left, the best of {len(found['search']['tried'])} in " in told
-    assert "\nblind:  " in told and "\nrandom: " in told and "\ngain:   " in told
+    assert f"policy: constant:left, the best of {len(found['search']['tried'])} in " in printed
+    assert "\nblind:  " in printed and "\nrandom: " in printed and "\ngain:   " in printed
     assert found["blind"]["seed"] == found["random"]["seed"] == 10_000 and len(found["blind"]["returns"]) == 3
     assert main([*usual, "--seed", "509990", "--episodes", "11"]) == 2
     assert "evaluated on others: give another --seed, got 509990" in capsys.readouterr().err
@@ -104,8 +104,8 @@ def test_scores_are_written_before_they_are_printed(tmp_path, monkeypatch):
 
 def test_one_episode_has_no_interval(capsys):
     assert main(["evaluate", "sticky", "--env", LARGER_GAME_ID, "--episodes", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "1 episode of" in told and "inf" not in told and "±" not in told
+    printed = capsys.readouterr().out
+    assert "1 episode of" in printed and "inf" not in printed and "±" not in printed
 
 
 def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):

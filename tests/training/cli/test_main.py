@@ -132,7 +132,7 @@ def test_every_command_reports_a_missing_device(command, tmp_path, capsys):
 
 def test_a_missing_module_is_reported(tmp_path, capsys):
     assert main(["collect", "--env", "no_such:Game-v0", "--out", str(tmp_path / "data"), "--steps", "9"]) == 2
-    assert "error: " in (told := capsys.readouterr().err) and "no_such" in told
+    assert "error: " in (printed := capsys.readouterr().err) and "no_such" in printed
 
 
 @pytest.mark.parametrize(
@@ -290,10 +290,10 @@ def test_play_serves_until_it_is_stopped(tmp_path, capsys, monkeypatch):
 
         async def until_ready():
             task = asyncio.get_running_loop().create_task(serving)
-            while "Open http://" not in (told := capsys.readouterr().out):
+            while "Open http://" not in (printed := capsys.readouterr().out):
                 await asyncio.sleep(0.01)
                 assert not task.done()
-            told_addresses.append(told)
+            addresses.append(printed)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -302,11 +302,11 @@ def test_play_serves_until_it_is_stopped(tmp_path, capsys, monkeypatch):
             runner.run(until_ready())
         raise KeyboardInterrupt
 
-    told_addresses: list[str] = []
+    addresses: list[str] = []
     world = tiny_world().save_pretrained(tmp_path / "world")
     monkeypatch.setattr("asyncio.run", answered)
     assert main(["play", str(world), "--port", "0"]) == 130
-    assert "http://127.0.0.1:" in told_addresses[0] and "Traceback" not in capsys.readouterr().err
+    assert "http://127.0.0.1:" in addresses[0] and "Traceback" not in capsys.readouterr().err
 
 
 def test_sample_reports_what_the_model_was_not_trained_for(tmp_path, capsys):

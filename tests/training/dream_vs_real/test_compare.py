@@ -183,9 +183,9 @@ def test_blind_policies_are_chosen_for_the_game_by_default(world):
 
 
 def test_calibration_is_that_of_the_heads_on_held_out_play(results, world, store):
-    told, came, probability, ended = predictions(world, encode_segments(world, store, "test", 6, seed=20))
-    assert results["reward"]["steps"] == results["termination"]["steps"] == len(told)
-    assert results["reward"]["predicted_mean"] == pytest.approx(float(told.mean()), rel=1e-5)
+    predicted, came, probability, ended = predictions(world, encode_segments(world, store, "test", 6, seed=20))
+    assert results["reward"]["steps"] == results["termination"]["steps"] == len(predicted)
+    assert results["reward"]["predicted_mean"] == pytest.approx(float(predicted.mean()), rel=1e-5)
     assert results["reward"]["actual_mean"] == pytest.approx(float(came.mean()), rel=1e-5)
     brier = float((probability.double() - ended.double()).square().mean())
     assert results["termination"]["brier"] == pytest.approx(brier, rel=1e-5)

@@ -123,7 +123,7 @@ def test_an_agent_trained_on_features_of_other_dynamics_is_refused(tmp_path, wor
     with pytest.raises(ValueError, match="features of other dynamics"):
         make_players(other, [reads["features"]], ())
     shutil.rmtree(tmp_path / "features" / "world")
-    assert make_players(other, [reads["features"]], ())[0].obs == "features"  # where it came from cannot be told
+    assert make_players(other, [reads["features"]], ())[0].obs == "features"  # its origin is unknown
 
 
 def test_an_agent_trained_on_codes_of_another_tokenizer_is_refused(tmp_path, world):

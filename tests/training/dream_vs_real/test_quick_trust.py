@@ -58,9 +58,9 @@ def test_a_model_is_measured_with_it_if_the_real_game_is_named(tmp_path, world, 
     given = ["evaluate-model", folder, "--data", str(store.root), *sizes, *network]
     small = ["--trust.episodes", "2", "--trust.horizon", "4", "--trust.policies", "constant:left"]
     assert main([*given, "--out", str(tmp_path / "out"), "--real", GAME, *small]) == 0
-    told = json.loads((tmp_path / "out" / "report.json").read_text())["trust"]
+    saved = json.loads((tmp_path / "out" / "report.json").read_text())["trust"]
     page = (tmp_path / "out" / "report.md").read_text()
-    assert told["settings"]["episodes"] == 2 and told["line"] in page
+    assert saved["settings"]["episodes"] == 2 and saved["line"] in page
     capsys.readouterr()
     assert main([*given, "--out", str(tmp_path / "none"), *small]) == 2
     assert "give its id, --real ID" in capsys.readouterr().err

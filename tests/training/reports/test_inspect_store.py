@@ -68,9 +68,9 @@ def test_every_damaged_file_is_named_at_once(tmp_path):
     for number in (2, 4):
         path = pending / f"episode_{number:06d}.hdf5"
         path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="2 damaged files") as told:
+    with pytest.raises(ValueError, match="2 damaged files") as refused:
         inspect_store(store.root)
-    assert [f"{number:06d}.hdf5" in str(told.value) for number in (2, 3, 4)] == [True, False, True]
+    assert [f"{number:06d}.hdf5" in str(refused.value) for number in (2, 3, 4)] == [True, False, True]
 
 
 def test_the_command_prints_a_page_or_json(tmp_path, capsys):

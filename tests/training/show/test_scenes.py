@@ -134,21 +134,21 @@ def test_a_policy_forgets_what_was_taken_back():
 
 
 def test_a_policy_gets_the_actions_executed_instead_of_its_own():
-    told = []
+    given = []
 
-    class Told(Counting):
+    class Recording(Counting):
         def acted(self, actions):
-            told.append(actions.tolist())
+            given.append(actions.tolist())
 
-    scene = DreamScene(DreamEnv(tiny_world(), "codes"), Told())
+    scene = DreamScene(DreamEnv(tiny_world(), "codes"), Recording())
     scene.begin()
     scene.step(2)
     scene.step()
     scene.step(0)
-    assert told == [[2], [0]]  # and not what it chose itself
-    told.clear()
+    assert given == [[2], [0]]  # and not what it chose itself
+    given.clear()
     scene.take_back(1)
-    assert told == [[2], [1]]  # it looks again, and is told all that was done
+    assert given == [[2], [1]]  # it observes again, and gets all executed actions
 
 
 def test_an_ended_dream_can_be_taken_back_and_continued():

@@ -103,9 +103,9 @@ def test_the_end_and_the_return_are_shown():
     shown = scene.begin()
     while not shown.ended:
         shown = scene.step(0)
-    told = str(Watched(0, shown))
-    assert f"return {shown.native:g}" in told
-    assert ("ended" if shown.ended == "terminated" else "time up") in told
+    line = str(Watched(0, shown))
+    assert f"return {shown.native:g}" in line
+    assert ("ended" if shown.ended == "terminated" else "time up") in line
 
 
 def test_a_dreams_return_is_shown_with_its_unit(tmp_path):

@@ -328,8 +328,8 @@ def test_the_hours_of_a_killed_training_are_a_lower_bound(tmp_path, monkeypatch,
         benchmark("transfer", tmp_path, SMALL)
     monkeypatch.setattr("worldmodel.training.pipeline.stages.write_json", write_json)
     page = benchmark("transfer", tmp_path, SMALL).read_text()
-    told = {name: cell["hours"]["of_all_attempts"] for name, cell in cells_of(tmp_path).items()}
-    assert told == dict.fromkeys(CELLS, True) | {"free1-0": False}
+    whole = {name: cell["hours"]["of_all_attempts"] for name, cell in cells_of(tmp_path).items()}
+    assert whole == dict.fromkeys(CELLS, True) | {"free1-0": False}
     assert page.count("≥ 0.0 |") == 1
 
 
@@ -339,8 +339,8 @@ def test_the_hours_of_a_killed_training_are_a_lower_bound(tmp_path, monkeypatch,
 def test_the_command_names_its_table_and_records_the_command_line(tmp_path, work, capsys):
     words = ["--games", LARGER_GAME_ID, "--out", str(tmp_path), "--seeds", "1", "--free-seeds", "1", "--episodes", "3"]
     assert main(["benchmark", "transfer", *words]) == 0
-    told = capsys.readouterr().out
-    assert f"Made by `videogen-dream benchmark transfer --games {LARGER_GAME_ID} --out" in told
+    printed = capsys.readouterr().out
+    assert f"Made by `videogen-dream benchmark transfer --games {LARGER_GAME_ID} --out" in printed
     assert main(["benchmark", "transfer", *words, "--decisions", "7"]) == 2
     assert "decisions is 100000 there, 7 here" in capsys.readouterr().err
     assert main(["benchmark", "transfer", *words, "--agent.agent.seed", "7"]) == 2

@@ -24,7 +24,7 @@ from worldmodel.media.write import as_rgb
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
 
-FRAMES_PER_FILE = 20_000  # a new film and table begins with the episode after so many
+FRAMES_PER_FILE = 20_000  # a new film and table begin with the episode after this many
 _CAMERA = "observation.images.camera"
 
 

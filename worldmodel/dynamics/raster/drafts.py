@@ -15,7 +15,7 @@ _PASS = 20.0  # reading the weights
 _ROW = 0.4  # reading the cache of one row
 _GAIN = 1.15  # what a longer pass must promise: rows at different positions cost a pass more
 _LENGTHS = (2, 3, 4, 6, 8, 12, 16)
-_FARTHEST = 6  # drafts drawn at least so many positions behind a wrong one count as one kind
+_FARTHEST = 6  # drafts drawn at least this many positions behind a wrong one count as one kind
 _MEMORY = 1 / 256  # weight of the newest draft in a rate
 _KEPT = 128  # drafts for which the best length is kept
 
@@ -38,7 +38,7 @@ class DraftMemory:
         self._step = codes, outputs
 
     def drafts(self, codes: Tensor, rows: int, draw: Callable[[Tensor], Tensor]) -> Tensor:
-        """Drafts (B, S, M) of the step after these codes; `draw` gives codes for so many rows of outputs."""
+        """Drafts (B, S, M) of the step after these codes; `draw` gives codes for `rows` rows of outputs."""
         step = self._step  # another thread may replace it
         if step is None or step[0].shape != codes.shape or len(step[1]) != rows:
             return codes
@@ -53,7 +53,7 @@ class DraftMemory:
         self._age += 1
 
     def pass_length(self, rows: int) -> int:
-        """How many tokens of each row to compute in a pass that so many rows share: most final tokens per cost."""
+        """How many tokens of each row to compute in a pass of `rows` rows: most final tokens per cost."""
         if self._age >= _KEPT:
             self._best, self._age = {}, 0
         best = self._best.get(rows)  # another thread may empty the table
