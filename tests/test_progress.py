@@ -41,6 +41,16 @@ def test_a_log_file_gets_few_lines(capsys):
     assert capsys.readouterr().err.count("training") == 2  # at the start and at the end
 
 
+def test_nested_bars_write_no_movements_of_the_cursor_into_a_log_file(capsys):
+    with progress(2, "step", "outer") as outer, progress(1, "step", "inner", delay=0.01) as inner:
+        time.sleep(0.05)
+        inner.update()
+        outer.update()
+    err = capsys.readouterr().err
+    assert "outer" in err and "inner" in err
+    assert "\x1b" not in err
+
+
 def test_a_bar_of_short_work_never_appears(capsys):
     assert list(stepwise(range(3), "step", "work")) == [0, 1, 2]
     with progress_if_long(3, "step", "work") as bar:

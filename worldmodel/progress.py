@@ -51,7 +51,8 @@ def progress(
         delay: seconds until the bar appears, for work that is usually short; it vanishes at the end.
     """
     # Five updates per second in a terminal; a log file gets one line every ten seconds.
-    pause = 0.2 if sys.stderr.isatty() else 10.0
+    terminal = sys.stderr.isatty()
+    pause = 0.2 if terminal else 10.0
     with tqdm(
         total=total,
         unit=unit,
@@ -62,6 +63,7 @@ def progress(
         disable=silent,
         delay=delay,
         leave=not delay,
+        position=None if terminal else 0,  # a file cannot move up to the line of an outer bar
     ) as bar:
         yield Progress(bar)
 

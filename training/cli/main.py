@@ -63,12 +63,23 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (*_MISTAKES, OutsideError, gymnasium.error.Error) as error:
         if isinstance(error, BrokenPipeError) and reader_is_gone():
             return _READER_GONE
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{_how_modules_are_found(error, words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nstopped; {COMMANDS[name].after_stop}", file=sys.stderr)
         return 130
     return 0
+
+
+def _how_modules_are_found(error: BaseException, words: Sequence[str]) -> str:
+    """End of the message if a module that the words name, as in my_games:MyGame-v0, was not found."""
+    missing = getattr(error, "name", None) or getattr(error.__cause__, "name", None)  # Gymnasium raises it again
+    if not isinstance(error, ModuleNotFoundError) or missing is None:
+        return ""
+    if not any(word.rpartition("=")[2].startswith((f"{missing}:", f"{missing}.")) for word in words):
+        return ""
+    stop = "" if str(error).endswith(".") else "."
+    return f"{stop} It must be importable: run `export PYTHONPATH=.` in its folder first"
 
 
 def _call(name: str, words: Sequence[str]) -> None:

@@ -97,7 +97,8 @@ class Samples(NamedTuple):
             lines.append("left: real episodes (gray: not shown to the model); right: sampled")
         if self.real is not None or self.actions is not None:
             lines.append("below: the action that led to the step")
-        given = f"blue: the {self.given_steps} context steps; " if self.given_steps else ""
+        context = "context step" if self.given_steps == 1 else f"{self.given_steps} context steps"
+        given = f"blue: the {context}; " if self.given_steps else ""
         lines += [f"{given}orange: dreamt", *self.notes]
         return "\n".join([*lines, *(f"wrote {file}" for file in self.files)])
 

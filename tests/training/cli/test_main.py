@@ -47,6 +47,19 @@ def test_a_mistake_is_reported_in_one_line(tmp_path, capsys):
     assert error.startswith("error: ") and "nothing" in error and "Traceback" not in error
 
 
+@pytest.mark.parametrize("words", [["watch", "random"], ["collect", "--steps", "9"]], ids=lambda words: words[0])
+def test_a_module_of_an_id_that_is_not_found_comes_with_what_finds_it(words, tmp_path, capsys):
+    assert main([*words, "--env", "no_such_games:Game-v0", "--out", str(tmp_path / "out.mp4")]) == 2
+    error = capsys.readouterr().err
+    assert "No module named 'no_such_games'." in error and ".." not in error
+    assert "run `export PYTHONPATH=.` in its folder" in error
+
+
+def test_a_missing_module_that_the_user_did_not_name_comes_without_that_hint():
+    error = ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
+    assert cli._how_modules_are_found(error, ["--env", "my_games:Game-v0"]) == ""
+
+
 def test_a_warning_about_an_argument_is_reported_in_one_line(monkeypatch):
     shown = []
 

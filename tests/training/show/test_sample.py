@@ -220,7 +220,7 @@ def test_videos_have_the_speed_of_their_game_or_the_requested_one(tmp_path, fps,
 
 def test_the_legend_explains_the_colours(tmp_path, world, store):
     legend = str(sample_videos(world, tmp_path / "a.gif", CONFIG, data=store))
-    assert "condition: both" in legend and "blue: the 1 context steps" in legend and "left: real episodes" in legend
+    assert "condition: both" in legend and "blue: the context step;" in legend and "left: real episodes" in legend
     again = str(sample_videos(world, tmp_path / "a.gif", replace(CONFIG, n=99, columns=9), data=store))
     assert "such clips, so some are repeated" in again and "again" not in legend
     assert "blue" not in str(sample_videos(world, tmp_path / "a.gif", CONFIG))
