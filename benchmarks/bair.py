@@ -1,9 +1,9 @@
 """Speed of importing BAIR's records on one core: trajectories read per second, and stored per second.
 
 Usage: ``python benchmarks/bair.py [--files 4] [--camera aux1] [--folder DIR]``. The bar for reading is 1,500 a second.
-The files are written first, in the published format and of random content (256 trajectories, 190 MB each); so they lie
-in the page cache, and a disk slower than that sets the rate of a real import. Rates are given by the wall clock and by
-processor time, which tells them apart on a busy machine.
+The files are written first, in the published format and of random content (256 trajectories, 190 MB each); so they are
+in the page cache; a slower disk limits a real import. Rates are given by the wall clock and by processor time, which
+differ on a busy machine.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def measure(what: str, count: int, run: Callable[[], object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=4, help="of training, beside the one of the test")
+    parser.add_argument("--files", type=int, default=4, help="of training, in addition to the test file")
     parser.add_argument("--camera", choices=["aux1", "main", "both"], default="aux1")
     parser.add_argument("--folder", type=Path, default=None, help="where to put the temporary files")
     arguments = parser.parse_args()

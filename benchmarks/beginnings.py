@@ -1,4 +1,4 @@
-"""What the beginning of a dream costs by how many begin together, and how often the system is asked for memory.
+"""Cost of starting dreams by how many start together, and how often memory is requested from the system.
 
     python benchmarks/beginnings.py --rows 32
     GLIBC_TUNABLES=glibc.malloc.perturb=0 python benchmarks/beginnings.py --rows 32

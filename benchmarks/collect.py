@@ -1,4 +1,4 @@
-"""Collection speed: stored steps/s with parallel workers, beside the steps/s of the bare env in this process.
+"""Collection speed: stored steps/s with parallel workers, and steps/s of the bare env in this process.
 
     python benchmarks/collect.py --scenario health_gathering --steps 20000 --workers 2
 

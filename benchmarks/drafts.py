@@ -2,7 +2,7 @@
 
     python benchmarks/drafts.py --world runs/raster/best --batches 1 8 32
 
-By turns, step by step: passes of as many tokens as pay, and passes of one token of each row, which draw the same codes.
+Alternates between passes of as many tokens as pay off and passes of one token of each row, which draw the same codes.
 Each dream begins from one given step of the world; actions are random and held for four steps on average. Without
 `--world` the weights are random, so that a draft is hardly ever right.
 """

@@ -1,11 +1,11 @@
-"""Dream speed: env-steps/s by observation, batch, order and dtype, beside the machine's matrix rate in the same run.
+"""Dream speed: env-steps/s by observation, batch, order and dtype, and the machine's matrix rate in the same run.
 
     python benchmarks/dream.py --model doom-hg --batches 1 8 64 512
 
 `--model random` takes the sizes of `--preset` with random weights. The share is the model's own products (counted by
-torch) over what the machine multiplies in the dtype used; the rest is memory traffic, small operations, Python, and the
-resets that a horizon brings. A row is the median of five slices of time, each beside a matrix product of its own: a
-shared machine is now faster, now slower.
+torch) divided by the machine's matrix rate in the dtype used; the rest is memory traffic, small operations, Python, and
+the resets that a horizon brings. A row is the median of five slices of time, each with its own measurement of the
+matrix rate: the speed of a shared machine varies.
 """
 
 import time

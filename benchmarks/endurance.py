@@ -1,12 +1,12 @@
-"""Does a dream stay as it is? Memory, speed and numbers over very many steps.
+"""Do long dreams stay stable? Memory, speed and values over very many steps.
 
     python benchmarks/endurance.py --model doom-hg --steps 200000 --batch 64
 
 `--model narrow` is a world of four tokens and one narrow layer with random weights, whose 200,000 calls take minutes
-and not hours; its dreams end by chance.
-`--steps` counts calls of `step`, each of all rows. The rows end and begin anew all the time, as in training. Prints a
-line per tenth, and fails if the resident memory after the first tenth grows by more than 5 %, if a number is not
-finite, or if the last tenth is slower than the second by more than 10 % of the median step.
+instead of hours; its dreams end by chance. `--steps` counts calls of `step`, each of all rows. Rows end and restart all
+the time, as in training. Prints a line per tenth, and fails if the resident memory after the first tenth grows by more
+than 5 %, if a number is not finite, or if the last tenth is slower than the second by more than 10 % of the median
+step.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Reading whole films: the library's pipe from ffmpeg beside PyAV and torchcodec, in one process.
+"""Reading whole films: the library's pipe from ffmpeg, PyAV and torchcodec, in one process.
 
 Usage: ``python benchmarks/films.py [FRAMES]`` where av and torchcodec are installed too (torchcodec also needs FFmpeg's
 shared libraries). Prints the fewest CPU seconds of five readings, children included, and how near the frames are to

@@ -80,7 +80,7 @@ def _parts(index: Any) -> tuple:
 
 
 def on_meta(model: WorldModel, obs: str, rows: int, full: bool = True) -> Dreams:
-    """Dreams of a model on the "meta" device (where it is moved to) that go on for long, or have just begun."""
+    """Dreams of a model on the "meta" device (where it is moved to) that have run for long, or have just begun."""
     model = model.to(META)
     config, tokenizer = model.config.dynamics, model.tokenizer
     (h, w), heads = tokenizer.grid, config.heads

@@ -1,4 +1,4 @@
-"""What the machine is, and how fast it multiplies matrices: printed at the head of every benchmark."""
+"""Description of the machine and its matrix rate, printed at the head of every benchmark."""
 
 import os
 import platform

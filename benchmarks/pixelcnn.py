@@ -1,4 +1,4 @@
-"""PixelCNN priors: codes/s of the sampler that keeps rows, against a whole pass for every code; memory of a step.
+"""PixelCNN priors: codes/s of the sampler that caches rows and of a whole pass per code; memory of a training step.
 
     OMP_NUM_THREADS=1 python benchmarks/pixelcnn.py --preset pixelcnn-small
     OMP_NUM_THREADS=1 python benchmarks/pixelcnn.py --preset pixelcnn-paper --passes 1
@@ -6,7 +6,7 @@
 
 Speed: one row in the middle of the last slice of the top, and of a half-step of the bottom, in float32. The plain
 sampler takes a pass of the prior for each code of the row; the conditions of the priors are computed before, for both.
-Seconds are those of the processor, so that other work on the machine counts little. The weights are random.
+Seconds are processor time, on which other work on the machine has little effect. The weights are random.
 
 Memory: the peak of two training steps of the top prior at batch 1, with AdamW, above what the imports take.
 """

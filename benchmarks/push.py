@@ -2,8 +2,8 @@
 
     python benchmarks/push.py --episodes 20
 
-An episode is a new scene, 15 steps of random play and 31 pictures. Rates are given by the clock and by the processor's
-time, which other programs on the machine stretch less.
+An episode is a new scene, 15 steps of random play and 31 pictures. Rates are given by the clock and by processor time,
+on which other programs have less effect.
 """
 
 import time

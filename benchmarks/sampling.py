@@ -2,10 +2,10 @@
 
     python benchmarks/sampling.py --preset videogen-paper --batches 1 8 64
 
-Raster: one step at each of `--places` spread over the clip, with a cache; and one token by the whole sequence before
-it. Block: whole clips in a model that differs in order alone. The weights are random, so drafts are never right
-(`benchmarks/drafts.py` measures trained worlds); drawing is included, decoding is not. Attention by NumPy is missing in
-the share of the matrix rate.
+Raster: one step at each of `--places` spread over the clip, with a cache; and one token by a pass of the whole sequence
+before it. Block: whole clips in a model that differs in its order alone. The weights are random, so drafts are never
+right (`benchmarks/drafts.py` measures trained worlds); drawing is included, decoding is not. Attention by NumPy is
+missing in the share of the matrix rate.
 """
 
 from dataclasses import dataclass, replace

@@ -1,8 +1,8 @@
-"""The whole demo over several seeds, and the table of what each agent reached in the real game.
+"""The whole demo over several seeds, and a table of the agents' returns in the real game.
 
     python benchmarks/seeds.py --seeds 0 1 2 3 4
 
-Each seed is a run folder of its own (runs/seeds/N); finished ones are only read. A seed takes about a third of an
+Each seed has its own run folder (runs/seeds/N); finished ones are only read. A seed takes about a third of an
 hour on two cores.
 """
 

@@ -1,8 +1,8 @@
 """Speed of the episode store on one core: packed steps written per second, and random segments read per second.
 
 Usage: ``python benchmarks/store.py [--episodes 100] [--folder DIR]``. The bar is 8,000 segments of 8 steps per second.
-The store is as large as a real one's (64x64x3 frames, 2 per step, 525 steps per episode) and of random content; right
-after writing it lies in the page cache, as it does in training when memory allows.
+The store is as large as a real one's (64x64x3 frames, 2 per step, 525 steps per episode) and has random content; right
+after writing it is in the page cache, as in training if there is enough memory.
 """
 
 import argparse

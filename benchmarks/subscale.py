@@ -1,11 +1,11 @@
-"""Speed of the Latent Video Transformer: positions with and without keys and values kept, clips, training, dreams.
+"""Speed of the Latent Video Transformer: positions with and without cached keys and values, clips, training, dreams.
 
     OMP_NUM_THREADS=1 python benchmarks/subscale.py
 
-At the paper's sizes: a position drawn with keys and values kept, over a pass of the whole decoder, which its public
-code makes for every position; and seconds of a clip of 16 frames, 5 given. At the sizes of "lvt-small": the share of
-the matrix rate in training; and dreams, beside a raster GPT of as many codes a step and about as many weights. The
-weights are random; decoding is not included.
+At the paper's sizes: a position drawn with cached keys and values, compared with a pass of the whole decoder, which the
+public code makes for every position; and seconds of a clip of 16 frames, 5 given. At the sizes of "lvt-small": the
+share of the matrix rate in training; and dreams, compared with a raster GPT of as many codes a step and about as many
+weights. The weights are random; decoding is not included.
 """
 
 from collections.abc import Callable
@@ -185,7 +185,7 @@ def dreams(args: Args) -> None:
 
 
 def late(rows: int = 1) -> None:
-    """Steps 980 to 1,000 of a dream beside steps 20 to 40 of another, by turns."""
+    """Steps 980 to 1,000 of a dream in alternation with steps 20 to 40 of another."""
     old, young = (DreamVectorEnv(rows, endless(worlds()["lvt-small"]()), "latent") for _ in range(2))
     actions = np.zeros(rows, np.int64)
     for envs, steps in ((old, 980), (young, 20)):

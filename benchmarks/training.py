@@ -1,10 +1,10 @@
-"""Training speed: clips/s of tokenizers and tokens/s of priors, beside the matrix rate of the same run.
+"""Training speed: clips/s of tokenizers and tokens/s of priors, and the matrix rate of the same run.
 
     python benchmarks/training.py --tokenizers doom-small videogen-2x4x4 --priors doom-small videogen-paper
 
 A step is what `worldmodel.training.fit` does: loss under autocast, backward, clipping, optimisers; the data is random
-and drawn beforehand. FLOP are the model's own products in a forward and a backward pass, counted by torch; what masks
-hide and what the optimisers multiply is not counted.
+and drawn beforehand. FLOP are the model's own products in a forward and a backward pass, counted by torch; masked
+products and those of the optimisers are not counted.
 """
 
 import time

@@ -1,10 +1,9 @@
-"""How fast an exported world dreams in Chromium: first picture after the load, and steps per second.
+"""How fast an exported world dreams in Chromium: time to the first image, and steps per second.
 
 Usage: ``python benchmarks/web.py [doom-hg] [--runtime FOLDER] [--seconds 10] [--cores 1]``. The bars are 25 MB, 5 s and
 8.75 steps a second on one core. The page is served by Python from the disk, and loaded with an empty cache. Steps are
-those of the page's worker, pass, draw and picture, as fast as they go. Rates are given by the clock and by processor
-time; on a busy machine only the second can be compared. ``--webgpu`` lets Chromium compute on a graphics card or its
-emulation.
+those of the page's worker (pass, draw, decode) at full speed. Rates are given by the clock and by processor time; on a
+busy machine only the latter can be compared. ``--webgpu`` lets Chromium compute on a graphics card or its emulation.
 """
 
 import argparse

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 
 class Diamond:
-    """DIAMOND's WorldModelEnv as `videogen-dream evaluate --dream` wants a world (docs/dream-vs-real.md).
+    """DIAMOND's WorldModelEnv as a world for `videogen-dream evaluate --dream` (docs/dream-vs-real.md).
 
     DIAMOND clips rewards to -1, 0 and 1: compare it with a game whose rewards are like that.
     """
 
-    context_steps = 4  # what its buffers hold
+    context_steps = 4  # the length of its buffers
 
     def __init__(self, env: Any) -> None:
         self.env = env

@@ -2,7 +2,7 @@
 
     python examples/dream_ppo.py
 
-The agent never acts in the real game before it is judged there, against random play on the same seeds.
+The agent never acts in the real game before its evaluation there, against random play on the same seeds.
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ def main(
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     folder = str(Path(out).resolve())  # RLlib does not accept relative paths
     settings = {"evaluation_interval": 20, "evaluation_episodes": 3} | settings
-    # Code vectors, not pictures: nothing is decoded, and one of them tells more than one picture without those before.
+    # Code vectors instead of images: nothing is decoded, and they hold two frames, an image only one.
     dream = {"model": model, "obs": "latent"}
     algo = dream_ppo(DREAM, env_config=dream, real_env_id=GAME, **settings).build_algo()
     for iteration in range(1, iterations + 1):

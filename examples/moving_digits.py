@@ -3,8 +3,8 @@
     pip install '.[digits]'
     python examples/moving_digits.py
 
-The digits are scikit-learn's, 8 x 8 pixels enlarged to 24 x 24, in place of MNIST's. The presets `moving-mnist` have
-the paper's sizes; this trains narrower ones, which two cores finish in an hour.
+The digits are scikit-learn's, 8 x 8 pixels enlarged to 24 x 24, instead of MNIST's. The presets `moving-mnist` have the
+paper's sizes; this trains narrower ones, which two cores finish in an hour.
 """
 
 from dataclasses import replace

@@ -2,7 +2,7 @@
 
     python examples/plan.py
 
-Every decision dreams some plans ahead and does what the best of them begins with.
+Every decision dreams several plans and takes the first actions of the best one.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ CONFIG = PlannerConfig(horizon=15, candidates=48, iterations=2, elites=8, repeat
 
 def main(model: str = "doom-hg", config: PlannerConfig = CONFIG, episodes: int = 4, **game: Any) -> Comparison:
     world = WorldModel.from_pretrained(model)
-    planner = Planner(world, config, signals={"HEALTH": 100})  # with which every episode begins
+    planner = Planner(world, config, signals={"HEALTH": 100})  # at the start of every episode
     result = compare_with_random(planner, GAME, episodes, view=(world, "codes"), **game)
     print(f"planner {result.agent}\nrandom  {result.random}")
     return result

@@ -1,14 +1,14 @@
-"""Push objects to where a picture shows them, by planning in the shipped dream of pushing: nothing is trained.
+"""Push objects to the position in a goal image by planning in the shipped dream of pushing: nothing is trained.
 
     python examples/push_planner.py --scenes 50
 
-The planner is given the picture of the goal, and at each step a frame and where its own hand is. It finds the object by
-its colours in the frame and the goal, turns both places into metres by the camera's geometry, and dreams where its
+The planner gets the goal image, and at each step a frame and the position of its hand. It finds the object by its
+colours in the frame and the goal, converts both positions to metres by the camera's geometry, and dreams where its
 actions would push the object: the dream keeps the positions as game variables. Where the hand hides the object, it
-goes on from where the dream believes it to be. `--by frames` judges plans by the dreamt frames alone instead.
+continues from the position in the dream. `--by frames` judges plans by the dreamt frames alone instead.
 
-The simulator tells how far the object was from its target in the end. Random actions and a hand at rest act in the same
-scenes. How well it goes: docs/results/pushing.md.
+The simulator measures the final distance of the object from its target, also for random actions and a hand at rest in
+the same scenes. Results: docs/results/pushing.md.
 
 Source: the task of Visual Foresight (arXiv:1812.00568), for which BAIR's recordings were made.
 """
@@ -31,13 +31,13 @@ from worldmodel.statistics import difference_with_interval, mean_with_interval
 GAME = "VideoGenReal-PushGoal"
 CONFIG = PlannerConfig(horizon=5, candidates=64, iterations=3, elites=8, repeat=0.7, temperature=0.0, discount=1.0)
 JUDGED_BY = ("signals", "frames")
-NEAR = 16.0  # pixels around its last place in which the object is looked for
+NEAR = 16.0  # pixels around its last position in which the object is searched
 
 Act = Callable[[np.ndarray, dict[str, Any]], np.ndarray]  # from the codes and the info of a step
 
 
 def planning(world: WorldModel, config: PlannerConfig, scene: int, info: dict[str, Any], by: str) -> Act | None:
-    """A planner for one scene; None if the goal picture does not show where the object shall go."""
+    """A planner for one scene; None if the goal image does not show the target position of the object."""
     try:
         goal = GoalObject(torch.from_numpy(info["goal_image"]), torch.from_numpy(info["frames"][-1]), within=NEAR)
     except ValueError:  # the arm hides the object in both pictures

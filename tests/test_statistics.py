@@ -187,7 +187,7 @@ def test_what_a_pair_has_in_common_makes_the_interval_narrower():
     assert high - low < (wide_high - wide_low) / 5
 
 
-def test_a_ratio_to_what_cannot_be_told_from_0_is_absent():
+def test_a_ratio_to_a_value_not_distinct_from_0_is_absent():
     assert ratio_with_interval([1.0, 2.0, 3.0], [-1.0, 0.0, 1.5]) is None
     assert ratio_with_interval([1.0, 2.0], [0.0, 0.0]) is None
     assert ratio_with_interval([1.0], [1.0]) is None

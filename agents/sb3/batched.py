@@ -10,7 +10,7 @@ from worldmodel.envs.dream.vector_env import DreamVectorEnv
 def batched(envs: VecEnv, num_envs: int = 64) -> VecEnv:
     """Dreams as those in `envs`, but in one batch, in which a step of all rows is one step of the model.
 
-    In a file of RL Zoo's hyperparameters it is a `vec_env_wrapper`, beside `n_envs: 1`.
+    In a file of RL Zoo's hyperparameters it is a `vec_env_wrapper`, together with `n_envs: 1`.
 
     Args:
         envs: a `DummyVecEnv` whose first env is a dream made by `gym.make`; it is closed. Its options, its world and
@@ -22,7 +22,7 @@ def batched(envs: VecEnv, num_envs: int = 64) -> VecEnv:
     if not isinstance(dream, DreamEnv) or dream.spec is None:
         found = type(envs).__name__ if dream is None else f"{type(envs).__name__} of {type(dream).__name__}"
         raise ValueError(
-            "batched wants a DummyVecEnv of dreams made by gym.make, such as n_envs: 1 of VideoGenDream-Doom, got "
+            "batched needs a DummyVecEnv of dreams made by gym.make, such as n_envs: 1 of VideoGenDream-Doom, got "
             f"{found}"
         )
     options = {name: value for name, value in dream.spec.kwargs.items() if name != "model"}

@@ -67,7 +67,7 @@ def test_outside_of_training_all_that_is_given_is_real():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_about_the_asked_share_of_whole_steps_is_drawn_by_the_model(kind):
+def test_about_the_requested_share_of_whole_steps_is_drawn_by_the_model(kind):
     world = in_training(tiny_world(own_draws=0.3, context_noise=0.0, **kind))
     batch = make_batch(rows=64, steps=20)
     replaced = (given(world, batch) != batch.codes.flatten(2, 3)).any((2, 3))  # 8 codes of 16: equal ones are rare
@@ -110,7 +110,7 @@ def test_token_noise_puts_whole_tokens_of_the_batch_in_place_of_others():
 
 
 @pytest.mark.parametrize(("order", "together"), [("block", 4), ("raster", 1)])
-def test_token_noise_tells_no_token_of_a_later_one(order, together):
+def test_token_noise_leaks_no_later_token(order, together):
     """Nor in block order of one of a later step."""
     world = in_training(tiny_world(order=order, token_noise=0.9, context_noise=0.0))
     batch = make_batch(rows=64, steps=3)

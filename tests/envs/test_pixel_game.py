@@ -76,7 +76,7 @@ def test_a_step_repeats_its_action_and_keeps_evenly_spaced_pictures():
 
 
 @pytest.mark.parametrize("truncates", [False, True])
-def test_an_episode_that_ends_within_a_step_is_paid_until_its_end_and_repeats_the_last_frame(truncates):
+def test_an_episode_that_ends_within_a_step_is_rewarded_until_its_end_and_repeats_the_last_frame(truncates):
     played = game({"frame_skip": 4}, length=5, truncates=truncates)
     played.reset(seed=1)
     played.step(0)

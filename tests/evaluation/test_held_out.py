@@ -215,7 +215,7 @@ def test_an_untrained_model_needs_the_bits_of_a_uniform_guess_and_ignores_action
     assert scores["steps"] == 40
 
 
-def test_dynamics_are_scored_per_frame_and_beside_what_predicts_no_change_or_nothing(store):
+def test_dynamics_are_scored_per_frame_and_compared_with_copying_and_uniform_guesses(store):
     fresh = WorldModel(tiny_config()).prepare(torch.float32)  # 2 x 2 x 2 codes for 2 frames
     held_out = encode_segments(fresh, store, "test", 100)
     held_out.codes[:] = torch.arange(held_out.codes.shape[1])[None, :, None, None, None] // 2  # equal in pairs of steps

@@ -107,7 +107,7 @@ def test_a_recording_that_fails_costs_no_step(monkeypatch):
         assert_same(one, other)
 
 
-def test_tables_dropped_in_between_are_recorded_anew(monkeypatch):
+def test_tables_dropped_in_between_are_recorded_again(monkeypatch):
     """A graph would read freed memory."""
     monkeypatch.setattr(Counting, "made", 0)
     world = tiny_world()
@@ -120,7 +120,7 @@ def test_tables_dropped_in_between_are_recorded_anew(monkeypatch):
     assert Counting.made == so_far + 1
 
 
-def test_rows_may_begin_anew_between_recorded_steps():
+def test_rows_may_restart_between_recorded_steps():
     world = tiny_world()
     graphed = GraphedSteps(world, Tapes)
     ends = {2: ([1], 3), 6: ([0, 2], 1)}  # after which step, which rows, with how many given steps
@@ -138,7 +138,7 @@ def test_rows_may_begin_anew_between_recorded_steps():
         assert_same(one, other)
 
 
-def test_results_stay_when_the_dream_goes_on():
+def test_results_stay_while_the_dream_continues():
     world = tiny_world()
     graphed = GraphedSteps(world, Tapes)
     state, out = graphed.step(begin(world), actions_of(0))
@@ -149,7 +149,7 @@ def test_results_stay_when_the_dream_goes_on():
     assert torch.equal(state.signals, signals) and torch.equal(state.counter, counter)
 
 
-def test_a_copy_goes_on_as_the_dream_did_and_what_it_wrote_over_is_refused():
+def test_a_copy_continues_as_the_dream_did_and_the_state_it_overwrote_is_refused():
     world = tiny_world()
     graphed = GraphedSteps(world, Tapes)
     state, _ = dream(graphed.step, begin(world), range(5))
@@ -164,7 +164,7 @@ def test_a_copy_goes_on_as_the_dream_did_and_what_it_wrote_over_is_refused():
             graphed.step(old, actions_of(0))
 
 
-def test_other_rows_and_changed_weights_are_recorded_anew():
+def test_other_rows_and_changed_weights_are_recorded_again():
     world = tiny_world()
     graphed = GraphedSteps(world, Tapes)
     dream(graphed.step, begin(world), range(2))
@@ -181,7 +181,7 @@ def test_other_rows_and_changed_weights_are_recorded_anew():
     assert not torch.equal(changed[-1].outputs, wanted[-1].outputs)
 
 
-def test_weights_and_temperatures_may_change_while_a_dream_goes_on():
+def test_weights_and_temperatures_may_change_during_a_dream():
     runs = []
     for graphed in (False, True):
         world = tiny_world()
@@ -208,7 +208,7 @@ def test_a_state_of_other_products_and_one_of_another_model_are_treated_as_by_a_
         graphed.step(begin(tiny_world(layers=1)), actions_of(0))
 
 
-def test_without_rows_nothing_is_begun():
+def test_without_rows_no_dream_begins():
     envs = DreamVectorEnv(3, tiny_world(), "codes")
     envs.reset(seed=0)
     assert len(envs.reset_torch(torch.zeros(3, dtype=torch.bool))) == 0

@@ -18,7 +18,7 @@ def make_batch(seed: int = 0, rows: int = 2, steps: int = 5) -> CodeBatch:
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_a_reward_is_told_from_the_step_that_came(order):
+def test_a_reward_is_predicted_from_the_sampled_step(order):
     world, batch = tiny_world(order=order), make_batch()
     before = world.predict(batch)
     batch.codes[:, 3] = (batch.codes[:, 3] + 1) % 16  # entry 2 predicts step 3

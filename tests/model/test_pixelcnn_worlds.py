@@ -33,7 +33,7 @@ def test_a_video_continues_the_given_step_coded_alone():
     assert torch.equal(world.sample(2, 3, later, make_actions(steps=3)).codes, video.codes)
 
 
-def test_longer_video_goes_on_from_the_last_four_decoded_frames():
+def test_a_longer_video_continues_from_the_last_four_decoded_frames():
     world, frames, actions = pixelcnn_world(), make_frames(), make_actions()
     video = world.sample(2, 7, frames, actions[:, :6])
     codes, seeds = world.tokenizer.encode(frames), torch.arange(2)
@@ -92,7 +92,7 @@ def test_what_it_cannot_make_is_refused_with_the_reason(asked, message):
         world.sample(2, **{"steps": 3} | asked)
 
 
-def test_it_does_not_dream_and_says_why():
+def test_it_refuses_to_dream_with_the_reason():
     world = pixelcnn_world()
     with pytest.raises(ValueError, match="no step can be decoded before the clip is complete"):
         world.start(make_frames(), make_actions()[:, :0])

@@ -59,7 +59,7 @@ def test_a_state_of_another_training_is_refused_by_name_wherever_it_is_used(path
         step(other, begin(world))
 
 
-def test_a_state_goes_on_in_the_same_world_of_another_dtype_or_object(path, world):
+def test_a_state_continues_in_the_same_world_of_another_dtype_or_object(path, world):
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         same = tiny_world().prepare(dtype)
         assert same.fingerprint() == world.fingerprint()

@@ -67,7 +67,7 @@ def test_clips_are_chained_by_the_last_frames_and_their_own_actions(given, kind)
     assert not torch.equal(moved.codes[:, CLIP:], again.codes[:, CLIP:])
 
 
-def test_each_clip_of_a_chain_draws_numbers_of_its_own(monkeypatch):
+def test_each_clip_of_a_chain_draws_its_own_numbers(monkeypatch):
     world = clip_world(frame_condition=1)
     monkeypatch.setattr(world.dynamics, "frame_vector", lambda frames, rows: torch.zeros(rows, 8))
     codes = codes_of(world, 2 * CLIP - 1)  # both clips have the same inputs
@@ -85,7 +85,7 @@ def test_a_row_is_decided_by_its_seed(temporal):
 
 
 @pytest.mark.parametrize("frame_condition", [0, 1])
-def test_a_causal_video_goes_on_from_codes_of_given_frames_beyond_its_context(frame_condition):
+def test_a_causal_video_continues_from_codes_of_given_frames_beyond_its_context(frame_condition):
     world = clip_world("causal", frame_condition=frame_condition)
     given = make_frames(N, 3)
     video = world.sample(N, 9, given, ACTIONS[:, :8])

@@ -105,7 +105,7 @@ def test_a_context_without_its_actions_is_refused():
         tiny_world().imagine(make_frames(), torch.zeros(2, 3, dtype=torch.int64))
 
 
-def test_nothing_given_and_nothing_asked_are_refused():
+def test_starts_without_steps_and_rollouts_without_actions_are_refused():
     world = tiny_world()
     with pytest.raises(ValueError, match="at least one given step"):
         world.start_codes(torch.zeros(2, 0, 2, 2, 2, dtype=torch.int64), torch.zeros(2, 0, dtype=torch.int64))
@@ -114,7 +114,7 @@ def test_nothing_given_and_nothing_asked_are_refused():
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])
-def test_dreamt_rewards_are_those_told_of_the_same_steps(order):
+def test_dreamt_rewards_are_those_predicted_for_the_same_steps(order):
     world = tiny_world(order=order, heads={"read_signals": True})
     outs = dream(world, [0], steps=4)
     rewards, _, _ = world.predict(as_play(world, outs))
@@ -157,7 +157,7 @@ def test_weights_that_change_after_a_dream_are_those_of_the_next(tmp_path, chang
     assert torch.equal(surprise(world), surprise(second.prepare(dtype))) and not torch.equal(surprise(world), before)
 
 
-def test_weights_that_were_made_in_inference_mode_are_loaded_anew_too():
+def test_weights_made_in_inference_mode_are_reloaded_too():
     first, second = (tiny_world(seed=seed, width=64) for seed in (0, 1))
     with torch.inference_mode():  # such tensors count no changes
         world = WorldModel(first.config).prepare(torch.float32)

@@ -71,7 +71,7 @@ def test_a_file_is_refused_as_a_run_folder(tmp_path):
         fit(make_task(), CONFIG, tmp_path / "file")
 
 
-def test_a_training_refuses_a_folder_in_which_another_process_trains_until_that_dies(tmp_path):
+def test_a_training_refuses_a_folder_while_another_process_trains_in_it(tmp_path):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom worldmodel.locks import only_process\n"
         "with only_process(Path(sys.argv[1]), 'training'):\n    print('held', flush=True)\n    time.sleep(60)\n"

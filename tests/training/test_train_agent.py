@@ -54,7 +54,7 @@ def toy_world(tmp_path):
     del gym.registry["TrainToy-v0"]
 
 
-def test_an_agent_of_latents_is_judged_in_the_real_game_while_it_trains(toy_world, tmp_path, capsys):
+def test_an_agent_of_latents_is_evaluated_in_the_real_game_while_it_trains(toy_world, tmp_path, capsys):
     sizes = ["--agent.steps", "32", "--agent.num-envs", "4", "--agent.n-steps", "4", "--agent.batch-size", "8"]
     options = ["--obs", "latent", "--eval-every", "16", "--eval-episodes", "3", "--device", "cpu", *sizes]
     run = tmp_path / "run"

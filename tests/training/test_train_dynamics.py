@@ -122,7 +122,7 @@ def test_dynamics_of_another_class_are_refused_as_a_start(tmp_path, store):
         train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", config, start_from=world)
 
 
-def test_validation_judges_the_weights_that_are_saved(tmp_path, store):
+def test_validation_scores_are_those_of_the_saved_weights(tmp_path, store):
     """Also those large enough to be multiplied in an order of the processor's own, and changed since the last time."""
     model = replace(CONFIG.model, width=128, code_head_width=128)
     training = replace(CONFIG.loop, learning_rate=1e-2, evaluate_every=4)

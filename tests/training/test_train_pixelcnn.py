@@ -76,7 +76,7 @@ def test_an_interrupted_hierarchy_ends_with_the_weights_of_an_unbroken_one(tmp_p
     assert all(torch.equal(whole[name], tensor) for name, tensor in broken.items())
 
 
-def test_the_preset_brings_its_sizes_and_the_papers_its_loop():
+def test_the_small_preset_has_the_default_sizes_and_that_of_the_paper_its_loop():
     assert DynamicsTraining.of_preset("pixelcnn-small").model == PixelCNNConfig()
     paper = DynamicsTraining.of_preset("pixelcnn-paper")
     assert (paper.loop.steps, paper.loop.batch_size, paper.muon) == (1_000_000, 32, False)

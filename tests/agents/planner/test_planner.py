@@ -215,7 +215,7 @@ def test_a_row_plays_the_same_alone_and_among_others(kind):
     assert (together[:, 0] != together[:, 1]).any()
 
 
-def test_a_new_episode_knows_nothing_of_the_last_one():
+def test_a_new_episode_does_not_depend_on_the_last_one():
     planner = Planner(tiny_world(), replace(SMALL, replan_every=2))
     after_another = play(planner, [1], {3: 1})[3:]
     anew = Planner(tiny_world(), replace(SMALL, replan_every=2))

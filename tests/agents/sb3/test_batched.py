@@ -35,6 +35,6 @@ def test_an_algorithm_learns_on_it():
 
 
 @pytest.mark.parametrize("envs", [lambda: make_vec_env(ToyGame, 1), lambda: VecFrameStack(single(1), 2)])
-def test_what_is_not_a_dream_of_its_own_is_refused(envs):
-    with pytest.raises(ValueError, match=r"wants a DummyVecEnv of dreams made by gym\.make"):
+def test_anything_but_an_unbatched_dream_is_refused(envs):
+    with pytest.raises(ValueError, match=r"needs a DummyVecEnv of dreams made by gym\.make"):
         batched(envs())

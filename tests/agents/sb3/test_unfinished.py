@@ -106,7 +106,7 @@ def test_a_training_that_was_stopped_resumes_too(tmp_path):
     assert is_trained(tmp_path / "stopped", settings, META)
 
 
-def test_judgements_resume_with_the_training(tmp_path):
+def test_evaluations_resume_with_the_training(tmp_path):
     def judged(folder, updates=None):
         seen = []
         games = VecMonitor(SB3VecEnv(dreams("latent", 2, horizon=4)))
@@ -179,7 +179,7 @@ def test_an_unfinished_agent_of_other_settings_is_left_alone(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_a_training_killed_at_any_file_operation_goes_on_by_the_same_command(tmp_path):
+def test_a_training_killed_at_any_file_operation_resumes_with_the_same_command(tmp_path):
     settings = small(steps=48)
 
     def train(folder):

@@ -61,7 +61,7 @@ def mixed_dreams():
         lambda: ThreadVectorEnv(ToyGame, 2),
     ],
 )
-def test_stable_baselines3_says_how_a_batch_is_given_to_it(make):
+def test_the_error_in_stable_baselines3_explains_how_to_pass_a_batch(make):
     envs = make()
     with pytest.raises(ValueError, match="not a Gymnasium") as caught:  # their error
         PPO("MlpPolicy", envs)

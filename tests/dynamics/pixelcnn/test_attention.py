@@ -21,7 +21,7 @@ def test_position_after_position_equals_all_at_once(past_full):
 
 
 @torch.inference_mode()
-def test_positions_are_told_apart():
+def test_positions_are_distinguished():
     attention = VoxelAttention(12, 2, (2, 2, 2), True)
     out = attention(torch.ones(1, 12, 2, 2, 2)).flatten(2)
     assert torch.unique(out.round(decimals=5), dim=2).shape[2] == 8

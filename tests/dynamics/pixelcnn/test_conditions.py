@@ -69,7 +69,7 @@ def test_the_top_prior_reads_every_code_of_the_given_step():
 
 
 @torch.inference_mode()
-def test_an_action_is_told_to_its_step_alone():
+def test_an_action_conditions_its_step_alone():
     pair = make_pair()
     given = Levels(make_codes((1, 1, 2, 2)), make_codes((1, 2, 4, 4)))
     actions = torch.tensor([[0, 1, 2]])

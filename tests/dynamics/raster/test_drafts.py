@@ -59,7 +59,7 @@ def test_tokens_are_final_up_to_the_first_that_differs_from_its_draft():
     assert row.final == 6
 
 
-def test_rows_that_go_on_are_redrawn_and_others_keep_their_codes():
+def test_rows_that_continue_are_redrawn_and_others_keep_their_codes():
     memory, codes, redrawn = DraftMemory(), torch.tensor([[[1], [2]], [[3], [4]]]), torch.full((2, 2, 1), 9)
     assert torch.equal(memory.drafts(codes, 2, lambda outputs: redrawn), codes)
     memory.keep(codes, torch.zeros(2, 2, 8))

@@ -103,7 +103,7 @@ def test_rows_of_other_lengths_dream_as_they_would_alone(learn_start):
         last = drawn.codes
 
 
-def test_a_dream_of_absolute_times_goes_on_past_the_clip():
+def test_a_dream_of_absolute_times_continues_past_the_clip():
     net = _net(clip_frames=6)
     codes = make_codes(net, 1, 12)
     long, short = ({"codes": codes, "steps": n} for n in (12, 9))

@@ -36,7 +36,7 @@ def test_a_comparison_ends_the_rows_for_which_it_holds(rule, ends):
     assert condition(step(HEALTH=[-2.0, 0.0, 3.0], AMMO2=[4.0, 5.0, 6.0])).tolist() == ends
 
 
-def test_survival_pays_every_step_but_the_last():
+def test_survival_rewards_every_step_but_the_last():
     steps = replace(step(), terminated=torch.tensor([False, True, False]))
     assert survival(steps).tolist() == [1.0, 0.0, 1.0] and survival(steps).dtype == torch.float32
 

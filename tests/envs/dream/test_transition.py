@@ -33,7 +33,7 @@ def test_frames_and_latents_are_those_of_the_codes(monkeypatch):
     assert (step.frames().int() - whole.int()).abs().max() <= 1  # another batch may round a pixel the other way
 
 
-def test_frames_are_decoded_once_and_only_when_asked_for(monkeypatch):
+def test_frames_are_decoded_once_and_only_on_request(monkeypatch):
     world = tiny_world()
     calls = []
     decode = world.tokenizer.decode

@@ -270,7 +270,7 @@ def test_targets_are_within_reach_and_a_push_away(make):
         assert not info["is_success"]
 
 
-def test_a_scripted_push_reaches_the_target_and_is_paid_for_it(make):
+def test_a_scripted_push_reaches_the_target_and_is_rewarded(make):
     env = make(goal=True, reward="sparse", num_objects=1, episode_frames=80)
     reached = 0
     for seed in range(3):

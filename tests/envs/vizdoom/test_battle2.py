@@ -89,7 +89,7 @@ def test_the_env_without_the_map_names_the_command_that_fetches_it():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each system has its own place for user data")
-def test_user_data_goes_where_the_desktop_standard_says(monkeypatch, tmp_path):
+def test_user_data_follows_the_desktop_standard(monkeypatch, tmp_path):
     monkeypatch.delenv("VIDEOGEN_DREAM_DATA")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert data_dir() == tmp_path / "videogen-dream"

@@ -259,7 +259,7 @@ def test_reaching_the_goal_terminates(make):
 
 
 @pytest.mark.vizdoom
-def test_health_reward_is_the_change_of_health_and_native_reward_stays_beside_it(make):
+def test_health_reward_is_the_change_of_health_and_infos_keep_the_native_reward(make):
     env, native = make("health_gathering", reward="health"), make("health_gathering")
     actions = random_actions(env, 90)
     played, reference = play(env, actions, seed=2), play(native, actions, seed=2)

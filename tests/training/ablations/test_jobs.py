@@ -44,7 +44,7 @@ def test_several_workers_run_jobs_in_processes_with_their_share_of_threads(tmp_p
     assert "line for the log" not in printed
 
 
-def test_no_worker_at_all_is_refused(tmp_path):
+def test_zero_workers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         run_jobs({}, tmp_path, workers=0)
 

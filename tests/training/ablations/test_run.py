@@ -99,7 +99,7 @@ def test_a_failed_training_leaves_a_gap_and_is_tried_again(tmp_path, store, trai
 
 
 @pytest.mark.timeout(120)
-def test_the_models_of_the_three_papers_are_measured_in_the_same_way_beside_copying(tmp_path, store):
+def test_the_models_of_the_three_papers_are_measured_in_the_same_way_and_compared_with_copying(tmp_path, store):
     ablate("papers", store.root, tmp_path, QUICK, samplings=2)
     rows = json.loads((tmp_path / "papers.json").read_text())["rows"]
     assert [row["name"] for row in rows] == [*PAPERS, COPY]

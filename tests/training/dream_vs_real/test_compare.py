@@ -168,7 +168,7 @@ def test_dreams_can_begin_in_the_middle_of_recorded_play(results, world, first, 
     assert "first" not in found["trust"] and found["trust"]["mid"]["policies"]
 
 
-def test_a_report_may_omit_mid_episode_starts_and_then_has_nothing_to_judge_recorded_starts_by(world):
+def test_a_report_without_mid_episode_starts_has_no_reference_for_recorded_starts(world):
     alone = dream_report(world, GAME, **SIZES | {"config": replace(SMALL, mid_play=False)})
     assert "mid" not in alone["trust"] and alone["trust"]["first"]["policies"]
     config = replace(SMALL, mid_play=False, starts="recorded")

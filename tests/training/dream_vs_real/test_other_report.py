@@ -67,7 +67,7 @@ def test_the_adapter_for_diamond_fills_its_buffers_with_real_steps_and_pushes_dr
     assert world.env.act_buffer[:, :3].tolist() == [[2, 0, 2], [1, 2, 1]]
 
 
-def test_dreams_are_given_what_the_game_showed_and_what_was_done(replayed):
+def test_dreams_get_the_frames_and_actions_of_the_game(replayed):
     world = replayed[0]
     firsts = [given for given in world.given if given[0].shape[1] == 1]
     mids = [given for given in world.given if given[0].shape[1] == 2]
@@ -166,7 +166,7 @@ def test_worlds_are_named_by_module_and_maker(tmp_path):
         find_other(REPLAYED.replace("Replayed", "Replayd"))
 
 
-def test_the_command_judges_the_example_and_writes_the_report(tmp_path, capsys, monkeypatch):
+def test_the_command_compares_the_example_and_writes_the_report(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[3] / "examples"))
     command = ["evaluate", "--dream", "diamond:random_world", "--real", GAME, "--seed", "20", "--horizon", "5"]
     small = ["--episodes", "4", "--policies", "constant:0", "--lead", "random", "--no-mid-play", "--no-plots"]

@@ -200,7 +200,7 @@ def test_without_recorded_play_four_sections_are_absent(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["returns.png", "survival.png", "trust.png"]
 
 
-def test_a_network_that_has_learned_nothing_says_nothing(tmp_path):
+def test_the_page_warns_of_a_network_that_has_learned_nothing(tmp_path):
     assert "say nothing" not in page_of(tmp_path)
     control = make_results()["control"] | {"reliable": False, "dream_over_real": None, "error_over_real": None}
     page = page_of(tmp_path, plots=True, control=control)

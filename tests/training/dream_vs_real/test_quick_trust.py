@@ -34,7 +34,7 @@ def test_it_is_the_section_of_the_whole_report(world):
     assert about["policies"] == len(quick["first"]["policies"]) == 3 and about["env_id"] == GAME
 
 
-def test_a_model_that_needs_several_first_steps_is_judged_from_mid_episode():
+def test_a_model_that_needs_several_first_steps_is_compared_from_mid_episode():
     world = tiny_world(frame_condition=2, frame_encoder=FrameEncoderConfig(width=4, depths=(1,)))
     found = quick_trust(world, GAME, SMALL)
     assert "first" not in found and found["mid"]["policies"] and "mid-play" in found["line"]

@@ -34,7 +34,7 @@ def test_a_dream_like_the_game_is_trusted():
     assert found["policies"][0]["ratios"]["ends_per_step"]["value"] == pytest.approx(1.0)
 
 
-def test_a_policy_that_lives_too_long_is_named_first():
+def test_a_policy_that_survives_too_long_is_named_first():
     found = judged([(66, 1.0), *TRUE[1:]], TRUE)
     assert found["verdict"] == "not trusted"
     assert found["because"][0] == "a lives 3.31 times as long"
@@ -60,7 +60,7 @@ def test_pairs_without_a_significant_difference_in_the_game_do_not_count():
     assert judged([(40, 1.0)] * 2, [(40, 1.0)] * 2)["survival"]["share"] is None
 
 
-def test_a_step_that_pays_too_little_is_not_trusted():
+def test_a_step_with_too_little_reward_is_not_trusted():
     real = [(20, -1.0), (40, 0.5)]
     found = judged([(20, -0.1), (40, 0.5)], real)
     assert found["because"] == ["a gets -0.100 a step, in the game -1.000"] and found["verdict"] == "not trusted"
@@ -71,7 +71,7 @@ def test_a_step_that_pays_too_little_is_not_trusted():
     assert "reward per step 0.00 to 1.00 of" in verdict_line({"first": found})
 
 
-def test_what_the_game_never_pays_has_no_ratio():
+def test_a_reward_that_the_game_never_gives_has_no_ratio():
     found = judged([(20, 0.5), (40, 1.0)], [(20, 0.0), (40, 1.0)])
     assert "does not differ significantly from 0" in found["policies"][0]["ratios"]["reward_per_step"]["absent"]
     assert found["return"]["smallest"]["policy"] == found["return"]["largest"]["policy"] == "b"

@@ -64,7 +64,7 @@ def test_an_interrupted_agent_stage_is_left_to_the_training_to_resume(tmp_path, 
         demo(tmp_path, SMALL)
 
 
-def test_the_dream_an_agent_is_judged_in_is_named_after_its_game(tmp_path):
+def test_the_dream_that_evaluates_an_agent_is_named_after_its_game(tmp_path):
     world = tiny_world().save_pretrained(tmp_path / "world")
     agent = train_agent(world, tmp_path / "agent", SMALL.agent, device="cpu")
     real = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
@@ -118,7 +118,7 @@ def test_the_seed_reaches_every_stage():
 
 
 @pytest.mark.vizdoom
-def test_the_demo_runs_from_nothing_to_a_report_and_knows_it_is_done(tmp_path, monkeypatch, capsys):
+def test_the_demo_runs_from_nothing_to_a_report_and_repeats_no_stage(tmp_path, monkeypatch, capsys):
     report = demo(tmp_path, SMALL)
     data = json.loads((tmp_path / "report.json").read_text())
     assert {"run", "returns", "dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"} <= set(data)

@@ -197,7 +197,7 @@ def stages(monkeypatch):
 
 @pytest.mark.parametrize("warm_model", [True, False])
 @pytest.mark.parametrize("warm_agent", [True, False])
-def test_a_round_goes_on_from_the_one_before_or_starts_anew(tmp_path, stages, warm_model, warm_agent):
+def test_a_round_continues_from_the_one_before_or_starts_from_scratch(tmp_path, stages, warm_model, warm_agent):
     iterate(tmp_path, replace(SMALL, warm_model=warm_model, warm_agent=warm_agent))
     starts = {name: [options["start_from"] for _, options in stages[name]] for name in stages if name != "collect"}
     before = tmp_path / "round-0"

@@ -72,7 +72,7 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path):
     Stages(tmp_path, replace(Settings(), seed=1), fresh=True)
 
 
-def test_a_run_of_an_earlier_release_goes_on_without_the_settings_that_are_new(tmp_path):
+def test_a_run_of_an_earlier_release_resumes_without_the_new_settings(tmp_path):
     @dataclass(frozen=True)
     class Newer:
         tokenizer: dict

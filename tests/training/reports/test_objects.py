@@ -36,7 +36,7 @@ def test_episodes_without_objects_are_reported():
     assert objects_part({"absent": "no labels"}) == "absent: no labels"
 
 
-def test_dreams_are_beside_the_game_by_step():
+def test_the_table_of_dreams_compares_them_with_the_game_by_step():
     pixels = {
         "0": {"game": 0.012, "dream": 0.012, "ratio": 1.0, "half_width": 0.0},
         "1": {"game": 0.01, "dream": 0.005, "ratio": 0.5, "half_width": 0.125},
@@ -56,7 +56,7 @@ def test_dreams_are_beside_the_game_by_step():
     assert dreamt_part({"absent": "no labels"}) == "absent: no labels"
 
 
-def test_probes_are_beside_each_other():
+def test_the_table_of_probes_has_a_row_per_distance_of_danger():
     near = {"states": 1000, "hits": 0.0456, "codes": 0.91, "codes_half_width": 0.02, "pixels": 0.9}
     far = {"states": 950, "hits": 1.0, "codes": None, "codes_half_width": None, "pixels": None}
     section = {
