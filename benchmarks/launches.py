@@ -86,7 +86,7 @@ def on_meta(model: WorldModel, obs: str, rows: int, full: bool = True) -> Dreams
     (h, w), heads = tokenizer.grid, config.heads
     shape = (rows, heads, config.window, h * w, config.width // heads)
     parts = range(config.layers * attention_parts(config))
-    dtype = model.dynamics.product_dtype
+    dtype = model.dynamics.matmul_dtype
     keys, values = ([torch.zeros(shape, dtype=dtype, device=META) for _ in parts] for _ in "kv")
     numbers = lambda *sizes: torch.zeros(rows, *sizes, dtype=torch.int64, device=META)  # noqa: E731
     held = config.window if full else 1

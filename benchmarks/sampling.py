@@ -21,7 +21,7 @@ from worldmodel.dynamics import GPT
 from worldmodel.dynamics.presets import Preset
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.layers.attention import KVCache
-from worldmodel.layers.precision import cast_products, fast_dtype
+from worldmodel.layers.precision import cast_matmuls, fast_dtype
 from worldmodel.tokenizer.codebook import CodebookConfig, SlicedCodebook
 
 
@@ -42,7 +42,7 @@ def build(chosen: Preset, order: str, dtype: torch.dtype, device: str) -> GPT:
     gpt = replace(chosen, model=model).build(ActionSpec(kind="discrete", n=4)).to(device)
     for weight in gpt.code_head.to_logits.parameters():  # zeros would draw from equal codes
         torch.nn.init.normal_(weight, std=0.05)
-    cast_products(gpt, dtype)
+    cast_matmuls(gpt, dtype)
     return gpt.eval().requires_grad_(False)
 
 

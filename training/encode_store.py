@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import atomic_write
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.layers.precision import cast_products, fast_dtype
+from worldmodel.layers.precision import cast_matmuls, fast_dtype
 from worldmodel.progress import progress
 from worldmodel.tokenizer import Tokenizer
 from worldmodel.tokenizer.files import load_tokenizer
@@ -93,7 +93,7 @@ def encode_once(store: EpisodeStorage, tokenizer: Tokenizer, out: Path, stride: 
 def code_counts(store: EpisodeStorage, tokenizer: str, out: Path, stride: int, place: torch.device) -> Tensor:
     """How often the train split uses each code, (V,); encodes the store into a run's folder for that."""
     coder = load_tokenizer(tokenizer).to(place).requires_grad_(False)
-    cast_products(coder, fast_dtype(place))
+    cast_matmuls(coder, fast_dtype(place))
     with own_folder(out, "train-dynamics"):
         codes = encode_once(store, coder, out, stride)
     train = torch.cat([codes[episode].flatten() for episode in store.split("train").tolist()])

@@ -52,7 +52,7 @@ def orthogonalized(matrices_nRC: Tensor, coefficients: Sequence[float], steps: i
     """Matrices with the same singular vectors and singular values near 1, by a quintic Newton-Schulz iteration.
 
     The iteration X <- P X with P = a + b G + c G^2 and G = X X^T runs on G <- P G P, so that only the first and the
-    last product have the long side of the matrices.
+    last matmul have the long side of the matrices.
 
     Args:
         matrices_nRC: (n, R, C), any float dtype and any R and C.

@@ -16,7 +16,7 @@ from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json
 from worldmodel.hub import upload
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.layers.precision import cast_products
+from worldmodel.layers.precision import cast_matmuls
 from worldmodel.model import WorldModel
 from worldmodel.model.card import game_text
 from worldmodel.training.cli.command_lines import command_line, options_of
@@ -78,7 +78,7 @@ def publish(
     text = _text(target.name, folder.name, model, report, run, stores, notes, trust, tags)
     card = model_card("world_model", text, game=model.config.env_id, license=license, datasets=datasets)
     half = WorldModel.from_pretrained(folder, dtype=torch.float32)
-    cast_products(half, torch.bfloat16)  # for the file alone: nothing is multiplied
+    cast_matmuls(half, torch.bfloat16)  # for the file alone: nothing is multiplied
     half.save_pretrained(target, card)
     print(target)
     if push is not None:

@@ -28,7 +28,7 @@ from worldmodel.evaluation.calibration import platt_scaling
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import code_scores, head_scores, mean_losses, predictions
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.layers.precision import autocast, cast_products, fast_dtype
+from worldmodel.layers.precision import autocast, cast_matmuls, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.model.card import game_text
 from worldmodel.model.network import default_segment_steps
@@ -200,7 +200,7 @@ def _train(
         _take_weights(model, start_from)
         settings["start_from"] = weights_name(resolve(start_from))
     model = model.to(place)
-    cast_products(coder, fast_dtype(place))
+    cast_matmuls(coder, fast_dtype(place))
     with own_folder(out, "train-dynamics"):
         return _fit(store, coder, model, out, config, settings)
 

@@ -10,7 +10,7 @@ from tests.tiny import tiny_config, tiny_world
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT, GPTConfig
 from worldmodel.dynamics.code_head import CodeHead
-from worldmodel.layers.precision import cast_products
+from worldmodel.layers.precision import cast_matmuls
 
 ORDERS = ("block", "raster")
 B, T = 2, 11
@@ -67,7 +67,7 @@ def test_a_slice_is_conditioned_on_the_sum_of_the_earlier_slices_entries(dtype, 
     )
     for weight in head.parameters():
         torch.nn.init.normal_(weight)
-    cast_products(head, dtype)
+    cast_matmuls(head, dtype)
     first, second = head.from_codes[1].weight.split(5)  # tables of the two slices before the last
     hidden = head.from_output[2](outputs_BSD) + (first[codes[..., 0]] + second[codes[..., 1]])
     logits = head.logits(outputs_BSD, codes, 2)

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from worldmodel.layers.cpu.features import has_onednn_layouts
-from worldmodel.layers.precision import Conv3d, Linear, autocast, cast_products, fast_dtype
+from worldmodel.layers.precision import Conv3d, Linear, autocast, cast_matmuls, fast_dtype
 
 
 def test_cast_products_leaves_norms_in_float32():
     net = nn.Sequential(Linear(4, 4), nn.LayerNorm(4), Linear(4, 2))
-    cast_products(net, torch.bfloat16)
+    cast_matmuls(net, torch.bfloat16)
     assert [layer.weight.dtype for layer in net] == [torch.bfloat16, torch.float32, torch.bfloat16]
 
 
@@ -22,7 +22,7 @@ def test_cast_products_equal_autocast():
     x = torch.randn(5, 16)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         slow = net(x)
-    cast_products(net, torch.bfloat16)
+    cast_matmuls(net, torch.bfloat16)
     with torch.inference_mode():
         hidden = net[1](net[0](x).float())
         fast = net[2](hidden)

@@ -143,13 +143,13 @@ class Dynamics(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def product_dtype(self) -> torch.dtype:
+    def matmul_dtype(self) -> torch.dtype:
         """Dtype of the matmuls."""
 
     @property
     def cache_dtype(self) -> torch.dtype:
         """Dtype of a cache's keys and values; int64 if it holds codes as "keys", its "values" then have no features."""
-        return self.product_dtype
+        return self.matmul_dtype
 
     @property
     def derived(self) -> list[WeightCache]:

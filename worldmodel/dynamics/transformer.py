@@ -119,7 +119,7 @@ class CodeTransformer(Dynamics):
         return self.tokens_per_step * (self.num_slices + bool(self.config.refine))
 
     @property
-    def product_dtype(self) -> torch.dtype:
+    def matmul_dtype(self) -> torch.dtype:
         """Dtype of the matmuls, and so of a cache's keys and values."""
         return self.token_in.weight.dtype
 

@@ -103,7 +103,7 @@ class EmbeddingSum(nn.Embedding):
         return F.embedding_bag(entries.flatten(0, -2), self.weight, mode="sum").unflatten(0, entries.shape[:-1])
 
 
-def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
+def cast_matmuls(module: nn.Module, dtype: torch.dtype) -> None:
     """Convert the weights of all matmuls to `dtype`; norms, positions, codebooks and residual sums stay.
 
     Equals autocast arithmetically, without casting every weight in every call.
@@ -116,7 +116,7 @@ def cast_products(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def uncast_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Names and tensors of a module's state that `cast_products` leaves unchanged."""
+    """Names and tensors of a module's state that `cast_matmuls` leaves unchanged."""
     cast = {
         f"{prefix}.{name}" if prefix else name
         for prefix, layer in module.named_modules()

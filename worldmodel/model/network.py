@@ -18,7 +18,7 @@ from worldmodel.dynamics import build as build_dynamics
 from worldmodel.dynamics.heads import HeadsOut
 from worldmodel.layers.cpu.memory import keep_freed_memory
 from worldmodel.layers.defaults import own_defaults, own_dtype
-from worldmodel.layers.precision import cast_products, fast_dtype, uncast_tensors, warn_if_slow
+from worldmodel.layers.precision import cast_matmuls, fast_dtype, uncast_tensors, warn_if_slow
 from worldmodel.model.batches import CodeBatch, DynamicsLoss, Starts
 from worldmodel.settings import NonNegativeFloat, checked_dataclass
 from worldmodel.tokenizer import CodeLookup, TokenizerConfig, VQVAEConfig
@@ -107,7 +107,7 @@ class Network(nn.Module):
         warn_if_slow(self.device, dtype)
         if self.device.type == "cpu":
             keep_freed_memory()
-        cast_products(self, dtype)
+        cast_matmuls(self, dtype)
         self.dynamics.forget_derived()
         return self.eval().requires_grad_(False)
 
@@ -172,7 +172,7 @@ class Network(nn.Module):
 
 
 def default_segment_steps(model: DynamicsConfig, tokenizer: TokenizerConfig) -> int:
-    """Default length of a training segment: a clip's steps after its first, else what the dynamics want."""
+    """Default length of a training segment: a clip's steps after its first, or the dynamics' own default."""
     if tokenizer.temporal != "step":
         return tokenizer.clip_steps - 1
     return model.segment_steps(tokenizer.num_slices)

@@ -13,7 +13,7 @@ from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT, GPTConfig, Sampling
 from worldmodel.dynamics.raster.drafts import DraftMemory
 from worldmodel.dynamics.sampling import uniforms
-from worldmodel.layers.precision import cast_products
+from worldmodel.layers.precision import cast_matmuls
 from worldmodel.tokenizer import CodebookConfig
 from worldmodel.tokenizer.codebook import SlicedCodebook
 
@@ -162,5 +162,5 @@ def test_where_it_is_not_exact_single_tokens_are_drawn(monkeypatch):
 
 
 def cast_to_bfloat16(gpt: GPT) -> GPT:
-    cast_products(gpt, torch.bfloat16)
+    cast_matmuls(gpt, torch.bfloat16)
     return gpt

@@ -9,7 +9,7 @@ import torch
 from tests.tiny import tiny_world
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.layers.attention import KVCache
-from worldmodel.layers.precision import cast_products
+from worldmodel.layers.precision import cast_matmuls
 
 AGES = {"unbroken": (5, 5), "full": (9, 9), "filling, rows of two ages": (2, 5), "full beside young": (9, 2)}
 KINDS = {
@@ -46,7 +46,7 @@ def test_prepared_layers_equal_whole_blocks(kind, ages, dtype):
     world = tiny_world(order="raster", **{"window": 8} | kind).prepare(torch.float32)
     gpt, lookup = world.dynamics, world.tokenizer.lookup
     if dtype == torch.bfloat16:
-        cast_products(gpt, dtype)
+        cast_matmuls(gpt, dtype)
     cache = make_cache(gpt, lookup, ages)
     other = cache.map(torch.clone)
     condition = gpt.condition(len(ages), 1, torch.tensor([[0], [2]]))

@@ -98,7 +98,7 @@ class PixelCNNPair(Dynamics):
         return 1
 
     @property
-    def product_dtype(self) -> torch.dtype:
+    def matmul_dtype(self) -> torch.dtype:
         return self.top.acted.weight.dtype
 
     def hidden_matrices(self) -> list[nn.Parameter]:

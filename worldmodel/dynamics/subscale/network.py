@@ -141,7 +141,7 @@ class SubscaleNetwork(Dynamics):
     # --- what every dynamics offers ------------------------------------------------------------------------------
 
     @property
-    def product_dtype(self) -> torch.dtype:
+    def matmul_dtype(self) -> torch.dtype:
         """Dtype of the matmuls."""
         return self.decoder.conv.weight.dtype
 
