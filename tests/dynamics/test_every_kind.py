@@ -46,7 +46,8 @@ def test_cached_steps_equal_the_uncached_forward(kind):
                 content = gpt._content(lookup(before[:, None]))[:, 0]
                 content = content if step else torch.cat((start, content), dim=1)
                 shared = gpt._begin(condition, cache)
-                advance = gpt.token_pass(shared, cache)
+                last = gpt._content(lookup(codes[:, step - 1 : step]))[:, 0] if step else start.expand(-1, 4, -1)
+                advance = gpt.token_pass(shared, cache, lambda last=last: last)
                 parts = [advance(content[:, s : s + 1], s) for s in range(4)]
                 got = torch.cat(parts, dim=1)
             cache.advance()

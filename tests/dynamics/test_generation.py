@@ -46,7 +46,7 @@ def uncached(world: WorldModel, frames: torch.Tensor | None, actions: torch.Tens
         {"position": "learned", "condition": "frames-and-step", "max_steps": 6},
         {"position": "learned", "condition": "clip", "max_steps": 4},
         {"position": "sine", "condition": "none", "max_steps": 5},
-        {"position": "none", "condition": "frames", "attention": "axial"},
+        {"position": "none", "condition": "frames", "attention": "axial", "layers": 3},
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ KINDS = (
     {"learn_start": False},
     {"position": "learned", "max_steps": 5, "learn_start": False},  # full after a few steps
     {"position": "sine", "max_steps": 4, "condition": "frames-and-step"},
-    {"attention": "axial"},
+    {"attention": "axial", "layers": 3},
 )
 
 

@@ -49,7 +49,7 @@ def _cases():
     for order, position, condition in product(ORDERS, POSITIONS, CONDITIONS):
         yield pytest.param({"order": order, "position": position, "condition": condition})
     for order, position in product(ORDERS, ("rotary-time", "learned")):
-        yield pytest.param({"order": order, "position": position, "attention": "axial"})
+        yield pytest.param({"order": order, "position": position, "attention": "axial", "layers": 4})
     for order in ORDERS:
         yield pytest.param({"order": order, "echo": True})
     yield pytest.param({"order": "block", "checkerboard": True})

@@ -94,7 +94,7 @@ class Scale:
 
 _TINY = GPTConfig(
     order="raster",
-    layers=2,
+    layers=3,
     width=24,
     heads=2,
     window=16,

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
 from worldmodel.dynamics.config import GPTConfig
 from worldmodel.layers.attention import WindowAttention
-from worldmodel.layers.axial import AxialWindowAttention
+from worldmodel.layers.axial import AxialWindowAttention, GridAttention
 from worldmodel.layers.cpu.dropout import Dropout
 from worldmodel.layers.precision import Linear
 
-Attend = Callable[[WindowAttention | AxialWindowAttention, Tensor], Tensor]
+Attention = WindowAttention | AxialWindowAttention | GridAttention
+Attend = Callable[[Attention, Tensor], Tensor]
 
 
 class FeedForward(nn.Module):
@@ -64,18 +65,21 @@ def attention_parts(config: GPTConfig) -> int:
     return WindowAttention.parts if config.attention == "full" else AxialWindowAttention.parts
 
 
+def make_attention(config: GPTConfig, grid: tuple[int, int]) -> WindowAttention | AxialWindowAttention:
+    """Attention to the last steps."""
+    if config.attention == "full":
+        return WindowAttention(config.width, config.heads)
+    return AxialWindowAttention(config.width, config.heads, grid)
+
+
 class Block(nn.Module):
     """Attention, then feed-forward."""
 
-    def __init__(self, config: GPTConfig, grid: tuple[int, int], condition_width: int) -> None:
+    def __init__(self, config: GPTConfig, make: Callable[[], Attention], condition_width: int) -> None:
         super().__init__()
         self.norm_attention = ConditionalNorm(config.width, condition_width)
         self.norm_forward = ConditionalNorm(config.width, condition_width)
-        self.attention = (
-            WindowAttention(config.width, config.heads)
-            if config.attention == "full"
-            else AxialWindowAttention(config.width, config.heads, grid)
-        )
+        self.attention = make()
         features = config.frame_encoder.features if config.frame_condition else 0
         self.forward_part = FeedForward(config.width, features)
         self.dropout = Dropout(config.dropout)

@@ -48,6 +48,8 @@ class GPTConfig:
             raise ValueError(f"own_draws_passes {self.own_draws_passes} needs own_draws above 0")
         if self.refine and self.order == "raster":
             raise ValueError(f"refine must be 0 in raster order, got {self.refine}")
+        if self.order == "raster" and self.attention == "axial" and self.layers < 3:
+            raise ValueError(f"axial attention in raster order needs at least 3 layers, got {self.layers}")
         if self.checkerboard and (self.order == "raster" or self.refine or not self.code_head_width):
             raise ValueError(
                 "checkerboard needs order 'block', refine 0 and a code_head_width above 0, got order "
@@ -71,6 +73,17 @@ class GPTConfig:
     def lead(self) -> int:
         """1 if a sequence begins with a learned start token, whose output predicts the first step; else 0."""
         return int(self.order == "raster" or self.learn_start)
+
+    @property
+    def whole_steps(self) -> bool:
+        """True if blocks read whole steps, so that their tokens see all of the last step."""
+        return self.order == "block" or self.attention == "axial"
+
+    @property
+    def axial_layers(self) -> tuple[int, int, int]:
+        """In raster order with axial attention, layers that read earlier steps, the rows above, and a token's row."""
+        quarter = max(1, self.layers // 4)
+        return self.layers - 2 * quarter, quarter, quarter
 
     @property
     def timed(self) -> bool:

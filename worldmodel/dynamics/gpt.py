@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from worldmodel.dynamics.axial_decoder import AxialPass
 from worldmodel.dynamics.base import VideoRequest
 from worldmodel.dynamics.blocks import BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
@@ -55,12 +56,20 @@ class GPT(CodeTransformer):
         """Number of key tensors in a cache, one per layer (axial: one per layer and axis), and the shape of one row."""
         config = self.config
         shape = (config.heads, config.window, self.tokens_per_step, config.width // config.heads)
-        return config.layers * attention_parts(config), shape
+        return len(self.blocks) * attention_parts(config), shape
 
-    def token_pass(self, step: _StepInputs, cache: KVCache) -> Callable[[Tensor, int], Tensor]:
-        """A function for the step's tokens in sequence: (input (B, 1, D), position in the step) -> output (B, 1, D)."""
-        if self.config.attention != "full":
-            return lambda content, position: self._advance(content, step, cache, slice(position, position + 1))
+    def token_pass(
+        self, step: _StepInputs, cache: KVCache, whole: Callable[[], Tensor] | None = None
+    ) -> Callable[[Tensor, int], Tensor]:
+        """A function for the step's tokens in sequence: (input (B, 1, D), position in the step) -> output (B, 1, D).
+
+        With axial attention `whole` gives the content of the step before, (B, S, D).
+        """
+        if self.decoder is not None:
+            assert whole is not None
+            known = self._read(whole(), step, cache, slice(0, self.tokens_per_step))
+            rest = step.conditions[len(self.blocks) :]
+            return AxialPass(self.decoder, known.squeeze(1), rest, self.norm, step.last)
         layers = TokenPass(self.each_block, self.norm, step.conditions, step.last, step.angles, cache)
 
         def advance(content: Tensor, position: int) -> Tensor:
@@ -148,7 +157,7 @@ class GPT(CodeTransformer):
             drawn, outputs = decoding.run(self._forward_tokens(shared, cache, fresh, lookup))
         else:
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
-            advance = self.token_pass(shared, cache)
+            advance = self.token_pass(shared, cache, lambda: content_of(codes))
             previous, parts, all_outputs = codes[:, -1:], [], []
             for position in range(self.tokens_per_step):
                 one = slice(position, position + 1)
@@ -176,15 +185,19 @@ class GPT(CodeTransformer):
 
     def _advance(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
         """Run some tokens (B, n, D) of the step at the cache's clock -> their outputs (B, n, D)."""
+        return self.norm(self._read(content, step, cache, tokens), step.last).squeeze(1)
+
+    def _read(self, content: Tensor, step: _StepInputs, cache: KVCache, tokens: slice) -> Tensor:
+        """The blocks on some tokens (B, n, D) of the step at the cache's clock -> (B, 1, n, D)."""
         x = content if step.position is None else content + step.position[:, tokens]
         x = x.unsqueeze(1)
-        for layer, (block, condition) in enumerate(zip(self.blocks, step.conditions, strict=True)):
+        for layer, (block, condition) in enumerate(zip(self.blocks, step.conditions, strict=False)):
 
             def attend(attention, y: Tensor, layer: int = layer) -> Tensor:
                 return attention.step(y, step.angles, cache, layer, tokens)
 
             x = block(x, condition, attend)
-        return self.norm(x, step.last).squeeze(1)
+        return x
 
     def _draw_in_groups(
         self,
@@ -238,9 +251,9 @@ class GPT(CodeTransformer):
             pairs = [(empty, empty)] * count
             last = weight.new_zeros(rows, self.tokens_per_step, config.width, dtype=torch.float32)
         else:
-            outputs, pairs = self._run(
-                self._inputs(codes, lambda part: self._content_of_codes(part, lookup)), condition, keep=True
-            )
+            own = None if self.decoder is None else self._content_of_codes(codes[:, -1:], lookup)
+            inputs = self._inputs(codes, lambda part: self._content_of_codes(part, lookup))
+            outputs, pairs = self._run(inputs, condition, own, keep=True)
             last = outputs[:, -1]
         kept = min(steps, config.window)
         slot = (steps - kept) % config.window

@@ -3,20 +3,23 @@
 Letters: B batch, T steps, S = h*w tokens per step, M slices, E features of a token's code vectors, D width, V codes,
 H heads, K features of one head, W window in steps, C width of the condition, R features of the frame vector.
 Time: input j of a sequence predicts step j (with a learned start, `config.lead` = 1) or step j+1 (without). It holds
-the step before (block), or the tokens shifted by one (raster), and the action that led to the predicted step.
+the step before (block, axial), or the tokens shifted by one (raster), and the action that led to the predicted step.
 Source: VideoGen (arXiv:2104.10157) section 3; order "block" is block teacher forcing (Dedieu et al. 2025): the tokens
 of step t predict those of step t+1 at the same position.
 """
 
 from collections.abc import Callable
+from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.data import ActionSpec
+from worldmodel.dynamics.axial_decoder import AxialDecoder
 from worldmodel.dynamics.base import Dynamics
-from worldmodel.dynamics.blocks import Block, BlockCondition
+from worldmodel.dynamics.blocks import Block, BlockCondition, make_attention
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.conditioning import (
     ActionEmbedding,
@@ -78,7 +81,11 @@ class CodeTransformer(Dynamics):
         self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
         self.position = _position(config, grid)
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
-        self.blocks = nn.ModuleList(Block(config, grid, self.action.width) for _ in range(config.layers))
+        split = config.order == "raster" and config.attention == "axial"
+        self.decoder = AxialDecoder(config, grid, self.action.width) if split else None
+        count = config.axial_layers[0] if split else config.layers
+        make = partial(make_attention, config, grid)
+        self.blocks = nn.ModuleList(Block(config, make, self.action.width) for _ in range(count))
         self.norm = ConditionalNorm(config.width, self.action.width)
         inner = [norm for block in self.each_block for norm in (block.norm_attention, block.norm_forward)]
         self._norms = JoinedNorms([*inner, self.norm])
@@ -110,8 +117,9 @@ class CodeTransformer(Dynamics):
 
     @property
     def each_block(self) -> list[Block]:
-        """`blocks` with their type, which `nn.ModuleList` hides."""
-        return [block for block in self.blocks if isinstance(block, Block)]
+        """The blocks that read earlier steps, then those of an axial decoder."""
+        decoder = () if self.decoder is None else (*self.decoder.above, *self.decoder.left)
+        return [block for block in (*self.blocks, *decoder) if isinstance(block, Block)]
 
     @property
     def noise_per_step(self) -> int:
@@ -130,11 +138,8 @@ class CodeTransformer(Dynamics):
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Weights between hidden layers: those of attention and feed-forward."""
-        return [
-            parameter
-            for name, parameter in self.blocks.named_parameters()
-            if parameter.ndim == 2 and "norm" not in name
-        ]
+        named = chain.from_iterable(block.named_parameters() for block in self.each_block)
+        return [parameter for name, parameter in named if parameter.ndim == 2 and "norm" not in name]
 
     # --- conditions ----------------------------------------------------------------------------------------------
 
@@ -193,16 +198,16 @@ class CodeTransformer(Dynamics):
         return self.position().flatten(1, 2)
 
     def _run(
-        self, tokens: Tensor, condition: Condition, keep: bool = False
+        self, tokens: Tensor, condition: Condition, own: Tensor | None = None, keep: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Inputs (B, T, S, D) at times 0, 1, … -> outputs (B, T, S, D).
 
         With `keep`, to continue from the last step: only its outputs (B, 1, S, D), and keys and values of every layer.
+        An axial decoder also reads `own`, the content of the predicted steps, (B, T, S, D).
         """
         steps = tokens.shape[1]
         angles = self._angles(torch.arange(steps, device=tokens.device))
-        whole_steps = self.config.order == "block"
-        mask = causal_mask(steps, self.tokens_per_step, self.config.window, whole_steps, tokens.device)
+        mask = causal_mask(steps, self.tokens_per_step, self.config.window, self.config.whole_steps, tokens.device)
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def attend(attention, x: Tensor, last: int | None = None) -> Tensor:
@@ -217,13 +222,18 @@ class CodeTransformer(Dynamics):
         x = tokens
         again = self.config.checkpointing and self.training and torch.is_grad_enabled()
         conditions, last = self._modulate(condition)
-        for layer, (block, block_condition) in enumerate(zip(self.blocks, conditions, strict=True), start=1):
+        for layer, (block, block_condition) in enumerate(zip(self.blocks, conditions, strict=False), start=1):
             if keep and layer == len(self.blocks):
                 x, last = block(x, block_condition, attend_last), last.of_last()
             elif again:
                 x = checkpoint(block, x, block_condition, attend, use_reentrant=False)
             else:
                 x = block(x, block_condition, attend)
+        if self.decoder is not None:
+            assert own is not None
+            rest = conditions[len(self.blocks) :]
+            own, rest = own[:, -x.shape[1] :], [part.of_last() for part in rest] if keep else rest
+            x = checkpoint(self.decoder, x, own, rest, use_reentrant=False) if again else self.decoder(x, own, rest)
         return self.norm(x, last), pairs
 
     def _content(self, vectors: Tensor) -> Tensor:
@@ -252,7 +262,7 @@ class CodeTransformer(Dynamics):
 
         The steps are code vectors, or codes if `known` is None. `hint_vectors` as in `forward`.
         """
-        if self.config.order == "raster":
+        if not self.config.whole_steps:
             content = read(steps)
             flat = content.flatten(1, 2)
             start = self.start_token.expand(len(flat), 1, -1)
@@ -301,5 +311,6 @@ class CodeTransformer(Dynamics):
         condition = self.condition(rows, inputs.shape[1], actions, self.frame_vector(frames, rows))
         if self.training:
             condition = self._hide(condition)
-        outputs, _ = self._run(inputs, condition)
+        own = None if self.decoder is None else self._content(vectors)
+        outputs, _ = self._run(inputs, condition, own)
         return outputs if first else outputs[:, lead:]

@@ -1,10 +1,9 @@
-"""Axial attention in space and time with a sliding window and a cache: tokens see their row, column and position.
+"""Axial attention: in space and time with a sliding window and a cache, and within a step in raster order.
 
 Letters: B batch, T steps, h w latent grid, S = h*w tokens per step, L = T*S tokens, D width, H heads, K features of
 one head, W window in steps.
-Source: axial transformers, arXiv:1912.12180, as in the ablation of VideoGen (OpenReview 3InxcRQsYLf). The three axes
-are summed, not chained. Differs: in raster order each axis has its own causal mask, so over several layers a token sees
-what precedes it along all three axes, but not the lower right of earlier steps.
+Source: axial transformers, arXiv:1912.12180, as in the ablation of VideoGen (OpenReview 3InxcRQsYLf). Differs: axes are
+summed, not chained.
 """
 
 import torch
@@ -45,7 +44,7 @@ class AxialWindowAttention(nn.Module):
         return total if last is None else total[:, -last:], pairs
 
     def step(self, x: Tensor, angles: Rotation | None, cache: KVCache, layer: int, tokens: slice) -> Tensor:
-        """Attention for some tokens of the step at the cache's clock, like `WindowAttention.step`."""
+        """Attention for the tokens of the step at the cache's clock, like `WindowAttention.step`."""
         size, width = self.grid[0] * self.grid[1], self.grid[1]
         position = torch.arange(size, device=x.device)
         own = position[tokens, None]  # (n, 1)
@@ -63,4 +62,29 @@ class AxialWindowAttention(nn.Module):
             total = total + attention.step(
                 x, angles, cache, layer * self.parts + axis, tokens, reach.reshape(-1, cache.window * size)
             )
+        return total
+
+
+class GridAttention(nn.Module):
+    """Attention within a step in raster order, without positions of its own.
+
+    With `columns` a token sees its whole row, and its column up to itself; otherwise its row up to itself.
+    """
+
+    def __init__(self, width: int, heads: int, columns: bool) -> None:
+        super().__init__()
+        self.columns = columns
+        self.axes = nn.ModuleList(WindowAttention(width, heads) for _ in range(1 + columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The first h rows of a grid, (B, h, w, D) -> the same shape."""
+        total = torch.zeros_like(x)
+        for axis, attention in enumerate(self.axes):
+            assert isinstance(attention, WindowAttention)
+            lines = x.transpose(1, 2) if axis else x  # (B, a, L, D) of columns or rows
+            q, k, v = attention._split(lines.flatten(0, 1), None)  # (B*a, H, L, K)
+            causal = bool(axis) or not self.columns
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
+            out = attention.out(mixed).unflatten(0, lines.shape[:2])
+            total = total + (out.transpose(1, 2) if axis else out)
         return total

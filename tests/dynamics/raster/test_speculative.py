@@ -156,7 +156,11 @@ def test_where_it_is_not_exact_single_tokens_are_drawn(monkeypatch):
     assert not rates.passes
     monkeypatch.undo()
     assert make()[0]._speculates()
-    for changes in ({"width": 96, "code_head_width": 96}, {"attention": "axial", "width": 192}, {"echo": True}):
+    for changes in (
+        {"width": 96, "code_head_width": 96},
+        {"attention": "axial", "layers": 3, "width": 192},
+        {"echo": True},
+    ):
         assert not make(**changes)[0]._speculates()
     assert not cast_to_bfloat16(make()[0])._speculates()
 

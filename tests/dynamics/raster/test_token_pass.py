@@ -16,7 +16,6 @@ KINDS = {
     "rotation": {},
     "learned positions": {"position": "learned", "max_steps": 8, "width": 24},
     "frames": {"frame_condition": 1, "frame_encoder": FrameEncoderConfig(width=4, depths=(1, 1))},
-    "axial": {"attention": "axial", "width": 24},
 }
 
 

@@ -74,7 +74,7 @@ def trained(monkeypatch):
 
 @pytest.mark.timeout(120)
 def test_tables_share_what_they_have_in_common_and_finished_trainings_are_not_repeated(tmp_path, store, trained):
-    scale = replace(QUICK, depths=(1, 2, 2, 2))
+    scale = replace(QUICK, depths=(1, 3, 3, 3))
     first = ablate("transformer", store.root, tmp_path, scale)["transformer"]
     assert len(trained.names) == 3  # one tokenizer, two priors
     assert ablate("transformer", store.root, tmp_path, scale)["transformer"] == first
