@@ -18,7 +18,7 @@ from worldmodel.training.show.kinds import World, board, open_world, short_name
 from worldmodel.training.show.lanes import DREAMT, GIVEN, REAL, REWARD, SURPRISE, Lane, curve
 from worldmodel.training.show.real_play import game_scene
 from worldmodel.training.show.scenes import DreamScene, Scene
-from worldmodel.training.show.settings import ShowConfig
+from worldmodel.training.show.settings import ShowConfig, check_players
 from worldmodel.training.show.starts import name_of, real_game
 from worldmodel.training.show.storyboard import Storyboard
 
@@ -40,8 +40,7 @@ def players(
         settings: fields of `ShowConfig`; n episodes of each player, `steps` steps or less.
     """
     config, wm = ShowConfig(**settings), open_world(model, device)
-    if not players:
-        raise ValueError("give at least one player, such as sticky (--players)")
+    check_players(players)
     env_id, n = real or real_game(wm), config.n or 1
     lanes: list[Lane] = []
     with progress(2 * len(players) * n * config.steps, "step", "play") as bar:

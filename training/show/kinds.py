@@ -39,7 +39,7 @@ from worldmodel.training.show.lanes import (
     curve,
 )
 from worldmodel.training.show.real_play import Clip
-from worldmodel.training.show.settings import ShowConfig
+from worldmodel.training.show.settings import ShowConfig, check_players
 from worldmodel.training.show.starts import Source, Start, clips, name_of, starts
 from worldmodel.training.show.storyboard import Storyboard
 
@@ -99,8 +99,7 @@ def futures(
         settings: fields of `ShowConfig`; n futures of each player.
     """
     config, wm = ShowConfig(**settings), open_world(model, device)
-    if not players:
-        raise ValueError("futures need at least one player, such as sticky (--players)")
+    check_players(players)
     n = config.n or (4 if len(players) == 1 else 1)
     (start,) = starts(wm, Source(data, real), 1, config.given_steps, config)
     lanes = []

@@ -1,5 +1,8 @@
 """How much a storyboard shows, and of what."""
 
+import os
+from collections.abc import Sequence
+
 from worldmodel.settings import NonNegativeInt, PositiveInt, Temperature, checked_dataclass
 
 
@@ -15,3 +18,11 @@ class ShowConfig:
     temperature: Temperature = 1.0  # of dreams; 0 takes the likeliest codes
     seed: NonNegativeInt = 0  # draws clips, starts and dreams; of the first episode of a game that is played now
     codes: bool = False  # also show codes, and where they change
+
+
+def check_players(players: Sequence[str | os.PathLike]) -> None:
+    """TypeError if players are a single name, whose letters would be taken for names; ValueError if there are none."""
+    if isinstance(players, str | os.PathLike):
+        raise TypeError(f"players must be a list of names or folders, such as [{str(players)!r}], got {players!r}")
+    if not players:
+        raise ValueError("give at least one player, such as sticky (--players)")

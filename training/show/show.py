@@ -10,7 +10,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.model import WorldModel
 from worldmodel.training.show.beside import players as players_beside
 from worldmodel.training.show.kinds import futures, rollout, same_actions
-from worldmodel.training.show.settings import ShowConfig
+from worldmodel.training.show.settings import ShowConfig, check_players
 from worldmodel.training.show.storyboard import Storyboard, check_suffix
 
 Kind = Literal["rollout", "futures", "same-actions", "players"]
@@ -89,6 +89,7 @@ def show(
 
 def _check(kind: Kind, config: ShowConfig, data: Any, real: str | None, players: Sequence[str | os.PathLike]) -> None:
     """Refuse what the kind would ignore."""
+    check_players(players)
     if kind in ("rollout", "same-actions") and len(players) != 1:
         raise ValueError(f"{kind} takes one player (--players), got {len(players)}: {', '.join(map(str, players))}")
     given: Mapping[str, Any] = asdict(config) | {"data": data}

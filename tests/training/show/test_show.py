@@ -1,5 +1,7 @@
 """Storyboards of dreams: their layout, where frames come from, what is refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -185,3 +187,10 @@ def test_what_would_be_ignored_or_cannot_be_is_refused(world, tmp_path, options,
     with pytest.raises(ValueError, match=problem):
         show(world, tmp_path / options.pop("out"), **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_single_name_in_place_of_a_list_of_players_is_refused(world, tmp_path):
+    shown = partial(show, world, tmp_path / "a.png")
+    for given in (partial(visualize.futures, world), partial(visualize.players, world), shown):
+        with pytest.raises(TypeError, match=r"such as \['constant:0'\], got 'constant:0'"):
+            given(players="constant:0")
