@@ -184,7 +184,7 @@ def test_a_file_imports_only_from_its_own_floor_or_below(module):
 
 
 def test_no_files_import_each_other_in_a_circle():
-    """Imports in functions and for types count; names that a package looks up by a string when asked do not."""
+    """Imports in functions and for types count; names that a package looks up lazily by a string do not."""
     imports = {
         name: imported_files(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", FILES.keys())
         for name, path in FILES.items()
@@ -255,7 +255,7 @@ def test_a_right_import_is_not_complained_about(module, source):
     assert complaints(source, module) == []
 
 
-MOST_FILES = 20  # source files of one folder; more of them need a room of their own
+MOST_FILES = 20  # source files of one folder; more of them need a separate folder
 
 
 def test_no_folder_holds_more_source_files_than_one_can_look_through():

@@ -193,7 +193,7 @@ def test_commands_take_worlds_of_the_hub_and_say_what_failed(pushed, capsys):
 
 
 def test_the_endpoint_and_the_cache_of_the_environment_are_used(pushed, tmp_path):
-    """As users set them: by variables, in a process of its own."""
+    """As users set them: by variables, in a new process."""
     environment = os.environ | {"HF_ENDPOINT": pushed.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     code = "from worldmodel.hub import fetch; print(fetch('me/toy'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)

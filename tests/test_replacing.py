@@ -28,7 +28,7 @@ def test_a_save_killed_at_any_file_operation_leaves_a_whole_checkpoint(tmp_path)
     old.save_pretrained(tmp_path / "before")
     found = []
     for _ in kill_everywhere(tmp_path / "before", tmp_path / "run" / "best", new.save_pretrained):
-        found.append(bias(tmp_path / "run"))  # the run stands for its best
+        found.append(bias(tmp_path / "run"))  # the run is resolved to its best checkpoint
         new.save_pretrained(tmp_path / "run" / "best")
         assert bias(tmp_path / "run" / "best") == 2.0
         assert litter(tmp_path) == []

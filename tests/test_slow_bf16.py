@@ -155,7 +155,7 @@ for dtype in (torch.bfloat16, torch.float16):
 
 
 def test_half_precision_that_is_asked_for_works_on_a_processor_without_avx512():
-    """oneDNN is limited to AVX2 in a process of its own, since it reads the setting only at its start."""
+    """oneDNN is limited to AVX2 in a new process, since it reads the setting only at its start."""
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
     root = Path(__file__).resolve().parent.parent  # where the script finds `tests`
     run = [sys.executable, "-c", SCRIPT]

@@ -26,7 +26,7 @@ class ToyGame(gym.Env):
         self.render_mode = "rgb_array"
 
     def _look(self, native_reward):
-        # One colour per quarter: even a tokenizer with random weights tells such frames apart.
+        # One colour per quarter: even a tokenizer with random weights distinguishes such frames.
         quarters = self.np_random.integers(256, size=(2, 2, 2, 3), dtype=np.uint8)
         self.frames = quarters.repeat(8, axis=1).repeat(8, axis=2)
         return self.frames[-1].copy(), {

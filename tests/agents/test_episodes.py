@@ -87,7 +87,7 @@ def test_episodes_are_abandoned_after_the_maximum_of_counted_steps():
     played = play_episodes(envs, Counting(), [7, 8, 9], leads=leads, most_steps=3)
     envs.close()
     assert played.lengths.tolist() == [3, 3, 3]
-    assert len(Noting.played[8]) == 3  # its row went on with episode 9
+    assert len(Noting.played[8]) == 3  # its row continued with episode 9
 
 
 def test_more_rows_than_episodes_are_not_played():

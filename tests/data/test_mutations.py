@@ -328,7 +328,7 @@ def by_check(root):
 
 @pytest.fixture(params=["discrete", "box"])
 def store(request, tmp_path):
-    """Two packed episodes, one in a file of its own, and a block of two."""
+    """Two packed episodes, one in its own file, and a block of two."""
     from dataclasses import replace
 
     info = INFO if request.param == "discrete" else replace(INFO, action=PUSHES)

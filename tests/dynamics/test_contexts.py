@@ -101,7 +101,7 @@ def test_as_many_steps_as_passes_are_a_dream(passes, refine):
 def test_token_noise_puts_whole_tokens_of_the_batch_in_place_of_others():
     world = in_training(tiny_world(token_noise=0.25, context_noise=0.0))
     batch = make_batch(rows=32, steps=20)
-    batch.codes[..., 1] = (batch.codes[..., 0] * 5 + 3) % 16  # the slices of a real token tell each other
+    batch.codes[..., 1] = (batch.codes[..., 0] * 5 + 3) % 16  # the slices of a real token determine each other
     real, noisy = batch.codes.flatten(2, 3), given(world, batch)
     assert torch.equal(noisy[..., 1], (noisy[..., 0] * 5 + 3) % 16)
     moved = (noisy != real).any(-1)

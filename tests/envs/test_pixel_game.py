@@ -17,7 +17,7 @@ GAME_ID = "tests.envs.test_pixel_game:Counting-v0"
 
 
 class Counting(gym.Env):
-    """Pictures of its number of steps; pays that number; ends after `length` steps."""
+    """Shows its number of steps, which is also the reward; ends after `length` steps."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012
 

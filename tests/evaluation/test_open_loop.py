@@ -1,4 +1,4 @@
-"""Open-loop dreams: their context, the baselines beside them, and how long they are usable."""
+"""Open-loop dreams: their context, their baselines, and how long they are usable."""
 
 import math
 from types import SimpleNamespace

@@ -262,7 +262,7 @@ def test_an_env_dreams_the_same_from_recorded_steps(mode):
 
 @pytest.mark.gpu
 def test_graphs_on_a_gpu_dream_what_steps_dream():
-    """Two envs with recordings of their own, rows that restart, rules that change, and one env that is gone."""
+    """Two envs with separate recordings, rows that restart, rules that change, and a deleted env."""
     model = WorldModel.from_pretrained("doom-hg", device="cuda")
     plain = DreamVectorEnv(64, model, "codes", horizon=32)
     graphed, other = (DreamVectorEnv(64, model, "codes", horizon=32, graphs=True) for _ in range(2))

@@ -150,4 +150,4 @@ def test_what_an_env_kept_in_a_state_is_checked_too(world, tmp_path, name, tenso
     rewrite(tmp_path / "env.safetensors", lambda tensors: tensors.update({f"extras.{name}": tensor}))
     with pytest.raises(ValueError, match=rf"env\.safetensors has {name}"):
         envs.state = DreamState.load(tmp_path / "env.safetensors")
-    np.testing.assert_array_equal(envs.state.codes.numpy(), before)  # and goes on with its own
+    np.testing.assert_array_equal(envs.state.codes.numpy(), before)  # and continues with its own

@@ -15,7 +15,7 @@ LARGER_GAME_ID = "tests.training.counting_game:LargerCountingGame-v0"  # frames 
 
 
 class CountingGame(gym.Env):
-    """Frames are noise from the env's seed; the signal counts steps; action 1 pays 1, action 2 costs 1.
+    """Frames are noise from the env's seed; the signal counts steps; action 1 is rewarded with 1, action 2 with -1.
 
     Args:
         step_seconds: how long a step takes.

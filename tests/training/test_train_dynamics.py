@@ -160,7 +160,7 @@ def test_without_an_end_in_validation_its_probability_stays_as_it_is(tmp_path):
 
 def test_a_finished_training_called_again_calibrates_to_the_same(tmp_path, store):
     paths = tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run"
-    weights = tmp_path / "run" / "best" / "model.safetensors"  # which the second call does not write anew
+    weights = tmp_path / "run" / "best" / "model.safetensors"  # which the second call does not rewrite
     train_dynamics(*paths, CONFIG)
     once = weights.read_bytes()
     train_dynamics(*paths, CONFIG)
@@ -268,7 +268,7 @@ def test_dynamics_and_heads_are_trained_further_on_the_codes_of_a_new_tokenizer(
     other = tiny_world(seed=3).tokenizer
     save_tokenizer(tmp_path / "other", other)
     still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
-    start = tmp_path / "first"  # stands for the best in it
+    start = tmp_path / "first"  # is resolved to its best checkpoint
     train_dynamics(where[0], tmp_path / "other", tmp_path / "second", still, start_from=start)
     folders = (start / "best", tmp_path / "second" / "last")
     first, second = (WorldModel.from_pretrained(folder, dtype=torch.float32) for folder in folders)

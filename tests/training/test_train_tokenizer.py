@@ -130,7 +130,7 @@ def test_training_continues_from_an_earlier_tokenizer_and_its_pixel_scale(tmp_pa
     train_tokenizer(tmp_path / "data", tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
     other = recorded_store(tmp_path / "other", lengths=(40,) * 30, pace=5)
     still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
-    start = tmp_path / "first"  # stands for the best in it
+    start = tmp_path / "first"  # is resolved to its best checkpoint
     train_tokenizer(tmp_path / "other", tmp_path / "second", still, start_from=start)
     first, second = load_tokenizer(start), load_tokenizer(tmp_path / "second" / "last")
     assert second.config == first.config and first.config.data_mean != pixel_statistics(other)[0]

@@ -151,7 +151,7 @@ def make_metadata(root: Path, info: StoreInfo, dataset_id: str | None, env_spec:
         "action_space": _action_space(info.action),
         "dataset_size": 0.0,
         "description": f"{info.env_id}, {info.frames_per_step} frames per step, rewards: {info.reward}",
-        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": _saved(info), "crc32c": _info_checksum(info)},
+        _INFO_KEY: {"format_version": FORMAT_VERSION, "info": _saved(info), "crc32c": info_checksum(_saved(info))},
     }
 
 
@@ -193,10 +193,6 @@ def read_info(path: Path) -> StoreInfo:
         return from_json(StoreInfo, ours.get("info"))
     except ValueError as error:
         raise ValueError(f"{path} describes no valid store ({error}). Restore a backup or collect again.") from error
-
-
-def _info_checksum(info: StoreInfo) -> int:
-    return info_checksum(json.loads(json.dumps(_saved(info))))
 
 
 def _action_space(action: ActionSpec) -> str:

@@ -137,7 +137,7 @@ def test_a_new_episode_restarts_the_cycle_in_its_row_only():
 
 @pytest.fixture(scope="module")
 def many() -> list[np.ndarray]:
-    """The first 300 steps of 300 episodes, each with a seed of its own."""
+    """The first 300 steps of 300 episodes, each with its own seed."""
     return [episode("diverse", seed, 300) for seed in range(300)]
 
 

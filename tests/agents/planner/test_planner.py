@@ -240,7 +240,7 @@ def test_seeds_decide_all_draws():
     assert draws(5) == draws(5) and draws(5) != draws(6)
     assert draws(5, [1, 2]) == draws(6, [1, 2])
     assert [row[::-1] for row in draws(5, [2, 1])] == draws(5, [1, 2]) != draws(5)
-    assert len(set(draws(5))) > 2  # the next episode draws anew
+    assert len(set(draws(5))) > 2  # the next episode draws new numbers
 
 
 def test_the_dream_follows_the_game():

@@ -64,7 +64,7 @@ def test_an_agent_to_start_from_must_fit_the_envs_and_the_config(trained):
 def test_an_agent_keeps_the_names_of_its_actions(tmp_path, trained):
     train_ppo(dreams("latent"), small(), tmp_path / "dream")
     assert load_agent(tmp_path / "dream").action_spec == tiny_world().config.action
-    assert load_agent(trained[2]).action_spec.names == ()  # the toy game tells none
+    assert load_agent(trained[2]).action_spec.names == ()  # the toy game has none
 
 
 def test_a_saved_agent_holds_no_pickle(trained):

@@ -138,7 +138,7 @@ def test_there_is_no_choice_while_an_action_is_repeated(world, tmp_path):
 
 
 class Told(gym.Env):
-    """Shows, at first only, for how many of its 4 steps (1 or 3) action 1 pays; after that action 0 pays."""
+    """Shows, at first only, for how many of its 4 steps (1 or 3) action 1 is rewarded; after that action 0 is."""
 
     def __init__(self):
         self.observation_space = gym.spaces.Box(-1, 1, (1, 1, 1), np.float32)

@@ -28,7 +28,7 @@ def change_json(path, change) -> None:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A data set of another program, beside the store with the same content."""
+    """A data set of another program, and a store with the same content."""
     folder = tmp_path_factory.mktemp("original")
     return folder / "set", make_dataset(folder / "set")
 

@@ -1,4 +1,4 @@
-"""Adaptive input and output of codes, beside torch's own, and outputs tied to inputs."""
+"""Adaptive input and output of codes compared with torch's own, and outputs tied to inputs."""
 
 import pytest
 import torch

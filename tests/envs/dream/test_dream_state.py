@@ -37,7 +37,7 @@ def test_a_restored_state_continues_identically_through_resets(tmp_path, obs, ki
     envs.state.save(tmp_path / "state.safetensors")
     unbroken = play(envs, 12)
     assert any(truncations.any() for *_, truncations in unbroken)
-    other = DreamVectorEnv(3, tiny_world(**kind), obs, horizon=5)  # never reset: it goes on from the file
+    other = DreamVectorEnv(3, tiny_world(**kind), obs, horizon=5)  # never reset: it continues from the file
     other.state = DreamState.load(tmp_path / "state.safetensors")
     assert_equal_plays(play(other, 12), unbroken)
 
@@ -357,7 +357,7 @@ def test_results_of_a_step_in_torch_outlive_the_reset_of_their_row(obs):
     seen, health = step.observations.clone(), step.infos["HEALTH"].clone()
     envs.reset_torch(torch.tensor([True, False, True]))
     assert torch.equal(step.observations, seen) and torch.equal(step.infos["HEALTH"], health)
-    assert not torch.equal(step.infos["HEALTH"], envs.state.signals[:, 0])  # the rows did begin anew
+    assert not torch.equal(step.infos["HEALTH"], envs.state.signals[:, 0])  # the rows did restart
 
 
 @pytest.mark.gpu

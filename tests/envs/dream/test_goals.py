@@ -116,7 +116,7 @@ def test_pixels_that_start_and_goal_share_do_not_count():
     pictures = torch.stack([START, picture((30, 12), (5, 36)), GOAL])
     whole, changed = (GoalPixels(GOAL, start).distance(pictures) for start in (None, START))
     assert changed[0] == changed[1] > 0.1 and changed[2] == whole[2] == 0
-    assert whole[1] > 2 * whole[0]  # the hand's way is longer than the thing's
+    assert whole[1] > 2 * whole[0]  # the hand moves farther than the object
     expected = ((START.float() - GOAL.float()) / 255).square().mean()
     assert whole[0] == pytest.approx(expected.item(), rel=1e-5)
 

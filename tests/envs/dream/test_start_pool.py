@@ -46,7 +46,7 @@ def test_the_first_row_to_end_prepares_the_next_dreams_of_all_rows():
     first = beginnings.take(np.array([2]), KEYS, NUMBERS)
     assert source.asked == [[(11, 0), (22, 3), (33, 1), (44, 2)]]
     found = beginnings.take(np.array([3, 0]), KEYS, NUMBERS)
-    assert len(source.asked) == 1  # nothing was made anew
+    assert len(source.asked) == 1  # nothing was prepared again
     for state, rows in ((first, [2]), (found, [3, 0])):
         chosen = torch.from_numpy(np.stack((KEYS[rows], NUMBERS[rows])))
         assert_equal_states(state, world.start_codes(*RecordedStarts(world).draw(*chosen)))
@@ -187,7 +187,7 @@ def test_dreams_prepared_with_other_weights_are_not_used(change):
         world.load_state_dict(tiny_world(seed=1).state_dict())
     else:
         world.prepare(torch.bfloat16)
-        envs.reset(seed=4)  # what runs cannot go on in another dtype
+        envs.reset(seed=4)  # running dreams cannot continue in another dtype
     seen = envs.reset(options=second)[0][1]
     other = DreamVectorEnv(3, world, "features")
     other.reset(seed=4)

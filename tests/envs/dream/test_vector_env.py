@@ -79,7 +79,7 @@ def test_same_step_resets_at_once():
     envs = make(ends={1: [1], 2: [0]}, horizon=3)
     assert flags(envs, 6) == [
         ("000", "000"),
-        ("010", "000"),  # row 1 ends and begins anew
+        ("010", "000"),  # row 1 ends and restarts
         ("100", "001"),  # rows 0 and 2 have had 3 steps; row 0 ended by itself, which is not a truncation
         ("000", "000"),
         ("000", "010"),  # row 1 has had 3 steps since its reset

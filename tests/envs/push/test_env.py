@@ -63,7 +63,7 @@ def objects(played: dict) -> np.ndarray:
 
 
 def way_to(hand: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """dx and dy of a step of two frames that brings the hand nearer to a position."""
+    """dx and dy of a step of two frames that moves the hand towards a position."""
     return np.clip((place - hand[:2]) / (2 * SPEED), -1.0, 1.0)
 
 

@@ -21,7 +21,7 @@ def make(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def attend(which: slice, runs: list[QueryRun], count: int, turns: Rotation | None = None):
-    """Attention of some of the tokens, in a cache of their own; also that cache."""
+    """Attention of some of the tokens in a separate cache; also that cache."""
     keys, values, product = make()
     rows, positions = torch.tensor(ROWS[which]), torch.tensor(POSITIONS[which])
     at = S + positions

@@ -19,7 +19,7 @@ from worldmodel.training.ablations.variant import latent_name
 INFO = StoreInfo(env_id="VideoGenReal-Doom", frames_per_step=2, height=64, width=64, channels=3, action=ACTIONS)
 VIDEOGENS = ("transformer", "positions", "conditions")  # tables of VideoGen's submission, which has its own base
 OF_VIDEOGEN = tuple(table for table in TABLES if table not in OTHER_TABLES)
-# Rows that the tables of the other papers vary one thing of.
+# Base rows of the tables of the other papers.
 OTHER_BASES = {
     "lvt-codebooks": "1",
     "lvt-subscale": "single frame, n_c 4",

@@ -70,7 +70,7 @@ def test_the_best_blind_policy_is_searched_and_evaluated_on_different_episodes(t
     usual = ["evaluate", "blind", "--env", LARGER_GAME_ID, "--search-episodes", "8"]
     assert main([*usual, "--episodes", "3", "--out", str(out)]) == 0
     printed, found = capsys.readouterr().out, json.loads(out.read_text())
-    assert found["policy"] == found["search"]["best"] == "constant:left"  # the action that pays
+    assert found["policy"] == found["search"]["best"] == "constant:left"  # the rewarded action
     assert f"policy: constant:left, the best of {len(found['search']['tried'])} in " in printed
     assert "\nblind:  " in printed and "\nrandom: " in printed and "\ngain:   " in printed
     assert found["blind"]["seed"] == found["random"]["seed"] == 10_000 and len(found["blind"]["returns"]) == 3

@@ -133,7 +133,7 @@ def test_a_state_in_the_middle_is_where_its_seed_and_its_actions_lead(middle, wo
         assert torch.equal(middle.starts.codes[i], world.tokenizer.encode(frames)[0])
         assert middle.starts.signals[i, :, 0].tolist() == [info["HEALTH"] for info in infos[-3:]]
         assert middle.starts.actions[i].tolist() == lead[-2:].tolist()
-        assert game.left > 0  # it goes on from there
+        assert game.left > 0  # it continues from there
     check_starts(world, middle.starts)
 
 

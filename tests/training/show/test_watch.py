@@ -110,7 +110,7 @@ def test_the_end_and_the_return_are_shown():
 
 def test_a_dreams_return_is_shown_with_its_unit(tmp_path):
     (watched,) = film(dream_scene(), tmp_path / "dream.gif", episodes=1, steps=2)
-    assert " health  step 2" in str(watched)  # what the toy world pays by
+    assert " health  step 2" in str(watched)  # on which the rewards of the toy world depend
     (watched,) = film(toy_scene(), tmp_path / "game.gif", episodes=1, steps=2)
     assert "health" not in str(watched)
 

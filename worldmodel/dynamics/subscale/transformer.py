@@ -139,13 +139,10 @@ class SubscaleTransformer(SubscaleNetwork):
         lengths = codes.new_full((rows,), min(inputs, window))
         cache = KVCache([ring], [codes.new_zeros(*ring.shape[:-1], 0)], lengths, inputs, min(inputs, window))
         if not inputs or not steps:
-            return cache, self._zeros(rows, codes.device)
+            return cache, torch.zeros(rows, self.tokens_per_step, self.config.width, device=codes.device)
         last = torch.full((rows, 1), steps - 1, device=codes.device)
         outputs = self._predict(self._frame_rows(codes, last, condition.steps[:, -1:]))
         return cache, outputs.unflatten(0, (rows, -1))[:, -1]
-
-    def _zeros(self, rows: int, device: torch.device) -> Tensor:
-        return torch.zeros(rows, self.tokens_per_step, self.config.width, device=device)
 
     def move(self, cache: KVCache, clock: int) -> KVCache:
         """Shift a cache in time, so that its rows can join those of a cache with this clock."""

@@ -27,7 +27,7 @@ from worldmodel.training.show.scenes import DreamScene
 
 @contextmanager
 def served(scenes=None, **options):
-    """The address of a server that runs in a thread of its own."""
+    """The address of a server that runs in its own thread."""
     world = tiny_world()
     scenes = scenes or {"dream": lambda: DreamScene(DreamEnv(world, "codes"))}
     loop, started, addresses = asyncio.new_event_loop(), threading.Event(), []

@@ -149,7 +149,7 @@ def test_an_agent_plays_until_a_key_is_held():
         return [do(player, "step", *keys)[0]["now"]["return"] for _ in range(6)]
 
     idle = Session({"dream": lambda: dream_scene(policy=True)})
-    alone = [do(idle, "step")[0]["now"]["return"] for _ in range(6)]  # nobody: no key, no agent
+    alone = [do(idle, "step")[0]["now"]["return"] for _ in range(6)]  # no player: no key, no agent
     assert played() != alone and played("Digit0") == alone
 
 
@@ -202,7 +202,7 @@ def test_a_dream_continues_its_game_and_returns_to_it():
     words, _ = do(player, "game")
     assert words["about"]["world"] == "game" and words["now"]["step"] == 5  # where it stood
     assert do(player, "dream", at=2)[0]["now"]["signals"]["HEALTH"] == health[1]
-    do(player, "begin")  # a dream of its own
+    do(player, "begin")  # a dream of another player
     assert "did not begin in a real game" in do(player, "game")[0]["note"]
 
 
