@@ -101,7 +101,7 @@ def code_counts(store: EpisodeStorage, tokenizer: str, out: Path, stride: int, p
 
 
 def _starts(num_steps: int, tokenizer: Tokenizer, stride: int) -> np.ndarray:
-    """First steps of what is coded together in an episode."""
+    """First steps of the parts of an episode that are coded together."""
     single = tokenizer.config.temporal == "step"
     return clip_starts(num_steps, tokenizer.config.piece_steps, 1 if single else stride)
 

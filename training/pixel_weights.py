@@ -1,7 +1,7 @@
-"""Weights of pixels in a tokenizer's loss: what is small and rarely seen counts as much as what fills the screen.
+"""Weights of pixels in a tokenizer's loss, so that small, rare objects count as much as large areas.
 
-A projectile of four pixels hardly moves the mean squared error of a picture, so a tokenizer learns to leave it out,
-though it decides the game. Its colours give it away: they are rare.
+A projectile of four pixels hardly moves the mean squared error of a picture, so a tokenizer learns to omit it,
+although it decides the game. Its colours give it away: they are rare.
 
 Letters: B batch, T steps, F frames, H W C pixels, L levels of a channel.
 """

@@ -115,7 +115,7 @@ def _restore_rows(model: PPO, rows: dict[str, Any], folder: Path) -> None:
 
 
 def _dreams_of(model: PPO) -> list[DreamVectorEnv]:
-    """The dreams in which PPO trains; [] for other envs, and where a wrapper remembers what is not known here."""
+    """The dreams in which PPO trains; [] for other envs, and if a wrapper has a state that is unknown here."""
     venv = model.get_env()
     while isinstance(venv, VecEnvWrapper):
         if type(venv) not in _MEMORIES:

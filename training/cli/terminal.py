@@ -39,7 +39,7 @@ def prepare_terminal() -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether whoever read stdout or stderr has left; from then on what is printed there goes nowhere."""
+    """Whether the reader of stdout or stderr has closed it; from then on output there is discarded."""
     return any([_hung_up(stream) for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)])
 
 

@@ -55,7 +55,7 @@ def make_players(
 def blind_for(action: ActionSpec, epsilons: Sequence[float], policies: Sequence[str] = ()) -> list[Player]:
     """The policies of `make_players` that see nothing, for these actions."""
     _check((), epsilons, policies)
-    # Blind policies play side by side, so each needs an object of its own.
+    # Blind policies play side by side, so each needs its own object.
     players = [_blind("sticky", action), *(_noisy(_blind("sticky", action), e, action) for e in epsilons)]
     names = [name for name in policies or blind_family(action) if name not in ("sticky", "random")]
     return [*players, *(_blind(name, action) for name in ("random", *names))]

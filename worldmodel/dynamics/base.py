@@ -1,4 +1,4 @@
-"""Dynamics: what the rest of the library asks of every model of codes, whatever network it is.
+"""Dynamics: the interface of every model of codes, whatever its network.
 
 Letters: B batch, T steps, F frames of a step, H W C pixels, h w latent grid, S = h*w tokens per step, M slices,
 D width, R features of the frame vector.

@@ -60,7 +60,7 @@ class Starts(NamedTuple):
     codes: Tensor  # (K, T, h, w, M) int64
     actions: Tensor  # (K, T-1) int64 or (K, T-1, A) float32
     signals: Tensor  # (K, T, G) float32
-    first: "Starts | None" = None  # the first steps of episodes, with K and T of their own
+    first: "Starts | None" = None  # the first steps of episodes, with their own K and T
 
     def packed(self) -> dict[str, Tensor]:
         """Tensors of the file, codes as int16."""

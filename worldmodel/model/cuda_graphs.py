@@ -46,7 +46,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         with torch.cuda.device(device):
-            # A stream and a pool of its own: libraries keep workspaces per stream, and a pool ends with its last graph.
+            # A separate stream and pool: libraries keep workspaces per stream, and a pool ends with its last graph.
             self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
     def __call__(self, once: Callable[[], object], step: Callable[[], StepOut]) -> Recorded:
@@ -65,7 +65,7 @@ class CudaGraphs:
 class GraphedSteps:
     """`WorldModel.step` with the same arguments and results, repeated from recordings.
 
-    One dream at a time: it lives in memory of its own, and a state made by another step is copied there. That makes
+    One dream at a time: it has its own memory, and a state made by another step is copied there. That makes
     earlier states stepped here invalid; the copied state stays valid.
 
     There is one recording for each position in the cache's ring, and further ones while the ring fills and while rows

@@ -1,4 +1,4 @@
-"""Tokenizer: what the rest of the library asks of every tokenizer, whatever network it is.
+"""Tokenizer: the interface of every tokenizer, whatever its network.
 
 Letters: B batch, T steps, F frames of a step, H W C pixels, h w grid of tokens, M slices and E features of a token.
 """

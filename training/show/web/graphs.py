@@ -134,7 +134,7 @@ class Drawing(nn.Module):
         signals: Tensor,
         action: Tensor,
     ) -> tuple[Tensor, ...]:
-        """What comes out of a step.
+        """Outputs of a step.
 
         Args:
             outputs: (S, D) of the pass.

@@ -39,8 +39,8 @@ class PixelCNNConfig:
                 f"width must be even, at least 6 and divisible by the {self.heads} heads, got {self.width}"
             )
 
-    # What other parts of the library ask of every dynamics' config: the given step comes as codes, and what follows it
-    # is predicted. Longer videos continue clip by clip.
+    # The interface of every dynamics' config: the given step enters as codes, and the steps after it are predicted.
+    # Longer videos continue clip by clip.
     lead: ClassVar[int] = 0
     frame_condition: ClassVar[int] = 0
     drop_frames: ClassVar[float] = 0.0

@@ -1,4 +1,4 @@
-"""Drawing the codes of a prior one after the other, with what was computed before kept.
+"""Draw the codes of a prior one after the other, with intermediate results cached.
 
 A plain sampler runs the whole network for every code. Here the vertical stack runs once for a row, which sees the rows
 above it only, and so do all the parts of the horizontal stack that read the vertical one or the slice before. For a

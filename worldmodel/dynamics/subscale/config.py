@@ -82,8 +82,8 @@ class SubscaleConfig:
                 f"{self.clip_frames}"
             )
 
-    # What other parts of the library ask of every dynamics' config: first frames enter as codes only, and the context
-    # has no limit at which it would restart.
+    # The interface of every dynamics' config: first frames enter as codes only, and the context has no limit at which
+    # it would restart.
     frame_condition: ClassVar[int] = 0
     drop_frames: ClassVar[float] = 0.0
     limited: ClassVar[bool] = False

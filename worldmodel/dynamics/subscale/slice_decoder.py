@@ -69,7 +69,7 @@ class SliceDecoder(nn.Module):
         return self.embedding(codes + torch.arange(self.books, device=codes.device) * self.num_codes)
 
     def base(self, context: Tensor) -> Tensor:
-        """What every position's input holds beside the codes: context (R, t, h, w, D) -> the same shape."""
+        """The part of every input that does not depend on codes: context (R, t, h, w, D) -> the same shape."""
         return self.from_context(context).float() + self.position()
 
     def content(self, codes: Tensor) -> Tensor:
