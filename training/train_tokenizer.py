@@ -80,8 +80,9 @@ def check_matches(store: EpisodeStorage, model: TokenizerConfig) -> None:
         )
     if frames[0] != wanted[0] and "frames_per_step" not in model.__dataclass_fields__:
         raise ValueError(
-            f"{said}. A step of such a tokenizer is {wanted[0]} frames: collect with --frames-per-step {wanted[0]}, or "
-            "copy the store with worldmodel.data.regroup.regroup"
+            f"{said}. A step of such a tokenizer is {wanted[0]} frames: collect with --env-kwargs "
+            f"frames_per_step={wanted[0]}, import with --frames-per-step {wanted[0]}, or copy the store with "
+            "worldmodel.data.regroup.regroup"
         )
     sizes = {"frames-per-step": frames[0], "height": frames[1], "width": frames[2], "channels": frames[3]}
     options = [f"--model.{name} {size}" for (name, size), own in zip(sizes.items(), wanted, strict=True) if size != own]

@@ -162,7 +162,7 @@ def test_a_run_with_another_start_is_not_resumed_and_another_model_is_refused_as
         ("lvt-small", {"frames_per_step": 4}, r"are \(4, 64, 64, 3\).* model's \(2, .*: --model.frames-per-step 4$"),
         ("lvt-paper", {"height": 62}, "heights that are multiples of 4 and widths of 4"),
         ("lvt-small", {"height": 60}, "heights that are multiples of 8 and widths of 8"),
-        ("pixelcnn-small", {}, r"are \(2, .* model's \(4, .* 4 frames: collect with --frames-per-step 4, or .*regroup"),
+        ("pixelcnn-small", {}, r"are \(2, .* model's \(4, .* collect with --env-kwargs frames_per_step=4, .*regroup"),
         ("pixelcnn-small", {"frames_per_step": 4, "height": 60}, "heights that are multiples of 8 and widths of 8"),
         ("pixelcnn-paper", {"frames_per_step": 4}, ": --model.height 64 --model.width 64$"),
     ],

@@ -138,6 +138,6 @@ def test_the_share_of_changed_codes_is_reported(tmp_path, store):
 def test_mistakes_are_reported_before_anything_is_written(tmp_path, store):
     with pytest.raises(ValueError, match=r"must be a \.png file, got 'a\.gif'"):
         show_codes(frame_tokenizer(), store, tmp_path / "a.gif", CONFIG)
-    with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).* 4 frames: collect with --frames-per-step 4"):
+    with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).* 4 frames: collect with --env-kwargs frames_per_step=4"):
         show_codes(hierarchy(), store, tmp_path / "a.png", CONFIG)
     assert list(tmp_path.iterdir()) == []
