@@ -29,7 +29,7 @@ _MOST_STEPS = 100_000  # of one action in a cycle
 
 # Of "diverse": shares of the episodes; the others hold random actions.
 _CONSTANT_SHARE, _CYCLE_SHARE = 0.1, 0.2
-_HOLDS = (0.0, 0.97)  # probability to repeat, drawn so that the mean length of a stride is log-uniform
+_HOLDS = (0.5, 0.97)  # probability to repeat, drawn so that the mean length of a stride is log-uniform
 _LONGEST_TURN = 48  # steps of one action in a cycle, log-uniform from 1
 _MOST_TURNS = 4  # actions of a cycle, at least 2
 
