@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.data.makers import INFO, make_episode
 from tests.training.recorded import recorded_store
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.data.regroup import regroup, regroup_episode
 
 
@@ -13,7 +16,7 @@ def store(tmp_path):
 
 
 def test_split_steps_show_each_frame_once_with_the_action_that_was_held(store):
-    old, new = store.episode(0), regroup_episode(store.episode(0), 1)
+    old, new = store.episode(0), regroup_episode(store.episode(0), 1, store.info.action)
     assert new.frames.shape == (19, 1, 16, 16, 3)
     assert new.frames[:, 0, 0, 0, 0].tolist() == [0, *np.repeat(range(2, 20, 2), 2)]
     assert new.actions.tolist() == np.repeat(old.actions, 2).tolist()
@@ -22,7 +25,10 @@ def test_split_steps_show_each_frame_once_with_the_action_that_was_held(store):
 
 
 def test_merged_steps_have_the_last_action_and_all_rewards(store):
-    old, new = store.episode(0), regroup_episode(store.episode(0), 4)  # 9 steps: the last is left out
+    old, new = (
+        store.episode(0),
+        regroup_episode(store.episode(0), 4, store.info.action),
+    )  # 9 steps: the last is left out
     assert new.frames[:, :, 0, 0, 0].tolist() == [
         [0] * 4,
         *([2 + 4 * t, 2 + 4 * t, 4 + 4 * t, 4 + 4 * t] for t in range(0, 4)),
@@ -32,9 +38,56 @@ def test_merged_steps_have_the_last_action_and_all_rewards(store):
     assert new.signals.tolist() == old.signals[:9:2].tolist()
 
 
+PAIR = ActionSpec(  # an action for each frame
+    kind="box", n=4, names=("x_0", "y_0", "x_1", "y_1"), low=(-1.0,) * 4, high=(1.0,) * 4, frames=2
+)
+
+
+def box_store(root, action: ActionSpec, frames_per_step: int = 2) -> EpisodeStorage:
+    """One episode of four steps whose actions are numbers in a row, divided by 100."""
+    info = replace(INFO, action=action, frames_per_step=frames_per_step)
+    episode = make_episode(4, info=info)
+    numbers = np.arange(4 * action.n, dtype=np.float32).reshape(4, -1) / 100
+    store = EpisodeStorage.create(root, info)
+    store.append(replace(episode, actions=numbers))
+    store.flush()
+    return store
+
+
+def test_merged_steps_keep_the_actions_of_all_their_frames(tmp_path):
+    new = EpisodeStorage.open(regroup(box_store(tmp_path / "old", PAIR), tmp_path / "new", 4))
+    assert new.info.action.frames == 4 and new.info.action.held == PAIR.held
+    assert new.info.action.names == ("x_0", "y_0", "x_1", "y_1", "x_2", "y_2", "x_3", "y_3")
+    np.testing.assert_allclose(new.actions(0), np.arange(16).reshape(2, 8) / 100, atol=1e-6)
+
+
+def test_split_steps_have_the_actions_of_their_own_frames(tmp_path):
+    new = EpisodeStorage.open(regroup(box_store(tmp_path / "old", PAIR), tmp_path / "new", 1))
+    assert new.info.action == PAIR.held and new.info.action.names == ("x", "y")
+    np.testing.assert_allclose(new.actions(0), np.arange(16).reshape(8, 2) / 100, atol=1e-6)
+
+
+def test_merged_steps_keep_held_actions_and_split_steps_repeat_them(tmp_path):
+    store = box_store(tmp_path / "old", PAIR.held)
+    merged = EpisodeStorage.open(regroup(store, tmp_path / "merged", 4))
+    assert merged.info.action.frames == 4
+    np.testing.assert_allclose(merged.actions(0)[0] * 100, [0, 1, 0, 1, 2, 3, 2, 3], atol=1e-4)
+    split = EpisodeStorage.open(regroup(store, tmp_path / "split", 1))
+    assert split.info.action == PAIR.held
+    np.testing.assert_allclose(split.actions(0)[:3] * 100, [[0, 1], [0, 1], [2, 3]], atol=1e-4)
+
+
+def test_merging_steps_of_one_frame_and_splitting_them_again_gives_the_same_actions(tmp_path):
+    store = box_store(tmp_path / "old", PAIR.held, frames_per_step=1)
+    merged = EpisodeStorage.open(regroup(store, tmp_path / "merged", 2))
+    assert merged.info.action == PAIR
+    again = EpisodeStorage.open(regroup(merged, tmp_path / "again", 1))
+    np.testing.assert_array_equal(again.actions(0), store.actions(0))
+
+
 def test_frame_counts_that_do_not_divide_are_refused(store):
     with pytest.raises(ValueError, match="steps of 2 frames cannot be split into or merged to steps of 3"):
-        regroup_episode(store.episode(0), 3)
+        regroup_episode(store.episode(0), 3, store.info.action)
 
 
 def test_a_regrouped_store_has_the_first_episodes_with_their_splits(tmp_path, store):

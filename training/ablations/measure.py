@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldmodel.data import EpisodeStorage, SegmentId
+from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.data.clips import Floor, draw_clips, other_clips
 from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import CLIP_FRAMES, i3d_logits, load_i3d
@@ -137,7 +137,7 @@ def measure_prior(
     wm = WorldModel.from_pretrained(folder / "last", device=measuring.device)
     frames, real_actions = real_clips(measuring, store)
     clips = _steps_of(frames, wm.frames_per_step)
-    actions = _actions_of(real_actions, store.info.frames_per_step, wm.frames_per_step)
+    actions = _actions_of(real_actions, store.info.action, store.info.frames_per_step, wm.frames_per_step)
     batch = _held_out(wm, clips, actions)
     nats = mean_losses(wm, batch)["codes"]
     per_code = code_scores(wm, batch, nats) if wm.config.dynamics.action_condition != "none" else {}
@@ -234,12 +234,17 @@ def _steps_of(frames: Tensor, frames_per_step: int) -> Tensor:
     return frames.flatten(1, 2).unflatten(1, (-1, frames_per_step))
 
 
-def _actions_of(actions: Tensor, old: int, new: int) -> Tensor:
+def _actions_of(actions: Tensor, action: ActionSpec, old: int, new: int) -> Tensor:
     """The actions (K, T-1, …) of clips with steps of `old` frames, for the same clips with steps of `new` frames.
 
-    As in `regroup_episode`, merged steps have the last one's action, and all parts of a split step have its action. The
-    action of the first step is not in the clip and set to zero; no table needs it (`variants`).
+    They are those of `regroup_episode`. The actions of the first step are not in the clip and set to zero; no table
+    needs them (`variants`).
     """
+    if action.kind == "box" and (new > old or action.frames > 1):
+        held, size = old if action.frames == 1 else 1, action.held.n
+        each = actions.flatten(2).unflatten(2, (-1, size)).flatten(1, 2).repeat_interleave(held, dim=1)  # per frame
+        each = torch.cat((each.new_zeros(len(each), old, size), each), dim=1)
+        return each[:, new:].unflatten(1, (-1, new)).flatten(2)
     if new >= old:
         merged = new // old
         return actions[:, 2 * merged - 2 :: merged]

@@ -1,6 +1,6 @@
 """Change the number of frames per step of a store, for tokenizers with another temporal stride.
 
-Letters: N steps of an episode, F frames of a step, H W C pixels.
+Letters: N steps of an episode, F frames of a step, H W C pixels, A dimensions of a continuous action.
 """
 
 from dataclasses import replace
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodel.data import Episode, EpisodeStorage
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage
 from worldmodel.data.minari import default_dataset_id, env_spec_of
 from worldmodel.progress import progress
 from worldmodel.replacing import finish_replacing, replacing
@@ -29,23 +29,35 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     enough = store.num_steps if max_steps is None else min(max_steps, store.num_steps)
     taken = 0
     with replacing(root) as fresh, progress(enough, "step", root.name) as bar:
-        info = replace(store.info, frames_per_step=frames_per_step)
+        old = store.info
+        action = regroup_action(old.action, old.frames_per_step, frames_per_step)
+        info = replace(old, frames_per_step=frames_per_step, action=action)
         new = EpisodeStorage.create(fresh, info, default_dataset_id(root), env_spec_of(store.root))
         for index in count():
             if taken >= enough:
                 break
-            new.append(regroup_episode(store.episode(index), frames_per_step))
+            new.append(regroup_episode(store.episode(index), frames_per_step, old.action))
             bar.update(min(store.lengths[index], enough - taken))
             taken += store.lengths[index]
         new.flush()
     return root
 
 
-def regroup_episode(episode: Episode, frames_per_step: int) -> Episode:
+def regroup_action(action: ActionSpec, old: int, new: int) -> ActionSpec:
+    """The actions of steps of `new` frames that were steps of `old`: continuous ones of merged steps are all kept."""
+    if action.kind == "discrete" or old == new or (action.frames == 1 and new < old):
+        return action
+    one = action.held
+    names = tuple(f"{name}_{frame}" if new > 1 else name for frame in range(new) for name in one.names)
+    return ActionSpec(kind="box", n=one.n * new, names=names, low=one.low * new, high=one.high * new, frames=new)
+
+
+def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) -> Episode:
     """The same frames in steps of another length; drops frames at the end that do not fill a step.
 
-    The parts of a split step all get its action, since it was held throughout; the last part gets its reward. A merged
-    step gets the action of its last part and the sum of the rewards.
+    The parts of a split step all get its action if that was held throughout, else that of their own frames; the last
+    part gets the step's reward. A merged step gets the sum of the rewards and, of discrete actions, the last part's; a
+    continuous one becomes the vector of the actions of all its frames.
     """
     old = episode.frames.shape[1]
     if old == frames_per_step:
@@ -64,10 +76,18 @@ def regroup_episode(episode: Episode, frames_per_step: int) -> Episode:
     rewards = np.zeros((steps // merged, parts), np.float32)
     rewards[:, -1] = episode.rewards[:steps].reshape(-1, merged).sum(1)
     signals = episode.signals[::merged][: steps // merged + 1]
+    if action.kind == "discrete":
+        actions = np.repeat(episode.actions[merged - 1 : steps : merged], parts, axis=0)
+    elif action.frames == 1 and parts > 1:
+        actions = np.repeat(episode.actions[:steps], parts, axis=0)
+    else:
+        held = old if action.frames == 1 else 1  # frames of an action
+        each = np.repeat(episode.actions[:steps].reshape(-1, action.held.n), held, axis=0)  # per frame
+        actions = each.reshape(-1, action.held.n * frames_per_step)
     return replace(
         episode,
         frames=np.concatenate((first, moving)),
-        actions=np.repeat(episode.actions[merged - 1 : steps : merged], parts, axis=0),
+        actions=actions,
         rewards=rewards.reshape(-1),
         signals=np.concatenate((signals[:1], np.repeat(signals[1:], parts, axis=0))),
     )

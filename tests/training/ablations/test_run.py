@@ -12,8 +12,8 @@ from tests.test_examples import load_example
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
 from tests.training.telling_store import telling_store
-from worldmodel.data import Episode
-from worldmodel.data.regroup import regroup, regroup_episode
+from worldmodel.data import ActionSpec, Episode
+from worldmodel.data.regroup import regroup, regroup_action, regroup_episode
 from worldmodel.errors import OutsideError
 from worldmodel.model import WorldModel
 from worldmodel.training.ablations import measure as ablation_measure
@@ -216,22 +216,34 @@ def test_the_example_prints_a_table(tmp_path, store, capsys):
     assert "VideoGPT table 3" in capsys.readouterr().out and (tmp_path / "attention.json").exists()
 
 
-@pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 2), (4, 2), (1, 4)])
-def test_actions_of_clips_are_those_of_regrouped_play(old, new):
-    steps = 16 // old + 1
+HELD = ActionSpec(kind="box", n=2, low=(-1.0,) * 2, high=(1.0,) * 2)
+KINDS = {
+    "one of many": lambda frames: ActionSpec(kind="discrete", n=20),
+    "held": lambda frames: HELD,
+    "of each frame": lambda frames: regroup_action(HELD, 1, frames),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 2), (4, 2), (1, 4), (2, 4), (2, 1)])
+def test_actions_of_clips_are_those_of_regrouped_play(old, new, kind):
+    steps, action = 16 // old + 1, KINDS[kind](old)
+    actions = np.arange(1, steps + 1)
+    if action.kind == "box":
+        actions = np.arange(1.0, steps * action.n + 1, dtype=np.float32).reshape(steps, -1)
     episode = Episode(
         frames=np.zeros((steps + 1, old, 2, 2, 3), np.uint8),
-        actions=np.arange(1, steps + 1),
+        actions=actions,
         rewards=np.zeros(steps, np.float32),
         terminated=True,
         truncated=False,
         signals=np.zeros((steps + 1, 0), np.float32),
     )
-    wanted = regroup_episode(episode, new).actions
-    parts = max(1, old // new)  # of the clip's first step, which is the second one of the play
-    clip = torch.from_numpy(episode.actions)[None, 1 : 16 // old]
-    given = _actions_of(clip, old, new)[0].tolist()
-    assert given == [0] * (parts - 1) + wanted[parts : 16 // new].tolist()
+    # The clip begins after the first step of the play, whose actions it does not have.
+    wanted = regroup_episode(episode, new, action).actions[max(1, old // new) : 16 // new]
+    given = _actions_of(torch.from_numpy(actions)[None, 1 : 16 // old], action, old, new)[0]
+    assert given[len(given) - len(wanted) :].tolist() == wanted.tolist()
+    assert len(given) == 16 // new - 1 and not given[: len(given) - len(wanted)].any()
 
 
 def test_models_of_longer_steps_are_measured_with_the_recorded_actions(tmp_path, store, monkeypatch):
