@@ -7,7 +7,7 @@ import pytest
 
 from worldmodel.data import ActionSpec
 from worldmodel.data.user_video.actions import action_spec, rows_per_step, to_steps
-from worldmodel.data.user_video.tables import Table
+from worldmodel.data.user_video.tables import Table, read_table
 
 
 def make_table(actions, rewards=None, signals=None):
@@ -41,6 +41,15 @@ def test_bounds_hold_all_actions_and_zero():
     assert (spec.low, spec.high, spec.names) == ((-1, -4), (1, 4), ("x", "y"))
     spec = action_spec([make_table([[0.5, -3.0]])], "auto", [2], names=["x", "y"])
     assert spec.n == 4 and spec.names == ("x_0", "y_0", "x_1", "y_1") and spec.low == (0, -3, 0, -3)
+
+
+def test_continuous_actions_are_named_after_their_columns(tmp_path):
+    (tmp_path / "a.csv").write_text("left,right\n0.5,1.5\n-0.5,0.25\n")
+    tables = [read_table(tmp_path / "a.csv", None, ())]
+    assert action_spec(tables, "auto", [2]).names == ("left_0", "right_0", "left_1", "right_1")
+    assert action_spec(tables, "auto", [1], names=["x", "y"]).names == ("x", "y")
+    with pytest.raises(ValueError, match="names must be one for each of the 2 columns of actions, got x"):
+        action_spec(tables, "auto", [1], names=["x"])
 
 
 @pytest.mark.parametrize(

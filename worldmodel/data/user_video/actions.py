@@ -41,8 +41,8 @@ def action_spec(
         kind: "discrete", "box", or "auto": discrete if all tables are single columns of integers >= 0 (1.0 counts as
             an integer), single columns of words, or one-hot rows.
         per_step: rows per step of each table: F, or 1 for tables with a row per step.
-        names: of discrete actions, or of a row's columns. Default for discrete actions: their words in alphabetical
-            order, or the column names of one-hot rows.
+        names: of discrete actions, or of a row's columns. Default: the names of the columns, if they have any; for a
+            column of words these in alphabetical order.
         limit: bounds of the columns, below and above 0; one for all or one per column. Default: the narrowest bounds
             that contain all actions and zero.
     """
@@ -62,7 +62,8 @@ def action_spec(
     if len(set(per_step)) != 1:
         raise ValueError("some files of actions have a row for each frame, others for each step; use one of the two")
     width = _width(tables[0])
-    if names and len(names) != width:
+    names = names or (tables[0].columns if tables[0].named else ())
+    if len(names) not in (0, width):
         raise ValueError(f"names must be one for each of the {width} columns of actions, got {', '.join(names)}")
     if limit and len(limit) not in (1, width):
         raise ValueError(f"the limit must be one number, or one for each of the {width} columns; got {list(limit)}")
