@@ -52,7 +52,7 @@ def test_an_export_killed_at_any_file_operation_ends_by_the_same_command(tmp_pat
     store, kills = make_store(tmp_path / "store", (4, 2)), 0
     wanted = [episode[1:] for episode in content(store)]  # films are not exact
     out = tmp_path / "runs" / "set"
-    for at in kill_everywhere(tmp_path / "none", out, lambda out: export_lerobot(store, out)):
+    for at in kill_everywhere(tmp_path / "none", out, lambda out: export_lerobot(store, out), every=9):
         kills += 1
         if not out.exists():
             export_lerobot(store, out)

