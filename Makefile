@@ -55,7 +55,7 @@ docs: $(VENV)/ready-docs  ## build docs/_build/index.html
 	$(RUN) sphinx -W --keep-going docs docs/_build
 
 clean:  ## remove what building and checking left; .venv and runs/ stay
-	rm -rf build dist .tox *.egg-info docs/_build .typed .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .tox *.egg-info docs/_build docs/jupyter_execute .typed .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Stamps: set up once, and again when the versions change. A richer set-up (dev) also counts as the plainer ones.

@@ -12,7 +12,7 @@ copyright = f"2026, {author}"
 release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]  # myst_nb reads pages by myst_parser
-exclude_patterns = ["_build", "decisions/000-template.md"]
+exclude_patterns = ["_build", "jupyter_execute", "decisions/000-template.md"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
