@@ -1,4 +1,4 @@
-"""Imports killed at any file operation end as unbroken ones when the same command is run again."""
+"""Imports killed at some of their file operations end as unbroken ones when the same command is run again."""
 
 import os
 
@@ -35,7 +35,7 @@ def content(store: EpisodeStorage) -> list:
 
 
 @pytest.mark.parametrize("name", IMPORTS)
-def test_an_import_killed_at_any_file_operation_ends_by_the_same_command(sources, tmp_path, monkeypatch, name):
+def test_an_import_killed_at_some_of_its_file_operations_ends_by_the_same_command(sources, tmp_path, monkeypatch, name):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     wanted, kills = content(IMPORTS[name](sources, tmp_path / "unbroken")), 0
     assert len(wanted) == 2
@@ -47,7 +47,7 @@ def test_an_import_killed_at_any_file_operation_ends_by_the_same_command(sources
     assert kills > 5
 
 
-def test_an_export_killed_at_any_file_operation_ends_by_the_same_command(tmp_path, monkeypatch):
+def test_an_export_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     store, kills = make_store(tmp_path / "store", (4, 2)), 0
     wanted = [episode[1:] for episode in content(store)]  # films are not exact

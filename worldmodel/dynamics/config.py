@@ -120,9 +120,10 @@ class GPTConfig:
         return asked or (min(16, longest) if self.limited else 16)
 
     def trained_as(self, other: Any) -> "GPTConfig":
-        """This config with the settings of another that may change when training goes on.
+        """This config with the settings of another that may change when a model is trained further.
 
-        Those of training alone, the window unless the context is limited, and a checkerboard, which may be added.
+        These are the settings of training alone, the window unless the context is limited, and a checkerboard, which
+        may be added but not removed.
         """
         if type(other) is not type(self):
             return self

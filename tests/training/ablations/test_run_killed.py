@@ -1,4 +1,4 @@
-"""A comparison killed at any file operation ends as an unbroken one when the same command is run again."""
+"""A comparison killed at some of its file operations ends as an unbroken one when the same command is run again."""
 
 import os
 
@@ -20,7 +20,7 @@ def measure(folder, *_):
     write_json(folder / "measured.json", {"metrics": {"nmse": 0.5}})
 
 
-def test_a_comparison_killed_at_any_file_operation_ends_by_the_same_command(tmp_path, monkeypatch):
+def test_a_comparison_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch):
     store = telling_store(tmp_path / "play")
     stubs = {"train_tokenizer": train, "train_dynamics": train, "measure_tokenizer": measure, "measure_prior": measure}
     stubs |= {"prepare": lambda _: None, "floor_of": lambda _: {}, "floor_source": lambda _: "nothing"}

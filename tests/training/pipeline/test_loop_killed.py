@@ -1,4 +1,4 @@
-"""A loop killed at any file operation ends as an unbroken one when the same command is run again."""
+"""A loop killed at some of its file operations ends as an unbroken one when the same command is run again."""
 
 import os
 from dataclasses import replace
@@ -17,7 +17,7 @@ def report(out, config, minutes):
     return out / "report.md"
 
 
-def test_a_loop_killed_at_any_file_operation_ends_by_the_same_command(tmp_path, monkeypatch):
+def test_a_loop_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch):
     for name in STAGES:
         monkeypatch.setattr(round_module, name, collect if name == "collect" else one_file)
     monkeypatch.setattr(module, "_judge_random", lambda out, _: write_json(out / "random.json", 1))
