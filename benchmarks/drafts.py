@@ -20,7 +20,7 @@ from torch import Tensor
 
 from worldmodel import WorldModel
 from worldmodel.dynamics import GPT, Sampling
-from worldmodel.dynamics.raster.drafts import DraftMemory
+from worldmodel.dynamics.gpt.raster.drafts import DraftMemory
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.tokenizer.codebook import CodebookConfig, CodeLookup, SlicedCodebook
 

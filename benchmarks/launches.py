@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from worldmodel.dynamics import DreamState
-from worldmodel.dynamics.blocks import attention_parts
+from worldmodel.dynamics.gpt.blocks import attention_parts
 from worldmodel.envs.dream.rollout import Dreams
 from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.layers.attention import KVCache

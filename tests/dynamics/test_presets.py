@@ -7,8 +7,8 @@ import torch
 from tests.tiny import tiny_config
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import PRESETS, FrameEncoderConfig, GPTConfig, Sampling, preset
-from worldmodel.dynamics.frame_encoder import FrameEncoder
 from worldmodel.dynamics.generation import check_request
+from worldmodel.dynamics.gpt.frame_encoder import FrameEncoder
 from worldmodel.model import WorldModelConfig
 from worldmodel.tokenizer import preset as tokenizer_preset
 

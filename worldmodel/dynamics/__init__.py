@@ -2,10 +2,10 @@
 
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.build import build
-from worldmodel.dynamics.config import GPTConfig
-from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
 from worldmodel.dynamics.generation import Video
-from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.gpt.config import GPTConfig
+from worldmodel.dynamics.gpt.frame_encoder import FrameEncoderConfig
+from worldmodel.dynamics.gpt.gpt import GPT
 from worldmodel.dynamics.heads import Heads, HeadsConfig
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.pixelcnn.pair import PixelCNNPair

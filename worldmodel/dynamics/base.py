@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.dynamics.conditioning import ActionEmbedding, Condition
-from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.gpt.config import GPTConfig
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.dynamics.subscale.config import SubscaleConfig

@@ -2,8 +2,8 @@
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig
-from worldmodel.dynamics.config import GPTConfig
-from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.gpt.config import GPTConfig
+from worldmodel.dynamics.gpt.gpt import GPT
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.pixelcnn.pair import PixelCNNPair
 from worldmodel.dynamics.subscale.config import SubscaleConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig, VideoRequest
 from worldmodel.dynamics.conditioning import Condition
-from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.gpt.config import GPTConfig
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.progress import stepwise
 from worldmodel.tokenizer import Tokenizer

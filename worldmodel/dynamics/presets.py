@@ -13,8 +13,8 @@ from typing import Any
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig
 from worldmodel.dynamics.build import build_for
-from worldmodel.dynamics.config import GPTConfig
-from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+from worldmodel.dynamics.gpt.config import GPTConfig
+from worldmodel.dynamics.gpt.frame_encoder import FrameEncoderConfig
 from worldmodel.dynamics.pixelcnn.config import PixelCNNConfig
 from worldmodel.dynamics.subscale.config import SubscaleConfig
 from worldmodel.errors import check_known

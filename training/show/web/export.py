@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.gpt.gpt import GPT
 from worldmodel.envs.registry import load_model, steps_per_second
 from worldmodel.envs.spaces import observation_space
 from worldmodel.files import write_json

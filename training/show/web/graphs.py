@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from worldmodel.dynamics import GPTConfig
 from worldmodel.dynamics.conditioning import ConditionalNorm
-from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.gpt.gpt import GPT
 from worldmodel.layers.attention import WindowAttention
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAEConfig

@@ -8,10 +8,10 @@ from functools import cache
 import pytest
 import torch
 
-from tests.dynamics.raster.test_token_pass import KINDS
+from tests.dynamics.gpt.raster.test_token_pass import KINDS
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPT, GPTConfig, Sampling
-from worldmodel.dynamics.raster.drafts import DraftMemory
+from worldmodel.dynamics.gpt.raster.drafts import DraftMemory
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.layers.precision import cast_matmuls
 from worldmodel.tokenizer import CodebookConfig

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from worldmodel.dynamics.raster.drafts import DraftMemory, RowDrafts
+from worldmodel.dynamics.gpt.raster.drafts import DraftMemory, RowDrafts
 
 
 def learned(share: float, drafts: int = 1500) -> DraftMemory:

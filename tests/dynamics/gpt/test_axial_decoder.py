@@ -5,7 +5,7 @@ import torch
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPTConfig
-from worldmodel.dynamics.gpt import GPT
+from worldmodel.dynamics.gpt.gpt import GPT
 from worldmodel.dynamics.sampling import Sampling
 from worldmodel.tokenizer import CodeLookup
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from worldmodel.dynamics import content
-from worldmodel.dynamics.content import ContentTable
+from worldmodel.dynamics.gpt import content
+from worldmodel.dynamics.gpt.content import ContentTable
 from worldmodel.layers.conv import GridConv
 from worldmodel.layers.precision import Linear
 from worldmodel.tokenizer import CodebookConfig, CodeLookup, SlicedCodebook

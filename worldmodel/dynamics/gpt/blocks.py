@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
-from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.gpt.config import GPTConfig
 from worldmodel.layers.attention import WindowAttention
 from worldmodel.layers.axial import AxialWindowAttention, GridAttention
 from worldmodel.layers.cpu.dropout import Dropout

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import Block, BlockCondition
 from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
+from worldmodel.dynamics.gpt.blocks import Block, BlockCondition
 from worldmodel.layers.attention import KVCache, WindowAttention
 from worldmodel.layers.cpu.query_attention import CachedKeys, QueryAttention, QueryRun
 from worldmodel.layers.position import Rotation

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.blocks import Block, BlockCondition
 from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
+from worldmodel.dynamics.gpt.blocks import Block, BlockCondition
 from worldmodel.layers.attention import KVCache, WindowAttention
 from worldmodel.layers.cpu.attention import attend_one
 from worldmodel.layers.position import Rotation

@@ -14,19 +14,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.axial_decoder import AxialPass
 from worldmodel.dynamics.base import VideoRequest
-from worldmodel.dynamics.blocks import BlockCondition, attention_parts
 from worldmodel.dynamics.conditioning import Condition, Modulation
-from worldmodel.dynamics.contexts import EncodedSteps, codes_before, given_codes
 from worldmodel.dynamics.generation import generate_steps
-from worldmodel.dynamics.raster.drafts import DraftMemory
-from worldmodel.dynamics.raster.multi_token_pass import MultiTokenPass, TokenSpans
-from worldmodel.dynamics.raster.speculative import Forward, SpeculativeStep
-from worldmodel.dynamics.raster.token_pass import TokenPass
-from worldmodel.dynamics.refine import draw_groups, known_in_passes
+from worldmodel.dynamics.gpt.axial_decoder import AxialPass
+from worldmodel.dynamics.gpt.blocks import BlockCondition, attention_parts
+from worldmodel.dynamics.gpt.contexts import EncodedSteps, codes_before, given_codes
+from worldmodel.dynamics.gpt.raster.drafts import DraftMemory
+from worldmodel.dynamics.gpt.raster.multi_token_pass import MultiTokenPass, TokenSpans
+from worldmodel.dynamics.gpt.raster.speculative import Forward, SpeculativeStep
+from worldmodel.dynamics.gpt.raster.token_pass import TokenPass
+from worldmodel.dynamics.gpt.refine import draw_groups, known_in_passes
+from worldmodel.dynamics.gpt.transformer import CodeTransformer
 from worldmodel.dynamics.sampling import Draw, Sampling
-from worldmodel.dynamics.transformer import CodeTransformer
 from worldmodel.layers.attention import KVCache, WindowAttention
 from worldmodel.layers.position import Rotation
 from worldmodel.layers.precision import Linear
@@ -130,47 +130,29 @@ class GPT(CodeTransformer):
         options = options or Sampling()
         shared = self._begin(condition, cache)
         fresh = (cache.lengths == 0)[:, None, None] if self.config.lead and cache.shortest <= 0 else None
-
-        def content_of(last: Tensor) -> Tensor:
-            content = self._content_of_codes(last[:, None], lookup).squeeze(1)
-            return content if fresh is None else torch.where(fresh, self.start_token, content)
-
         before = codes if fresh is None else torch.where(fresh, -1, codes)
         if self.hints is not None:
-            content = content_of(codes)
+            content = self._content_after(codes, fresh, lookup)
             drawn, outputs = self._draw_in_groups(content, before, shared, cache, noise, lookup, options, given)
         elif self.config.order == "block":
-            outputs = self._advance(content_of(codes), shared, cache, slice(0, self.tokens_per_step))
+            content = self._content_after(codes, fresh, lookup)
+            outputs = self._advance(content, shared, cache, slice(0, self.tokens_per_step))
             noise = noise.unflatten(1, (self.tokens_per_step, -1))
             drawn = self.code_head.sample(outputs, noise, options, given, before)
         elif self._speculates():
-            decoding = SpeculativeStep(
-                codes[: len(noise)],
-                noise.unflatten(1, (self.tokens_per_step, -1)),
-                self.config.width,
-                self.code_head,
-                before,
-                options,
-                given,
-                self.drafts,
-            )
+            noise = noise.unflatten(1, (self.tokens_per_step, -1))
+            context, width = codes[: len(noise)], self.config.width
+            decoding = SpeculativeStep(context, noise, width, self.code_head, before, options, given, self.drafts)
             drawn, outputs = decoding.run(self._forward_tokens(shared, cache, fresh, lookup))
         else:
-            noise = noise.unflatten(1, (self.tokens_per_step, -1))
-            advance = self.token_pass(shared, cache, lambda: content_of(codes))
-            previous, parts, all_outputs = codes[:, -1:], [], []
-            for position in range(self.tokens_per_step):
-                one = slice(position, position + 1)
-                output = advance(content_of(previous), position)
-                observed = None if given is None else given[:, one]
-                part = self.code_head.sample(output, noise[:, one], options, observed, before[:, one])
-                previous, fresh = part.codes.repeat(2 if options.guided else 1, 1, 1), None
-                parts.append(part)
-                all_outputs.append(output)
-            drawn = Draw(*(torch.cat(field, dim=1) for field in zip(*parts, strict=True)))
-            outputs = torch.cat(all_outputs, dim=1)
+            drawn, outputs = self._draw_in_sequence(codes, fresh, before, shared, cache, noise, lookup, options, given)
         cache.advance()
         return drawn, outputs
+
+    def _content_after(self, codes: Tensor, fresh: Tensor | None, lookup: CodeLookup) -> Tensor:
+        """Content of codes (B, n, M) as an input, (B, n, D); rows that are `fresh` (B, 1, 1) begin with the start."""
+        content = self._content_of_codes(codes[:, None], lookup).squeeze(1)
+        return content if fresh is None else torch.where(fresh, self.start_token, content)
 
     def _begin(self, condition: Condition, cache: KVCache) -> _StepInputs:
         """Inputs shared by all tokens of the step at the cache's clock."""
@@ -198,6 +180,31 @@ class GPT(CodeTransformer):
 
             x = block(x, condition, attend)
         return x
+
+    def _draw_in_sequence(
+        self,
+        codes: Tensor,
+        fresh: Tensor | None,
+        before: Tensor,
+        shared: _StepInputs,
+        cache: KVCache,
+        noise: Tensor,
+        lookup: CodeLookup,
+        options: Sampling,
+        given: Tensor | None,
+    ) -> tuple[Draw, Tensor]:
+        """Draw a step token by token, each one an input for the next (raster order)."""
+        noise = noise.unflatten(1, (self.tokens_per_step, -1))
+        advance = self.token_pass(shared, cache, lambda: self._content_after(codes, fresh, lookup))
+        drawn, outputs = [], []
+        previous = codes[:, -1:]
+        for position in range(self.tokens_per_step):
+            one = slice(position, position + 1)
+            outputs.append(advance(self._content_after(previous, None if position else fresh, lookup), position))
+            observed = None if given is None else given[:, one]
+            drawn.append(self.code_head.sample(outputs[-1], noise[:, one], options, observed, before[:, one]))
+            previous = drawn[-1].codes.repeat(2 if options.guided else 1, 1, 1)
+        return Draw(*(torch.cat(field, dim=1) for field in zip(*drawn, strict=True))), torch.cat(outputs, dim=1)
 
     def _draw_in_groups(
         self,

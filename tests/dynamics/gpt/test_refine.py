@@ -9,8 +9,8 @@ import torch
 from tests.dynamics.test_every_kind import B, T, make_sequence
 from tests.dynamics.worlds import make_frames, make_world
 from worldmodel.dynamics import GPTConfig
-from worldmodel.dynamics.contexts import codes_before
-from worldmodel.dynamics.refine import draw_groups, known_in_passes
+from worldmodel.dynamics.gpt.contexts import codes_before
+from worldmodel.dynamics.gpt.refine import draw_groups, known_in_passes
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.model import CodeBatch
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from worldmodel.dynamics.code_head import CodeHead
-from worldmodel.dynamics.raster.drafts import DraftMemory, RowDrafts
-from worldmodel.dynamics.raster.multi_token_pass import Span, TokenSpans
+from worldmodel.dynamics.gpt.raster.drafts import DraftMemory, RowDrafts
+from worldmodel.dynamics.gpt.raster.multi_token_pass import Span, TokenSpans
 from worldmodel.dynamics.sampling import Draw, Sampling
 
 _LARGEST = 512  # tokens of a pass when the step is given

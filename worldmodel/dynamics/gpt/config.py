@@ -3,7 +3,7 @@
 from dataclasses import field, replace
 from typing import Any, Literal
 
-from worldmodel.dynamics.frame_encoder import FrameEncoderConfig
+from worldmodel.dynamics.gpt.frame_encoder import FrameEncoderConfig
 from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveInt, Probability, ShareBelowOne, checked_dataclass
 
 _FOR_TRAINING = ("dropout", "context_noise", "token_noise", "own_draws", "own_draws_passes", "checkpointing")

@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics.axial_decoder import AxialDecoder
 from worldmodel.dynamics.base import Dynamics
-from worldmodel.dynamics.blocks import Block, BlockCondition, make_attention
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.conditioning import (
     ActionEmbedding,
@@ -29,10 +27,12 @@ from worldmodel.dynamics.conditioning import (
     Modulation,
     hide_rows,
 )
-from worldmodel.dynamics.config import GPTConfig
-from worldmodel.dynamics.content import ContentTable
-from worldmodel.dynamics.frame_encoder import FrameEncoder
-from worldmodel.dynamics.refine import Hints
+from worldmodel.dynamics.gpt.axial_decoder import AxialDecoder
+from worldmodel.dynamics.gpt.blocks import Block, BlockCondition, make_attention
+from worldmodel.dynamics.gpt.config import GPTConfig
+from worldmodel.dynamics.gpt.content import ContentTable
+from worldmodel.dynamics.gpt.frame_encoder import FrameEncoder
+from worldmodel.dynamics.gpt.refine import Hints
 from worldmodel.layers.conv import GridConv
 from worldmodel.layers.cpu.attention import causal_mask
 from worldmodel.layers.position import BroadcastPosition, Rotation, SinePosition, rotation

@@ -10,7 +10,8 @@ from tests.dynamics.worlds import make_frames, make_world
 from tests.model.test_network import make_batch
 from tests.tiny import tiny_config, tiny_world
 from worldmodel.data import ActionSpec
-from worldmodel.dynamics import GPTConfig, contexts
+from worldmodel.dynamics import GPTConfig
+from worldmodel.dynamics.gpt import contexts
 from worldmodel.model import CodeBatch, WorldModel
 
 KINDS = [

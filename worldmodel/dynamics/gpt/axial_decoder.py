@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.dynamics.blocks import Attention, Block, BlockCondition
 from worldmodel.dynamics.conditioning import ConditionalNorm, Modulation
-from worldmodel.dynamics.config import GPTConfig
+from worldmodel.dynamics.gpt.blocks import Attention, Block, BlockCondition
+from worldmodel.dynamics.gpt.config import GPTConfig
 from worldmodel.layers.axial import GridAttention
 
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldmodel.dynamics.config import GPTConfig
-from worldmodel.dynamics.refine import draw_groups
+from worldmodel.dynamics.gpt.config import GPTConfig
+from worldmodel.dynamics.gpt.refine import draw_groups
+from worldmodel.dynamics.gpt.transformer import CodeTransformer
 from worldmodel.dynamics.sampling import Sampling
-from worldmodel.dynamics.transformer import CodeTransformer
 from worldmodel.tokenizer import CodeLookup
 
 
