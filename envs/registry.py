@@ -1,6 +1,7 @@
 """Loading world models by name, and looking up env ids and the speed of a model's game."""
 
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -42,9 +43,20 @@ def env_spec(env_id: str) -> EnvSpec:
     module, _, plain_id = env_id.rpartition(":")
     if module:
         import_module(module)  # registers it, as gym.make would
-    return gym.spec(plain_id)
+    try:
+        return gym.spec(plain_id)
+    except gym.error.UnregisteredEnv as error:
+        if module or plain_id.startswith("VideoGen"):
+            raise
+        raise type(error)(
+            f"{error} A game of your own is named with the module that registers it, as in my_games:{plain_id}"
+        ) from error
 
 
 def is_env_id(name: str) -> bool:
     """Whether a name means an env, even a mistyped one, rather than a world."""
-    return not Path(name).is_dir() and (name in gym.registry or ":" in name or name.startswith("VideoGen"))
+    if Path(name).is_dir():
+        return False
+    # Worlds of the hub have a "/" in their names.
+    like_an_id = name.startswith("VideoGen") or ":" in name or re.fullmatch(r"[^/]+-v\d+", name) is not None
+    return name in gym.registry or like_an_id

@@ -17,6 +17,7 @@ TOP_FOLDERS = ("worldmodel", "envs", "agents", "training")
 # A module has the floor of its longest prefix here.
 FLOORS = {
     "worldmodel": 3,  # the public names
+    "worldmodel.counted": 1,
     "worldmodel.devices": 1,
     "worldmodel.errors": 1,
     "worldmodel.files": 1,

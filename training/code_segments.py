@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage
 from worldmodel.model import CodeBatch
 from worldmodel.tokenizer import TokenizerConfig
@@ -27,7 +28,7 @@ class Segments(ABC):
         self.store, self.frame_steps = store, frame_steps
         self.episodes = [int(e) for e in store.split(split)]
         if not self.episodes:
-            raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
+            raise ValueError(f"the {split} split of {counted(len(store), 'episode')} is empty; collect more episodes")
         self.split = split
         self.lengths = np.array([store.lengths[e] for e in self.episodes])
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths + 1)[:-1]))

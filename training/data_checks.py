@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage
 from worldmodel.dynamics import GPTConfig
 from worldmodel.model.network import default_segment_steps
@@ -17,7 +18,7 @@ def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: in
     """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
     longest = max((store.lengths[e] for e in store.split("train")), default=0)
     if not longest:
-        raise ValueError(f"the train split of {len(store)} episodes is empty; record or import more")
+        raise ValueError(f"the train split of {counted(len(store), 'episode')} is empty; record or import more")
     if tokenizer.temporal != "step":  # clips that do not fit are reported where they are coded
         return
     if segment > max(longest, default_segment_steps(GPTConfig(), tokenizer)):

@@ -25,6 +25,7 @@ from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.rollout_memory import as_agents_see
 from worldmodel.agents.sb3.unfinished import FOLDER, load_unfinished, save_unfinished
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
+from worldmodel.envs.registry import env_spec
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import JsonObject, atomic_write, read_json, write_json
@@ -208,6 +209,7 @@ def train_policy(env_id: str, out: str | Path, config: AgentConfig = REAL_GAME, 
     if is_trained(out, config, meta, about):
         print(f"agent: {out} has its {config.steps:,} steps already")
         return Path(out) / "agent"
+    env_spec(env_id)  # refuses an unknown id
     envs = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), config.num_envs)
     try:
         train_ppo(envs, config, out, meta, about=about)

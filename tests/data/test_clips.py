@@ -72,7 +72,7 @@ def test_a_floor_from_the_same_episodes_says_so_and_shares_no_frame_with_the_rea
     seen = set()
     for seed in range(40):
         segments, source = other_clips(store, real, 3, np.random.default_rng(seed), "all")
-        assert source.startswith("of 1 episodes, most of them the same")
+        assert source.startswith("of 1 episode, most of them the same")
         seen |= {(start, stop) for _, start, stop in segments}
     assert seen == {(start, start + 3) for start in [*range(7), *range(16, 28)]}
 

@@ -18,6 +18,7 @@ from worldmodel.training.dream_vs_real.page import write_dream_report
 from worldmodel.training.dream_vs_real.quick_trust import QuickTrust, quick_trust
 from worldmodel.training.reports.plots import check_matplotlib
 from worldmodel.training.reports.run import write_report
+from worldmodel.training.show.sample_inputs import check_same_game
 
 
 def evaluate_model(
@@ -53,8 +54,7 @@ def evaluate_model(
         WorldModel.from_pretrained(run, device=device),
         open_stores(data),
     )
-    if store.info.env_id and model.config.env_id and store.info.env_id != model.config.env_id:
-        print(f"note: the store is of {store.info.env_id}, the model was trained on {model.config.env_id}")
+    check_same_game(model.config, store)
     absent = {"absent": "no real game was given (--real ID)"}
     judged = absent if real is None else quick_trust(model, real, trust)
     results = measure(model, store, config, i3d) | {"trust": judged}

@@ -3,13 +3,11 @@
 import inspect
 import json
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any
 
-import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-import worldmodel  # noqa: F401 (registers the env ids)
+from worldmodel.envs.registry import env_spec
 from worldmodel.errors import did_you_mean
 
 _WORDS = {"none": None, "true": True, "false": False}
@@ -43,12 +41,9 @@ def _value(text: str) -> Any:
 
 def check_options(env_id: str, options: Iterable[str]) -> None:
     """Raise TypeError with the nearest valid name if the env lacks one of these options."""
+    entry_point = env_spec(env_id).entry_point  # refuses an unknown id, with options or without
     if not (names := list(options)):
         return
-    module, _, plain_id = env_id.rpartition(":")
-    if module:
-        import_module(module)  # registers the id, as gym.make would
-    entry_point = gym.spec(plain_id).entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     parameters = inspect.signature(creator).parameters.values()
     valid = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import dataset_facts, episode_returns, signal_changes
 from worldmodel.training.collect.workers import Played
@@ -36,7 +37,7 @@ class CollectStats:
         per_thousand = 1000 / max(self.steps, 1)
         up, down = self.reward_signs
         lines = [
-            f"{self.episodes} episodes, {self.steps} steps ({self.terminated} ended by the game, "
+            f"{counted(self.episodes, 'episode')}, {counted(self.steps, 'step')} ({self.terminated} ended by the game, "
             f"{self.truncated} by the clock)",
             f"length: {_spread(self.lengths)}",
             f"return ({self.reward_unit}): {_spread(self.returns)}",

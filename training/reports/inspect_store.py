@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import damaged_files, store_facts
 from worldmodel.progress import progress
@@ -54,7 +55,9 @@ def _rows(facts: Mapping[str, Any]) -> list[list[str]]:
     rows = dataset_rows(facts) if facts["episodes"] else [["game", facts["env_id"]], ["episodes", "none yet"]]
     for name, part in facts["splits"].items():
         chosen = ", as published" if name == "test" and facts["published_test"] else ""
-        rows.append([f"split {name}", f"{part['episodes']:,} episodes, {part['steps']:,} steps{chosen}"])
+        rows.append(
+            [f"split {name}", f"{counted(part['episodes'], 'episode')}, {counted(part['steps'], 'step')}{chosen}"]
+        )
     if facts["views"] > 1:
         rows.append(["episodes in a row that show the same play", str(facts["views"])])
     if facts["episodes"]:

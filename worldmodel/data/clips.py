@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worldmodel.counted import counted
 from worldmodel.data.episode import SegmentId
 from worldmodel.data.storage import EpisodeStorage
 from worldmodel.progress import stepwise
@@ -20,7 +21,7 @@ def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, s
     """Draw `count` random clips of `length` consecutive steps: (count, length, F, H, W, C) uint8."""
     episodes = store.split(split)
     if not len(episodes):
-        raise ValueError(f"the {split} split of {len(store)} episodes is empty; collect more episodes")
+        raise ValueError(f"the {split} split of {counted(len(store), 'episode')} is empty; collect more episodes")
     num_starts = [max(0, store.lengths[e] + 2 - length) for e in episodes]
     ends = np.cumsum(num_starts)
     if not ends[-1]:
@@ -79,7 +80,9 @@ def other_clips(
     apart = starts[_apart(starts, num_steps, real, plays)]
     if len(apart) >= len(real):
         segments = _spread(apart, len(real), num_steps, rng, plays)
-        return Floor(segments, f"of {_episodes(segments)} episodes, most of them the same, so the floor is too low")
+        return Floor(
+            segments, f"of {counted(_episodes(segments), 'episode')}, most of them the same, so the floor is too low"
+        )
     return Floor([], f"split {split!r} holds only {len(apart)} other clips of {num_steps} steps; ask for fewer samples")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from worldmodel.counted import counted
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, open_stores
 from worldmodel.data.minari import default_dataset_id, env_spec_of
 from worldmodel.errors import did_you_mean
@@ -59,7 +60,7 @@ def mirror(
             bar.update(1)
         new.flush()
     new = EpisodeStorage.open(root)
-    print(f"{out}: {len(new)} episodes with {new.num_steps:,} steps, every second one mirrored")
+    print(f"{out}: {counted(len(new), 'episode')} with {counted(new.num_steps, 'step')}, every second one mirrored")
     return new
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.counted import counted
 from worldmodel.data.checks import wrong_frames, wrong_labels, wrong_numbers, wrong_steps
 from worldmodel.data.episode import Batch, Episode, Segment, SegmentId
 from worldmodel.data.episode_files import EpisodeFiles
@@ -191,9 +192,9 @@ class EpisodeStorage(EpisodeFiles):
         if not counts.any():
             longest = self._tables.num_steps[episodes].max(initial=0)
             raise ValueError(
-                f"no segment of {num_steps} steps in split {split!r}: {self.root} holds {len(self)} episodes, "
-                f"{len(episodes)} of them in this split, the longest of these has {longest} steps. Collect more or "
-                "longer episodes, ask for fewer steps, or use split='all'."
+                f"no segment of {num_steps} steps in split {split!r}: {self.root} holds "
+                f"{counted(len(self), 'episode')}, {len(episodes)} of them in this split, the longest of these has "
+                f"{longest} steps. Collect more or longer episodes, ask for fewer steps, or use split='all'."
             )
         drawn = rng.integers(ends[-1], size=n)
         index = np.searchsorted(ends, drawn, side="right")

@@ -383,7 +383,7 @@ def test_the_command_imports(tmp_path, capsys):
     ]
     assert main([*command, "--frames-per-step", "1", "--size", "8", "8", "--action-limit", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "1 episodes, 5 steps of 1 frames (8, 8, 3)" in printed
+    assert "1 episode, 5 steps of 1 frame (8, 8, 3)" in printed
     assert "box actions: 2 from (-1, -1) to (1, 1)" in printed
     assert main([*command, "--frames-per-step", "2"]) == 2
     assert "was made with" in capsys.readouterr().err

@@ -173,3 +173,15 @@ def test_an_agent_that_saw_a_dream_of_another_size_is_refused(tmp_path, capsys):
     folder = train_agent(world, tmp_path / "agent", DreamTraining(agent=agent), device="cpu")
     assert main(["evaluate", str(folder), "--env", "VideoGenReal-DoomHealthGathering", "--episodes", "1"]) == 2
     assert "64" in capsys.readouterr().err
+
+
+def test_a_world_is_not_measured_on_a_store_of_another_game(tmp_path, capsys):
+    config = replace(tiny_config(), env_id="VideoGenReal-DoomTakeCover")
+    world = WorldModel(config).save_pretrained(tmp_path / "world")
+    store = recorded_store(tmp_path / "store")
+    assert (
+        main(["evaluate-model", str(world), "--data", str(store.root), "--no-plots", "--out", f"{tmp_path}/out"]) == 2
+    )
+    refusal = capsys.readouterr().err
+    assert f"its env_id is {store.info.env_id}, the model's VideoGenReal-DoomTakeCover; give a store" in refusal
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Env options from the command line: how a text is parsed, and which names an env takes."""
 
+import gymnasium as gym
 import pytest
 
 from tests.training.counting_game import GAME_ID
@@ -41,3 +42,9 @@ def test_a_users_game_is_found_by_its_module():
     check_options(GAME_ID, ["step_seconds"])
     with pytest.raises(TypeError, match=r"no option 'sleep'\. Valid: fails, labels, step_seconds"):
         check_options(GAME_ID, ["sleep"])
+
+
+@pytest.mark.parametrize("options", [[], ["sleep"]])
+def test_an_unknown_game_is_refused_with_the_way_to_name_ones_own(options):
+    with pytest.raises(gym.error.NameNotFound, match="as in my_games:NoSuchGame-v0"):
+        check_options("NoSuchGame-v0", options)

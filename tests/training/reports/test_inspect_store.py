@@ -51,7 +51,7 @@ def test_gaps_pending_episodes_and_a_published_test_are_reported(tmp_path):
     facts = inspect_store(store.root)
     assert facts["missing_ids"] == [0, *range(2, 14)] and facts["pending"] == 3 and facts["stopped"] == 3
     page = facts_page(facts)
-    assert "13: 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, …;" in page and "1 episodes, 3 steps, as published" in page
+    assert "13: 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, …;" in page and "1 episode, 3 steps, as published" in page
     assert "3 (read like the others)" in page and "show the same play" in page
 
 

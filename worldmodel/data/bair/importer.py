@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage, StoreInfo
 from worldmodel.data.bair.download import fetch_bair
 from worldmodel.data.bair.files import find_record_files, label, num_named
@@ -51,9 +52,10 @@ class ImportStats:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.episodes} episodes: " + ", ".join(f"{count} {name}" for name, count in self.splits.items()),
+            f"{counted(self.episodes, 'episode')}: "
+            + ", ".join(f"{count} {name}" for name, count in self.splits.items()),
             *self.notes,
-            f"{len(self.broken)} broken records skipped",
+            f"{counted(len(self.broken), 'broken record')} skipped",
             *(f"  {reason}" for reason in self.broken[:_LISTED]),
         ]
         if len(self.broken) > _LISTED:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.counted import counted
 from worldmodel.data import Episode, EpisodeStorage, StoreInfo, open_stores
 from worldmodel.data.lerobot import layout, statistics
 from worldmodel.data.lerobot.films import GROUP, PIXELS, FilmWriter
@@ -40,8 +41,8 @@ class LeRobotStats:
 
     def __str__(self) -> str:
         return (
-            f"{self.root}: {self.episodes} episodes, {self.rows:,} rows at {self.fps:g} per second, "
-            f"cameras {', '.join(self.cameras)}"
+            f"{self.root}: {counted(self.episodes, 'episode')}, {counted(self.rows, 'row')} at {self.fps:g} per "
+            f"second, cameras {', '.join(self.cameras)}"
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import action_counts
 from worldmodel.data.user_video.tables import Table
@@ -20,7 +21,8 @@ def store_lines(store: EpisodeStorage, speed_from: str) -> list[str]:
     bounds = f" from {_short(spec.low)} to {_short(spec.high)}" if spec.kind == "box" else ""
     splits = {name: len(store.split(name)) for name in ("train", "validation", "test")}
     lines = [
-        f"{len(store)} episodes, {store.num_steps} steps of {info.frames_per_step} frames {info.frame_shape[1:]}: "
+        f"{counted(len(store), 'episode')}, {counted(store.num_steps, 'step')} of "
+        f"{counted(info.frames_per_step, 'frame')} {info.frame_shape[1:]}: "
         + ", ".join(f"{count} {name}" for name, count in splits.items()),
         "no actions" if spec.names == NO_ACTIONS else f"{spec.kind} actions: {spec.n}{bounds}",
     ]
