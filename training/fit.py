@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from worldmodel.files import atomic_write, write_json
+from worldmodel.layers.compiling import compiled
 from worldmodel.layers.precision import autocast, fast_dtype
 from worldmodel.progress import progress
 from worldmodel.settings import (
@@ -139,7 +140,7 @@ def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
     if chief:
         write_json(folder / "config.json", settings)  # first: it says whose folder this is
     metrics = Metrics(folder, step) if chief else None
-    loss_of = distributed.averaging(task.model, torch.compile(task.loss) if config.compile else task.loss)
+    loss_of = distributed.averaging(task.model, compiled(task.loss) if config.compile else task.loss)
     sums: dict[str, Tensor] = {}
     logged = step
     with progress(config.steps, "step", task.label, step, silent=not chief) as bar, torch.random.fork_rng():

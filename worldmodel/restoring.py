@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
 
 from worldmodel.checksums import check_sums
 from worldmodel.tensor_files import Declared, misfits, not_finite, read_header, read_tensors
@@ -39,7 +40,7 @@ def restore(
     """
     config, path = folder / "config.json", folder / "model.safetensors"
     declared = read_header(path)
-    with _blaming(config), _at_most(1000 + 16 * len(declared)), torch.device("meta"):
+    with _blaming(config), _at_most(1000 + 16 * len(declared)), torch.device("meta"), _NoDraws():
         rehearsal = make()
         own = parts(rehearsal)
         wanted = _states(own)
@@ -110,6 +111,18 @@ def _blaming(config: Path) -> Iterator[None]:
     except Exception as error:
         text = str(error).strip().partition("\n")[0]
         raise ValueError(f"no module can be built from {config} ({type(error).__name__}: {text})") from error
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leave out normal initial values, for which torch's meta device imports the whole compiler (1.6 s)."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, arguments: tuple[Any, ...] = (), named: Any = None
+    ) -> Any:
+        named = named or {}
+        if function in (Tensor.normal_, nn.init.normal_):
+            return arguments[0] if arguments else named["tensor"]
+        return function(*arguments, **named)
 
 
 @contextmanager

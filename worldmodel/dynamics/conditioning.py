@@ -9,6 +9,7 @@ of a clip. Differs: zero-initialised, so that training starts with plain norms; 
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,11 +50,11 @@ class ActionEmbedding(nn.Module):
         features = spec.num_features * (clip_actions if kind == "clip" else 1)
         self.linear = Linear(features, width) if kind != "none" and width else None
         self.width = width or (1 if kind == "none" else features)  # C
-        self.null = nn.Parameter(torch.randn(self.width) * 0.02)
+        self.null = nn.Parameter(torch.randn(self.width).mul_(0.02))
         if spec.kind == "box":  # actions are scaled to [-1, 1]
-            low, high = torch.tensor(spec.low), torch.tensor(spec.high)
-            self.register_buffer("center", (low + high) / 2, persistent=False)
-            self.register_buffer("radius", (high - low) / 2, persistent=False)
+            low, high = np.array(spec.low, np.float32), np.array(spec.high, np.float32)
+            self.register_buffer("center", torch.tensor((low + high) / 2), persistent=False)
+            self.register_buffer("radius", torch.tensor((high - low) / 2), persistent=False)
 
     def features(self, actions: Tensor) -> Tensor:
         """Encode actions (...) int64 as one-hot vectors, or scale (..., A) float32 to [-1, 1]."""

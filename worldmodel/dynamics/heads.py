@@ -48,10 +48,11 @@ class TwoHot(nn.Module):
 
     def __init__(self, bins: int, limit: float) -> None:
         super().__init__()
-        end = symlog(torch.tensor(limit))
+        end = symlog(torch.tensor(limit, device="cpu"))
         half = bins // 2
-        centers = torch.arange(-half, half + 1) / half * end
-        self.register_buffer("centers", centers.sign() * centers.abs().expm1(), persistent=False)
+        centers = torch.arange(-half, half + 1, device="cpu") / half * end
+        centers = (centers.sign() * centers.abs().expm1()).to(torch.get_default_device())
+        self.register_buffer("centers", centers, persistent=False)
 
     def mean(self, logits: Tensor) -> Tensor:
         """(..., K) -> (...) expectation."""

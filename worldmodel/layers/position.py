@@ -25,7 +25,7 @@ class BroadcastPosition(nn.Module):
                 f"width must be divisible by {len(self.axes)}, the number of axes with positions, got {width}"
             )
         part = width // len(self.axes)
-        self.tables = nn.ParameterList(torch.randn(shape[axis], part) * 0.01 for axis in self.axes)
+        self.tables = nn.ParameterList(torch.randn(shape[axis], part).mul_(0.01) for axis in self.axes)
 
     def forward(self) -> Tensor:
         """Embeddings of all positions, (*shape, width)."""

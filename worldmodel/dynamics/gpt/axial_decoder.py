@@ -35,7 +35,7 @@ class AxialDecoder(nn.Module):
 
         _, above, left = config.axial_layers
         self.above, self.left = blocks(above, columns=True), blocks(left, columns=False)
-        self.edge = nn.Parameter(torch.randn(config.width) * 0.02)  # stands left of the first token of a row
+        self.edge = nn.Parameter(torch.randn(config.width).mul_(0.02))  # stands left of the first token of a row
 
     def forward(self, known: Tensor, own: Tensor, conditions: Sequence[BlockCondition]) -> Tensor:
         """What is known of earlier steps and the content of the step's own tokens, (B, T, S, D) each -> (B, T, S, D).

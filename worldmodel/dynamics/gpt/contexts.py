@@ -19,6 +19,7 @@ from worldmodel.dynamics.gpt.config import GPTConfig
 from worldmodel.dynamics.gpt.refine import draw_groups
 from worldmodel.dynamics.gpt.transformer import CodeTransformer
 from worldmodel.dynamics.sampling import Sampling
+from worldmodel.layers.compiling import uncompiled
 from worldmodel.tokenizer import CodeLookup
 
 
@@ -73,7 +74,7 @@ def _other_tokens(codes: Tensor, whole_steps: bool) -> Tensor:
     return others.view_as(codes)
 
 
-@torch.compiler.disable
+@uncompiled
 @torch.no_grad()
 def _with_own_draws(dynamics: CodeTransformer, real: EncodedSteps) -> Tensor:
     """Codes (B, T+1, S, M), some of the predicted steps replaced by samples of the model, given the steps before."""

@@ -62,7 +62,7 @@ class FrameEncoder(nn.Module):
                 blocks.append(_ResidualBlock(width_in, width, stride=2 if group and not index else 1))
                 width_in = width
         self.blocks = nn.Sequential(*blocks)
-        self.null = nn.Parameter(torch.randn(config.features) * 0.02)
+        self.null = nn.Parameter(torch.randn(config.features).mul_(0.02))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> (B, R) float32."""

@@ -78,7 +78,7 @@ class CodeTransformer(Dynamics):
         self.neighbours = GridConv(code_dim, config.width) if whole else None
         self._contents = ContentTable(self.token_in, self.neighbours, grid)
         # Input for the very first token (raster), or for every token of the very first step (block with learn_start).
-        self.start_token = nn.Parameter(torch.randn(config.width) * 0.02)
+        self.start_token = nn.Parameter(torch.randn(config.width).mul_(0.02))
         self.position = _position(config, grid)
         self.action = ActionEmbedding(action, config.condition_width, config.action_condition, config.clip_actions)
         split = config.order == "raster" and config.attention == "axial"

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worldmodel.layers.compiling import uncompiled
 from worldmodel.layers.cpu.attention import Mask, attend
 from worldmodel.layers.position import SinePosition
 from worldmodel.layers.precision import Linear
 
 
-@torch.compiler.disable  # tracing would bypass the cache
+@uncompiled  # tracing would bypass the cache
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # so that a mask first made by sampling also serves training
 def visible(slices: int, positions: int, past_full: bool, device: torch.device) -> Mask:

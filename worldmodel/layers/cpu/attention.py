@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldmodel.layers.compiling import uncompiled
+
 CHUNK = 64  # queries; small, so that a sliding window skips most keys (docs/performance.md)
 _MANY = 1200  # scores per row from which matmuls are faster than torch's kernel in bfloat16
 
@@ -49,7 +51,7 @@ class Mask:
         return cls(allowed, tuple(spans))
 
 
-@torch.compiler.disable  # tracing would bypass the cache
+@uncompiled  # tracing would bypass the cache
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # so that a mask first made by sampling also serves training
 def causal_mask(steps: int, tokens: int, window: int, whole_steps: bool, device: torch.device) -> Mask:
