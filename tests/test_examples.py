@@ -131,6 +131,7 @@ def test_moving_digits_bounce_within_the_square(digits):
     assert (np.abs(np.diff(corners, axis=0)) <= 5).all() and (np.ptp(corners, axis=0) > 20).any()
 
 
+@pytest.mark.slow
 def test_moving_digits_are_stored_learned_and_sampled_from_one_frame(digits, tmp_path):
     tokenizer, dynamics = digits.trainings()
     once = {"steps": 1, "batch_size": 2}

@@ -41,8 +41,15 @@ def narrow(preset):
     return replace(coder, stage_widths=widths), gpt
 
 
-@pytest.mark.parametrize("preset", ["push-small", "bair-paper"])
-@pytest.mark.parametrize("store", ["simulated", "imported"])
+@pytest.mark.parametrize(
+    ("store", "preset"),
+    [
+        ("simulated", "push-small"),
+        ("imported", "bair-paper"),
+        pytest.param("simulated", "bair-paper", marks=pytest.mark.slow),
+        pytest.param("imported", "push-small", marks=pytest.mark.slow),
+    ],
+)
 def test_pushing_is_sampled_on_every_path(stores, tmp_path, store, preset):
     coder, gpt = narrow(preset)
     data, world = stores / store, tmp_path / "world"

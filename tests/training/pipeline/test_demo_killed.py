@@ -84,8 +84,8 @@ CASES = {
     [
         *(pytest.param(STAGES, case, marks=pytest.mark.slow, id=f"{case}, stages of many files") for case in CASES),
         *(
-            pytest.param(dict.fromkeys(STAGES, one_file), case, id=f"{case}, stages of one file")
-            for case in ("from nothing", "afresh after another")
+            pytest.param(dict.fromkeys(STAGES, one_file), case, marks=marks, id=f"{case}, stages of one file")
+            for case, marks in (("from nothing", ()), ("afresh after another", pytest.mark.slow))
         ),
     ],
 )
