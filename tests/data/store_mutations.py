@@ -1,37 +1,19 @@
-"""Mutated stores and BAIR records either load like intact ones or are refused in one line that names the file."""
+"""Ways to damage a store: bytes, datasets, values, attributes, links, groups, files and metadata."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
-import struct
-import tempfile
 
 import h5py
 import numpy as np
-import pytest
 
-from tests.bair_records import write_archive, write_tfds
-from tests.data.makers import INFO, PUSHES, make_episode, make_store
-from tests.mutations import check, mutate_bytes, mutate_field, mutate_json, run_trial
-from worldmodel.data import EpisodeStorage, SegmentId
-from worldmodel.data.bair.tfrecord import masked_crc
+from tests.data.makers import INFO
+from tests.mutations import mutate_bytes, mutate_field, mutate_json, one
 from worldmodel.data.layout import CHECKED, CHECKSUMS
-
-pytestmark = pytest.mark.slow
-
-
-# --- stores -----------------------------------------------------------------------------------------------------------
 
 
 def files_of(root):
     return sorted(root.rglob("*.hdf5"))
-
-
-def one(rng, things):
-    things = list(things)
-    return things[rng.integers(len(things))]
 
 
 def any_file(root, rng):
@@ -296,164 +278,3 @@ def mutate_old_store(root, rng):
             for group in file.values():
                 group.attrs.pop(CHECKSUMS, None)
     one(rng, [*HONEST, change_info])(root, rng)
-
-
-def by_use(root):
-    """Read like a training: the first use verifies everything but the frames, so frames are not compared."""
-    store = EpisodeStorage.open(root)
-    episodes = range(len(store))
-    found = [repr(store.info), store.lengths, store.ids.tolist(), store.plays.tolist()]
-    for i in episodes:
-        parts = store.actions(i), store.rewards(i), store.signals(i)
-        found += [store.ended(i), *(part.tobytes() for part in parts), store.frames(i).shape]
-    batch = store.batch([SegmentId(i, 0, 2) for i in episodes])
-    found += [value.numpy().tobytes() for value in (batch.actions, batch.rewards, batch.signals, batch.terminated)]
-    found += [tuple(batch.frames.shape), store.starts(2, "all").tobytes(), store.split("train").tobytes()]
-    return found
-
-
-def by_check(root):
-    """Read like `inspect --verify`, and read whole episodes."""
-    from worldmodel.training.reports.inspect_store import inspect_store, verify_store
-
-    with contextlib.redirect_stderr(io.StringIO()):
-        found = [verify_store(root), repr(inspect_store(root))]
-    store = EpisodeStorage.open(root)
-    for i in range(len(store)):
-        episode = store.episode(i)
-        found += [episode.frames.tobytes(), episode.actions.tobytes(), episode.seed, episode.terminated]
-    found.append(store.batch([SegmentId(i, 0, 2) for i in range(len(store))]).frames.numpy().tobytes())
-    return found
-
-
-@pytest.fixture(params=["discrete", "box"])
-def store(request, tmp_path):
-    """Two packed episodes, one in its own file, and a block of two."""
-    from dataclasses import replace
-
-    info = INFO if request.param == "discrete" else replace(INFO, action=PUSHES)
-    store = make_store(tmp_path / "whole" / "pushes_and_turns", (6, 3), info)
-    store.write_pending(make_episode(4, 2, info), 2)
-    store.write_block([make_episode(3, 3, info), make_episode(5, 4, info)], 3)
-    return store.root
-
-
-@pytest.mark.parametrize("load", [by_use, by_check])
-def test_a_mutated_store_loads_intact_or_is_refused(store, load, tmp_path):
-    check(run_trial(store, load, mutate_store, 300, 11, tmp_path), 300)
-
-
-@pytest.mark.parametrize("mutate", [change_info, mutate_old_store])
-def test_mutated_stores_without_checksums_raise_only_one_line_errors(store, mutate, tmp_path):
-    """Without checksums the values cannot be verified; everything else is."""
-    check_unvouched(run_trial(store, by_check, mutate, 150, 12, tmp_path))
-
-
-def check_unvouched(found):
-    wrong = [word for word in found if word not in ("equal", "refused") and "silently" not in word]
-    assert not wrong, "\n".join(wrong)
-
-
-# --- records ----------------------------------------------------------------------------------------------------------
-
-
-def records_of(root):
-    return sorted([*root.rglob("*.tfrecords"), *root.rglob("*.tfrecord-*")])
-
-
-def starts_of(data):
-    """Offset of each record, and of the end of the file."""
-    starts = [0]
-    while starts[-1] < len(data):
-        starts.append(starts[-1] + 16 + struct.unpack_from("<Q", data, starts[-1])[0])
-    return starts
-
-
-def mutate_record(root, rng):
-    path = one(rng, records_of(root))
-    data = bytearray(path.read_bytes())
-    starts = starts_of(data)
-    begin, end = starts[(place := int(rng.integers(len(starts) - 1)))], starts[place + 1]
-    kind = rng.integers(8)
-    if kind == 0:  # the framing before the payload, and behind it
-        at = one(rng, [*range(begin, begin + 12), *range(end - 4, end)])
-        data[at] = int(rng.integers(256))
-    elif kind == 1:
-        at = int(rng.integers(begin, min(end, begin + 400)))
-        data[at] ^= 1 << int(rng.integers(8))
-    elif kind == 2:
-        data = data[: rng.integers(len(data))]
-    elif kind == 3:
-        data = data[:begin]  # at a record's border
-    elif kind == 4:
-        data += bytes(rng.integers(256, size=rng.integers(1, 40)).tolist())
-    elif kind == 5:
-        at = begin + int(rng.integers(end - begin))
-        data[at : at + int(rng.integers(1, 9))] = b""
-    elif kind == 6:
-        at = begin + int(rng.integers(end - begin))
-        data[at:at] = bytes(int(rng.integers(1, 20)))
-    path.write_bytes(data)
-    if kind == 7:
-        mutate_bytes(path, rng)
-
-
-def forge_record(root, rng):
-    """Change a length or a payload, and correct its CRC."""
-    path = one(rng, records_of(root))
-    data = path.read_bytes()
-    starts = starts_of(data)
-    begin, end = starts[(place := int(rng.integers(len(starts) - 1)))], starts[place + 1]
-    payload = bytearray(data[begin + 12 : end - 4])
-    length = len(payload)
-    kind = rng.integers(5)
-    if kind == 0:
-        length = one(rng, [0, 1, length - 1, length + 1, 2**31 - 1, 2**31, 2**33, 2**63 - 1, 2**63, 2**64 - 1])
-    elif kind == 1:  # a head of the protobuf, or of a key within
-        for _ in range(rng.integers(1, 4)):
-            payload[int(rng.integers(min(60, length)))] = int(rng.integers(256))
-    elif kind == 2:
-        keys = [b"image_aux1", b"/action", b"action", b"endeffector_pos", b"image_main", b"\x89PNG", b"IHDR", b"IDAT"]
-        at = payload.find(one(rng, [key for key in keys if key in payload]))
-        at = max(0, at + int(rng.integers(-12, 30)))
-        payload[at] = int(rng.integers(256))
-    elif kind == 3:
-        payload = payload[: rng.integers(length)]
-        length = len(payload)
-    else:
-        for at in rng.integers(length, size=4).tolist():
-            payload[at] = one(rng, [0, 127, 128, 255])
-    size = struct.pack("<Q", length)
-    framed = size + struct.pack("<I", masked_crc(size)) + payload + struct.pack("<I", masked_crc(bytes(payload)))
-    path.write_bytes(data[:begin] + framed + data[end:])
-
-
-def by_import(root):
-    from worldmodel.data.bair.importer import import_bair
-
-    with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
-        with contextlib.redirect_stderr(io.StringIO()):
-            import_bair(root, out, action_limit=(9.0,) * 4)
-        store = EpisodeStorage.open(out)
-        episodes = [store.episode(i) for i in range(len(store))]
-        parts = [(each.frames, each.actions, each.signals) for each in episodes]
-        return [part.tobytes() for each in parts for part in each] + [store.ids.tolist(), repr(store.info)]
-
-
-@pytest.fixture(params=["published", "tfds"])
-def records(request, tmp_path):
-    root = tmp_path / "whole" / "pushes"
-    root.mkdir(parents=True)
-    if request.param == "published":
-        write_archive(root, test=1, train=(2,))
-    else:
-        write_tfds(root, test=(0,), train=((1, 2),))
-    return root
-
-
-def test_a_mutated_record_loads_intact_or_is_refused(records, tmp_path):
-    check(run_trial(records, by_import, mutate_record, 200, 13, tmp_path), 200)
-
-
-def test_forged_records_raise_only_one_line_errors(records, tmp_path):
-    check_unvouched(run_trial(records, by_import, forge_record, 120, 14, tmp_path))
