@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from worldmodel.files import read_json
+from worldmodel.files import JsonObject, read_json
 from worldmodel.training.pipeline.config import DemoConfig
 from worldmodel.training.pipeline.demo import demo
 
@@ -23,8 +23,19 @@ class Args:
     table_only: bool = False  # print what is there, run nothing
 
 
-def row(report: dict) -> str:
+def row(path: Path) -> str:
     """One line of the table, from a report.json."""
+    report = read_json(path, JsonObject)
+    try:
+        return _cells(report)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise SystemExit(
+            f"{path} is of another version of the demo ({type(error).__name__}: {error}): leave its seed out of "
+            "--seeds, or run it again in another --out"
+        ) from error
+
+
+def _cells(report: JsonObject) -> str:
     agent, random, _ = report["returns"]
     minutes = report["run"]["minutes"]
     psnr = report["open_loop"]["psnr_db"]
@@ -49,7 +60,9 @@ def main(args: Args) -> None:
         if not args.table_only:
             demo(folder, replace(DemoConfig(), seed=seed))
         if (folder / "report.json").exists():
-            rows.append(row(read_json(folder / "report.json")))
+            rows.append(row(folder / "report.json"))
+        else:
+            print(f"seed {seed}: {folder / 'report.json'} does not exist yet")
     header = (
         "| seed | dream-trained agent | random | PSNR, dB | bits/code | shuffled actions | reward AUROC "
         "| open loop at 8 (copy), dB | minutes |"
