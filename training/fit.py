@@ -8,6 +8,7 @@ are drawn from (seed, step) alone, and everything else that training changes is 
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
@@ -139,11 +140,14 @@ def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
     chief = distributed.rank() == 0  # evaluates, saves and logs for all processes
     if chief:
         write_json(folder / "config.json", settings)  # first: it says whose folder this is
-    metrics = Metrics(folder, step) if chief else None
     loss_of = distributed.averaging(task.model, compiled(task.loss) if config.compile else task.loss)
     sums: dict[str, Tensor] = {}
     logged = step
-    with progress(config.steps, "step", task.label, step, silent=not chief) as bar, torch.random.fork_rng():
+    with (
+        closing(Metrics(folder, step)) if chief else nullcontext() as metrics,
+        progress(config.steps, "step", task.label, step, silent=not chief) as bar,
+        torch.random.fork_rng(),  # the caller's generator is not touched
+    ):
         while True:
             # Evaluate and save once in a while, and at the end.
             at_end = step == config.steps
@@ -160,31 +164,11 @@ def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
             if at_end:
                 break
 
-            # One step.
-            task.model.train()
-            # Inside fork_rng: the caller's generator is not touched. Each process hides and drops in its own rows.
-            torch.manual_seed((config.seed << 32) + (distributed.rank() << 24) + step)
-            batch = distributed.share(task.batch(np.random.default_rng((config.seed, step))), device)
-            for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
-                group["lr"] = learning_rate(config, step)
-            with autocast(device):
-                losses = loss_of(batch)
-            task.model.zero_grad(set_to_none=True)
-            losses.total.backward()
-            norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm or math.inf)
-            try:  # on the mean of all processes, so that they stop together
-                _check_finite("loss", distributed.mean(losses.total.detach()), step, task, config, folder)
-                _check_finite("gradient", norm, step, task, config, folder)
-            except FloatingPointError:
-                if metrics:
-                    metrics.close()
-                raise
-            for optimizer in optimizers:
-                optimizer.step()
+            losses = _train_step(task, config, folder, step, loss_of, optimizers, device)
             step += 1
 
             # Log means over a stretch of steps.
-            for name, value in (losses._asdict() | {"gradient_norm": norm}).items():
+            for name, value in losses.items():
                 if value.ndim == 0:
                     sums[name] = sums.get(name, 0) + value.detach()
             bar.update()
@@ -194,10 +178,38 @@ def _fit(task: Task, config: LoopConfig, folder: Path) -> dict[str, float]:
                 if metrics:
                     metrics.log(step, "train", means | {"learning_rate": learning_rate(config, step - 1)})
                 bar.note(f"loss {means['total']:.3f}")
-    if metrics:
+    if chief:
         task.save(folder / "last")
-        metrics.close()
     return scores
+
+
+def _train_step(
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    step: int,
+    loss_of: Callable[[Any], Any],
+    optimizers: Sequence[torch.optim.Optimizer],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Draw a batch and change the weights once; returns the losses by name and the norm of the gradient."""
+    task.model.train()
+    # Each process hides and drops in its own rows.
+    torch.manual_seed((config.seed << 32) + (distributed.rank() << 24) + step)
+    batch = distributed.share(task.batch(np.random.default_rng((config.seed, step))), device)
+    for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
+        group["lr"] = learning_rate(config, step)
+    with autocast(device):
+        losses = loss_of(batch)
+    task.model.zero_grad(set_to_none=True)
+    losses.total.backward()
+    norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm or math.inf)
+    # On the mean of all processes, so that they stop together.
+    _check_finite("loss", distributed.mean(losses.total.detach()), step, task, config, folder)
+    _check_finite("gradient", norm, step, task, config, folder)
+    for optimizer in optimizers:
+        optimizer.step()
+    return losses._asdict() | {"gradient_norm": norm}
 
 
 def _check_finite(what: str, value: Tensor, step: int, task: Task, config: LoopConfig, folder: Path) -> None:

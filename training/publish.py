@@ -140,8 +140,7 @@ def _text(
     tags: Sequence[str],
 ) -> str:
     """The card below its front matter."""
-    config, facts = model.config, report["dataset"]
-    picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
+    config = model.config
     tokenizer_run = _tokenizer_run(run["tokenizer"])
     seen_by_tokenizer = (tokenizer_run or {}).get("data_fingerprint")  # of a store, or of all as one
     env = config.env_id
@@ -154,6 +153,36 @@ def _text(
     coded_by = "runs/tokenizer/best" if tokenizer_run else _known_as(run["tokenizer"])
     further = ["--also", *folders[1:]] if folders[1:] else []
     further += [*([] if trust is None else ["--real", trust["settings"]["env_id"]]), *tags]
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"A world model of `{env}`, learned by VideoGenDream from {play}. {notes}".rstrip(),
+            "",
+            game_text(config.action, config.signal_names, config.reward),
+            "",
+            table(["what", "value"], _score_rows(model, report, play)),
+            "",
+            *([] if trust is None else [card_text(trust), ""]),
+            "How to repeat it:",
+            "",
+            "```sh",
+            *(_collect_command(env, each, folder) for each, folder in zip(stores, folders, strict=True)),
+            *([] if tokenizer_run is None else [_command(f"train-tokenizer --data {shown}", tokenizer_run, coding)]),
+            _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining()),
+            command_line("publish", f"runs/dynamics/{checkpoint}", "runs/data", name, *further),
+            "```",
+            "",
+            f"Measured on {made_on(machine())}.",
+            "",
+        ]
+    )
+
+
+def _score_rows(model: WorldModel, report: dict, play: str) -> list[tuple[str, str]]:
+    """The card's table: what the model is, and what it reaches on test episodes."""
+    facts, env = report["dataset"], model.config.env_id
+    picture, loop, heads, dynamics = report["tokenizer"], report["open_loop"], report["heads"], report["dynamics"]
     size = sum(p.numel() for p in model.parameters()) / 1e6
     rows = [
         ("recorded play", f"{facts['steps']:,} decisions in {facts['episodes']:,} episodes of `{env}`, {play}"),
@@ -171,30 +200,7 @@ def _text(
     for head, score in heads.items():
         if isinstance(score, dict) and score.get("auroc") is not None:
             rows.append((f"{head.replace('_', ' ')}, AUROC on test episodes", f"{score['auroc']:.2f}"))
-    return "\n".join(
-        [
-            f"# {name}",
-            "",
-            f"A world model of `{env}`, learned by VideoGenDream from {play}. {notes}".rstrip(),
-            "",
-            game_text(config.action, config.signal_names, config.reward),
-            "",
-            table(["what", "value"], rows),
-            "",
-            *([] if trust is None else [card_text(trust), ""]),
-            "How to repeat it:",
-            "",
-            "```sh",
-            *(_collect_command(env, each, folder) for each, folder in zip(stores, folders, strict=True)),
-            *([] if tokenizer_run is None else [_command(f"train-tokenizer --data {shown}", tokenizer_run, coding)]),
-            _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining()),
-            command_line("publish", f"runs/dynamics/{checkpoint}", "runs/data", name, *further),
-            "```",
-            "",
-            f"Measured on {made_on(machine())}.",
-            "",
-        ]
-    )
+    return rows
 
 
 def _collect_command(env: str, play: Play, folder: str) -> str:

@@ -115,17 +115,8 @@ def dream_ppo(
         features_dim, channels: sizes of the policy (see `PixelPPOModule`).
         seed: of training; None: a different one every time.
     """
-    if not is_dream(_bare(dream_id)):
-        raise ValueError(f"dream_id must be the id of a dream, such as VideoGenDream-Doom; {dream_id!r} is not one")
-    dream: dict[str, Any] = {"obs": "rgb", "horizon": 32, "autoreset_mode": "next_step"} | dict(env_config or {})
-    dream["model"] = _named(dream.get("model", gym.spec(_bare(dream_id)).kwargs.get("model")))
+    dream = _dream_config(dream_id, env_config or {})
     obs = dream["obs"]
-    check_observation_kind(obs)
-    if obs == "codes":
-        raise ValueError(
-            'PPO learns from obs="rgb" (frames), "latent" or "features" (vectors), got "codes". Codes are labels, '
-            "and distances between them mean nothing."
-        )
     view = view or obs
     if view not in (obs, "real") or (view == "real" and obs != "rgb"):
         raise ValueError(f'view must be the obs of the dream, {obs!r}, or "real" if that is "rgb"; got {view!r}')
@@ -178,6 +169,21 @@ def dream_ppo(
     )
     config.debugging(seed=seed)
     return config
+
+
+def _dream_config(dream_id: str, env_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the dream's env, checked."""
+    if not is_dream(_bare(dream_id)):
+        raise ValueError(f"dream_id must be the id of a dream, such as VideoGenDream-Doom; {dream_id!r} is not one")
+    dream: dict[str, Any] = {"obs": "rgb", "horizon": 32, "autoreset_mode": "next_step"} | dict(env_config)
+    dream["model"] = _named(dream.get("model", gym.spec(_bare(dream_id)).kwargs.get("model")))
+    check_observation_kind(dream["obs"])
+    if dream["obs"] == "codes":
+        raise ValueError(
+            'PPO learns from obs="rgb" (frames), "latent" or "features" (vectors), got "codes". Codes are labels, '
+            "and distances between them mean nothing."
+        )
+    return dream
 
 
 def _named(model: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +72,7 @@ def import_lerobot(
     """
     root = Path(dataset)
     about, origin = layout.read_description(root), layout.read_origin(root)
-    if ends not in ("data", "stopped", "truncated", "terminated"):
-        raise ValueError(f"ends must be 'data', 'stopped', 'truncated' or 'terminated', got {ends!r}")
-    if frames_per_step is not None and frames_per_step < 1:
-        raise ValueError(f"frames_per_step must be at least 1, got {frames_per_step}")
+    _check_options(ends, frames_per_step)
     per_step = frames_per_step or (origin.frames_per_step if origin else 2)
     chosen = _cameras(about, cameras)
     recordings = _recordings(about, signals)
@@ -95,13 +92,7 @@ def import_lerobot(
             )
             for recording in recordings:  # refuse rows that do not fit before anything is written
                 to_steps(recording.table, spec, len(recording.done) + 1, per_step)
-            shapes = [view.frames(recordings[0]).shape[1:] for view in views]
-            if len(set(shapes)) > 1:
-                raise ValueError(
-                    f"the cameras {', '.join(chosen)} have frames of {', '.join(map(str, shapes))}; bring them to one "
-                    "size with --size, or choose with --cameras"
-                )
-            height, width, _ = shapes[0]
+            height, width = _frame_size(views, recordings[0])
             info = StoreInfo(
                 env_id=name or (origin.env_id if origin else root.resolve().name),
                 frames_per_step=per_step,
@@ -139,6 +130,24 @@ def import_lerobot(
     lines = [f"cameras: {', '.join(chosen)}"] if len(chosen) > 1 else []
     print("\n".join([*store_lines(store, str(layout.INFO)), *lines, *in_words(notes), *of_actions]))
     return store
+
+
+def _check_options(ends: str, frames_per_step: int | None) -> None:
+    if ends not in get_args(Ends):
+        raise ValueError(f"ends must be 'data', 'stopped', 'truncated' or 'terminated', got {ends!r}")
+    if frames_per_step is not None and frames_per_step < 1:
+        raise ValueError(f"frames_per_step must be at least 1, got {frames_per_step}")
+
+
+def _frame_size(views: Sequence["_View"], recording: "_Recording") -> tuple[int, int]:
+    """Height and width of the frames of all cameras."""
+    shapes = [view.frames(recording).shape[1:] for view in views]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"the cameras {', '.join(view.camera for view in views)} have frames of {', '.join(map(str, shapes))}; "
+            "bring them to one size with --size, or choose with --cameras"
+        )
+    return shapes[0][:2]
 
 
 def _spec(

@@ -87,51 +87,33 @@ def import_video(
     Raises:
         FileNotFoundError, ValueError: a file is missing or invalid; names the file and what was expected.
     """
-    if frames_per_step < 1 or channels not in (1, 3) or ends not in ("stopped", "truncated", "terminated"):
-        raise ValueError(
-            "frames_per_step must be at least 1, channels 1 or 3, ends 'stopped', 'truncated' or 'terminated'; got "
-            f"{frames_per_step}, {channels}, {ends!r}"
-        )
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"fps must be above 0, or None to use the first video's, got {fps}")
+    _check_options(frames_per_step, channels, ends, fps)
     of_tables: dict[str, Any] = {"reward": reward, "signals": signals, "action_kind": action_kind != "auto"}
     of_tables |= {"action_names": action_names, "action_columns": action_columns, "action_limit": action_limit}
     if not actions and (needless := [name for name, value in of_tables.items() if value]):
         raise ValueError(f"{' and '.join(needless)} need files of actions: give those too, or omit this")
     sources = _find_videos([Path(video) for video in videos])
     paths = _find_tables(sources, [Path(path) for path in actions]) if actions else []
-    read = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
-    tables: list[Table | None] = list(read) if read else [None for _ in sources]
+    tables = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
     speed = images_per_second(sources[0]) if fps is None else fps
+    recordings = _Recordings(sources, tables, channels, size)
     odd: list[str] = []
-
-    changed: dict[Path, Counter[str]] = {}  # how the images of each video were converted
 
     def describe() -> StoreInfo:
         if fps is None:
             odd.extend(_odd_speeds(sources, speed))
-        per_step, lengths, shape = [], [], (0, 0, 0)
-        for source, table in zip(sources, tables, strict=True):
-            frames, changed[source] = _read(source, channels, size)
-            lengths.append(len(frames))
-            per_step.append(rows_per_step(table or _idle(source, len(frames)), len(frames), frames_per_step))
-            shape = shape if any(shape) else frames.shape[1:]
-            if frames.shape[1:] != shape:
-                raise ValueError(
-                    f"{source} has frames of {frames.shape[1:]}, {sources[0]} of {shape}; bring them to one size with "
-                    "--size"
-                )
+        lengths, per_step, (height, width, _) = recordings.measure(frames_per_step)
         spec = ActionSpec(kind="discrete", n=1, names=NO_ACTIONS)
-        if read:
-            spec = action_spec(read, action_kind, per_step, action_names, action_limit)
-        for table, length in zip(read, lengths, strict=bool(read)):  # refuse tables that do not fit before writing
-            to_steps(table, spec, length, frames_per_step)
+        if tables:
+            spec = action_spec(tables, action_kind, per_step, action_names, action_limit)
+            for table, length in zip(tables, lengths, strict=True):  # refuse tables that do not fit before writing
+                to_steps(table, spec, length, frames_per_step)
         return StoreInfo(
             env_id=name,
             frames_per_step=frames_per_step,
-            height=shape[0],
-            width=shape[1],
-            channels=shape[2],
+            height=height,
+            width=width,
+            channels=channels,
             action=spec,
             signal_names=tuple(signals),
             reward="native" if reward else "none",
@@ -158,15 +140,56 @@ def import_video(
         open_with_settings(Path(out), SETTINGS, settings, describe) as store,
         progress(len(sources), "video", "import", initial=len(store)) as bar,
     ):
-        for source, table in list(zip(sources, tables, strict=True))[len(store) :]:
-            frames, changed[source] = _read(source, channels, size)
-            store.append(_episode(frames, table or _idle(source, len(frames)), store.info, ends))
+        for index in range(len(store), len(sources)):
+            store.append(_episode(*recordings.read(index), store.info, ends))
             bar.update()
-    of_actions = action_lines(read, store, action_kind) if read else []
-    of_images = in_words(sum(changed.values(), Counter()))
+    of_actions = action_lines(tables, store, action_kind) if tables else []
+    of_images = in_words(sum(recordings.changed.values(), Counter()))
     lines = [*store_lines(store, sources[0].name if fps is None else "--fps"), *odd, *of_images, *of_actions]
     print("\n".join(lines))
     return store
+
+
+def _check_options(frames_per_step: int, channels: int, ends: str, fps: float | None) -> None:
+    if frames_per_step < 1 or channels not in (1, 3) or ends not in ("stopped", "truncated", "terminated"):
+        raise ValueError(
+            "frames_per_step must be at least 1, channels 1 or 3, ends 'stopped', 'truncated' or 'terminated'; got "
+            f"{frames_per_step}, {channels}, {ends!r}"
+        )
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be above 0, or None to use the first video's, got {fps}")
+
+
+class _Recordings:
+    """Videos with their actions; only one video's frames are in memory at a time."""
+
+    def __init__(
+        self, sources: Sequence[Path], tables: Sequence[Table], channels: int, size: tuple[int, int] | None
+    ) -> None:
+        self.sources, self.tables = sources, tables  # no tables: videos without actions
+        self.channels, self.size = channels, size
+        self.changed: dict[Path, Counter[str]] = {}  # how the images of each video were converted
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], Table]:
+        """Frames (V, H, W, C) and actions of a video."""
+        source = self.sources[index]
+        frames, self.changed[source] = _read(source, self.channels, self.size)
+        return frames, self.tables[index] if self.tables else _idle(source, len(frames))
+
+    def measure(self, frames_per_step: int) -> tuple[list[int], list[int], tuple[int, ...]]:
+        """Frames and rows per step of each video, and the shape of all frames, which must be one."""
+        lengths, per_step, shapes = [], [], []
+        for index, source in enumerate(self.sources):
+            frames, table = self.read(index)
+            lengths.append(len(frames))
+            per_step.append(rows_per_step(table, len(frames), frames_per_step))
+            shapes.append(frames.shape[1:])
+            if shapes[-1] != shapes[0]:
+                raise ValueError(
+                    f"{source} has frames of {shapes[-1]}, {self.sources[0]} of {shapes[0]}; bring them to one size "
+                    "with --size"
+                )
+        return lengths, per_step, shapes[0]
 
 
 def _idle(source: Path, frames: int) -> Table:
