@@ -41,6 +41,17 @@ def test_following_a_dream_gives_all_that_the_dream_gave(kind):
         assert torch.equal(world.features(follower), world.features(dreamer))
 
 
+def test_a_step_does_not_walk_through_the_modules(monkeypatch):
+    world = tiny_world()
+    state = start(world)
+
+    def walk(self, *args, **kwargs):
+        raise AssertionError("named_modules takes half a millisecond in every step")
+
+    monkeypatch.setattr(torch.nn.Module, "named_modules", walk)
+    world.step(state, torch.tensor([0, 1]))
+
+
 def test_an_unlikely_step_surprises_more_than_the_likeliest():
     world = tiny_world()
     action = torch.tensor([1, 2])

@@ -109,7 +109,7 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        return next(iter(self.code_vectors.values())).device
+        return self.mean.device
 
     @property
     def code_vectors(self) -> dict[str, Tensor]:
