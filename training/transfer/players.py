@@ -20,7 +20,6 @@ from worldmodel.agents.sb3.train import train_policy
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.checkpoint import weights_name
 from worldmodel.files import JsonObject, read_json, write_json
-from worldmodel.leftovers import remove
 from worldmodel.training.cli.command_lines import command_line, options_of
 from worldmodel.training.pipeline.config import DemoConfig, Iteration
 from worldmodel.training.pipeline.loop import iterate
@@ -198,13 +197,8 @@ _WHOLE_RUN = ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed")  
 
 
 def _trained(stages: Stages, stage: str, folder: Path, train: Callable[[], object]) -> Agent:
-    """The agent in a folder, which `train` makes unless that was done before."""
-
-    def work() -> None:
-        remove(folder)  # of an interrupted attempt
-        train()
-
-    stages(stage, work)
+    """The agent in a folder, which `train` makes or finishes unless that was done before."""
+    stages(stage, train)
     return load_agent(folder)
 
 

@@ -1,7 +1,7 @@
 """One table of all players of a game: random, the best blind one, trained in the real game, trained in its dream.
 
 Every cell is one player, evaluated on the same episodes, and has its own file; finished cells are not repeated. An
-interrupted stage resumes from its last complete state, except an agent's training, which starts over.
+interrupted stage resumes from its last complete state.
 """
 
 from collections.abc import Callable, Iterator
