@@ -53,14 +53,12 @@ class Work:
         write_json(out / "best" / "model.safetensors", f"weights of {data.parent.name}")
 
     def train_agent(self, world, out, config):
-        """Refuses the partial agent of a killed attempt, as the real one does."""
-        assert not out.exists()
+        """Accepts the partial agent of a killed attempt, as the real one does."""
         self.done.append(("agent", config.agent.seed, str(world)))
         write_json(out / "metrics.jsonl", 1)
         write_json(out / "agent" / "config.json", {"level": 100 + 10 * config.agent.seed})
 
     def train_policy(self, env_id, out, config):
-        assert not out.exists()
         self.done.append(("policy", config.steps, config.seed))
         write_json(out / "metrics.jsonl", 1)
         write_json(out / "agent" / "config.json", {"level": config.steps / 100})
