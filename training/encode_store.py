@@ -22,6 +22,7 @@ from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import distributed
 from worldmodel.training.run_folder import own_folder
 
+_AT_ONCE = 64  # steps encoded in one batch
 CLIP_STRIDE = 4  # steps from the beginning of a clip to that of the next
 
 
@@ -46,9 +47,7 @@ def codes_name(store: EpisodeStorage, tokenizer: Tokenizer, stride: int = CLIP_S
 
 @own_defaults
 @torch.inference_mode()
-def encode_store(
-    store: EpisodeStorage, tokenizer: Tokenizer, cache: Path, stride: int = CLIP_STRIDE, batch_size: int = 64
-) -> list[Tensor]:
+def encode_store(store: EpisodeStorage, tokenizer: Tokenizer, cache: Path, stride: int = CLIP_STRIDE) -> list[Tensor]:
     """Codes of every episode, read from `cache` if that was made by this tokenizer and data.
 
     Returns: (N+1, h, w, M) int16 of single steps, or (K, T, h, w, M) int16 of the clips that begin at `clip_starts`.
@@ -64,7 +63,7 @@ def encode_store(
     codes: Tensor | None = None  # one block: many small ones, kept between large ones that come and go, split the heap
     done = 0
     with progress(sum(sizes), "step" if single else "clip", "encoding") as bar:
-        for frames in _pieces(store, tokenizer, stride, batch_size):
+        for frames in _pieces(store, tokenizer, stride):
             found = tokenizer.encode_given(torch.from_numpy(frames).to(device))
             found = found.squeeze(1) if single else found
             if codes is None:
@@ -106,10 +105,10 @@ def _starts(num_steps: int, tokenizer: Tokenizer, stride: int) -> np.ndarray:
     return clip_starts(num_steps, tokenizer.config.piece_steps, 1 if single else stride)
 
 
-def _pieces(store: EpisodeStorage, tokenizer: Tokenizer, stride: int, batch_size: int) -> Iterator[np.ndarray]:
-    """What is coded together, (up to batch_size steps in all, T, F, H, W, C) uint8, episode after episode."""
+def _pieces(store: EpisodeStorage, tokenizer: Tokenizer, stride: int) -> Iterator[np.ndarray]:
+    """What is coded together, (up to _AT_ONCE steps in all, T, F, H, W, C) uint8, episode after episode."""
     steps = tokenizer.config.piece_steps
-    rows = max(1, batch_size // steps)
+    rows = max(1, _AT_ONCE // steps)
     for episode, length in enumerate(store.lengths):
         frames, starts = store.frames(episode), _starts(length, tokenizer, stride)
         for first in range(0, len(starts), rows):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from worldmodel.files import atomic_write, write_json
 from worldmodel.layers.compiling import compiled
-from worldmodel.layers.precision import autocast, fast_dtype
+from worldmodel.layers.precision import autocast
 from worldmodel.progress import progress
 from worldmodel.settings import (
     NonNegativeFloat,
@@ -232,4 +232,4 @@ def is_done(folder: str | Path, config: LoopConfig) -> bool:
     return (Path(folder) / "last" / "config.json").exists() and steps_done(Path(folder)) >= config.steps
 
 
-__all__ = ["LoopConfig", "Metrics", "Task", "fast_dtype", "fit", "is_done", "learning_rate"]
+__all__ = ["LoopConfig", "Metrics", "Task", "fit", "is_done", "learning_rate"]

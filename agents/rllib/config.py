@@ -16,9 +16,10 @@ from worldmodel import checkpoint
 from worldmodel.agents.rllib.env_runner import DreamEnvRunner
 from worldmodel.agents.rllib.module import PixelPPOModule, VectorPPOModule
 from worldmodel.agents.sb3.config import AgentConfig
-from worldmodel.envs.dream.vector_env import as_autoreset_mode, check_observation_kind
 from worldmodel.envs.ids import confirmed_id
 from worldmodel.envs.registry import is_dream
+from worldmodel.envs.spaces import check_observation_kind
+from worldmodel.envs.vectors import as_autoreset_mode
 from worldmodel.model import WorldModelConfig
 
 _DEFAULTS = AgentConfig()  # those of agents trained with Stable-Baselines3

@@ -12,7 +12,7 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 import worldmodel  # noqa: F401 (registers the env ids, also in Ray's processes)
-from worldmodel.envs.dream.vector_env import load_model
+from worldmodel.envs.registry import load_model
 from worldmodel.envs.wrappers import DreamView
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from worldmodel.media.canvas import PANEL, SMALL, TEXT_SIZE, Canvas, Track, fitted, text_width
+from worldmodel.media.canvas import PANEL, SMALL, Canvas, Track, fitted
+from worldmodel.media.captions import TEXT_SIZE, text_width
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

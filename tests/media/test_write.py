@@ -130,7 +130,7 @@ def test_mp4_plays_back_every_image_in_order(tmp_path, num):
 
 
 def test_mp4_of_odd_size_keeps_its_picture(tmp_path):
-    (path,) = write_video(tmp_path / "clip.mp4", ramp(4, height=15, width=17), fps=10, scale=1)
+    (path,) = write_video(tmp_path / "clip.mp4", ramp(4, height=15, width=17), fps=10)
     assert read_mp4(path, 16, 18)[:, :15, :17].mean(axis=(1, 2, 3)) == pytest.approx([10, 20, 30, 40], abs=2)
 
 
@@ -159,9 +159,9 @@ def test_a_gif_of_noise_is_thinned_until_it_is_small(tmp_path):
 
 
 def test_a_path_without_ending_gives_both_files(tmp_path):
-    files = write_video(tmp_path / "clip", ramp(3), fps=10, scale=2)
+    files = write_video(tmp_path / "clip", ramp(3), fps=10)
     assert sorted(file.name for file in files) == ["clip.gif", "clip.mp4"]
-    assert read_gif(tmp_path / "clip.gif")[0].shape == (3, 32, 32, 3)
+    assert read_gif(tmp_path / "clip.gif")[0].shape == (3, 16, 16, 3)
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):

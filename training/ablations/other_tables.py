@@ -9,12 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from worldmodel.data import StoreInfo
-from worldmodel.dynamics import DynamicsConfig
 from worldmodel.training.ablations.scale import Base, Scale
 from worldmodel.training.ablations.variant import CLIP_FRAMES, Variant
-from worldmodel.training.ablations.videogen_tables import check_actions, videogen_prior, videogen_tokenizer
+from worldmodel.training.ablations.videogen_tables import (
+    check_actions,
+    prior_training,
+    videogen_prior,
+    videogen_tokenizer,
+)
 from worldmodel.training.fit import LoopConfig
-from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
 LVT_GIVEN = 5  # frames that the Latent Video Transformer is given where its FVD is measured
@@ -124,7 +127,9 @@ def _lvt(
         name=name,
         here=name,
         tokenizer=_frame_tokenizer(scale, info, books, frames),
-        dynamics=_prior(scale, replace(scale.lvt.prior, **settings), scale.lvt.prior_loop),
+        dynamics=prior_training(
+            scale, replace(scale.lvt.prior, **settings), scale.lvt.prior_loop, CLIP_FRAMES // _STEP
+        ),
         given_frames=given,
         judged_from=given,
     )
@@ -157,21 +162,11 @@ def _hierarchy(name: str, scale: Scale, info: StoreInfo, **changes: Any) -> Vari
         name=name,
         here=name,
         tokenizer=TokenizerTraining(model=model, loop=scale.pixelcnn.tokenizer_loop, muon=scale.muon),
-        dynamics=_prior(scale, replace(scale.pixelcnn.prior, **settings), scale.pixelcnn.prior_loop),
+        dynamics=prior_training(
+            scale, replace(scale.pixelcnn.prior, **settings), scale.pixelcnn.prior_loop, CLIP_FRAMES // _STEP
+        ),
         given_frames=_STEP,
         judged_from=_STEP,
-    )
-
-
-def _prior(scale: Scale, model: DynamicsConfig, loop: LoopConfig) -> DynamicsTraining:
-    return DynamicsTraining(
-        model=model,
-        heads=scale.heads,
-        loop=loop,
-        muon=scale.muon,
-        clip_stride=scale.clip_stride or max(1, CLIP_FRAMES // _STEP // 2),
-        event_share=0.0,
-        validation_segments=128,
     )
 
 

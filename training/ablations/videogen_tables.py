@@ -11,10 +11,12 @@ Source: VideoGPT (arXiv:2104.10157) tables 3 to 9; VideoGen's submission (OpenRe
 from dataclasses import replace
 
 from worldmodel.data import StoreInfo
+from worldmodel.dynamics import DynamicsConfig
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.ablations.papers import PAPER
 from worldmodel.training.ablations.scale import Base, Scale
 from worldmodel.training.ablations.variant import CLIP_FRAMES, Variant, latent_name
+from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
@@ -114,10 +116,15 @@ def videogen_prior(scale: Scale, tokenizer: TokenizerTraining, **changes) -> Dyn
     # Several codes per position need a hidden layer, so that each can be predicted given the others.
     hidden = scale.prior.width if tokenizer.model.codebook.num_slices > 1 else 0
     model = replace(scale.prior, window=clip, max_steps=clip, code_head_width=hidden, **changes)
+    return prior_training(scale, model, scale.prior_loop, clip)
+
+
+def prior_training(scale: Scale, model: DynamicsConfig, loop: LoopConfig, clip: int) -> DynamicsTraining:
+    """The training of a prior on clips of `clip` steps."""
     return DynamicsTraining(
         model=model,
         heads=scale.heads,
-        loop=scale.prior_loop,
+        loop=loop,
         muon=scale.muon,
         clip_stride=scale.clip_stride or max(1, clip // 2),
         event_share=0.0,

@@ -26,9 +26,8 @@ from worldmodel.statistics import difference_with_interval, mean_with_interval
 from worldmodel.training.dream_vs_real.game_starts import Openings, first_steps, mid_play, open_game, recorded_starts
 from worldmodel.training.dream_vs_real.paired_play import Match, RealPlay, Trace, play_both
 from worldmodel.training.dream_vs_real.policies import Player, make_players
-from worldmodel.training.dream_vs_real.trust import trust_section
+from worldmodel.training.dream_vs_real.trust import Side, trust_section
 
-STARTS = ("game", "recorded")
 NEEDS_DATA = {"absent": "no recorded play was given (--data STORE)"}
 _MARGIN = 0.05  # above the score without looking, from which on a network has learned to recognise real actions
 
@@ -163,10 +162,9 @@ def compare(dream: Trace, real: RealPlay, horizon: int) -> dict[str, Any]:
 def _side(trace: Trace, horizon: int) -> dict[str, Any]:
     """Returns, pace and survival over the first `horizon` steps of each episode."""
     lengths = trace.lengths
-    steps = np.minimum(lengths, horizon)
-    returns = [sum(rewards[:horizon]) for rewards in trace.rewards]
+    steps, all_returns, ended = Side.of(trace, np.full(len(lengths), horizon))
+    returns = all_returns.tolist()
     mean, half_width = mean_with_interval(returns)
-    ended = trace.terminated & (lengths <= horizon)
     return {
         "mean": mean,
         "half_width": half_width,

@@ -56,8 +56,6 @@ def write_dream_vs_real(
     *,
     episodes: int = 3,
     context_steps: int = 8,
-    temperature: float = 1.0,
-    seed: int = 0,
 ) -> list[Path]:
     """Write `path`.mp4 and `path`.gif: held-out starts and recorded actions, real on the left, dream on the right.
 
@@ -65,8 +63,8 @@ def write_dream_vs_real(
     is something to see; how the dream looks plays no part. The open-loop scores come from all starts alike.
     """
     context_steps, dreamt = steps_that_fit(store, split, context_steps)
-    segments = eventful_segments(store, split, episodes, context_steps, dreamt, seed)
-    dreams = dream_along(wm, store, segments, context_steps, temperature, seed)
+    segments = eventful_segments(store, split, episodes, context_steps, dreamt)
+    dreams = dream_along(wm, store, segments, context_steps, temperature=1.0)
     fps = steps_per_second(wm.config) * wm.frames_per_step
     return dream_vs_real(dreams.real.numpy(), dreams.dream.numpy(), context_steps, path, fps)
 

@@ -6,7 +6,8 @@ Letters: T steps.
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.media.canvas import Canvas, Color, Track, text_width
+from worldmodel.media.canvas import Canvas, Color, Track
+from worldmodel.media.captions import text_width
 from worldmodel.training.show.lanes import END_COLOR, ORIGINS, Lane, Story, signed
 from worldmodel.training.show.sample_inputs import action_text
 

@@ -20,6 +20,7 @@ from worldmodel.statistics import mean_with_interval, share_interval
 
 Floats = NDArray[np.floating]
 
+_REWARD_BINS = 12
 # Most steps end nothing and get a probability near 0, so the bins are narrow there.
 _PROBABILITY_EDGES = (0.0, 0.001, 0.01, *np.arange(0.1, 1.01, 0.1).round(1).tolist())
 
@@ -101,7 +102,7 @@ def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
     return float(np.average([abs(part["predicted"] - part["actual"]) for part in bins], weights=counts))
 
 
-def reward_calibration(predicted: Floats, actual: Floats, num_bins: int = 12) -> dict[str, Any]:
+def reward_calibration(predicted: Floats, actual: Floats) -> dict[str, Any]:
     """Calibration of predicted rewards (N,), which shows whether their sums are reliable returns.
 
     The bins have equal width between the 0.1th and the 99.9th percentile of the predictions, so that a single outlier
@@ -109,7 +110,7 @@ def reward_calibration(predicted: Floats, actual: Floats, num_bins: int = 12) ->
     """
     predicted, actual = np.asarray(predicted, np.float64), np.asarray(actual, np.float64)
     low, high = np.quantile(predicted, (0.001, 0.999))
-    bins = calibration_bins(predicted, actual, np.linspace(low, high, num_bins + 1), _mean_interval)
+    bins = calibration_bins(predicted, actual, np.linspace(low, high, _REWARD_BINS + 1), _mean_interval)
     residual, variance = np.mean((predicted - actual) ** 2), np.var(actual)
     return {
         "steps": len(actual),

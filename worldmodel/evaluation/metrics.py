@@ -68,8 +68,8 @@ def nmse(frames: Tensor, reconstruction: Tensor, variance: float) -> float:
     return float((a - b).square().mean() / variance)
 
 
-def changed_pixels(before: Tensor, after: Tensor, threshold: float = 0.1) -> Tensor:
-    """Pixels where a channel differs by more than `threshold` of the range.
+def changed_pixels(before: Tensor, after: Tensor) -> Tensor:
+    """Pixels where a channel differs by more than a tenth of the range.
 
     Args:
         before, after: (..., H, W, C), both uint8 in [0, 255] or both float in [0, 1].
@@ -77,7 +77,7 @@ def changed_pixels(before: Tensor, after: Tensor, threshold: float = 0.1) -> Ten
     Returns: (..., H, W) bool.
     """
     a, b = _unit_range(before, after)
-    return ((a - b).abs() > threshold).any(-1)
+    return ((a - b).abs() > 0.1).any(-1)
 
 
 def masked_nmse(frames: Tensor, reconstruction: Tensor, mask: Tensor, variance: float) -> float | None:

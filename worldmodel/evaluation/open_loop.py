@@ -152,9 +152,8 @@ def dream_on(
 
     Args:
         batch: real episodes, of which the first `context_steps` steps are the context.
-        actions: (K, T-1) or (K, T-1, A), those between the context steps, then those to dream with; ignored if the
-        model
-            has no action conditioning.
+        actions: (K, T-1) or (K, T-1, A), those between the context steps, then those to dream with; ignored if
+            the model has no action conditioning.
         seed: row k draws from seed + k, so a dream does not depend on the other rows.
     """
     frames = batch.frames[:, :context_steps] if context_steps else None

@@ -124,9 +124,9 @@ class Canvas:
                     begin, stop = (top + height * i // count for i in (index, index + 1))
                     self.box(left, begin, right - left, stop - begin, color)  # type: ignore[arg-type]
 
-    def line(self, column: int, top: int, height: int, color: Color = CURSOR, width: int = 2) -> None:
-        """A vertical line."""
-        self.box(column - width // 2, top, width, height, color)
+    def line(self, column: int, top: int, height: int, color: Color) -> None:
+        """A vertical line of two pixels."""
+        self.box(column - 1, top, 2, height, color)
 
 
 def fitted(text: str, room: float, size: int = TEXT_SIZE) -> tuple[int, str]:

@@ -24,6 +24,7 @@ PREDICTION_COLOR: Color = (230, 159, 0)  # orange: predicted by the model
 UNSEEN_COLOR: Color = (120, 120, 120)  # gray: real, but not given to the model
 
 FILM_ENDINGS = (".mp4", ".gif", ".webp")
+_GIF_BYTES = 2_000_000
 _GIF_FPS = 50  # browsers show an image for 0.1 s if its duration is below 0.02 s
 
 
@@ -153,7 +154,7 @@ def dream_vs_real(
     return write_video(path, np.concatenate(episodes), fps)
 
 
-def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) -> list[Path]:
+def write_video(path: str | Path, frames: Frames, fps: float) -> list[Path]:
     """Write frames as `path`.mp4 and `path`.gif, or as one file if `path` has an ending: .mp4, .gif or .webp.
 
     The gif gets fewer images per second (at the same speed) and fewer colours until it is smaller than 2 MB.
@@ -162,21 +163,21 @@ def write_video(path: str | Path, frames: Frames, fps: float, scale: int = 1) ->
         path: file with the ending .mp4, .gif or .webp, or without ending for mp4 and gif.
         frames: (N, H, W, 3) uint8, N at least 1.
         fps: frames per second.
-        scale: screen pixels per pixel.
 
     Returns: the files written, each whole or not at all.
     """
     path = check_ending(path)
     if len(frames) == 0 or fps <= 0:
         raise ValueError(f"a video needs at least one frame and fps above 0, got {len(frames)} frames and fps {fps}")
+    frames = _checked(frames)
     files = [path] if path.suffix else [path.with_suffix(".mp4"), path.with_suffix(".gif")]
     for file in files:
         if file.suffix == ".mp4":
-            _write_mp4(file, _checked(frames), fps, scale)
+            _write_mp4(file, frames, fps)
         elif file.suffix == ".webp":
-            _write_webp(file, upscale(frames, scale), fps)
+            _write_webp(file, frames, fps)
         else:
-            _write_gif(file, upscale(frames, scale), fps)
+            _write_gif(file, frames, fps)
     return files
 
 
@@ -196,16 +197,15 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image).save(temporary, "PNG")
 
 
-def _write_mp4(path: Path, frames: Frames, fps: float, scale: int) -> None:
+def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
     from moviepy import VideoClip
 
     # Players need the subsampled colour of yuv420p, which requires even sizes.
-    height, width = frames.shape[1] * scale, frames.shape[2] * scale
+    height, width = frames.shape[1:3]
 
     def even(index: int) -> NDArray[np.uint8]:
         bar.update(index + 1 - bar.done)
-        (image,) = upscale(frames[index : index + 1], scale)  # one at a time, since a long video is large
-        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return np.pad(frames[index], ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
     # The temporary name has no ending that ffmpeg knows, so the container is stated.
     options = ["-f", "mp4", "-crf", "18", "-movflags", "+faststart"]
@@ -224,13 +224,13 @@ def _write_mp4(path: Path, frames: Frames, fps: float, scale: int) -> None:
         )
 
 
-def _write_gif(path: Path, frames: Frames, fps: float, max_bytes: int = 2_000_000) -> None:
+def _write_gif(path: Path, frames: Frames, fps: float) -> None:
     with atomic_write(path) as temporary:
         slower = math.ceil(fps / _GIF_FPS)
         for thinning, num_colors in ((1, 128), (2, 128), (2, 64), (2, 32), (4, 64), (8, 32)):
             keep_every = slower * thinning
             _encode_gif(temporary, frames[::keep_every], fps / keep_every, num_colors)
-            if temporary.stat().st_size < max_bytes:
+            if temporary.stat().st_size < _GIF_BYTES:
                 return
 
 

@@ -244,7 +244,7 @@ def test_a_broken_record_is_named_and_earlier_records_stay(tmp_path, small_block
         import_bair(raw, out)
     stats = import_bair(raw, out, skip_bad=True)
     assert seeds_of(EpisodeStorage.open(out)) == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11]
-    assert len(stats.broken) == 1 and "1 broken records skipped" in str(stats) and "record 0: wrong CRC" in str(stats)
+    assert len(stats.broken) == 1 and "1 broken record skipped" in str(stats) and "record 0: wrong CRC" in str(stats)
     assert import_bair(raw, out).broken == stats.broken  # known from the journal
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from worldmodel.data.bair.tfrecord import (
     BrokenRecordError,
+    find_lists,
     make_example,
     masked_crc,
-    parse_example,
+    read_feature,
     read_records,
     write_records,
 )
@@ -21,6 +22,14 @@ PAYLOADS = [b"first", b"", b"the third record"]
 def write(tmp_path, payloads=PAYLOADS):
     write_records(tmp_path / "x.tfrecords", payloads)
     return tmp_path / "x.tfrecords"
+
+
+def payloads(path):
+    return [payload for _, payload in read_records(path)]
+
+
+def parse(payload):
+    return {key: read_feature(payload, span) for key, (span,) in find_lists(payload).items()}
 
 
 def damaged(path, place, value=0xFF):
@@ -38,21 +47,20 @@ def test_the_crc_is_the_published_one():
 
 def test_records_come_back_in_order(tmp_path):
     path = write(tmp_path)
-    assert list(read_records(path)) == PAYLOADS
+    assert payloads(path) == PAYLOADS
     assert path.stat().st_size == sum(len(payload) + 16 for payload in PAYLOADS)
 
 
 def test_a_damaged_payload_is_named_and_the_records_after_it_are_read(tmp_path):
     path = damaged(write(tmp_path), 12)
-    first, *rest = read_records(path)
+    first, *rest = payloads(path)
     assert isinstance(first, BrokenRecordError) and "record 0: wrong CRC" in str(first) and path.name in str(first)
     assert rest == PAYLOADS[1:]
-    assert list(read_records(path, check=False))[1:] == PAYLOADS[1:]
 
 
 def test_reading_stops_after_a_damaged_length(tmp_path):
     path = damaged(write(tmp_path), len(PAYLOADS[0]) + 16)  # the length of record 1
-    first, second = read_records(path)
+    first, second = payloads(path)
     assert first == PAYLOADS[0]
     assert second.index == 1 and "wrong CRC of the record's length" in second.reason
 
@@ -61,13 +69,13 @@ def test_reading_stops_after_a_damaged_length(tmp_path):
 def test_a_truncated_file_says_where_it_ends(tmp_path, left):
     path = write(tmp_path, PAYLOADS[:1] * 2)
     path.write_bytes(path.read_bytes()[: len(PAYLOADS[0]) + 16 + left])
-    first, second = read_records(path)
+    first, second = payloads(path)
     assert first == PAYLOADS[0] and second.index == 1 and "the file ends within the record" in second.reason
 
 
 def test_another_file_is_reported_as_not_a_tfrecord(tmp_path):
     (tmp_path / "x").write_bytes(b"GIF89a and so on, a dozen bytes")
-    (error,) = read_records(tmp_path / "x")
+    (error,) = payloads(tmp_path / "x")
     assert "not a TFRecord file" in error.reason
 
 
@@ -83,7 +91,7 @@ def test_an_example_made_by_hand_is_read():
         )
     )
     example = b"\x0a" + bytes([len(entries)]) + entries
-    features = parse_example(example)
+    features = parse(example)
     assert features["a"].tolist() == [3, -1] and features["b"] == b"hi"
 
 
@@ -95,7 +103,7 @@ def test_features_come_back_as_they_were_made():
         "nothing": b"",
         "none": np.zeros(0, np.float32),
     }
-    found = parse_example(make_example(features))
+    found = parse(make_example(features))
     assert list(found) == list(features)
     for key, value in features.items():
         assert type(found[key]) is type(value)
@@ -105,13 +113,13 @@ def test_features_come_back_as_they_were_made():
 def test_unknown_fields_are_skipped():
     known = make_example({"a": b"x"})
     unknown = b"\x10\x96\x01" + b"\x1d" + bytes(4) + b"\x21" + bytes(8)  # a varint, four bytes, eight bytes
-    assert parse_example(unknown + known) == {"a": b"x"}
+    assert parse(unknown + known) == {"a": b"x"}
 
 
 @pytest.mark.parametrize("payload", [b"\x0a\x7f", b"\x0a\x05\x0a\x03\x0a\x01", b"\x0b", struct.pack("<Q", 2**63 + 1)])
 def test_bytes_that_are_not_an_example_are_refused(payload):
     with pytest.raises(ValueError, match=r"not a tf\.train\.Example, at byte \d+ of the record"):
-        parse_example(payload)
+        parse(payload)
 
 
 def field(number, content, wire=2):
@@ -133,7 +141,6 @@ TWICE = field(1, 2 * field(1, field(1, b"a") + field(2, field(1, field(1, b"x"))
         (b"\xff" * 9 + b"\x7f", "more than 64 bits"),
         (b"\x0a" * 5000, "not a tf.train.Example"),
         (TWICE, "the key 'a' is repeated"),
-        (example(field(1, field(1, b"x") * 2)), "'a' must be one list of one byte string"),
         (example(field(1, field(1, b"x")) + field(3, b"")), "'a' must be one list"),
         (example(field(7, field(1, b"x"))), "'a' must be one list"),
         (example(field(2, field(1, bytes(7)))), "packed numbers of 4 bytes"),
@@ -145,7 +152,7 @@ TWICE = field(1, 2 * field(1, field(1, b"a") + field(2, field(1, field(1, b"x"))
 )
 def test_a_malformed_example_is_refused_with_its_byte(payload, reason):
     with pytest.raises(ValueError, match=r"not a tf\.train\.Example, at byte \d+ of the record") as error:
-        parse_example(payload)
+        parse(payload)
     assert reason in str(error.value)
 
 
@@ -155,7 +162,7 @@ def test_a_forged_length_is_named_and_nothing_of_its_size_is_read(tmp_path, leng
     forged = struct.pack("<Q", length)
     path.write_bytes(path.read_bytes() + forged + struct.pack("<I", masked_crc(forged)) + bytes(100))
     tracemalloc.start()
-    first, error = read_records(path)
+    first, error = payloads(path)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert first == PAYLOADS[0] and most < 1e6

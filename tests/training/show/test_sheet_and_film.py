@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from worldmodel.data import ActionSpec
-from worldmodel.media.canvas import text_width
-from worldmodel.media.captions import GAP
+from worldmodel.media.captions import GAP, text_width
 from worldmodel.training.show.film import draw_film
 from worldmodel.training.show.lanes import (
     DREAMT,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data import EpisodeStorage, StoreInfo, open_stores
-from worldmodel.data.bair.records import ACTION_SIZE, CHANNELS, FRAMES, POSITION_NAMES, SIZE, to_features
+from worldmodel.data.bair.records import POSITION_NAMES, to_features
+from worldmodel.data.bair.shapes import ACTION_SIZE, CHANNELS, FRAMES, SIZE
 from worldmodel.data.bair.tfrecord import make_example, write_records
 from worldmodel.data.steps import steps_to_frames
 from worldmodel.files import naming_failures

@@ -17,13 +17,13 @@ from worldmodel.data.bair.journal import Block, check_same_files, note, read_jou
 from worldmodel.data.bair.records import (
     ACTION_LIMIT,
     ActionLimitError,
-    Camera,
     Trajectory,
     check_numbers,
     read_trajectories,
     store_info,
     to_episode,
 )
+from worldmodel.data.bair.shapes import Camera
 from worldmodel.data.bair.tfrecord import BrokenRecordError
 from worldmodel.data.store_settings import open_with_settings
 from worldmodel.progress import progress

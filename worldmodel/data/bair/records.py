@@ -30,7 +30,7 @@ from worldmodel.data.bair.tfrecord import (
     Span,
     find_lists,
     read_feature,
-    read_placed_records,
+    read_records,
 )
 from worldmodel.data.episode import ActionSpec, Episode, StoreInfo
 from worldmodel.data.steps import frames_to_steps, numbers_to_steps, state_frames
@@ -89,7 +89,7 @@ def read_trajectories(path: str | Path, camera: Camera) -> Iterator[tuple[Place,
     layout = _Layout(camera)
     path = Path(path)
     seen = end = 0
-    for index, (start, payload) in enumerate(read_placed_records(path)):
+    for index, (start, payload) in enumerate(read_records(path)):
         place, seen = Place(path, index, start), index + 1
         if isinstance(payload, BrokenRecordError):
             yield place, payload

@@ -42,27 +42,18 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_records(path: str | Path, check: bool = True) -> Iterator[bytes | BrokenRecordError]:
-    """Yield the payloads of a file.
+def read_records(path: str | Path) -> Iterator[tuple[int, bytes | BrokenRecordError]]:
+    """Yield the byte offset and the payload of each record of a file.
 
     A payload with a wrong CRC is yielded as a `BrokenRecordError`, so that the caller can skip it. After a wrong length
     no further record can be found, so that error is the last item.
-
-    Args:
-        check: verify the payloads' CRC; lengths are always verified.
     """
-    for _, found in read_placed_records(path, check):
-        yield found
-
-
-def read_placed_records(path: str | Path, check: bool = True) -> Iterator[tuple[int, bytes | BrokenRecordError]]:
-    """Like `read_records`, with the byte offset of each record."""
     path = Path(path)
     with open(path, "rb") as file:
         size, start, index = os.fstat(file.fileno()).st_size, 0, 0
         while head := file.read(_HEAD.size):
             try:
-                payload = _payload(file, head, size - start, check)
+                payload = _payload(file, head, size - start)
             except _BrokenError as error:
                 yield start, BrokenRecordError(path, index, start, str(error))
                 if error.is_lost:
@@ -81,7 +72,7 @@ class _BrokenError(Exception):
         self.is_lost = is_lost
 
 
-def _payload(file: BinaryIO, head: bytes, left: int, check: bool) -> bytes:
+def _payload(file: BinaryIO, head: bytes, left: int) -> bytes:
     """The payload after a record's head; `left` is the number of bytes from the head to the end of the file."""
     if len(head) < _HEAD.size:
         raise _BrokenError(f"the file ends within the record's length: {len(head)} of {_HEAD.size} bytes")
@@ -97,7 +88,7 @@ def _payload(file: BinaryIO, head: bytes, left: int, check: bool) -> bytes:
     if len(body) < wanted:
         raise _BrokenError(f"the file ends within the record: {len(body)} of {wanted} bytes")
     payload = body[:length]
-    if check and masked_crc(payload) != _TAIL.unpack_from(body, length)[0]:
+    if masked_crc(payload) != _TAIL.unpack_from(body, length)[0]:
         raise _BrokenError("wrong CRC: the record is damaged", is_lost=False)
     return payload
 
@@ -121,11 +112,6 @@ class Span(NamedTuple):
     stop: int
 
 
-def parse_example(payload: bytes) -> dict[str, Feature]:
-    """Features of an Example by key; ValueError if the bytes are not an Example."""
-    return {key: read_feature(payload, span) for key, span in find_features(payload).items()}
-
-
 def read_feature(payload: bytes, span: Span) -> Feature:
     """One feature of a record: bytes, or an array."""
     kind, start, stop = span
@@ -134,15 +120,6 @@ def read_feature(payload: bytes, span: Span) -> Feature:
     if kind == INTS:
         return np.array(list(_integers(payload, start, stop)), np.int64)
     return payload[start:stop]
-
-
-def find_features(payload: bytes) -> dict[str, Span]:
-    """Positions of an Example's features, each with a single value or array; raises ValueError like `find_lists`."""
-    lists = find_lists(payload)
-    for key, spans in lists.items():
-        if len(spans) > 1:
-            raise _malformed(spans[0].start, f"{key!r} must be one list of one byte string, or of packed numbers")
-    return {key: spans[0] for key, spans in lists.items()}
 
 
 def find_lists(payload: bytes) -> dict[str, list[Span]]:

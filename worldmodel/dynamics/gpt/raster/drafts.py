@@ -15,6 +15,7 @@ _PASS = 20.0  # reading the weights
 _ROW = 0.4  # reading the cache of one row
 _GAIN = 1.15  # what a longer pass must promise: rows at different positions cost a pass more
 _LENGTHS = (2, 3, 4, 6, 8, 12, 16)
+_PASSES = 4  # that follow each other, of which the last one's final tokens are counted
 _FARTHEST = 6  # drafts drawn at least this many positions behind a wrong one count as one kind
 _MEMORY = 1 / 256  # weight of the newest draft in a rate
 _KEPT = 128  # drafts for which the best length is kept
@@ -68,13 +69,13 @@ class DraftMemory:
                 best, most = length, value
         return best
 
-    def final_tokens(self, length: int, passes: int = 4) -> float:
+    def final_tokens(self, length: int) -> float:
         """Tokens of a row that become final in a pass of this length, on average over passes that follow each other.
 
         Behind the first wrong draft of a pass, its draws are drafts of kinds 1, 2, … for the next pass.
         """
         share, final = [1.0, *[0.0] * (length - 1)], 0.0  # of passes that begin with 0, 1, … drafts of these kinds
-        for _ in range(passes):
+        for _ in range(_PASSES):
             after, final = [0.0] * length, 0.0
             for drawn, likely in enumerate(share):
                 for position in range(1, length):
