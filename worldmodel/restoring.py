@@ -40,7 +40,7 @@ def restore(
     """
     config, path = folder / "config.json", folder / "model.safetensors"
     declared = read_header(path)
-    with _blaming(config), _at_most(1000 + 16 * len(declared)), torch.device("meta"), _NoDraws():
+    with _blaming(config), _at_most(1000 + 16 * len(declared)), torch.device("meta"), _ShapesOnly():
         rehearsal = make()
         own = parts(rehearsal)
         wanted = _states(own)
@@ -113,8 +113,8 @@ def _blaming(config: Path) -> Iterator[None]:
         raise ValueError(f"no module can be built from {config} ({type(error).__name__}: {text})") from error
 
 
-class _NoDraws(TorchFunctionMode):
-    """Leave out normal initial values, for which torch's meta device imports the whole compiler (1.6 s)."""
+class _ShapesOnly(TorchFunctionMode):
+    """Leave out random values and ranges, for which torch's meta device imports its compiler and sympy (3 s)."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, arguments: tuple[Any, ...] = (), named: Any = None
@@ -122,6 +122,10 @@ class _NoDraws(TorchFunctionMode):
         named = named or {}
         if function in (Tensor.normal_, nn.init.normal_):
             return arguments[0] if arguments else named["tensor"]
+        if function is torch.randn:
+            return torch.empty(*arguments, **named)
+        if function is torch.arange:
+            return torch.empty(len(range(*arguments)), **{"dtype": torch.int64} | named)
         return function(*arguments, **named)
 
 
