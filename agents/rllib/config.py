@@ -23,6 +23,7 @@ from worldmodel.envs.vectors import as_autoreset_mode
 from worldmodel.model import WorldModelConfig
 
 _DEFAULTS = AgentConfig()  # those of agents trained with Stable-Baselines3
+_SAMPLE_SECONDS = 1200.0  # for a rollout. RLlib drops what takes longer than its 60 s, and the iteration learns nothing
 
 
 class DreamPPOConfig(PPOConfig):
@@ -134,6 +135,7 @@ def dream_ppo(
         num_env_runners=num_env_runners,
         num_envs_per_env_runner=num_envs,
         gym_env_vectorize_mode="vector_entry_point",
+        sample_timeout_s=_SAMPLE_SECONDS,
     )
     config.learners(num_learners=0)
     batch = _DEFAULTS.n_steps * num_envs * max(num_env_runners, 1)

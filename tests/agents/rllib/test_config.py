@@ -65,6 +65,11 @@ def test_the_defaults_equal_those_of_stable_baselines3_agents(world):
     assert config.train_batch_size_per_learner == agent.rollout
 
 
+def test_a_rollout_that_takes_minutes_is_waited_for(world):
+    """RLlib drops a rollout that takes longer than this, 60 s by default, and trains on nothing in that iteration."""
+    assert dream_ppo(env_config={"model": world}, real_env_id=GAME).sample_timeout_s >= 600
+
+
 def evaluating(config: DreamPPOConfig) -> DreamPPOConfig:
     return config.get_evaluation_config_object()
 
