@@ -44,6 +44,17 @@ class _StepInputs(NamedTuple):
     angles: Rotation | None
 
 
+class _Drawing(NamedTuple):
+    """What the codes of one step are drawn with."""
+
+    before: Tensor  # (B, S, M) codes of the step before, -1 where there is none; 2B rows with guidance
+    fresh: Tensor | None  # (B, 1, 1) bool, rows without a step before; None: there are no such rows
+    noise: Tensor  # (B, noise_per_step)
+    lookup: CodeLookup
+    options: Sampling
+    given: Tensor | None  # (B, S, M) codes to score instead of drawing
+
+
 class GPT(CodeTransformer):
     """The dynamics: `forward` for whole sequences, `burn_in` and `step` for dreams."""
 
@@ -131,9 +142,9 @@ class GPT(CodeTransformer):
         shared = self._begin(condition, cache)
         fresh = (cache.lengths == 0)[:, None, None] if self.config.lead and cache.shortest <= 0 else None
         before = codes if fresh is None else torch.where(fresh, -1, codes)
+        drawing = _Drawing(before, fresh, noise, lookup, options, given)
         if self.hints is not None:
-            content = self._content_after(codes, fresh, lookup)
-            drawn, outputs = self._draw_in_groups(content, before, shared, cache, noise, lookup, options, given)
+            drawn, outputs = self._draw_in_groups(codes, shared, cache, drawing)
         elif self.config.order == "block":
             content = self._content_after(codes, fresh, lookup)
             outputs = self._advance(content, shared, cache, slice(0, self.tokens_per_step))
@@ -145,7 +156,7 @@ class GPT(CodeTransformer):
             decoding = SpeculativeStep(context, noise, width, self.code_head, before, options, given, self.drafts)
             drawn, outputs = decoding.run(self._forward_tokens(shared, cache, fresh, lookup))
         else:
-            drawn, outputs = self._draw_in_sequence(codes, fresh, before, shared, cache, noise, lookup, options, given)
+            drawn, outputs = self._draw_in_sequence(codes, shared, cache, drawing)
         cache.advance()
         return drawn, outputs
 
@@ -182,18 +193,10 @@ class GPT(CodeTransformer):
         return x
 
     def _draw_in_sequence(
-        self,
-        codes: Tensor,
-        fresh: Tensor | None,
-        before: Tensor,
-        shared: _StepInputs,
-        cache: KVCache,
-        noise: Tensor,
-        lookup: CodeLookup,
-        options: Sampling,
-        given: Tensor | None,
+        self, codes: Tensor, shared: _StepInputs, cache: KVCache, drawing: _Drawing
     ) -> tuple[Draw, Tensor]:
-        """Draw a step token by token, each one an input for the next (raster order)."""
+        """Draw the step after `codes` token by token, each one an input for the next (raster order)."""
+        before, fresh, noise, lookup, options, given = drawing
         noise = noise.unflatten(1, (self.tokens_per_step, -1))
         advance = self.token_pass(shared, cache, lambda: self._content_after(codes, fresh, lookup))
         drawn, outputs = [], []
@@ -207,18 +210,12 @@ class GPT(CodeTransformer):
         return Draw(*(torch.cat(field, dim=1) for field in zip(*drawn, strict=True))), torch.cat(outputs, dim=1)
 
     def _draw_in_groups(
-        self,
-        content: Tensor,
-        before: Tensor,
-        shared: _StepInputs,
-        cache: KVCache,
-        noise: Tensor,
-        lookup: CodeLookup,
-        options: Sampling,
-        given: Tensor | None,
+        self, codes: Tensor, shared: _StepInputs, cache: KVCache, drawing: _Drawing
     ) -> tuple[Draw, Tensor]:
-        """Draw a whole step from its input (B, S, D), one group of tokens after the other (module refine)."""
+        """Draw the step after `codes`, one group of tokens after the other (module refine)."""
         assert self.hints is not None
+        before, fresh, noise, lookup, options, given = drawing
+        content = self._content_after(codes, fresh, lookup)
         all_tokens = slice(0, self.tokens_per_step)
         count = self.tokens_per_step * self.num_slices
         of_codes, of_groups = noise[:, :count].unflatten(1, (self.tokens_per_step, -1)), noise[:, count:]
