@@ -80,11 +80,11 @@ def test_bounds_that_are_infinite_on_purpose_load_and_others_do_not(folder):
 )
 def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(folder, part, values):
     put(folder, part, **values)
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     message = refusal(folder)
     assert "config.json" in message
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(

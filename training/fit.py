@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from worldmodel.files import atomic_write, write_json
+from worldmodel.files import write_json, write_text
 from worldmodel.layers.compiling import compiled
 from worldmodel.layers.precision import autocast
 from worldmodel.progress import progress
@@ -82,9 +82,7 @@ class Metrics:
         lines = [(line, _step_of(line)) for line in text.splitlines()]
         if damaged := sum(math.isnan(number) for _, number in lines[:-1]):  # a kill cuts the last one short
             print(f"{self._path}: {damaged} damaged lines are left out; the training itself is not affected")
-        with atomic_write(self._path) as temporary:
-            kept = (f"{line}\n" for line, number in lines if number <= step)
-            temporary.write_text("".join(kept), encoding="utf-8")
+        write_text(self._path, "".join(f"{line}\n" for line, number in lines if number <= step))
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def log(self, step: int, group: str, values: dict[str, float]) -> None:

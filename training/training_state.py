@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from worldmodel.errors import first_line
 from worldmodel.files import atomic_write
 from worldmodel.settings import difference
 from worldmodel.training.earlier_settings import completed, known
@@ -84,7 +85,7 @@ def load_state(
             optimizer.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} was written by a run with other settings ({(str(error) or repr(error)).splitlines()[0]}); "
+            f"{path} was written by a run with other settings ({first_line(error)}); "
             "use another --out, or delete the folder to start over"
         ) from error
     return Progress(*(state[name] for name in Progress._fields))
@@ -115,8 +116,7 @@ def _read(path: Path, device: torch.device, whole: bool) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # what damaged bytes make torch's reader raise is of many kinds
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise ValueError(f"{path} is damaged ({reason}): {_WAY_OUT}") from error
+        raise ValueError(f"{path} is damaged ({first_line(error)}): {_WAY_OUT}") from error
     return state
 
 

@@ -21,6 +21,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f"{hint} Valid: {', '.join(names) or 'none'}."
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, for a message of ours; libraries' own can be pages long."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
 def check_known(what: str, name: object, valid: Collection[str]) -> None:
     """ValueError with the nearest valid name if `name` is not one, such as "unknown reward 'denes'. Did you mean …"."""
     if name not in valid:

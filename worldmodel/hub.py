@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from worldmodel.checksums import COVERED, NAME, check_sums
+from worldmodel.errors import first_line
 
 FILES = [*COVERED, NAME, "README.md"]  # nothing else is transferred
 _ID = r"[\w.-]+/[\w.-]+"
@@ -183,4 +184,4 @@ def _status(error: Exception) -> int | None:
 def _cause(error: Exception) -> str:
     """The first line of an error's cause."""
     error = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"

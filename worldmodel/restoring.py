@@ -12,6 +12,7 @@ from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
 
 from worldmodel.checksums import check_sums
+from worldmodel.errors import first_line
 from worldmodel.tensor_files import Declared, misfits, not_finite, read_header, read_tensors
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -109,8 +110,8 @@ def _blaming(config: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = str(error).strip().partition("\n")[0]
-        raise ValueError(f"no module can be built from {config} ({type(error).__name__}: {text})") from error
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"no module can be built from {config} ({why})") from error
 
 
 class _ShapesOnly(TorchFunctionMode):

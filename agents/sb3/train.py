@@ -28,7 +28,7 @@ from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.envs.registry import env_spec
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
-from worldmodel.files import JsonObject, atomic_write, read_json, write_json
+from worldmodel.files import JsonObject, read_json, write_json, write_text
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.leftovers import is_temporary, remove_leftovers
 from worldmodel.locks import LOCK, only_process
@@ -154,8 +154,7 @@ def _cut_metrics(path: Path, done: int) -> None:
             continue
         if steps <= done:
             kept.append(f"{line}\n")
-    with atomic_write(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+    write_text(path, "".join(kept))
 
 
 def is_trained(

@@ -22,6 +22,7 @@ from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.mixed import MixedDreams
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
+from worldmodel.errors import first_line
 from worldmodel.replacing import replacing
 
 FOLDER = "resume"
@@ -99,8 +100,9 @@ def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
             _restore_rows(model, state["rows"], run_dir / FOLDER)
         _set_generators(state["generators"])
     except Exception as error:  # what damaged bytes make torch's reader raise is of many kinds
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise ValueError(f"{path} is damaged ({reason}); delete {path.parent} to train from the first step") from error
+        raise ValueError(
+            f"{path} is damaged ({first_line(error)}); delete {path.parent} to train from the first step"
+        ) from error
     return Unfinished(model.num_timesteps, state["log"])
 
 

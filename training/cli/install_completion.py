@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from worldmodel.files import atomic_write
+from worldmodel.files import atomic_write, write_text
 
 SHELLS = ("bash", "zsh", "fish")
 _MARK = "# completion of videogen-dream"
@@ -56,9 +56,7 @@ def install(shell: str, script: Callable[[], str], environment: Mapping[str, str
     A second time the script is written again, and the line is not.
     """
     place = place_for(shell, environment)
-    text = script()
-    with atomic_write(place.script) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(place.script, script())
     said = [f"wrote {place.script}"]
     if place.start_up is not None:
         said.append(_add_line(place.start_up, f"{place.line}  {_MARK}"))

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worldmodel.errors import first_line
 from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.progress import progress
 
@@ -39,9 +40,8 @@ def load_i3d(path: str | Path, device: torch.device | str = "cpu") -> torch.jit.
             warnings.simplefilter("ignore", DeprecationWarning)  # published I3D networks are TorchScript nevertheless
             return torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{path} is not a TorchScript file ({reason}); an I3D saved by torch.jit.save is needed"
+            f"{path} is not a TorchScript file ({first_line(error)}); an I3D saved by torch.jit.save is needed"
         ) from error
 
 

@@ -39,7 +39,7 @@ class Tokenizer(nn.Module, ABC):
         super().__init__()
         self.config = config
         # By default inputs and outputs have mean 0 and variance about 1, because dark games have little contrast.
-        mean = torch.tensor(config.mean).view(1, -1, 1, 1, 1).sub_(0.5)
+        mean = torch.tensor(config.data_mean or (0.5,) * config.channels).view(1, -1, 1, 1, 1).sub_(0.5)
         std = torch.empty(mean.shape).fill_(config.data_variance**0.5)
         if not standardise:
             mean, std = torch.zeros(mean.shape), torch.ones(mean.shape)

@@ -96,11 +96,6 @@ class VQVAEConfig:
         return self.codebook.num_slices * self.patch**2
 
     @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean pixel in [0, 1] per channel: `data_mean`, or 0.5 until it is measured."""
-        return self.data_mean or (0.5,) * self.channels
-
-    @property
     def piece_steps(self) -> int:
         """Steps of a training sample."""
         return 1 if self.temporal == "step" else self.clip_steps

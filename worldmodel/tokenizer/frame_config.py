@@ -61,11 +61,6 @@ class FrameVQVAEConfig:
         return self.frames_per_step * self.codebook.num_slices
 
     @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean pixel in [0, 1] per channel: `data_mean`, or 0.5 until it is measured."""
-        return self.data_mean or (0.5,) * self.channels
-
-    @property
     def temporal(self) -> Literal["step"]:
         """Steps are encoded alone, and so are their frames."""
         return "step"

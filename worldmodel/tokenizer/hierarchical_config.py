@@ -59,11 +59,6 @@ class HierarchicalVQVAEConfig:
         return 9
 
     @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean pixel in [0, 1] per channel: `data_mean`, or 0.5 until it is measured."""
-        return self.data_mean or (0.5,) * self.channels
-
-    @property
     def temporal(self) -> Literal["clip"]:
         """Codes of a step depend on later frames."""
         return "clip"

@@ -71,8 +71,9 @@ class PixelCNNPair(Dynamics):
         num_slices: int,
         code_dim: int,
         action: ActionSpec,
-        step_channels: int = 12,
+        step_frames: tuple[int, int] = (4, 3),
     ) -> None:
+        """Takes what every dynamics takes; `step_frames` is not used: these priors are given codes, not frames."""
         super().__init__()
         if num_slices != SLICES:
             raise ValueError(
