@@ -24,6 +24,7 @@ from worldmodel.training.collect.collect import SETTINGS
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.dream_vs_real.trust_page import card_text
 from worldmodel.training.reports.markdown import machine, made_on, table
+from worldmodel.training.show.sample_inputs import check_same_game
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
@@ -70,9 +71,10 @@ def publish(
             f"{world} is not the best or last checkpoint in a folder of train-dynamics, whose config.json is its recipe"
         )
     folders = [Path(data), *map(Path, also)]
-    model = WorldModel.from_pretrained(folder)
+    model, played = WorldModel.from_pretrained(folder), open_stores(folders)
+    check_same_game(model.config, played)
     trust = None if real is None else quick_trust(model, real)
-    report = summarize_model(model, open_stores(folders))
+    report = summarize_model(model, played)
     stores = [Play.of(store) for store in folders]
     tags = [*(["--license", license] if license else []), *(["--datasets", *datasets] if datasets else [])]
     text = _text(target.name, folder.name, model, report, run, stores, notes, trust, tags)

@@ -1,4 +1,5 @@
 import shlex
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -6,9 +7,9 @@ import tyro
 
 from tests.tiny import tiny_config, tiny_world
 from tests.training.dream_vs_real.test_quick_trust import SMALL, LongToy
-from tests.training.recorded import recorded_store
+from tests.training.recorded import game, recorded_store
 from worldmodel.checkpoint import weights_name
-from worldmodel.data import open_stores
+from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.cli.main import main
@@ -142,6 +143,14 @@ def test_publish_uploads_a_world_that_loads_from_the_hub_with_its_licence(run, t
 def test_private_without_a_repository_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match="private is for push"):
         publish(run / "run", run / "data", tmp_path / "toy", private=True)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_world_is_not_published_with_play_of_another_game(run, tmp_path):
+    with EpisodeStorage.create(tmp_path / "other", replace(game(), env_id="VideoGenReal-DoomTakeCover")) as other:
+        other.append(EpisodeStorage.open(run / "data").episode(0))
+    with pytest.raises(ValueError, match="its env_id is VideoGenReal-DoomTakeCover, the model's VideoGenReal-DoomHea"):
+        publish(run / "run", tmp_path / "other", tmp_path / "toy")
     assert not (tmp_path / "toy").exists()
 
 
