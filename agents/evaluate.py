@@ -20,7 +20,7 @@ from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
-from worldmodel.envs.registry import env_spec
+from worldmodel.envs.registry import is_dream
 from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
@@ -133,7 +133,7 @@ def compare_with_random(
 
 def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
     """Real games in threads, or dreams as one batch."""
-    if env_spec(env_id).vector_entry_point is None:
+    if not is_dream(env_id):  # other packages' vector envs may not take a seed for each row, as CartPole's
         return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
     envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
     if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:

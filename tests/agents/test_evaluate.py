@@ -259,6 +259,12 @@ def test_a_game_may_be_named_with_the_module_that_registers_it():
     assert one.returns == evaluate(RandomPolicy, "CountingGame-v0", episodes=2).returns
 
 
+def test_a_game_with_a_vector_env_of_its_own_is_played_with_a_seed_for_each_episode():
+    """Gymnasium's CartPole-v1 has one, which takes a single seed."""
+    three = evaluate(RandomPolicy, "CartPole-v1", episodes=3, seed=5)
+    assert three.lengths[2] == evaluate(RandomPolicy, "CartPole-v1", episodes=1, seed=7).lengths[0]
+
+
 def test_an_unknown_game_raises_gymnasiums_error():
     with pytest.raises(gym.error.NameNotFound):
         evaluate(BestPolicy(), "VideoGenReal-Dooom", 1)

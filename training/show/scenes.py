@@ -188,7 +188,8 @@ class GameScene(Scene):
         if "frames" not in info:
             raise ValueError(
                 'a game is shown by the frames of its steps, in info["frames"] (F, H, W, C) uint8, as VideoGenReal-… '
-                f"envs give them; this env's info holds {', '.join(info) or 'nothing'}"
+                f"envs give them; this env's info holds {', '.join(info) or 'nothing'}. Wrap a game that shows images "
+                "in worldmodel.envs.PixelGame (docs/own-game.md)"
             )
         frames = np.asarray(info["frames"])
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (1, 3):

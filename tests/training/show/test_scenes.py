@@ -41,6 +41,11 @@ def agent_folder(tmp_path_factory, world_folder):
     return run / "agent"
 
 
+def test_a_game_without_frames_is_refused_with_the_way_to_show_it():
+    with pytest.raises(ValueError, match=r"this env's info holds nothing\. Wrap a game .*PixelGame"):
+        open_scene("CartPole-v1", "random").begin()
+
+
 def test_shown_returns_are_those_of_the_env():
     scene = toy_scene()
     shown = scene.begin()
