@@ -16,8 +16,7 @@ from worldmodel import checkpoint
 from worldmodel.agents.rllib.env_runner import DreamEnvRunner
 from worldmodel.agents.rllib.module import PixelPPOModule, VectorPPOModule
 from worldmodel.agents.sb3.config import AgentConfig
-from worldmodel.envs.ids import confirmed_id
-from worldmodel.envs.registry import is_dream
+from worldmodel.envs.ids import confirmed_id, is_dream
 from worldmodel.envs.spaces import check_observation_kind
 from worldmodel.envs.vectors import as_autoreset_mode
 from worldmodel.model import WorldModelConfig

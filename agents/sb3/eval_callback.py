@@ -18,7 +18,7 @@ from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.agents.sb3.generators import restored_generators
 from worldmodel.agents.sb3.rollout_memory import as_agents_see
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
-from worldmodel.envs.registry import is_dream
+from worldmodel.envs.ids import is_dream
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 
 

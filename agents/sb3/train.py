@@ -25,7 +25,7 @@ from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.rollout_memory import as_agents_see
 from worldmodel.agents.sb3.unfinished import FOLDER, load_unfinished, save_unfinished
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
-from worldmodel.envs.registry import env_spec
+from worldmodel.envs.ids import env_spec
 from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 from worldmodel.files import JsonObject, read_json, write_json, write_text

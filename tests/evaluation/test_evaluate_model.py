@@ -329,4 +329,4 @@ def test_episodes_of_another_game_are_refused(tmp_path, store, capsys):
     other.save_pretrained(tmp_path / "world")
     given = ["--data", str(store.root), "--out", str(tmp_path / "out"), "--i3d", str(tmp_path / "none")]
     assert main(["evaluate-model", str(tmp_path / "world"), *given]) == 2  # the reason precedes all measurements
-    assert f"note: the store is of {store.info.env_id}, the model was trained on Other-v0" in capsys.readouterr().out
+    assert f"its env_id is {store.info.env_id}, the model's Other-v0" in capsys.readouterr().err

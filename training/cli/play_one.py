@@ -17,7 +17,8 @@ from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
 from worldmodel.checkpoint import shipped
 from worldmodel.envs.dream.env import world_of
-from worldmodel.envs.registry import is_dream, load_model
+from worldmodel.envs.ids import is_dream
+from worldmodel.envs.registry import load_model
 from worldmodel.files import write_json
 
 BLIND = "blind"  # the player that a search finds

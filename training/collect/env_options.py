@@ -7,7 +7,7 @@ from typing import Any
 
 from gymnasium.envs.registration import load_env_creator
 
-from worldmodel.envs.registry import env_spec
+from worldmodel.envs.ids import env_spec
 from worldmodel.errors import did_you_mean
 
 _WORDS = {"none": None, "true": True, "false": False}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.data import ActionSpec
-from worldmodel.envs.registry import is_dream
+from worldmodel.envs.ids import is_dream
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
 from worldmodel.model.batches import Starts

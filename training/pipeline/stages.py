@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from worldmodel.envs.registry import is_dream
+from worldmodel.envs.ids import is_dream
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.leftovers import is_temporary, remove, remove_leftovers
 from worldmodel.locks import LOCK, only_process

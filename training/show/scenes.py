@@ -22,7 +22,8 @@ from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.env import DreamEnv, world_of
-from worldmodel.envs.registry import env_spec, is_dream, is_env_id, load_model
+from worldmodel.envs.ids import env_spec, is_dream, is_env_id
+from worldmodel.envs.registry import load_model
 from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.media.write import as_rgb

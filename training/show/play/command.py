@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from worldmodel.agents.blind.policies import is_scripted
-from worldmodel.envs.registry import is_dream, is_env_id
+from worldmodel.envs.ids import is_dream, is_env_id
 from worldmodel.training.show.play.server import check_websockets, serve
 from worldmodel.training.show.scenes import open_scene
 

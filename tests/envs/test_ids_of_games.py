@@ -4,7 +4,7 @@ import gymnasium as gym
 import pytest
 
 from worldmodel.agents.sb3.train import train_policy
-from worldmodel.envs.registry import env_spec, is_env_id
+from worldmodel.envs.ids import env_spec, is_env_id
 from worldmodel.training.show.scenes import open_scene
 
 
