@@ -123,9 +123,9 @@ class _ShapesOnly(TorchFunctionMode):
         named = named or {}
         if function in (Tensor.normal_, nn.init.normal_):
             return arguments[0] if arguments else named["tensor"]
-        if function is torch.randn:
+        if function is torch.randn and "device" not in named:
             return torch.empty(*arguments, **named)
-        if function is torch.arange:
+        if function is torch.arange and "device" not in named:
             return torch.empty(len(range(*arguments)), **{"dtype": torch.int64} | named)
         return function(*arguments, **named)
 
