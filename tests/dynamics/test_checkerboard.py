@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from tests.dynamics.test_every_kind import B, make_sequence
-from tests.dynamics.worlds import make_frames, make_world
+from tests.dynamics.worlds import make_frames, make_world, train_on
 from worldmodel.dynamics import GPTConfig
 from worldmodel.dynamics.checkerboard import Checkerboard
 from worldmodel.dynamics.code_head import CodeHead
 from worldmodel.dynamics.sampling import Sampling, draw, uniforms
-from worldmodel.model import CodeBatch
 
 GRID, M, V = (3, 4), 2, 5
 S = GRID[0] * GRID[1]
@@ -119,21 +118,15 @@ def test_videos_equal_the_uncached_model(position):
 
 def test_neighbours_that_move_together_are_drawn_together():
     """The white tokens of a 2 x 2 grid repeat the first; without a checkerboard they agree by chance alone."""
+
+    def repeating():
+        black = torch.randint(3, 5, (32, 3, 2, 1))
+        return black[:, :, [0, 0, 0, 1]].unflatten(2, (2, 2)).expand(-1, -1, -1, -1, 2)
+
     shares, losses = [], []
     for checkerboard in (False, True):
         world = make_world("block", layers=1, checkerboard=checkerboard, condition="none").train().requires_grad_(True)
-        optimizer = torch.optim.Adam(world.dynamics.parameters(), lr=2e-2)
-        torch.manual_seed(0)
-        for _ in range(60):
-            black = torch.randint(3, 5, (32, 3, 2, 1))
-            codes = black[:, :, [0, 0, 0, 1]].unflatten(2, (2, 2)).expand(-1, -1, -1, -1, 2)
-            unread = torch.zeros(32, 2), torch.zeros(32, 2, dtype=torch.bool), torch.zeros(32, 3, 1)
-            batch = CodeBatch(codes, torch.zeros(32, 2).long(), *unread, torch.ones(32, 2, dtype=torch.bool))
-            optimizer.zero_grad()
-            world.loss(batch).codes.backward()
-            optimizer.step()
-        world.prepare(torch.float32)
-        losses.append(world.loss(batch).codes.item())
+        losses.append(train_on(world, repeating))
         codes = world.sample(64, 3).codes.flatten(2, 3)[:, 1:]
         shares.append((codes[:, :, 1:3] == codes[:, :, :1]).float().mean())
     assert shares[0] < 0.7 and shares[1] > 0.95

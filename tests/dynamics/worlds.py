@@ -1,5 +1,6 @@
 """Every kind of dynamics at toy size: order x position x conditions, and axial attention."""
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from tests.tiny import tiny_world
 from worldmodel.dynamics import DreamState, FrameEncoderConfig
-from worldmodel.model import WorldModel
+from worldmodel.model import CodeBatch, WorldModel
 
 ORDERS = ("block", "raster")
 POSITIONS = ("rotary-time", "learned", "space", "time", "sine", "none")
@@ -28,6 +29,20 @@ def make_world(order: str, position: str = "rotary-time", condition: str = "step
     options |= {"window": LIMIT if limited else 4, "max_steps": LIMIT, "width": 24, "learn_start": True}
     options |= {"frame_encoder": FrameEncoderConfig(width=4, depths=(1, 1)), "drop_actions": 0.5, "drop_frames": 0.5}
     return tiny_world(**options | changes)
+
+
+def train_on(world: WorldModel, draw_codes: Callable[[], torch.Tensor]) -> float:
+    """Train on 60 batches of codes (32, 3, h, w, M) and prepare for dreaming; returns the loss of the last batch."""
+    optimizer = torch.optim.Adam(world.dynamics.parameters(), lr=2e-2)
+    torch.manual_seed(0)
+    for _ in range(60):
+        unread = torch.zeros(32, 2), torch.zeros(32, 2, dtype=torch.bool), torch.zeros(32, 3, 1)
+        batch = CodeBatch(draw_codes(), torch.zeros(32, 2).long(), *unread, torch.ones(32, 2, dtype=torch.bool))
+        optimizer.zero_grad()
+        world.loss(batch).codes.backward()
+        optimizer.step()
+    world.prepare(torch.float32)
+    return world.loss(batch).codes.item()
 
 
 def make_frames(rows: int, steps: int = 2, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.dynamics.test_every_kind import B, T, make_sequence
-from tests.dynamics.worlds import make_frames, make_world
+from tests.dynamics.worlds import make_frames, make_world, train_on
 from worldmodel.dynamics import GPTConfig
 from worldmodel.dynamics.gpt.contexts import codes_before
 from worldmodel.dynamics.gpt.refine import draw_groups, known_in_passes
@@ -82,17 +82,7 @@ def test_correlated_tokens_are_drawn_together():
     shares, losses = [], []
     for refine in (0, 3):
         world = make_world("block", layers=1, refine=refine, condition="none").train().requires_grad_(True)
-        optimizer = torch.optim.Adam(world.dynamics.parameters(), lr=2e-2)
-        torch.manual_seed(0)
-        for _ in range(60):
-            codes = torch.randint(3, 5, (32, 3, 1, 1, 1)).expand(-1, -1, 2, 2, 2)
-            unread = torch.zeros(32, 2), torch.zeros(32, 2, dtype=torch.bool), torch.zeros(32, 3, 1)
-            batch = CodeBatch(codes, torch.zeros(32, 2).long(), *unread, torch.ones(32, 2, dtype=torch.bool))
-            optimizer.zero_grad()
-            world.loss(batch).codes.backward()
-            optimizer.step()
-        world.prepare(torch.float32)
-        losses.append(world.loss(batch).codes)
+        losses.append(train_on(world, lambda: torch.randint(3, 5, (32, 3, 1, 1, 1)).expand(-1, -1, 2, 2, 2)))
         codes = world.sample(64, 3).codes.flatten(2)
         shares.append((codes == codes[..., :1]).all(-1).float().mean())
     assert shares[0] < 0.4 and shares[1] > 0.75

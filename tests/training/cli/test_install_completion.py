@@ -102,7 +102,7 @@ def test_the_users_own_shell_is_the_default(home, monkeypatch, capsys):
 
 
 def test_the_users_chosen_folders_are_used(tmp_path):
-    chosen = {"HOME": "/home/a", "XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "/config", "ZDOTDIR": "/z"}
+    chosen = {"HOME": "/h", "XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "/config", "ZDOTDIR": "/z"}
     assert str(place_for("bash", chosen).script) == "/data/videogen-dream/completion.bash"
     assert str(place_for("zsh", chosen).start_up) == "/z/.zshrc"
     assert str(place_for("fish", chosen).script) == "/config/fish/completions/videogen-dream.fish"
