@@ -240,8 +240,7 @@ def _fit(
         settings=settings | {"codes": name},
     )
     scores = fit(task, config.loop, out)
-    # The end's probability and threshold, from all the validation steps; written into both checkpoints.
-    distributed.first(lambda: [_calibrate(out / name, validation, store, config) for name in ("best", "last")])
+    distributed.first(lambda: _calibrate_both(out / "best", out / "last", validation, store, config, model.device))
     return scores
 
 
@@ -299,13 +298,23 @@ def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:
     return losses | code_scores(model, batch, losses["codes"]) | {names[key]: heads[key]["auroc"] for key in heads}
 
 
-@torch.inference_mode()
-def _calibrate(folder: Path, codes: Segments, store: EpisodeStorage, config: DynamicsTraining) -> None:
-    """Calibrate the probability of an end, and set the one at which a dream ends: that of the best F1.
+def _calibrate_both(
+    best: Path, last: Path, codes: Segments, store: EpisodeStorage, config: DynamicsTraining, device: torch.device
+) -> None:
+    """Calibrate both checkpoints; if the last is the best, as after most trainings, compute it once."""
+    same = weights_name(best) == weights_name(last)
+    model = _calibrated(best, codes, config, device)
+    _save(model, best, store, config)
+    _save(model if same else _calibrated(last, codes, config, device), last, store, config)
 
-    Both on the validation episodes. If none of them ends, the probability stays as it is and the threshold is one half.
+
+@torch.inference_mode()
+def _calibrated(folder: Path, codes: Segments, config: DynamicsTraining, device: torch.device) -> WorldModel:
+    """A world model whose probability of an end is calibrated, and whose dreams end at that of the best F1.
+
+    Both on all validation steps. If none of them ends, the probability stays as it is and the threshold is one half.
     """
-    model = WorldModel.from_pretrained(folder, dtype=torch.float32)
+    model = WorldModel.from_pretrained(folder, device, dtype=torch.float32)
     heads, batch = model.heads, codes.every_step(config.segment_steps(model.config.tokenizer))
     heads.end_scale.fill_(1.0)  # a training that is done may be called again
     heads.end_shift.fill_(0.0)
@@ -318,7 +327,7 @@ def _calibrate(folder: Path, codes: Segments, store: EpisodeStorage, config: Dyn
         _, _, probability, _ = predictions(model, batch)  # again, so that the threshold is one of those of a dream
     threshold = best_f1_threshold(probability, terminated)
     heads.threshold.fill_(0.5 if threshold is None else threshold)
-    _save(model, folder, store, config)
+    return model
 
 
 def _save(model: WorldModel, folder: Path, store: EpisodeStorage, config: DynamicsTraining) -> None:

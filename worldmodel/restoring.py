@@ -18,6 +18,7 @@ from worldmodel.tensor_files import Declared, misfits, not_finite, read_header, 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Value = TypeVar("_Value")
 _SPARE_BYTES = 2**30  # allowed for tables that are not saved, such as positions
+_RANDOM = (Tensor.normal_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.uniform_)
 # Tensors missing in older world models, including shipped ones; they keep their initial values.
 _LATER_TENSORS = {"heads.end_scale", "heads.end_shift", "heads.signal_low", "heads.signal_high"}
 
@@ -121,7 +122,7 @@ class _ShapesOnly(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, arguments: tuple[Any, ...] = (), named: Any = None
     ) -> Any:
         named = named or {}
-        if function in (Tensor.normal_, nn.init.normal_):
+        if function in _RANDOM:
             return arguments[0] if arguments else named["tensor"]
         if function is torch.randn and "device" not in named:
             return torch.empty(*arguments, **named)

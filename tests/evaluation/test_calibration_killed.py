@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
         module.train_dynamics(store, tmp_path / "tokenizer", out, CONFIG)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_calibrate", lambda *_: None)
+        patch.setattr(module, "_calibrate_both", lambda *_: None)
         train(tmp_path / "before")
     train(tmp_path / "unbroken")
     return train

@@ -1,5 +1,9 @@
 """A small store of recorded play in which all content is different."""
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,15 @@ def recorded_store(
     Every fifth step is rewarded with 2, every seventh with -1; each episode ends with a death,
     or is cut by a clock.
     """
+    shutil.copytree(_written(tuple(lengths), pace, channels, terminated), root, dirs_exist_ok=True)
+    return EpisodeStorage.open(root)
+
+
+@cache
+def _written(lengths: tuple[int, ...], pace: int, channels: int, terminated: bool) -> Path:
+    """A folder with that store, which is copied for every test, since writing the episodes takes longer."""
+    root = Path(tempfile.mkdtemp(prefix="recorded-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     store = EpisodeStorage.create(root, game(channels=channels))
     for steps in lengths:
         brightness = np.arange(steps + 1, dtype=np.uint8) * pace
@@ -48,4 +61,4 @@ def recorded_store(
             )
         )
     store.flush()
-    return store
+    return root
