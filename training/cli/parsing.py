@@ -24,11 +24,16 @@ _OTHER_SECTIONS = re.compile(r"^(Returns|Raises|Source):", re.MULTILINE)
 
 
 def parse(name: str, command: Command, words: Sequence[str]) -> Call:
-    """The call that the words ask for. SystemExit after --help and for a wrong option."""
+    """The call that the words ask for. SystemExit after --help and for a wrong option.
+
+    Raises: ValueError if an option that takes several values is given twice.
+    """
     function, prog = command.load(), f"videogen-dream {name}"
+    options = as_options(function, command.names, words)
+    _check_lists(options, command.names or {}, words)
     about = _ARGS.split(_documented(function))[0].strip()
     call: Callable[..., Any] = tyro.cli(
-        as_options(function, command.names, words),
+        options,
         prog=prog,
         description=f"{about}\n\nExample: {prog} {command.example}",
         args=words,
@@ -72,6 +77,16 @@ def as_options(
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     call.__doc__ = _documented(function)
     return call
+
+
+def _check_lists(options: Callable[..., Call], names: Mapping[str, str], words: Sequence[str]) -> None:
+    """Refuse `--data a --data b`, of which tyro would silently take the last alone."""
+    given = [word.partition("=")[0].replace("_", "-") for word in words]
+    for name, parameter in inspect.signature(options).parameters.items():
+        option = f"--{names.get(name, name)}".replace("_", "-")
+        kinds = (parameter.annotation, *get_args(parameter.annotation))
+        if given.count(option) > 1 and any(get_origin(kind) is tuple for kind in kinds):
+            raise ValueError(f"{option} is given {given.count(option)} times: give it once, as {option} A B")
 
 
 def completion(commands: Mapping[str, Command], shell: str) -> str:

@@ -118,6 +118,19 @@ def test_arguments_get_types_that_can_be_parsed():
     }
 
 
+@pytest.mark.parametrize(
+    "words", [["--data", "c"], ["--data=c"], ["--extra", "a", "--extra", "b"], ["--extra=a", "--extra=b"]]
+)
+def test_several_values_belong_to_one_option(words):
+    option = words[0].partition("=")[0]
+    with pytest.raises(ValueError, match=f"{option} is given 2 times: give it once, as {option} A B"):
+        painted(*words)
+
+
+def test_of_an_option_with_one_value_the_last_counts():
+    assert painted("--scale", "3", "--scale", "4")[1]["scale"] == 4
+
+
 @pytest.mark.parametrize("words", [["--preset", "large"], ["--preset=large"]])
 def test_a_preset_decides_the_defaults_beside_it(words):
     assert painted(*words)[1]["config"] == Size(width=64)
