@@ -5,7 +5,7 @@ draws their half-steps one after the other.
 
 Letters: B batch, n videos, T steps of a clip, h w grid of tokens, S = h*w, M = 9 codes of a token, D width.
 Time: `actions[:, t]` is taken after step t; step t+1 follows from it.
-Source: Predicting Video with VQVAE, section 3.2 and appendix. What is ours: docs/papers/predicting-video-with-vqvae.md.
+Source: Predicting Video with VQVAE, section 3.2 and appendix. What is ours: docs/predicting-video-with-vqvae.md.
 """
 
 import torch
