@@ -7,6 +7,7 @@ The digits are scikit-learn's, 8 x 8 pixels enlarged to 24 x 24, instead of MNIS
 paper's sizes; this trains narrower ones, which two cores finish in an hour.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def trainings() -> tuple[TokenizerTraining, DynamicsTraining]:
     )
 
 
+def _store(out: Path, episodes: int) -> EpisodeStorage:
+    """The store of `make_store`; one that was interrupted is written anew."""
+    if out.is_dir():
+        store = EpisodeStorage.open(out)
+        if len(store) == episodes:
+            return store
+        shutil.rmtree(out)
+    return make_store(out, episodes)
+
+
 def main(
     out: str = "runs/moving-digits",
     episodes: int = 6000,
@@ -101,7 +112,7 @@ def main(
     dynamics: DynamicsTraining | None = None,
 ) -> dict[str, float]:
     folder, (usual_tokenizer, usual_dynamics) = Path(out), trainings()
-    store = EpisodeStorage(folder / "data") if (folder / "data").is_dir() else make_store(folder / "data", episodes)
+    store = _store(folder / "data", episodes)
     train_tokenizer(store, folder / "tokenizer", tokenizer or usual_tokenizer)
     scores = train_dynamics(store, folder / "tokenizer" / "best", folder / "dynamics", dynamics or usual_dynamics)
     sample_videos(folder / "dynamics", folder / "samples", SampleConfig(condition="frames", n=8, fps=5), data=store)
