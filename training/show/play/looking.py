@@ -15,6 +15,7 @@ from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.media.write import as_rgb
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer import FrameVQVAE, Tokenizer
 from worldmodel.training.show.play.timeline import Seen
 from worldmodel.training.show.scenes import DreamScene, Frames
 
@@ -81,13 +82,25 @@ def usual_surprise(world: WorldModel) -> float:
     return float(np.concatenate(nats).mean())
 
 
-def palette(world: WorldModel) -> NDArray[np.uint8]:
-    """A colour for each code of each slice, (M, V, 3) uint8: similar code vectors have similar colours.
+def code_colors(tokenizer: Tokenizer) -> dict[str, Any]:
+    """How the page draws a step's codes: a map for each slice of the codebook, and of each frame that is coded alone.
+
+    Returns: "slices", the number of maps: a token holds one code of each map for every latent of its patch, in this
+    order; "num_codes" V; "palette", colours of each map's codes as hexadecimal digits of (slices, V, 3) uint8.
+    """
+    colors = palette(tokenizer)
+    if isinstance(tokenizer, FrameVQVAE):
+        colors = np.tile(colors, (tokenizer.frames_per_step, 1, 1))
+    return {"palette": colors.tobytes().hex(), "num_codes": tokenizer.num_codes, "slices": len(colors)}
+
+
+def palette(tokenizer: Tokenizer) -> NDArray[np.uint8]:
+    """A colour for each code of each slice of the codebook, (M, V, 3) uint8: similar vectors have similar colours.
 
     The three principal directions of a slice's code vectors become red, green and blue, each spread evenly by rank.
     """
     colors = []
-    for vectors_VE in world.tokenizer.lookup.vectors.float().cpu():
+    for vectors_VE in tokenizer.lookup.vectors.float().cpu():
         centred = vectors_VE - vectors_VE.mean(0)
         directions = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
         main = centred @ directions.T  # (V, up to 3)

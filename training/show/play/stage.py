@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from worldmodel.model import WorldModel
-from worldmodel.training.show.play.looking import Onlooker, palette, seen_in, usual_surprise
+from worldmodel.training.show.play.looking import Onlooker, code_colors, seen_in, usual_surprise
 from worldmodel.training.show.play.timeline import Moment, Seen, Timeline
 from worldmodel.training.show.scenes import DreamScene, GameScene, Scene
 
@@ -30,9 +30,11 @@ class Stage:
         return None if self.world is None else usual_surprise(self.world)
 
     @cached_property
-    def palette(self) -> str:
-        """Colours of the codes, as hexadecimal digits of (M, V, 3) uint8; "" without a world."""
-        return "" if self.world is None else palette(self.world).tobytes().hex()
+    def code_colors(self) -> dict[str, Any]:
+        """How the page draws the codes (`looking.code_colors`); no colours without a world."""
+        if self.world is None:
+            return {"palette": "", "num_codes": 0, "slices": 0}
+        return code_colors(self.world.tokenizer)
 
     def set_onlooker(self, name: str, dream: DreamScene) -> None:
         """Let the world of a dream follow this game, whose episode has just begun."""

@@ -16,7 +16,7 @@ Message = tuple[dict[str, Any], tuple[np.ndarray, ...]]
 
 def about(name: str, names: Sequence[str], stage: Stage, wheel: Wheel, came_from: str) -> dict[str, Any]:
     """What does not change from step to step."""
-    scene, world = stage.scene, stage.world
+    scene = stage.scene
     message: dict[str, Any] = {
         "world": name,
         "worlds": list(names),
@@ -29,12 +29,9 @@ def about(name: str, names: Sequence[str], stage: Stage, wheel: Wheel, came_from
         "dreams_on": stage.onlooker_name,
         "came_from": came_from,
         "usual": stage.usual,
-        "palette": stage.palette,
-        "num_codes": 0 if world is None else world.tokenizer.num_codes,
         "clips": list(CLIP_KINDS),
-        "slices": 0 if world is None else len(world.tokenizer.lookup.vectors),
     }
-    return {"about": message}
+    return {"about": message | stage.code_colors}
 
 
 def of_moment(message: dict[str, Any], stage: Stage, moment: Moment) -> Message:

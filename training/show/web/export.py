@@ -25,7 +25,7 @@ from worldmodel.model.checks import check_dreams
 from worldmodel.replacing import finish_replacing, replacing
 from worldmodel.settings import check_temperature
 from worldmodel.training.show.play.keys import Keys
-from worldmodel.training.show.play.looking import palette, usual_surprise
+from worldmodel.training.show.play.looking import code_colors, usual_surprise
 from worldmodel.training.show.web.agent import about_agent, agent_graph, open_agent
 from worldmodel.training.show.web.graphs import Drawing, Pass, check_exportable
 from worldmodel.training.show.web.onnx_files import check_onnx, rounded, to_onnx
@@ -151,9 +151,7 @@ def about_world(world: WorldModel, title: str) -> dict[str, Any]:
         "signals": list(config.signal_names),
         "fps": steps_per_second(config),
         "usual": usual_surprise(world),
-        "palette": palette(world).tobytes().hex(),
-        "num_codes": tokenizer.num_codes,
-        "slices": len(tokenizer.lookup.vectors),
+        **code_colors(tokenizer),
         "grid": [*tokenizer.grid, tokenizer.num_slices],
         "frames": [world.frames_per_step, *observation_space(world, "rgb").shape[:2], 3],
         "width": dynamics.config.width,

@@ -3,21 +3,29 @@
 Screenshots are kept in the folder that SCREENSHOTS names, else in pytest's own temporary folder.
 """
 
+import dataclasses
 import os
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from tests.training.show.play.test_server import served
 from tests.training.show.play.test_session import LongGame
+from tests.training.show.web.sites import served as served_files
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.envs import DreamEnv
+from worldmodel.tokenizer import VQVAE, CodebookConfig, FrameVQVAE, FrameVQVAEConfig
+from worldmodel.training.show.compare import CompareConfig, _write
+from worldmodel.training.show.play.looking import code_colors, palette
 from worldmodel.training.show.scenes import DreamScene, GameScene
+from worldmodel.training.show.votes import Tally, a_is_left, tally
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
@@ -63,7 +71,8 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        arguments = ["--no-sandbox", "--host-resolver-rules=MAP lan.test 127.0.0.1"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()
 
@@ -82,15 +91,19 @@ def visit(browser, address):
             context.close()
 
     def opened(context, path=""):
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page = watched(context)
         page.goto(address + path)
         mode(page, "ready")
         return page
 
-    visit.opened = opened
+    def watched(context):
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    visit.opened, visit.watched = opened, watched
     yield visit
     assert errors == []
 
@@ -214,6 +227,42 @@ def test_four_futures_are_dreamt_and_one_is_kept(visit, tmp_path):
         assert page.is_visible("#picture") and page.inner_text("#note") == "The dream continues as future 3."
         page.keyboard.press("Digit1")
         played(page)
+
+
+def frames_alone(**changes) -> FrameVQVAE:
+    codebook = CodebookConfig(num_codes=16, num_slices=8 // changes["frames_per_step"] // 2, code_dim=4)
+    widths = (4, 4 * codebook.num_slices)
+    return FrameVQVAE(FrameVQVAEConfig(height=16, width=16, stage_widths=widths, codebook=codebook, **changes))
+
+
+def patches(patch: int) -> VQVAE:
+    return VQVAE(dataclasses.replace(tiny_config().tokenizer, patch=patch, stage_widths=(8, 8)))
+
+
+def test_every_code_has_its_own_place_in_the_map_of_its_slice_and_frame(visit):
+    torch.manual_seed(0)
+    several = [frames_alone(frames_per_step=2), frames_alone(frames_per_step=4), patches(1), patches(2)]
+    with visit() as page:
+        for tokenizer in several:
+            drawn = code_colors(tokenizer)
+            codes = torch.randint(tokenizer.num_codes, (*tokenizer.grid, tokenizer.num_slices))
+            latents = tokenizer._unfold(codes) if isinstance(tokenizer, VQVAE) else codes
+            colors = np.concatenate([palette(tokenizer)] * (drawn["slices"] // len(tokenizer.lookup.vectors)))
+            wanted = np.stack([colors[place][latents[..., place]] for place in range(latents.shape[-1])])
+            found = page.evaluate(
+                """async ([codes, grid, about, [maps, rows, columns]]) => {
+                  const {drawCodes, readPalette} = await import("./pictures.js");
+                  const canvas = document.createElement("canvas");
+                  drawCodes(canvas, codes, grid, null, {...about, palette: readPalette(about.palette)});
+                  const pen = canvas.getContext("2d"), cell = canvas.height / rows, gap = Math.round(cell / 3);
+                  const at = (...place) => Array.from(pen.getImageData(...place, 1, 1).data.slice(0, 3));
+                  const each = (count, make) => Array.from({length: count}, (_, place) => make(place));
+                  return each(maps, map => each(rows, row => each(columns, column =>
+                    at(map * (columns * cell + gap) + (column + 0.5) * cell, (row + 0.5) * cell))));
+                }""",
+                [codes.flatten().tolist(), list(codes.shape), drawn, wanted.shape[:3]],
+            )
+            assert found == wanted.tolist(), tokenizer.config
 
 
 def test_the_player_switches_from_a_game_to_its_dream_and_back(visit, tmp_path):
@@ -390,3 +439,25 @@ def test_nothing_overlaps(width, height, visit, tmp_path):
             for name, (_, y, w, h) in boxes(page, "main button:not(#veil)"):
                 assert y + h <= height or width == 768, name  # in the first screen
                 assert min(w, h) >= 40, name  # for a thumb
+
+
+def test_a_page_of_pairs_on_another_machine_keeps_choices_and_saves_them_for_the_tally(visit, browser, tmp_path):
+    """`compare` shares this file's browser; the address is not a secure context, as those of other machines are not."""
+    videos = list(np.random.default_rng(0).integers(256, size=(2, 3, 2, 1, 16, 16, 3), dtype=np.uint8))
+    _write(tmp_path, {"page": "p", "pairs": 3, "seed": 0}, {}, videos, 1, CompareConfig(pairs=3, scale=1), 10.0)
+    with served_files(tmp_path) as address, closing(browser.new_context()) as context:
+        page = visit.watched(context)
+        page.goto(address.replace("127.0.0.1", "lan.test"))
+        assert not page.evaluate("isSecureContext")
+        until(lambda: page.evaluate("[...document.querySelectorAll('video')].every(one => one.readyState > 1)"))
+        assert page.locator("video").count() == 6 and page.inner_text("#count") == "0 of 3 chosen."
+        for pair, choice in ((0, "right"), (0, "left"), (2, "same")):
+            page.click(f"[data-pair='{pair}'][data-choice='{choice}']")
+        page.reload()
+        assert page.inner_text("#count") == "2 of 3 chosen."
+        assert page.locator("button.chosen").all_inner_texts() == ["left is better", "no difference"]
+        with page.expect_download() as download:
+            page.click("#save")
+        assert download.value.suggested_filename == "choices.json"
+        counted = tally([download.value.path()])
+    assert counted == (Tally(1, 0, 1) if a_is_left(3, 0)[0] else Tally(0, 1, 1))
