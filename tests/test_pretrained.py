@@ -1,11 +1,15 @@
 """What ships inside the package works right after installation, with no further arguments."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import worldmodel
-from worldmodel import WorldModel, checkpoint
+from worldmodel import WorldModel, checkpoint, tokenizer
+from worldmodel.training.train_dynamics import DynamicsTraining
+from worldmodel.training.train_tokenizer import TokenizerTraining
 
 DREAMS = {
     "VideoGenDream-Doom": "doom-hgs",
@@ -29,6 +33,19 @@ def test_a_shipped_world_is_small_and_has_a_card(name):
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 13e6
     card = (folder / "README.md").read_text()
     assert "videogen-dream train-dynamics" in card and "bits per code" in card
+
+
+@pytest.mark.parametrize("name", ["doom-hg", "doom-take-cover"])
+def test_a_preset_has_the_form_and_the_training_of_two_worlds(name):
+    config, training = WorldModel.from_pretrained(name).config, DynamicsTraining.of_preset("doom-wide")
+    measured = {"data_mean": config.tokenizer.data_mean, "data_variance": config.tokenizer.data_variance}
+    assert replace(tokenizer.preset("doom-wide"), **measured) == config.tokenizer
+    assert replace(training.model, own_draws=0.5, own_draws_passes=2) == config.dynamics
+    assert training.heads == config.heads
+    coder = TokenizerTraining.of_preset("doom-wide")
+    tokenized, learned = (checkpoint.resolve(name) / "README.md").read_text().split("videogen-dream train-")[-2:]
+    assert f"--rarity {coder.rarity}" in tokenized and f"--loop.batch-size {coder.loop.batch_size}" in tokenized
+    assert f"--segment {training.segment}" in learned and f"--loop.batch-size {training.loop.batch_size}" in learned
 
 
 @pytest.mark.parametrize("env_id", DREAMS)

@@ -54,6 +54,11 @@ _SUITED: dict[str, dict[str, Any]] = {
     **{name: {"loop": LVT_PRIOR_LOOP, "muon": False} for name in ("lvt-paper", "lvt-paper-n1")},
     "lvt-small": {"loop": LoopConfig(steps=4000, batch_size=16, learning_rate=6e-3, weight_decay=0.1)},
     "pixelcnn-paper": {"loop": PIXELCNN_LOOP, "muon": False},
+    "doom-wide": {
+        "segment": 24,
+        "heads": HeadsConfig(dropout=0.3),
+        "loop": LoopConfig(steps=2600, batch_size=6, learning_rate=6e-3, weight_decay=0.1),
+    },
     "push-small": {
         "segment": 12,
         "start_steps": 4,

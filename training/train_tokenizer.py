@@ -40,6 +40,7 @@ _SUITED: dict[str, dict[str, Any]] = {
     "lvt-paper": {"loop": LVT_TOKENIZER_LOOP, "muon": False},
     "lvt-paper-n1": {"loop": LVT_TOKENIZER_LOOP, "muon": False},
     "pixelcnn-paper": {"loop": HIERARCHY_LOOP, "muon": False},
+    "doom-wide": {"loop": LoopConfig(steps=2400, batch_size=32, learning_rate=3e-3), "rarity": 0.5},
     "lvt-small": {"loop": LoopConfig(steps=1200, batch_size=16, learning_rate=3e-3)},
     "pixelcnn-small": {"loop": LoopConfig(steps=1200, batch_size=8, learning_rate=3e-3)},
 }

@@ -86,7 +86,7 @@ def test_the_norms_of_the_papers_robot_prior_respond_to_every_entry_of_a_clips_a
     assert torch.linalg.matrix_rank(gains - gains.mean(0), rtol=1e-4) == 7 * 8
 
 
-@pytest.mark.parametrize("name", ["doom-tiny", "doom-small", "push-small", "bair-paper"])
+@pytest.mark.parametrize("name", ["doom-tiny", "doom-small", "doom-wide", "push-small", "bair-paper"])
 def test_a_preset_fits_the_tokenizer_of_its_name(name):
     tokenizer, chosen = tokenizer_preset(name), preset(name)
     assert chosen.latents[1:] == tokenizer.grid and chosen.num_codes == tokenizer.codebook.num_codes

@@ -37,7 +37,7 @@ def test_the_papers_grids():
     assert all(preset(name).clip_steps * preset(name).frames_per_step == 16 for name in VIDEOGEN)
 
 
-@pytest.mark.parametrize("name", ["clip-small", "causal-small", "doom-tiny", "doom-small", "push-small"])
+@pytest.mark.parametrize("name", ["clip-small", "causal-small", "doom-tiny", "doom-small", "doom-wide", "push-small"])
 def test_small_presets_encode_frames(name):
     torch.manual_seed(0)
     vqvae = build(preset(name)).eval()
@@ -70,7 +70,7 @@ def test_the_papers_networks_see_pixels_from_minus_to_plus_one_half_and_others_s
 def test_the_small_presets_give_32_64_and_192_codes_per_step():
     assert preset("doom-tiny") == VQVAEConfig()
     codes = {name: preset(name).grid[0] * preset(name).grid[1] * preset(name).num_slices for name in PRESETS}
-    assert codes["doom-tiny"] == 32 and codes["doom-small"] == 64 and codes["push-small"] == 192
+    assert codes["doom-tiny"] == 32 and codes["doom-small"] == codes["doom-wide"] == 64 and codes["push-small"] == 192
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,14 @@ PRESETS: dict[str, TokenizerConfig] = {
     "doom-small": VQVAEConfig(
         stage_widths=(32, 64, 128), patch=2, codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32)
     ),
+    # Finer in width, where a game's objects stand side by side: 4 x 16 latents, 2 x 8 tokens with four slices, 64 codes
+    # per step. For the shipped doom-hg and doom-take-cover.
+    "doom-wide": VQVAEConfig(
+        stage_widths=(32, 64, 128, 128),
+        space_stride=(16, 4),
+        patch=2,
+        codebook=CodebookConfig(num_codes=1024, num_slices=1, code_dim=32),
+    ),
     # For robot pushing, where the difficult details are in few positions: three slices each. The encoder's receptive
     # field is only that of its convolutions, so with a fixed camera the codes of resting objects stay the same. For the
     # shipped "push" world.

@@ -182,7 +182,7 @@ def script(tmp_path_factory):
         (["co"], ["collect", "compare"]),
         (["collect", "--ep"], ["--episodes", "--epsilon", "--episode-seconds"]),
         (["collect", "--launcher", ""], ["local", "ray"]),
-        (["train-tokenizer", "--preset", "doom"], ["doom-small", "doom-tiny"]),
+        (["train-tokenizer", "--preset", "doom"], ["doom-small", "doom-tiny", "doom-wide"]),
     ],
 )
 def test_a_shell_completes_commands_options_and_choices(script, words, wanted):
