@@ -273,7 +273,7 @@ def test_the_player_switches_from_a_game_to_its_dream_and_back(visit, tmp_path):
         page.keyboard.press("Digit1")
         played(page)
         keep(page, "game", tmp_path)
-        page.keyboard.press("KeyD")
+        page.keyboard.press("KeyT")
         page.wait_for_selector("body[data-kind=dream]")
         page.keyboard.press("Digit1")
         played(page)

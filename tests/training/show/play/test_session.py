@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.toy_game import ToyGame
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs import DreamEnv
+from worldmodel.training.show import play
 from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.play.player import Wheel
 from worldmodel.training.show.play.session import Session
@@ -66,6 +69,14 @@ def test_unnamed_actions_have_digits():
 def test_the_arrows_move_sideways_in_a_game_without_turns():
     keys = Keys(ActionSpec(kind="discrete", n=3, names=("noop", "move_left", "move_right")))
     assert keys.action(["ArrowLeft"]) == keys.action(["KeyQ"]) == 1 and keys.action(["KeyD"]) == 2
+
+
+def test_no_key_of_a_game_is_one_of_the_pages_own():
+    own = set(re.findall(r'\{key: "(\w+)"', (Path(play.__file__).parent / "page" / "main.js").read_text()))
+    names = ("noop", "turn_left", "turn_right", "move_forward", "move_backward", "move_left", "move_right", "attack")
+    five = ActionSpec(kind="box", n=5, low=(-1.0,) * 5, high=(1.0,) * 5)
+    games = (ActionSpec(kind="discrete", n=8, names=names), ActionSpec(kind="discrete", n=2, names=names[5:7]), five)
+    assert len(own) > 10 and own.isdisjoint(key for game in games for keys, _ in Keys(game).bindings for key in keys)
 
 
 def test_pairs_of_keys_set_dimensions_to_their_bounds():

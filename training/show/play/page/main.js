@@ -31,7 +31,7 @@ const controls = [
   {key: "Period", icon: "step", label: "Step", help: "a single step", does: single, when: () => true},
   {key: "KeyF", icon: "fork", label: "Fork", help: "four futures from here, and out of them again",
     does: () => futures ? choose(-1) : fork(), when: () => about.dream},
-  {key: "KeyD", icon: "dream", label: "Dream on", help: "from the real game into its dream, and back", does: dreamOn,
+  {key: "KeyT", icon: "dream", label: "Dream on", help: "from the real game into its dream, and back", does: dreamOn,
     when: () => about.came_from || about.dreams_on},
   {key: "KeyR", icon: "begin", label: "New", help: "a new episode", does: begin, when: () => true},
   {key: "KeyC", icon: "clip", label: "MP4", help: "save what is behind as mp4", does: () => clip("mp4"),

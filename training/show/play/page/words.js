@@ -55,7 +55,7 @@ export function sayState(state) {
     if (key === "KeyP" && button.textContent !== (plays ? "Pause" : "Play")) {
       button.replaceChildren(icon(plays ? "pause" : "play"), make("span", {textContent: plays ? "Pause" : "Play"}));
     }
-    if (key === "KeyD") button.lastChild.textContent = about.came_from ? "To the game" : "Dream on";
+    if (key === "KeyT") button.lastChild.textContent = about.came_from ? "To the game" : "Dream on";
     if (key === "KeyF") button.setAttribute("aria-pressed", Boolean(futures));
   }
   const kind = about.dream ? "Dream" : "Real game";
