@@ -121,9 +121,7 @@ def train_agent(
 
 def _load(world: str | os.PathLike, device: str) -> World:
     folder = checkpoint.resolve(world)
-    local = str(world) not in checkpoint.shipped() and Path(world).is_dir()
-    name = str(folder.resolve()) if local else str(world)  # shipped names and hub ids work anywhere
-    return World(name, folder, load_model(folder, device))
+    return World(checkpoint.lasting_name(world), folder, load_model(folder, device))
 
 
 def _check_worlds(worlds: Sequence[World], config: DreamTraining) -> None:

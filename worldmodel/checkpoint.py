@@ -92,6 +92,12 @@ def resolve(
     )
 
 
+def lasting_name(name: str | os.PathLike) -> str:
+    """A name under which a checkpoint is found again from other working folders: shipped, of the hub, or absolute."""
+    local = str(name) not in shipped() and Path(name).is_dir()
+    return str(resolve(name).resolve()) if local else str(name)
+
+
 def _here(folder: Path, revision: str | None) -> Path:
     """`folder`; ValueError if a revision was requested, which only models of the hub have."""
     if revision is not None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -26,8 +26,9 @@ from worldmodel.agents.sb3.rollout_memory import as_agents_see
 from worldmodel.agents.sb3.unfinished import FOLDER, load_unfinished, save_unfinished
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.envs.ids import env_spec
-from worldmodel.envs.spaces import check_actions
-from worldmodel.envs.wrappers import ThreadVectorEnv
+from worldmodel.envs.registry import load_model
+from worldmodel.envs.spaces import check_actions, named_actions
+from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.files import JsonObject, read_json, write_json, write_text
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.leftovers import is_temporary, remove_leftovers
@@ -193,24 +194,46 @@ def _settings(config: AgentConfig, meta: AgentMeta, about: Mapping[str, Any] | N
 
 
 @own_defaults
-def train_policy(env_id: str, out: str | Path, config: AgentConfig = REAL_GAME, **env_kwargs: Any) -> Path:
-    """Train an agent with PPO in the real game, on raw frames and its own reward; saved in OUT/agent.
+def train_policy(
+    env_id: str,
+    out: str | Path,
+    config: AgentConfig = REAL_GAME,
+    *,
+    world: str | os.PathLike | None = None,
+    obs: Literal["rgb", "latent", "features"] = "features",
+    **env_kwargs: Any,
+) -> Path:
+    """Train an agent with PPO in the real game, on its own reward; saved in OUT/agent.
+
+    It sees raw frames; or, with `world`, what an agent of that world's dreams sees: so one learns how good an agent can
+    become with these eyes, however true the dream. (`features` contain the past: `frame_stack` 1 is enough.)
 
     A finished agent with the same settings in OUT is kept; an interrupted training is resumed with new episodes.
 
     Args:
         env_id: id of a real game, such as VideoGenReal-Doom.
         out: run folder.
+        world: world model through which the agent sees the game: a shipped name, a folder or a hub id.
+        obs: what it then sees: decoded frames, code vectors, or these and the dynamics' summary of the past.
 
     Returns: the agent's folder.
     """
-    meta, about = AgentMeta(env_id=env_id), {"env_kwargs": env_kwargs}
+    about: dict[str, Any] = {"env_kwargs": env_kwargs}
+    if world is None:
+        meta = AgentMeta(env_id=env_id)
+    else:
+        meta = AgentMeta(env_id=env_id, view=obs, world_model=checkpoint.lasting_name(world))
+        about["world_sha256"] = checkpoint.weights_name(checkpoint.resolve(world))
     if is_trained(out, config, meta, about):
         print(f"agent: {out} has its {config.steps:,} steps already")
         return Path(out) / "agent"
     env_spec(env_id)  # refuses an unknown id
-    envs = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), config.num_envs)
+    envs: VectorEnv = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), config.num_envs)
     try:
+        if world is not None:
+            model = load_model(world)
+            check_actions(named_actions(envs), model.config.action.held, env_id, f"the world {world}")
+            envs = DreamViewVector(envs, model, obs)
         train_ppo(envs, config, out, meta, about=about)
     finally:
         envs.close()

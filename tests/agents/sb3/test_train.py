@@ -12,13 +12,15 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNorma
 
 from tests.agents.trained import META, dreams, small
 from tests.tiny import tiny_world
-from tests.toy_game import BoundGame, ToyGame, toys
+from tests.toy_game import BoundGame, ToyGame, seeing_world, toys
+from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3 import networks as sb3_policy
 from worldmodel.agents.sb3.agent import Agent, load_agent
 from worldmodel.agents.sb3.config import REAL_GAME, AgentMeta
 from worldmodel.agents.sb3.networks import GridFeatures, policy_for
 from worldmodel.agents.sb3.train import is_trained, train_policy, train_ppo
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
+from worldmodel.data import ActionSpec
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.files import write_json
 from worldmodel.locks import only_process
@@ -239,6 +241,39 @@ def test_train_policy_plays_the_real_game(game, tmp_path):
     agent = load_agent(folder)
     assert agent.meta == AgentMeta(env_id="SB3Toy-v0", view="real")
     assert agent.file.training.steps == 16 and agent.file.training.frame_stack == 4
+
+
+@pytest.mark.parametrize("obs", ["latent", "features"])
+def test_train_policy_sees_the_real_game_through_a_world(tmp_path, obs):
+    world = seeing_world()
+    folder = world.save_pretrained(tmp_path / "world")
+    gym.register("SB3Toy-v0", entry_point=ToyGame)
+    try:
+        agent = load_agent(train_policy("SB3Toy-v0", tmp_path / "run", small(steps=16), world=folder, obs=obs))
+        result = evaluate(agent, "SB3Toy-v0", episodes=2, view=(world, obs))
+        with pytest.raises(ValueError, match=r"world_sha256|view"):
+            train_policy("SB3Toy-v0", tmp_path / "run", small(steps=16))
+    finally:
+        del gym.registry["SB3Toy-v0"]
+    assert agent.meta == AgentMeta(env_id="SB3Toy-v0", view=obs, world_model=str(folder))
+    assert agent.file.observation_shape == DreamVectorEnv(1, world, obs=obs).single_observation_space.shape
+    assert len(result.lengths) == 2 and agent.view() == (folder, obs)
+
+
+class FourActions(ToyGame):
+    def __init__(self):
+        super().__init__()
+        self.action_space, self.action_spec = gym.spaces.Discrete(4), ActionSpec(kind="discrete", n=4)
+
+
+def test_train_policy_refuses_a_world_with_other_actions(tmp_path):
+    folder = seeing_world().save_pretrained(tmp_path / "world")
+    gym.register("SB3Toy-v0", entry_point=FourActions)
+    try:
+        with pytest.raises(ValueError, match=r"SB3Toy-v0 and the world .* differ in their actions"):
+            train_policy("SB3Toy-v0", tmp_path / "run", small(steps=16), world=folder)
+    finally:
+        del gym.registry["SB3Toy-v0"]
 
 
 @pytest.mark.parametrize(
