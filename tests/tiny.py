@@ -8,7 +8,7 @@ import torch
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import GPTConfig, HeadsConfig, SubscaleConfig
 from worldmodel.model import Starts, WorldModel, WorldModelConfig
-from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
+from worldmodel.tokenizer import CodebookConfig, FrameVQVAEConfig, TokenizerConfig, VQVAEConfig
 
 _DYNAMICS: dict[str, tuple[type, dict[str, Any]]] = {
     "gpt": (GPTConfig, {"layers": 2, "width": 16, "heads": 2, "window": 4, "code_head_width": 16}),
@@ -20,19 +20,32 @@ _DYNAMICS: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
-def tiny_config(heads: Mapping[str, Any] | None = None, net: str = "gpt", **dynamics) -> WorldModelConfig:
-    """Three actions, 16x16 frames coded as 2x2 positions of 2 slices, one signal; dynamics of the class `net`."""
+_SIZE = {
+    "height": 16,
+    "width": 16,
+    "residual_units": 8,
+    "codebook": CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
+}
+
+
+def tiny_config(
+    heads: Mapping[str, Any] | None = None, net: str = "gpt", frames_alone: bool = False, **dynamics
+) -> WorldModelConfig:
+    """Three actions, 16x16 frames coded as 2x2 positions of 2 slices, one signal; dynamics of the class `net`.
+
+    With `frames_alone` each of a step's two frames has two slices of its own.
+    """
     kind, sizes = _DYNAMICS[net]
+    if frames_alone:
+        tokenizer: TokenizerConfig = FrameVQVAEConfig(
+            **_SIZE, frames_per_step=2, stage_widths=(4, 4, 8), residual_blocks=1
+        )
+        sizes = sizes | {"books": 2}
+    else:
+        tokenizer = VQVAEConfig(**_SIZE, stage_widths=(8, 8, 16), residual_layers=1)
     return WorldModelConfig(
         action=ActionSpec(kind="discrete", n=3, names=("noop", "left", "right")),
-        tokenizer=VQVAEConfig(
-            height=16,
-            width=16,
-            stage_widths=(8, 8, 16),
-            residual_units=8,
-            residual_layers=1,
-            codebook=CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
-        ),
+        tokenizer=tokenizer,
         dynamics=kind(**sizes | dynamics),
         # Random weights on the signals would drown what actions earn: tests of reading them ask for it.
         heads=HeadsConfig(**{"width": 16, "read_signals": False} | dict(heads or {})),

@@ -10,10 +10,12 @@ import torch
 
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
+from tests.pixelcnn_world import pixelcnn_world
 from tests.tiny import tiny_world
 from tests.training.dream_vs_real.test_trust_page import make_trust
 from tests.training.telling_store import telling_store
-from worldmodel.data import ActionSpec
+from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.data.regroup import regroup
 from worldmodel.evaluation.control import control_scores
 from worldmodel.evaluation.distances import fvd_section
 from worldmodel.evaluation.evaluate_model import (
@@ -180,6 +182,7 @@ def test_a_missing_floor_is_reported_as_absent(world, tmp_path):
     assert "other real clips (the floor) against real clips | absent: split 'test' holds only" in page
 
 
+SPATIAL = {"subscale": (1, 2, 2), "clip_frames": 8, "kernel": (1, 3, 3)}  # clips of four steps
 TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
 
 
@@ -192,8 +195,10 @@ TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
         (lambda: clip_world("causal", action_condition="clip"), 3, 5),
         (lambda: make_world("block", "learned", "frames-and-step", window=6, max_steps=6), 3, 5),
         (lambda: make_world("block", "learned", "clip", window=5, max_steps=5, learn_start=False), 3, 5),
+        (lambda: tiny_world(net="subscale", frames_alone=True), 3, 5),
+        (lambda: tiny_world(net="subscale", frames_alone=True, **SPATIAL), 3, 1),
     ],
-    ids=["clips", "clips-deaf", "clips-given-frames", "causal", "frames-and-limit", "clip-actions"],
+    ids=["clips", "clips-deaf", "clips-given-frames", "causal", "frames-and-limit", "clip-actions", "lvt", "lvt-clip"],
 )
 def test_every_kind_of_model_is_scored_on_what_it_can_do(make, given, horizon, store, tmp_path):
     world = make()
@@ -210,6 +215,29 @@ def test_every_kind_of_model_is_scored_on_what_it_can_do(make, given, horizon, s
     assert ("absent: the model has no action conditioning" in page) == (config.action_condition == "none")
     assert ("absent: this model" in page) == (not free)
     assert (tmp_path / "horizon.png").exists() == bool(given)
+
+
+def test_a_hierarchy_is_scored_on_what_follows_one_given_step(store, tmp_path):
+    world, fours = pixelcnn_world(), EpisodeStorage.open(regroup(store, tmp_path / "fours", 4))
+    results = evaluate_model(world, fours, replace(SMALL, samples=4, horizon=5))
+    assert (results["settings"]["context_steps"], results["settings"]["horizon"]) == (1, 5)
+    assert len(results["open_loop"]["psnr_db"]["dream"]) == 5 and results["control"]["transitions"] == 4 * 5
+    for name in ("unconditional", "speed"):
+        assert "absent" in results[name]
+    assert "begins" in results["unconditional"]["absent"] and "cannot dream" in results["speed"]["absent"]
+    page = write_report(tmp_path / "page", results, plots=True).read_text(encoding="utf-8")
+    assert f"absent: {results['speed']['absent']}" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [((8, 16), (1, 3)), ((4, 1), (1, 1)), ((3, 16), (3, 1)), ((1, 2), (1, 2))], ids=str
+)
+def test_a_model_of_one_clip_is_given_less_than_it_and_dreams_to_its_end(store, asked, found):
+    world = tiny_world(net="subscale", **SPATIAL)
+    sizes = ModelEvaluation(samples=4, context_steps=asked[0], horizon=asked[1])
+    results = evaluate_model(world, store, sizes, sections=["settings", "open_loop"])
+    assert (results["settings"]["context_steps"], results["settings"]["horizon"]) == found
+    assert len(results["open_loop"]["psnr_db"]["dream"]) == found[1]
 
 
 def test_clip_models_get_frames_and_not_codes_as_context(store):

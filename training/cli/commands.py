@@ -176,7 +176,7 @@ COMMANDS = {
     ),
     "ablate": Command(
         "training.ablations.run:ablate",
-        "rerun a comparison of the VideoGen papers on a store, beside the paper's figures",
+        "rerun a comparison of the three papers on a store, beside the paper's figures",
         "codes --data runs/data --preset smoke",
     ),
     "benchmark": Command(

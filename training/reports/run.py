@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from worldmodel.data import EpisodeStorage
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.errors import did_you_mean
-from worldmodel.evaluation.open_loop import dream_along, eventful_segments, steps_that_fit
+from worldmodel.evaluation.open_loop import (
+    dream_along,
+    dreamt_steps,
+    eventful_segments,
+    given_steps,
+    steps_that_fit,
+)
 from worldmodel.media.write import dream_vs_real
 from worldmodel.model import WorldModel
 from worldmodel.training.dream_vs_real.plots import plot_trust
@@ -63,6 +69,8 @@ def write_dream_vs_real(
     is something to see; how the dream looks plays no part. The open-loop scores come from all starts alike.
     """
     context_steps, dreamt = steps_that_fit(store, split, context_steps)
+    context_steps = given_steps(wm, context_steps)
+    dreamt = dreamt_steps(wm, context_steps, dreamt)
     segments = eventful_segments(store, split, episodes, context_steps, dreamt)
     dreams = dream_along(wm, store, segments, context_steps, temperature=1.0)
     fps = steps_per_second(wm.config) * wm.frames_per_step

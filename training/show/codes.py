@@ -96,8 +96,7 @@ def show_codes(
     check_matches(store, tokenizer.config)
     if store.info.channels not in (1, 3):
         raise ValueError(f"only gray and RGB frames can be shown, these have {store.info.channels} channels")
-    default = tokenizer.config.clip_steps if tokenizer.config.temporal == "clip" else 8
-    batch = store.batch(real_clips(store, config.n, config.steps or default, config.split, config.seed))
+    batch = store.batch(real_clips(store, config.n, config.steps or _default_steps(model), config.split, config.seed))
     codes, seen = encode_decode(tokenizer, batch.frames, tokenizer.device)
     panels = {"real": _Panel(codes, {"real frames": batch.frames, "reconstructed": seen})}
     if isinstance(model, WorldModel):
@@ -118,6 +117,15 @@ def show_codes(
     )
     write_image(out, image)
     return Shown(image, changed, out)
+
+
+def _default_steps(model: WorldModel | Tokenizer) -> int:
+    """One clip, or 8, as far as the model's videos go."""
+    tokenizer = (model.tokenizer if isinstance(model, WorldModel) else model).config
+    if tokenizer.temporal == "clip":
+        return tokenizer.clip_steps
+    longest = model.longest_video if isinstance(model, WorldModel) else None
+    return 8 if longest is None else min(longest, 8)
 
 
 class _Panel(NamedTuple):

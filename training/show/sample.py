@@ -195,7 +195,9 @@ def sample_videos(
 def _default_steps(wm: WorldModel, actions: int | None) -> int:
     if actions is not None:
         return actions + 1
-    return wm.config.tokenizer.clip_steps if wm.config.tokenizer.temporal == "clip" else 16
+    if wm.config.tokenizer.temporal == "clip":
+        return wm.config.tokenizer.clip_steps
+    return 16 if wm.longest_video is None else min(wm.longest_video, 16)
 
 
 def _join_actions(

@@ -91,7 +91,18 @@ def check_same_game(config: WorldModelConfig, store: EpisodeStorage) -> None:
             raise ValueError(
                 f"{store.root} does not fit the model: its {name} is {found[name]}, the model's {value}; "
                 "give a store of the game that the model was learned from"
+                + ("" if name == "env_id" else _regrouping(info.frames_per_step, tokenizer.frames_per_step))
             )
+
+
+def _regrouping(found: int, wanted: int) -> str:
+    """How to get steps of `wanted` frames; empty if the store has them."""
+    if found == wanted:
+        return ""
+    return (
+        f". Its steps have other frames: collect with --env-kwargs frames_per_step={wanted}, import with "
+        f"--frames-per-step {wanted}, or copy the store with worldmodel.data.regroup.regroup(store, folder, {wanted})"
+    )
 
 
 def real_clips(store: EpisodeStorage, n: int, steps: int, split: str, seed: int) -> list[SegmentId]:

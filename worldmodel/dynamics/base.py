@@ -59,6 +59,11 @@ class Dynamics(nn.Module, ABC):
         """Steps that every clip must be given as codes of these steps alone; 0: the model learned how a clip begins."""
         return 0
 
+    @property
+    def longest_clip(self) -> int | None:
+        """Steps of the longest video that these dynamics draw at once, the given ones included; None: no limit."""
+        return None
+
     # --- training ------------------------------------------------------------------------------------------------
 
     @abstractmethod

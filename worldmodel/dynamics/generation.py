@@ -11,7 +11,6 @@ from torch import Tensor
 
 from worldmodel.dynamics.base import Dynamics, DynamicsConfig, VideoRequest
 from worldmodel.dynamics.conditioning import Condition
-from worldmodel.dynamics.gpt.config import GPTConfig
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.progress import stepwise
 from worldmodel.tokenizer import Tokenizer
@@ -29,7 +28,7 @@ def check_request(config: DynamicsConfig, given_frames: bool, given_actions: boo
     if not given_frames and not config.lead:
         raise ValueError(
             "this model has not learned how a video begins: pass first frames"
-            + (", or train it with learn_start=True" if isinstance(config, GPTConfig) else "")
+            + (", or train it with learn_start=True" if hasattr(config, "learn_start") else "")
         )
     if not given_frames and config.frame_condition and not config.drop_frames:
         raise ValueError("this model needs first frames: pass them, or train a model with drop_frames > 0")

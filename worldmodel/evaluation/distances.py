@@ -67,7 +67,8 @@ def fvd_section(
     videos = (dreams.real, dreams.reconstruction, dreams.dream)
     real, reconstruction, samples = (_fvd_clips(video[:, first:]) for video in videos)
     if real.shape[1] < CLIP_FRAMES:
-        return {"absent": f"FVD reads {CLIP_FRAMES} frames, and a clip of this model has {real.shape[1]}"}
+        fewer = "; give fewer context steps (--context-steps 1)" if first else ""
+        return {"absent": f"FVD reads {CLIP_FRAMES} frames, and a clip of this model has {real.shape[1]}{fewer}"}
     given = dreams.real.shape[2] if dreams.context_steps else 0  # frames of one step
     scores = fvd_scores(i3d, real, reconstruction, samples, device)
     others = []

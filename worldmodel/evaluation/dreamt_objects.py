@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.object_colours import ObjectColours
 from worldmodel.evaluation.object_recall import draw_pieces
-from worldmodel.evaluation.open_loop import given_steps, open_loop
+from worldmodel.evaluation.open_loop import dreamt_steps, given_steps, open_loop
 from worldmodel.evaluation.scores import encode_decode
 from worldmodel.model import WorldModel
 from worldmodel.statistics import grouped_mean_with_interval
@@ -51,7 +51,7 @@ def dreamt_objects(
     longest = max((store.lengths[episode] + 1 for episode in store.split(split)), default=0) - given
     if longest < 1:
         return {"absent": f"no episode of split {split!r} continues after {given} context steps"}
-    horizon = min(horizon, longest)
+    horizon = dreamt_steps(wm, given, min(horizon, longest))
     if wm.config.tokenizer.temporal == "clip" and given + horizon < wm.config.tokenizer.clip_steps:
         return {"absent": f"the episodes of split {split!r} are shorter than the tokenizer's clips"}
     colours, agreement = _learned(wm, store, split, seed)

@@ -36,6 +36,7 @@ from worldmodel.evaluation.open_loop import (
     Dreams,
     check_long_enough,
     dream_on,
+    dreamt_steps,
     given_steps,
     open_loop,
     open_loop_scores,
@@ -59,7 +60,7 @@ class ModelEvaluation:
     samples: AtLeastTwo = 256  # number of dreams, and of real clips to compare with; papers compute FVD on 256
     samplings: PositiveInt = 1  # how often the dreams are drawn for IDM-FD and FVD; above 1 these have a deviation
     context_steps: PositiveInt = 8  # real steps that a dream is given as context; see `open_loop.given_steps`
-    horizon: PositiveInt = 16  # dreamt steps; at most one clip for models that can generate only one
+    horizon: PositiveInt = 16  # dreamt steps; models that make clips of a fixed length dream to the end of one
     temperature: Temperature = 1.0
     max_segments: AtLeastTwo = 512  # segments for the losses, and steps for the tokenizer
     object_steps: AtLeastTwo = 2048  # steps in which objects are searched for, in stores with labels
@@ -156,11 +157,10 @@ class _Measured:
 
 def _sizes(wm: WorldModel, config: ModelEvaluation) -> tuple[int, int]:
     """Numbers of context and dreamt steps: those requested, as far as the model supports them."""
-    given, horizon = given_steps(wm, config.context_steps), config.horizon
+    given = given_steps(wm, config.context_steps)
+    horizon = dreamt_steps(wm, given, config.horizon)
     if wm.config.tokenizer.temporal == "clip":
         length = wm.config.tokenizer.clip_steps
-        if not given:  # such a model generates single clips
-            horizon = min(horizon, length)
         if given + horizon < length:
             raise ValueError(
                 f"the tokenizer encodes clips of {length} steps, more than {given} context and {horizon} dreamt ones; "

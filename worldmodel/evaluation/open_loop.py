@@ -132,10 +132,19 @@ def given_steps(wm: WorldModel, context_steps: int) -> int:
     """Number of context steps of a dream for which `context_steps` are requested.
 
     At least those of the model's frame_condition. Exactly those with a clip tokenizer, whose codes would reveal what
-    follows a step, so that the context is given as frames, as steps coded alone, or not at all.
+    follows a step, so that the context is given as frames, as steps coded alone, or not at all. A fourth of the longest
+    video, if the model makes none of more than `context_steps`.
     """
     first = wm.dynamics.given_steps or wm.config.dynamics.frame_condition
-    return first if wm.config.tokenizer.temporal == "clip" else max(context_steps, first)
+    if wm.config.tokenizer.temporal == "clip":
+        return first
+    given, longest = max(context_steps, first), wm.longest_video
+    return given if longest is None or given < longest else max(longest // 4, 1)
+
+
+def dreamt_steps(wm: WorldModel, given: int, horizon: int) -> int:
+    """Number of dreamt steps after `given` ones for which `horizon` are requested: as far as the model's videos go."""
+    return horizon if wm.longest_video is None else min(horizon, wm.longest_video - given)
 
 
 def swapped_actions(batch: Batch, context_steps: int) -> Tensor:

@@ -22,6 +22,15 @@ from worldmodel.model.network import Network
 class VideoMaker(Network):
     """A network that makes whole videos, with any tokenizer; those that cannot dream step by step included."""
 
+    @property
+    def longest_video(self) -> int | None:
+        """Steps of the longest video that `sample` can make; None: no limit.
+
+        A model of clips that is given nothing makes one clip.
+        """
+        tokenizer, given = self.config.tokenizer, self.dynamics.given_steps or self.config.dynamics.frame_condition
+        return tokenizer.clip_steps if tokenizer.temporal == "clip" and not given else self.dynamics.longest_clip
+
     @own_defaults
     @torch.inference_mode()
     def sample(

@@ -23,6 +23,7 @@ KINDS = {
     "absolute": {"clip_frames": 8},
     "by key": {"attention": "key"},
     "deaf": {"action_condition": "none"},
+    "frames alone": {"frames_alone": True},
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 CLIP = {"subscale": (2, 2, 2), "clip_frames": 8, "kernel": (3, 3, 3)}
@@ -42,19 +43,23 @@ def make_state(world: WorldModel, rows=(0, 1, 2), steps: int = 2, **options) -> 
     return state
 
 
+@pytest.mark.parametrize("kind", ["counted", "frames alone"])
 @pytest.mark.parametrize("obs", ["rgb", "codes"])
-def test_gymnasiums_checker_passes(obs):
-    env = gym.make("VideoGenDream-Doom", model=make_world(), obs=obs, horizon=3, render_mode="rgb_array")
+def test_gymnasiums_checker_passes(obs, kind):
+    env = gym.make("VideoGenDream-Doom", model=make_world(kind), obs=obs, horizon=3, render_mode="rgb_array")
     check_env(env.unwrapped)
 
 
-def test_stable_baselines3s_checker_passes():
-    sb3_check_env(DreamEnv(make_world(), obs="features", horizon=3), warn=False)
+@pytest.mark.parametrize("kind", ["counted", "frames alone"])
+def test_stable_baselines3s_checker_passes(kind):
+    sb3_check_env(DreamEnv(make_world(kind), obs="features", horizon=3), warn=False)
 
 
-@pytest.mark.parametrize("mode", ["same_step", "next_step"])
-def test_a_vector_of_dreams_keeps_the_contract(mode):
-    check_vector_env(DreamVectorEnv(3, make_world(), "codes", horizon=3, autoreset_mode=mode))
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("same_step", "counted"), ("next_step", "counted"), ("same_step", "frames alone")]
+)
+def test_a_vector_of_dreams_keeps_the_contract(mode, kind):
+    check_vector_env(DreamVectorEnv(3, make_world(kind), "codes", horizon=3, autoreset_mode=mode))
 
 
 @every_kind
@@ -121,7 +126,12 @@ def first_frames(rows: int, steps: int) -> torch.Tensor:
     return torch.randint(256, (rows, steps, 2, 16, 16, 3), generator=generator, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("changes", [{}, CLIP, CLIP | {"subscale": (1, 2, 2)}], ids=["frame", "both", "spatial"])
+SPATIAL = CLIP | {"subscale": (1, 2, 2)}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, CLIP, SPATIAL, {"frames_alone": True}], ids=["frame", "both", "spatial", "frames alone"]
+)
 def test_videos_continue_their_given_frames_under_their_actions(changes):
     world = make_world(**changes, drop_actions=0.5)
     given, actions = first_frames(2, 2), torch.tensor([[0, 1, 2], [2, 2, 0]])
@@ -130,6 +140,19 @@ def test_videos_continue_their_given_frames_under_their_actions(changes):
     assert torch.equal(video.codes[:, :2], world.tokenizer.encode(given))
     free = world.sample(2, 4, given)
     assert not torch.equal(free.codes, video.codes)
+
+
+def test_the_longest_video_of_slices_that_span_the_clip_is_that_clip():
+    whole, frames = make_world(**CLIP), make_world()
+    assert whole.longest_video == whole.dynamics.longest_clip == 4  # of two latent frames each
+    assert frames.longest_video is None and frames.dynamics.longest_clip is None
+
+
+@pytest.mark.parametrize("changes", [{}, CLIP], ids=["frame", "both"])
+def test_a_video_from_nothing_is_refused_with_the_setting_that_allows_it(changes):
+    with pytest.raises(ValueError, match="pass first frames, or train it with learn_start=True"):
+        make_world(**changes, action_condition="none").sample(1, 2)
+    assert make_world(**changes, action_condition="none", learn_start=True).sample(1, 2).codes.shape[1] == 2
 
 
 def test_a_shorter_video_is_the_beginning_of_a_clip():

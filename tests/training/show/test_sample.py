@@ -9,8 +9,11 @@ import torch
 from PIL import Image
 
 from tests.dynamics.worlds import make_frames
+from tests.pixelcnn_world import pixelcnn_world
 from tests.tiny import tiny_world
 from tests.training.recorded import ACTIONS, recorded_store
+from worldmodel.data import EpisodeStorage
+from worldmodel.data.regroup import regroup
 from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.media.read import images_per_second
 from worldmodel.media.write import BACKGROUND, CAPTION_HEIGHT, CONTEXT_COLOR, PREDICTION_COLOR, UNSEEN_COLOR
@@ -43,6 +46,31 @@ def test_from_nothing(tmp_path, world):
     assert samples.given_steps == 0 and samples.real is None and samples.actions is None
     assert (samples.frames == world.sample(3, 4).frames.numpy()).all()
     assert [file.name for file in samples.files] == ["a.gif", "a.json"]
+
+
+@pytest.mark.parametrize("subscale", [(1, 2, 2), (2, 2, 2)])
+def test_a_model_of_one_clip_makes_that_clip_by_default(tmp_path, store, subscale):
+    world = tiny_world(net="subscale", frames_alone=True, subscale=subscale, clip_frames=8, kernel=(1, 3, 3))
+    samples = sample_videos(world, tmp_path / "a.gif", SampleConfig(n=2, scale=1), data=store)
+    assert samples.condition == "both" and samples.frames.shape[:2] == (2, 4)
+    wanted = world.sample(2, 4, samples.real[:, :1], samples.recorded)
+    assert (samples.frames == wanted.frames.numpy()).all()
+
+
+def test_single_frames_have_no_end_of_a_clip(tmp_path, store):
+    world = tiny_world(net="subscale", frames_alone=True)
+    samples = sample_videos(world, tmp_path / "a.gif", SampleConfig(n=1, scale=1), data=store)
+    assert samples.frames.shape[:2] == (1, 16) and samples.given_steps == 1
+    assert (samples.frames == world.sample(1, 16, samples.real[:, :1], samples.recorded).frames.numpy()).all()
+
+
+def test_a_hierarchy_continues_the_first_recorded_step(tmp_path, store):
+    world, fours = pixelcnn_world(), EpisodeStorage.open(regroup(store, tmp_path / "fours", 4))
+    samples = sample_videos(world, tmp_path / "a.gif", SampleConfig(n=2, scale=1), data=fours)
+    assert samples.condition == "both" and samples.frames.shape == (2, 3, 4, 16, 16, 3)
+    assert (samples.frames == world.sample(2, 3, samples.real[:, :1], samples.recorded).frames.numpy()).all()
+    with pytest.raises(ValueError, match=r"begins: pass first frames. On the command line: first frames \(--data"):
+        sample_videos(world, tmp_path / "b.gif", SampleConfig(n=1))
 
 
 def test_from_the_users_first_frames(tmp_path, world):

@@ -42,6 +42,12 @@ class SubscaleTransformer(SubscaleNetwork):
         return "a step draws hundreds of positions one after the other, which were never recorded; leave graphs out"
 
     @property
+    def longest_clip(self) -> int | None:
+        """Steps of the clip that slices are cut from; None in single-frame order."""
+        clip = self.config.clip_frames
+        return None if self.config.single_frame or clip is None else clip // self.latent_frames
+
+    @property
     def cache_dtype(self) -> torch.dtype:
         return torch.int64
 
@@ -174,12 +180,11 @@ class SubscaleTransformer(SubscaleNetwork):
 
         Its later steps then have the last action.
         """
-        if self.config.subscale is None:
+        length = self.longest_clip
+        if length is None:
             return generate_steps(self, tokenizer, codes, request)
         steps, seeds, first_frames, actions, options, counter = request
         check_request(self.config, first_frames is not None or codes.shape[1] > 0, actions is not None, options)
-        assert self.config.clip_frames is not None
-        length = self.config.clip_frames // self.latent_frames
         if steps > length:
             raise ValueError(
                 f"this model makes clips of {length} steps, got steps {steps} with {codes.shape[1]} given; ask for at "
@@ -201,10 +206,9 @@ class SubscaleTransformer(SubscaleNetwork):
             actions: (B, T-1, …); None: unknown.
             options: how to draw.
         """
-        config = self.config
-        assert config.clip_frames is not None
-        rows, times = len(given), 2 if options.guided else 1
-        steps, frames = config.clip_frames // self.latent_frames, given.shape[1] * self.latent_frames
+        steps = self.longest_clip
+        assert steps is not None
+        rows, times, frames = len(given), 2 if options.guided else 1, given.shape[1] * self.latent_frames
         condition = self.condition(rows, steps, actions).steps
         if options.guided:
             condition = torch.cat((condition, self.condition(rows, steps).steps))
