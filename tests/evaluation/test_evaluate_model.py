@@ -227,6 +227,8 @@ def test_a_hierarchy_is_scored_on_what_follows_one_given_step(store, tmp_path):
     assert "begins" in results["unconditional"]["absent"] and "cannot dream" in results["speed"]["absent"]
     page = write_report(tmp_path / "page", results, plots=True).read_text(encoding="utf-8")
     assert f"absent: {results['speed']['absent']}" in page
+    alone = f"{results['tokenizer']['given_over_whole']:.3f}"
+    assert f"| NMSE with the given step encoded alone / with the whole clip | {alone} |" in page
 
 
 @pytest.mark.parametrize(
@@ -304,6 +306,7 @@ def test_the_report_holds_the_numbers_for_people_and_for_programs(results, tmp_p
     assert "| PSNR in dB, dream less copy, ± 95 % |" in page
     assert "IDM-FD (6 clips, 54 transitions, 64 features)" in page
     assert f"| FVD | {results['fvd']['fvd']:.1f} |" in page
+    assert f"real clips of the other) | {results['fvd']['fvd_two_fold']:.1f} |" in page
     assert "6 against 6 clips, 2 of 16 frames given" in page and "papers have 256 clips" in page
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["control"]["dream"] == results["control"]["dream"] and "machine" in data

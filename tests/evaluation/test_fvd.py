@@ -84,6 +84,18 @@ def test_fvd_of_flat_clips_depends_only_on_their_levels(means):
     assert fvd_scores(means, real, real, real)["fvd"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_two_folds_compare_the_samples_of_each_half_with_the_real_clips_of_the_other(means):
+    real, samples = flat(0, 100, 40, 200), flat(10, 90, 30, 250)
+    # Even samples 10 and 30 against odd real clips 100 and 200, odd samples 90 and 250 against even ones 0 and 40: the
+    # means are 130 and 150 apart, the unbiased deviations of two numbers are their difference over the root of 2.
+    first, second = 130**2 + (100 - 20) ** 2 / 2, 150**2 + (160 - 40) ** 2 / 2
+    scores = fvd_scores(means, real, real, samples)
+    assert scores["fvd_two_fold"] == pytest.approx(5 * (first + second) / 2 / 127.5**2, rel=1e-4)
+    with_itself = fvd_scores(means, real, real, real)
+    assert with_itself["fvd"] == pytest.approx(0.0, abs=1e-6) and with_itself["fvd_two_fold"] > 1
+    assert fvd_scores(means, real[:3], real[:3], samples[:3])["fvd_two_fold"] is None
+
+
 def test_arguments_that_change_the_output_are_off(tmp_path):
     network = saved(Switched(), tmp_path / "switches.pt")
     assert i3d_logits(network, flat(255, 0))[:, 0].tolist() == pytest.approx([1.0, -1.0])

@@ -10,10 +10,12 @@ import torch
 
 from tests.clips import CLIP, clip_world
 from tests.dynamics.worlds import make_world
-from tests.tiny import tiny_config
+from tests.pixelcnn_world import pixelcnn_world
+from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import PixelTokenizer, known_batch
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
+from worldmodel.data.clips import sample_frames
 from worldmodel.data.facts import dataset_facts
 from worldmodel.data.regroup import regroup
 from worldmodel.evaluation import held_out as measure
@@ -118,6 +120,20 @@ def test_an_empty_split_is_refused(tmp_path):
 
 
 # --- tokenizer
+
+
+def test_a_clip_whose_given_step_is_encoded_alone_is_compared_with_the_clip_encoded_as_a_whole(store, tmp_path):
+    world, fours = pixelcnn_world(), EpisodeStorage.open(regroup(store, tmp_path / "fours", 4))
+    scores = tokenizer_scores(world, fours, "test", 12, seed=3)
+    frames = sample_frames(fours, 4, np.random.default_rng(3), "test", 3)
+    codes = world.tokenizer.encode(frames)
+    codes[:, :1] = world.tokenizer.encode(frames[:, :1])
+    error = (world.tokenizer.decode(codes).float() - frames.float()).square().mean() / 255**2
+    wanted = float(error) / world.tokenizer.config.data_variance / scores["nmse"]
+    assert scores["given_over_whole"] == pytest.approx(wanted, rel=1e-6) and abs(wanted - 1) > 1e-5
+    assert "given_over_whole" not in tokenizer_scores(tiny_world(), store, "test", 12)
+    clips = clip_world()  # looks at later frames, but is given none of their codes
+    assert "given_over_whole" not in tokenizer_scores(clips, store, "test", 12)
 
 
 def test_tokenizer_scores_of_a_constant_error_equal_hand_results(store):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.data.clips import Floor, draw_clips, other_clips
-from worldmodel.evaluation.frechet import frechet_distance
+from worldmodel.evaluation.frechet import MIN_ROWS, frechet_distance, two_fold_distance
 from worldmodel.evaluation.fvd import CLIP_FRAMES, i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.evaluation.metrics import bits, nmse, psnr, ssim
@@ -27,6 +27,7 @@ from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.ablations.predictions import action_scores, baseline_bits, copied, frame_scores
 
+_METRICS = 2  # which metrics of a prior there are: raise it with a new one, so that finished priors are measured again
 _SAMPLES = {"fvd": "i3d", "idm_fd": "idm"}  # distances of samples, and the network that sees them
 
 
@@ -130,7 +131,7 @@ def measure_prior(
         judged_from: first frame whose prediction is compared with the real one; 0: none is.
     """
     folder = Path(folder)
-    settings = measuring.settings() | {"given_frames": given_frames, "judged_from": judged_from}
+    settings = measuring.settings() | {"given_frames": given_frames, "judged_from": judged_from, "metrics": _METRICS}
     if (kept := _kept(folder, settings)) is not None:
         return kept
     store = EpisodeStorage.open(measuring.data)
@@ -144,6 +145,7 @@ def measure_prior(
     per_code |= {"bits_per_code": bits(nats)}
     metrics = per_code | {
         "bits_per_clip": per_code["bits_per_code"] * batch.codes[0].numel(),
+        "bits_per_frame": per_code["bits_per_code"] * batch.codes[0].numel() / CLIP_FRAMES,
         "prior_parameters": sum(parameter.numel() for parameter in wm.dynamics.parameters()),
     }
     given = max(wm.config.dynamics.frame_condition, wm.dynamics.given_steps, given_frames // wm.frames_per_step)
@@ -194,9 +196,18 @@ def _sample_scores(
     """Distances of samples to real clips, and to the reconstructions of their tokenizer."""
     features = _features(measuring, store, made)
     reconstructions = load_file(Path(tokenizer) / "features.safetensors")
-    return _distances(features, _real_features(measuring), _SAMPLES) | _distances(
+    return _to_real(features, measuring) | _distances(
         features, reconstructions, {"fvd_star": "i3d", "idm_fd_star": "idm"}
     )
+
+
+def _to_real(features: dict[str, Tensor], measuring: Measuring) -> dict[str, float]:
+    """Distances of samples to real clips."""
+    real = _real_features(measuring)
+    found = _distances(features, real, _SAMPLES)
+    if "i3d" in features and len(features["i3d"]) >= MIN_ROWS:
+        found["fvd_two_fold"] = two_fold_distance(features["i3d"], real["i3d"])
+    return found
 
 
 def _over_samplings(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -208,13 +219,14 @@ def _over_samplings(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
-def measure_copying(measuring: Measuring, judged_from: int) -> dict[str, float]:
+def measure_copying(measuring: Measuring, judged_from: int) -> dict[str, Any]:
     """What repeating the last given frame of the real clips reaches: the row that needs no learning."""
     store = EpisodeStorage.open(measuring.data)
     frames, _ = real_clips(measuring, store)
     made = copied(frames, judged_from)
-    distances = _distances(_features(measuring, store, made), _real_features(measuring), _SAMPLES)
-    return distances | {"predicted_psnr_db": frame_scores(frames, made, judged_from)["predicted_psnr_db"]}
+    scores = frame_scores(frames, made, judged_from)
+    about = {name: scores[name] for name in ("predicted_psnr_db", "psnr_by_frame")}
+    return _to_real(_features(measuring, store, made), measuring) | about
 
 
 def floor_of(measuring: Measuring) -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from worldmodel.evaluation.fvd import CLIP_FRAMES
 from worldmodel.training.ablations.papers import PAPER, STATED, WORDS, Figure
 from worldmodel.training.reports.markdown import made_on, table, write_pages
 
@@ -15,8 +16,9 @@ STAND_INS = {
     "fvd": ("fvd", "idm_fd"),
     "fvd_star": ("fvd_star", "idm_fd_star"),
     "bits_per_code": ("bits_per_code",),
+    "seconds_per_clip": ("seconds_per_clip",),
 }
-_NEEDS_I3D = ("r_fvd", "fvd", "fvd_star")
+_NEEDS_I3D = ("r_fvd", "fvd", "fvd_two_fold", "fvd_star")
 # Of each metric: its header, and how its values are written.
 METRICS = {
     "mse": ("MSE", ".5f"),
@@ -24,11 +26,13 @@ METRICS = {
     "r_fvd": ("R-FVD", ".1f"),
     "r_idm_fd": ("R-IDM-FD", ".3f"),
     "fvd": ("FVD", ".1f"),
+    "fvd_two_fold": ("FVD, 2-fold", ".1f"),
     "idm_fd": ("IDM-FD", ".3f"),
     "fvd_star": ("FVD\\*", ".1f"),
     "idm_fd_star": ("IDM-FD\\*", ".3f"),
     "bits_per_code": ("bits/dim", ".3f"),
     "bits_per_clip": ("bits per clip", ",.0f"),
+    "bits_per_frame": ("bits per frame", ",.1f"),
     "unigram_bits": ("bits/dim by frequency", ".3f"),
     "copy_bits": ("bits/dim by copying or frequency", ".3f"),
     "shuffled_action_ratio": ("loss with other actions / true ones", ".3f"),
@@ -119,6 +123,7 @@ def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str
         "Failed:\n\n" + "\n".join(failed) if failed else "",
         "## What else was measured here" if compared else "",
         _rest(name, rows),
+        _psnr_by_frame(rows),
         f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings saw "
         f"{results['steps']:,} steps of it, seed {results['seed']}; one training each, so small differences may be "
         f"chance. {_floor(results)}{_samplings(results['samplings'])}",
@@ -180,6 +185,16 @@ def _rest(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     shown = [m for m in METRICS if m not in before and any(m in row["metrics"] for row in rows)]
     lines = [[row["here"], *(_cell(row, metric) for metric in shown)] for row in rows if row["metrics"]]
     return table(["here", *(METRICS[metric][0] for metric in shown)], lines)
+
+
+def _psnr_by_frame(rows: Sequence[Mapping[str, Any]]) -> str:
+    """PSNR of each predicted frame, the frames of a clip counted from 1; empty if no row has it."""
+    curves = {row["here"]: row["metrics"]["psnr_by_frame"] for row in rows if "psnr_by_frame" in row["metrics"]}
+    if not curves:
+        return ""
+    longest = max(map(len, curves.values()))
+    header = ["PSNR in dB of frame", *map(str, range(CLIP_FRAMES - longest + 1, CLIP_FRAMES + 1))]
+    return table(header, [[here, *(f"{value:.1f}" for value in curve)] for here, curve in curves.items()])
 
 
 def _cell(row: Mapping[str, Any], metric: str) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from itertools import takewhile
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,25 +27,27 @@ def copied(clips: Tensor, judged_from: int) -> Tensor:
     return frames.view_as(clips)
 
 
-def frame_scores(real: Tensor, made: Tensor, judged_from: int) -> dict[str, float]:
+def frame_scores(real: Tensor, made: Tensor, judged_from: int) -> dict[str, Any]:
     """Predicted frames beside real ones, both (K, T, F, H, W, C) uint8, from frame `judged_from` on.
 
-    Returns: "predicted_psnr_db", and "copy_beaten_frames", how many frames from the first are closer to the real ones
-    than the last given frame is; "changed_share", pixels that change between frames, in the samples over in reality.
+    Returns: "predicted_psnr_db", and "psnr_by_frame", that of each of them; "copy_beaten_frames", how many frames from
+    the first are closer to the real ones than the last given frame is; "changed_share", pixels that change between
+    frames, in the samples over in reality.
     """
     clips = {"real": real.flatten(1, 2), "made": made.flatten(1, 2), "copy": copied(real, judged_from).flatten(1, 2)}
-    gains = [
-        psnr(clips["real"][:, n], clips["made"][:, n]) - psnr(clips["real"][:, n], clips["copy"][:, n])
-        for n in range(judged_from, clips["real"].shape[1])
-    ]
+    by_frame = {
+        name: [psnr(clips["real"][:, n], clips[name][:, n]) for n in range(judged_from, clips["real"].shape[1])]
+        for name in ("made", "copy")
+    }
     before, after = slice(judged_from - 1, -1), slice(judged_from, None)
     changed = {
         name: float(changed_pixels(clips[name][:, before], clips[name][:, after]).float().mean())
         for name in ("real", "made")
     }
-    scores = {
+    scores: dict[str, Any] = {
         "predicted_psnr_db": psnr(clips["real"][:, judged_from:], clips["made"][:, judged_from:]),
-        "copy_beaten_frames": float(_leading(gain > 0 for gain in gains)),
+        "psnr_by_frame": by_frame["made"],
+        "copy_beaten_frames": float(_leading(a > b for a, b in zip(by_frame["made"], by_frame["copy"], strict=True))),
     }
     return scores | ({"changed_share": changed["made"] / changed["real"]} if changed["real"] else {})
 

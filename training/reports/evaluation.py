@@ -58,6 +58,7 @@ def tokenizer_part(scores: Mapping[str, Any]) -> str:
     still = f"camera still ({scores['small_steps']:,} steps)"
     rows = [
         ["reconstruction NMSE (squared error / pixel variance)", number(scores["nmse"])],
+        *_given_row(scores),
         ["reconstruction PSNR", f"{scores['psnr_db']:.2f} dB"],
         ["reconstruction SSIM", number(scores["ssim"])],
         [f"NMSE in changed pixels ({scores['changed_share']:.1%} of all)", number(scores["nmse_changed"])],
@@ -67,6 +68,12 @@ def tokenizer_part(scores: Mapping[str, Any]) -> str:
         ["perplexity of the codes, per slice", per_slice(scores["perplexity"])],
     ]
     return f"On {scores['steps']:,} held-out steps.\n\n" + table(_VALUES, rows)
+
+
+def _given_row(scores: Mapping[str, Any]) -> list[list[str]]:
+    if "given_over_whole" not in scores:
+        return []
+    return [["NMSE with the given step encoded alone / with the whole clip", number(scores["given_over_whole"], 3)]]
 
 
 def dynamics_part(scores: Mapping[str, Any], control: Mapping[str, Any]) -> str:
@@ -208,10 +215,15 @@ def _fvd_rows(fvd: Mapping[str, Any], free: Mapping[str, Any]) -> list[list[str]
         part += f"; papers have {_PAPERS_CLIPS} clips, so this compares to none of them"
     return [
         [part, "FVD", _over_samplings(fvd.get("fvd_by_sampling", [fvd["fvd"]]), 1)],
+        ["", "FVD by 2-fold cross-validation (samples of one half, real clips of the other)", _folds(fvd)],
         ["", "R-FVD", f"{fvd['r_fvd']:.1f}"],
         ["", "FVD\\*", f"{fvd['fvd_star']:.1f}"],
         ["", "FVD of dreams from nothing", absent(free) or number(free["fvd"], 1)],
     ]
+
+
+def _folds(fvd: Mapping[str, Any]) -> str:
+    return "absent: fewer than four clips" if fvd["fvd_two_fold"] is None else number(fvd["fvd_two_fold"], 1)
 
 
 @or_absent

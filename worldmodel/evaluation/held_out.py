@@ -16,7 +16,7 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.clips import sample_frames
 from worldmodel.evaluation.metrics import changed_pixels, copy_bits, masked_nmse, nmse, psnr, ssim
-from worldmodel.evaluation.scores import CHUNK, code_scores, encode_decode, mean_losses
+from worldmodel.evaluation.scores import CHUNK, code_scores, decode_given, encode_decode, mean_losses
 from worldmodel.model import CodeBatch, WorldModel
 from worldmodel.model.network import default_segment_steps
 from worldmodel.progress import stepwise
@@ -94,14 +94,18 @@ def tokenizer_scores(
 ) -> dict[str, float]:
     """Reconstruction quality of about `num_steps` steps of a split: NMSE, PSNR in dB and SSIM.
 
-    Steps are drawn individually, or as clips if the tokenizer encodes clips.
+    Steps are drawn individually, or as clips if the tokenizer encodes clips. "given_over_whole" is the NMSE of clips
+    whose given steps are encoded alone, relative to that of whole clips; absent where that makes no difference.
     """
-    length = wm.tokenizer.config.piece_steps
+    length, variance = wm.tokenizer.config.piece_steps, wm.tokenizer.config.data_variance
     frames = sample_frames(store, max(1, num_steps // length), np.random.default_rng(seed), split, length)
     _, reconstruction = encode_decode(wm.tokenizer, frames, wm.device)
+    error = nmse(frames, reconstruction, variance)
+    given = decode_given(wm.tokenizer, frames, wm.device)
     return {
         "steps": len(frames) * length,
-        "nmse": nmse(frames, reconstruction, wm.tokenizer.config.data_variance),
+        "nmse": error,
+        **({} if given is None else {"given_over_whole": nmse(frames, given, variance) / error}),
         "psnr_db": psnr(frames, reconstruction),
         "ssim": ssim(frames, reconstruction),
     }

@@ -28,6 +28,18 @@ def chunks(batch: CodeBatch, device: torch.device) -> Iterator[CodeBatch]:
 
 
 @torch.inference_mode()
+def decode_given(tokenizer: Tokenizer, frames: Tensor, device: torch.device | str) -> Tensor | None:
+    """Clips (B, T, F, H, W, C) uint8 as a prediction sees them, decoded from `encode_given`, on the CPU.
+
+    None if these are the codes of `encode`.
+    """
+    if type(tokenizer).encode_given is Tokenizer.encode_given:
+        return None
+    parts = (tokenizer.decode(tokenizer.encode_given(part.to(device))).cpu() for part in frames.split(CHUNK))
+    return torch.cat(list(parts))
+
+
+@torch.inference_mode()
 def encode_decode(tokenizer: Tokenizer, frames: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 and their reconstruction, both on the CPU.
 

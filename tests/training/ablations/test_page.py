@@ -104,6 +104,32 @@ def test_distances_of_several_draws_carry_their_deviation(tmp_path):
     assert "means over" not in write_table(tmp_path, "depth", ABOUT | {"rows": made})
 
 
+def test_the_papers_seconds_stand_beside_ours(tmp_path):
+    made = [
+        {"name": name, "here": name, "metrics": {"seconds_per_clip": seconds}}
+        for name, seconds in (("query-key", 0.5), ("key", 0.25), ("relative", 0.75))
+    ]
+    page = write_table(tmp_path, "lvt-attention", ABOUT | {"rows": made})
+    assert "| seconds per clip sampled, paper | seconds per clip sampled |" in page
+    for name, theirs, ours in (("query-key", 35, "0.50"), ("key", 32, "0.25"), ("relative", 30, "0.75")):
+        assert any(
+            line.startswith(f"| {name} |") and line.endswith(f"| {theirs} | {ours} |") for line in page.split("\n")
+        )
+    assert "seconds per clip sampled (here): 1 of 3 pairs" in page and "on a V100" in page
+
+
+def test_psnr_of_each_predicted_frame_is_a_table_of_its_own(tmp_path):
+    made = [
+        {"name": "VideoGen", "here": "VideoGen, 1 given frame", "metrics": {"psnr_by_frame": [20.04, 19.0, 18.0]}},
+        {"name": "copy", "here": "copy", "metrics": {"psnr_by_frame": [30.0, 29.0, 28.0]}},
+        {"name": "deaf", "here": "deaf", "metrics": {"idm_fd": 1.0}},
+    ]
+    page = write_table(tmp_path, "papers", ABOUT | {"rows": made})
+    assert "| PSNR in dB of frame | 14 | 15 | 16 |" in page and "| copy | 30.0 | 29.0 | 28.0 |" in page
+    assert "| VideoGen, 1 given frame | 20.0 | 19.0 | 18.0 |" in page and "| deaf | 1.000 |" in page
+    assert "PSNR in dB" not in write_table(tmp_path, "papers", ABOUT | {"rows": made[2:]})
+
+
 def test_a_table_without_figures_of_its_paper_has_one_part(tmp_path):
     made = [{"name": "VideoGen", "here": "VideoGen, 1 given frame", "metrics": {"idm_fd": 1.0, "copy_bits": 2.5}}]
     page = write_table(tmp_path, "papers", ABOUT | {"rows": made})

@@ -28,6 +28,13 @@ def test_frames_beat_copying_until_the_first_that_does_not():
     assert frame_scores(real, copied(real, 2), 2)["copy_beaten_frames"] == 0
 
 
+def test_psnr_is_that_of_each_predicted_frame():
+    real, made = clips(0, 0, 100, 200, 50, 60), clips(9, 9, 110, 200 - 20, 50, 60)
+    curve = frame_scores(real, made, 2)["psnr_by_frame"]
+    assert curve[:2] == pytest.approx([20 * math.log10(255 / 10), 20 * math.log10(255 / 20)]) and len(curve) == 4
+    assert curve[2:] == pytest.approx([58.92] * 2, abs=0.01)  # the same picture
+
+
 def test_given_frames_do_not_count_in_the_scores():
     real, made = clips(0, 0, 100, 200), clips(255, 255, 100, 200)
     assert frame_scores(real, made, 2)["predicted_psnr_db"] == pytest.approx(58.92, abs=0.01)

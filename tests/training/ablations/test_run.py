@@ -79,6 +79,12 @@ def test_tables_share_what_they_have_in_common_and_finished_trainings_are_not_re
     assert len(trained.names) == 3  # one tokenizer, two priors
     assert ablate("transformer", store.root, tmp_path, scale)["transformer"] == first
     assert len(trained.names) == 3
+    file = next(tmp_path.glob("prior-*/measured.json"))
+    kept = json.loads(file.read_text())
+    del kept["settings"]["metrics"], kept["metrics"]["bits_per_frame"]  # as before there was this metric
+    file.write_text(json.dumps(kept))
+    ablate("transformer", store.root, tmp_path, scale)
+    assert len(trained.names) == 3 and "bits_per_frame" in json.loads(file.read_text())["metrics"]
     ablate("depth", store.root, tmp_path, scale)
     assert len(trained.names) == 4  # the prior of one layer
     rows = json.loads((tmp_path / "depth.json").read_text())["rows"]
@@ -106,7 +112,10 @@ def test_the_models_of_the_three_papers_are_measured_in_the_same_way_and_compare
     learned = {"mse", "bits_per_code", "copy_bits", "idm_fd", "idm_fd_deviation", "shuffled_action_ratio"}
     learned |= {"action_score", "action_score_real", "predicted_psnr_db", "changed_share", "seconds_per_clip"}
     assert all(learned <= set(row["metrics"]) for row in rows[:-1])
-    assert set(rows[-1]["metrics"]) == {"idm_fd", "predicted_psnr_db"}
+    assert set(rows[-1]["metrics"]) == {"idm_fd", "predicted_psnr_db", "psnr_by_frame"}
+    for row in rows[:-1]:
+        assert row["metrics"]["bits_per_frame"] == pytest.approx(row["metrics"]["bits_per_clip"] / 16)
+    assert all(len(row["metrics"]["psnr_by_frame"]) == 12 for row in rows)  # after four given frames
     assert len({row["metrics"]["action_score_real"] for row in rows[:-1]}) == 1
 
 
@@ -168,8 +177,10 @@ def test_measurements_are_repeated_if_the_samples_differ(tmp_path, store, traine
 def test_an_i3d_file_fills_the_columns_that_were_absent(tmp_path, store):
     before = ablate("transformer", store.root, tmp_path, QUICK)["transformer"]
     save_script(Means(), tmp_path / "i3d.pt")
-    after = ablate("transformer", store.root, tmp_path, QUICK, i3d=tmp_path / "i3d.pt")["transformer"]
+    four = replace(QUICK, samples=4)  # enough for two folds
+    after = ablate("transformer", store.root, tmp_path, four, i3d=tmp_path / "i3d.pt")["transformer"]
     assert "absent" in before and "absent" not in after
+    assert "| FVD, 2-fold |" in after and "2-fold" not in before
     for row in json.loads((tmp_path / "transformer.json").read_text())["rows"]:
         assert {"r_fvd", "fvd", "fvd_star"} <= set(row["metrics"])
 

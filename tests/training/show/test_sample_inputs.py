@@ -105,13 +105,13 @@ def test_a_store_of_another_game_is_refused(tmp_path):
 def test_a_store_of_steps_of_other_frames_is_refused_with_how_to_get_them(tmp_path):
     store = recorded_store(tmp_path / "data", lengths=(4,))
     fours = replace(CONFIG, tokenizer=two_levels())
-    told = r"\(2, 16, 16, 3\), the model's \(4, 16, 16, 3\); .* frames_per_step=4, .* regroup\(store, folder, 4\)"
+    told = r"\(2, 16, 16, 3\), the model's \(4, 16, 16, 3\); .* frames_per_step=4, .*regroup\(store, folder, 4\)"
     with pytest.raises(ValueError, match=told):
         check_same_game(fours, store)
     check_same_game(fours, EpisodeStorage.open(regroup(store, tmp_path / "fours", 4)))
     pushes = replace(fours, action=regroup_action(PUSHES, 2, 4))  # whose actions have other sizes, too
     other = EpisodeStorage.create(tmp_path / "pushes", game(PUSHES))
-    with pytest.raises(ValueError, match=r"its action is .* regroup\(store, folder, 4\)"):
+    with pytest.raises(ValueError, match=r"its action is .*regroup\(store, folder, 4\)"):
         check_same_game(pushes, other)
     with pytest.raises(ValueError, match=r"env_id .* learned from$"):
         check_same_game(replace(fours, env_id="VideoGenReal-Pong"), store)
