@@ -1,3 +1,4 @@
+import re
 import shlex
 from dataclasses import replace
 
@@ -5,13 +6,16 @@ import gymnasium as gym
 import pytest
 import tyro
 
+from tests.pixelcnn_world import pixelcnn_config, pixelcnn_world
 from tests.tiny import tiny_config, tiny_world
 from tests.training.dream_vs_real.test_quick_trust import SMALL, LongToy
 from tests.training.recorded import game, recorded_store
 from worldmodel.checkpoint import weights_name
 from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.data.regroup import regroup
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.cli.main import main
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.fit import LoopConfig
@@ -121,6 +125,29 @@ def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run,
     card = (folder / "README.md").read_text()
     assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
     assert "train-dynamics --data runs/data --tokenizer EARLIER" in card
+
+
+LVT = {"net": "subscale", "frames_alone": True, "training_slices": 2}
+SPATIAL = LVT | {"subscale": (1, 2, 2), "clip_frames": 8, "kernel": (1, 3, 3)}
+
+
+@pytest.mark.parametrize("kind", ["single frames", "clips", "two levels"])
+def test_worlds_of_the_other_two_papers_are_published_where_episodes_are_long(run, tmp_path, kind):
+    data, scored = run / "data", {"single frames": 16, "clips": 3, "two levels": 16}[kind]
+    if kind == "two levels":
+        data = regroup(EpisodeStorage.open(data), tmp_path / "fours", 4)
+        config, world = pixelcnn_config(), pixelcnn_world()
+    else:
+        options = LVT if kind == "single frames" else SPATIAL
+        config, world = tiny_config(**options), tiny_world(**options)
+    loop = LoopConfig(steps=2, batch_size=4, evaluate_every=2, save_every=2)
+    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, num_starts=4, segment=None)
+    save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
+    train_dynamics(data, tmp_path / "tokenizer", tmp_path / "run", parts)
+    folder = publish(tmp_path / "run", data, tmp_path / "toy")
+    shown = re.findall(r"open-loop PSNR after (\d+) steps", (folder / "README.md").read_text())
+    assert shown == [str(n) for n in (1, 4, 8, 16) if n <= scored]
+    assert WorldModel.from_pretrained(folder).config == WorldModel.from_pretrained(tmp_path / "run" / "best").config
 
 
 def test_publish_uploads_a_world_that_loads_from_the_hub_with_its_licence(run, tmp_path, hub, monkeypatch, capsys):

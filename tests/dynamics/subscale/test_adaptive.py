@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.dynamics.subscale.nets import LOOKUP, make_actions, make_codes, make_net
+from tests.dynamics.subscale.nets import LOOKUP, every_attention, every_kind, make_actions, make_codes, make_net
+from worldmodel.dynamics import SubscaleTransformer
 from worldmodel.dynamics.subscale.adaptive import AdaptiveOutput, CodeOrder, cutoffs_of
 
 COUNTS = torch.tensor([3, 50, 0, 7, 90, 1, 20, 9, 2, 30])
@@ -41,12 +42,25 @@ def test_cutoffs_lie_at_eighty_and_ninety_five_percent_of_the_mass():
 
 
 @every_form
-@pytest.mark.parametrize("kind", ["frame", "spatial"])
-def test_probabilities_of_all_videos_sum_to_one(form, kind):
-    net = make_net(kind, learn_start=True, **FORMS[form])
-    videos = torch.arange(256)[:, None] >> torch.arange(8) & 1
-    nats, _ = net.code_loss(videos.view(256, 2, 4, 1), make_actions(1, 2).expand(256, -1), None, LOOKUP)
-    assert abs((-nats.double() * 4).sum(1).exp().sum() - 1) < 1e-4
+@every_kind
+@every_attention
+def test_probabilities_of_all_videos_sum_to_one(form, kind, attention):
+    net = make_net(kind, learn_start=True, attention=attention, **FORMS[form])
+    assert abs(total(net, torch.arange(256)) - 1) < 1e-4
+
+
+@every_form
+@every_kind
+def test_probabilities_of_all_videos_with_one_first_frame_sum_to_one(form, kind):
+    net = make_net(kind, **FORMS[form])
+    assert abs(total(net, 0b0110 + 16 * torch.arange(16)) - 1) < 1e-4
+
+
+def total(net: SubscaleTransformer, numbers: torch.Tensor) -> float:
+    """The probability of these of the 256 videos of two frames of 2x2 positions with one of two codes."""
+    videos = numbers[:, None] >> torch.arange(8) & 1
+    nats, _ = net.code_loss(videos.view(-1, 2, 4, 1), make_actions(1, 2).expand(len(videos), -1), None, LOOKUP)
+    return float((-nats.double() * 4).sum(1).exp().sum())
 
 
 @every_form

@@ -18,11 +18,12 @@ WEIGHTS = [
     ("lvt-paper-n1", {}, 45_150_720),
     ("lvt-paper", {"subscale": (4, 2, 2), "kernel": (5, 3, 3)}, 59_830_528),
     ("lvt-paper", {"subscale": (1, 2, 2), "kernel": (1, 3, 3)}, 50_394_880),
+    ("lvt-small", {}, 2_138_952),  # of the documentation
 ]
 
 
 @pytest.mark.parametrize(("name", "changes", "published"), WEIGHTS)
-def test_the_papers_models_have_its_numbers_of_weights(name, changes, published):
+def test_models_have_the_numbers_of_weights_that_are_published(name, changes, published):
     with torch.device("meta"):
         net = preset(name, **changes).build(ActionSpec(kind="discrete", n=3))
     weights = sum(parameter.numel() for parameter in net.parameters())

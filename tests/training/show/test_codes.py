@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.pixelcnn_world import pixelcnn_world
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.data import EpisodeStorage
@@ -121,6 +122,28 @@ def test_a_world_model_also_shows_what_it_generates(tmp_path, store, monkeypatch
     assert (made == video.frames.numpy()).all()
     drawn = next(images for name, images in rows[7:] if name == "codes: slice 0")
     assert (drawn[:, 0] == code_colors(16)[video.codes[0, ..., 0]]).all()
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"subscale": (1, 2, 2), "clip_frames": 4, "kernel": (1, 3, 3)}], ids=["frame", "clip"]
+)
+def test_a_latent_video_transformer_generates_codes_of_each_frame(tmp_path, store, monkeypatch, changes):
+    world = tiny_world(net="subscale", frames_alone=True, **changes)
+    rows = dict(rows_of(monkeypatch, world, data=store, out=tmp_path / "a.png", config=ShowCodesConfig(scale=1)))
+    batch = store.batch(module.real_clips(store, 1, 2 if changes else 8, "test", 0))  # the whole clip, or 8 steps
+    video = world.sample(1, batch.frames.shape[1], batch.frames[:, :1], batch.actions)
+    assert (rows["generated frames"] == video.frames[0].numpy()).all()
+    assert (rows["codes: slice 1"][:, 1] == code_colors(16)[video.codes[0, ..., 3]]).all()  # of the second frames
+
+
+def test_a_hierarchy_generates_both_levels_after_one_given_step(tmp_path, store, monkeypatch):
+    world, four = pixelcnn_world(), EpisodeStorage.open(regroup(store, tmp_path / "four", 4))
+    rows = dict(rows_of(monkeypatch, world, data=four, out=tmp_path / "a.png", config=ShowCodesConfig(scale=1)))
+    batch = four.batch(module.real_clips(four, 1, 3, "test", 0))
+    video = world.sample(1, 3, batch.frames[:, :1], batch.actions)
+    assert (rows["generated frames"] == video.frames[0].numpy()).all()
+    assert (rows["top alone"] == world.tokenizer.decode_top(video.codes)[0].numpy()).all()
+    assert (rows["codes: top"][:, 0] == code_colors(16)[video.codes[0, ..., 0]]).all()
 
 
 def test_the_share_of_changed_codes_is_reported(tmp_path, store):

@@ -52,6 +52,18 @@ def test_the_seed_decides_the_sides(tmp_path, worlds):
         assert np.array_equal(shown, images(tmp_path / "swapped" / f"{pair}-right.mp4"))
 
 
+SPATIAL = {"subscale": (1, 2, 2), "clip_frames": 8, "kernel": (1, 3, 3)}
+
+
+@pytest.mark.parametrize("changes", [{}, SPATIAL], ids=["frame", "clip"])
+def test_a_latent_video_transformer_stands_beside_another_world(tmp_path, worlds, changes):
+    first, _, data = worlds
+    lvt = tiny_world(net="subscale", frames_alone=True, **changes).save_pretrained(tmp_path / "lvt")
+    compare(first, lvt, CONFIG, data=data, out=tmp_path / "page")
+    assert json.loads((tmp_path / "page" / "compare.json").read_text())["given_steps"] == 1
+    assert len(images(tmp_path / "page" / "2-left.mp4")) == 6
+
+
 def test_votes_are_counted_on_the_command_line(tmp_path, capsys):
     choices = {"page": "p", "pairs": 2, "seed": 0, "person": "x", "choices": {"0": "same", "1": "same"}}
     (tmp_path / "choices.json").write_text(json.dumps(choices))

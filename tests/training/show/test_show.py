@@ -32,6 +32,12 @@ def world():
     return tiny_world()
 
 
+@pytest.fixture(scope="module")
+def lvt():
+    """A Latent Video Transformer of single frames, two in a step."""
+    return tiny_world(net="subscale", frames_alone=True)
+
+
 def test_a_rollout_shows_real_play_its_reconstruction_and_the_dream_of_the_same_actions(world, store):
     board = visualize.rollout(world, data=store, steps=5, given_steps=3)
     real, again, dreamt = board.lanes
@@ -46,7 +52,12 @@ def test_a_rollout_shows_real_play_its_reconstruction_and_the_dream_of_the_same_
     np.testing.assert_array_equal(dreamt.frames[:3], again.frames[:3])  # what it is given, it sees through codes
 
 
-def test_the_dream_of_a_rollout_is_what_the_model_imagines(world, store):
+of_both = pytest.mark.parametrize("which", ["world", "lvt"])
+
+
+@of_both
+def test_the_dream_of_a_rollout_is_what_the_model_imagines(which, store, request):
+    world = request.getfixturevalue(which)
     board = visualize.rollout(world, data=store, steps=3, given_steps=2, seed=5)
     frames, actions = board.lanes[0].frames[None], board.story.actions[None]
     count = len(board.lanes[2].frames) - 2
@@ -57,7 +68,9 @@ def test_the_dream_of_a_rollout_is_what_the_model_imagines(world, store):
     np.testing.assert_allclose(board.lanes[2].curves["reward"][2:], wanted.rewards[0, :count].numpy())
 
 
-def test_surprise_about_real_steps_is_that_of_observing_them(world, store):
+@of_both
+def test_surprise_about_real_steps_is_that_of_observing_them(which, store, request):
+    world = request.getfixturevalue(which)
     board = visualize.rollout(world, data=store, steps=4, given_steps=2)
     frames = torch.from_numpy(board.lanes[0].frames)
     codes, nats = world.tokenizer.encode(frames[:, None])[:, 0], []
@@ -139,7 +152,9 @@ def test_a_title_names_the_world(world):
     assert name_of(world) == "VideoGenReal-DoomHealthGathering"
 
 
-def test_codes_are_shown_below_their_frames(world, store):
+@of_both
+def test_codes_are_shown_below_their_frames(which, store, request):
+    world = request.getfixturevalue(which)
     board = visualize.rollout(world, data=store, steps=3, given_steps=2, codes=True)
     labels = [lane.label for lane in board.lanes]
     assert labels[2:6] == [f"{what} of\nreal game\nslice {index}" for index in (0, 1) for what in ("codes", "changes")]
