@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
+from worldmodel.data import EpisodeStorage, SegmentId
 from worldmodel.data.clips import Floor, draw_clips, other_clips
+from worldmodel.data.regroup import regroup_clip_actions, regroup_clips
 from worldmodel.evaluation.frechet import MIN_ROWS, frechet_distance, two_fold_distance
 from worldmodel.evaluation.fvd import CLIP_FRAMES, i3d_logits, load_i3d
 from worldmodel.evaluation.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, read, train_inverse_dynamics
@@ -101,10 +102,10 @@ def measure_tokenizer(folder: str | Path, measuring: Measuring) -> dict[str, Any
         return kept
     store = EpisodeStorage.open(measuring.data)
     tokenizer = load_tokenizer(folder / "last").to(measuring.device)
-    clips = _steps_of(real_clips(measuring, store)[0], tokenizer.frames_per_step)
+    clips = regroup_clips(real_clips(measuring, store)[0], tokenizer.frames_per_step)
     codes, seen = encode_decode(tokenizer, clips, measuring.device)
     use = code_use(codes, tokenizer.num_codes)
-    features = _features(measuring, store, _steps_of(seen, store.info.frames_per_step))
+    features = _features(measuring, store, regroup_clips(seen, store.info.frames_per_step))
     _save_features(folder, features)
     metrics = {
         "mse": nmse(clips, seen, 1.0),
@@ -137,8 +138,8 @@ def measure_prior(
     store = EpisodeStorage.open(measuring.data)
     wm = WorldModel.from_pretrained(folder / "last", device=measuring.device)
     frames, real_actions = real_clips(measuring, store)
-    clips = _steps_of(frames, wm.frames_per_step)
-    actions = _actions_of(real_actions, store.info.action, store.info.frames_per_step, wm.frames_per_step)
+    clips = regroup_clips(frames, wm.frames_per_step)
+    actions = regroup_clip_actions(real_actions, store.info.action, store.info.frames_per_step, wm.frames_per_step)
     batch = _held_out(wm, clips, actions)
     nats = mean_losses(wm, batch)["codes"]
     per_code = code_scores(wm, batch, nats) if wm.config.dynamics.action_condition != "none" else {}
@@ -162,7 +163,7 @@ def measure_prior(
             label="sampling",
         )
         seconds = (perf_counter() - begin) / len(clips)
-        made = _steps_of(made, store.info.frames_per_step)
+        made = regroup_clips(made, store.info.frames_per_step)
         samplings.append(_sample_scores(made, measuring, store, tokenizer) | {"seconds_per_clip": seconds})
     metrics |= _over_samplings(samplings)
     if judged_from:
@@ -239,30 +240,6 @@ def floor_of(measuring: Measuring) -> dict[str, float]:
 def floor_source(measuring: Measuring) -> str:
     """Where the clips of the floor come from, or why there are none."""
     return _floor(measuring, EpisodeStorage.open(measuring.data)).source
-
-
-def _steps_of(frames: Tensor, frames_per_step: int) -> Tensor:
-    """Clips (K, T, F, H, W, C) with other steps."""
-    return frames.flatten(1, 2).unflatten(1, (-1, frames_per_step))
-
-
-def _actions_of(actions: Tensor, action: ActionSpec, old: int, new: int) -> Tensor:
-    """The actions (K, T-1, …) of clips with steps of `old` frames, for the same clips with steps of `new` frames.
-
-    They are those of `regroup_episode`. The actions of the first step are not in the clip and set to zero; no table
-    needs them (`variants`).
-    """
-    if action.kind == "box" and (new > old or action.frames > 1):
-        held, size = old if action.frames == 1 else 1, action.held.n
-        each = actions.flatten(2).unflatten(2, (-1, size)).flatten(1, 2).repeat_interleave(held, dim=1)  # per frame
-        each = torch.cat((each.new_zeros(len(each), old, size), each), dim=1)
-        return each[:, new:].unflatten(1, (-1, new)).flatten(2)
-    if new >= old:
-        merged = new // old
-        return actions[:, 2 * merged - 2 :: merged]
-    parts = old // new
-    first = torch.zeros_like(actions[:, :1]).repeat_interleave(parts - 1, dim=1)
-    return torch.cat((first, actions.repeat_interleave(parts, dim=1)), dim=1)
 
 
 def _features(measuring: Measuring, store: EpisodeStorage, clips: Tensor) -> dict[str, Tensor]:

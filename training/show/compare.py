@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Sequence
 from importlib.resources import files
+from math import gcd, lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from worldmodel.checkpoint import resolve, weights_name
-from worldmodel.data import EpisodeStorage, open_stores
+from worldmodel.data import Batch, EpisodeStorage, StoreInfo, open_stores
+from worldmodel.data.regroup import regroup_clip_actions, regroup_clips
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.evaluation.scores import sampled
@@ -39,8 +41,8 @@ class CompareConfig:
     """Which pairs to make, and how to show them."""
 
     pairs: PositiveInt = 30  # n
-    steps: AtLeastTwo = 4  # of each video, including the context
-    given_steps: PositiveInt | None = None  # context steps of both worlds; None: as few as both allow
+    steps: AtLeastTwo = 4  # of the store, of each video, including the context
+    given_steps: PositiveInt | None = None  # of the store, context of both worlds; None: as few as both allow
     split: str = "test"  # split of the store from which the context is drawn
     temperature: Temperature = 1.0  # of both worlds
     seed: NonNegativeInt = 0  # draws the clips and the videos, and shuffles the sides
@@ -75,7 +77,8 @@ def compare(
 ) -> Comparison | Tally:
     """Write a page of pairs of videos from two worlds for people to choose from, or count their choices.
 
-    Both videos of a pair begin with the same recorded steps. Sides are shuffled and names are hidden.
+    Both videos of a pair begin with the same recorded frames. Sides are shuffled and names are hidden. A world whose
+    steps have other frames than the store's gets the same clips, cut into its own steps.
 
     Args:
         a: world A: a run folder, a checkpoint folder, a shipped name or a hub id.
@@ -98,13 +101,14 @@ def compare(
     names = [str(name) for name in (a, b)]
     worlds = [WorldModel.from_pretrained(name, device=device) for name in names]
     for world in worlds:
-        check_same_game(world.config, store)
-    given_steps = config.given_steps or max(_wanted(world) for world in worlds)
+        check_same_game(world.config, store, regrouped=True)
+    given_steps = config.given_steps or _given_steps(worlds, store.info.frames_per_step)
     if given_steps >= config.steps:
-        raise ValueError(f"given_steps must be below steps = {config.steps}, got {given_steps}")
+        raise ValueError(f"given_steps must be below steps = {config.steps}, got {given_steps}; raise steps")
+    for world in worlds:
+        _check_whole_steps(world, store.info.frames_per_step, given_steps, config.steps)
     batch = store.batch(real_clips(store, config.pairs, config.steps, config.split, config.seed))
-    real, actions = batch.frames.numpy(), batch.actions
-    videos = [_continued(world, real, actions, given_steps, config) for world in worlds]
+    videos = [_continued(world, batch, store.info, given_steps, config) for world in worlds]
     about: dict[str, Any] = {
         "a": names[0],
         "b": names[1],
@@ -124,24 +128,49 @@ def compare(
     return _write(Path(out), page, about, videos, given_steps, config, fps)
 
 
-def _wanted(world: WorldModel) -> int:
-    """Context steps that a world needs."""
-    return world.dynamics.given_steps or max(1, world.config.dynamics.frame_condition)
+def _given_steps(worlds: Sequence[WorldModel], frames_per_step: int) -> int:
+    """The fewest steps of the store that are whole steps of each world, and as many as it needs."""
+    shared = lcm(frames_per_step, *(world.frames_per_step for world in worlds))
+    wanted = max(
+        (world.dynamics.given_steps or max(1, world.config.dynamics.frame_condition)) * world.frames_per_step
+        for world in worlds
+    )
+    return -(-wanted // shared) * shared // frames_per_step
+
+
+def _check_whole_steps(world: WorldModel, frames_per_step: int, given_steps: int, steps: int) -> None:
+    """ValueError unless so many steps of the store are whole steps of the world."""
+    own = world.frames_per_step
+    for name, count in (("given_steps", given_steps), ("steps", steps)):
+        if count * frames_per_step % own:
+            multiple = own // gcd(own, frames_per_step)
+            raise ValueError(
+                f"{name} must be a multiple of {multiple}, got {count}: a step of one world has {own} frames, one of "
+                f"the store {frames_per_step}"
+            )
 
 
 def _continued(
-    world: WorldModel, real: NDArray[np.uint8], actions: torch.Tensor, given_steps: int, config: CompareConfig
+    world: WorldModel, batch: Batch, info: StoreInfo, given_steps: int, config: CompareConfig
 ) -> NDArray[np.uint8]:
     """A world's continuations of the first steps of (n, T, F, H, W, C), which are kept as recorded."""
     reads = choose_condition("auto", world.config.dynamics, Sampling(), data=True, frames=False, actions=False)
     if not CONDITIONS[reads][0]:
         raise ValueError("both worlds must continue given frames; train them with frame_condition, or on single steps")
-    first = torch.from_numpy(real[:, :given_steps])
-    acted = actions if CONDITIONS[reads][1] else None
+    theirs, own = info.frames_per_step, world.frames_per_step
+    real, given = regroup_clips(batch.frames, own), given_steps * theirs // own
+    acted = regroup_clip_actions(batch.actions, info.action, theirs, own) if CONDITIONS[reads][1] else None
     made = sampled(
-        world, len(real), config.steps, config.seed, first, acted, label="pairs", temperature=config.temperature
-    ).numpy()
-    return np.concatenate((real[:, :given_steps], made[:, given_steps:]), axis=1)
+        world,
+        len(real),
+        real.shape[1],
+        config.seed,
+        real[:, :given],
+        acted,
+        label="pairs",
+        temperature=config.temperature,
+    )
+    return regroup_clips(torch.cat((real[:, :given], made[:, given:]), dim=1), theirs).numpy()
 
 
 def _write(

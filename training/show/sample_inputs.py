@@ -6,6 +6,7 @@ Time: action t is taken after step t, so T steps have T - 1 actions between them
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec, EpisodeStorage, SegmentId
 from worldmodel.data.clips import draw_clips
+from worldmodel.data.regroup import regroup_action, suits
 from worldmodel.dynamics import DynamicsConfig, Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.errors import did_you_mean
@@ -72,9 +74,15 @@ def _objection(condition: str, data: bool, frames: bool, actions: bool) -> str |
     return None
 
 
-def check_same_game(config: WorldModelConfig, store: EpisodeStorage) -> None:
-    """ValueError for a store of another game or with frames of another size than the model's."""
+def check_same_game(config: WorldModelConfig, store: EpisodeStorage, regrouped: bool = False) -> None:
+    """ValueError for a store of another game or with frames of another size than the model's.
+
+    `regrouped`: the clips that the model is given are cut into steps of its own number of frames (`regroup_clips`).
+    """
     info, tokenizer = store.info, config.tokenizer
+    if regrouped and suits(info.frames_per_step, tokenizer.frames_per_step):
+        action = regroup_action(info.action, info.frames_per_step, tokenizer.frames_per_step)
+        info = replace(info, frames_per_step=tokenizer.frames_per_step, action=action)
     wanted = {
         "env_id": config.env_id or info.env_id,
         "action": config.action,

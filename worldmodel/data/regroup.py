@@ -1,6 +1,6 @@
 """Change the number of frames per step of a store, for tokenizers with another temporal stride.
 
-Letters: N steps of an episode, F frames of a step, H W C pixels, A dimensions of a continuous action.
+Letters: N steps of an episode, K clips of T steps, F frames of a step, H W C pixels, A size of a continuous action.
 """
 
 from dataclasses import replace
@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
 from worldmodel.data.minari import default_dataset_id, env_spec_of
@@ -43,6 +45,11 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     return root
 
 
+def suits(old: int, new: int) -> bool:
+    """True if steps of `old` frames can be split into or merged to steps of `new`."""
+    return old % new == 0 or new % old == 0
+
+
 def regroup_action(action: ActionSpec, old: int, new: int) -> ActionSpec:
     """The actions of steps of `new` frames that were steps of `old`: continuous ones of merged steps are all kept."""
     if action.kind == "discrete" or old == new or (action.frames == 1 and new < old):
@@ -62,7 +69,7 @@ def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) 
     old = episode.frames.shape[1]
     if old == frames_per_step:
         return episode
-    if old % frames_per_step and frames_per_step % old:
+    if not suits(old, frames_per_step):
         raise ValueError(
             f"steps of {old} frames cannot be split into or merged to steps of {frames_per_step}: neither number "
             "divides the other; collect episodes with another frames_per_step"
@@ -91,3 +98,27 @@ def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) 
         rewards=rewards.reshape(-1),
         signals=np.concatenate((signals[:1], np.repeat(signals[1:], parts, axis=0))),
     )
+
+
+def regroup_clips(frames: Tensor, frames_per_step: int) -> Tensor:
+    """The same clips (K, T, F, H, W, C), cut into steps of another length."""
+    return frames.flatten(1, 2).unflatten(1, (-1, frames_per_step))
+
+
+def regroup_clip_actions(actions: Tensor, action: ActionSpec, old: int, new: int) -> Tensor:
+    """The actions (K, T-1, …) of clips with steps of `old` frames, for the same clips with steps of `new` frames.
+
+    They are those of `regroup_episode`. The action of the first step is not in a clip: where that step is split, zeros
+    stand between its parts.
+    """
+    if action.kind == "box" and (new > old or action.frames > 1):
+        held, size = old if action.frames == 1 else 1, action.held.n
+        each = actions.flatten(2).unflatten(2, (-1, size)).flatten(1, 2).repeat_interleave(held, dim=1)  # per frame
+        each = torch.cat((each.new_zeros(len(each), old, size), each), dim=1)
+        return each[:, new:].unflatten(1, (-1, new)).flatten(2)
+    if new >= old:
+        merged = new // old
+        return actions[:, 2 * merged - 2 :: merged]
+    parts = old // new
+    first = torch.zeros_like(actions[:, :1]).repeat_interleave(parts - 1, dim=1)
+    return torch.cat((first, actions.repeat_interleave(parts, dim=1)), dim=1)

@@ -13,12 +13,12 @@ from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
 from tests.training.telling_store import telling_store
 from worldmodel.data import ActionSpec, Episode
-from worldmodel.data.regroup import regroup, regroup_action, regroup_episode
+from worldmodel.data.regroup import regroup, regroup_action, regroup_clip_actions, regroup_episode
 from worldmodel.errors import OutsideError
 from worldmodel.model import WorldModel
 from worldmodel.training.ablations import measure as ablation_measure
 from worldmodel.training.ablations import run as ablations
-from worldmodel.training.ablations.measure import Measuring, _actions_of
+from worldmodel.training.ablations.measure import Measuring
 from worldmodel.training.ablations.papers import COPY
 from worldmodel.training.ablations.run import ablate
 from worldmodel.training.ablations.scale import PRESETS
@@ -252,7 +252,7 @@ def test_actions_of_clips_are_those_of_regrouped_play(old, new, kind):
     )
     # The clip begins after the first step of the play, whose actions it does not have.
     wanted = regroup_episode(episode, new, action).actions[max(1, old // new) : 16 // new]
-    given = _actions_of(torch.from_numpy(actions)[None, 1 : 16 // old], action, old, new)[0]
+    given = regroup_clip_actions(torch.from_numpy(actions)[None, 1 : 16 // old], action, old, new)[0]
     assert given[len(given) - len(wanted) :].tolist() == wanted.tolist()
     assert len(given) == 16 // new - 1 and not given[: len(given) - len(wanted)].any()
 

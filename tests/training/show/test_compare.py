@@ -4,11 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.pixelcnn_world import pixelcnn_world
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
+from worldmodel.data import EpisodeStorage
 from worldmodel.media.read import read_images
 from worldmodel.training.cli.main import main
+from worldmodel.training.show import compare as module
 from worldmodel.training.show.compare import CompareConfig, compare
+from worldmodel.training.show.sample_inputs import real_clips
 from worldmodel.training.show.votes import a_is_left
 
 CONFIG = CompareConfig(pairs=3, steps=3, scale=1, split="train", fps=10)
@@ -62,6 +66,29 @@ def test_a_latent_video_transformer_stands_beside_another_world(tmp_path, worlds
     compare(first, lvt, CONFIG, data=data, out=tmp_path / "page")
     assert json.loads((tmp_path / "page" / "compare.json").read_text())["given_steps"] == 1
     assert len(images(tmp_path / "page" / "2-left.mp4")) == 6
+
+
+def test_a_world_of_longer_steps_continues_the_same_frames(tmp_path, worlds, monkeypatch):
+    first, _, data = worlds
+    four, store, videos = pixelcnn_world(), EpisodeStorage.open(data), {}
+    levels = four.save_pretrained(tmp_path / "levels")  # steps of four frames, the store's of two
+    monkeypatch.setattr(module, "write_video", lambda path, frames, fps: videos.update({path.stem: frames}))
+    compare(first, levels, replace(CONFIG, steps=6), data=data, out=tmp_path / "page")
+    assert json.loads((tmp_path / "page" / "compare.json").read_text())["given_steps"] == 2
+    batch = store.batch(real_clips(store, 3, 6, "train", 0))
+    frames = batch.frames.flatten(1, 2)
+    acted = batch.actions[:, 2::2]  # the second one of the two that led into a step of four frames
+    made = four.sample(3, 3, frames.unflatten(1, (3, 4))[:, :1], acted).frames.flatten(1, 2)
+    for pair, a_left in enumerate(a_is_left(3, 0)):
+        ours, theirs = (
+            videos[f"{pair}-{side}"][:, 2:-2, 2:-2] for side in (("left", "right") if a_left else ("right", "left"))
+        )
+        assert np.array_equal(ours[:4], frames[pair, :4]) and np.array_equal(theirs[:4], frames[pair, :4])
+        assert np.array_equal(theirs[4:], made[pair, 4:]) and not np.array_equal(ours[4:], theirs[4:])
+    with pytest.raises(ValueError, match="steps must be a multiple of 2, got 5: a step of one world has 4 frames"):
+        compare(first, levels, replace(CONFIG, steps=5), data=data, out=tmp_path / "page")
+    with pytest.raises(ValueError, match="given_steps must be a multiple of 2, got 1"):
+        compare(first, levels, replace(CONFIG, steps=6, given_steps=1), data=data, out=tmp_path / "page")
 
 
 def test_votes_are_counted_on_the_command_line(tmp_path, capsys):
