@@ -113,6 +113,10 @@ def test_a_store_of_steps_of_other_frames_is_refused_with_how_to_get_them(tmp_pa
     other = EpisodeStorage.create(tmp_path / "pushes", game(PUSHES))
     with pytest.raises(ValueError, match=r"its action is .*regroup\(store, folder, 4\)"):
         check_same_game(pushes, other)
+    check_same_game(pushes, other, regrouped=True)  # clips of it are cut into steps of four frames
+    three = replace(fours, tokenizer=replace(CONFIG.tokenizer, frames_per_step=3))  # neither number divides the other
+    with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\), the model's \(3, 16, 16, 3\)"):
+        check_same_game(three, store, regrouped=True)
     with pytest.raises(ValueError, match=r"env_id .* learned from$"):
         check_same_game(replace(fours, env_id="VideoGenReal-Pong"), store)
 
