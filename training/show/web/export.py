@@ -5,7 +5,8 @@ The folder holds the play page, the world as ONNX graphs, where its dreams begin
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from torch import Tensor
 from worldmodel.dynamics.gpt.gpt import GPT
 from worldmodel.envs.registry import load_model, steps_per_second
 from worldmodel.envs.spaces import observation_space
-from worldmodel.files import write_json
+from worldmodel.files import write_json, write_text
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.position import angular_speeds
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
+from worldmodel.progress import progress_if_long
 from worldmodel.replacing import finish_replacing, replacing
 from worldmodel.settings import check_temperature
 from worldmodel.training.show.play.keys import Keys
@@ -30,9 +32,18 @@ from worldmodel.training.show.web.agent import about_agent, agent_graph, open_ag
 from worldmodel.training.show.web.graphs import Drawing, Pass, check_exportable
 from worldmodel.training.show.web.onnx_files import check_onnx, rounded, to_onnx
 from worldmodel.training.show.web.picture import Picture
-from worldmodel.training.show.web.runtime import PLAIN, WEBGPU, copy_runtime
+from worldmodel.training.show.web.runtime import GIF, PLAIN, WEBGPU, copy_runtime
 
 _ABOUT = "world.json"
+_README = """{title}: a dream of a world model, by VideoGenDream.
+
+A double click on index.html does not suffice, since browsers load such pages from servers only. In this folder, run
+
+    python -m http.server
+
+(python3, or py, on some machines), and open http://localhost:8000 in a browser. Or copy the folder to any host of
+static files. Nothing else is needed: everything is computed in the browser.
+"""
 _LARGEST_SEED = 2**53 - 1  # the largest integer to which the page can add one
 
 
@@ -59,7 +70,8 @@ def export_web(
         seed: of the first dream; a visitor chooses another with ?seed=7 in the address.
         webgpu: add the runtime that computes on the visitor's graphics card where the browser can. Others get the
             plain one, as without this option.
-        runtime: folder that holds onnxruntime-web, instead of fetching it from npm.
+        runtime: folder that holds onnxruntime-web, instead of fetching it from npm; without gifenc.esm.js in it, the
+            page saves no GIFs.
 
     Returns: the folder. Its size, and how to serve it, are printed.
     """
@@ -80,22 +92,29 @@ def export_web(
     player = None if agent is None else open_agent(agent, model)
     model = rounded(model)
     names = {"plain": PLAIN} | ({"webgpu": WEBGPU} if webgpu else {})
-    about = about_world(model, title or _name_of(world)) | {"temperature": temperature, "seed": seed, "runtime": names}
-    about["agent"] = None if player is None else about_agent(player)
-    with replacing(target) as folder:
+    parts = graphs(model) | ({} if player is None else {"agent": partial(agent_graph, player, model)})
+    title = title or _name_of(world)
+    with replacing(target) as folder, progress_if_long(len(parts) + 2, "part", "export") as bar:
+        bar.note("runtime")
         copy_runtime(folder / "runtime", [name for pair in names.values() for name in pair], runtime)
-        _copy_page(folder)
+        bar.update()
+        bar.note(_ABOUT)
+        about = about_world(model, title) | {"temperature": temperature, "seed": seed, "runtime": names}
+        about |= {"agent": None if player is None else about_agent(player), "gif": (folder / "runtime" / GIF).is_file()}
         write_json(folder / _ABOUT, about)
         (folder / "starts.safetensors").write_bytes(starts)
-        written = graphs(model) | ({} if player is None else {"agent": agent_graph(player, model)})
-        for name, graph in written.items():
-            (folder / f"{name}.onnx").write_bytes(graph)
+        _copy_page(folder, title)
+        bar.update()
+        for name, make in parts.items():
+            bar.note(f"{name}.onnx")
+            (folder / f"{name}.onnx").write_bytes(make())
+            bar.update()
     _report(target)
     return target
 
 
-def graphs(world: WorldModel) -> dict[str, bytes]:
-    """The ONNX graphs of a step by name: its pass, its draw, its picture."""
+def graphs(world: WorldModel) -> dict[str, Callable[[], bytes]]:
+    """What makes the ONNX graphs of a step, by name: its pass, its draw, its picture."""
     dynamics, config = world.dynamics, world.config
     assert isinstance(dynamics, GPT)
     tokens, slices = dynamics.tokens_per_step, dynamics.num_slices
@@ -123,9 +142,9 @@ def graphs(world: WorldModel) -> dict[str, bytes]:
     }
     drawn = ["codes", "nll", "entropy", "reward", "probability", "ended", "after"]
     return {
-        "pass": to_onnx(Pass(world), of_pass, ["outputs", "new_keys", "new_values"]),
-        "draw": to_onnx(Drawing(world), of_draw, drawn),
-        "picture": to_onnx(Picture(world), {"codes": codes}, ["frames"]),
+        "pass": partial(to_onnx, Pass(world), of_pass, ["outputs", "new_keys", "new_values"]),
+        "draw": partial(to_onnx, Drawing(world), of_draw, drawn),
+        "picture": partial(to_onnx, Picture(world), {"codes": codes}, ["frames"]),
     }
 
 
@@ -161,12 +180,17 @@ def about_world(world: WorldModel, title: str) -> dict[str, Any]:
     }
 
 
-def _copy_page(folder: Path) -> None:
+def _copy_page(folder: Path, title: str) -> None:
     """The play page, with this module's own line: not to a server, but to the world in the page's worker."""
     for package in ("worldmodel.training.show.play", "worldmodel.training.show.web"):
         with as_file(files(package).joinpath("page")) as page:
             for file in page.iterdir():
                 shutil.copyfile(file, folder / file.name)
+    page, head = folder / "index.html", "</head>"
+    text = page.read_text(encoding="utf-8")
+    assert head in text
+    write_text(page, text.replace(head, f'  <script src="file.js" defer></script>\n{head}'))
+    write_text(folder / "README.txt", _README.format(title=title))
 
 
 def _name_of(world: str | os.PathLike) -> str:

@@ -310,6 +310,30 @@ def test_three_signals_are_shown_and_the_others_folded(visit):
         assert page.locator("#numbers").bounding_box()["height"] > 100  # not squeezed by the open list
 
 
+def test_futures_at_temperature_0_are_all_the_likeliest(visit):
+    pictures = "() => [...document.querySelectorAll('#futures canvas')].map(canvas => canvas.toDataURL())"
+    with visit() as page:
+        several = []
+        for key, degrees in (("Home", "0.00"), ("End", "2.00")):  # of the slider
+            page.focus("#temperature")
+            page.keyboard.press(key)
+            assert page.inner_text("#degrees") == degrees
+            page.evaluate("document.activeElement.blur()")
+            page.keyboard.press("KeyF")
+            page.wait_for_selector("#futures button:nth-child(4)")
+            page.keyboard.press("Period")
+            until(lambda: page.evaluate(STEP) == 1)
+            several.append(len(set(page.evaluate(pictures))))
+            page.keyboard.press("Escape")
+            page.wait_for_selector("#futures", state="hidden")
+        assert several[0] == 1 < several[1]
+        page.focus("#temperature")
+        page.keyboard.press("ArrowLeft")
+        page.reload()
+        mode(page, "ready")
+        assert page.inner_text("#degrees") == "1.95"  # the dream keeps it
+
+
 def test_an_end_says_what_to_do(visit, tmp_path):
     with visit() as page:
         page.select_option("#world", "short")
@@ -421,6 +445,20 @@ def inside(page, inner, outer):
     return left <= x and top <= y and x + w <= left + width + 1 and y + h <= top + height + 1
 
 
+def assert_tidy(page):
+    """Nothing overlaps or leaves the screen's width, and everything to press is large enough for a thumb."""
+    width, height = page.viewport_size["width"], page.viewport_size["height"]
+    assert overlapping(boxes(page, "header, main > section")) == []
+    assert overlapping(boxes(page, "header button, header select, h1, .chip")) == []
+    outside = "main button:not(#veil, #futures button), #screen, figure, dl, fieldset, #strip-box"
+    assert overlapping(boxes(page, outside)) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert inside(page, "#screen", "#stage")
+    for name, (_, y, w, h) in boxes(page, "main button:not(#veil)"):
+        assert y + h <= height or width == 768, name  # in the first screen
+        assert min(w, h) >= 40, name  # for a thumb
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_nothing_overlaps(width, height, visit, tmp_path):
     phone = width < 500
@@ -429,16 +467,38 @@ def test_nothing_overlaps(width, height, visit, tmp_path):
             page.select_option("#world", world)
             until(lambda world=world: page.title().startswith(world))
             keep(page, f"{width}-{world}", tmp_path)
-            assert overlapping(boxes(page, "header, main > section")) == []
-            assert overlapping(boxes(page, "header button, header select, h1, .chip")) == []
-            assert overlapping(boxes(page, "main button:not(#veil), #screen, figure, dl, fieldset, #strip-box")) == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert inside(page, "#veil-say", "#screen") and inside(page, "#screen", "#stage")
+            assert_tidy(page)
+            assert inside(page, "#veil-say", "#screen")
             picture = boxes(page, "#screen")[0][1]
             assert picture[2] >= 0.9 * min(width, 0.55 * height) or (not phone and picture[3] >= 0.5 * height)
-            for name, (_, y, w, h) in boxes(page, "main button:not(#veil)"):
-                assert y + h <= height or width == 768, name  # in the first screen
-                assert min(w, h) >= 40, name  # for a thumb
+
+
+@pytest.mark.parametrize(("width", "height"), [SIZES[0], SIZES[2]])
+def test_nothing_overlaps_while_looking_back_in_futures_and_at_an_end(width, height, visit, tmp_path):
+    with visit(width, height, has_touch=width < 500) as page:
+        for number in (1, 2):
+            page.keyboard.press("Period")
+            until(lambda number=number: page.evaluate(STEP) == number)
+        page.keyboard.press("Comma")
+        until(lambda: page.evaluate(STEP) == 1)
+        assert page.inner_text("#veil-say") == "Step 1 of 2"
+        keep(page, f"{width}-looking", tmp_path)
+        assert_tidy(page)
+        assert inside(page, "#veil-say", "#screen") and inside(page, "#veil-more", "#screen")
+        page.keyboard.press("KeyF")
+        page.wait_for_selector("#futures button:nth-child(4)")
+        keep(page, f"{width}-futures", tmp_path)
+        assert_tidy(page)
+        assert overlapping(boxes(page, "#futures button")) == [] and inside(page, "#futures", "#screen")
+        cut = "() => [...document.querySelectorAll('#futures span')].some(one => one.scrollWidth > one.clientWidth)"
+        assert not page.evaluate(cut)
+        page.select_option("#world", "short")
+        until(lambda: page.title().startswith("short"))
+        page.keyboard.down("Digit1")
+        mode(page, "ended")
+        keep(page, f"{width}-ended", tmp_path)
+        assert_tidy(page)
+        assert inside(page, "#veil-say", "#screen") and inside(page, "#veil-more", "#screen")
 
 
 def test_a_page_of_pairs_on_another_machine_keeps_choices_and_saves_them_for_the_tally(visit, browser, tmp_path):

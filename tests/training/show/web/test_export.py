@@ -4,12 +4,15 @@ import dataclasses
 import os
 import shutil
 import time
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import worldmodel.progress
 from tests.tiny import tiny_world
 from tests.training.show.web.dreams import OnnxDream, by_env, plan
 from tests.training.show.web.sites import CHROMIUM, DREAM, real_runtime, served
@@ -19,11 +22,12 @@ from worldmodel.envs import DreamEnv
 from worldmodel.envs.dream.start_states import pick_and_seed
 from worldmodel.envs.vectors import key_of
 from worldmodel.files import read_json
+from worldmodel.media.read import read_images
 from worldmodel.model import WorldModel
 from worldmodel.training.show.web.agent import open_agent
 from worldmodel.training.show.web.export import export_web
 from worldmodel.training.show.web.onnx_files import halve, rounded
-from worldmodel.training.show.web.runtime import PLAIN, WEBGPU
+from worldmodel.training.show.web.runtime import GIF, PLAIN, WEBGPU
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
 GRAPHS = ("pass", "draw", "picture")
@@ -31,6 +35,8 @@ STEP = "() => Number(document.querySelector('#scrub').value)"
 PIXELS = """() => { const c = document.querySelector('#picture');
   const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
   return data.reduce((sum, n, i) => sum + n * (i % 97), 0); }"""
+CANVAS = """() => { const c = document.querySelector('#picture');
+  return Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data); }"""
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +61,24 @@ def agent_folder(folder, tmp_path_factory):
 def runtime(tmp_path_factory):
     """Files with the names of the runtime's files."""
     folder = tmp_path_factory.mktemp("runtime")
-    for name in (*PLAIN, *WEBGPU):
+    for name in (*PLAIN, *WEBGPU, GIF):
         (folder / name).write_text(name)
     return folder
 
 
 @pytest.fixture(scope="module")
-def site(folder, agent_folder, runtime, tmp_path_factory):
+def exported(folder, agent_folder, runtime, tmp_path_factory):
+    """An export that counts as long, and what it wrote to standard error."""
     out = tmp_path_factory.mktemp("site")
-    return export_web(folder, out=out, agent=agent_folder, title="Toy", seed=3, runtime=runtime)
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+        patch.setattr(worldmodel.progress, "LONG", 0.0)
+        site = export_web(folder, out=out, agent=agent_folder, title="Toy", seed=3, runtime=runtime)
+    return site, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def site(exported):
+    return exported[0]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +120,15 @@ def test_the_folder_holds_the_play_page_the_world_and_the_runtime(site):
     assert "WebSocket" not in (site / "line.js").read_text()
     about = read_json(site / "world.json")
     assert (about["title"], about["seed"], about["fps"]) == ("Toy", 3, 30.0)
+
+
+def test_a_long_export_shows_how_far_it_is(exported):
+    assert "export: 100%" in exported[1] and "6/6" in exported[1] and "agent.onnx" in exported[1]
+
+
+def test_the_folder_says_how_to_serve_it(site):
+    text = (site / "README.txt").read_text()
+    assert text.startswith("Toy: a dream") and "python -m http.server\n" in text and "http://localhost:8000" in text
 
 
 def test_a_folder_that_is_no_export_is_not_replaced(folder, runtime, tmp_path):
@@ -221,9 +245,44 @@ def test_keys_play_the_dream_and_time_goes_back_and_parts(page, tmp_path):
     page.wait_for_selector("#futures", state="hidden")
     assert page.inner_text("#note") == "The dream continues as future 3."
     assert page.evaluate(STEP) == before - 8
-    assert page.get_by_role("button", name="GIF").count() == 0  # nothing makes films here
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
     page.screenshot(path=folder / "export-web.png")
+
+
+@needs_chromium
+def test_the_steps_are_saved_as_a_film_and_as_a_gif(page, site, tmp_path):
+    if not (site / "runtime" / GIF).is_file():
+        pytest.skip("no gifenc here")
+    page.keyboard.press("KeyR")
+    until(page, lambda step: step == 0)
+    for number in range(1, 4):
+        page.keyboard.press("Period")
+        until(page, lambda step, number=number: step == number)
+    shown = np.array(page.evaluate(CANVAS)).reshape(16, 16, 4)[..., :3]
+    assert shown.mean() > 40  # not black
+    for key in ("KeyX", "KeyC"):
+        with page.expect_download() as download:
+            page.keyboard.press(key)
+        name = download.value.suggested_filename
+        assert name in (("Toy-4-0-3.gif",) if key == "KeyX" else ("Toy-4-0-3.mp4", "Toy-4-0-3.webm"))
+        download.value.save_as(tmp_path / name)
+        mode(page, "paused")
+        assert page.inner_text("#note") == f"Saved {name}."
+        frames = read_images(tmp_path / name, 3).frames.astype(int)
+        assert len(frames) == 8 if key == "KeyX" else len(frames) > 1  # a busy machine films fewer
+        assert frames.shape[1:] == (72, 72, 3)  # 16 pixels and the orange around them, four times as large
+        assert np.abs(frames[:, :3] - (230, 159, 0)).max() < 40
+        error = np.abs(frames[-1, 4:-4:4, 4:-4:4] - shown)
+        assert error.max() <= 8 if key == "KeyX" else error.mean() < 8
+
+
+@needs_chromium
+def test_a_folder_opened_by_a_double_click_says_to_serve_it(page, site):
+    other = page.context.new_page()
+    other.goto((site / "index.html").as_uri())
+    other.get_by_text("This folder must be served").wait_for()
+    assert "Run “python -m http.server” in this folder, then open http://localhost:8000" in other.inner_text("#veil")
+    other.close()
 
 
 @needs_chromium

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from gymnasium.error import DependencyNotInstalled
 
-from worldmodel.training.show.web.runtime import PLAIN, VERSION, WEBGPU, copy_runtime
+from worldmodel.training.show.web.runtime import GIF, PLAIN, VERSION, WEBGPU, copy_runtime
 
 
 @pytest.fixture
@@ -33,6 +33,14 @@ def test_the_runtime_of_an_earlier_export_serves_again(package, tmp_path):
     copy_runtime(tmp_path / "first", PLAIN, package)
     copy_runtime(tmp_path / "second", PLAIN, tmp_path / "first")
     assert (tmp_path / "second" / PLAIN[0]).is_file()
+
+
+def test_gifs_are_left_out_where_the_folder_has_no_encoder(package, tmp_path):
+    copy_runtime(tmp_path / "without", PLAIN, package)
+    (package / "dist" / GIF).write_text("encoder")
+    copy_runtime(tmp_path / "with", PLAIN, package)
+    copy_runtime(tmp_path / "again", PLAIN, tmp_path / "with")
+    assert [(tmp_path / name / GIF).is_file() for name in ("without", "with", "again")] == [False, True, True]
 
 
 def test_a_missing_file_is_named_with_what_to_do(package, tmp_path):

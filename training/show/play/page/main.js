@@ -6,7 +6,7 @@ import {find, icon, keyName, make, showDrivers, showKeys, showNumbers, showWorld
 import {draw, readPalette} from "./pictures.js";
 import {Strip} from "./strip.js";
 import {showActions, showFutures, showHeld, showInside} from "./views.js";
-import {note, sayState, veil, veilFor} from "./words.js";
+import {filmKind, note, sayState, veil, veilFor} from "./words.js";
 
 let mode = "connecting";  // opening, ready, playing, paused, ended, closed
 let about = null, now = null, futures = null, before = null, looking = false;
@@ -34,8 +34,8 @@ const controls = [
   {key: "KeyT", icon: "dream", label: "Dream on", help: "from the real game into its dream, and back", does: dreamOn,
     when: () => about.came_from || about.dreams_on},
   {key: "KeyR", icon: "begin", label: "New", help: "a new episode", does: begin, when: () => true},
-  {key: "KeyC", icon: "clip", label: "MP4", help: "save what is behind as mp4", does: () => clip("mp4"),
-    when: () => about.clips.includes("mp4")},
+  {key: "KeyC", icon: "clip", label: "MP4", help: "save what is behind as a film", does: () => clip(filmKind(about)),
+    when: () => filmKind(about)},
   {key: "KeyX", icon: "clip", label: "GIF", help: "save what is behind as gif", does: () => clip("gif"),
     when: () => about.clips.includes("gif")},
   {key: "Comma", help: "look one step back", does: () => look((wanted ?? shownStep()) - 1), when: () => true},
@@ -196,13 +196,14 @@ async function clip(kind) {
   pause();
   const answer = await ask({do: "clip", kind});
   if (!answer) return;
-  const {data} = answer.arrays.file, type = kind === "gif" ? "image/gif" : "video/mp4";
+  const {data} = answer.arrays.file, type = `${kind === "gif" ? "image" : "video"}/${kind}`;
   const link = make("a", {href: URL.createObjectURL(new Blob([data], {type})), download: answer.file});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   note(`Saved ${answer.file}.`);
-  if (goesOn) play();
-  else tell();
+  if (goesOn) return play();
+  tell();
+  schedule();  // if a key was pressed meanwhile
 }
 
 // --- showing ----------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ function stateOf({mode, about, futures, looking}) {
   return mode === "playing" ? plays : you ? "Paused" : `Paused. ${plays} on.`;
 }
 
+export const filmKind = about => about.clips.find(kind => kind !== "gif");
+
 // The line below the picture, and what the buttons are called now.
 export function sayState(state) {
   const {mode, about, now, futures} = state, text = stateOf(state);
@@ -56,6 +58,7 @@ export function sayState(state) {
       button.replaceChildren(icon(plays ? "pause" : "play"), make("span", {textContent: plays ? "Pause" : "Play"}));
     }
     if (key === "KeyT") button.lastChild.textContent = about.came_from ? "To the game" : "Dream on";
+    if (key === "KeyC" && filmKind(about)) button.lastChild.textContent = filmKind(about).toUpperCase();
     if (key === "KeyF") button.setAttribute("aria-pressed", Boolean(futures));
   }
   const kind = about.dream ? "Dream" : "Real game";

@@ -1,5 +1,6 @@
 // Somebody plays a dream: what the messages of the page do, as training/show/play/session.py does it for a server.
 
+import {gif} from "./clip.js";
 import {begin, picture, step} from "./dream.js";
 import {branchSeed} from "./noise.js";
 import {actionOf, Wheel} from "./wheel.js";
@@ -101,6 +102,18 @@ export class Session {
     return this.everything(`The dream continues as future ${which + 1}.`);
   }
 
+  // All kept steps: a GIF as a file, or else what the page needs to film them.
+  async clip({kind}) {
+    const {title, fps, frames: [count, ...size]} = this.world.about, bytes = count * size[0] * size[1] * size[2];
+    const all = new Uint8Array(this.moments.length * bytes), shape = [this.moments.length * count, ...size];
+    this.moments.forEach(({frames}, place) => all.set(frames, place * bytes));
+    const stem = title.replace(/[^\p{L}\p{N}_.-]+/gu, "-").replace(/^[-.]+|[-.]+$/g, "") || "clip";
+    const file = `${stem}-${this.seed}-${this.moments[0].step}-${this.now.step}.${kind}`;
+    if (kind !== "gif") return {file, film: fps * count, arrays: {file: {shape, data: all}}};
+    const data = await gif(all, shape, fps * count);
+    return {file, arrays: {file: {shape: [data.length], data}}};
+  }
+
   // --- words ----------------------------------------------------------------------------------------------------
 
   everything(note = "") {
@@ -110,7 +123,7 @@ export class Session {
         world: about.title, worlds: [about.title], dream: true, fps: about.fps, bindings: about.bindings,
         drivers: this.wheel.offers, driver: this.wheel.who, temperature: this.temperature, dreams_on: "",
         came_from: "", usual: about.usual, palette: about.palette, num_codes: about.num_codes, slices: about.slices,
-        clips: [],
+        clips: about.gif ? ["gif"] : [],
       },
       note,
       history: this.moments.map(({step, reward, nll, ended}) => [step, reward, nll, ended]),
@@ -151,6 +164,7 @@ export class Session {
       this.wheel.give(who, this.seed);
       return this.everything();
     },
+    clip: Session.prototype.clip,
     fork: Session.prototype.fork,
     choose: Session.prototype.choose,
     temperature({value}) {

@@ -1,0 +1,74 @@
+"""The command: which worlds are opened, what is announced, and which address the browser opens."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from worldmodel.training.show.play import command
+
+
+class Now:
+    """A thread whose work is done when it is started."""
+
+    def __init__(self, target, args, daemon):
+        assert daemon  # a browser in the foreground must not keep the command alive
+        self.start = lambda: target(*args)
+
+
+@pytest.fixture
+def browsed(monkeypatch):
+    """Addresses that the browser has opened, on a machine with a screen; the server starts, and stops at once."""
+    addresses = []
+
+    async def serve(scenes, host, port, ready, allow_host, agent):
+        ready(f"http://{host}:{port}/")
+
+    monkeypatch.setattr(command, "serve", serve)
+    monkeypatch.setattr(command, "check_websockets", lambda: None)
+    monkeypatch.setattr(command, "open_scene", lambda name, **options: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(command, "threading", SimpleNamespace(Thread=Now))
+    monkeypatch.setattr(command.webbrowser, "open", addresses.append)
+    monkeypatch.setattr(command.sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":0")
+    return addresses
+
+
+def test_the_page_is_opened_in_the_browser(browsed, capsys):
+    command.play(["VideoGenDream-Doom"])
+    assert browsed == ["http://127.0.0.1:8765/"]
+    said = capsys.readouterr().out
+    assert (
+        "Checking that VideoGenDream-Doom can be opened" in said and "Open http://127.0.0.1:8765/ in a browser" in said
+    )
+
+
+def test_no_browser_is_opened_if_it_is_not_wanted_or_there_is_no_screen(browsed, capsys, monkeypatch):
+    command.play(["VideoGenDream-Doom"], browser=False)
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    command.play(["VideoGenDream-Doom"])
+    assert browsed == [] and capsys.readouterr().out.count("Open http://127.0.0.1:8765/") == 2
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    command.play(["VideoGenDream-Doom"])
+    assert len(browsed) == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_a_server_on_all_addresses_is_opened_as_localhost(host, browsed):
+    command.play(["VideoGenDream-Doom"], host=host, port=9000)
+    assert browsed == ["http://localhost:9000/"]
+
+
+def test_a_world_that_cannot_be_opened_is_reported_before_anything_is_served(browsed, capsys, monkeypatch):
+    def broken(name, **options):
+        raise ValueError(f"no world {name}")
+
+    monkeypatch.setattr(command, "open_scene", broken)
+    with pytest.raises(ValueError, match="no world missing"):
+        command.play(["missing"])
+    assert browsed == [] and "Open http" not in capsys.readouterr().out
+
+
+def test_the_same_world_twice_is_refused(browsed):
+    with pytest.raises(ValueError, match="must be different, got VideoGenDream-Doom, VideoGenDream-Doom"):
+        command.play(["VideoGenDream-Doom", "VideoGenDream-Doom"])
