@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from worldmodel.media.resize import area_resize
+from worldmodel.media.resize import area_resize, check_size
 
 
 def slow_mean(frame: np.ndarray, top: Fraction, left: Fraction, height: Fraction, width: Fraction) -> Fraction:
@@ -37,3 +37,15 @@ def test_flat_frames_keep_their_brightness():
 def test_enlarging_is_refused():
     with pytest.raises(ValueError, match="can only be shrunk, not enlarged: requested 64 × 64 from 60 × 80"):
         area_resize(np.zeros((1, 60, 80, 3), np.uint8), 64, 64)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 8), (8, 0), (-4, 8)])
+def test_sides_below_one_are_refused(size):
+    message = (
+        rf"size: height and width must be at least 1, got {size[0]} × {size[1]}; omit the size to keep that of the"
+    )
+    with pytest.raises(ValueError, match=message):
+        area_resize(np.zeros((1, 60, 80, 3), np.uint8), *size)
+    with pytest.raises(ValueError, match=message):
+        check_size(size)
+    check_size(None)

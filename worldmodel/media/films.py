@@ -8,7 +8,7 @@ import signal
 import subprocess
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from threading import Thread
 from typing import IO, NamedTuple
@@ -37,7 +37,7 @@ class _Header(NamedTuple):
     notes: list[str]
 
 
-def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[str]) -> Iterator[NDArray[np.uint8]]:
+def images_of_film(path: Path, channels: int, count: int | None, notes: Counter[str]) -> Generator[NDArray[np.uint8]]:
     """Yield at most `count` images of a film, (H, W, C) uint8, with the film's rotation applied.
 
     Every image is yielded once, whatever its duration, because actions belong to images. The same file gives the same

@@ -3,12 +3,13 @@
 Letters: H W C pixels.
 """
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,25 +36,32 @@ def images_of_picture(path: Path, channels: int, notes: Counter[str]) -> Iterato
 
     Raises: ValueError that names a file that is not a picture, is damaged or truncated, or has an ambiguous brightness.
     """
-    with _open(path) as picture:
-        for index in _shown(picture, path):
-            with _naming_damage(path):
+    with open(path, "rb") as file:
+        yield from images_of_open_file(file, str(path), channels, notes)
+
+
+def images_of_open_file(file: BinaryIO, name: str, channels: int, notes: Counter[str]) -> Iterator[NDArray[np.uint8]]:
+    """As `images_of_picture`, of a file that is open or in memory; errors call it `name`."""
+    with _open(file, name) as picture:
+        for index in _shown(picture, file, name):
+            with _naming_damage(name):
                 picture.seek(index)
                 upright = _upright(picture, notes)
             try:
                 pixels = _pixels(upright, channels, notes)
             except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
+                raise ValueError(f"{name}: {error}") from error
             yield pixels
 
 
 def animation_speed(path: Path) -> float:
     """Average images per second; 0.0 for a still picture."""
-    with _open(path) as picture:
-        shown = _shown(picture, path)
+    name = str(path)
+    with open(path, "rb") as file, _open(file, name) as picture:
+        shown = _shown(picture, file, name)
         seconds = 0.0
         for index in shown if len(shown) > 1 and picture.format != "TIFF" else ():
-            with _naming_damage(path):
+            with _naming_damage(name):
                 picture.seek(index)
                 picture.load()  # WebP knows the duration only then
                 each = picture.info.get("duration", 0) / 1000
@@ -77,40 +85,43 @@ def flatten(picture: "Picture", channels: int, notes: Counter[str], what: str = 
     return np.atleast_3d(np.asarray(picture.convert("RGB" if channels == 3 else "L")))
 
 
-def _open(path: Path) -> "Picture":
+def _open(file: BinaryIO, name: str) -> "Picture":
     from PIL import Image
 
-    if not path.stat().st_size:
-        raise ValueError(f"{path} is empty (0 bytes)")
+    if not file.seek(0, os.SEEK_END):
+        raise ValueError(f"{name} is empty (0 bytes)")
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, but allowed
-            return Image.open(path)
+            return Image.open(file)
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture that Pillow can read, whatever its ending") from error
+        raise ValueError(f"{name} is not a picture that Pillow can read, whatever its ending") from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ValueError(f"{path} has more than {most:,} pixels: shrink it with another program first") from error
+        raise ValueError(f"{name} has more than {most:,} pixels: shrink it with another program first") from error
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise _damaged(name, error) from error
 
 
-def _shown(picture: "Picture", path: Path) -> range:
+def _shown(picture: "Picture", file: BinaryIO, name: str) -> range:
     """Indices of the images that are displayed."""
-    with _naming_damage(path):
+    with _naming_damage(name):
         images = getattr(picture, "n_frames", 1)
     if picture.format == "MPO":  # a photo followed by a depth map or a preview
         return range(1)
     first = 1 if images > 1 and picture.info.get("default_image") else 0  # an APNG's fallback for viewers without APNG
-    if picture.format == "GIF" and not _ending(path).rstrip(b"\0").endswith(b";"):
-        warnings.warn(f"{path} is incomplete: {images} images can be read of an unknown number", stacklevel=2)
+    if picture.format == "GIF" and not _ending(file).rstrip(b"\0").endswith(b";"):
+        warnings.warn(f"{name} is incomplete: {images} images can be read of an unknown number", stacklevel=2)
     return range(first, images)
 
 
-def _ending(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(max(path.stat().st_size - 64, 0))
-        return file.read()
+def _ending(file: BinaryIO) -> bytes:
+    place, size = file.tell(), file.seek(0, os.SEEK_END)
+    file.seek(max(size - 64, 0))
+    ending = file.read()
+    file.seek(place)  # where Pillow reads on
+    return ending
 
 
 def _upright(picture: "Picture", notes: Counter[str]) -> "Picture":
@@ -142,15 +153,15 @@ def _pixels(picture: "Picture", channels: int, notes: Counter[str]) -> NDArray[n
 
 
 @contextmanager
-def _naming_damage(path: Path) -> Iterator[None]:
+def _naming_damage(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise _damaged(name, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> Exception:
+def _damaged(name: str, error: Exception) -> Exception:
     """Replace an error from Pillow, which raises nearly any type for a damaged file."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         return error
-    return ValueError(f"{path} is damaged or truncated ({error})")
+    return ValueError(f"{name} is damaged or truncated ({error})")

@@ -15,6 +15,7 @@ def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     Three times as fast as Pillow on 160 × 120 screens; Pillow's BOX filter also gives every pixel it touches the same
     weight. Sums of integers are exact in float32, so all machines round alike.
     """
+    check_size((height, width))
     N, H, W, C = frames.shape
     if height > H or width > W:
         raise ValueError(f"frames can only be shrunk, not enlarged: requested {height} × {width} from {H} × {W}")
@@ -26,6 +27,15 @@ def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     sums *= np.float32(1.0) / area
     sums += np.float32(0.5)
     return sums.astype(np.uint8).reshape(N, height, width, C)
+
+
+def check_size(size: tuple[int, int] | None) -> None:
+    """ValueError unless the height and width to shrink to are at least 1; None: no shrinking."""
+    if size is not None and min(size) < 1:
+        raise ValueError(
+            f"size: height and width must be at least 1, got {size[0]} × {size[1]}; omit the size to keep that of the "
+            "frames"
+        )
 
 
 @cache

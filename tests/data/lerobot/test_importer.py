@@ -115,6 +115,95 @@ def test_pictures_in_the_table_are_read_without_loss(tmp_path):
     np.testing.assert_array_equal(store.frames(0)[0], frames[[0, 0]])
 
 
+def table_of_pictures(root, pictures) -> None:
+    """A data set of one episode whose table holds these pictures as PNG."""
+    make_dataset(root, lengths=(len(pictures) // 2,))
+    cells = []
+    for picture, options in pictures:
+        picture.save(buffer := io.BytesIO(), "PNG", **options)
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    path = root / "data/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(path).append_column(CAMERA, pa.array(cells)), path)
+    change_json(root / "meta/info.json", lambda info: info["features"][CAMERA].update(dtype="image"))
+
+
+def test_pictures_in_the_table_are_read_like_picture_files(tmp_path, capsys):
+    """Of 16 bits by their high byte, transparent ones over black, turned ones upright."""
+    shades = np.tile(np.linspace(0, 250, 48).astype(np.uint8), (32, 1))
+    hidden = np.dstack([np.full((32, 48, 3), 200, np.uint8), np.where(shades < 100, 0, 255).astype(np.uint8)])
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = np.zeros((32, 48, 3), np.uint8)
+    turned[:4, :4] = 255
+    table_of_pictures(
+        tmp_path / "set",
+        [
+            (Image.fromarray(shades), {}),
+            (Image.fromarray(shades.astype(np.uint16) * 257), {}),
+            (Image.fromarray(hidden), {}),
+            (Image.fromarray(turned), {"exif": exif}),
+        ],
+    )
+    store = import_lerobot(tmp_path / "set", tmp_path / "again")
+    _, plain, deep, over, upright, _ = store.frames(0).reshape(-1, 32, 48, 3)
+    np.testing.assert_array_equal(plain, np.repeat(shades[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(deep, plain)
+    np.testing.assert_array_equal(over, hidden[..., :3] * (hidden[..., 3:] > 0))
+    np.testing.assert_array_equal(upright, turned[::-1, ::-1])
+    said = capsys.readouterr().out
+    assert "16 bits per channel, converted to 8: 1" in said and "orientation: 1" in said and "over black: 1" in said
+
+
+def test_damaged_pictures_in_the_table_are_named(tmp_path):
+    frames = smooth_frames(4, 32, 48, 3, seed=9)
+    table_of_pictures(tmp_path / "set", [(Image.fromarray(frame), {}) for frame in frames])
+    path = tmp_path / "set/data/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    cells = table.column(CAMERA).to_pylist()
+    cells[2]["bytes"] = cells[2]["bytes"][: len(cells[2]["bytes"]) // 2]
+    pq.write_table(table.set_column(table.column_names.index(CAMERA), CAMERA, pa.array(cells)), path)
+    named = rf"file-000\.parquet, {CAMERA} of episode 0, picture 2 is damaged or truncated"
+    with pytest.raises(ValueError, match=named):
+        import_lerobot(tmp_path / "set", tmp_path / "again")
+    cells[2]["bytes"] = b"no picture"
+    pq.write_table(table.set_column(table.column_names.index(CAMERA), CAMERA, pa.array(cells)), path)
+    with pytest.raises(ValueError, match="picture 2 is not a picture that Pillow can read"):
+        import_lerobot(tmp_path / "set", tmp_path / "again")
+
+
+def damage(film) -> None:
+    content = bytearray(film.read_bytes())
+    place = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
+    content[place : place + 60] = bytes(byte ^ 0x5A for byte in content[place : place + 60])
+    film.write_bytes(content)
+
+
+@pytest.mark.parametrize("size", [None, (16, 16)])
+def test_a_film_with_damaged_bytes_is_warned_of(dataset, tmp_path, size):
+    damage(dataset / f"videos/{CAMERA}/chunk-000/file-000.mp4")
+    with pytest.warns(UserWarning, match=r"file-000\.mp4 is damaged: 2\d images of about 2\d were read.*ffmpeg"):
+        import_lerobot(dataset, tmp_path / "again", size=size)
+
+
+def test_a_film_cut_in_half_is_refused_before_its_last_episode_is_stored(dataset, tmp_path):
+    film = dataset / f"videos/{CAMERA}/chunk-000/file-000.mp4"
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
+    with pytest.raises(ValueError, match=r"file-000\.mp4 is incomplete or damaged: \d+ images of about 2\d could be"):
+        import_lerobot(dataset, tmp_path / "again")
+    assert len(EpisodeStorage.open(tmp_path / "again")) < 3
+
+
+def test_damage_behind_the_frames_that_are_needed_is_reported_too(dataset, tmp_path):
+    """Of a film with more frames than the episodes have rows."""
+    export_lerobot(make_store(tmp_path / "long", (4, 2, 5, 9)), tmp_path / "other")
+    film = f"videos/{CAMERA}/chunk-000/file-000.mp4"
+    content = bytearray((tmp_path / "other" / film).read_bytes())
+    content[-80:-40] = bytes(byte ^ 0x5A for byte in content[-80:-40])
+    (dataset / film).write_bytes(content)
+    with pytest.warns(UserWarning, match=r"file-000\.mp4 is damaged"):
+        import_lerobot(dataset, tmp_path / "again")
+
+
 def test_an_import_that_was_stopped_resumes_and_one_of_other_settings_is_refused(dataset, tmp_path, monkeypatch):
     whole = import_lerobot(dataset, tmp_path / "whole")
     write, written = EpisodeStorage.write_block, []
@@ -224,6 +313,8 @@ def test_an_incomplete_or_foreign_data_set_is_refused_with_the_file_and_the_reme
     [
         ({"frames_per_step": 0}, "frames_per_step must be at least 1, got 0"),
         ({"ends": "won"}, "ends must be .* got 'won'"),
+        ({"size": (0, 8)}, "size: height and width must be at least 1, got 0 × 8; omit"),
+        ({"size": (-4, 8)}, "size: height and width must be at least 1, got -4 × 8; omit"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(dataset, tmp_path, options, message):

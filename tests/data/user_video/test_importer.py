@@ -388,3 +388,12 @@ def test_the_command_imports(tmp_path, capsys):
     assert main([*command, "--frames-per-step", "2"]) == 2
     assert "was made with" in capsys.readouterr().err
     assert module.SETTINGS in [path.name for path in (tmp_path / "s").iterdir()]
+
+
+@pytest.mark.parametrize("size", ["0 0", "0 8", "-4 8"])
+def test_sizes_below_one_are_refused_in_one_line(tmp_path, capsys, size):
+    video = save(tmp_path / "v.npy", make_video())
+    assert main(["import-video", str(video), "--out", str(tmp_path / "store"), "--size", *size.split()]) == 2
+    said = capsys.readouterr().err
+    assert "size: height and width must be at least 1, got" in said and "Traceback" not in said
+    assert not (tmp_path / "store").exists()

@@ -4,7 +4,8 @@ Letters: V frames, H W C pixels.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -62,6 +63,8 @@ class FilmWriter:
 class FilmReader:
     """Frames of films by their numbers; fast if they are asked for in order.
 
+    Damage is reported as in `images_of_film`, before the last frame of a film is returned.
+
     Args:
         channels: 3, or 1 for gray.
         size: height and width to shrink to by area; None: as they are.
@@ -77,26 +80,47 @@ class FilmReader:
     def read(self, path: Path, first: int, count: int) -> NDArray[np.uint8]:
         """(V, H, W, C) frames `first` to `first + count` of a film; fewer if it ends before."""
         if path != self._path or first < self._next:
+            if path != self._path:
+                self.finish()
             self.close()
             self._path, self._next = path, 0
-            self._images = images_of_film(path, self._channels, None, self._notes)
+            self._images = _read_ahead(images_of_film(path, self._channels, None, self._notes))
         for _ in islice(self._images, first - self._next):
             pass
-        frames = [self._shrunk(frame) for frame in islice(self._images, count)]
+        frames = [shrink(frame, self._size, path, self._notes) for frame in islice(self._images, count)]
         self._next = first + len(frames)
         return np.stack(frames) if frames else np.zeros((0, 0, 0, self._channels), np.uint8)
+
+    def finish(self) -> None:
+        """Read the film to its end, so that all its damage is reported."""
+        for _ in self._images:
+            pass
 
     def close(self) -> None:
         """Stop reading the film."""
         if close := getattr(self._images, "close", None):
             close()
 
-    def _shrunk(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self._size is None or frame.shape[:2] == tuple(self._size):
-            return frame
-        height, width = self._size
-        self._notes[f"cameras shrunk from {frame.shape[0]} × {frame.shape[1]} to {height} × {width}"] |= 1
-        try:
-            return area_resize(frame[None], height, width)[0]
-        except ValueError as error:
-            raise ValueError(f"{self._path}: {error}") from error
+
+def _read_ahead(images: Generator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """The same images, each once the next one is read: errors at the end of a film come before its last image."""
+    with closing(images):
+        image = next(images, None)
+        while image is not None:
+            following = next(images, None)
+            yield image
+            image = following
+
+
+def shrink(
+    frame: NDArray[np.uint8], size: tuple[int, int] | None, name: str | Path, notes: Counter[str]
+) -> NDArray[np.uint8]:
+    """Shrink a frame of a camera by area; `name` says in errors where it is from."""
+    if size is None or frame.shape[:2] == tuple(size):
+        return frame
+    height, width = size
+    notes[f"cameras shrunk from {frame.shape[0]} × {frame.shape[1]} to {height} × {width}"] |= 1
+    try:
+        return area_resize(frame[None], height, width)[0]
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

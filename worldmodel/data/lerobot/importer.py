@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from worldmodel.checksums import file_sum
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.lerobot import layout
-from worldmodel.data.lerobot.films import FilmReader
+from worldmodel.data.lerobot.films import FilmReader, shrink
 from worldmodel.data.lerobot.layout import ACTION, DONE, REWARD, STATE, TRUNCATED, Description
 from worldmodel.data.lerobot.tables import column_of, read_columns, read_rows
 from worldmodel.data.steps import frames_to_steps
@@ -25,8 +25,9 @@ from worldmodel.data.store_settings import open_with_settings
 from worldmodel.data.user_video.actions import action_spec, to_steps
 from worldmodel.data.user_video.summary import action_lines, store_lines
 from worldmodel.data.user_video.tables import Table
+from worldmodel.media.pictures import images_of_open_file
 from worldmodel.media.read import in_words
-from worldmodel.media.resize import area_resize
+from worldmodel.media.resize import check_size
 from worldmodel.progress import progress
 
 SETTINGS = "import_lerobot.json"
@@ -73,6 +74,7 @@ def import_lerobot(
     root = Path(dataset)
     about, origin = layout.read_description(root), layout.read_origin(root)
     _check_options(ends, frames_per_step)
+    check_size(size)
     per_step = frames_per_step or (origin.frames_per_step if origin else 2)
     chosen = _cameras(about, cameras)
     recordings = _recordings(about, signals)
@@ -93,6 +95,7 @@ def import_lerobot(
             for recording in recordings:  # refuse rows that do not fit before anything is written
                 to_steps(recording.table, spec, len(recording.done) + 1, per_step)
             height, width = _frame_size(views, recordings[0])
+            notes.clear()  # these frames are read again
             info = StoreInfo(
                 env_id=name or (origin.env_id if origin else root.resolve().name),
                 frames_per_step=per_step,
@@ -269,13 +272,15 @@ class _View:
     def __init__(
         self, about: Description, camera: str, channels: int, size: tuple[int, int] | None, notes: Counter[str]
     ) -> None:
-        self.about, self.camera, self.channels, self.size = about, camera, channels, size
+        self.about, self.camera, self.channels, self.size, self.notes = about, camera, channels, size, notes
         self.films = FilmReader(channels, size, notes)
 
     def __enter__(self) -> "_View":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
+        if error is None:
+            self.films.finish()
         self.films.close()
 
     def frames(self, recording: _Recording) -> NDArray[np.uint8]:
@@ -309,15 +314,13 @@ class _View:
 
     def _pictures(self, recording: _Recording) -> NDArray[np.uint8]:
         """Pictures that the table itself holds."""
-        from PIL import Image
-
         table = read_columns(recording.pictures, [self.camera, "episode_index"])
         mine = column_of(table, "episode_index") == recording.row["episode_index"]
-        frames = []
-        for cell in table.filter(mine).column(self.camera).to_pylist():
+        frames, episode = [], recording.row["episode_index"]
+        for number, cell in enumerate(table.filter(mine).column(self.camera).to_pylist()):
             if not cell or not cell.get("bytes"):
                 raise ValueError(f"{recording.pictures} holds no pictures of {self.camera}, only names of files")
-            picture = Image.open(io.BytesIO(cell["bytes"])).convert("L" if self.channels == 1 else "RGB")
-            pixels = np.asarray(picture).reshape(picture.height, picture.width, self.channels)
-            frames.append(pixels if self.size is None else area_resize(pixels[None], *self.size)[0])
+            name = f"{recording.pictures}, {self.camera} of episode {episode}, picture {number}"
+            images = images_of_open_file(io.BytesIO(cell["bytes"]), name, self.channels, self.notes)
+            frames.append(shrink(next(images), self.size, name, self.notes))
         return np.stack(frames)

@@ -31,7 +31,7 @@ from worldmodel.media.read import (
     pictures_in,
     read_images,
 )
-from worldmodel.media.resize import area_resize
+from worldmodel.media.resize import area_resize, check_size
 from worldmodel.progress import progress
 from worldmodel.shapes import channels_first
 
@@ -88,6 +88,7 @@ def import_video(
         FileNotFoundError, ValueError: a file is missing or invalid; names the file and what was expected.
     """
     _check_options(frames_per_step, channels, ends, fps)
+    check_size(size)
     of_tables: dict[str, Any] = {"reward": reward, "signals": signals, "action_kind": action_kind != "auto"}
     of_tables |= {"action_names": action_names, "action_columns": action_columns, "action_limit": action_limit}
     if not actions and (needless := [name for name, value in of_tables.items() if value]):
