@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from worldmodel.files import write_json, write_text
+from worldmodel.files import cut_log, write_json
 from worldmodel.layers.compiling import compiled
 from worldmodel.layers.precision import autocast
 from worldmodel.progress import progress
@@ -78,11 +78,7 @@ class Metrics:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / "metrics.jsonl"
-        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
-        lines = [(line, _step_of(line)) for line in text.splitlines()]
-        if damaged := sum(math.isnan(number) for _, number in lines[:-1]):  # a kill cuts the last one short
-            print(f"{self._path}: {damaged} damaged lines are left out; the training itself is not affected")
-        write_text(self._path, "".join(f"{line}\n" for line, number in lines if number <= step))
+        cut_log(self._path, "step", step)
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def log(self, step: int, group: str, values: dict[str, float]) -> None:
@@ -95,16 +91,6 @@ class Metrics:
 
     def close(self) -> None:
         self._events.close()
-
-
-def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; NaN for one that a kill, a full disk or an editor damaged."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return math.nan
-    step = record.get("step") if isinstance(record, dict) else None
-    return step if type(step) is int else math.nan
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:

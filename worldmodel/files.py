@@ -165,6 +165,32 @@ def read_json(path: str | Path, kind: Any = Any, keys: Sequence[str] = (), *, fi
     return data
 
 
+def read_json_lines(path: str | Path) -> list[tuple[str, JsonObject | None]]:
+    """The lines of a file and the JSON object in each; None for one that a kill, a full disk or an editor damaged."""
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    return [(line, _object_of(line)) for line in text.splitlines()]
+
+
+def _object_of(line: str) -> JsonObject | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def cut_log(path: str | Path, key: str, last: int) -> None:
+    """Drop the lines of a log, such as metrics.jsonl, whose integer under `key` is above `last`, and damaged lines."""
+    path = Path(path)
+    lines = read_json_lines(path) if path.exists() else []
+    steps = [None if record is None else record.get(key) for _, record in lines]
+    whole = [step if type(step) is int else None for step in steps]
+    if damaged := whole[:-1].count(None):  # a kill cuts the last one short
+        print(f"{path}: {damaged} damaged lines are left out; the training itself is not affected")
+    kept = [line for (line, _), step in zip(lines, whole, strict=True) if step is not None and step <= last]
+    write_text(path, "".join(f"{line}\n" for line in kept))
+
+
 def _checked(path: str | Path, data: Any, kind: Any) -> Any:
     from worldmodel.settings import from_json
 

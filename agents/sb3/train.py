@@ -29,7 +29,7 @@ from worldmodel.envs.ids import env_spec
 from worldmodel.envs.registry import load_model
 from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
-from worldmodel.files import JsonObject, read_json, write_json, write_text
+from worldmodel.files import JsonObject, cut_log, read_json, write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.leftovers import is_temporary, remove_leftovers
 from worldmodel.locks import LOCK, only_process
@@ -99,7 +99,7 @@ def _learn(
     judge = callback if isinstance(callback, RealEvalCallback) else None
     done, pending = load_unfinished(model, run_dir, judge)
     write_json(run_dir / "config.json", settings | {"finished": False})
-    _cut_metrics(run_dir / "metrics.jsonl", done)
+    cut_log(run_dir / "metrics.jsonl", "time/total_timesteps", done)  # those updates are trained again
     outputs = [TensorBoardOutputFormat(str(run_dir)), _Metrics(str(run_dir / "metrics.jsonl"))]
     model.set_logger(Logger(str(run_dir), outputs))
     for name, value in pending.items():
@@ -141,21 +141,6 @@ class _Metrics(JSONOutputFormat):
 
     def __init__(self, filename: str) -> None:
         self.file = open(filename, "a", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
-
-
-def _cut_metrics(path: Path, done: int) -> None:
-    """Remove the lines of updates that are trained again, and half a line that a kill left."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            steps = json.loads(line)["time/total_timesteps"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if steps <= done:
-            kept.append(f"{line}\n")
-    write_text(path, "".join(kept))
 
 
 def is_trained(

@@ -26,7 +26,12 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"an env option must be NAME=VALUE, such as frame_skip=4, got {text!r}")
         if name in options:
             raise ValueError(f"the env option {name!r} is given twice")
-        options[name] = _value(value)
+        try:
+            options[name] = _value(value)
+        except (ValueError, RecursionError) as error:  # nested too deeply, or a number of thousands of digits
+            raise ValueError(
+                f"the env option {name!r} cannot be read ({error}); for a text, put it in double quotes"
+            ) from error
     return options
 
 

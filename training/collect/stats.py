@@ -1,7 +1,5 @@
 """Statistics of a store after a collection, as a printable summary."""
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 from worldmodel.counted import counted
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.facts import dataset_facts, episode_returns, signal_changes
+from worldmodel.files import read_json_lines
 from worldmodel.training.collect.workers import Played
 
 RETURNS = "returns.jsonl"  # one line per episode with its native return, which the store itself does not hold
@@ -79,12 +78,13 @@ def statistics(store: EpisodeStorage, steps_before: int, seconds: float) -> Coll
 
 
 def read_returns(path: Path) -> dict[int, float]:
-    """Native return of each episode by id; a line cut short by a kill is left out."""
+    """Native return of each episode by id; lines that a kill cut short, or that are damaged otherwise, are left out."""
     returns = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(json.JSONDecodeError):
-            played = Played(**json.loads(line))
-            returns[played.episode_id] = played.native_return
+    for _, record in read_json_lines(path) if path.exists() else ():
+        if record is not None and set(record) == set(Played._fields):
+            played = Played(**record)
+            if type(played.episode_id) is int and type(played.native_return) in (int, float):
+                returns[played.episode_id] = played.native_return
     return returns
 
 

@@ -97,6 +97,20 @@ def test_a_resumed_training_keeps_one_line_of_metrics_for_each_update(tmp_path):
     assert [line["time/total_timesteps"] for line in runs[1]] == [16, 32, 48, 64, 80]
 
 
+def test_damaged_lines_of_metrics_are_left_out_and_counted(tmp_path, capsys):
+    with pytest.raises(Stop):
+        train_ppo(dreams("latent"), small(steps=48), tmp_path, META, on_rollout=stop_after(2))
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    name = b'{"time/total_timesteps": '
+    odd = [b"\xff\xfe\x00", b"3", b"[]", b"null", b"{}", b"[" * 100_000, name + b"null}", name + b'"16"}']
+    path.write_bytes(b"\n".join(odd) + b"\n" + whole)
+    train_ppo(dreams("latent"), small(steps=48), tmp_path, META)
+    assert f"{path}: {len(odd)} damaged lines are left out" in capsys.readouterr().out
+    steps = [json.loads(line)["time/total_timesteps"] for line in path.read_text().splitlines()]
+    assert steps == [16, 32, 48]
+
+
 def test_a_training_that_was_stopped_resumes_too(tmp_path):
     settings = small(steps=64)
     train_ppo(dreams("latent"), settings, tmp_path / "unbroken", META)

@@ -420,6 +420,28 @@ def test_a_line_of_returns_cut_short_by_a_kill_is_left_out(tmp_path):
     assert read_returns(path) == {0: 2.5}
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"5",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"episode_id": 1, "num_steps": 5, "native_return": 2.5, "more": 1}',
+        b'{"episode_id": 1, "num_steps": 5, "native_return": "much"}',
+        b'{"episode_id": [1], "num_steps": 5, "native_return": 2.5}',
+    ],
+)
+def test_a_damaged_line_of_returns_is_left_out(tmp_path, odd):
+    path = tmp_path / "returns.jsonl"
+    path.write_bytes(b'{"episode_id": 0, "num_steps": 5, "native_return": NaN}\n' + odd + b"\n")
+    path.write_bytes(path.read_bytes() + b'{"episode_id": 2, "num_steps": 5, "native_return": 3}\n')
+    returns = read_returns(path)
+    assert list(returns) == [0, 2] and np.isnan(returns[0]) and returns[2] == 3
+
+
 # The real game
 
 

@@ -32,6 +32,12 @@ def test_an_option_given_twice_is_refused():
         parse_options(["hud=true", "hud=false"])
 
 
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5_000])
+def test_a_value_that_json_cannot_hold_is_refused_by_the_options_name(value):
+    with pytest.raises(ValueError, match=r"env option 'size' cannot be read .*; for a text, put it in double quotes"):
+        parse_options([f"size={value}"])
+
+
 def test_an_unknown_option_gives_the_nearest_and_all_valid_ones():
     check_options("VideoGenReal-Doom", ["frame_skip", "hud"])
     with pytest.raises(TypeError, match=r"Did you mean 'frame_skip'\? Valid: .*episode_timeout.*hud.*reward"):

@@ -133,6 +133,6 @@ def _answer(session: Session, message: dict[str, Any] | MessageError) -> Answer:
 def _read(message: str | bytes) -> dict[str, Any] | MessageError:
     try:
         read = json.loads(message)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return MessageError(f"a message must be a JSON object, got {message!r}: {error}")
     return read if isinstance(read, dict) else MessageError(f"a message must be a JSON object, got {read!r}")

@@ -101,7 +101,9 @@ def test_each_connection_plays_its_own_dream():
         assert ask(other, do="show")[0]["now"]["step"] == 0
 
 
-@pytest.mark.parametrize("message", ["no json", "[]", '{"do": "nonsense"}', '{"do": "step", "keys": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "message", ["no json", "[]", '{"do": "nonsense"}', '{"do": "step", "keys": 3}', b"\xff", "[" * 4096]
+)
 def test_bad_messages_are_answered_and_the_game_continues(message, caplog):
     with served() as address, connect(play_address(address)) as line:
         line.send(message)
