@@ -13,22 +13,26 @@ import torch
 
 from tests.agents.trained import META, dreams, small
 from tests.bf16_products import without_fast_bf16
+from tests.pixelcnn_world import CLIP, pixelcnn_config, two_levels
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.agents.planner.config import PlannerConfig
 from worldmodel.agents.planner.planner import Planner
 from worldmodel.agents.sb3.train import train_ppo
+from worldmodel.data.regroup import regroup
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig, read, train_inverse_dynamics
 from worldmodel.layers import precision
 from worldmodel.layers.precision import Linear
 from worldmodel.model import WorldModel
+from worldmodel.tokenizer import CodebookConfig, FrameVQVAEConfig
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
 LOOP = LoopConfig(steps=2, batch_size=4, warmup=1, evaluate_every=2, save_every=2)
+ONCE = LoopConfig(steps=1, batch_size=2, warmup=1, evaluate_every=1, save_every=1)
 
 
 @pytest.fixture
@@ -59,6 +63,53 @@ def test_the_check_itself_finds_products_of_every_kind(monkeypatch):
 def test_a_tokenizer_trains_and_codes_in_float32(slow, tmp_path):
     recorded_store(tmp_path / "data")
     train_tokenizer(tmp_path / "data", tmp_path / "run", TokenizerTraining(model=tiny_config().tokenizer, loop=LOOP))
+
+
+FRAME_TOKENIZER = FrameVQVAEConfig(
+    height=16,
+    width=16,
+    frames_per_step=2,
+    stage_widths=(8, 8),
+    residual_units=8,
+    codebook=CodebookConfig(num_codes=16, num_slices=2, code_dim=4),
+)
+
+
+def test_a_tokenizer_of_single_frames_trains_and_codes_in_float32(slow, tmp_path):
+    recorded_store(tmp_path / "data", lengths=(9,) * 10)
+    config = TokenizerTraining(model=FRAME_TOKENIZER, loop=ONCE, validation_steps=4)
+    train_tokenizer(tmp_path / "data", tmp_path / "run", config)
+
+
+def test_a_subscale_transformer_trains_and_makes_videos_in_float32(slow, tmp_path):
+    recorded_store(tmp_path / "data", lengths=(9,) * 10)
+    save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
+    config = DynamicsTraining(
+        model=tiny_config(net="subscale", learn_start=True, drop_actions=0.5).dynamics,
+        heads=tiny_config().heads,
+        loop=ONCE,
+        segment=4,
+        num_starts=3,
+        start_steps=3,
+        validation_segments=2,
+    )
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", config)
+    world = WorldModel.from_pretrained(tmp_path / "run" / "best")
+    world.sample(1, 2)
+    state = world.start_codes(world.starts.codes, world.starts.actions)
+    world.step(state, torch.zeros(len(state), dtype=torch.int64))
+
+
+def test_a_hierarchy_and_its_priors_train_and_make_videos_in_float32(slow, tmp_path):
+    regroup(recorded_store(tmp_path / "pairs", lengths=(12,) * 10), tmp_path / "data", 4)
+    tokenizer = TokenizerTraining(model=two_levels(), loop=ONCE, validation_steps=4)
+    train_tokenizer(tmp_path / "data", tmp_path / "tokenizer", tokenizer)
+    priors = pixelcnn_config()
+    config = DynamicsTraining(model=priors.dynamics, heads=priors.heads, loop=ONCE, validation_segments=2)
+    train_dynamics(tmp_path / "data", tmp_path / "tokenizer" / "best", tmp_path / "run", config)
+    world = WorldModel.from_pretrained(tmp_path / "run" / "best")
+    action = torch.zeros(1, CLIP - 1, *world.config.action.shape, dtype=world.config.action.torch_dtype)
+    world.sample(1, CLIP, first_frames=torch.zeros(1, 1, 4, 16, 16, 3, dtype=torch.uint8), actions=action)
 
 
 @pytest.mark.parametrize(

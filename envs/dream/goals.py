@@ -14,6 +14,7 @@ from torch import Tensor
 
 from worldmodel.envs.dream.rules import Transition
 from worldmodel.errors import did_you_mean
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 
 _DIFFERS = 30  # of 765: pixels of two images that differ by more count as moved
@@ -34,6 +35,7 @@ class GoalPixels:
             that a hand elsewhere in the image costs nothing.
     """
 
+    @own_defaults
     def __init__(self, goal: Tensor, start: Tensor | None = None) -> None:
         goal = _picture(goal, "goal")
         self._goal = goal.float() / 255
@@ -44,6 +46,7 @@ class GoalPixels:
     def __call__(self, step: Transition) -> Tensor:
         return -self.distance(step.frames()[:, -1])
 
+    @own_defaults
     def distance(self, pictures: Tensor) -> Tensor:
         """Distances of images (B, H, W, C) uint8: (B,) float32."""
         _check_size(pictures, self._goal)
@@ -59,6 +62,7 @@ class GoalLatents:
         goal, start: as for `GoalPixels`; with a start only the grid cells that differ count.
     """
 
+    @own_defaults
     def __init__(self, world: WorldModel, goal: Tensor, start: Tensor | None = None) -> None:
         goal = _picture(goal, "goal")
         wanted = (world.height, world.width, world.config.tokenizer.channels)
@@ -74,6 +78,7 @@ class GoalLatents:
     def __call__(self, step: Transition) -> Tensor:
         return -self._distance(step.latents())
 
+    @own_defaults
     def distance(self, pictures: Tensor) -> Tensor:
         """Distances of images (B, H, W, C) uint8, each used for all frames of a step: (B,) float32."""
         return self._distance(self._latents(pictures))
@@ -132,6 +137,7 @@ class GoalObject:
     its colours, instead of learned flow.
     """
 
+    @own_defaults
     def __init__(self, goal: Tensor, start: Tensor, within: float | None = None) -> None:
         if within is not None and not within > 0:
             raise ValueError(f"within must be above 0 pixels, or None, got {within}")
@@ -162,6 +168,7 @@ class GoalObject:
     def __call__(self, step: Transition) -> Tensor:
         return -self.distance(step.frames()[:, -1])
 
+    @own_defaults
     def follow(self, picture: Tensor) -> bool:
         """Update the object's position from a real image (H, W, C) uint8; returns whether it was found."""
         picture = _picture(picture, "picture", self._like)
@@ -174,6 +181,7 @@ class GoalObject:
         self._taken = self._like_it(picture)
         return True
 
+    @own_defaults
     @torch.inference_mode()
     def distance(self, pictures: Tensor) -> Tensor:
         """Distances in images (B, H, W, C) uint8: (B,) float32, pixels."""

@@ -41,6 +41,18 @@ def test_following_a_dream_gives_all_that_the_dream_gave(kind):
         assert torch.equal(world.features(follower), world.features(dreamer))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_signals_that_are_not_finite_are_refused(value):
+    world = tiny_world()
+    message = r"signals must be finite; give None for the world's usual ones, got \[\[50.0\], \[(nan|inf)\]\]"
+    signals = torch.tensor([[50.0], [value]])
+    with pytest.raises(ValueError, match=message):
+        world.start_codes(world.starts.codes[:2], world.starts.actions[:2], signals)
+    frames = torch.zeros(2, 1, 2, 16, 16, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=message):
+        world.start(frames, torch.zeros(2, 0, dtype=torch.int64), signals.numpy())
+
+
 def test_a_step_does_not_walk_through_the_modules(monkeypatch):
     world = tiny_world()
     state = start(world)

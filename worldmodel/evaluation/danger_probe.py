@@ -17,6 +17,7 @@ from torch import Tensor
 from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.metrics import auroc
 from worldmodel.evaluation.scores import CHUNK
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.resize import area_resize
 from worldmodel.progress import stepwise
 from worldmodel.tokenizer import Tokenizer
@@ -39,6 +40,7 @@ class States(NamedTuple):
     plays: NDArray[np.int64]  # (N,) episode of each state
 
 
+@own_defaults
 def danger_probe(tokenizer: Tokenizer, store: EpisodeStorage, num_steps: int = 4096, seed: int = 0) -> dict[str, Any]:
     """Train probes on the train split, choose their decay on the validation split, and score them on the test split.
 
@@ -171,6 +173,7 @@ def _best_probe(inputs: dict[str, Tensor], truth: dict[str, Tensor]) -> Tensor:
     return logits
 
 
+@own_defaults
 def logistic_regression(inputs: Tensor, truth: Tensor, decay: float) -> tuple[Tensor, Tensor]:
     """Weights (D,) and bias () of a logistic regression with an L2 penalty of `decay` / 2 times the squared weights.
 
@@ -195,6 +198,7 @@ def logistic_regression(inputs: Tensor, truth: Tensor, decay: float) -> tuple[Te
     return weights.detach(), bias.detach()
 
 
+@own_defaults
 def auroc_half_width(scores: Tensor, truth: Tensor, plays: NDArray[np.int64], seed: int) -> float | None:
     """Half of an AUROC's 95 % interval, by resampling whole episodes with replacement; None for a single episode."""
     rng, names = np.random.default_rng(seed), np.unique(plays)

@@ -93,6 +93,7 @@ def evaluate_model(
     return {name: measure(measured) for name, measure in SECTIONS.items() if sections is None or name in sections}
 
 
+@own_defaults
 def summarize_model(
     wm: WorldModel, store: EpisodeStorage, *, context_steps: int = 8, max_segments: int = 512, samples: int = 64
 ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.data.clips import pixel_statistics
 from worldmodel.evaluation.metrics import r_squared
+from worldmodel.layers.defaults import own_defaults
 from worldmodel.progress import progress
 from worldmodel.settings import PositiveInt, checked_dataclass
 from worldmodel.shapes import frames_to_model
@@ -74,6 +75,7 @@ def transitions(frames: Tensor) -> Tensor:
     return torch.cat((frames[:, :-1], frames[:, 1:]), dim=2).flatten(0, 1)
 
 
+@own_defaults
 def train_inverse_dynamics(
     store: EpisodeStorage, config: InverseDynamicsConfig | None = None, device: torch.device | str = "cpu"
 ) -> InverseDynamics:
@@ -101,6 +103,7 @@ def train_inverse_dynamics(
     return model.eval()
 
 
+@own_defaults
 @torch.inference_mode()
 def read(model: InverseDynamics, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Steps (B, T, F, H, W, C) uint8 -> predictions (B * (T-1), A) and features (B * (T-1), E), on the CPU."""

@@ -38,6 +38,19 @@ def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.d
     return as_seeds(range(rows) if seeds is None else seeds, rows, device)
 
 
+def check_signals(network: Network, signals: Tensor | np.ndarray | None, rows: int) -> Tensor:
+    """Game variables (B, G) float32 on the model's device, the usual ones if None; ValueError if they are invalid."""
+    if signals is None:
+        signals = network.usual_signals.expand(rows, -1)
+    given = torch.as_tensor(signals, dtype=torch.float32)
+    wanted = (rows, len(network.config.signal_names))
+    if given.shape != wanted:
+        raise ValueError(f"signals must be {wanted}, got {tuple(given.shape)}")
+    if given.device.type == "cpu" and not given.isfinite().all():  # on a GPU the check would make the host wait
+        raise ValueError(f"signals must be finite; give None for the world's usual ones, got {given.tolist()}")
+    return given.to(network.device)
+
+
 def check_state(network: Network, state: DreamState) -> DreamState:
     """The state, with its cache in the dtype of the model's; ValueError if it belongs to another model.
 

@@ -17,7 +17,7 @@ from worldmodel.dynamics.sampling import Draw, uniforms
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model.burn_in import burn_in, extras_after, renew
-from worldmodel.model.checks import check_actions, check_dreams, check_seeds, check_state
+from worldmodel.model.checks import check_actions, check_dreams, check_seeds, check_signals, check_state
 from worldmodel.model.network import Network
 from worldmodel.model.outputs import Branches, Rollout, StepOut
 from worldmodel.tokenizer import CodeLookup
@@ -80,12 +80,8 @@ class Dreamer(Network):
             raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")
         codes = self.tokenizer.check_codes(codes)
         actions = check_actions(self, actions, codes.shape[:1], codes.shape[1] - 1)
-        rows, num_signals = len(codes), len(self.config.signal_names)
-        if signals is None:
-            signals = self.usual_signals.expand(rows, -1)
-        signals = torch.as_tensor(signals, dtype=torch.float32, device=self.device)
-        if signals.shape != (rows, num_signals):
-            raise ValueError(f"signals must be ({rows}, {num_signals}), got {tuple(signals.shape)}")
+        rows = len(codes)
+        signals = check_signals(self, signals, rows)
         seeds = check_seeds(seeds, rows, self.device)
         cache, outputs, extras = burn_in(self, codes, actions, frames)
         counter = torch.zeros(rows, dtype=torch.int64, device=self.device)
