@@ -24,8 +24,8 @@ def main(
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     folder = str(Path(out).resolve())  # RLlib does not accept relative paths
     settings = {"evaluation_interval": 20, "evaluation_episodes": 3} | settings
-    # Code vectors instead of images: nothing is decoded, and they hold two frames, an image only one.
-    dream = {"model": model, "obs": "latent"}
+    # Features instead of images: nothing is decoded, and they summarise the steps before.
+    dream = {"model": model, "obs": "features", "horizon": 64}
     algo = dream_ppo(DREAM, env_config=dream, real_env_id=GAME, **settings).build_algo()
     for iteration in range(1, iterations + 1):
         result = algo.train()

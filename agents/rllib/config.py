@@ -103,8 +103,8 @@ def dream_ppo(
 
     Args:
         dream_id: id of a dream; if another package registers it, "package:Id-v0".
-        env_config: arguments of `DreamVectorEnv` except autoreset_mode. The default horizon is 32 steps. `model` is a
-            name or folder: every runner loads its own copy.
+        env_config: arguments of `DreamVectorEnv` except autoreset_mode; obs="features" and horizon=64 by default.
+            `model` is a name or folder: every runner loads its own copy.
         real_env_id: id of the game for evaluation; default: the world model's own game, which must be registered (a
             module in an id given here is imported, one in the model's config is not).
         real_env_config: arguments of the real game's env.
@@ -177,7 +177,7 @@ def _dream_config(dream_id: str, env_config: Mapping[str, Any]) -> dict[str, Any
     """Arguments of the dream's env, checked."""
     if not is_dream(_bare(dream_id)):
         raise ValueError(f"dream_id must be the id of a dream, such as VideoGenDream-Doom; {dream_id!r} is not one")
-    dream: dict[str, Any] = {"obs": "rgb", "horizon": 32, "autoreset_mode": "next_step"} | dict(env_config)
+    dream: dict[str, Any] = {"obs": "features", "horizon": 64, "autoreset_mode": "next_step"} | dict(env_config)
     dream["model"] = _named(dream.get("model", gym.spec(_bare(dream_id)).kwargs.get("model")))
     check_observation_kind(dream["obs"])
     if dream["obs"] == "codes":

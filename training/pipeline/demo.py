@@ -12,8 +12,9 @@ from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.model import WorldModel
 from worldmodel.training.pipeline.config import DemoConfig
-from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, run_round
+from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, play_best_blind, run_round
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
+from worldmodel.training.reports.blind import blind_row
 from worldmodel.training.reports.run import RETURN_KEYS, return_row, write_dream_vs_real, write_report
 
 _LONGEST = 1000  # steps of the dream in which an agent without a horizon is evaluated
@@ -51,10 +52,11 @@ def single_round(out: Path, config: DemoConfig, stages: Stages, label: str = "")
 
 
 def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str, Any]]:
-    """Returns of the agent and of random play in the real game, and of the agent in its dream."""
+    """Returns of the agent, random play and the best blind policy in the real game, and of the agent in its dream."""
     agent = load_agent(agent_folder, seed=config.seed)
     real = compare_with_random(agent, config.env_id, config.episodes, seed=JUDGED_FROM, view=agent.view(world))
     print(f"the agent in the real game: {real.agent}\nrandom in the real game: {real.random}")
+    blind = play_best_blind(config.env_id, config.episodes)
     model = WorldModel.from_pretrained(world)
     horizon = config.agent.horizon or _LONGEST
     dream = evaluate(
@@ -72,6 +74,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
     return [
         return_row("agent trained in the dream", real.agent, "native"),
         return_row("random", real.random, "native"),
+        *([return_row(blind_row(blind[0]), blind[1], "native")] if blind else []),
         return_row(f"agent trained in the dream, {horizon} steps", dream, model.config.reward),
     ]
 

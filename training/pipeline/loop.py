@@ -13,14 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
+from worldmodel.agents.blind.known import best_blind
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import EpisodeStorage, JoinedStorage
 from worldmodel.files import write_json
 from worldmodel.training.pipeline.config import Iteration
-from worldmodel.training.pipeline.loop_report import FACTS, facts_of, returns_of, round_label, write_rounds
-from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, run_round
+from worldmodel.training.pipeline.loop_report import (
+    BLIND_FILE,
+    FACTS,
+    facts_of,
+    returns_of,
+    round_label,
+    write_rounds,
+)
+from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, play_best_blind, run_round
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
 
 AGENT_PLAY, BLIND_PLAY = "data", "blind"  # stores in the folder of a round, which has one of them or both
@@ -41,6 +49,8 @@ def iterate(out: str | Path = "runs/loop", config: Iteration | None = None, *, f
     check_begins(config.env_id, config.workers, config.seed)
     with staged(out, config, fresh, free=("rounds",), kind="a loop") as stages:
         stages("random play", lambda: _judge_random(out, config))
+        if best_blind(config.env_id):
+            stages("blind play", lambda: _judge_blind(out, config))
         for number in range(config.rounds):
             own = config.of_round(number)
             run_round(_round(out, number, own, stages), partial(_judge, out, number, own))
@@ -80,6 +90,11 @@ def _plays(config: Iteration, agent: Path | None) -> tuple[Play, ...]:
 
 def _judge_random(out: Path, config: Iteration) -> None:
     write_json(out / "random.json", returns_of(evaluate(RandomPolicy, config.env_id, config.episodes, JUDGED_FROM)))
+
+
+def _judge_blind(out: Path, config: Iteration) -> None:
+    if known := play_best_blind(config.env_id, config.episodes):
+        write_json(out / BLIND_FILE, {"policy": known[0]} | returns_of(known[1]))
 
 
 def _judge(out: Path, number: int, config: Iteration) -> None:

@@ -12,10 +12,12 @@ from worldmodel.files import JsonObject, read_json, write_text
 from worldmodel.statistics import mean_with_interval
 from worldmodel.training.pipeline.config import Iteration
 from worldmodel.training.pipeline.round import STAGES
+from worldmodel.training.reports.blind import blind_hint, blind_row
 from worldmodel.training.reports.evaluation import ONE_EPISODE
 from worldmodel.training.reports.markdown import interval, machine, made_on, table
 
 FACTS = "round.json"  # in a round's folder, once its agent is evaluated
+BLIND_FILE = "blind.json"  # in the loop's folder, for games with a known blind policy
 
 
 def round_label(number: int) -> str:
@@ -43,7 +45,8 @@ def write_rounds(out: Path, config: Iteration, minutes: Mapping[str, float]) -> 
     rows = _rows(out, minutes)
     write_text(out / "rounds.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     random = read_json(out / "random.json", JsonObject, ("returns",))
-    write_text(out / "report.md", _report(rows, random, config))
+    blind = read_json(out / BLIND_FILE, JsonObject, ("policy", "returns")) if (out / BLIND_FILE).exists() else None
+    write_text(out / "report.md", _report(rows, random, blind, config))
     return out / "report.md"
 
 
@@ -65,7 +68,9 @@ def _rows(out: Path, minutes: Mapping[str, float]) -> list[dict[str, Any]]:
     return rows
 
 
-def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: Iteration) -> str:
+def _report(
+    rows: list[dict[str, Any]], random: Mapping[str, Any], blind: Mapping[str, Any] | None, config: Iteration
+) -> str:
     start = {True: "start from those of the round before", False: "start from scratch"}
     parts = [
         f"# Iterated imagination: {config.env_id}",
@@ -76,8 +81,13 @@ def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: Itera
         "episodes.",
         table(
             ["round", "real play collected by", "real decisions, all so far", "real return of the round's agent"],
-            [["–", "nobody", 0, f"{_interval(random)} (random play)"], *(_result(row, config) for row in rows)],
+            [
+                ["–", "nobody", 0, f"{_interval(random)} (random play)"],
+                *([["–", "nobody", 0, f"{_interval(blind)} ({blind_row(blind['policy'])})"]] if blind else []),
+                *(_result(row, config) for row in rows),
+            ],
         ),
+        "" if blind else blind_hint(config.env_id),
         "## What each model was trained on",
         "Decisions of training episodes (8 of 10; the others stay held out in every round). Round 0's play is always "
         f"used whole. Later play ages: where it is a rounds old, the first {config.fade:g}^a of its episodes are used. "
@@ -95,7 +105,7 @@ def _report(rows: list[dict[str, Any]], random: Mapping[str, Any], config: Itera
             ],
         ),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _result(row: Mapping[str, Any], config: Iteration) -> list[Any]:

@@ -6,13 +6,18 @@ its last complete state.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from worldmodel.agents.blind.known import best_blind
+from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.agents.evaluate import Evaluation, evaluate
 from worldmodel.data import EpisodeStorage
 from worldmodel.training.collect.collect import collect
 from worldmodel.training.pipeline.config import RoundConfig
 from worldmodel.training.pipeline.stages import Stages
+from worldmodel.training.reports.blind import BLIND
 from worldmodel.training.train_agent import train_agent
 from worldmodel.training.train_dynamics import train_dynamics
 from worldmodel.training.train_tokenizer import train_tokenizer
@@ -56,6 +61,16 @@ class Round:
     def stage(self, name: str, work: Callable[[], object]) -> None:
         """Do the work of a stage, unless it is finished."""
         self.stages(f"{self.label}{name}", work)
+
+
+def play_best_blind(env_id: str, episodes: int) -> tuple[str, Evaluation] | None:
+    """The best known blind policy of a game, evaluated on the seeds of agents; None where none is known."""
+    policy = best_blind(env_id)
+    if policy is None:
+        return None
+    played = evaluate(partial(scripted_policy, policy), env_id, episodes, JUDGED_FROM)
+    print(f"the {BLIND}, {policy}: {played}")
+    return policy, played
 
 
 def run_round(here: Round, judge: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ from worldmodel.media.write import dream_vs_real
 from worldmodel.model import WorldModel
 from worldmodel.training.dream_vs_real.plots import plot_trust
 from worldmodel.training.dream_vs_real.trust_page import trust_text
+from worldmodel.training.reports.blind import BLIND, blind_hint
 from worldmodel.training.reports.evaluation import (
     ONE_EPISODE,
     control_part,
@@ -141,7 +142,9 @@ def _returns(results: Mapping[str, Any]) -> str:
         ]
         for row in results["returns"]
     ]
-    return table(["policy", "played in", "episodes", "return per episode, mean ± 95 %", "reward unit"], cells)
+    text = table(["policy", "played in", "episodes", "return per episode, mean ± 95 %", "reward unit"], cells)
+    blind = any(row["policy"].startswith(BLIND) for row in results["returns"])
+    return text if blind else f"{text}\n\n{blind_hint(results['returns'][0]['env_id'])}"
 
 
 def _video(results: Mapping[str, Any]) -> str:

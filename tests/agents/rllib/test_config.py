@@ -19,6 +19,7 @@ from worldmodel.agents.rllib.policy import RLlibPolicy, load_policy
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.wrappers import DreamView
+from worldmodel.training.train_agent import DreamTraining
 
 DREAM = "worldmodel:VideoGenDream-Doom"
 GAME = "RLlibToy-v0"
@@ -52,7 +53,7 @@ def world(tmp_path_factory):
 
 
 def tiny_ppo(world, env_config=None, **changes) -> DreamPPOConfig:
-    env_config = {"model": world, "horizon": 4, "device": "cpu"} | (env_config or {})
+    env_config = {"model": world, "obs": "rgb", "horizon": 4, "device": "cpu"} | (env_config or {})
     config = dream_ppo(DREAM, env_config=env_config, **{"real_env_id": GAME, "num_envs": 8} | SIZES | changes)
     return config.training(train_batch_size_per_learner=256, minibatch_size=64, lr=3e-3, gamma=0.0)
 
@@ -63,6 +64,9 @@ def test_the_defaults_equal_those_of_stable_baselines3_agents(world):
     assert (config.clip_param, config.entropy_coeff) == (agent.clip_range, agent.ent_coef)
     assert (config.minibatch_size, config.num_epochs) == (agent.batch_size, agent.n_epochs)
     assert config.train_batch_size_per_learner == agent.rollout
+    training = DreamTraining()
+    assert (config.env_config["obs"], config.env_config["horizon"]) == (training.obs, training.horizon)
+    assert config.view == training.obs and config.rl_module_spec.module_class is VectorPPOModule
 
 
 def test_a_rollout_that_takes_minutes_is_waited_for(world):
@@ -257,7 +261,7 @@ def test_a_seed_is_used_once(world):
 
 
 def test_the_real_game_is_shown_as_the_dream_would_show_it(world):
-    for view, obs in (("rgb", "rgb"), ("latent", "latent"), ("real", "rgb")):
+    for view, obs in (("rgb", "rgb"), ("latent", "latent"), ("features", "features"), ("real", "rgb")):
         config = evaluating(tiny_ppo(world, {"obs": obs}, view=view))
         envs = real_games(config)
         assert isinstance(envs.envs[0].unwrapped, CountedGame) and envs.num_envs == 1

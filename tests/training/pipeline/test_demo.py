@@ -64,13 +64,18 @@ def test_an_interrupted_agent_stage_is_left_to_the_training_to_resume(tmp_path, 
         demo(tmp_path, SMALL)
 
 
-def test_the_dream_that_evaluates_an_agent_is_named_after_its_game(tmp_path):
+def test_an_agent_is_compared_with_random_and_blind_play_and_with_itself_in_a_dream_named_after_its_game(tmp_path):
     world = tiny_world().save_pretrained(tmp_path / "world")
     agent = train_agent(world, tmp_path / "agent", SMALL.agent, device="cpu")
     real = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "compare_with_random", lambda *_, **__: Comparison(real, real))
+        patch.setattr(module, "play_best_blind", lambda *asked: asked == (SMALL.env_id, 2) and ("hold:0.9", real))
         rows = module._judge(agent, world, SMALL)
+        patch.setattr(module, "play_best_blind", lambda *_: None)
+        of_unknown = module._judge(agent, world, SMALL)
+    assert [row["policy"] for row in rows[1:3]] == ["random", "best blind policy, `hold:0.9`"]
+    assert of_unknown == [*rows[:2], rows[3]]
     assert rows[-1]["env_id"] == "its dream of VideoGenReal-DoomHealthGathering"
 
 
@@ -122,8 +127,11 @@ def test_the_demo_runs_from_nothing_to_a_report_and_repeats_no_stage(tmp_path, m
     report = demo(tmp_path, SMALL)
     data = json.loads((tmp_path / "report.json").read_text())
     assert {"run", "returns", "dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"} <= set(data)
-    assert [row["policy"] for row in data["returns"]][1] == "random"
-    assert all(row["mean"] > 100 for row in data["returns"][:2])  # native returns: 4 for each step survived
+    policies = [row["policy"] for row in data["returns"]]
+    assert policies[1:3] == ["random", "best blind policy, `cycle:move_forward*32,turn_right*8`"]
+    assert all(
+        row["mean"] > 100 and row["episodes"] == 2 for row in data["returns"][:3]
+    )  # native returns: 4 for each step survived
     assert set(data["run"]["minutes"]) >= {"collect", "tokenizer", "dynamics", "agent", "judge"}
     for name in ("dream_vs_real.mp4", "dream_vs_real.gif"):
         assert (tmp_path / name).stat().st_size > 1000

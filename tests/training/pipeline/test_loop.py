@@ -1,8 +1,10 @@
 """Tests for training/pipeline/loop.py: whole loops on a tiny game, and each rule of the loop on its own."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,9 @@ from tests.tiny import tiny_config
 from tests.training.counting_game import LARGER_GAME_ID
 from tests.training.crew_here import CrewHere
 from tests.training.recorded import recorded_store
-from worldmodel.agents.evaluate import Evaluation
+from worldmodel.agents.blind.known import BEST_BLIND
+from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.agents.evaluate import Evaluation, evaluate
 from worldmodel.agents.sb3 import train as sb3
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.data import EpisodeStorage
@@ -169,6 +173,20 @@ def test_a_finished_loop_does_nothing_again(done, monkeypatch):
     assert iterate(done, SMALL) == done / "report.md"
     assert iterate(done, replace(SMALL, rounds=1)) == done / "report.md"
     assert (done / "rounds.jsonl").read_text() == before
+
+
+def test_the_report_shows_the_best_blind_policy_or_says_how_to_find_it(done, tmp_path, monkeypatch):
+    command = f"`videogen-dream evaluate blind --env {LARGER_GAME_ID}`"
+    assert command in (done / "report.md").read_text()
+    out, policy = shutil.copytree(done, tmp_path / "loop"), "cycle:left*2,right*3"
+    monkeypatch.setitem(BEST_BLIND, LARGER_GAME_ID.rpartition(":")[2], policy)
+    report = iterate(out, SMALL).read_text()
+    played = evaluate(partial(scripted_policy, policy), LARGER_GAME_ID, SMALL.episodes, 10_000)
+    assert (
+        f"| – | nobody | 0 | {played.mean:,.1f} ± {played.half_width:,.1f} (best blind policy, `{policy}`) |" in report
+    )
+    assert command not in report
+    assert rows_of(out) == rows_of(done)
 
 
 # What a round begins with

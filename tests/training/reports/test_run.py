@@ -14,6 +14,7 @@ from tests.training.telling_store import telling_store
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.evaluation.evaluate_model import SUMMARY, summarize_model
 from worldmodel.training.reports import run as report
+from worldmodel.training.reports.blind import blind_row
 from worldmodel.training.reports.markdown import machine, strict
 from worldmodel.training.reports.run import return_row, write_dream_vs_real, write_report
 
@@ -84,6 +85,7 @@ def test_the_report_shows_each_number_with_its_unit(measured, tmp_path):
         "| **total** | **10.0** |",
         "| dream-trained | VideoGenReal-Doom | 3 | 1,700.0 ± 496.8 | native |",
         "| random | VideoGenReal-Doom | 1 | 357.0 (one episode) | native |",
+        "`videogen-dream evaluate blind --env VideoGenReal-Doom` searches for it",
         "![dream beside reality](dream_vs_real.gif)",
         "| steps (decisions) | 400 |",
         "| action noop | 140 steps (35.0%) |",
@@ -95,6 +97,13 @@ def test_the_report_shows_each_number_with_its_unit(measured, tmp_path):
         f"torch {torch.__version__}",
     ):
         assert expected in text
+
+
+def test_a_report_with_the_best_blind_policy_does_not_ask_for_it(tmp_path):
+    returns = [return_row(name, played(1.0, 2.0), "native") for name in ("agent", blind_row("hold:0.9"))]
+    write_report(tmp_path, {"returns": returns})
+    text, _ = read(tmp_path)
+    assert "| best blind policy, `hold:0.9` | VideoGenReal-Doom | 2 |" in text and "evaluate blind" not in text
 
 
 def test_every_table_row_has_as_many_cells_as_its_header(measured, tmp_path):
