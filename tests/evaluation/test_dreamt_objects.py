@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.clips import clip_world
+from tests.tiny import tiny_world
 from tests.training.labelled_store import COLOURS, WALL, labelled_store
 from worldmodel.evaluation import dreamt_objects as measure
 from worldmodel.evaluation.dreamt_objects import dreamt_objects, share_ratio, step_ranges
@@ -43,6 +44,13 @@ def test_a_perfect_dream_keeps_all_objects(monkeypatch, world, store):
     assert ratios(ball) == ratios(ball, "pictures") == dict.fromkeys(["0", "1", "2", "3-4", "5-8"], 1.0)
     assert ball["pixels"]["1"]["game"] == pytest.approx(21 / 256) and ball["pixels"]["1"]["half_width"] == 0.0
     assert ball["pictures"]["1"]["game"] == 1.0
+
+
+def test_a_model_of_clips_keeps_objects_to_the_end_of_one(monkeypatch, store):
+    world = tiny_world(net="subscale", subscale=(1, 2, 2), clip_frames=10, kernel=(1, 3, 3))
+    found = judge(monkeypatch, world, store, lambda frames: frames)
+    assert (found["context_steps"], found["horizon"]) == (3, 2)
+    assert [*ratios(found["classes"]["ball"])] == ["0", "1", "2"]
 
 
 def test_the_scores_show_when_a_dream_loses_balls(monkeypatch, world, store):

@@ -149,6 +149,11 @@ def test_dream_vs_real_writes_both_videos_of_held_out_play(store, world, tmp_pat
     assert all(file.stat().st_size > 1000 for file in files)
 
 
+def test_dream_vs_real_shows_one_clip_of_a_model_of_clips(store, tmp_path):
+    world = tiny_world(net="subscale", subscale=(1, 2, 2), clip_frames=8, kernel=(1, 3, 3))
+    assert write_dream_vs_real(world, store, tmp_path / "dream_vs_real", episodes=1)
+
+
 def test_a_video_of_a_split_without_episodes_is_refused(world, tmp_path):
     with pytest.raises(ValueError, match=r"split 'validation' of .* has no episode to dream of"):
         write_dream_vs_real(world, recorded_store(tmp_path / "data", lengths=(20,)), tmp_path / "video", "validation")
