@@ -64,7 +64,7 @@ def test_an_interrupted_agent_stage_is_left_to_the_training_to_resume(tmp_path, 
         demo(tmp_path, SMALL)
 
 
-def test_an_agent_is_compared_with_random_and_blind_play_and_with_itself_in_a_dream_named_after_its_game(tmp_path):
+def test_an_agent_is_compared_with_random_and_blind_play_and_judged_in_its_dream(tmp_path):
     world = tiny_world().save_pretrained(tmp_path / "world")
     agent = train_agent(world, tmp_path / "agent", SMALL.agent, device="cpu")
     real = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
