@@ -30,7 +30,7 @@ def test_the_shipped_worlds_are_listed():
 @pytest.mark.parametrize("name", DREAMS.values())
 def test_a_shipped_world_is_small_and_has_a_card(name):
     folder = checkpoint.resolve(name)
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 13e6
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 17e6
     card = (folder / "README.md").read_text()
     assert "videogen-dream train-dynamics" in card and "bits per code" in card
 
@@ -40,10 +40,14 @@ def test_a_preset_has_the_form_and_the_training_of_two_worlds(name):
     config, training = WorldModel.from_pretrained(name).config, DynamicsTraining.of_preset("doom-wide")
     measured = {"data_mean": config.tokenizer.data_mean, "data_variance": config.tokenizer.data_variance}
     assert replace(tokenizer.preset("doom-wide"), **measured) == config.tokenizer
-    assert replace(training.model, own_draws=0.5, own_draws_passes=2) == config.dynamics
+    later = {"own_draws": 0.5, "own_draws_passes": 2, "checkerboard": name == "doom-take-cover"}
+    assert replace(training.model, **later) == config.dynamics
     assert training.heads == config.heads
-    coder = TokenizerTraining.of_preset("doom-wide")
-    tokenized, learned = (checkpoint.resolve(name) / "README.md").read_text().split("videogen-dream train-")[-2:]
+
+
+def test_a_card_has_the_options_of_the_preset_with_which_its_world_was_trained():
+    coder, training = TokenizerTraining.of_preset("doom-wide"), DynamicsTraining.of_preset("doom-wide")
+    tokenized, learned = (checkpoint.resolve("doom-hg") / "README.md").read_text().split("videogen-dream train-")[-2:]
     assert f"--rarity {coder.rarity}" in tokenized and f"--loop.batch-size {coder.loop.batch_size}" in tokenized
     assert f"--segment {training.segment}" in learned and f"--loop.batch-size {training.loop.batch_size}" in learned
 

@@ -10,6 +10,8 @@ and is accepted wherever a policy is named:
     hold:0.9,move_forward*3,turn_left*1    the same, drawn with these odds; other actions are never drawn
     odds:attack*2,turn_left*1              drawn again at every step with these odds
     diverse                                a different one of these in every episode
+    diverse:0,0.4                          the same with the least probability to repeat (0.5) and the share of cycles
+                                           (0.2): actions change more often
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,13 +25,13 @@ from worldmodel.data import ActionSpec
 from worldmodel.errors import did_you_mean
 
 _SCRIPTED: dict[str, type[RandomPolicy | StickyPolicy]] = {"random": RandomPolicy, "sticky": StickyPolicy}
-FORMS = "random, sticky, diverse, constant:ACTION, cycle:ACTION*STEPS,…, hold:P, odds:ACTION*WEIGHT,…"
-_KINDS = ("constant", "cycle", "hold", "odds")
+FORMS = "random, sticky, diverse, diverse:P,SHARE, constant:ACTION, cycle:ACTION*STEPS,…, hold:P, odds:ACTION*WEIGHT,…"
+_KINDS = ("constant", "cycle", "hold", "odds", "diverse")
 _MOST_STEPS = 100_000  # of one action in a cycle
 
 # Of "diverse": shares of the episodes; the others hold random actions.
 _CONSTANT_SHARE, _CYCLE_SHARE = 0.1, 0.2
-_HOLDS = (0.5, 0.97)  # probability to repeat, drawn so that the mean length of a stride is log-uniform
+_LEAST_HOLD, _MOST_HOLD = 0.5, 0.97  # probability to repeat, drawn so that the mean length of a stride is log-uniform
 _LONGEST_TURN = 48  # steps of one action in a cycle, log-uniform from 1
 _MOST_TURNS = 4  # actions of a cycle, at least 2
 
@@ -62,8 +64,10 @@ def is_scripted(name: str) -> bool:
 
 def _plan(name: str, spec: ActionSpec) -> Plan:
     if name == "diverse":
-        return partial(_diverse, spec)
+        return partial(_diverse, spec, _LEAST_HOLD, _CYCLE_SHARE)
     kind, _, rest = name.partition(":")
+    if kind == "diverse" and rest:
+        return partial(_diverse, spec, *_spread(rest, name))
     if kind == "constant":
         return partial(_constant, _numbers(rest, spec, name) if spec.kind == "box" else _action(rest, spec))
     if kind == "cycle":
@@ -73,9 +77,7 @@ def _plan(name: str, spec: ActionSpec) -> Plan:
         return partial(_hold, spec, _probability(probability, name), _odds(odds, spec, name) if comma else None)
     if kind == "odds":
         return partial(_hold, spec, 0.0, _odds(rest, spec, name))
-    raise ValueError(
-        f"unknown policy {name!r}. Policies are {FORMS}.{did_you_mean(kind, (*_SCRIPTED, *_KINDS, 'diverse'))}"
-    )
+    raise ValueError(f"unknown policy {name!r}. Policies are {FORMS}.{did_you_mean(kind, (*_SCRIPTED, *_KINDS))}")
 
 
 def _constant(action: Action, rng: np.random.Generator) -> Iterator[Action]:
@@ -94,10 +96,10 @@ def _hold(spec: ActionSpec, probability: float, odds: np.ndarray | None, rng: np
             yield action
 
 
-def _diverse(spec: ActionSpec, rng: np.random.Generator) -> Iterator[Action]:
+def _diverse(spec: ActionSpec, least: float, cycles: float, rng: np.random.Generator) -> Iterator[Action]:
     """Draws a hold probability and odds for the episode; a share of episodes is constant or a cycle."""
     share = rng.random()
-    shortest, longest = (np.log(1.0 / (1.0 - hold)) for hold in _HOLDS)
+    shortest, longest = (np.log(1.0 / (1.0 - hold)) for hold in (least, _MOST_HOLD))
     probability = 1.0 - np.exp(-rng.uniform(shortest, longest))
     if spec.kind == "box":
         if share < _CONSTANT_SHARE:
@@ -105,7 +107,7 @@ def _diverse(spec: ActionSpec, rng: np.random.Generator) -> Iterator[Action]:
         return _hold(spec, probability, None, rng)
     if share < _CONSTANT_SHARE:
         return _constant(int(rng.integers(spec.n)), rng)
-    if share < _CONSTANT_SHARE + _CYCLE_SHARE and spec.n > 1:
+    if share < _CONSTANT_SHARE + cycles and spec.n > 1:
         count = int(rng.integers(2, min(spec.n, _MOST_TURNS) + 1))
         actions = rng.permutation(spec.n)[:count].tolist()
         steps = np.exp(rng.uniform(0.0, np.log(_LONGEST_TURN), count)).astype(int).tolist()
@@ -163,6 +165,17 @@ def _probability(text: str, name: str) -> float:
     if not 0.0 <= value < 1.0:
         raise ValueError(f"policy {name!r}: the probability of repeating must be in [0, 1), got {text!r}")
     return value
+
+
+def _spread(text: str, name: str) -> tuple[float, float]:
+    """Of "diverse:P,SHARE" the least probability to repeat and the share of cycles."""
+    numbers = [_number(part, name) for part in text.split(",")]
+    if len(numbers) != 2 or not 0.0 <= numbers[0] < _MOST_HOLD or not 0.0 <= numbers[1] <= 1.0 - _CONSTANT_SHARE:
+        raise ValueError(
+            f"policy {name!r}: give the least probability to repeat, in [0, {_MOST_HOLD}), and the share of cycles, in "
+            f"[0, {1.0 - _CONSTANT_SHARE}], as in diverse:0,0.4"
+        )
+    return numbers[0], numbers[1]
 
 
 def _odds(text: str, spec: ActionSpec, name: str) -> np.ndarray:

@@ -13,7 +13,17 @@ NAMES = ("noop", "turn_left", "turn_right", "move_forward")
 BUTTONS = ActionSpec(kind="discrete", n=4, names=NAMES)
 UNNAMED = ActionSpec(kind="discrete", n=4)
 BOX = ActionSpec(kind="box", n=2, low=(-1.0, 5.0), high=(1.0, 6.0))
-ALL = ["constant:1", "cycle:0*2,3*3", "hold:0.9", "hold:0.5,1*3,2", "odds:1*3,2", "diverse", "random", "sticky"]
+ALL = [
+    "constant:1",
+    "cycle:0*2,3*3",
+    "hold:0.9",
+    "hold:0.5,1*3,2",
+    "odds:1*3,2",
+    "diverse",
+    "diverse:0,0.4",
+    "random",
+    "sticky",
+]
 
 
 def play(policy, steps: int, rows: int = 1) -> np.ndarray:
@@ -80,7 +90,7 @@ def test_names_of_policies_are_recognised(name):
     assert is_scripted(name)
 
 
-@pytest.mark.parametrize("name", ["runs/agent", "sticky2", "Diverse", "diverse:0.5", "cycle", "C:\\runs\\agent", ""])
+@pytest.mark.parametrize("name", ["runs/agent", "sticky2", "Diverse", "diverse2:0,0.4", "cycle", "C:\\runs\\agent", ""])
 def test_other_names_are_taken_for_folders(name):
     assert not is_scripted(name)
 
@@ -91,7 +101,7 @@ def test_other_names_are_taken_for_folders(name):
 @pytest.mark.parametrize(
     ("spec", "name"),
     [(spec, name) for spec in (BUTTONS, UNNAMED) for name in ALL]
-    + [(BOX, name) for name in ("hold:0.9", "diverse", "random", "sticky")],
+    + [(BOX, name) for name in ("hold:0.9", "diverse", "diverse:0,0.4", "random", "sticky")],
 )
 def test_actions_belong_to_the_action_space_and_a_seed_decides_them(spec, name):
     first, again = (play(scripted_policy(name, spec, seed=5), 200, 3) for _ in range(2))
@@ -150,6 +160,24 @@ def test_a_tenth_of_diverse_episodes_are_constant_and_a_fifth_are_cycles(many):
         cycles += any(first == second for first, second in zip(turns[::2], turns[1::2], strict=True))
     assert constant / 300 == pytest.approx(0.1, abs=0.05)
     assert 0.1 < cycles / 300 < 0.27
+
+
+def test_diverse_play_with_other_shares_changes_its_actions_more_often(many):
+    usual = [episode("diverse:0.5,0.2", seed, 300) for seed in range(20)]
+    assert all((a == b).all() for a, b in zip(usual, many, strict=False))
+
+    def quick(episodes):
+        return np.mean([np.mean([n for _, n in strides(actions)]) < 3 for actions in episodes])
+
+    restless = [episode("diverse:0,0.4", seed, 300) for seed in range(300)]
+    assert quick(restless) > 3 * quick(many)
+    assert np.mean([len(set(a.tolist())) == 1 for a in restless]) == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["diverse:0.5", "diverse:1,0.2", "diverse:-0.1,0.2", "diverse:0,0.95", "diverse:a,b"])
+def test_shares_of_diverse_play_that_cannot_be_are_refused(name):
+    with pytest.raises(ValueError, match=f"policy '{name}'"):
+        scripted_policy(name, BUTTONS)
 
 
 def test_diverse_episodes_hold_every_action_for_long(many):

@@ -1,3 +1,4 @@
+import re
 import shutil
 from json import loads
 
@@ -33,7 +34,7 @@ def test_the_text_has_each_name_and_the_scores_of_its_card():
 
 def test_scores_and_verdict_are_read_from_the_card(copy):
     card = (copy / "README.md").read_text()
-    changed = card.replace("**not trusted**", "**undecided**").replace("PSNR 34.2 dB", "PSNR 12.3 dB")
+    changed = re.sub(r"PSNR [\d.]+ dB", "PSNR 12.3 dB", card.replace("**not trusted**", "**undecided**"))
     (copy / "README.md").write_text(changed)
     found = world_facts(copy, "doom-take-cover")
     assert found["trust"] == "undecided"
