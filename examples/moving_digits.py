@@ -96,7 +96,7 @@ def trainings() -> tuple[TokenizerTraining, DynamicsTraining]:
 
 
 def _store(out: Path, episodes: int) -> EpisodeStorage:
-    """The store of `make_store`; one that was interrupted is written anew."""
+    """The store of `make_store`; one that was interrupted is written again."""
     if out.is_dir():
         store = EpisodeStorage.open(out)
         if len(store) == episodes:

@@ -185,7 +185,7 @@ def train_policy(
     config: AgentConfig = REAL_GAME,
     *,
     world: str | os.PathLike | None = None,
-    obs: Literal["rgb", "latent", "features"] = "features",
+    obs: Literal["rgb", "latent", "features"] | None = None,
     **env_kwargs: Any,
 ) -> Path:
     """Train an agent with PPO in the real game, on its own reward; saved in OUT/agent.
@@ -199,14 +199,20 @@ def train_policy(
         env_id: id of a real game, such as VideoGenReal-Doom.
         out: run folder.
         world: world model through which the agent sees the game: a shipped name, a folder or a hub id.
-        obs: what it then sees: decoded frames, code vectors, or these and the dynamics' summary of the past.
+        obs: what it then sees: decoded frames, code vectors, or these and the dynamics' summary of the past. None:
+            features.
 
     Returns: the agent's folder.
     """
     about: dict[str, Any] = {"env_kwargs": env_kwargs}
     if world is None:
+        if obs is not None:
+            raise ValueError(
+                f"obs is what an agent sees through a world, got {obs!r} without one; give world, or no obs"
+            )
         meta = AgentMeta(env_id=env_id)
     else:
+        obs = obs or "features"
         meta = AgentMeta(env_id=env_id, view=obs, world_model=checkpoint.lasting_name(world))
         about["world_sha256"] = checkpoint.weights_name(checkpoint.resolve(world))
     if is_trained(out, config, meta, about):
@@ -218,7 +224,7 @@ def train_policy(
         if world is not None:
             model = load_model(world)
             check_actions(named_actions(envs), model.config.action.held, env_id, f"the world {world}")
-            envs = DreamViewVector(envs, model, obs)
+            envs = DreamViewVector(envs, model, meta.view)
         train_ppo(envs, config, out, meta, about=about)
     finally:
         envs.close()

@@ -260,6 +260,12 @@ def test_train_policy_sees_the_real_game_through_a_world(tmp_path, obs):
     assert len(result.lengths) == 2 and agent.view() == (folder, obs)
 
 
+def test_train_policy_refuses_obs_without_a_world(tmp_path):
+    with pytest.raises(ValueError, match="got 'latent' without one; give world, or no obs"):
+        train_policy("SB3Toy-v0", tmp_path / "run", small(steps=16), obs="latent")
+    assert not (tmp_path / "run").exists()
+
+
 class FourActions(ToyGame):
     def __init__(self):
         super().__init__()
