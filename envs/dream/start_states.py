@@ -169,10 +169,12 @@ class PriorStarts:
         for key, number in zip(keys.tolist(), numbers.tolist(), strict=True):
             space.seed(int(np.random.default_rng((key, number)).integers(2**31)))
             actions.append([space.sample() for _ in range(self._steps - 1)])
-        given = spec.hold(torch.from_numpy(np.asarray(actions, dtype=spec.dtype)).to(keys.device))
+        between = np.asarray(actions, dtype=spec.dtype).reshape(len(keys), self._steps - 1, *space.shape)
+        given = spec.hold(torch.from_numpy(between).to(keys.device))
         reads = self._model.config.dynamics.action_condition != "none"
         _, seeds = pick_and_seed(keys, numbers, 1)
-        video = self._model.sample(len(keys), self._steps, actions=given if reads else None, seeds=seeds)
+        # Not with the dream's own seeds: it counts its steps from 0 again, and would repeat the noise of its context.
+        video = self._model.sample(len(keys), self._steps, actions=given if reads else None, seeds=seeds ^ 1)
         if self._recorded is None:
             signals = torch.zeros(len(keys), len(self._model.config.signal_names), device=keys.device)
         else:

@@ -55,6 +55,16 @@ def test_the_dimensions_must_divide_evenly_among_the_frames(wrong):
         dataclasses.replace(WHOLE, **wrong)
 
 
+@pytest.mark.parametrize("action", [FRAME, WHOLE], ids=["one frame", "held"])
+def test_a_dream_can_begin_with_one_step_made_from_nothing(action):
+    made = world(action, learn_start=True)
+    codes, actions, signals, _ = made.starts
+    made.starts = Starts(codes[:, :1], actions[:, :0, : action.n], signals[:, :1])
+    envs = DreamVectorEnv(3, made, "codes", seed_from="prior")
+    observations, _ = envs.reset(seed=0)
+    assert (envs.step(some_actions(3))[0] != observations).any()
+
+
 def test_a_dream_holds_the_action_for_the_step():
     held = DreamVectorEnv(3, world(WHOLE), "codes")
     plain = DreamVectorEnv(3, world(dataclasses.replace(WHOLE, frames=1)), "codes")

@@ -156,6 +156,16 @@ def test_a_model_that_cannot_generate_from_nothing_says_what_it_lacks():
         make_source(tiny_world(), "prior")
 
 
+def test_a_dream_does_not_repeat_the_noise_of_a_context_made_from_nothing():
+    world = tiny_world(learn_start=True)
+    context = draw(PriorStarts(world), *range(200))
+    state, same = world.start_codes(*context), []
+    for step in context.codes.unbind(1):
+        state, out = world.step(state, torch.ones(200, dtype=torch.int64))
+        same.append((out.codes == step).float().mean().item())
+    assert max(same) < 0.2  # of 16 codes; with the same noise about every second one is drawn again
+
+
 def test_an_unknown_source_is_refused_with_a_suggestion():
     with pytest.raises(ValueError, match=r"nor a known source: 'start'\. Did you mean 'starts'"):
         make_source(tiny_world(), "start")
