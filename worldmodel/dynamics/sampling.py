@@ -117,5 +117,6 @@ def _most_likely(weights: Tensor, top_k: int | None, top_p: float | None) -> Ten
     values, codes = weights.topk(count, dim=-1)
     if top_p is not None:  # keep a code if those before it do not reach top_p
         before = values.cumsum(-1) - values
-        values = values.masked_fill(before >= top_p * values.sum(-1, keepdim=True), 0.0)
+        beyond = before >= top_p * values.sum(-1, keepdim=True)
+        values = values.masked_fill(beyond & (before > 0), 0.0)  # a tiny top_p may round to 0: one code always stays
     return torch.zeros_like(weights).scatter_(-1, codes, values)
