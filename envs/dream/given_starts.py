@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from worldmodel.envs.dream.start_states import Context, pick_and_seed
-from worldmodel.errors import check_known
+from worldmodel.errors import check_known, did_you_mean
 from worldmodel.media.arrays import ARRAYS
 from worldmodel.media.brightness import to_bytes
 from worldmodel.media.read import read_images
 from worldmodel.model import WorldModel
 from worldmodel.shapes import check_frames
+
+_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")  # of a reset
 
 
 class GivenStarts:
@@ -116,8 +118,11 @@ def _signals(given: Any, names: tuple[str, ...], defaults: np.ndarray) -> np.nda
     return values
 
 
-def check_exclusive(options: Mapping[str, Any]) -> None:
-    """ValueError for reset options that exclude each other, or that need "frames" when these are missing."""
+def check_options(options: Mapping[str, Any]) -> None:
+    """ValueError for reset options that are unknown, exclude each other, or need "frames" when these are missing."""
+    if unknown := set(options) - set(_OPTIONS):
+        name = min(map(str, unknown))
+        raise ValueError(f"unknown reset option {name!r}.{did_you_mean(name, _OPTIONS)}")
     for name in ("from", "starts") if "frames" in options else ():
         if name in options:
             raise ValueError(f'the options "frames" and "{name}" exclude each other')

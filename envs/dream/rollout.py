@@ -4,7 +4,7 @@ Letters: B rows, n some of them, G signals.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.rules import DreamRules, Transition, one_per_row
 from worldmodel.envs.spaces import observe
+from worldmodel.envs.vectors import masked
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_state
 from worldmodel.model.cuda_graphs import GraphedSteps
 
 # What an env adds to its state; a row's key and the number of its next dream together decide that dream.
-_OWN = {"env.return": torch.float32, "env.key": torch.int64, "env.number": torch.int64}
+_OWN = {"env.return": torch.float32, "env.key": torch.int64, "env.number": torch.int64, "env.ended": torch.bool}
 _RETURN = "env.return"  # (B,) float32 in the state: the sum of rewards of each row's dream so far
 
 
@@ -70,6 +71,10 @@ class Dreams:
         if not reset_clock and self.state is not None:
             fresh = self.model.at_clock(fresh, self.state.clock)
         fresh.extras[_RETURN] = torch.zeros(len(fresh), device=self.model.device)
+        if self.state is not None:  # tensors that the caller added stay with their rows
+            for name in self.state.extras.keys() - fresh.extras.keys():
+                added = self.state.extras[name]
+                fresh.extras[name] = added if rows is None else added[rows]
         observations = observe(self.model, fresh, self.obs)
         self.state = fresh if rows is None else self.running.put(rows, fresh)
         return observations
@@ -120,6 +125,16 @@ class Dreams:
     def episodes(self) -> tuple[Tensor, Tensor]:
         """Return (B,) float32 and length (B,) int64 of every row's dream so far."""
         return self.running.extras[_RETURN], self.running.counter
+
+    def final(self, observations: np.ndarray, infos: Mapping[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
+        """Gymnasium's final observations and infos of the rows that ended, taken before their reset."""
+        final_obs = np.full(len(ended), None, dtype=object)
+        for row in np.flatnonzero(ended):
+            final_obs[row] = observations[row].copy()
+        returns, lengths = (to_numpy(values) for values in self.episodes())
+        episode = {"episode": masked({"r": returns, "l": lengths}, ended), "_episode": ended.copy()}
+        final_info = masked(infos, ended) | episode
+        return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     def restore(self, state: DreamState) -> None:
         """Continue from a copy of a state: an env's, or one begun by the model."""

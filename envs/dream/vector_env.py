@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.dream.given_starts import GivenStarts, check_exclusive
+from worldmodel.envs.dream.given_starts import GivenStarts, check_options
 from worldmodel.envs.dream.rollout import Dreams, TorchStep, to_host, to_numpy
 from worldmodel.envs.dream.rules import DreamRules, EndCondition, RewardFunction
 from worldmodel.envs.dream.start_pool import Beginnings, begin
@@ -25,13 +25,11 @@ from worldmodel.envs.dream.start_states import BothStarts, Source, make_source
 from worldmodel.envs.registry import DOOM_STEPS_PER_SECOND, load_model, steps_per_second
 from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
 from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
-from worldmodel.errors import check_known, did_you_mean, refuse_unknown
+from worldmodel.errors import check_known, refuse_unknown
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.model.checks import check_dreams
 from worldmodel.model.outputs import Branches
-
-_RESET_OPTIONS = ("reset_mask", "from", "starts", "frames", "actions", "signals")
 
 
 class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=NamesItsAdapter):
@@ -140,6 +138,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         self._keys = np.array([key_of(None) for _ in range(num_envs)], np.int64)
         self._numbers = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, bool)  # rows that ended in the last step and await their reset
+        self._stale = False  # whether torch calls have moved rows since `_observations` were taken
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
 
     # --- Gymnasium -----------------------------------------------------------------------------------------------
@@ -160,9 +159,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         Returns: observations of all rows, and infos of those that were reset.
         """
         options = options or {}
-        if unknown := set(options) - set(_RESET_OPTIONS):
-            name = min(map(str, unknown))
-            raise ValueError(f"unknown reset option {name!r}.{did_you_mean(name, _RESET_OPTIONS)}")
+        check_options(options)
         rows = rows_to_reset(options, self.num_envs)
         if self._dreams.state is None and len(rows) < self.num_envs:
             raise ResetNeeded("No dream has begun: the first reset must be of all rows, without a reset_mask.")
@@ -174,6 +171,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
                 self._beginnings.forget(row)
         seeded = all(row_seed is not None for row_seed in seeds)
         self._begin(rows, source, reset_clock=seeded and len(rows) == self.num_envs)
+        if self._stale:
+            self._observe_all()
         mask = np.zeros(self.num_envs, bool)
         mask[rows] = True
         return self._observations.copy(), masked(to_host(self._dreams.signals()), mask)
@@ -197,7 +196,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
             )
         begun = self._ended.copy()  # in next_step mode these rows spend this step on their reset
         dreamt = self._dreams.step(torch.from_numpy(actions).to(self.model.device))
-        self._observations[:] = to_numpy(dreamt.observations)
+        self._observations[:], self._stale = to_numpy(dreamt.observations), False
         rewards = np.where(begun, np.float32(0), to_numpy(dreamt.rewards))
         terminations = to_numpy(dreamt.terminations) & ~begun
         truncations = to_numpy(dreamt.truncations) & ~begun
@@ -205,7 +204,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         infos = to_host(dreamt.infos)
         final: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            final, begun = self._final(infos, ended) if ended.any() else {}, ended
+            final, begun = self._dreams.final(self._observations, infos, ended) if ended.any() else {}, ended
         else:
             self._ended = ended.copy()
         everyone = np.ones(self.num_envs, bool)
@@ -251,6 +250,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
             actions: (B,) int64 or (B, A) float32.
         """
         self._check_begun("step_torch()")
+        self._stale = True
         return self._dreams.step(actions)
 
     @own_defaults
@@ -261,6 +261,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         """
         self._check_begun("reset_torch()")
         rows = mask.nonzero().flatten().cpu().numpy()
+        self._stale = True
+        if not len(rows):  # none has ended
+            return torch.from_numpy(self._observations[:0]).to(self.model.device)
         return self._begin_torch(rows, self._source)
 
     @property
@@ -274,7 +277,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         self._check_begun("state")
         self._beginnings.forget(slice(None))  # so that this env stays bit-identical to one resumed from the copy
         copy = self._dreams.running.clone()
-        own = {"env.key": self._keys, "env.number": self._numbers}
+        own = {"env.key": self._keys, "env.number": self._numbers, "env.ended": self._ended}
         copy.extras |= {name: torch.tensor(values, device=self.model.device) for name, values in own.items()}
         return copy
 
@@ -290,8 +293,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         extras = self._dreams.running.extras
         self._keys = to_numpy(extras.pop("env.key", torch.from_numpy(self._keys))).copy()
         self._numbers = to_numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
-        self._observations[:] = to_numpy(observe(self.model, self._dreams.running, self.obs))
-        self._ended[:] = False
+        ended = to_numpy(extras.pop("env.ended", torch.zeros(self.num_envs, dtype=torch.bool)))
+        self._ended = ended & (self.autoreset_mode is not AutoresetMode.SAME_STEP)
+        self._observe_all()
         self._beginnings.forget(slice(None))
 
     @own_defaults
@@ -310,6 +314,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
     # --- inside --------------------------------------------------------------------------------------------------
 
+    def _observe_all(self) -> None:
+        self._observations[:] = to_numpy(observe(self.model, self._dreams.running, self.obs))
+        self._stale = False
+
     def _begin(self, rows: np.ndarray, source: Source | BothStarts, reset_clock: bool = False) -> None:
         """Begin new dreams in `rows`."""
         self._observations[rows] = to_numpy(self._begin_torch(rows, source, reset_clock))
@@ -325,22 +333,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         some = rows.tolist() if len(rows) < self.num_envs else None
         return self._dreams.begin(some, fresh, reset_clock)
 
-    def _final(self, infos: dict[str, np.ndarray], ended: np.ndarray) -> dict[str, Any]:
-        """Gymnasium's final observations and infos of the rows that ended, taken before their reset."""
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        for row in np.flatnonzero(ended):
-            final_obs[row] = self._observations[row].copy()
-        returns, lengths = (to_numpy(values) for values in self._dreams.episodes())
-        episode = {"episode": masked({"r": returns, "l": lengths}, ended), "_episode": ended.copy()}
-        final_info = masked(infos, ended) | episode
-        return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
-
     def _check_begun(self, what: str) -> None:
         if self._dreams.state is None:
             raise ResetNeeded(f"No dream has begun. Call reset() before {what}.")
 
     def _source_of(self, options: Mapping[str, Any], rows: np.ndarray) -> Source | BothStarts:
-        check_exclusive(options)
         if "frames" in options:
             return GivenStarts(self.model, rows, self.num_envs, options)
         if "from" not in options and options.get("starts", self._starts) == self._starts:

@@ -1,5 +1,7 @@
 """A dream env's state, its futures, its resets by the user, and its life on the device."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,45 @@ def test_the_return_of_a_restored_dream_includes_earlier_rewards():
     assert truncations.all()
     np.testing.assert_allclose(infos["final_info"]["episode"]["r"], earned + rewards, rtol=1e-5)
     assert infos["final_info"]["episode"]["l"].tolist() == [6, 6, 6]
+
+
+@pytest.mark.parametrize("mode", ["next_step", "disabled"])
+def test_a_row_that_awaits_its_reset_still_does_in_a_resumed_env(tmp_path, mode):
+    envs, other = (DreamVectorEnv(3, tiny_world(), "codes", horizon=4, autoreset_mode=mode) for _ in range(2))
+    for one in (envs, other):
+        one.reset(seed=2)
+    play(envs, 2)
+    envs.reset(options={"reset_mask": np.array([False, True, False])})
+    assert play(envs, 2)[-1][3].tolist() == [True, False, True]
+    envs.state.save(tmp_path / "state.safetensors")
+    other.state = DreamState.load(tmp_path / "state.safetensors")
+    if mode == "next_step":
+        assert_equal_plays(play(other, 6), play(envs, 6))
+        return
+    for one in (envs, other):
+        with pytest.raises(ResetNeeded, match=r"\[0, 2\]"):
+            one.step(ACTIONS)
+
+
+def test_an_env_that_resets_at_once_awaits_no_reset_after_a_state_of_one_that_does():
+    waiting, envs = (DreamVectorEnv(3, tiny_world(), "codes", autoreset_mode=m) for m in ("next_step", "same_step"))
+    waiting.rules = replace(waiting.rules, horizon=1)
+    waiting.reset(seed=2)
+    assert play(waiting, 1)[0][3].all()
+    envs.state = waiting.state
+    assert all(rewards.all() for _, rewards, *_ in play(envs, 2))  # rows that are being reset would get 0
+
+
+@pytest.mark.parametrize("mask", [[False, True, False], [True, True, True]], ids=["one row", "all rows"])
+def test_tensors_that_a_caller_added_to_a_state_stay_with_their_rows_through_resets(mask):
+    envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=4)
+    envs.reset(seed=2)
+    state = envs.state
+    state.extras["player"] = torch.tensor([7, 8, 9])
+    envs.state = state
+    envs.reset(options={"reset_mask": np.array(mask)})
+    play(envs, 5)
+    assert envs.state.extras["player"].tolist() == [7, 8, 9]
 
 
 def test_rows_of_a_state_can_be_selected_and_repeated():
@@ -347,6 +388,29 @@ def test_steps_in_torch_are_the_steps_in_numpy(obs):
             begun = on_device.reset_torch(ended)
             observations, _ = envs.reset(options={"reset_mask": ended.numpy()})
             np.testing.assert_array_equal(observations[ended.numpy()], begun)
+
+
+@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("obs", ["rgb", "features"])
+def test_a_reset_in_torch_of_no_row_begins_nothing(obs, first):
+    envs, other = (DreamVectorEnv(3, tiny_world(first=first), obs) for _ in range(2))
+    for one in (envs, other):
+        one.reset(seed=4)
+    begun = envs.reset_torch(torch.zeros(3, dtype=torch.bool))
+    space = envs.observation_space
+    assert begun.shape == (0, *space.shape[1:]) and begun.numpy().dtype == space.dtype
+    assert_equal_plays(play(envs, 3), play(other, 3))
+
+
+def test_a_masked_reset_shows_where_steps_in_torch_have_led_the_other_rows():
+    envs = DreamVectorEnv(3, tiny_world(), "codes")
+    begun, _ = envs.reset(seed=4)
+    dreamt = envs.step_torch(torch.tensor(ACTIONS)).observations.numpy()
+    again = envs.reset_torch(torch.tensor([False, False, True])).numpy()
+    seen, _ = envs.reset(options={"reset_mask": np.array([True, False, False])})
+    assert (dreamt[1] != begun[1]).any() and (again[0] != begun[2]).any()
+    np.testing.assert_array_equal(seen[1], dreamt[1])
+    np.testing.assert_array_equal(seen[2], again[0])
 
 
 @pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
