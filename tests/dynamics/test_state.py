@@ -148,6 +148,30 @@ def test_rows_without_the_extras_of_the_others_are_refused():
         state.put([0], fresh.select([0]))
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_rows_of_another_world_of_the_same_sizes_are_refused(tmp_path, loaded):
+    world = tiny_world()
+    state, others = make_state(world), make_state(tiny_world(1), rows=1)
+    dreamt = future(world, state)
+    if loaded:
+        others.save(tmp_path / "state.safetensors")
+        others = DreamState.load(tmp_path / "state.safetensors")
+    with pytest.raises(ValueError, match="belong to another world"):
+        state.put([0], others)
+    assert torch.equal(future(world, state), dreamt)
+
+
+def test_rows_from_a_file_join_a_state_and_are_checked_there(tmp_path):
+    world = tiny_world()
+    state = make_state(world)
+    make_state(world).select([2]).save(tmp_path / "state.safetensors")
+    row = DreamState.load(tmp_path / "state.safetensors")
+    assert torch.equal(future(world, make_state(world).put([0], row)), future(world, state)[[2, 1, 2]])
+    row.codes[:] = 16
+    with pytest.raises(ValueError, match=r"codes outside \[0, 15\]"):
+        world.step(state.put([0], row), torch.zeros(3, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("change", [{"layers": 1}, {"window": 8}, {"width": 32}], ids=str)
 def test_a_state_of_another_model_is_refused(change):
     world, other = tiny_world(), tiny_world(**change)

@@ -101,7 +101,7 @@ class DreamState:
 
     @torch.inference_mode()
     def put(self, rows: Tensor | list[int], other: "DreamState") -> "DreamState":
-        """Replace `rows` (indices or a mask (B,) bool) in place by the rows of `other`, which must have the same clock.
+        """Replace `rows` (indices or a mask (B,) bool) in place by the rows of `other`: of the same world and clock.
 
         Tensors that a step has returned to the caller stay unchanged.
         """
@@ -121,6 +121,7 @@ class DreamState:
         mine, theirs = ([*cache.keys, *cache.values, cache.lengths] for cache in (self.cache, other.cache))
         if [tensor.shape[1:] for tensor in mine] != [tensor.shape[1:] for tensor in theirs]:
             raise ValueError("these rows belong to another model: its caches have other sizes")
+        self._join_world(other)
         for name in _FIELDS:
             setattr(self, name, getattr(self, name).index_copy(0, index, getattr(other, name)))
         for name, tensor in self.extras.items():
@@ -155,7 +156,7 @@ class DreamState:
             "wraps": int(bool(cache.wraps)),
             "layers": len(cache.keys),
         }
-        world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
+        world = self._world_name()
         words = {name: str(value) for name, value in about.items()}
         state_file.write(path, tensors, words if world is None else words | {"world": world})
 
@@ -175,5 +176,18 @@ class DreamState:
         return cls(cache=cache, **own, clock=about["clock"], extras=extras, world=about["world"], origin=str(path))
 
     def __getstate__(self) -> dict:
-        world = self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
-        return self.__dict__ | {"world": world}  # copies and other processes do not get the model
+        return self.__dict__ | {"world": self._world_name()}  # copies and other processes do not get the model
+
+    def _world_name(self) -> str | None:
+        """The fingerprint of its world; None if it is unknown."""
+        return self.world.fingerprint() if hasattr(self.world, "fingerprint") else self.world
+
+    def _join_world(self, other: "DreamState") -> None:
+        """ValueError if rows of `other` belong to another world; rows from a file make this state unchecked."""
+        if other.world is self.world:
+            return
+        own, theirs = self._world_name(), other._world_name()
+        if None not in (own, theirs) and own != theirs:
+            raise ValueError("these rows belong to another world: their keys and codes mean something else in this one")
+        if not hasattr(other.world, "fingerprint"):
+            self.world = own or theirs
