@@ -32,8 +32,8 @@ class GivenStarts:
         given: "frames" (T, F, H, W, C) or (B, T, F, H, W, C), or one image, (H, W, C) or (B, H, W, C), which is
             repeated F times as at a reset, uint8 or what `to_bytes` converts; or the path of a file with such an array,
             an image or a video, shrunk to the model's size; "actions" (T-1, …) or (B, T-1, …) between them, if T is
-            above 1, as an agent chooses them or as a store holds them; "signals" at the last frame, by name or (G,) or
-            (B, G); missing ones default to `WorldModel.usual_signals`.
+            above 1, as an agent chooses them or as a store holds them; "signals" at the last frame, by name, () or
+            (B,) each, or (G,) or (B, G); missing ones default to `WorldModel.usual_signals`.
     """
 
     def __init__(self, model: WorldModel, rows: np.ndarray, total: int, given: Mapping[str, Any]) -> None:
@@ -111,7 +111,8 @@ def _signals(given: Any, names: tuple[str, ...], defaults: np.ndarray) -> np.nda
     if isinstance(given, Mapping):
         for name in given:
             check_known("game variable", name, names)
-        return np.array([given.get(name, value) for name, value in zip(names, defaults, strict=True)], np.float32)
+        each = [given.get(name, value) for name, value in zip(names, defaults, strict=True)]
+        return np.stack(np.broadcast_arrays(*each), axis=-1).astype(np.float32) if each else defaults
     values = np.asarray(given, np.float32)
     if values.shape[-1:] != (len(names),):
         raise ValueError(f"options['signals'] must name or list {', '.join(names) or 'none'}, got shape {values.shape}")

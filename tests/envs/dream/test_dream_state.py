@@ -8,10 +8,11 @@ import torch
 from gymnasium.error import ResetNeeded
 from PIL import Image
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
+from worldmodel.model import WorldModel
 
 ACTIONS = np.array([0, 1, 2])
 
@@ -298,6 +299,17 @@ def test_rows_that_start_from_the_same_frames_have_different_futures():
     assert (observations == observations[0]).all()
     observations = envs.step(np.zeros(3, np.int64))[0]
     assert not np.array_equal(observations[0], observations[1])
+
+
+def test_named_signals_may_differ_by_row():
+    world = WorldModel(replace(tiny_config(), signal_names=("HEALTH", "ARMOR"))).prepare(torch.float32)
+    world.starts = tiny_world().starts._replace(signals=torch.full((5, 3, 2), 7.0))
+    envs = DreamVectorEnv(2, world, "codes")
+    frames = np.zeros((16, 16, 3), np.uint8)
+    for armor, shown in ((None, [7, 7]), (3, [3, 3]), ([4, 5], [4, 5])):
+        signals = {"HEALTH": [80, 20]} | ({} if armor is None else {"ARMOR": armor})
+        _, infos = envs.reset(options={"frames": frames, "signals": signals})
+        assert infos["HEALTH"].tolist() == [80, 20] and infos["ARMOR"].tolist() == shown
 
 
 def test_a_masked_reset_uses_the_frames_of_its_rows():
