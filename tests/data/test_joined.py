@@ -62,6 +62,17 @@ def test_a_store_keeps_its_own_test_split(tmp_path):
             assert again.split(name).tolist() == [*own[own < 6], *(published.split(name) + 6)], name
 
 
+def test_views_of_a_recording_count_as_one_play_and_those_of_different_stores_do_not(tmp_path):
+    info = replace(INFO, views=2)
+    stores = [make_store(tmp_path / str(part), (2,) * 6, info) for part in range(2)]
+    single = make_store(tmp_path / "single", (2,) * 2)
+    joined = JoinedStorage([*stores, single], [4, 6, 2])
+    for again in (joined, pickle.loads(pickle.dumps(joined)), JoinedStorage([joined])):
+        plays = again.plays.tolist()
+        assert plays[:4] == [0, 0, 1, 1] and plays[4::2] == [*plays[5:10:2], plays[10]]
+        assert len(set(plays)) == 2 + 3 + 2
+
+
 def test_another_choice_of_episodes_has_another_fingerprint(stores):
     names = {JoinedStorage(stores, counts).fingerprint() for counts in ([4, 4], [3, 4], [4, 3], [0, 4])}
     assert len(names) == 4

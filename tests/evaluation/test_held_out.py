@@ -17,6 +17,7 @@ from tests.training.stand_ins import PixelTokenizer, known_batch
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage, StoreInfo
 from worldmodel.data.clips import sample_frames
 from worldmodel.data.facts import dataset_facts
+from worldmodel.data.mirror import mirror
 from worldmodel.data.regroup import regroup
 from worldmodel.evaluation import held_out as measure
 from worldmodel.evaluation.held_out import (
@@ -42,6 +43,13 @@ def test_facts_of_a_data_set_equal_hand_counts(tmp_path):
     assert facts["return_half_width"] == pytest.approx(12.706 * math.sqrt(0.5 / 2), abs=1e-3)
     assert (facts["terminated"], facts["truncated"]) == (2, 0)
     assert facts["frame_size"] == [16, 16, 3]
+
+
+def test_the_interval_of_the_returns_counts_a_mirrored_recording_once(tmp_path):
+    store = recorded_store(tmp_path / "data", lengths=(10, 14, 21))
+    facts, twice = dataset_facts(store), dataset_facts(mirror(store, tmp_path / "twice", swap=["left=right"]))
+    for name in ("return_mean", "return_half_width"):
+        assert twice[name] == pytest.approx(facts[name])
 
 
 def test_held_out_segments_count_every_step_once_and_stay_within_their_episode(tmp_path):

@@ -12,7 +12,7 @@ from worldmodel.data.pending import PATTERN, scan_pending
 from worldmodel.data.scanning import scan
 from worldmodel.data.splits import SPLITS
 from worldmodel.data.storage import EpisodeStorage
-from worldmodel.statistics import mean_with_interval
+from worldmodel.statistics import grouped_mean_with_interval
 
 
 def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def dataset_facts(store: EpisodeStorage) -> dict[str, Any]:
     info, returns = store.info, episode_returns(store)
     rewards = np.concatenate([store.rewards(i) for i in range(len(store))])
     ended = np.array([store.ended(i) for i in range(len(store))])
-    mean, half_width = mean_with_interval(returns)
+    mean, half_width = grouped_mean_with_interval(returns, store.plays)  # views of a recording count as one
     facts = {
         "env_id": info.env_id,
         "episodes": len(store),

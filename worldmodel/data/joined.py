@@ -64,6 +64,15 @@ class JoinedStorage(EpisodeStorage):
     def folders(self) -> list[str]:
         return [folder for store, _ in self.parts for folder in store.folders]
 
+    @property
+    def plays(self) -> NDArray[np.int64]:
+        """(episodes,) recording that each episode shows: views are those of its own store."""
+        found, first = [], 0
+        for store, count in self.parts:
+            found.append(first + store.plays[:count])
+            first += int(store.plays.max(initial=-1)) + 1
+        return np.concatenate(found)
+
     def _window(self, entry: Entry, index: int) -> NDArray:
         return self._owners[entry.path]._window(entry, index)
 
