@@ -5,7 +5,7 @@ import pytest
 
 from tests.data.makers import INFO, make_episode
 from tests.training.recorded import recorded_store
-from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.data import ActionSpec, EpisodeStorage, JoinedStorage
 from worldmodel.data.regroup import regroup, regroup_episode
 
 
@@ -95,6 +95,22 @@ def test_a_regrouped_store_has_the_first_episodes_with_their_splits(tmp_path, st
     new = EpisodeStorage.open(root)
     assert new.lengths == [4, 6] and new.info.frames_per_step == 4
     assert all(set(new.split(name)) == set(store.split(name)) & {0, 1} for name in ("train", "validation", "test"))
+
+
+def test_episodes_behind_a_gap_keep_their_ids_and_splits(tmp_path):
+    store = EpisodeStorage.create(tmp_path / "old", INFO)
+    for episode_id in (*range(3), *range(4, 20)):  # a collection was killed before it had stored episode 3
+        store.write_pending(make_episode(2, seed=episode_id), episode_id)
+    new = EpisodeStorage.open(regroup(store, tmp_path / "new", 1))
+    assert new.ids.tolist() == store.ids.tolist()
+    for name in ("train", "validation", "test"):
+        assert new.split(name).tolist() == store.split(name).tolist()
+
+
+def test_joined_stores_are_regrouped_one_by_one(tmp_path, store):
+    with pytest.raises(ValueError, match=r"joined stores cannot be regrouped as one: regroup .*, .* one by one"):
+        regroup(JoinedStorage([store, store]), tmp_path / "new", 4)
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_existing_store_is_kept_and_a_half_written_one_is_not(tmp_path, store, monkeypatch):

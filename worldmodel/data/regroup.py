@@ -4,7 +4,6 @@ Letters: N steps of an episode, K clips of T steps, F frames of a step, H W C pi
 """
 
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,14 @@ from worldmodel.replacing import finish_replacing, replacing
 def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_steps: int | None = None) -> Path:
     """Write the first episodes of `store`, with at least `max_steps` of its steps in total, to `root`; None: all.
 
-    Episodes keep their splits. An existing store in `root` is kept; a half-written one is written from scratch.
+    Episodes keep their ids and splits. An existing store in `root` is kept; a half-written one is written from scratch.
 
     Returns: `root`.
+    Raises: ValueError for joined stores, whose ids are not unique.
     """
     root = Path(root)
+    if len(store.folders) > 1:
+        raise ValueError(f"joined stores cannot be regrouped as one: regroup {', '.join(store.folders)} one by one")
     finish_replacing(root)  # complete an exchange cut short by a kill
     if root.exists():
         return root
@@ -35,10 +37,10 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
         action = regroup_action(old.action, old.frames_per_step, frames_per_step)
         info = replace(old, frames_per_step=frames_per_step, action=action)
         new = EpisodeStorage.create(fresh, info, default_dataset_id(root), env_spec_of(store.root))
-        for index in count():
+        for index, episode_id in enumerate(store.ids.tolist()):
             if taken >= enough:
                 break
-            new.append(regroup_episode(store.episode(index), frames_per_step, old.action))
+            new.write_pending(regroup_episode(store.episode(index), frames_per_step, old.action), episode_id)
             bar.update(min(store.lengths[index], enough - taken))
             taken += store.lengths[index]
         new.flush()
