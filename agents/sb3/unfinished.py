@@ -98,6 +98,9 @@ def load_unfinished(model: PPO, run_dir: Path, judge: RealEvalCallback | None = 
             judge.resume(state["judge"])
         if state["rows"] is not None:
             _restore_rows(model, state["rows"], run_dir / FOLDER)
+        else:  # PPO has seeded the envs as at the beginning, and they would play those episodes again
+            seeds = np.random.SeedSequence((model.seed or 0, model.num_timesteps))
+            model.get_env().seed(int(seeds.generate_state(1)[0]) >> 1)
         _set_generators(state["generators"])
     except Exception as error:  # what damaged bytes make torch's reader raise is of many kinds
         raise ValueError(

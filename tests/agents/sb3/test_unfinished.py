@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from itertools import combinations, product
 
 import gymnasium as gym
 import pytest
@@ -21,6 +22,7 @@ from worldmodel.agents.sb3.unfinished import FOLDER
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.envs.dream.mixed import MixedDreams
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
+from worldmodel.envs.wrappers import ThreadVectorEnv
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +156,26 @@ def test_a_training_on_a_game_resumes_with_new_episodes(tmp_path, monkeypatch):
         del gym.registry["Toy-resumed"]
     load_agent(folder)
     assert made == [16, 32, 48, 48, 64, 80, 96]  # the update that was not saved is made again
+
+
+def test_a_resumed_training_on_a_game_does_not_repeat_its_first_episodes(tmp_path):
+    def games():
+        return SB3VecEnv(ThreadVectorEnv(ToyGame, 4))
+
+    def first_frames(envs, **options):
+        seen, reset = [], envs.reset
+        envs.reset = lambda: seen.append(reset()) or seen[-1]
+        with suppress(Stop):
+            train_ppo(envs, small(steps=48), tmp_path, META, **options)
+        envs.close()
+        assert len(seen) == 1
+        return seen[0]
+
+    begun = first_frames(games(), on_rollout=stop_after(1))
+    again = [first_frames(games(), on_rollout=stop_after(1)), first_frames(games())]
+    assert is_trained(tmp_path, small(steps=48), META)
+    for earlier, later in combinations([begun, *again], 2):
+        assert not any((frame == other).all() for frame, other in product(earlier, later))
 
 
 def test_envs_under_wrappers_of_ones_own_resume_with_new_dreams(tmp_path):
