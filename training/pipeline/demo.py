@@ -69,6 +69,7 @@ def _judge(agent_folder: Path, world: Path, config: DemoConfig) -> list[dict[str
         obs=agent.obs,
         horizon=horizon,
         temperature=config.agent.temperature,
+        starts=config.agent.starts,
     )
     dream = replace(dream, env_id=f"its dream of {model.config.env_id}")
     return [

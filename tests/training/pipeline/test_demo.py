@@ -79,6 +79,23 @@ def test_an_agent_is_compared_with_random_and_blind_play_and_judged_in_its_dream
     assert rows[-1]["env_id"] == "its dream of VideoGenReal-DoomHealthGathering"
 
 
+def test_an_agent_is_judged_in_the_kind_of_dream_that_it_was_trained_in(tmp_path, monkeypatch):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    trained = replace(SMALL.agent, starts="middle", temperature=0.5)
+    agent = train_agent(world, tmp_path / "agent", trained, device="cpu")
+    real = Evaluation(env_id="Toy", seed=0, returns=(1.0, 2.0), env_returns=(1.0, 2.0), lengths=(1, 1))
+    asked = {}
+    monkeypatch.setattr(module, "compare_with_random", lambda *_, **__: Comparison(real, real))
+    monkeypatch.setattr(module, "play_best_blind", lambda *_: None)
+    monkeypatch.setattr(module, "evaluate", lambda *_, **options: asked.update(options) or real)
+    module._judge(agent, world, replace(SMALL, agent=trained))
+    assert {name: asked[name] for name in ("starts", "temperature", "horizon")} == {
+        "starts": "middle",
+        "temperature": 0.5,
+        "horizon": 4,
+    }
+
+
 @pytest.fixture
 def of_an_earlier_release(tmp_path):
     """A demo that has collected, from before the setting `policy` existed."""
