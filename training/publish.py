@@ -23,7 +23,7 @@ from worldmodel.training.cli.command_lines import command_line, options_of
 from worldmodel.training.collect.collect import SETTINGS
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.dream_vs_real.trust_page import card_text
-from worldmodel.training.reports.markdown import machine, made_on, table
+from worldmodel.training.reports.markdown import machine, made_on, number, table
 from worldmodel.training.show.sample_inputs import check_same_game
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
@@ -191,7 +191,7 @@ def _score_rows(model: WorldModel, report: dict, play: str) -> list[tuple[str, s
         ("parameters", f"{size:.1f} M, bfloat16"),
         ("reconstruction, test episodes", f"NMSE {picture['nmse']:.3f}, PSNR {picture['psnr_db']:.1f} dB"),
         ("bits per code, test episodes", f"{dynamics['bits_per_code']:.2f}"),
-        ("loss with shuffled actions over true", f"{dynamics['shuffled_action_ratio']:.2f}"),
+        ("loss with shuffled actions over true", number(dynamics.get("shuffled_action_ratio"), 2)),
     ]
     curves = loop.get("psnr_db", {"dream": (), "copy": ()})  # a model of clips may have no dreams by step
     rows += [

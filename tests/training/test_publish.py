@@ -13,13 +13,14 @@ from tests.training.recorded import game, recorded_store
 from worldmodel.checkpoint import weights_name
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.data.regroup import regroup
+from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training.cli.main import main
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.fit import LoopConfig
-from worldmodel.training.publish import Play, _collect_command, publish
+from worldmodel.training.publish import Play, _collect_command, _score_rows, publish
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
@@ -52,6 +53,12 @@ def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_pat
     assert "--episodes 20 --policy random --epsilon 0.25 --seed 7 --env-kwargs frame_skip=8" in collecting
     assert read_back(tokenizer, TokenizerTraining()) == TokenizerTraining(model=config.tokenizer, loop=loop)
     assert read_back(dynamics, DynamicsTraining()) == DynamicsTraining(num_starts=4, muon=False, segment=16, **parts)
+
+
+def test_a_card_of_a_single_held_out_segment_has_no_loss_of_shuffled_actions(tmp_path):
+    model = tiny_world()
+    report = summarize_model(model, recorded_store(tmp_path, lengths=(12,) * 10), samples=2)
+    assert dict(_score_rows(model, report, "play"))["loss with shuffled actions over true"] == "not measured"
 
 
 def read_back(line: str, default):
