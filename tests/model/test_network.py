@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_world
-from worldmodel.model import CodeBatch
+from worldmodel.model import CodeBatch, network
 
 
 def make_batch(seed: int = 0, rows: int = 2, steps: int = 5) -> CodeBatch:
@@ -37,6 +37,34 @@ def test_padding_does_not_count():
     batch.terminated[:, 3:] = True
     batch.signals[:, 4:] = 0
     assert all(torch.equal(a, b) for a, b in zip(base, world.loss(batch), strict=True))
+
+
+@pytest.mark.parametrize("order", ["block", "raster"])
+def test_losses_of_processes_average_to_that_of_the_whole_batch(order, monkeypatch):
+    """One process has a batch's whole segments, the other those that end with their episode."""
+    world, batch = tiny_world(order=order, context_noise=0.0).train(), make_batch(rows=4)
+    batch.padding_mask[2:, 1:] = False
+    whole, shares = world.loss(batch), batch.split(2)
+    assert not torch.allclose(torch.stack([world.loss(share).codes for share in shares]).mean(), whole.codes, rtol=1e-3)
+    counts: list[list[int]] = []  # what each process adds to the totals, in turn
+    monkeypatch.setattr(network.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(network.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(network.distributed, "all_reduce", lambda count: counts[-1].append(int(count)))
+    for share in shares:
+        counts.append([])
+        world.loss(share)
+    totals = [sum(each) for each in zip(*counts, strict=True)]
+    losses = []
+    for share in shares:
+        left = iter(totals)
+        monkeypatch.setattr(network.distributed, "all_reduce", lambda count, left=left: count.fill_(next(left)))
+        losses.append(world.loss(share))
+    for name, value in whole._asdict().items():
+        of_shares = torch.stack([getattr(loss, name) for loss in losses]).mean()
+        assert torch.allclose(of_shares, value, rtol=1e-4), name
+    world.eval()  # one process evaluates, while the others wait
+    monkeypatch.setattr(network.distributed, "all_reduce", None)
+    world.loss(batch)
 
 
 def test_context_noise_is_for_training_only():

@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DynamicsConfig, GPTConfig, Heads, HeadsConfig
@@ -143,12 +143,24 @@ class Network(nn.Module):
         mask = batch.padding_mask
         out = self._read_heads(outputs[:, lead:], batch)
         losses = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-        steps = mask.sum().clamp_min(1)
+        steps = self._count(mask)
         reward, termination, signals = ((part * mask).sum() / steps for part in losses)
         counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
-        codes = (nats * counted).sum() / counted.sum().clamp_min(1)
+        codes = (nats * counted).sum() / self._count(counted)
         total = codes + 0.5 * reward + 0.5 * termination + 0.1 * signals
         return DynamicsLoss(total, codes, reward, termination, signals)
+
+    def _count(self, mask: Tensor) -> Tensor:
+        """Number of steps that count, at least 1.
+
+        If several processes train together, the mean of their numbers: then the mean of their losses is the loss of
+        the whole batch, however the steps are shared among them.
+        """
+        count = mask.sum()
+        if self.training and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(count)
+            count = count / distributed.get_world_size()
+        return count.clamp_min(1)
 
     @own_defaults
     @torch.inference_mode()
