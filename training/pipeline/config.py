@@ -12,6 +12,8 @@ from worldmodel.training.train_agent import DreamTraining
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 
+SEEDS = ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed")  # which `with_seed`, or --seed, sets
+
 
 @checked_dataclass
 class RoundConfig:

@@ -11,7 +11,8 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.model import WorldModel
-from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.cli.command_lines import command_line, options_of
+from worldmodel.training.pipeline.config import SEEDS, DemoConfig
 from worldmodel.training.pipeline.round import JUDGED_FROM, Play, Round, play_best_blind, run_round
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
 from worldmodel.training.reports.blind import blind_row
@@ -84,7 +85,7 @@ def _report(out: Path, world: Path, config: DemoConfig, minutes: dict[str, float
     model = WorldModel.from_pretrained(world)
     store = EpisodeStorage.open(out / "data")
     write_dream_vs_real(model, store, out / "dream_vs_real", context_steps=config.dynamics.start_steps)
-    command = "videogen-dream demo" + (f" --seed {config.seed}" if config.seed else "")
+    command = command_line("demo", *options_of(config, DemoConfig(), leave_out=SEEDS))
     facts = {
         "run": {"command": command, "seed": config.seed, "minutes": minutes},
         "returns": read_json(out / "returns.json", list[JsonObject], RETURN_KEYS),

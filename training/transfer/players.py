@@ -21,7 +21,7 @@ from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.checkpoint import weights_name
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.training.cli.command_lines import command_line, options_of
-from worldmodel.training.pipeline.config import DemoConfig, Iteration
+from worldmodel.training.pipeline.config import SEEDS, DemoConfig, Iteration
 from worldmodel.training.pipeline.loop import iterate
 from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.pipeline.stages import Stages
@@ -178,7 +178,7 @@ def loop_player(game: Game, stages: Stages, recipe: DemoConfig, rounds: int) -> 
     last = folder / f"round-{rounds - 1}"
     decisions = json.loads((folder / "rounds.jsonl").read_text(encoding="utf-8").splitlines()[-1])["decisions_so_far"]
     agent, best = load_agent(last / "agent"), last / "dynamics" / "best"
-    options = options_of(config, Iteration(), leave_out=_WHOLE_RUN)
+    options = options_of(config, Iteration(), leave_out=SEEDS)
     return Player(
         f"loop{rounds}",
         f"loop, round {rounds} of {rounds}",
@@ -191,9 +191,6 @@ def loop_player(game: Game, stages: Stages, recipe: DemoConfig, rounds: int) -> 
         world=World(str(best), weights_name(best), None, 0.0, True, []),
         **cost_of(stages, [stage]),
     )
-
-
-_WHOLE_RUN = ("tokenizer.loop.seed", "dynamics.loop.seed", "agent.agent.seed")  # which --seed sets
 
 
 def _trained(stages: Stages, stage: str, folder: Path, train: Callable[[], object]) -> Agent:

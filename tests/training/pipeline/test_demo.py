@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tiny import tiny_world
+from tests.training.recorded import recorded_store
 from worldmodel.agents.evaluate import Comparison, Evaluation
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.dynamics import GPTConfig
@@ -132,6 +133,20 @@ def test_a_demo_collects_with_the_diverse_policy_or_the_requested_one(tmp_path, 
     with pytest.raises(ValueError, match=r"policy must be a scripted one .*got 'runs/agent'"):
         demo(tmp_path / "none", replace(SMALL, policy="runs/agent"))
     assert not (tmp_path / "none").exists()
+
+
+def test_the_report_names_the_command_that_repeats_the_demo(tmp_path, monkeypatch):
+    world = tiny_world().save_pretrained(tmp_path / "world")
+    recorded_store(tmp_path / "data")
+    (tmp_path / "returns.json").write_text("[]")
+    monkeypatch.setattr(module, "write_dream_vs_real", lambda *_, **__: [])
+    monkeypatch.setattr(module, "summarize_model", lambda *_, **__: {})
+    made = []
+    for config in (DemoConfig(), DemoConfig(seed=3), DemoConfig(env_id="Toy", episodes=5, seed=3)):
+        module._report(tmp_path, world, config.with_seed(), {})
+        made.append(json.loads((tmp_path / "report.json").read_text())["run"]["command"])
+    assert made[:2] == ["videogen-dream demo", "videogen-dream demo --seed 3"]
+    assert made[2] == "videogen-dream demo --env-id Toy --episodes 5 --seed 3"
 
 
 def test_the_seed_reaches_every_stage():
