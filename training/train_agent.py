@@ -38,7 +38,8 @@ class DreamTraining:
     reward: Literal["world", "survival"] = "world"  # the dream's; or 1 per step and 0 where the episode ends
     eval_every: NonNegativeInt = 0  # env steps between evaluations in the real game; 0: none
     eval_episodes: PositiveInt = 10  # episodes of each evaluation; the agent of the highest mean is kept in OUT/best
-    eval_seed: NonNegativeInt = 50_000  # episode i of an evaluation is reset with eval_seed + i; not for final tests
+    # Game i of an evaluation, of which there are at most 10, begins with eval_seed + i; not for final tests.
+    eval_seed: NonNegativeInt = 50_000
 
 
 class World(NamedTuple):

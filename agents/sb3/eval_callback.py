@@ -66,7 +66,7 @@ def real_games(
 
 
 class RealEvalCallback(EvalCallback):
-    """Stable-Baselines3's EvalCallback in the real game, as in `evaluate`: the same episodes, sampled actions.
+    """Stable-Baselines3's EvalCallback in the real game, with sampled actions.
 
     It evaluates after an update instead of during the next rollout, and again when training ends. It uses the same
     seeds every time and restores all random generators, so that training is the same with and without it. Logs
