@@ -129,6 +129,15 @@ def test_a_batch_is_encoded_like_its_rows():
     assert torch.equal(net.decode(codes)[1:], net.decode(codes[1:]))
 
 
+@pytest.mark.parametrize(("rows", "steps"), [(0, 3), (2, 0)])
+def test_no_rows_and_no_steps_have_no_codes_and_no_frames(rows, steps):
+    net = make_net().eval()
+    frames = make_frames(batch=1)[:, :1].expand(rows, steps, -1, -1, -1, -1)
+    codes = net.encode(frames)
+    assert codes.shape == (rows, steps, *net.grid, net.num_slices)
+    assert net.decode(codes).shape == frames.shape
+
+
 def test_every_pixel_of_a_frame_lies_under_some_code_and_every_code_under_some_pixel():
     """The grid covers the frame: no stride or padding loses a border."""
     net = make_net(1, residual_blocks=0)

@@ -71,9 +71,9 @@ class FrameVQVAE(Tokenizer):
         self._check_frames(frames)
         return frames_to_model(frames.flatten(0, 2).unsqueeze(1))
 
-    def _to_tokens(self, codes: Tensor, rows: int) -> Tensor:
-        """Codes of frames (N, h, w, K) -> (B, T, h, w, M): the frames of a step become slices."""
-        codes = codes.unflatten(0, (rows, -1, self.frames_per_step))  # (B, T, F, h, w, K)
+    def _to_tokens(self, codes: Tensor, frames: Tensor) -> Tensor:
+        """Codes (N, h, w, K) of frames (B, T, F, …) -> (B, T, h, w, M): the frames of a step become slices."""
+        codes = codes.unflatten(0, frames.shape[:3])  # (B, T, F, h, w, K)
         return codes.movedim(2, 4).flatten(4)
 
     def _to_frames(self, codes: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class FrameVQVAE(Tokenizer):
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""
-        return self._to_tokens(self.codebook.encode(self._latents(self._inputs(frames))), len(frames))
+        return self._to_tokens(self.codebook.encode(self._latents(self._inputs(frames))), frames)
 
     @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class FrameVQVAE(Tokenizer):
         x = self._inputs(frames)
         quantized = self.codebook(self._latents(x))
         weights = None if weights is None else weights.flatten(0, 2).unsqueeze(1)
-        codes = self._to_tokens(quantized.codes, len(frames))
+        codes = self._to_tokens(quantized.codes, frames)
         pixels = self._pixels(quantized.latents)
         return self._loss(pixels, x, weights, quantized.commitment, self.config.commitment, codes)
 
