@@ -89,7 +89,7 @@ def trainings() -> tuple[TokenizerTraining, DynamicsTraining]:
         ),
         DynamicsTraining(
             model=replace(dynamics.model, frame_encoder=encoder),
-            loop=replace(DynamicsTraining().loop, steps=2000, batch_size=16),
+            loop=replace(DynamicsTraining().loop, steps=2000, batch_size=8),
             num_starts=1,
         ),
     )

@@ -39,7 +39,7 @@ class FakeHub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
-        self.tokens = {"hf_owner"}
+        self.tokens = {"hf_owner", "hf_reader"}
         self.requests: list[str] = []
         self.url = ""
 
@@ -129,6 +129,10 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             raise RefusalError(404, "EntryNotFound")
         return files[path], {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(files[path]).hexdigest()}"'}
 
+    def who(request, authorized):
+        role = "read" if request.headers["Authorization"].endswith("hf_reader") else "write"
+        return ({"name": "me", "auth": {"accessToken": {"role": role}}},)
+
     def create(request, authorized):
         asked = json.loads(request.body)
         name = f"{asked['organization']}/{asked['name']}"
@@ -173,6 +177,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         (("GET",), rf"/api/models/{id_}/revision/(.+)", info),
         (("GET",), rf"/api/models/{id_}/tree/([^/]+)", tree),
         (("GET", "HEAD"), rf"/{id_}/resolve/([^/]+)/(.+)", content),
+        (("GET",), "/api/whoami-v2", who),
         (("POST",), "/api/repos/create", create),
         (("POST",), rf"/api/models/{id_}/branch/(.+)", branch),
         (("POST",), "/api/validate-yaml", lambda *_: ({"errors": [], "warnings": []},)),

@@ -11,7 +11,7 @@ import torch
 
 from tests.tiny import tiny_world
 from worldmodel import WorldModel
-from worldmodel.hub import upload
+from worldmodel.hub import check_upload, upload
 from worldmodel.training.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,6 +122,20 @@ def test_a_refused_token_is_said_to_be_refused(pushed):
     with pytest.raises(PermissionError, match="log in with"):
         tiny_world().push_to_hub("me/new")  # without any
     assert set(pushed.repositories) == {"me/toy"}
+
+
+def test_an_upload_is_checked_before_the_work_for_it(hub, monkeypatch):
+    check_upload("me/toy", token="hf_owner")
+    with pytest.raises(ValueError, match="OWNER/NAME, got 'toy'"):
+        check_upload("toy", token="hf_owner")
+    with pytest.raises(PermissionError, match=r"the hub refuses the token for me/toy \(401\): log in with"):
+        check_upload("me/toy", token="hf_wrong")
+    with pytest.raises(PermissionError, match="the token of me may only read, and me/toy is to be written: log in"):
+        check_upload("me/toy", token="hf_reader")
+    monkeypatch.setattr("huggingface_hub.hf_api.get_token", lambda: None)
+    with pytest.raises(PermissionError, match="there is no token to upload me/toy with: log in"):
+        check_upload("me/toy")
+    assert hub.repositories == {}
 
 
 def test_a_misspelt_name_is_answered_with_the_shipped_ones(pushed):

@@ -136,6 +136,7 @@ fetch("me/toy", local_files_only="yes")
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_types_of_the_installed_wheel(wheel, tmp_path):
     pytest.importorskip("mypy", reason="extra dev")
     run_python("-m", "venv", "--without-pip", str(tmp_path / "user"), cwd=tmp_path)

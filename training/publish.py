@@ -14,7 +14,7 @@ from worldmodel.checkpoint import resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json
-from worldmodel.hub import upload
+from worldmodel.hub import check_upload, upload
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_matmuls
 from worldmodel.model import WorldModel
@@ -64,6 +64,8 @@ def publish(
     """
     if private and push is None:
         raise ValueError("private is for push, which names no repository")
+    if push is not None:
+        check_upload(push)
     folder, target = resolve(world), Path(target)
     run = _run_of(folder)
     if run is None or "tokenizer" not in run:

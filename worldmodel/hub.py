@@ -99,8 +99,7 @@ def upload(
     from huggingface_hub import HfApi
 
     folder = Path(folder)
-    if not re.fullmatch(_ID, repository):
-        raise ValueError(f"models of the hub have names of the form OWNER/NAME, got {repository!r}")
+    _check_id(repository)
     check_sums(folder)
     api = HfApi(token=token)
     try:
@@ -120,6 +119,34 @@ def upload(
             raise
         raise _uploading_failed(error, repository) from error
     return commit.commit_url
+
+
+def check_upload(repository: str, *, token: str | None = None) -> None:
+    """Refuse, before long work, what `upload` would refuse after it: a wrong name, and a token that cannot write.
+
+    A fine-grained token may still lack access to this owner's models, which only `upload` finds out.
+
+    Raises: as `upload`.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    _check_id(repository)
+    try:
+        me = HfApi(token=token).whoami()
+    except LocalTokenNotFoundError as error:
+        raise PermissionError(f"there is no token to upload {repository} with: {_LOG_IN}") from error
+    except _failures() as error:
+        raise _uploading_failed(error, repository) from error
+    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise PermissionError(
+            f"the token of {me.get('name')} may only read, and {repository} is to be written: {_LOG_IN}"
+        )
+
+
+def _check_id(repository: str) -> None:
+    if not re.fullmatch(_ID, repository):
+        raise ValueError(f"models of the hub have names of the form OWNER/NAME, got {repository!r}")
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
+from tests.processes import FORKS, START
 from worldmodel.tokenizer import CodebookConfig, SlicedCodebook
 
 
@@ -166,8 +167,9 @@ def train_in_process(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+@FORKS
 def test_two_processes_equal_one_on_the_joint_batch(tmp_path):
-    multiprocessing.spawn(train_in_process, (tmp_path,), nprocs=2)
+    multiprocessing.start_processes(train_in_process, (tmp_path,), nprocs=2, start_method=START)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     for kind in ("alike", "first", "free"):
         for name, tensor in found[0][kind].items():

@@ -12,6 +12,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
+from tests.processes import FORKS, START
 from tests.training.test_fit import CONFIG, Losses
 from worldmodel.training import distributed
 from worldmodel.training import fit as loop
@@ -80,9 +81,10 @@ def two_processes(folder: Path, poison_at: int | None = None) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(run, (2, folder, port, poison_at), nprocs=2)
+    mp.start_processes(run, (2, folder, port, poison_at), nprocs=2, start_method=START)
 
 
+@FORKS
 def test_two_workers_equal_one_of_the_same_global_batch(tmp_path):
     (tmp_path / "one").mkdir()
     two_processes(tmp_path / "two")
@@ -96,6 +98,7 @@ def test_two_workers_equal_one_of_the_same_global_batch(tmp_path):
     assert len({*noise[0], *noise[1]}) == 2 * STEPS.steps  # each drops and hides in its own rows
 
 
+@FORKS
 def test_all_workers_stop_when_the_loss_of_one_is_not_finite(tmp_path):
     with pytest.raises(mp.ProcessRaisedException, match="became nan at step 2"):
         two_processes(tmp_path / "two", poison_at=2)

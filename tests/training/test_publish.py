@@ -1,6 +1,7 @@
 import re
 import shlex
 from dataclasses import replace
+from functools import partial
 
 import gymnasium as gym
 import pytest
@@ -17,12 +18,18 @@ from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer.files import save_tokenizer
+from worldmodel.training import publish as module
 from worldmodel.training.cli.main import main
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.publish import Play, _collect_command, _score_rows, publish
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    monkeypatch.setattr(module, "summarize_model", partial(summarize_model, samples=8, max_segments=64))
 
 
 def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_path):
@@ -172,6 +179,15 @@ def test_publish_uploads_a_world_that_loads_from_the_hub_with_its_licence(run, t
     assert "publish runs/dynamics/best runs/data toy --license mit --datasets me/play" in str(
         ModelCard.load(tmp_path / "toy" / "README.md")
     )
+
+
+@pytest.mark.parametrize("token", ["hf_wrong", "hf_reader"])
+def test_a_token_that_cannot_write_is_refused_before_anything_is_measured(run, tmp_path, hub, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(module, "summarize_model", None)
+    with pytest.raises(PermissionError, match="log in with `hf auth login`"):
+        publish(run / "run", run / "data", tmp_path / "toy", push="me/toy")
+    assert not (tmp_path / "toy").exists()
 
 
 def test_private_without_a_repository_is_refused(run, tmp_path):

@@ -13,6 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMonitor, VecNormalize, VecVideoRecorder
 
 from tests.agents.worlds import pushing_world
+from tests.processes import FORKS, START
 from tests.tiny import tiny_world
 from tests.toy_game import BoundGame, ToyGame, toys
 from worldmodel.agents.sb3.generators import restored_generators
@@ -155,9 +156,10 @@ def test_rows_with_their_own_envs_are_accessed_as_in_stable_baselines3(kind):
     assert envs.env_is_wrapped(Monitor) == [True] * 3 and envs.env_is_wrapped(gym.wrappers.TimeLimit, 0) == [False]
 
 
+@FORKS
 def test_rows_in_separate_processes_can_be_accessed():
     games = [lambda: Monitor(Named())] * 2
-    envs = SB3VecEnv(AsyncVectorEnv(games, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP))
+    envs = SB3VecEnv(AsyncVectorEnv(games, context=START, autoreset_mode=AutoresetMode.SAME_STEP))
     envs.seed(0), envs.reset()
     assert envs.get_attr("name") == ["toy"] * 2 and envs.get_attr("name", 1) == ["toy"]
     envs.set_attr("name", "doom", indices=[1])
@@ -318,7 +320,9 @@ LEARNERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name", ["A2C", pytest.param("DQN", marks=pytest.mark.slow), pytest.param("SAC", marks=pytest.mark.slow)]
+)
 def test_its_algorithms_improve_in_a_tiny_dream(name):
     """The rewards of random weights depend on the action: 0.1 is a fifth of their standard deviation."""
     world = pushing_world() if name == "SAC" else tiny_world(2)

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.training.recorded import recorded_store
 from worldmodel.agents.evaluate import Comparison, Evaluation
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.dynamics import GPTConfig
+from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.pipeline import demo as module
@@ -156,6 +158,7 @@ def test_the_seed_reaches_every_stage():
 
 @pytest.mark.vizdoom
 def test_the_demo_runs_from_nothing_to_a_report_and_repeats_no_stage(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "summarize_model", partial(summarize_model, samples=8))
     report = demo(tmp_path, SMALL)
     data = json.loads((tmp_path / "report.json").read_text())
     assert {"run", "returns", "dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"} <= set(data)
