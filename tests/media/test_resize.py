@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from worldmodel.media.resize import area_resize, check_size
+from worldmodel.media.resize import area_resize, center_crop, check_size
 
 
 def slow_mean(frame: np.ndarray, top: Fraction, left: Fraction, height: Fraction, width: Fraction) -> Fraction:
@@ -32,6 +32,26 @@ def test_every_new_pixel_is_the_rounded_mean_of_its_rectangle(height, width):
 def test_flat_frames_keep_their_brightness():
     for value in (0, 1, 127, 255):
         assert (area_resize(np.full((1, 120, 160, 3), value, np.uint8), 64, 64) == value).all()
+
+
+@pytest.mark.parametrize(
+    ("whole", "size", "wanted"),
+    [
+        ((1080, 1920), (64, 64), (1080, 1080)),
+        ((1920, 1080), (64, 64), (1080, 1080)),
+        ((480, 640), (64, 96), (427, 640)),
+        ((64, 64), (64, 64), (64, 64)),
+        ((3, 100), (1, 200), (1, 100)),
+    ],
+)
+def test_a_crop_is_the_largest_central_part_of_the_wanted_proportions(whole, size, wanted):
+    H, W = whole
+    places = np.stack(np.meshgrid(np.arange(H), np.arange(W), indexing="ij"), -1)[None]
+    part = center_crop(places, *size)
+    assert part.shape == (1, *wanted, 2)
+    for axis, side in enumerate(whole):
+        before, after = part[..., axis].min(), side - 1 - part[..., axis].max()
+        assert 0 <= after - before <= 1
 
 
 def test_enlarging_is_refused():

@@ -17,7 +17,7 @@ from worldmodel.media.arrays import ARRAYS, read_array
 from worldmodel.media.brightness import to_bytes
 from worldmodel.media.films import FILMS, film_speed, images_of_film
 from worldmodel.media.pictures import ANIMATIONS, PICTURES, animation_speed, images_of_picture
-from worldmodel.media.resize import area_resize
+from worldmodel.media.resize import area_resize, center_crop
 
 VIDEOS = (*FILMS, *ANIMATIONS)
 
@@ -29,7 +29,9 @@ class Images(NamedTuple):
     notes: Counter[str]  # counts by description, such as "pictures turned upright by their EXIF orientation"
 
 
-def read_images(path: Path, channels: int, count: int | None = None, size: tuple[int, int] | None = None) -> Images:
+def read_images(
+    path: Path, channels: int, count: int | None = None, size: tuple[int, int] | None = None, crop: bool = False
+) -> Images:
     """Read at most `count` images of a film, an animation, a picture or a folder of pictures; or an array.
 
     Pictures and films are returned upright, with transparency over black, as uint8. An array is converted to uint8
@@ -39,6 +41,7 @@ def read_images(path: Path, channels: int, count: int | None = None, size: tuple
     Args:
         channels: 3, or 1 for gray; ignored for arrays.
         size: height and width to which pictures and films (not arrays) are shrunk by area while being read.
+        crop: keep their proportions, and of each image the central part that has those of `size`.
 
     Raises:
         ValueError: the file is of an unknown kind, damaged, truncated, or of ambiguous brightness; names the file.
@@ -66,7 +69,7 @@ def read_images(path: Path, channels: int, count: int | None = None, size: tuple
     else:
         known = ", ".join((*ARRAYS, *VIDEOS, *PICTURES))
         raise ValueError(f"expected a folder of pictures or a file with the ending {known}; got {path}")
-    return Images(_collect(path, images, size, notes), notes)
+    return Images(_collect(path, images, size, crop, notes), notes)
 
 
 def in_words(notes: Counter[str]) -> tuple[str, ...]:
@@ -107,7 +110,7 @@ def _images_of_folder(
 
 
 def _collect(
-    path: Path, images: Iterator[NDArray[np.uint8]], size: tuple[int, int] | None, notes: Counter[str]
+    path: Path, images: Iterator[NDArray[np.uint8]], size: tuple[int, int] | None, crop: bool, notes: Counter[str]
 ) -> NDArray[np.uint8]:
     frames: list[NDArray[np.uint8]] = []
     for index, image in enumerate(images):
@@ -116,7 +119,11 @@ def _collect(
                 f"the images of {path} have different sizes: the first is {_by(frames[0].shape)}, number {index + 1} "
                 f"{_by(image.shape)}; make them equal, or shrink them to one size"
             )
-        if size not in (None, image.shape[:2]):
+        if size is not None and size != image.shape[:2]:
+            if crop:
+                whole, image = image, center_crop(image[None], *size)[0]
+                if not index and image.shape != whole.shape:
+                    notes[f"videos cropped from {_by(whole.shape)} to their central {_by(image.shape)}"] += 1
             if not index:
                 notes[f"videos shrunk from {_by(image.shape)} to {_by(size)}"] += 1
             try:

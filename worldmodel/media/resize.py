@@ -29,6 +29,14 @@ def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     return sums.astype(np.uint8).reshape(N, height, width, C)
 
 
+def center_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The central part of (N, H, W, C) frames whose sides have the ratio `height` to `width`, as large as possible."""
+    H, W = frames.shape[1:3]
+    tall, wide = min(H, max(1, round(W * height / width))), min(W, max(1, round(H * width / height)))
+    top, left = (H - tall) // 2, (W - wide) // 2
+    return frames[:, top : top + tall, left : left + wide]
+
+
 def check_size(size: tuple[int, int] | None) -> None:
     """ValueError unless the height and width to shrink to are at least 1; None: no shrinking."""
     if size is not None and min(size) < 1:

@@ -96,6 +96,20 @@ def test_frames_are_shrunk_by_area(tmp_path):
         import_video([tmp_path / "v.npy"], tmp_path / "bigger", actions=[actions], size=(64, 12))
 
 
+def test_frames_are_cropped_to_the_proportions_of_the_size(tmp_path, capsys):
+    frames = make_video(4, height=32, width=48)
+    wanted = area_resize(frames[:, :, 8:40], 16, 16)
+    for video in (save(tmp_path / "v.npy", frames), save_pictures(tmp_path / "v", frames)):
+        store = import_video([video], tmp_path / f"s{video.suffix}", size=(16, 16), crop="center")
+        np.testing.assert_array_equal(shown(store)[:4], wanted)
+    assert "videos cropped from 32 × 48 to their central 32 × 32: 1" in capsys.readouterr().out
+    for options, problem in (({"crop": "center"}, "give that too"), ({"crop": "top"}, "'none' or 'center', got 'top'")):
+        with pytest.raises(ValueError, match=problem):
+            import_video([tmp_path / "v.npy"], tmp_path / "none", **options)
+    with pytest.raises(ValueError, match=r"crop"):  # the frames of an import are all made alike
+        import_video([tmp_path / "v"], tmp_path / "s", size=(16, 16))
+
+
 @pytest.mark.parametrize("tail", [(), (1,)])
 def test_gray_frames_may_lack_their_axis(tmp_path, tail):
     frames = make_video(4, channels=1)

@@ -31,7 +31,7 @@ from worldmodel.media.read import (
     pictures_in,
     read_images,
 )
-from worldmodel.media.resize import area_resize, check_size
+from worldmodel.media.resize import area_resize, center_crop, check_size
 from worldmodel.progress import progress
 from worldmodel.shapes import channels_first
 
@@ -54,6 +54,7 @@ def import_video(
     reward: str | None = None,
     signals: Sequence[str] = (),
     size: tuple[int, int] | None = None,
+    crop: Literal["none", "center"] = "none",
     channels: Literal[1, 3] = 3,
     ends: Literal["stopped", "truncated", "terminated"] = "stopped",
     name: str = "Video",
@@ -78,6 +79,7 @@ def import_video(
         reward: column or array of the rewards.
         signals: columns or arrays of additional values for the model to predict, such as a score.
         size: height and width to shrink to.
+        crop: "center" keeps the proportions: of each frame, the central part that has those of `size`.
         channels: 3, or 1 for gray.
         ends: what the end of a video means: the recording stopped, a time limit, or the end of the game.
         name: name of the game; models and stores of one game go together.
@@ -89,6 +91,10 @@ def import_video(
     """
     _check_options(frames_per_step, channels, ends, fps)
     check_size(size)
+    if crop not in ("none", "center"):
+        raise ValueError(f"crop must be 'none' or 'center', got {crop!r}")
+    if crop == "center" and size is None:
+        raise ValueError("crop is to the proportions of size: give that too, or omit crop")
     of_tables: dict[str, Any] = {"reward": reward, "signals": signals, "action_kind": action_kind != "auto"}
     of_tables |= {"action_names": action_names, "action_columns": action_columns, "action_limit": action_limit}
     if not actions and (needless := [name for name, value in of_tables.items() if value]):
@@ -97,7 +103,7 @@ def import_video(
     paths = _find_tables(sources, [Path(path) for path in actions]) if actions else []
     tables = [read_table(path, reward, signals, action_names, action_columns) for path in paths]
     speed = images_per_second(sources[0]) if fps is None else fps
-    recordings = _Recordings(sources, tables, channels, size)
+    recordings = _Recordings(sources, tables, channels, size, crop == "center")
     odd: list[str] = []
 
     def describe() -> StoreInfo:
@@ -136,6 +142,7 @@ def import_video(
         "channels": channels,
         "ends": ends,
         "name": name,
+        **({} if crop == "none" else {"crop": crop}),  # absent in imports of earlier releases, which can be resumed
     } | {f"content of {path}": _digest(path) for path in (*sources, *paths)}
     with (
         open_with_settings(Path(out), SETTINGS, settings, describe) as store,
@@ -165,16 +172,21 @@ class _Recordings:
     """Videos with their actions; only one video's frames are in memory at a time."""
 
     def __init__(
-        self, sources: Sequence[Path], tables: Sequence[Table], channels: int, size: tuple[int, int] | None
+        self,
+        sources: Sequence[Path],
+        tables: Sequence[Table],
+        channels: int,
+        size: tuple[int, int] | None,
+        crop: bool,
     ) -> None:
         self.sources, self.tables = sources, tables  # no tables: videos without actions
-        self.channels, self.size = channels, size
+        self.channels, self.size, self.crop = channels, size, crop
         self.changed: dict[Path, Counter[str]] = {}  # how the images of each video were converted
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], Table]:
         """Frames (V, H, W, C) and actions of a video."""
         source = self.sources[index]
-        frames, self.changed[source] = _read(source, self.channels, self.size)
+        frames, self.changed[source] = _read(source, self.channels, self.size, self.crop)
         return frames, self.tables[index] if self.tables else _idle(source, len(frames))
 
     def measure(self, frames_per_step: int) -> tuple[list[int], list[int], tuple[int, ...]]:
@@ -224,9 +236,9 @@ def _episode(frames: NDArray[np.uint8], table: Table, info: StoreInfo, ends: str
         raise ValueError(f"{table.path}: {error}") from error
 
 
-def _read(source: Path, channels: int, size: tuple[int, int] | None) -> Images:
+def _read(source: Path, channels: int, size: tuple[int, int] | None, crop: bool) -> Images:
     """Frames (V, H, W, C) with V at least 2."""
-    frames, notes = read_images(source, channels, size=size)
+    frames, notes = read_images(source, channels, size=size, crop=crop)
     if frames.ndim == 3 and channels == 1:
         frames = frames[..., None]
     if frames.ndim != 4 or frames.shape[-1] != channels or len(frames) < 2:
@@ -234,7 +246,7 @@ def _read(source: Path, channels: int, size: tuple[int, int] | None) -> Images:
         raise ValueError(f"{source}: wanted at least 2 frames (V, H, W, {channels}), got {frames.shape}{hint}")
     if size is not None and frames.shape[1:3] != tuple(size):  # of an array
         try:
-            frames = area_resize(frames, *size)
+            frames = area_resize(center_crop(frames, *size) if crop else frames, *size)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
     return Images(frames, notes)
