@@ -19,7 +19,7 @@ demo: $(VENV)/ready-core  ## learn a world model of real Doom, train an agent in
 # One process per core, since a test computes with one thread (tests/conftest.py). Their files, some 50,000, are kept in
 # memory where it has 8 GB to spare, and deleted after each test that passes: some disks take minutes to delete them.
 SPARE := $(shell df -k --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 8000000')
-PYTEST := $(if $(SPARE),TMPDIR=/dev/shm) $(RUN) pytest -n auto --dist loadfile --durations=15 \
+PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(SPARE),TMPDIR=/dev/shm) $(RUN) pytest -n auto --dist loadfile --durations=15 \
 	$(if $(SPARE),-o tmp_path_retention_policy=failed)
 
 test: $(VENV)/ready-test  ## the whole suite but the slow tests (ARGS="-k name -n 0" chooses, in one process)

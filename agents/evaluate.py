@@ -19,9 +19,9 @@ from worldmodel.agents.policy import Policy, as_policy
 from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
+from worldmodel.envs.actions import check_actions, named_actions
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.ids import is_dream
-from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.model import WorldModel
 from worldmodel.statistics import mean_with_interval

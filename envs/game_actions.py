@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import check_names, valid_actions
+from worldmodel.envs.actions import check_names, valid_actions
 
 _MOST_COMBINATIONS = 64  # of buttons and switches that become one choice
 _WIDEST = 1e6  # larger bounds count as unbounded, such as float32's largest number

@@ -18,7 +18,7 @@ from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.agents.episodes import play_episodes
 from worldmodel.agents.evaluate import make_envs
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import named_actions
+from worldmodel.envs.actions import named_actions
 
 SEED = 510_000  # of the search's first episode; differs from the seeds on which players are evaluated
 LENGTHS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 48)  # steps of one action in a cycle

@@ -18,7 +18,7 @@ from worldmodel.agents.evaluate import View, view_of
 from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.actions import action_spec_of
 from worldmodel.layers.defaults import own_defaults
 
 _IN_ALGORITHM = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)

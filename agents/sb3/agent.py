@@ -25,7 +25,8 @@ from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.cards import model_card
 from worldmodel.checksums import check_sums
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import check_actions, named_actions, observation_space
+from worldmodel.envs.actions import check_actions, named_actions
+from worldmodel.envs.spaces import observation_space
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.restoring import restore

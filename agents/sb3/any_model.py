@@ -13,7 +13,7 @@ import numpy as np
 from worldmodel.agents.policy import Policy, RowGenerators, Rows
 from worldmodel.agents.sb3.generators import restored_generators
 from worldmodel.data import ActionSpec
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.actions import action_spec_of
 from worldmodel.layers.defaults import own_defaults
 
 if TYPE_CHECKING:

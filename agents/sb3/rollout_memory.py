@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 
 from worldmodel.agents.action_memory import ActionMemory, planes_of
 from worldmodel.agents.sb3.config import AgentConfig
-from worldmodel.envs.spaces import action_spec_of
+from worldmodel.envs.actions import action_spec_of
 
 
 def as_agents_see(envs: VecEnv, config: AgentConfig) -> VecEnv:

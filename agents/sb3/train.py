@@ -25,9 +25,9 @@ from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.rollout_memory import as_agents_see
 from worldmodel.agents.sb3.unfinished import FOLDER, load_unfinished, save_unfinished
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
+from worldmodel.envs.actions import check_actions, named_actions
 from worldmodel.envs.ids import env_spec
 from worldmodel.envs.registry import load_model
-from worldmodel.envs.spaces import check_actions, named_actions
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
 from worldmodel.files import JsonObject, cut_log, read_json, write_json
 from worldmodel.layers.defaults import own_defaults

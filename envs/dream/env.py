@@ -12,10 +12,10 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
+from worldmodel.envs.actions import valid_actions
 from worldmodel.envs.dream.rules import DreamRules, EndCondition, RewardFunction
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.ids import env_spec, is_dream, is_env_id
-from worldmodel.envs.spaces import valid_actions
 from worldmodel.errors import refuse_unknown
 from worldmodel.model import WorldModel
 from worldmodel.model.outputs import Branches

@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from worldmodel.data import ActionSpec
+from worldmodel.envs.actions import check_actions
 from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
-from worldmodel.envs.spaces import check_actions
 from worldmodel.envs.vectors import NamesItsAdapter, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
 

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
+from worldmodel.envs.actions import valid_actions
 from worldmodel.envs.dream.given_starts import GivenStarts, check_options
 from worldmodel.envs.dream.rollout import Dreams, TorchStep, to_host, to_numpy
 from worldmodel.envs.dream.rules import DreamRules, EndCondition, RewardFunction
 from worldmodel.envs.dream.start_pool import Beginnings, begin
 from worldmodel.envs.dream.start_states import BothStarts, Source, make_source
 from worldmodel.envs.registry import DOOM_STEPS_PER_SECOND, load_model, steps_per_second
-from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show, valid_actions
+from worldmodel.envs.spaces import check_observation_kind, observation_space, observe, show
 from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, key_of, masked, row_seeds, rows_to_reset
 from worldmodel.errors import check_known, refuse_unknown
 from worldmodel.layers.defaults import own_defaults

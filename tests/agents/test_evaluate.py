@@ -11,9 +11,9 @@ from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.agents.sb3.train import train_ppo
 from worldmodel.agents.scripted import RandomPolicy, StickyPolicy
 from worldmodel.data import ActionSpec
+from worldmodel.envs.actions import action_spec_of, check_actions, named_actions
 from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
-from worldmodel.envs.spaces import action_spec_of, check_actions, named_actions
 from worldmodel.envs.wrappers import ThreadVectorEnv
 
 GAME = "EvaluateToy-v0"

@@ -1,5 +1,7 @@
 """Any Gymnasium env as a game: its pictures, its rewards, its ends."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -44,7 +46,8 @@ class Counting(gym.Env):
         return observation, float(self.count), over and not self.truncates, over and self.truncates, info
 
 
-gym.register("Counting-v0", entry_point=lambda: PixelGame(Counting(), size=(12, 16), signals=["score"]))
+TELLING = {"score": lambda env, info: info["score"], "torch": lambda env, info: "torch" in sys.modules}
+gym.register("Counting-v0", entry_point=lambda: PixelGame(Counting(), size=(12, 16), signals=TELLING))
 
 
 NAN_ID = "tests.envs.test_pixel_game:Nan-v0"
@@ -232,8 +235,12 @@ def test_a_signal_that_info_lacks_is_named():
 def test_it_can_be_recorded_like_any_game(tmp_path):
     collect(GAME_ID, tmp_path, episodes=3, policy="random", workers=1)
     store = EpisodeStorage.open(tmp_path)
-    assert store.info.signal_names == ("score",) and store.info.frames_per_step == 2 and store.lengths == [3, 3, 3]
-    assert store.episode(0).signals[:, 0].tolist() == [-1, 4, 8, 10] and store.episode(0).rewards.tolist() == [3, 7, 5]
+    assert (
+        store.info.signal_names == ("score", "torch") and store.info.frames_per_step == 2 and store.lengths == [3, 3, 3]
+    )
+    played = store.episode(0)
+    assert played.signals[:, 0].tolist() == [-1, 4, 8, 10] and played.rewards.tolist() == [3, 7, 5]
+    assert not played.signals[:, 1].any(), "a process that plays a game to record it has no use for torch"
     assert read_returns(tmp_path / RETURNS) == dict.fromkeys(range(3), 15.0)
 
 

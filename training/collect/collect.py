@@ -20,6 +20,7 @@ from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.data.minari import recoverable
 from worldmodel.data.store_settings import open_with_settings
+from worldmodel.envs.actions import check_actions
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.progress import progress
@@ -236,7 +237,6 @@ def _player(policy: str | os.PathLike) -> str:
 def _check_agent(job: Job, action: ActionSpec) -> None:
     """ValueError or FileNotFoundError, before anything is written, for an agent that cannot play this env."""
     from worldmodel.agents.sb3.agent import load_agent
-    from worldmodel.envs.spaces import check_actions
 
     agent = load_agent(job.policy)
     check_actions(agent.action_spec, action, f"the agent in {job.policy}", job.env_id)

@@ -21,10 +21,10 @@ from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
+from worldmodel.envs.actions import action_spec_of, check_actions
 from worldmodel.envs.dream.env import DreamEnv, world_of
 from worldmodel.envs.ids import env_spec, is_dream, is_env_id
 from worldmodel.envs.registry import load_model
-from worldmodel.envs.spaces import action_spec_of, check_actions
 from worldmodel.envs.wrappers import DreamView
 from worldmodel.media.write import as_rgb
 from worldmodel.model import WorldModel

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from gymnasium.error import InvalidAction
 
-from worldmodel.envs.spaces import valid_actions
+from worldmodel.envs.actions import valid_actions
 
 BOUNDS = gym.spaces.Box(np.float32([-0.14, 1000.0]), np.float32([0.03, 1000.5]))
 
