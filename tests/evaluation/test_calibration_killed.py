@@ -37,7 +37,7 @@ def names(out):
     return [weights_name(out / name) for name in ("best", "last")]
 
 
-@pytest.mark.parametrize("name", ["best", "last"])
+@pytest.mark.parametrize("name", ["best", pytest.param("last", marks=pytest.mark.slow)])
 def test_a_calibration_killed_between_the_two_moves_of_a_checkpoint_is_repeated(tmp_path, run, name):
     move = os.replace
     out = tmp_path / "before"

@@ -50,8 +50,14 @@ def dream(step, state, actions=range(STEPS), **options):
     return state, outs
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("given", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        *((kind, 3) for kind in KINDS),
+        ("block", 1),
+        *(pytest.param(kind, 1, marks=pytest.mark.slow) for kind in KINDS if kind != "block"),
+    ],
+)
 def test_recorded_steps_are_the_steps(kind, given):
     world = tiny_world(**KINDS[kind])
     graphed = GraphedSteps(world, Tapes)

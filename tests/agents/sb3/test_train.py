@@ -57,7 +57,7 @@ def test_an_agent_trains_in_a_dream(tmp_path, obs):
         observations = envs.step(actions)[0]
 
 
-@pytest.mark.parametrize("obs", ["latent", "features"])
+@pytest.mark.parametrize("obs", ["features", pytest.param("latent", marks=pytest.mark.slow)])
 def test_ppo_improves_in_a_tiny_dream(tmp_path, obs):
     """The rewards of random weights depend on the action and the observation: no single action is as good."""
     sizes = {"num_envs": 64, "n_steps": 8, "batch_size": 128, "n_epochs": 4, "features_dim": 64, "channels": 16}

@@ -119,6 +119,7 @@ def test_the_models_of_the_three_papers_are_measured_in_the_same_way_and_compare
     assert len({row["metrics"]["action_score_real"] for row in rows[:-1]}) == 1
 
 
+@pytest.mark.slow
 def test_the_order_of_a_clips_codes_is_compared_with_copying(tmp_path, store, trained):
     page = ablate("lvt-attention", store.root, tmp_path, QUICK)["lvt-attention"]
     assert len(trained.names) == 4  # one tokenizer, three priors

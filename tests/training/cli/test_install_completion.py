@@ -50,7 +50,7 @@ def completed(shell: str, home, typed: str, wanted: str) -> bool:
         os.close(terminal)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", *(pytest.param(shell, marks=pytest.mark.slow) for shell in ("zsh", "fish"))])
 def test_tab_completes_a_command_once_it_is_installed(shell, home, capsys):
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")

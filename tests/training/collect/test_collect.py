@@ -301,7 +301,7 @@ def test_noise_is_independent_of_a_policy_with_the_same_seed():
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.4
 
 
-@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("same", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_episodes_beyond_a_killed_collections_goal_are_dropped_and_earlier_ones_are_kept(tmp_path, same):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     collect(GAME_ID, unbroken, steps=20, workers=1)
