@@ -32,6 +32,7 @@ class KnowsTheActions:
     """A model with loss 1 nat, and 2 nats for steps whose action is not the recorded one (brightness / 2 % 3)."""
 
     device = torch.device("cpu")
+    config = SimpleNamespace(dynamics=SimpleNamespace(lead=0))
 
     def loss(self, batch):
         wrong = batch.actions != (batch.codes[:, :-1, 0, 0, 0] // 2) % 3

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,14 +116,18 @@ def sampled(
 
 @torch.inference_mode()
 def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
-    """Every part of the model's loss by name, averaged over the batch's real steps."""
-    sums: dict[str, float] = {}
-    for part in chunks(batch, wm.device):
-        steps = int(part.padding_mask.sum())
-        for name, value in wm.loss(part)._asdict().items():
-            sums[name] = sums.get(name, 0.0) + float(value) * steps
-    total = int(batch.padding_mask.sum())
-    return {name: value / total for name, value in sums.items()}
+    """Every part of the model's loss by name, as if the whole batch had passed through the model at once."""
+    parts, lead = list(batch.split(CHUNK)), wm.config.dynamics.lead
+    steps = [int(part.padding_mask.sum()) for part in parts]
+    # A model that learns how a segment begins also predicts the first step, where the one after it counts.
+    coded = [count + int(part.padding_mask[:, :lead].sum()) for part, count in zip(parts, steps, strict=True)]
+    losses = [wm.loss(part)._asdict() for part in chunks(batch, wm.device)]
+    columns = {name: [float(loss[name]) for loss in losses] for name in losses[0]}
+    columns["total"] = [total - codes for total, codes in zip(columns["total"], columns["codes"], strict=True)]
+    means = {
+        name: float(np.average(values, weights=coded if name == "codes" else steps)) for name, values in columns.items()
+    }
+    return means | {"total": means["total"] + means["codes"]}
 
 
 def code_scores(wm: WorldModel, batch: CodeBatch, nats: float) -> dict[str, float]:
