@@ -215,6 +215,20 @@ def test_names_of_films_may_be_odd(films, tmp_path, monkeypatch, name):
     assert len(read(type(films)(name))[0]) == 50
 
 
+def test_words_of_a_title_or_a_name_are_not_taken_for_tracks_or_durations(films, tmp_path):
+    path, about = tmp_path / "Video: a.mp4", ("title=Our Video: part 1", "comment=Duration: 00:00:09.00, of two")
+    tags = [word for text in about for word in ("-metadata", text)]
+    ffmpeg("-i", films / "a.mp4", "-c", "copy", *tags, "-movflags", "+faststart", path)
+    frames, notes = read(path)
+    assert len(frames) == 50 and not notes and film_speed(path) == 25
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="images of about 50 could be read"):
+        read(path)
+    make_film(tmp_path / "song.mp4", "-metadata", "title=Video: a song", source="sine=d=1")
+    with pytest.raises(ValueError, match=r"song\.mp4 has no video track"):
+        read(tmp_path / "song.mp4")
+
+
 def test_a_film_cannot_make_ffmpeg_open_other_files(films, tmp_path):
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile http://127.0.0.1:9/{films.name}.mp4\n")
     with pytest.raises(ValueError, match=r"list\.mp4 is not a film"):

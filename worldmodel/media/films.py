@@ -132,7 +132,8 @@ def _read_header(path: Path) -> _Header:
         _check_process(path, done.returncode, lines)
         hint = "; a truncated recording lacks it" if "moov atom not found" in said else ""
         raise ValueError(f"{path} is not a film that ffmpeg can read ({_why(_complaints(lines)[:1])}{hint})")
-    streams = [line for line in lines if "Video: " in line and "(attached pic)" not in line]
+    tracks = [line for line in lines if re.match(r"(\[info\])? *Stream #\d.*?: Video: ", line)]  # not names or titles
+    streams = [line for line in tracks if "(attached pic)" not in line]
     if not streams:
         raise ValueError(f"{path} has no video track, only sound or other data")
     stream, notes = streams[0], []
@@ -142,9 +143,10 @@ def _read_header(path: Path) -> _Header:
         notes += ["films turned upright by their rotation"] if float(turned[1]) else []
     if "smpte2084" in stream or "arib-std-b67" in stream:
         notes.append("HDR films, whose brightness is not mapped to that of standard screens")
-    codec = re.search(r"Video: (\w+)", stream)
+    codec = re.search(r": Video: (\w+)", stream)
     decoder = _TRANSPARENT.get(codec[1] if codec else "") if re.search(r"alpha_mode *: *1", said) else None
-    length, rate = re.search(r"Duration: (\S+),", said), re.search(r"([\d.]+)(k?) fps", stream)
+    length = re.search(r"^(?:\[info\])? *Duration: (\S+),", said, re.MULTILINE)
+    rate = re.search(r"([\d.]+)(k?) fps", stream)
     seconds = _seconds(length[1]) if length else None
     speed = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
     images = round(seconds * speed) if seconds and speed else None
