@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.data.makers import INFO, make_episode
+from tests.data.makers import INFO, LABELLED, make_episode, make_store
 from tests.training.recorded import recorded_store
 from worldmodel.data import ActionSpec, EpisodeStorage, JoinedStorage
 from worldmodel.data.regroup import regroup, regroup_episode
@@ -111,6 +111,24 @@ def test_joined_stores_are_regrouped_one_by_one(tmp_path, store):
     with pytest.raises(ValueError, match=r"joined stores cannot be regrouped as one: regroup .*, .* one by one"):
         regroup(JoinedStorage([store, store]), tmp_path / "new", 4)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("frames_per_step", [1, 4])
+def test_frames_keep_their_speed(tmp_path, frames_per_step):
+    info = replace(INFO, steps_per_second=8.75)
+    new = EpisodeStorage.open(regroup(make_store(tmp_path / "old", (6,), info), tmp_path / "new", frames_per_step)).info
+    assert new.steps_per_second * new.frames_per_step == info.steps_per_second * info.frames_per_step
+
+
+@pytest.mark.parametrize("frames_per_step", [1, 4])
+def test_labels_stay_with_their_frames(tmp_path, frames_per_step):
+    store = make_store(tmp_path / "old", lengths=(6,), info=LABELLED)
+    old, new = store.episode(0), EpisodeStorage.open(regroup(store, tmp_path / "new", frames_per_step)).episode(0)
+    assert new.labels.shape[:4] == new.frames.shape[:4]
+    for name in ("frames", "labels"):
+        ours, theirs = (getattr(episode, name) for episode in (new, old))
+        assert (ours[0] == theirs[0, -1]).all()
+        assert np.array_equal(ours[1:].reshape(-1, *ours.shape[2:]), theirs[1:].reshape(-1, *theirs.shape[2:]))
 
 
 def test_an_existing_store_is_kept_and_a_half_written_one_is_not(tmp_path, store, monkeypatch):

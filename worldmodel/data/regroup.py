@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import ActionSpec, Episode, EpisodeStorage
@@ -35,7 +36,8 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     with replacing(root) as fresh, progress(enough, "step", root.name) as bar:
         old = store.info
         action = regroup_action(old.action, old.frames_per_step, frames_per_step)
-        info = replace(old, frames_per_step=frames_per_step, action=action)
+        speed = old.steps_per_second * old.frames_per_step / frames_per_step
+        info = replace(old, frames_per_step=frames_per_step, action=action, steps_per_second=speed)
         new = EpisodeStorage.create(fresh, info, default_dataset_id(root), env_spec_of(store.root))
         for index, episode_id in enumerate(store.ids.tolist()):
             if taken >= enough:
@@ -80,8 +82,6 @@ def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) 
     steps = episode.num_steps // merged * merged
     if not steps:
         raise ValueError(f"an episode of {episode.num_steps} steps is too short to merge {merged} of them")
-    moving = episode.frames[1 : steps + 1].reshape(-1, frames_per_step, *episode.frames.shape[2:])
-    first = np.repeat(episode.frames[:1, -1:], frames_per_step, axis=1)
     rewards = np.zeros((steps // merged, parts), np.float32)
     rewards[:, -1] = episode.rewards[:steps].reshape(-1, merged).sum(1)
     signals = episode.signals[::merged][: steps // merged + 1]
@@ -95,11 +95,18 @@ def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) 
         actions = each.reshape(-1, action.held.n * frames_per_step)
     return replace(
         episode,
-        frames=np.concatenate((first, moving)),
+        frames=_regroup_images(episode.frames[: steps + 1], frames_per_step),
         actions=actions,
         rewards=rewards.reshape(-1),
         signals=np.concatenate((signals[:1], np.repeat(signals[1:], parts, axis=0))),
+        labels=None if episode.labels is None else _regroup_images(episode.labels[: steps + 1], frames_per_step),
     )
+
+
+def _regroup_images(images: NDArray[np.uint8], frames_per_step: int) -> NDArray[np.uint8]:
+    """Frames or labels (N + 1, F, H, W, …) in steps of another length."""
+    first = np.repeat(images[:1, -1:], frames_per_step, axis=1)
+    return np.concatenate((first, images[1:].reshape(-1, frames_per_step, *images.shape[2:])))
 
 
 def regroup_clips(frames: Tensor, frames_per_step: int) -> Tensor:
