@@ -165,6 +165,13 @@ def test_pictures_in_folders_hold_one_image_each_and_hidden_files_are_left_out(t
         import_video([folder], tmp_path / "w")
 
 
+def test_hidden_files_and_folders_beside_videos_are_left_out(tmp_path):
+    save(tmp_path / "v" / "a.npy", make_video(4))
+    (tmp_path / "v" / "._a.npy").write_bytes(b"left by a file system")
+    save_pictures(tmp_path / "v" / ".thumbnails", make_video(3))
+    assert import_video([tmp_path / "v"], tmp_path / "s").lengths == [2]
+
+
 @pytest.mark.parametrize("name", ["v.mp4", "v/frame_2.png"])
 def test_the_command_names_a_broken_file_in_one_line(tmp_path, capsys, name):
     save_pictures(tmp_path / "v", make_video(4))

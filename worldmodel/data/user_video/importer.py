@@ -269,9 +269,9 @@ def _find_videos(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir() or _has_pictures(path):
             found.append(path)
             continue
+        shown = (p for p in path.iterdir() if not p.name.startswith("."))  # not ._clip.mp4 nor .thumbnails/
         inside = sorted(
-            (p for p in path.iterdir() if p.suffix.lower() in _FILES or (p.is_dir() and _has_pictures(p))),
-            key=natural_order,
+            (p for p in shown if p.suffix.lower() in _FILES or (p.is_dir() and _has_pictures(p))), key=natural_order
         )
         if not inside:
             raise ValueError(f"{path} holds no videos ({', '.join(_FILES)}) and no pictures ({', '.join(PICTURES)})")
