@@ -4,6 +4,7 @@ Letters: n videos, R rows of a file, T steps, F frames of a step, H W C pixels, 
 Time: action t is taken after step t, so T steps have T - 1 actions between them.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -172,7 +173,7 @@ def read_actions(source: str | Path | Sequence[str] | NDArray, spec: ActionSpec)
     given = [source] if isinstance(source, str | Path) else source
     if len(given) == 1 and not isinstance(given, np.ndarray) and Path(str(given[0])).suffix.lower() in ARRAYS:
         given = read_array(Path(str(given[0])))
-    elif len(given) == 1 and not isinstance(given, np.ndarray) and Path(str(given[0])).is_file():
+    elif len(given) == 1 and not isinstance(given, np.ndarray) and os.path.isfile(str(given[0])):
         raise ValueError(f"actions must be a file ({' or '.join(ARRAYS)}) or words; got {given[0]}")
     if not isinstance(given, np.ndarray):
         return _from_words(" ".join(map(str, given)).split(), spec)

@@ -249,6 +249,11 @@ def test_actions_are_names_or_numbers_with_a_count(words):
     assert actions.dtype == np.int64 and actions.tolist() == [1, 1, 1, 2, 0]
 
 
+def test_actions_may_be_more_words_than_a_file_name_has_letters():
+    words = "left right " * 200
+    assert read_actions([words], ACTIONS).tolist() == read_actions(words, ACTIONS).tolist() == [1, 2] * 200
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
