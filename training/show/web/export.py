@@ -4,10 +4,12 @@ The folder holds the play page, the world as ONNX graphs, where its dreams begin
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from worldmodel.training.show.web.onnx_files import check_onnx, rounded, to_onnx
 from worldmodel.training.show.web.picture import Picture
 from worldmodel.training.show.web.runtime import GIF, PLAIN, WEBGPU, copy_runtime
 
-_ABOUT = "world.json"
+_ABOUT, _STARTS, _README_NAME = "world.json", "starts.safetensors", "README.txt"
 _README = """{title}: a dream of a world model, by VideoGenDream.
 
 A double click on index.html does not suffice, since browsers load such pages from servers only. In this folder, run
@@ -63,7 +65,7 @@ def export_web(
 
     Args:
         world: shipped name, run folder, checkpoint folder or hub id.
-        out: folder to write; an earlier export in it is replaced.
+        out: folder to write; an earlier export is replaced, unless there is anything else in its folder.
         agent: folder of a saved agent that was trained in this world's dreams, which can take over on the page.
         title: what the page calls the world; by default its name.
         temperature: of the dreams; the page can change it.
@@ -81,8 +83,7 @@ def export_web(
         raise ValueError(f"seed must be from 0 to 2**53 - 1, the integers that a browser counts in, got {seed}")
     target = Path(out)
     finish_replacing(target)
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / _ABOUT).is_file()):
-        raise ValueError(f"{target} is not an earlier export, and would be replaced: give another --out, or remove it")
+    _check_replaceable(target)
     model = load_model(world, "cpu")
     check_dreams(model)
     check_exportable(model)
@@ -102,7 +103,7 @@ def export_web(
         about = about_world(model, title) | {"temperature": temperature, "seed": seed, "runtime": names}
         about |= {"agent": None if player is None else about_agent(player), "gif": (folder / "runtime" / GIF).is_file()}
         write_json(folder / _ABOUT, about)
-        (folder / "starts.safetensors").write_bytes(starts)
+        (folder / _STARTS).write_bytes(starts)
         _copy_page(folder, title)
         bar.update()
         for name, make in parts.items():
@@ -180,17 +181,43 @@ def about_world(world: WorldModel, title: str) -> dict[str, Any]:
     }
 
 
+def _check_replaceable(target: Path) -> None:
+    """ValueError if `target` is something else than an earlier export, or holds anything besides one."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / _ABOUT).is_file()):
+        raise ValueError(f"{target} is not an earlier export, and would be replaced: give another --out, or remove it")
+    ours = {
+        _ABOUT,
+        _STARTS,
+        _README_NAME,
+        "runtime",
+        ".DS_Store",
+        *(file.name for page in _pages() for file in page.iterdir()),
+    }
+    there = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    if others := [name for name in there if name not in ours and not name.endswith(".onnx")]:
+        raise ValueError(
+            f"{target} holds {', '.join(others)} beside an earlier export, which would be deleted with it: give "
+            "another --out and copy the export from there, or move them away"
+        )
+
+
+def _pages() -> list[Traversable]:
+    """The folders of the play page and of what this module adds to it or replaces in it."""
+    packages = ("worldmodel.training.show.play", "worldmodel.training.show.web")
+    return [files(package).joinpath("page") for package in packages]
+
+
 def _copy_page(folder: Path, title: str) -> None:
     """The play page, with this module's own line: not to a server, but to the world in the page's worker."""
-    for package in ("worldmodel.training.show.play", "worldmodel.training.show.web"):
-        with as_file(files(package).joinpath("page")) as page:
+    for source in _pages():
+        with as_file(source) as page:
             for file in page.iterdir():
                 shutil.copyfile(file, folder / file.name)
     page, head = folder / "index.html", "</head>"
     text = page.read_text(encoding="utf-8")
     assert head in text
     write_text(page, text.replace(head, f'  <script src="file.js" defer></script>\n{head}'))
-    write_text(folder / "README.txt", _README.format(title=title))
+    write_text(folder / _README_NAME, _README.format(title=title))
 
 
 def _name_of(world: str | os.PathLike) -> str:
@@ -204,4 +231,4 @@ def _report(folder: Path) -> None:
         if size >= 100_000:
             print(f"{size / 1e6:8.2f} MB  {path.relative_to(folder)}")
     print(f"{sum(sizes.values()) / 1e6:8.2f} MB in all")
-    print(f"Serve it with any static host, or here: python -m http.server -d {folder}")
+    print(f"Serve it with any static host, or here: python -m http.server -d {shlex.quote(str(folder))}")

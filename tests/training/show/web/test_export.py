@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import time
 from contextlib import redirect_stderr
@@ -136,6 +137,15 @@ def test_a_folder_that_is_no_export_is_not_replaced(folder, runtime, tmp_path):
     with pytest.raises(ValueError, match="is not an earlier export, and would be replaced"):
         export_web(folder, out=tmp_path, runtime=runtime)
     assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("name", ["CNAME", ".git"])
+def test_files_beside_an_earlier_export_are_not_deleted(folder, runtime, tmp_path, name):
+    for known in ("world.json", "index.html", "draw.onnx", "line.js", "README.txt", name):
+        (tmp_path / known).write_text("dear")
+    with pytest.raises(ValueError, match=f"holds {re.escape(name)} beside an earlier export, which would be deleted"):
+        export_web(folder, out=tmp_path, runtime=runtime)
+    assert (tmp_path / name).read_text() == "dear"
 
 
 def test_a_missing_runtime_leaves_the_earlier_export_as_it_was(folder, site, tmp_path):
