@@ -525,3 +525,33 @@ def test_a_page_of_pairs_on_another_machine_keeps_choices_and_saves_them_for_the
         assert download.value.suggested_filename == "choices.json"
         counted = tally([download.value.path()])
     assert counted == (Tally(1, 0, 1) if a_is_left(2, 0)[0] else Tally(0, 1, 1))
+
+
+def test_a_page_whose_server_has_gone_offers_to_try_again_whatever_is_pressed(visit, browser):
+    world = tiny_world()
+    with closing(browser.new_context()) as context:
+        page = context.new_page()
+        with served({"dream": lambda: DreamScene(DreamEnv(world, "codes"))}) as address:
+            page.goto(address)
+            mode(page, "ready")
+        mode(page, "closed")
+        for key in ("KeyR", "Period", "KeyF", "Digit1"):
+            page.keyboard.press(key)
+            page.wait_for_timeout(100)
+            assert page.inner_text("#veil") == "The connection is closed.\nClick to try again."
+
+
+def test_pages_that_may_keep_nothing_can_be_played_and_voted_on(visit, browser, tmp_path):
+    videos = list(np.zeros((2, 1, 2, 1, 16, 16, 3), np.uint8))
+    _write(tmp_path, {"page": "p", "pairs": 1, "seed": 0}, {}, videos, 1, CompareConfig(pairs=1, scale=1), 10.0)
+    with served_files(tmp_path) as pairs, closing(browser.new_context()) as context:
+        context.add_init_script("""for (const name of ["localStorage", "sessionStorage"])
+          Object.defineProperty(window, name, {get() { throw new DOMException("denied", "SecurityError"); }});""")
+        page = visit.opened(context)
+        page.keyboard.press("Digit1")
+        played(page)
+        page.click("#theme")
+        assert page.inner_text("#theme").strip() == "Light"
+        page.goto(pairs)
+        page.click("[data-choice='left']")
+        assert page.inner_text("#count") == "1 of 1 chosen."

@@ -1,5 +1,9 @@
 // The line to the server: messages go out, answers come back in the same order.
 
+import {recall, remember} from "./panel.js";
+
+const KEY = "videogen.session", TAB = "sessionStorage";
+
 export class Line {
   // events: notice(words) for each line that is no answer, opened(), closed(reason).
   constructor(events) {
@@ -9,7 +13,7 @@ export class Line {
   }
 
   connect() {
-    const key = sessionStorage.getItem("videogen.session") || "";
+    const key = recall(KEY, TAB) || "";
     const scheme = location.protocol === "https:" ? "wss://" : "ws://";
     const socket = new WebSocket(`${scheme}${location.host}/play?session=${encodeURIComponent(key)}`);
     this.socket = socket;
@@ -32,11 +36,13 @@ export class Line {
 
   get busy() { return this.waiting.length > 0; }
 
+  get lost() { return this.socket.readyState > WebSocket.OPEN; }
+
   hear(data) {
     if (typeof data !== "string") return this.answer(this.words, data);
     const words = JSON.parse(data);
     if (words.session) {
-      sessionStorage.setItem("videogen.session", words.session);
+      remember(KEY, words.session, TAB);
       this.events.notice(words);
     } else if (words.waiting) this.events.notice(words);
     else if (words.parts) this.words = words;

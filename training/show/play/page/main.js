@@ -62,8 +62,11 @@ async function ask(message) {
   const answer = await line.ask(message);
   if (answer.error) {
     if (mode !== "closed") {
-      note(answer.error);
-      mode = about ? "paused" : "ready";
+      if (line.lost) mode = "closed";  // it was before; the player pressed something else than the veil
+      else {
+        note(answer.error);
+        mode = about ? "paused" : "ready";
+      }
       tell();
     }
     return null;

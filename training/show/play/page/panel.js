@@ -31,13 +31,22 @@ const KEY_NAMES = {ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDow
 export const keyName = code => KEY_NAMES[code] || code.replace(/^(Key|Digit)/, "").replace(/\+(Key|Digit)/, "+");
 export const named = text => text.replaceAll("_", " ");
 
+// What this browser remembers; nothing where it forbids pages to remember.
+export function recall(name, place = "localStorage") {
+  try { return window[place].getItem(name); } catch { return null; }
+}
+
+export function remember(name, text, place = "localStorage") {
+  try { window[place].setItem(name, text); } catch { /* so be it */ }
+}
+
 // --- numbers and signals ----------------------------------------------------------------------------------------
 
 let chosen = [], world = "", names = "";
 
 function remembered(signals) {
   try {
-    const read = JSON.parse(localStorage.getItem(`videogen.signals.${world}`) || "[]").filter(name => name in signals);
+    const read = JSON.parse(recall(`videogen.signals.${world}`) || "[]").filter(name => name in signals);
     if (read.length) return read;
   } catch { /* as if nothing were remembered */ }
   return Object.keys(signals).slice(0, SHOWN);
@@ -78,7 +87,7 @@ function foldSignals(now, about) {
     tick.onchange = () => {
       chosen = tick.checked ? [...chosen, name].slice(-SHOWN) : chosen.filter(other => other !== name);
       for (const other of box.querySelectorAll("input")) other.checked = chosen.includes(other.value);
-      localStorage.setItem(`videogen.signals.${world}`, JSON.stringify(chosen));
+      remember(`videogen.signals.${world}`, JSON.stringify(chosen));
     };
     return make("label", {}, tick, make("span", {textContent: named(name).toLowerCase()}),
       make("output", {name, value: said(now.signals[name])}));
@@ -137,10 +146,10 @@ export function startTheme(changed) {
   };
   button.onclick = () => {
     const next = order[(order.indexOf(document.documentElement.dataset.theme) + 1) % order.length];
-    localStorage.setItem("videogen.theme", next);
+    remember("videogen.theme", next);
     set(next);
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
-  const kept = localStorage.getItem("videogen.theme");
+  const kept = recall("videogen.theme");
   set(kept in THEMES ? kept : "auto");
 }

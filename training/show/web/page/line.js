@@ -56,4 +56,6 @@ export class Line {
   }
 
   get busy() { return this.filming || this.waiting.length > 0; }
+
+  get lost() { return !this.worker; }
 }
