@@ -175,6 +175,7 @@ class _Plan:
 
 def _play_all(out: Path, plan: _Plan, crew: Crew, workers: int, seconds: float) -> None:
     began, steps = time.perf_counter(), 0
+    _end_last_line(out / RETURNS)
     with (
         progress(plan.goal, plan.unit, "collect", initial=plan.done) as bar,
         open(out / RETURNS, "a", encoding="utf-8") as returns,
@@ -189,6 +190,13 @@ def _play_all(out: Path, plan: _Plan, crew: Crew, workers: int, seconds: float) 
             steps += played.num_steps
             bar.note(f"{steps / (time.perf_counter() - began):,.0f} steps/s")
             bar.update(plan.done - before)
+
+
+def _end_last_line(path: Path) -> None:
+    """Let a line that a kill or a full disk cut short not spoil the one that is appended next."""
+    if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
+        with open(path, "ab") as file:
+            file.write(b"\n")
 
 
 def _check_launcher(launcher: str, workers: int, num_workers: int) -> None:

@@ -420,6 +420,14 @@ def test_a_line_of_returns_cut_short_by_a_kill_is_left_out(tmp_path):
     assert read_returns(path) == {0: 2.5}
 
 
+def test_returns_after_a_line_cut_short_are_kept(tmp_path):
+    collect(GAME_ID, tmp_path, episodes=1, workers=1)
+    path = tmp_path / "returns.jsonl"
+    path.write_text(path.read_text()[:-10])
+    stats = collect(GAME_ID, tmp_path, episodes=2, workers=1)
+    assert np.isnan(stats.native_returns).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     "odd",
     [
