@@ -13,6 +13,7 @@ from pathlib import Path
 
 from worldmodel.agents.blind.policies import is_scripted
 from worldmodel.envs.ids import is_dream, is_env_id
+from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.play.server import check_websockets, serve
 from worldmodel.training.show.scenes import open_scene
 
@@ -63,8 +64,8 @@ def play(
     scenes = {name: partial(opening, location(name), world=None if name in unseen else seen) for name in envs}
     for name, opened in scenes.items():  # report errors before serving
         print(f"Checking that {name} can be opened …", flush=True)
-        with closing(opened()):
-            pass
+        with closing(opened()) as scene:
+            Keys(scene.action)
 
     def announce(address: str) -> None:
         print(f"Open {address} in a browser. Ctrl-C stops.", flush=True)

@@ -4,7 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from worldmodel.data import ActionSpec
 from worldmodel.training.show.play import command
+
+TURN = ActionSpec(kind="discrete", n=2)
 
 
 class Now:
@@ -25,7 +28,7 @@ def browsed(monkeypatch):
 
     monkeypatch.setattr(command, "serve", serve)
     monkeypatch.setattr(command, "check_websockets", lambda: None)
-    monkeypatch.setattr(command, "open_scene", lambda name, **options: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(command, "open_scene", lambda name, **options: SimpleNamespace(close=lambda: None, action=TURN))
     monkeypatch.setattr(command, "threading", SimpleNamespace(Thread=Now))
     monkeypatch.setattr(command.webbrowser, "open", addresses.append)
     monkeypatch.setattr(command.sys, "platform", "linux")
@@ -51,6 +54,14 @@ def test_no_browser_is_opened_if_it_is_not_wanted_or_there_is_no_screen(browsed,
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     command.play(["VideoGenDream-Doom"])
     assert len(browsed) == 1
+
+
+def test_actions_for_which_there_are_too_few_keys_are_refused_before_serving(browsed, monkeypatch):
+    arm = SimpleNamespace(close=lambda: None, action=ActionSpec(kind="box", n=7, low=(-1.0,) * 7, high=(1.0,) * 7))
+    monkeypatch.setattr(command, "open_scene", lambda name, **options: arm)
+    with pytest.raises(ValueError, match="keys for at most 5 dimensions of an action, got 7"):
+        command.play(["VideoGenDream-BAIR"])
+    assert browsed == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
