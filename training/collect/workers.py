@@ -226,7 +226,9 @@ def play(
     policy.seed_rows([0], [policy_seed])
     observation, info = env.reset(seed=seed)
     has_labels = bool(getattr(env.unwrapped, "label_names", ()))
-    frames, signals, labels = [info["frames"]], [info["signals"]], [info["labels"]] if has_labels else []
+    # Copies, since a game may fill the same arrays at every step.
+    frames, signals = [np.array(info["frames"])], [np.array(info["signals"])]
+    labels = [np.array(info["labels"])] if has_labels else []
     actions: list[np.ndarray] = []
     rewards: list[float] = []
     native_return, terminated, truncated = 0.0, False, False
@@ -235,13 +237,13 @@ def play(
             check()
         action = policy.act(observation[None])[0]
         observation, reward, terminated, truncated, info = env.step(action)
-        frames.append(info["frames"])
-        signals.append(info["signals"])
+        frames.append(np.array(info["frames"]))
+        signals.append(np.array(info["signals"]))
         if has_labels:
-            labels.append(info["labels"])
+            labels.append(np.array(info["labels"]))
         actions.append(action)
         rewards.append(float(reward))
-        native_return += info["native_reward"]
+        native_return += float(info["native_reward"])
     episode = Episode(
         frames=np.stack(frames),
         actions=np.array(actions),

@@ -192,14 +192,14 @@ class GameScene(Scene):
                 f"envs give them; this env's info holds {', '.join(info) or 'nothing'}. Wrap a game that shows images "
                 "in worldmodel.envs.PixelGame (docs/own-game.md)"
             )
-        frames = np.asarray(info["frames"])
+        frames = np.array(info["frames"])  # a copy, since a game may fill the same array at every step
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (1, 3):
             raise ValueError(
                 f'info["frames"] must be (F, H, W, 1 or 3) uint8 in [0, 255], got {frames.shape} {frames.dtype}; '
                 "PixelGame converts what an env shows (docs/own-game.md)"
             )
-        self._past.append((action, info["frames"], self._signals(info)))
-        return as_rgb(info["frames"])
+        self._past.append((action, frames, self._signals(info)))
+        return as_rgb(frames)
 
 
 class DreamScene(Scene):

@@ -1,6 +1,7 @@
 """Collection: the same episodes with any workers, nothing lost by a stop, nothing mixed."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -104,6 +106,29 @@ def test_an_episode_is_determined_by_its_seed_and_its_policy(ten_episodes):
     for name in ("frames", "actions", "rewards", "signals"):
         assert np.array_equal(getattr(stored, name), getattr(expected, name))
     assert native_return == 10 * expected.rewards.sum()
+
+
+class Reusing(gym.Wrapper):
+    """The same game, which fills the same arrays at every step and counts in float32."""
+
+    def reset(self, **options):
+        observation, info = self.env.reset(**options)
+        self.mine = {name: info[name].copy() for name in ("frames", "signals")}
+        return observation, info | self.mine
+
+    def step(self, action):
+        *result, info = self.env.step(action)
+        for name, array in self.mine.items():
+            array[:] = info[name]
+        return *result, info | self.mine | {"native_reward": np.float32(info["native_reward"])}
+
+
+def test_a_game_may_fill_the_same_arrays_at_every_step(ten_episodes):
+    env, policy = make_player(job())
+    episode, native_return = play(Reusing(env), policy, *seeds_of(0, 4))
+    stored = EpisodeStorage.open(ten_episodes).episode(4)
+    assert np.array_equal(episode.frames, stored.frames) and np.array_equal(episode.signals, stored.signals)
+    assert json.loads(json.dumps(native_return)) == native_return
 
 
 def test_episodes_and_collections_have_different_seeds():

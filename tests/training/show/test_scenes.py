@@ -182,6 +182,22 @@ def test_a_dream_continues_from_a_games_current_step():
     assert torch.equal(torch.from_numpy(begun.frames), world.tokenizer.decode(codes)[0, 0])
 
 
+def test_steps_stay_as_they_were_shown_if_a_game_fills_the_same_array_again():
+    class Reusing(ToyGame):
+        def step(self, action):
+            *result, info = super().step(action)
+            self.mine = getattr(self, "mine", info["frames"])
+            self.mine[:] = info["frames"]
+            return *result, info | {"frames": self.mine}
+
+    again, scene = Reusing(), toy_scene()
+    reusing = GameScene(again, again.action_spec)
+    scene.begin(), reusing.begin()
+    wanted, shown = ([one.step(1).frames for _ in range(3)] for one in (scene, reusing))
+    assert np.array_equal(shown, wanted) and not np.array_equal(wanted[0], wanted[2])
+    assert np.array_equal(reusing.recent()["frames"], scene.recent()["frames"])
+
+
 def test_only_the_last_steps_are_passed_on():
     game = GameScene(LongGame(), LongGame.action_spec)
     game.begin()
