@@ -555,3 +555,15 @@ def test_pages_that_may_keep_nothing_can_be_played_and_voted_on(visit, browser, 
         page.goto(pairs)
         page.click("[data-choice='left']")
         assert page.inner_text("#count") == "1 of 1 chosen."
+
+
+def test_a_page_of_other_pairs_does_not_begin_with_the_choices_of_an_earlier_one(visit, browser, tmp_path):
+    videos = list(np.zeros((2, 1, 2, 1, 16, 16, 3), np.uint8))
+    with served_files(tmp_path) as address, closing(browser.new_context()) as context:
+        page = visit.watched(context)
+        for seed in (0, 1):
+            about = {"page": "p", "pairs": 1, "seed": seed}
+            _write(tmp_path, about, {}, videos, 1, CompareConfig(pairs=1, scale=1, seed=seed), 10.0)
+            page.goto(address)
+            assert page.inner_text("#count") == "0 of 1 chosen."
+            page.click("[data-choice='left']")
