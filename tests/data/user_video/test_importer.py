@@ -172,6 +172,16 @@ def test_hidden_files_and_folders_beside_videos_are_left_out(tmp_path):
     assert import_video([tmp_path / "v"], tmp_path / "s").lengths == [2]
 
 
+def test_pictures_beside_videos_are_not_taken_for_the_only_video(tmp_path):
+    save_pictures(tmp_path / "v" / "covers", make_video(2))
+    assert import_video([tmp_path / "v"], tmp_path / "s").lengths == [1]
+    for number in range(2):
+        Image.fromarray(make_video(1)[0]).save(tmp_path / "v" / f"{number}.png")
+        write_video(tmp_path / "v" / f"{number}.gif", make_video(4), fps=10)
+    with pytest.raises(ValueError, match=r"v holds pictures \(0\.png, …\) and videos \(0\.gif, …\)"):
+        import_video([tmp_path / "v"], tmp_path / "t")
+
+
 @pytest.mark.parametrize("name", ["v.mp4", "v/frame_2.png"])
 def test_the_command_names_a_broken_file_in_one_line(tmp_path, capsys, name):
     save_pictures(tmp_path / "v", make_video(4))

@@ -282,7 +282,15 @@ def _find_videos(paths: Sequence[Path]) -> list[Path]:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return bool(pictures_in(folder))
+    """Whether a folder of pictures is a video; ValueError if it also holds videos, whose covers these may be."""
+    pictures = pictures_in(folder)
+    videos = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in VIDEOS and not p.name.startswith("."))
+    if pictures and videos:
+        raise ValueError(
+            f"{folder} holds pictures ({pictures[0].name}, …) and videos ({videos[0]}, …): give the videos one by one, "
+            "or move the pictures or the videos elsewhere"
+        )
+    return bool(pictures)
 
 
 def _find_tables(videos: Sequence[Path], paths: Sequence[Path]) -> list[Path]:
