@@ -7,6 +7,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
+from tests.small_disk import room_for
 from worldmodel.media import write as video
 from worldmodel.media.write import (
     BACKGROUND,
@@ -175,6 +176,16 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_encode_gif", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_video(path, ramp(3), fps=10)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif", "webp"])
+def test_a_film_for_which_the_disk_is_too_small_leaves_the_old_one(tmp_path, ending):
+    path = tmp_path / f"clip.{ending}"
+    path.write_bytes(b"old")
+    noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    with room_for(20_000), pytest.raises(OSError, match=rf"clip\.{ending}"):
+        write_video(path, noise, fps=10)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 

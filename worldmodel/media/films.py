@@ -93,6 +93,21 @@ def film_speed(path: Path) -> float:
     return packets / seconds if seconds else 0.0
 
 
+def check_written(path: Path, images: int, name: Path) -> None:
+    """OSError unless `path`, which a library has just written by ffmpeg, holds so many images.
+
+    Libraries do not say that ffmpeg failed if it did so at the end, as on a full disk. The error calls the film `name`.
+    """
+    try:
+        found = str(_count_packets(path)[0])
+    except ValueError:
+        found = "none"
+    if found != str(images):
+        raise OSError(
+            f"{name} could not be written by ffmpeg: it would hold {found} of {images} images. Is the disk full?"
+        )
+
+
 def _count_packets(path: Path) -> tuple[int, float]:
     """Number of encoded images of a film, and the time of the last one in seconds; decodes nothing."""
     output = ["-map", "0:V:0", "-c", "copy", "-f", "null", "-"]

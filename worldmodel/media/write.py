@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worldmodel.files import atomic_write
 from worldmodel.media.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
+from worldmodel.media.films import check_written
 from worldmodel.progress import progress_if_long, stepwise
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
@@ -222,6 +223,7 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
             logger=None,
             ffmpeg_params=options,
         )
+        check_written(temporary, len(frames), path)
 
 
 def _write_gif(path: Path, frames: Frames, fps: float) -> None:

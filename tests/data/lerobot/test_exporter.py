@@ -18,12 +18,15 @@ from tests.data.lerobot.makers import (
     psnr,
 )
 from tests.kills import litter
+from tests.small_disk import room_for
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.lerobot import exporter as module
 from worldmodel.data.lerobot import statistics
 from worldmodel.data.lerobot.exporter import export_lerobot
+from worldmodel.data.lerobot.films import FilmWriter
 from worldmodel.data.lerobot.importer import import_lerobot
 from worldmodel.data.mirror import mirror
+from worldmodel.data.steps import steps_to_frames
 from worldmodel.media.read import read_images
 from worldmodel.training.cli.main import main
 
@@ -145,6 +148,16 @@ def test_the_command_exports_and_never_overwrites(tmp_path, capsys):
     assert "3 episodes, 22 rows at 10 per second, cameras observation.images.camera" in capsys.readouterr().out
     assert main(command) == 2
     assert "already exists: delete it, or choose another out" in capsys.readouterr().err
+
+
+def test_films_for_which_the_disk_is_too_small_end_the_export(tmp_path):
+    store = make_store(tmp_path / "store")
+    with (
+        room_for(1000),
+        pytest.raises(OSError, match=r"file-000\.mp4 could not be written by ffmpeg: .* of \d+ images"),
+        FilmWriter(tmp_path / "film" / "file-000.mp4", store.info, 10.0, 0, "rgb") as film,
+    ):
+        film.append(steps_to_frames(store.frames(0)))
 
 
 def test_an_export_that_breaks_off_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import StoreInfo
 from worldmodel.files import naming_failures
-from worldmodel.media.films import images_of_film
+from worldmodel.media.films import check_written, images_of_film
 from worldmodel.media.resize import area_resize
 
 GROUP = 2  # frames from one that is stored whole to the next; LeRobot's own, so that single frames are read fast
@@ -44,20 +44,22 @@ class FilmWriter:
             output_params=options,
         )
         self._writer.send(None)
+        self._images = 0
 
     def append(self, frames: NDArray[np.uint8]) -> None:
         """Add (V, H, W, 3) frames."""
         with naming_failures(self._path):
             for frame in frames:
                 self._writer.send(np.ascontiguousarray(frame))
+        self._images += len(frames)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         self._writer.close()
-        if error is None and not (self._path.is_file() and self._path.stat().st_size):
-            raise OSError(f"{self._path} could not be written by ffmpeg. Is the disk full?")
+        if error is None:
+            check_written(self._path, self._images, self._path)
 
 
 class FilmReader:
