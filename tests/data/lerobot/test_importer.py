@@ -225,6 +225,14 @@ def test_an_import_that_was_stopped_resumes_and_one_of_other_settings_is_refused
         import_lerobot(tmp_path / "set", tmp_path / "again", frames_per_step=1)
 
 
+def test_hidden_files_that_another_system_adds_are_left_out(dataset, tmp_path):
+    store = import_lerobot(dataset, tmp_path / "store")
+    for folder in ("meta", "meta/episodes/chunk-000", "data/chunk-000"):
+        (dataset / folder / ".DS_Store").write_bytes(b"of a file browser")
+        (dataset / folder / "._file-000.parquet").write_bytes(b"of a file system")
+    assert import_lerobot(dataset, tmp_path / "store").lengths == store.lengths
+
+
 def test_cameras_are_chosen_by_name_and_differ_in_size_only_when_shrunk(tmp_path):
     info = replace(INFO, views=2)
     with EpisodeStorage.create(tmp_path / "store", info) as store:

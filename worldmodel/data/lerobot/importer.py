@@ -186,7 +186,7 @@ def _cameras(about: Description, wanted: Sequence[str]) -> list[str]:
 
 def _files(root: Path) -> list[Path]:
     parts = ("data", "videos", "meta")
-    return sorted(path for part in parts for path in (root / part).rglob("*") if path.is_file())
+    return sorted(path for part in parts for path in (root / part).rglob("[!.]*") if path.is_file())
 
 
 def _recordings(about: Description, signals: bool) -> list[_Recording]:

@@ -67,7 +67,7 @@ def write_tasks(path: Path, tasks: Sequence[str]) -> None:
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of all tables in chunks below a folder, without statistics."""
-    paths = sorted(folder.glob("*/*.parquet"))
+    paths = sorted(folder.glob("*/[!.]*.parquet"))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no tables chunk-000/file-000.parquet: the data set is incomplete")
     rows: list[dict[str, Any]] = []
