@@ -48,6 +48,8 @@ def play(
         device: where the worlds run; "auto" takes a GPU if there is one.
     """
     check_websockets()
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
     if len(set(envs)) < len(envs):
         raise ValueError(f"the envs must be different, got {', '.join(envs)}")
 

@@ -64,6 +64,12 @@ def test_actions_for_which_there_are_too_few_keys_are_refused_before_serving(bro
     assert browsed == []
 
 
+def test_a_seed_with_which_no_episode_begins_is_refused_before_serving(browsed):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        command.play(["VideoGenDream-Doom"], seed=-1)
+    assert browsed == []
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
 def test_a_server_on_all_addresses_is_opened_as_localhost(host, browsed):
     command.play(["VideoGenDream-Doom"], host=host, port=9000)
