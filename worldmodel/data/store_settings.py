@@ -1,5 +1,6 @@
 """Stores that remember the settings of the command that made them, and are only continued with the same ones."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def open_with_settings(
         return EpisodeStorage.create(out, description, dataset_id, env_spec)
     if not path.exists():
         raise ValueError(f"{out} holds a store made by another command ({name} is missing). Choose another out.")
-    saved = read_json(path, JsonObject)
+    saved, settings = read_json(path, JsonObject), json.loads(json.dumps(settings))  # tuples as lists, as saved
     for key in settings.keys() | saved.keys():
         if (was := saved.get(key)) != (now := settings.get(key)):
             raise ValueError(
