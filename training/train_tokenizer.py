@@ -40,6 +40,11 @@ _SUITED: dict[str, dict[str, Any]] = {
     "lvt-paper": {"loop": LVT_TOKENIZER_LOOP, "muon": False},
     "lvt-paper-n1": {"loop": LVT_TOKENIZER_LOOP, "muon": False},
     "pixelcnn-paper": {"loop": HIERARCHY_LOOP, "muon": False},
+    # As many steps of the game in a batch as those that encode steps alone.
+    **{
+        name: {"loop": LoopConfig(steps=1500, batch_size=8, learning_rate=3e-3)}
+        for name in ("clip-small", "causal-small")
+    },
     "doom-wide": {"loop": LoopConfig(steps=2400, batch_size=32, learning_rate=3e-3), "rarity": 0.5},
     "lvt-small": {"loop": LoopConfig(steps=1200, batch_size=16, learning_rate=3e-3)},
     "pixelcnn-small": {"loop": LoopConfig(steps=1200, batch_size=8, learning_rate=3e-3)},

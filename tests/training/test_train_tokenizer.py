@@ -185,3 +185,9 @@ def test_presets_of_the_papers_bring_their_training():
         training = TokenizerTraining.of_preset(name)
         assert (training.loop.steps, training.loop.batch_size, training.muon) == (steps, batch, False)
         assert training.loop.learning_rate == 3e-4 and training.model == preset(name)
+
+
+@pytest.mark.parametrize("name", ["clip-small", "causal-small"])
+def test_a_batch_of_clips_has_as_many_steps_as_one_of_single_steps(name):
+    clips, usual = TokenizerTraining.of_preset(name), TokenizerTraining()
+    assert clips.loop.batch_size * clips.model.piece_steps == usual.loop.batch_size * usual.model.piece_steps
