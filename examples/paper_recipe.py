@@ -32,7 +32,7 @@ _CONDITIONED = replace(
 
 
 def _training(model: GPTConfig) -> DynamicsTraining:
-    loop = replace(DynamicsTraining().loop, steps=2000)
+    loop = replace(DynamicsTraining().loop, steps=2000, batch_size=4)
     return DynamicsTraining(model=model, loop=loop, num_starts=1)
 
 
