@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from worldmodel.data import ActionSpec
-from worldmodel.envs.actions import check_actions
+from worldmodel.envs.actions import check_actions, valid_actions
 from worldmodel.envs.dream.rules import DreamRules
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.vectors import NamesItsAdapter, row_seeds, rows_to_reset
@@ -51,6 +52,7 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
+        self._begun = False
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin dreams; `seed` as in `DreamVectorEnv`, and of its options only "reset_mask"."""
@@ -59,6 +61,8 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
             name = min(map(str, others))
             raise ValueError(f"the only reset option of mixed dreams is 'reset_mask', got {name!r}")
         mask = np.isin(np.arange(self.num_envs), rows_to_reset(options, self.num_envs))
+        if not (self._begun or mask.all()):
+            raise ResetNeeded("No dream has begun: the first reset must be of all rows, without a reset_mask.")
         seeds = row_seeds(seed, self.num_envs)
         infos: list[dict[str, Any]] = []
         for part, rows in zip(self.parts, self._rows, strict=True):
@@ -68,12 +72,14 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
             some = None if mask[rows].all() else {"reset_mask": mask[rows]}
             self._observations[rows], part_infos = part.reset(seed=list(seeds[rows]), options=some)
             infos.append(part_infos)
+        self._begun = True
         return self._observations.copy(), self._joined(infos)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """As in `DreamVectorEnv`."""
-        if len(actions) != self.num_envs:
-            raise ValueError(f"step needs one action for each of {self.num_envs} rows, got {len(actions)}")
+        if not self._begun:
+            raise ResetNeeded("No dream has begun. Call reset() before step().")
+        actions = valid_actions(self.single_action_space, actions, (self.num_envs,))  # before any world dreams on
         steps = [part.step(actions[rows]) for part, rows in zip(self.parts, self._rows, strict=True)]
         self._observations, rewards, terminations, truncations = (
             np.concatenate([step[entry] for step in steps]) for entry in range(4)

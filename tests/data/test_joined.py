@@ -91,6 +91,13 @@ def test_it_names_every_folder_it_is_read_from(stores):
     assert JoinedStorage([JoinedStorage(stores), stores[0]]).folders == [*folders, folders[0]]
 
 
+def test_episodes_that_wait_to_be_packed_are_those_of_all_stores(stores):
+    joined = JoinedStorage(stores)
+    assert joined.pending_ids == stores[1].pending_ids != set()
+    stores[0].write_pending(make_episode(), 40)
+    assert joined.pending_ids == {40} | stores[1].pending_ids
+
+
 def test_nothing_can_be_written(stores):
     before = [files_of(store.root) for store in stores]
     joined = JoinedStorage(stores)

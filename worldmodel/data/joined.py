@@ -73,6 +73,11 @@ class JoinedStorage(EpisodeStorage):
             first += int(store.plays.max(initial=-1)) + 1
         return np.concatenate(found)
 
+    @property
+    def pending_ids(self) -> set[int]:
+        """Those of all stores, also beyond their counts."""
+        return set().union(*(store.pending_ids for store, _ in self.parts))
+
     def _window(self, entry: Entry, index: int) -> NDArray:
         return self._owners[entry.path]._window(entry, index)
 

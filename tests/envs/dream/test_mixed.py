@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gymnasium.error import InvalidAction, ResetNeeded
 
 from tests.tiny import tiny_world
 from tests.vector_contract import check_vector_env
@@ -70,6 +71,20 @@ def test_only_the_rows_of_a_mask_are_reset():
     assert (observations[3] != before[3]).any()
     with pytest.raises(ValueError, match="only reset option of mixed dreams is 'reset_mask', got 'from'"):
         mixed.reset(options={"from": "starts"})
+
+
+def test_nothing_is_dreamt_before_all_is_valid():
+    worlds = [tiny_world(), tiny_world()]
+    mixed, same = (MixedDreams([DreamVectorEnv(1, world) for world in worlds]) for _ in range(2))
+    with pytest.raises(ResetNeeded, match="first reset must be of all rows"):
+        mixed.reset(seed=0, options={"reset_mask": np.array([True, False])})
+    with pytest.raises(ResetNeeded, match=r"Call reset\(\) before step"):
+        mixed.step(np.zeros(2, np.int64))
+    mixed.reset(seed=0), same.reset(seed=0)
+    for bad in ([0, 99], [0], [0.5, 0.5]):  # the first world's action is fine
+        with pytest.raises(InvalidAction, match="actions must be integers in"):
+            mixed.step(np.array(bad))
+    np.testing.assert_array_equal(mixed.step(np.ones(2, np.int64))[0], same.step(np.ones(2, np.int64))[0])
 
 
 def test_the_rules_of_all_worlds_are_set_together():
