@@ -73,7 +73,8 @@ def test_other_single_files_get_the_split_of_their_folder_or_train(tmp_path):
 
 def test_files_of_tfds_are_found_from_every_folder_above_them(tmp_path):
     names = [*shards("train", 2, 1, 0), *shards("test", 1, 0)]
-    folder = touch(tmp_path / "bair_robot_pushing_small" / "2.0.0", *names, "features.json")
+    hidden = [f"._{name}" for name in names]  # of a Mac
+    folder = touch(tmp_path / "bair_robot_pushing_small" / "2.0.0", *names, *hidden, "features.json")
     for source in (folder, folder.parent, tmp_path):
         found = find_record_files(source)
         assert [path.name for path in found.train] == shards("train", 2, 0, 1)

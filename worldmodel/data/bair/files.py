@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 SPLITS = ("test", "train")
 _NAMED = re.compile(r"(bair_test_)?traj_(\d+)_to_(\d+)\.tfrecords")
-_SHARD = re.compile(r"(.+)-(\w+)\.(tfrecord|array_record|riegeli|parquet|bagz)-(\d+)-of-(\d+)")
+_SHARD = re.compile(r"([^.].*)-(\w+)\.(tfrecord|array_record|riegeli|parquet|bagz)-(\d+)-of-(\d+)")
 _TEST_FILE = (0, 255)  # the first and last trajectory of the only published test file
 
 
