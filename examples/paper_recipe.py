@@ -7,6 +7,7 @@ two priors on them, one without conditions and one conditioned on all actions of
 from nothing, and of "turn right, then go forward" from three starts.
 """
 
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
 ACTIONS = ("turn_right*3", "move_forward*4")
+CODES = "codes.safetensors"
 _PRIOR = GPTConfig(order="raster", position="learned", condition_width=0, context_noise=0.0, action_condition="none")
 _CONDITIONED = replace(
     _PRIOR,
@@ -63,8 +65,9 @@ def main(out: str = "runs/paper-recipe", env_id: str = "VideoGenReal-Doom", reci
     )
     store = EpisodeStorage(folder / "data")
     train_tokenizer(store, folder / "tokenizer", recipe.tokenizer)
-    for name, training in (("unconditional", recipe.unconditional), ("conditioned", recipe.conditioned)):
-        train_dynamics(store, folder / "tokenizer" / "best", folder / name, training)
+    train_dynamics(store, folder / "tokenizer" / "best", folder / "unconditional", recipe.unconditional)
+    _share_codes(folder / "unconditional", folder / "conditioned")
+    train_dynamics(store, folder / "tokenizer" / "best", folder / "conditioned", recipe.conditioned)
     alone = sample_videos(
         folder / "unconditional", folder / "from-nothing", SampleConfig(condition="none", n=recipe.films)
     )
@@ -73,6 +76,12 @@ def main(out: str = "runs/paper-recipe", env_id: str = "VideoGenReal-Doom", reci
     )
     print(alone, led, sep="\n")
     return [*alone.files, *led.files]
+
+
+def _share_codes(source: Path, target: Path) -> None:
+    """Spare the second prior encoding the same clips with the same tokenizer."""
+    target.mkdir(exist_ok=True)
+    shutil.copyfile(source / CODES, target / CODES)
 
 
 if __name__ == "__main__":  # workers are fresh processes that import this file
