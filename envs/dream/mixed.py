@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -52,7 +51,6 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
-        self._begun = False
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin dreams; `seed` as in `DreamVectorEnv`, and of its options only "reset_mask"."""
@@ -61,8 +59,9 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
             name = min(map(str, others))
             raise ValueError(f"the only reset option of mixed dreams is 'reset_mask', got {name!r}")
         mask = np.isin(np.arange(self.num_envs), rows_to_reset(options, self.num_envs))
-        if not (self._begun or mask.all()):
-            raise ResetNeeded("No dream has begun: the first reset must be of all rows, without a reset_mask.")
+        for part, rows in zip(self.parts, self._rows, strict=True):
+            if not mask[rows].all():
+                part.check_begun("a reset of some rows")
         seeds = row_seeds(seed, self.num_envs)
         infos: list[dict[str, Any]] = []
         for part, rows in zip(self.parts, self._rows, strict=True):
@@ -72,13 +71,12 @@ class MixedDreams(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Names
             some = None if mask[rows].all() else {"reset_mask": mask[rows]}
             self._observations[rows], part_infos = part.reset(seed=list(seeds[rows]), options=some)
             infos.append(part_infos)
-        self._begun = True
         return self._observations.copy(), self._joined(infos)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """As in `DreamVectorEnv`."""
-        if not self._begun:
-            raise ResetNeeded("No dream has begun. Call reset() before step().")
+        for part in self.parts:
+            part.check_begun("step()")
         actions = valid_actions(self.single_action_space, actions, (self.num_envs,))  # before any world dreams on
         steps = [part.step(actions[rows]) for part, rows in zip(self.parts, self._rows, strict=True)]
         self._observations, rewards, terminations, truncations = (

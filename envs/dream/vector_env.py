@@ -188,7 +188,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         Returns: observations (B, ...), rewards (B,) float32 in the unit of the real game's env, terminations and
             truncations (B,) bool, never both, and infos.
         """
-        self._check_begun("step()")
+        self.check_begun("step()")
         actions = valid_actions(self.single_action_space, actions, (self.num_envs,))
         if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
             raise ResetNeeded(
@@ -221,7 +221,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         """The last frame of every row, (H, W, C) uint8, or None without a render mode."""
         if self.render_mode is None:
             return (None,) * self.num_envs
-        self._check_begun("render()")
+        self.check_begun("render()")
         return tuple(to_numpy(show(self.model, self._dreams.running.codes, "rgb")))
 
     # --- beyond Gymnasium ----------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         Args:
             actions: (B,) int64 or (B, A) float32.
         """
-        self._check_begun("step_torch()")
+        self.check_begun("step_torch()")
         self._stale = True
         return self._dreams.step(actions)
 
@@ -260,7 +260,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
         Synchronises with the device to read the mask.
         """
-        self._check_begun("reset_torch()")
+        self.check_begun("reset_torch()")
         rows = mask.nonzero().flatten().cpu().numpy()
         self._stale = True
         if not len(rows):  # none has ended
@@ -275,7 +275,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         Copies can be saved, loaded, and their rows selected or repeated. A state begun by the model
         (`env.model.start`) can be set too.
         """
-        self._check_begun("state")
+        self.check_begun("state")
         self._beginnings.forget(slice(None))  # so that this env stays bit-identical to one resumed from the copy
         copy = self._dreams.running.clone()
         own = {"env.key": self._keys, "env.number": self._numbers, "env.ended": self._ended}
@@ -309,7 +309,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
 
         Returns: the model's predictions; the env's reward function and rules are not applied.
         """
-        self._check_begun("imagine()")
+        self.check_begun("imagine()")
         whole = self.model.config.action.hold(torch.as_tensor(actions))
         return self.model.branch(self._dreams.running, whole, self.rules.temperature, seeds)
 
@@ -334,7 +334,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         some = rows.tolist() if len(rows) < self.num_envs else None
         return self._dreams.begin(some, fresh, reset_clock)
 
-    def _check_begun(self, what: str) -> None:
+    def check_begun(self, what: str) -> None:
+        """ResetNeeded unless dreams have begun, by a reset or by a state."""
         if self._dreams.state is None:
             raise ResetNeeded(f"No dream has begun. Call reset() before {what}.")
 

@@ -76,7 +76,7 @@ def test_only_the_rows_of_a_mask_are_reset():
 def test_nothing_is_dreamt_before_all_is_valid():
     worlds = [tiny_world(), tiny_world()]
     mixed, same = (MixedDreams([DreamVectorEnv(1, world) for world in worlds]) for _ in range(2))
-    with pytest.raises(ResetNeeded, match="first reset must be of all rows"):
+    with pytest.raises(ResetNeeded, match="before a reset of some rows"):
         mixed.reset(seed=0, options={"reset_mask": np.array([True, False])})
     with pytest.raises(ResetNeeded, match=r"Call reset\(\) before step"):
         mixed.step(np.zeros(2, np.int64))
