@@ -564,6 +564,6 @@ def test_a_page_of_other_pairs_does_not_begin_with_the_choices_of_an_earlier_one
         for seed in (0, 1):
             about = {"page": "p", "pairs": 1, "seed": seed}
             _write(tmp_path, about, {}, videos, 1, CompareConfig(pairs=1, scale=1, seed=seed), 10.0)
-            page.goto(address)
+            page.goto(f"{address}?{seed}")  # not from the browser's cache, which is kept for a second
             assert page.inner_text("#count") == "0 of 1 chosen."
             page.click("[data-choice='left']")
