@@ -33,7 +33,7 @@ _working_folder_lock = threading.Lock()  # the working folder belongs to the who
 
 
 class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
-    """One Doom scenario; a step holds one button for `frame_skip` tics and keeps `frames_per_step` frames of them.
+    """One Doom scenario; a step holds the buttons of an action for `frame_skip` tics keeping `frames_per_step` frames.
 
     The observation is the last frame of the step, (64, 64, 3) uint8 RGB. `info`, at reset and at every step, holds:
 
@@ -109,7 +109,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         self._timeout = self._scenario.timeout if episode_timeout is None else episode_timeout
         self._game = _make_game(self._scenario, hud)
         self._game.set_labels_buffer_enabled(labels)
-        self._presses = np.eye(len(self.action_names), dtype=np.int64)[:, 1:].tolist()  # row 0 presses nothing
+        self._presses = self._scenario.presses
         self._playing = False
         self._tics = 0
         self._signals: dict[str, float] = {}
@@ -134,7 +134,7 @@ class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
         return frames[-1].copy(), self._info(frames, [self._labels] * self.frames_per_step, native_reward=0.0)
 
     def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Hold the action's button for `frame_skip` tics."""
+        """Hold the action's buttons for `frame_skip` tics."""
         if not self._playing:
             raise ResetNeeded("No episode is running: it has not begun, or it has ended. Call reset() before step().")
         if not self.action_space.contains(action):

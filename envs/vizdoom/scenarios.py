@@ -1,6 +1,7 @@
 """The Doom scenarios: their buttons, game variables and time limits.
 
-Actions are "noop" and then one button each, in the order of `buttons`. Signals are ViZDoom game variables.
+Actions are "noop", then one button each in the order of `buttons`, then the `chords`: buttons held together, named
+"move_forward+attack". Signals are ViZDoom game variables.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,19 @@ from dataclasses import dataclass
 from worldmodel.errors import check_known
 
 _HEALTH_GATHERING_BUTTONS = ("TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD")
+# Players of battle2 turn while they walk and shoot while they do either.
+_BATTLE2_CHORDS = (
+    ("MOVE_FORWARD", "TURN_LEFT"),
+    ("MOVE_FORWARD", "TURN_RIGHT"),
+    ("MOVE_FORWARD", "ATTACK"),
+    ("MOVE_BACKWARD", "ATTACK"),
+    ("MOVE_LEFT", "ATTACK"),
+    ("MOVE_RIGHT", "ATTACK"),
+    ("TURN_LEFT", "ATTACK"),
+    ("TURN_RIGHT", "ATTACK"),
+    ("MOVE_FORWARD", "TURN_LEFT", "ATTACK"),
+    ("MOVE_FORWARD", "TURN_RIGHT", "ATTACK"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,11 +34,21 @@ class Scenario:
     timeout: int | None  # tics (35 per second) after which an episode is truncated; None: never
     objects: tuple[str, ...] = ()  # ViZDoom names of the classes that labels distinguish
     settings: str | None = None  # None: ViZDoom ships map and settings; else the settings of a downloaded map
+    chords: tuple[tuple[str, ...], ...] = ()  # sets of ViZDoom button names
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """Readable names, in the order of the actions."""
-        return ("noop", *(button.lower() for button in self.buttons))
+        return tuple("+".join(held).lower() or "noop" for held in self._held)
+
+    @property
+    def presses(self) -> list[list[int]]:
+        """For each action and each of `buttons` 1 if it is held, else 0."""
+        return [[int(button in held) for button in self.buttons] for held in self._held]
+
+    @property
+    def _held(self) -> list[tuple[str, ...]]:
+        return [(), *((button,) for button in self.buttons), *self.chords]
 
 
 SCENARIOS = {
@@ -91,6 +115,7 @@ SCENARIOS = {
                 "TURN_RIGHT",
                 "ATTACK",
             ),
+            chords=_BATTLE2_CHORDS,
             signals=("HEALTH", "AMMO2", "KILLCOUNT"),
             timeout=2100,
             objects=("DoomImp", "DoomImpBall", "CustomMedikit", "Clip", "ExplosiveBarrel", "BulletPuff"),

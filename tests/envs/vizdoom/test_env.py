@@ -121,8 +121,20 @@ def test_actions_keep_their_order():
         "basic": ("noop", "move_left", "move_right", "attack"),
         "battle2": (
             *("noop", "move_forward", "move_backward", "move_left", "move_right", "turn_left", "turn_right", "attack"),
+            *("move_forward+turn_left", "move_forward+turn_right", "move_forward+attack", "move_backward+attack"),
+            *("move_left+attack", "move_right+attack", "turn_left+attack", "turn_right+attack"),
+            *("move_forward+turn_left+attack", "move_forward+turn_right+attack"),
         ),
     }
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_action_presses_the_buttons_that_its_name_says(name):
+    scenario = SCENARIOS[name]
+    assert len(scenario.presses) == len(set(scenario.action_names))
+    for action, pressed in zip(scenario.action_names, scenario.presses, strict=True):
+        held = {button.lower() for button, down in zip(scenario.buttons, pressed, strict=True) if down}
+        assert held == ({*action.split("+")} if action != "noop" else set())
 
 
 @pytest.mark.vizdoom

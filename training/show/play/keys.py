@@ -37,13 +37,15 @@ class Keys:
         self.bindings = _numbers(action) if action.kind == "box" else _choices(action)  # (keys, label)
 
     def action(self, held: Sequence[str]) -> Any:
-        """The action for the keys held, in the order in which they were pressed: the last one counts."""
+        """The action for the keys held, in the order in which they were pressed: the last one counts.
+
+        Keys held together mean the action that joins most of their names by "+", the last one's among them.
+        """
         spec = self._action
         if spec.kind == "discrete":
-            for key in reversed(held):
-                for number, (keys, _) in enumerate(self.bindings):
-                    if key in keys:
-                        return number
+            pressed = [number for key in held for number, (keys, _) in enumerate(self.bindings) if key in keys]
+            if pressed:
+                return _chord(pressed, spec.names) if spec.names else pressed[-1]
             return spec.names.index("noop") if "noop" in spec.names else 0
         low, high = np.array(spec.low), np.array(spec.high)
         numbers = np.clip(0.0, low, high)
@@ -54,12 +56,24 @@ class Keys:
         return numbers.astype(np.float32)
 
 
+def _chord(pressed: Sequence[int], names: Sequence[str]) -> int:
+    held, last = {names[number] for number in pressed}, names[pressed[-1]]
+    parts = [name.split("+") for name in names]
+    chords = [number for number, part in enumerate(parts) if last in part and held.issuperset(part)]
+    return max(chords, key=lambda number: len(parts[number]), default=pressed[-1])
+
+
 def _choices(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:
+    """Chords of other actions have no key: one holds the keys of their parts."""
     names = action.names or tuple(f"action {number}" for number in range(action.n))
     keys_of = _KEYS_OF if "turn_left" in names else _KEYS_OF | _SIDEWAYS
     # Actions above 9 have no key, only the page's button, which sends the name ActionN.
     digits = [(f"Digit{number}",) if number < 10 else (f"Action{number}",) for number in range(action.n)]
-    return [(keys_of.get(name, ()) + digit, name) for name, digit in zip(names, digits, strict=True)]
+    chords = [len(parts := name.split("+")) > 1 and {*names}.issuperset(parts) for name in names]
+    keys = [
+        () if chord else keys_of.get(name, ()) + digit for name, chord, digit in zip(names, chords, digits, strict=True)
+    ]
+    return list(zip(keys, names, strict=True))
 
 
 def _numbers(action: ActionSpec) -> list[tuple[tuple[str, ...], str]]:

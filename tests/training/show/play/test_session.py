@@ -55,6 +55,31 @@ def test_the_last_key_pressed_chooses_a_named_action(held, action):
     assert Keys(DOOM).action(held) == action
 
 
+CHORDS = ("noop", "move_forward", "turn_left", "attack", "move_forward+attack", "move_forward+turn_left+attack")
+
+
+@pytest.mark.parametrize(
+    ("held", "action"),
+    [
+        (["KeyW"], 1),
+        (["KeyW", "Space"], 4),
+        (["Space", "ArrowUp"], 4),
+        (["KeyA", "Space"], 3),  # nothing joins these two
+        (["KeyW", "Space", "KeyA"], 5),
+        (["KeyW", "Space", "Digit0"], 0),  # the last one counts
+    ],
+)
+def test_keys_held_together_mean_the_action_that_joins_them(held, action):
+    keys = Keys(ActionSpec(kind="discrete", n=6, names=CHORDS))
+    assert keys.action(held) == action
+    assert [label for bound, label in keys.bindings if not bound] == list(CHORDS[4:])
+
+
+def test_an_action_that_joins_what_no_action_means_keeps_its_own_key():
+    keys = Keys(ActionSpec(kind="discrete", n=2, names=("noop", "jump+run")))
+    assert keys.action(["Digit1"]) == 1
+
+
 def test_actions_beyond_the_digits_have_a_button():
     keys = Keys(ActionSpec(kind="discrete", n=18))
     assert keys.bindings[17] == (("Action17",), "action 17") and keys.action(["Action17"]) == 17

@@ -7,6 +7,7 @@ import shutil
 import time
 from contextlib import redirect_stderr
 from io import StringIO
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.tiny import tiny_world
 from tests.training.show.web.dreams import OnnxDream, by_env, plan
 from tests.training.show.web.sites import CHROMIUM, DREAM, real_runtime, served
 from tests.training.show.web.test_agent import odds_of, save_fresh
+from worldmodel.data import ActionSpec
 from worldmodel.dynamics.sampling import uniforms
 from worldmodel.envs import DreamEnv
 from worldmodel.envs.dream.start_states import pick_and_seed
@@ -25,6 +27,7 @@ from worldmodel.envs.vectors import key_of
 from worldmodel.files import read_json
 from worldmodel.media.read import read_images
 from worldmodel.model import WorldModel
+from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.web.agent import open_agent
 from worldmodel.training.show.web.export import export_web
 from worldmodel.training.show.web.onnx_files import halve, rounded
@@ -293,6 +296,22 @@ def test_a_folder_opened_by_a_double_click_says_to_serve_it(page, site):
     other.get_by_text("This folder must be served").wait_for()
     assert "Run “python -m http.server” in this folder, then open http://localhost:8000" in other.inner_text("#veil")
     other.close()
+
+
+@needs_chromium
+def test_keys_mean_the_same_actions_as_in_python(page):
+    names = ("noop", "move_forward", "turn_left", "attack", "move_forward+attack", "move_forward+turn_left+attack")
+    keys = Keys(ActionSpec(kind="discrete", n=len(names), names=names))
+    codes = [bound[0] for bound, _ in keys.bindings if bound]
+    held = [list(some) for count in range(4) for some in permutations(codes, count)]
+    found = page.evaluate(
+        """async ([names, bindings, held]) => {
+          const {actionOf} = await import(new URL("wheel.js", location.href).href);
+          return held.map(keys => actionOf(keys, {action: {kind: "discrete", names}, bindings}));
+        }""",
+        [names, keys.bindings, held],
+    )
+    assert found == [keys.action(some) for some in held]
 
 
 @needs_chromium

@@ -31,8 +31,9 @@ export function showFutures(futures, {shape, data}, time, about, choose) {
   });
 }
 
-// A button for each action; whether they are new.
-export function showActions(bindings, hands) {
+// A button for each action that has keys of its own; whether they are new.
+export function showActions(all, hands) {
+  const bindings = all.filter(([keys]) => keys.length);
   const box = find("actions"), layout = JSON.stringify(bindings);
   if (box.dataset.layout === layout) return false;
   box.dataset.layout = layout;

@@ -6,13 +6,23 @@ import {uniforms} from "./noise.js";
 const REPEAT = 0.8;  // of the policy "sticky", and its odds by the actions' names
 const ODDS = {noop: 0.25, move_forward: 3};
 
-// The action for the keys held, in the order in which they were pressed: the last one counts.
+// The action for the keys held, in the order in which they were pressed: the last one counts. Keys held together mean
+// the action that joins most of their names by "+", the last one's among them.
 export function actionOf(keys, {action, bindings}) {
   const places = keys.map(key => bindings.findIndex(([bound]) => bound.includes(key))).filter(place => place >= 0);
-  if (action.kind === "discrete") return places.at(-1) ?? Math.max(0, action.names.indexOf("noop"));
+  if (action.kind === "discrete") {
+    return places.length ? chord(places, action.names) : Math.max(0, action.names.indexOf("noop"));
+  }
   const numbers = action.low.map((low, place) => Math.min(Math.max(0, low), action.high[place]));
   for (const place of places) numbers[place >> 1] = (place % 2 ? action.high : action.low)[place >> 1];
   return numbers;
+}
+
+function chord(places, names) {
+  const held = places.map(place => names[place]), parts = names.map(name => name.split("+"));
+  const size = place => parts[place]?.length ?? 1;
+  return parts.reduce((best, part, place) => part.includes(held.at(-1)) && part.every(one => held.includes(one))
+    && part.length > size(best) ? place : best, places.at(-1));
 }
 
 // Draws random actions from a seed; with `repeat` an action is often repeated, and their odds go by their names.
