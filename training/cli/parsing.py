@@ -3,9 +3,9 @@
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial
 from io import StringIO
 from itertools import pairwise
@@ -28,7 +28,7 @@ def parse(name: str, command: Command, words: Sequence[str]) -> Call:
 
     Raises: ValueError if an option that takes several values is given twice.
     """
-    function, prog = command.load(), f"videogen-dream {name}"
+    function, prog, words = command.load(), f"videogen-dream {name}", [_at_home(word) for word in words]
     options = as_options(function, command.names, words)
     _check_lists(options, command.names or {}, words)
     about = _ARGS.split(_documented(function))[0].strip()
@@ -79,14 +79,36 @@ def as_options(
     return call
 
 
+def _at_home(word: str) -> str:
+    """`--out=~/runs`, in which shells leave the ~ as it is, with the folder that it stands for."""
+    option, equals, value = word.partition("=")
+    return option + equals + str(Path(value).expanduser()) if value == "~" or value.startswith("~/") else word
+
+
 def _check_lists(options: Callable[..., Call], names: Mapping[str, str], words: Sequence[str]) -> None:
     """Refuse `--data a --data b`, of which tyro would silently take the last alone."""
     given = [word.partition("=")[0].replace("_", "-") for word in words]
     for name, parameter in inspect.signature(options).parameters.items():
-        option = f"--{names.get(name, name)}".replace("_", "-")
-        kinds = (parameter.annotation, *get_args(parameter.annotation))
-        if given.count(option) > 1 and any(get_origin(kind) is tuple for kind in kinds):
-            raise ValueError(f"{option} is given {given.count(option)} times: give it once, as {option} A B")
+        for option in _lists(names.get(name, name), parameter.annotation):
+            if given.count(option) > 1:
+                raise ValueError(f"{option} is given {given.count(option)} times: give it once, as {option} A B")
+
+
+def _lists(name: str, hint: Any) -> Iterator[str]:
+    """The options among an argument or a field, and all fields below it, that take several values at once."""
+    kinds = get_args(hint)
+    if get_origin(hint) is tuple:
+        yield f"--{name}".replace("_", "-")
+    elif get_origin(hint) is Annotated:
+        if tyro.conf.UseAppendAction not in kinds:
+            yield from _lists(name, kinds[0])
+    elif isinstance(hint, type) and is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        for part in fields(hint):
+            yield from _lists(part.name if name == "config" else f"{name}.{part.name}", hints[part.name])
+    else:
+        for kind in kinds:
+            yield from _lists(name, kind)
 
 
 def completion(commands: Mapping[str, Command], shell: str) -> str:

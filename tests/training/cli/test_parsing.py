@@ -13,7 +13,7 @@ import pytest
 from worldmodel.settings import BY_NET
 from worldmodel.training.cli.commands import COMMANDS, Command
 from worldmodel.training.cli.main import main
-from worldmodel.training.cli.parsing import parse
+from worldmodel.training.cli.parsing import _at_home, parse
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,31 @@ def test_several_values_belong_to_one_option(words):
     option = words[0].partition("=")[0]
     with pytest.raises(ValueError, match=f"{option} is given 2 times: give it once, as {option} A B"):
         painted(*words)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("evaluate", "--policies"), ("demo", "--tokenizer.model.stage-widths"), ("benchmark", "--games")],
+)
+def test_several_values_belong_to_one_option_of_settings_too(command, option):
+    with pytest.raises(ValueError, match=f"{option} is given 2 times: give it once, as {option} A B"):
+        parse(command, COMMANDS[command], [option, "1", option.replace("-w", "_w"), "2"])
+
+
+def test_an_option_that_collects_its_values_may_be_given_again():
+    words = ["transfer", "--world", "a=b", "--world", "c=d"]
+    assert parse("benchmark", COMMANDS["benchmark"], words).keywords["config"].world == ("a=b", "c=d")
+
+
+@pytest.mark.parametrize("word", ["--model=~/push", "--model=~"])
+def test_the_home_folder_is_found_behind_an_equals_sign_too(word, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert painted(word)[1]["model"] == word.replace("--model=~", "/home/anna")
+
+
+@pytest.mark.parametrize("word", ["~anna", "a~/b", "x=a~", "--model"])
+def test_other_words_stay_as_they_are(word):
+    assert _at_home(word) == word
 
 
 def test_of_an_option_with_one_value_the_last_counts():
