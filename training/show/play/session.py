@@ -85,11 +85,11 @@ class Session:
         name = self._name if name is None else name
         if name not in self._stages:
             self._stages[name] = Stage(self._open[name]())
-            if isinstance(self._stages[name].scene, GameScene):
-                self._look_on(self._stages[name])
         stage = self._stages[name]
         if stage.scene.shown is None:
             stage.begin()
+            if isinstance(stage.scene, GameScene):
+                self._look_on(stage)
             self._wheel.begin(stage.scene)
         return stage
 

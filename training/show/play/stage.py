@@ -79,8 +79,6 @@ class Stage:
         game, model = self.scene, dream.dream.model
         if not isinstance(game, GameScene):
             return False
-        if game.shown is None:
-            self.begin()
         ours, theirs = game.action, dream.action
         alike = (ours.kind, ours.n, ours.low, ours.high) == (theirs.kind, theirs.n, theirs.low, theirs.high)
         frames = (model.frames_per_step, model.height, model.width, model.config.tokenizer.channels)

@@ -334,6 +334,38 @@ def test_futures_at_temperature_0_are_all_the_likeliest(visit):
         assert page.inner_text("#degrees") == "1.95"  # the dream keeps it
 
 
+def test_a_world_that_does_not_open_can_be_tried_again(visit, tmp_path):
+    world, broken = tiny_world(), {"first"}
+
+    def dream(name):
+        if name in broken:
+            raise FileNotFoundError(f"the folder of the {name} world is gone")
+        return DreamScene(DreamEnv(world, "codes"))
+
+    with served({"first": lambda: dream("first"), "second": lambda: dream("second")}) as address, visit() as ready:
+        page = visit.watched(ready.context)
+        page.goto(address)
+        mode(page, "failed")
+        assert "the folder of the first world is gone. Click to try again." in page.inner_text("#veil")
+        assert inside(page, "#veil-more", "#screen") and page.inner_text("#state") == "Not opened"
+        keep(page, "failed", tmp_path)
+        page.click("#veil")
+        page.wait_for_selector("#veil:not(.busy)")
+        mode(page, "failed")
+        broken.clear()
+        page.click("#veil")
+        mode(page, "ready")
+        page.click("#veil")
+        played(page)
+        broken.add("second")
+        page.select_option("#world", "second")
+        page.wait_for_selector("#note:has-text('second world is gone')")
+        assert page.input_value("#world") == "first"
+        broken.clear()
+        page.select_option("#world", "second")
+        until(lambda: page.title().startswith("second"))
+
+
 def test_an_end_says_what_to_do(visit, tmp_path):
     with visit() as page:
         page.select_option("#world", "short")

@@ -278,6 +278,15 @@ def test_the_dream_of_another_game_neither_follows_nor_continues_it(game):
     assert not words["about"]["dream"] and "No dream of this game is open" in words["note"]
 
 
+def test_every_game_is_followed_by_its_own_dream():
+    other = lambda: GameScene(OtherGame(), OtherGame().action_spec)  # noqa: E731
+    player = Session({"other": other, "game": game_scene, "dream": dream_scene})
+    assert do(player, "show")[0]["about"]["dreams_on"] == ""  # all are opened in the search for its dream
+    words, parts = do(player, "go", world="game")
+    assert words["about"]["dreams_on"] == "dream" and "seen" in parts
+    assert do(player, "dream")[0]["about"]["came_from"] == "game"
+
+
 def test_another_world_resumes_at_its_last_step():
     player = Session({"dream": dream_scene, "game": game_scene})
     for _ in range(3):

@@ -8,17 +8,14 @@ import {Strip} from "./strip.js";
 import {showActions, showFutures, showHeld, showInside} from "./views.js";
 import {filmKind, note, sayState, veil, veilFor} from "./words.js";
 
-let mode = "connecting";  // opening, ready, playing, paused, ended, closed
+let mode = "connecting";  // opening, failed, ready, playing, paused, ended, closed
 let about = null, now = null, futures = null, before = null, looking = false;
 let asked = 0, timer = 0, wanted = null;
 
 const strip = new Strip(find("strip"), find("scrub"));
 const line = new Line({
   notice: words => { if (words.waiting) veil(words.waiting, "", "busy"); },
-  opened: () => {
-    veil("Opening the world …", "", "busy");
-    ask({do: "show"});
-  },
+  opened: () => open(),
   closed: reason => { mode = "closed"; tell(reason); },
 });
 
@@ -63,11 +60,12 @@ async function ask(message) {
   if (answer.error) {
     if (mode !== "closed") {
       if (line.lost) mode = "closed";  // it was before; the player pressed something else than the veil
-      else {
+      else if (about) {
         note(answer.error);
-        mode = about ? "paused" : "ready";
-      }
-      tell();
+        mode = "paused";
+        showWorlds(about);  // perhaps another one was chosen
+      } else mode = "failed";
+      tell(mode === "failed" ? answer.error : "");
     }
     return null;
   }
@@ -99,6 +97,7 @@ async function present() {  // from an earlier step that is looked at: a dream g
 
 async function play() {
   if (mode === "closed") return connect();
+  if (mode === "failed") return open();
   if (mode === "ended" && !looking) return begin();
   if (mode === "connecting" || mode === "opening") return;
   await present();
@@ -277,6 +276,12 @@ function connect() {
   mode = "opening";
   veil("Connecting …", "", "busy");
   line.connect();
+}
+
+function open() {
+  mode = "opening";
+  veil("Opening the world …", "", "busy");
+  return ask({do: "show"});
 }
 
 find("transport").replaceChildren(...controls.filter(one => one.label).map(one => {

@@ -4,7 +4,7 @@ import {find, icon, make, said} from "./panel.js";
 
 const NOTE_FOR = 6000;  // milliseconds
 const ENDED = {terminated: "The episode has ended", truncated: "Time is up"};
-const STATES = {connecting: "Connecting", opening: "Opening", ready: "Ready", ended: "Ended", closed: "Not connected"};
+const STATES = {connecting: "Connecting", opening: "Opening", failed: "Not opened", ready: "Ready", ended: "Ended", closed: "Not connected"};
 let timer = 0;
 
 export function note(text) {
@@ -26,6 +26,7 @@ export function veilFor({mode, about, now, futures, looking, last}, reason) {
   const touch = matchMedia("(pointer: coarse)").matches;
   const goOn = touch ? "Tap here or on an action" : "Press a key or click here";
   if (mode === "closed") return [reason ? `${reason}.` : "The connection is closed.", `${touch ? "Tap" : "Click"} to try again.`];
+  if (mode === "failed") return ["The world did not open", `${reason.replace(/\.$/, "")}. ${touch ? "Tap" : "Click"} to try again.`];
   if (mode === "connecting" || mode === "opening" || !about) return ["Opening the world …", "", "busy"];
   if (looking) return [`Step ${now.step} of ${last}`, `${goOn} to go ${about.dream ? "on from here" : "back to the present"}.`, "quiet"];
   if (mode === "ready") return ["Tap or press a key to begin", about.dream ? "Everything you will see is dreamt." : "This is the real game."];
