@@ -116,7 +116,10 @@ class RecordedStarts:
 
 
 class StoreStarts:
-    """Segments of a split of a store of the model's game, or with `first` the first steps of its episodes."""
+    """Segments of a split of a store of the model's game, or with `first` the first steps of its episodes.
+
+    None ends where its game has ended: a dream from there would go on after a death.
+    """
 
     def __init__(self, model: WorldModel, folder: str | os.PathLike, split: str = "train", first: bool = False) -> None:
         self._model, self._split, self._first = model, split, first
@@ -131,15 +134,22 @@ class StoreStarts:
             )
         # Fails now rather than at a reset. A segment has at least one action, and one state more than actions.
         self._length = max(self._steps - 1, 1)
-        self._episodes = np.unique(self._store.starts(self._length, split)[:, 0]) if first else None
         self._store.sample_ids(1, self._length, np.random.default_rng(0), split)
+        possible = self._store.starts(self._length, split)
+        alive = possible[~self._at_end(*possible.T)]
+        self._episodes = np.unique(alive[alive[:, 1] == 0, 0]) if first else None
+        if not len(alive if self._episodes is None else self._episodes):
+            raise ValueError(
+                f"split {split!r} of {folder} has no {self._steps} steps after which its game goes on; collect longer "
+                "episodes, or choose another split"
+            )
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
         segments = []
         for key, number in zip(keys.tolist(), numbers.tolist(), strict=True):
             rng = np.random.default_rng((key, number))
             if self._episodes is None:
-                segments += self._store.sample_ids(1, self._length, rng, self._split)
+                segments.append(self._alive(rng))
             else:
                 segments.append(SegmentId(int(rng.choice(self._episodes)), 0, self._length))
         batch = self._store.batch(segments).to(self._model.device)
@@ -147,6 +157,19 @@ class StoreStarts:
         with torch.inference_mode():
             codes = self._model.tokenizer.encode(frames)
         return Context(codes, actions[:, : self._steps - 1], signals, pick_and_seed(keys, numbers, 1)[1])
+
+    def _alive(self, rng: np.random.Generator) -> SegmentId:
+        """A segment after which the game goes on; drawn again until it is one."""
+        while True:
+            [segment] = self._store.sample_ids(1, self._length, rng, self._split)
+            if not self._at_end(np.array([segment.episode]), np.array([segment.start]))[0]:
+                return segment
+
+    def _at_end(self, episodes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Whether the last given step of the segments that begin at `starts` (K,) is that at which the game ended."""
+        last = starts + self._steps - 1 == np.array(self._store.lengths)[episodes]
+        ended = {episode: self._store.ended(episode)[0] for episode in np.unique(episodes[last]).tolist()}
+        return np.array([at_end and ended[e] for at_end, e in zip(last, episodes.tolist(), strict=True)], bool)
 
 
 class PriorStarts:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.makers import make_store
+from tests.data.makers import make_episode, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import game
 from worldmodel.data import EpisodeStorage, SegmentId
@@ -92,6 +92,30 @@ def test_a_first_start_from_a_store_is_the_first_step_of_an_episode(tmp_path):
     for codes, signals in zip(context.codes, context.signals, strict=True):
         assert torch.equal(codes, beginnings[signals.item()])
     assert set(context.signals.flatten().tolist()) == set(beginnings)  # every episode
+
+
+def short_episodes(root, **ends):
+    """Ten episodes of three steps, whose last states have HEALTH 0 and the others 50."""
+    signals = np.array([[50.0], [50.0], [50.0], [0.0]], np.float32)
+    with EpisodeStorage.create(root, game()) as store:
+        for seed in range(10):
+            store.append(make_episode(3, seed, game(), signals=signals, **ends))
+    return root
+
+
+@pytest.mark.parametrize("ends", [{"terminated": True, "truncated": False}, {"terminated": False, "truncated": True}])
+def test_a_start_from_a_store_is_never_the_state_in_which_the_game_has_ended(tmp_path, ends):
+    starts = StoreStarts(tiny_world(), short_episodes(tmp_path / "play", **ends))  # three steps, of states 0 to 3
+    healths = set(draw(starts, *range(60)).signals.flatten().tolist())
+    assert healths == ({50.0} if ends["terminated"] else {0.0, 50.0})  # after a time limit the game could go on
+
+
+def test_a_store_whose_games_end_before_a_dream_can_begin_is_refused(tmp_path):
+    with EpisodeStorage.create(tmp_path / "play", game()) as store:
+        for seed in range(10):
+            store.append(make_episode(2, seed, game(), terminated=True, truncated=False))
+    with pytest.raises(ValueError, match="no 3 steps after which its game goes on"):
+        StoreStarts(tiny_world(), tmp_path / "play")
 
 
 def test_the_kind_of_starts_alternates_in_each_row_and_half_of_the_rows_begin_with_a_first_step():
