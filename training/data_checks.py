@@ -14,8 +14,13 @@ from worldmodel.model.network import default_segment_steps
 from worldmodel.tokenizer import TokenizerConfig
 
 
-def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: int, start_steps: int) -> None:
-    """Refuse segments that are padding for the most part, and starts that no episode holds, before any coding."""
+def check_lengths(
+    store: EpisodeStorage, tokenizer: TokenizerConfig, segment: int, start_steps: int, frame_condition: int = 0
+) -> None:
+    """Refuse, before any coding, segments that are padding for the most part, and starts that no episode holds.
+
+    So are starts of fewer steps than the `frame_condition` from whose frames the model dreams.
+    """
     longest = max((store.lengths[e] for e in store.split("train")), default=0)
     if not longest:
         raise ValueError(f"the train split of {counted(len(store), 'episode')} is empty; record or import more")
@@ -23,6 +28,11 @@ def check_lengths(store: EpisodeStorage, tokenizer: TokenizerConfig, segment: in
         return
     if segment > max(longest, default_segment_steps(GPTConfig(), tokenizer)):
         raise ValueError(f"segment must be at most the {longest} steps of the longest training episode, got {segment}")
+    if start_steps < frame_condition:
+        raise ValueError(
+            f"start_steps must be at least the frame_condition of {frame_condition} steps that a dream is given, got "
+            f"{start_steps}"
+        )
     if start_steps > longest:
         raise ValueError(f"start_steps must be at most the {longest} steps of the longest episode, got {start_steps}")
 

@@ -185,7 +185,7 @@ def _train(
     check_matches(store, coder.config)
     check_limit(store, config.heads.limit)
     segment = config.segment_steps(coder.config)
-    check_lengths(store, coder.config, segment, config.start_steps)
+    check_lengths(store, coder.config, segment, config.start_steps, config.model.frame_condition)
     if store.info.action.n == 1 and store.info.action.kind == "discrete" and config.model.action_condition != "none":
         print(
             "dynamics: this play has one action, so there is nothing to choose. For video from nothing or from first "

@@ -289,6 +289,15 @@ def test_segments_longer_than_any_episode_are_refused_before_coding(tmp_path, st
     assert not (tmp_path / "run").exists()
 
 
+def test_starts_shorter_than_the_first_frames_that_a_dream_needs_are_refused_before_coding(tmp_path, store):
+    encoder = FrameEncoderConfig(width=4, depths=(1, 1))
+    model = replace(CONFIG.model, frame_condition=2, frame_encoder=encoder)
+    config = replace(CONFIG, model=model, start_steps=1)
+    with pytest.raises(ValueError, match=r"start_steps must be at least the frame_condition of 2 steps .* got 1"):
+        train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_episodes_without_actions_lead_to_a_hint_about_suitable_options(tmp_path, capsys):
     world = tiny_world()
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
