@@ -49,6 +49,35 @@ def test_starts_that_do_not_fit_the_model_are_refused(tmp_path, name, change, me
 
 
 @pytest.mark.parametrize(
+    "noisy", [{"dropout": 0.5}, {"heads": {"dropout": 0.5}}, {"net": "subscale", "heads": {"dropout": 0.1}}], ids=str
+)
+def test_a_world_with_dropout_does_not_dream_in_training_mode(noisy):
+    world = tiny_world(learn_start=True, **noisy)
+    starts = world.starts
+    state = world.start_codes(starts.codes[:2], starts.actions[:2])
+    world.train()
+    actions = torch.zeros(2, 2, dtype=torch.int64)
+    for dream in (
+        lambda: world.start(make_frames()[:, :1], actions[:, :0]),
+        lambda: world.start_codes(starts.codes[:2], starts.actions[:2]),
+        lambda: world.step(state, actions[:, 0]),
+        lambda: world.branch(state, actions[:, None]),
+        lambda: world.sample(2, 3, actions=actions),
+    ):
+        with pytest.raises(ValueError, match=r"in training mode, .* change what it dreams: call wm\.prepare\(\)"):
+            dream()
+    world.eval()
+    world.step(state, actions[:, 0])
+
+
+def test_a_world_without_dropout_dreams_the_same_in_training_mode():
+    world = tiny_world()
+    before = world.sample(2, 4, first_frames=make_frames()[:2], actions=torch.zeros(2, 3, dtype=torch.int64)).codes
+    after = world.train().sample(2, 4, first_frames=make_frames()[:2], actions=torch.zeros(2, 3, dtype=torch.int64))
+    assert torch.equal(before, after.codes)
+
+
+@pytest.mark.parametrize(
     ("temporal", "reason"), [("clip", "depends on frames after it"), ("causal", "the steps before")]
 )
 def test_a_tokenizer_that_cannot_dream_is_refused_with_the_reason(temporal, reason):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.dynamics import DreamState
 from worldmodel.dynamics.sampling import as_seeds
@@ -33,6 +33,18 @@ def check_dreams(network: Network) -> None:
         raise ValueError(f"these dynamics cannot dream: {network.dynamics.cannot_dream}")
 
 
+def check_mode(network: Network) -> None:
+    """ValueError in training mode if that would change what a model draws: dropout, or norms over the batch."""
+    if not network.training:
+        return
+    noisy = (nn.Dropout, nn.modules.batchnorm._BatchNorm)
+    if any(isinstance(part, noisy) and part.training and getattr(part, "p", 1.0) for part in network.modules()):
+        raise ValueError(
+            "the world model is in training mode, in which dropout and batch norms change what it dreams: call "
+            "wm.prepare() or wm.eval() first"
+        )
+
+
 def check_seeds(seeds: Sequence[int] | Tensor | None, rows: int, device: torch.device) -> Tensor:
     """One seed per row, (B,) int64; 0, 1, … if None."""
     return as_seeds(range(rows) if seeds is None else seeds, rows, device)
@@ -56,6 +68,7 @@ def check_state(network: Network, state: DreamState) -> DreamState:
 
     A state from a file or from another instance is checked in full once, and then marked as this model's.
     """
+    check_mode(network)
     state.check_fresh()
     if state.world is not network:
         check_of_world(network, state)

@@ -17,7 +17,7 @@ from worldmodel.dynamics.sampling import Draw, uniforms
 from worldmodel.layers.attention import KVCache
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model.burn_in import burn_in, extras_after, renew
-from worldmodel.model.checks import check_actions, check_dreams, check_seeds, check_signals, check_state
+from worldmodel.model.checks import check_actions, check_dreams, check_mode, check_seeds, check_signals, check_state
 from worldmodel.model.network import Network
 from worldmodel.model.outputs import Branches, Rollout, StepOut
 from worldmodel.tokenizer import CodeLookup
@@ -53,6 +53,7 @@ class Dreamer(Network):
             (torch.Size([2, 2, 8, 4]), torch.Size([2]), torch.Size([2, 2, 64, 64, 3]))
         """
         check_dreams(self)
+        check_mode(self)
         frames = torch.as_tensor(frames, device=self.device)
         with torch.inference_mode():
             codes = self.tokenizer.encode(frames)
@@ -75,6 +76,7 @@ class Dreamer(Network):
         frame_condition read `frames`, or the decoded codes if there are none.
         """
         check_dreams(self)
+        check_mode(self)
         codes = torch.as_tensor(codes, device=self.device)
         if codes.ndim != 5 or not codes.shape[1]:
             raise ValueError(f"codes must be (B, T, h, w, M) with at least one given step, got {tuple(codes.shape)}")

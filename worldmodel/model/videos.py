@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.dynamics import DynamicsConfig, Sampling, Video
 from worldmodel.dynamics.base import VideoRequest
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.model.checks import check_actions, check_seeds
+from worldmodel.model.checks import check_actions, check_mode, check_seeds
 from worldmodel.model.network import Network
 
 
@@ -67,6 +67,7 @@ class VideoMaker(Network):
             torch.Size([1, 2, 2, 64, 64, 3])
         """
         options = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
+        check_mode(self)
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         seeds = check_seeds(seeds, n, self.device)
