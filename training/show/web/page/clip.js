@@ -4,6 +4,7 @@
 
 const SCALE = 4;  // screen pixels per pixel, and of the frame around the picture
 const FRAME = [230, 159, 0];
+const GIF_FPS = 50;  // browsers show an image for 0.1 s if its duration is below 0.02 s
 
 // The first kind of film, [ending, type], that this browser records: mp4 is played everywhere.
 export const FILM = [["mp4", "video/mp4;codecs=avc1.42E01F"], ["webm", "video/webm;codecs=vp9"], ["webm", "video/webm"],
@@ -23,14 +24,15 @@ export async function gif(frames, [count, height, width], fps) {
   const {GIFEncoder, applyPalette, quantize} = await import(new URL("runtime/gifenc.esm.js", import.meta.url).href);
   const encoder = GIFEncoder(), columns = width * SCALE + 2 * SCALE, rows = height * SCALE + 2 * SCALE;
   const due = frame => 10 * Math.round(100 * frame / fps);  // a GIF counts in hundredths of a second
-  for (let frame = 0; frame < count; frame++) {
-    const pixels = opaque(frames, frame, height, width), palette = quantize(pixels, 255);
+  const every = Math.ceil(fps / GIF_FPS);
+  for (let from = 0; from < count; from += every) {
+    const to = Math.min(from + every, count), pixels = opaque(frames, to - 1, height, width), palette = quantize(pixels, 255);
     const small = applyPalette(pixels, palette), large = new Uint8Array(rows * columns).fill(palette.length);
     for (let row = 0; row < height * SCALE; row++) {
-      const to = (row + SCALE) * columns + SCALE, from = Math.floor(row / SCALE) * width;
-      for (let column = 0; column < width * SCALE; column++) large[to + column] = small[from + Math.floor(column / SCALE)];
+      const place = (row + SCALE) * columns + SCALE, line = Math.floor(row / SCALE) * width;
+      for (let x = 0; x < width * SCALE; x++) large[place + x] = small[line + Math.floor(x / SCALE)];
     }
-    encoder.writeFrame(large, columns, rows, {palette: [...palette, FRAME], delay: due(frame + 1) - due(frame)});
+    encoder.writeFrame(large, columns, rows, {palette: [...palette, FRAME], delay: Math.max(20, due(to) - due(from))});
   }
   encoder.finish();
   return encoder.bytes();
