@@ -239,6 +239,13 @@ def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, config):
     assert sorted(tmp_path.iterdir()) == before and (tmp_path / "notes.txt").read_text() == "precious"
 
 
+def test_a_repository_of_git_is_not_deleted_with_its_earlier_checkpoint(folder):
+    (folder / ".git").mkdir()
+    with pytest.raises(FileExistsError, match="a repository of git, which saving would delete"):
+        tiny_world(seed=1).save_pretrained(folder)
+    assert (folder / ".git").is_dir()
+
+
 def test_an_empty_folder_and_the_working_folder_can_be_saved_to(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

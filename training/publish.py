@@ -10,11 +10,11 @@ import torch
 
 from worldmodel.agents.blind.policies import is_scripted
 from worldmodel.cards import model_card
-from worldmodel.checkpoint import resolve
+from worldmodel.checkpoint import check_replaceable, resolve
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.evaluation.evaluate_model import summarize_model
 from worldmodel.files import JsonObject, read_json
-from worldmodel.hub import check_upload, upload
+from worldmodel.hub import FILES, check_upload, upload
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import cast_matmuls
 from worldmodel.model import WorldModel
@@ -66,7 +66,8 @@ def publish(
         raise ValueError("private is for push, which names no repository")
     if push is not None:
         check_upload(push)
-    folder, target = resolve(world), Path(target)
+    folder, target = resolve(world).absolute(), Path(target)
+    _check_target(target)
     run = _run_of(folder)
     if run is None or "tokenizer" not in run:
         raise ValueError(
@@ -79,7 +80,7 @@ def publish(
     report = summarize_model(model, played)
     stores = [Play.of(store) for store in folders]
     tags = [*(["--license", license] if license else []), *(["--datasets", *datasets] if datasets else [])]
-    text = _text(target.name, folder.name, model, report, run, stores, notes, trust, tags)
+    text = _text(target.absolute().name, folder.name, model, report, run, stores, notes, trust, tags)
     card = model_card("world_model", text, game=model.config.env_id, license=license, datasets=datasets)
     half = WorldModel.from_pretrained(folder, dtype=torch.float32)
     cast_matmuls(half, torch.bfloat16)  # for the file alone: nothing is multiplied
@@ -88,6 +89,17 @@ def publish(
     if push is not None:
         print(upload(target, push, private=private or None))
     return target
+
+
+def _check_target(target: Path) -> None:
+    """FileExistsError, before long work, if saving would refuse `target` or delete files that are not a world's."""
+    check_replaceable(target, "world_model")
+    there = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    if others := [name for name in there if name not in FILES]:
+        raise FileExistsError(
+            f"{target} holds {', '.join(others)} beside an earlier world, which would be deleted with it: give another "
+            "folder and copy the world from there, or move them away"
+        )
 
 
 def _tokenizer_run(tokenizer: str) -> dict[str, Any] | None:

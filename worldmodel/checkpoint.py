@@ -142,7 +142,7 @@ def save(
 
     folder = Path(folder)
     finish_replacing(folder)
-    _check_replaceable(folder, kind)
+    check_replaceable(folder, kind)
     with naming_failures(folder), replacing(folder) as temporary:
         save_file(
             {
@@ -167,8 +167,8 @@ def weights_name(folder: str | os.PathLike) -> str:
     return file_sum(Path(folder) / "model.safetensors")
 
 
-def _check_replaceable(folder: Path, kind: str) -> None:
-    """FileExistsError if `folder` holds anything but a checkpoint of this kind."""
+def check_replaceable(folder: Path, kind: str) -> None:
+    """FileExistsError if `folder` holds anything but a checkpoint of this kind, or is a repository of git."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():
@@ -179,6 +179,11 @@ def _check_replaceable(folder: Path, kind: str) -> None:
         raise FileExistsError(
             f"{folder} holds something other than {_a(kind)}, which saving would delete. "
             "Choose another folder, or empty this one"
+        )
+    if (folder / ".git").exists():
+        raise FileExistsError(
+            f"{folder} is a repository of git, which saving would delete with the checkpoint in it. Save to another "
+            "folder, and copy the files from there"
         )
 
 

@@ -2,6 +2,7 @@ import re
 import shlex
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -237,6 +238,28 @@ def test_a_card_names_the_world_from_which_a_training_started(run, tmp_path):
     card = (publish(tmp_path / "further", run / "data", tmp_path / "toy") / "README.md").read_text()
     weights = weights_name(run / "run" / "best")[:16]
     assert " --start-from EARLIER " in card and f"# EARLIER has the weights {weights}… (SHA-256)" in card
+
+
+@pytest.mark.parametrize("other", [".git", "LICENSE", "notes.txt"])
+def test_nothing_but_an_earlier_world_is_replaced_and_that_is_known_before_measuring(run, tmp_path, monkeypatch, other):
+    tiny_world().save_pretrained(tmp_path / "toy")
+    (tmp_path / "toy" / other).write_text("mine")
+    monkeypatch.setattr(module, "summarize_model", None)
+    with pytest.raises(FileExistsError, match=f"{other}|a repository of git"):
+        publish(run / "run", run / "data", tmp_path / "toy")
+    assert (tmp_path / "toy" / other).read_text() == "mine"
+    (tmp_path / "play").mkdir()
+    (tmp_path / "play" / "film.mp4").touch()
+    with pytest.raises(FileExistsError, match="something other than a world model"):
+        publish(run / "run", run / "data", tmp_path / "play")
+
+
+def test_the_working_folder_may_be_the_world_and_the_target(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run / "run" / "best")
+    publish(".", run / "data", tmp_path / "toy")
+    monkeypatch.chdir(tmp_path / "toy")
+    publish(run / "run", run / "data", ".")
+    assert "\n# toy\n" in Path("README.md").read_text()
 
 
 @pytest.mark.parametrize("world", ["doom-hg", "first"])
