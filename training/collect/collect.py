@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from worldmodel.data.store_settings import open_with_settings
 from worldmodel.envs.actions import check_actions
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
+from worldmodel.locks import only_process
 from worldmodel.progress import progress
 from worldmodel.training.collect.crew import Crew, episodes_of
 from worldmodel.training.collect.env_options import check_options, parse_options
@@ -77,7 +78,8 @@ def collect(
     ``if __name__ == "__main__":``, since the workers are new Python processes.
 
     Raises:
-        ValueError: an argument is not valid, or `out` holds something other than this collection.
+        ValueError: an argument is not valid, `out` holds something other than this collection, or another collection
+            is running there.
         TypeError: the env has no option of a name in `env_kwargs`.
         OutsideError: a worker failed, or an episode's workers were lost three times; gives the reason. Stored episodes
             are kept; a new store without any is deleted.
@@ -99,28 +101,39 @@ def collect(
     new = not job.out.exists()
     store = _open_store(job)
     plan = _Plan(dict(zip(store.ids.tolist(), store.lengths, strict=True)), episodes, steps)
+    count = workers if launcher == "local" else num_workers
+    try:
+        with only_process(job.out, "collection"):
+            goals = {"episodes": episodes, "steps": steps}
+            stats = _record(
+                store, plan, goals, lambda: _play_all(job.out, plan, _crew(job, launcher), count, episode_seconds)
+            )
+    except OutsideError:
+        if new and not len(EpisodeStorage.open(job.out)):
+            shutil.rmtree(job.out)
+        raise
+    print(stats)
+    return stats
+
+
+def _record(
+    store: EpisodeStorage, plan: "_Plan", goals: dict[str, int | None], play: Callable[[], None]
+) -> CollectStats:
+    """Play until the plan's goal is reached, and pack the store."""
     # Episodes stored before a collection are kept, also if it is interrupted and resumed: only its own surplus goes.
-    under_way, goal_now = Path(out) / UNDER_WAY, {"episodes": episodes, "steps": steps}
+    under_way = store.root / UNDER_WAY
     interrupted = read_json(under_way, JsonObject, ("goal", "before")) if under_way.exists() else {}
-    before = interrupted["before"] if interrupted.get("goal") == goal_now else store.ids.tolist()
-    write_json(under_way, {"goal": goal_now, "before": before})
+    before = interrupted["before"] if interrupted.get("goal") == goals else store.ids.tolist()
+    write_json(under_way, {"goal": goals, "before": before})
     began, steps_before = time.perf_counter(), store.num_steps
     if not plan.reached:
-        try:
-            count = workers if launcher == "local" else num_workers
-            _play_all(job.out, plan, _crew(job, launcher), count, episode_seconds)
-        except OutsideError:
-            if new and not len(EpisodeStorage.open(job.out)):
-                shutil.rmtree(job.out)
-            raise
-        store = EpisodeStorage.open(job.out)
+        play()
+        store = EpisodeStorage.open(store.root)
     # With a goal in steps, later episodes were already being played when the last one needed was finished.
     store.discard(store.pending_ids - set(before) - set(range(plan.wanted)))
     store.flush()
     under_way.unlink()
-    stats = statistics(store, steps_before, time.perf_counter() - began)
-    print(stats)
-    return stats
+    return statistics(store, steps_before, time.perf_counter() - began)
 
 
 class _Plan:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -21,6 +22,7 @@ from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.files import write_json
+from worldmodel.locks import only_process
 from worldmodel.training.collect import collect as module
 from worldmodel.training.collect.collect import UNDER_WAY, _Plan, _player, _policy_identity, collect
 from worldmodel.training.collect.stats import read_returns
@@ -342,6 +344,27 @@ def test_episodes_beyond_a_killed_collections_goal_are_dropped_and_earlier_ones_
     beyond = [wanted + 3] if same else [wanted + 1, wanted + 3]
     assert EpisodeStorage.open(killed).ids.tolist() == [*range(wanted), *beyond]
     assert content(killed)[:wanted] == content(unbroken)
+
+
+def test_one_collection_at_a_time_records_into_a_store(tmp_path):
+    """The first one to end would delete the other's note of what is its own, and could discard its episodes."""
+    collect(GAME_ID, tmp_path, episodes=1, workers=1)
+    held, done = Event(), Event()
+
+    def hold():
+        with only_process(tmp_path, "collection"):
+            held.set()
+            done.wait(60)
+
+    other = Thread(target=hold)
+    other.start()
+    assert held.wait(60)
+    with pytest.raises(ValueError, match="another collection is running in"):
+        collect(GAME_ID, tmp_path, episodes=2, workers=1)
+    assert not (tmp_path / UNDER_WAY).exists()
+    done.set()
+    other.join()
+    assert collect(GAME_ID, tmp_path, episodes=2, workers=1).episodes == 2
 
 
 def test_an_agent_from_a_dream_sees_the_game_as_its_dream_shows_it(fake_agent, monkeypatch):
