@@ -8,10 +8,11 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from worldmodel.files import JsonObject, atomic_write, read_json, write_json
+from worldmodel.files import JsonObject, atomic_write, check_output, read_json, write_json
 from worldmodel.leftovers import remove_leftovers
 
 
@@ -171,6 +172,28 @@ def test_a_folder_and_a_socket_are_refused_by_name(tmp_path):
         server.bind(str(tmp_path / "socket"))
         with pytest.raises(OSError, match="neither a file nor a stream"):
             write_json(tmp_path / "socket", 1)
+
+
+def test_what_cannot_be_written_is_known_before_long_work(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "new" / "film.mp4", tmp_path / "file", Path(os.devnull), Path("here.txt")):
+        check_output(path)
+    for path in (tmp_path / "new", tmp_path / "folder", Path(".")):
+        check_output(path, folder=True)
+    with pytest.raises(IsADirectoryError, match="a folder, wanted the name of a file"):
+        check_output(tmp_path / "folder")
+    for path, folder in ((tmp_path / "file" / "film.mp4", False), (tmp_path / "file", True)):
+        with pytest.raises(NotADirectoryError, match="file"):
+            check_output(path, folder=folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_without_the_right_to_write_is_known_before_long_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="nothing can be written in this folder"):
+        check_output(tmp_path / "film.mp4")
+    check_output(os.devnull)
 
 
 def test_a_read_only_file_is_refused_and_stays(tmp_path):

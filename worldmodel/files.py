@@ -45,6 +45,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             flush_to_disk(target.parent)
 
 
+def check_output(path: str | Path, *, folder: bool = False) -> None:
+    """OSError, before long work, if a file (or a folder of files) could not be written at its end; changes nothing."""
+    path = Path(path)
+    if folder:
+        target = path / "file"
+    else:
+        mode = _mode_to_replace(path)
+        if mode is not None and not stat.S_ISREG(mode):  # a device or a pipe
+            return
+        target = link_target(path)
+    there = next(parent for parent in target.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(there))
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, "nothing can be written in this folder; choose another", str(there))
+
+
 def link_target(path: Path) -> Path:
     """The file that writing to `path` changes: the end of a chain of symbolic links, or `path` itself."""
     if not path.is_symlink():

@@ -9,6 +9,7 @@ from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.envs.dream.env import world_of
 from worldmodel.evaluation.evaluate_model import ModelEvaluation
 from worldmodel.evaluation.evaluate_model import evaluate_model as measure
+from worldmodel.files import check_output
 from worldmodel.model import WorldModel
 from worldmodel.training.cli.play_one import BLIND, check_plays_one, play_one
 from worldmodel.training.dream_vs_real.compare import DreamReport, dream_report
@@ -49,6 +50,7 @@ def evaluate_model(
         raise ValueError("--trust options are for playing in the real game: give its id, --real ID")
     if plots:
         check_matplotlib()
+    check_output(out, folder=True)
     config, model, store = (
         config or ModelEvaluation(),
         WorldModel.from_pretrained(run, device=device),
@@ -138,6 +140,7 @@ def evaluate(
             raise ValueError(f"a report plays blind policies in any case: leave out {agent}, or give --policies")
     if plots:
         check_matplotlib()
+    check_output(out, folder=True)
     asked = {name: size for name, size in (("episodes", episodes), ("horizon", horizon)) if size is not None}
     if (other := find_other(dream)) is not None:
         if agents or data is not None or device != "auto":

@@ -19,7 +19,7 @@ from worldmodel.checkpoint import shipped
 from worldmodel.envs.dream.env import world_of
 from worldmodel.envs.ids import is_dream
 from worldmodel.envs.registry import load_model
-from worldmodel.files import write_json
+from worldmodel.files import check_output, write_json
 
 BLIND = "blind"  # the player that a search finds
 _EPISODES, _BLIND_EPISODES, _SEARCH_EPISODES = 30, 100, 40  # defaults
@@ -66,6 +66,8 @@ def play_one(
         raise ValueError(f"--search-episodes is for evaluate {BLIND}, which searches for a policy; {name} is one")
     if episodes is None:
         episodes = _BLIND_EPISODES if name == BLIND else _EPISODES
+    if out is not None:
+        check_output(out)
     agent = None if scripted else load_agent(player)
     options = _options(agent, name, env, horizon, world)
     search = _search(env, search_episodes, seed, episodes, options) if name == BLIND else None

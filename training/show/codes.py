@@ -18,6 +18,7 @@ from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.devices import usable_device
 from worldmodel.dynamics import Sampling
 from worldmodel.evaluation.scores import encode_decode
+from worldmodel.files import check_output
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.captions import CAPTION_HEIGHT, GAP, footings
 from worldmodel.media.code_colors import changes, code_colors, draw_changes
@@ -87,6 +88,7 @@ def show_codes(
     config, out = config or ShowCodesConfig(), Path(out)
     if out.suffix != ".png":
         raise ValueError(f"out must be a .png file, got {out.name!r}")
+    check_output(out)
     if isinstance(model, str | os.PathLike):
         model = _load(model, device)
     tokenizer = model.tokenizer if isinstance(model, WorldModel) else model

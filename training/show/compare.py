@@ -23,7 +23,7 @@ from worldmodel.data.regroup import regroup_clip_actions, regroup_clips
 from worldmodel.dynamics import Sampling
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.evaluation.scores import sampled
-from worldmodel.files import write_json, write_text
+from worldmodel.files import check_output, write_json, write_text
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.media.write import CONTEXT_COLOR, PREDICTION_COLOR, as_rgb, border, upscale, write_video
 from worldmodel.model import WorldModel
@@ -97,6 +97,7 @@ def compare(
         return tally_votes(tally)
     if a is None or b is None or data is None:
         raise ValueError("compare needs two worlds A and B and --data STORE; or --tally with files of choices")
+    check_output(out, folder=True)
     store = open_stores(data)
     names = [str(name) for name in (a, b)]
     worlds = [WorldModel.from_pretrained(name, device=device) for name in names]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worldmodel.files import check_output
 from worldmodel.media.write import FILM_ENDINGS, write_image, write_video
 from worldmodel.training.show.film import draw_film
 from worldmodel.training.show.lanes import Lane, Story
@@ -108,10 +109,11 @@ class Storyboard:
 
 
 def check_suffix(path: str | Path) -> Path:
-    """Path of a picture or film to write; ValueError if its ending is unknown."""
+    """Path of a picture or film to write; ValueError if its ending is unknown, OSError if it cannot be written."""
     path = Path(path)
     if path.suffix not in (".png", *FILM_ENDINGS):
         raise ValueError(f"the ending decides: .png is a sheet, {', '.join(FILM_ENDINGS)} are films; got {path.name!r}")
+    check_output(path)
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.files import atomic_write
+from worldmodel.files import atomic_write, check_output
 from worldmodel.media.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
 from worldmodel.media.films import check_written
 from worldmodel.progress import progress_if_long, stepwise
@@ -171,7 +171,7 @@ def write_video(path: str | Path, frames: Frames, fps: float) -> list[Path]:
     if len(frames) == 0 or fps <= 0:
         raise ValueError(f"a video needs at least one frame and fps above 0, got {len(frames)} frames and fps {fps}")
     frames = _checked(frames)
-    files = [path] if path.suffix else [path.with_suffix(".mp4"), path.with_suffix(".gif")]
+    files = _files_of(path)
     for file in files:
         if file.suffix == ".mp4":
             _write_mp4(file, frames, fps)
@@ -183,11 +183,17 @@ def write_video(path: str | Path, frames: Frames, fps: float) -> list[Path]:
 
 
 def check_ending(path: str | Path) -> Path:
-    """Path of a video to write; ValueError if its ending is unknown."""
+    """Path of a video to write; ValueError if its ending is unknown, OSError if it cannot be written."""
     path = Path(path)
     if path.suffix not in ("", *FILM_ENDINGS):
         raise ValueError(f"videos are written as .mp4, .gif or .webp (without ending: mp4 and gif), got {path.name!r}")
+    for file in _files_of(path):
+        check_output(file)
     return path
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [path] if path.suffix else [path.with_suffix(".mp4"), path.with_suffix(".gif")]
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:

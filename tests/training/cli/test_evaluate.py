@@ -102,6 +102,15 @@ def test_scores_are_written_before_they_are_printed(tmp_path, monkeypatch):
     assert set(json.loads(out.read_text())) == {"random"}
 
 
+@pytest.mark.parametrize("out", ["folder", "file/scores.json"])
+def test_scores_that_could_not_be_written_are_not_played_for(tmp_path, monkeypatch, capsys, out):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("worldmodel.training.cli.play_one.search_blind", None)
+    assert main(["evaluate", "blind", "--env", LARGER_GAME_ID, "--out", str(tmp_path / out)]) == 2
+    assert str(tmp_path / out) in capsys.readouterr().err
+
+
 def test_one_episode_has_no_interval(capsys):
     assert main(["evaluate", "sticky", "--env", LARGER_GAME_ID, "--episodes", "1"]) == 0
     printed = capsys.readouterr().out
