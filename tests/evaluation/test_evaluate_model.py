@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from tests.dynamics.worlds import make_world
 from tests.pixelcnn_world import pixelcnn_world
 from tests.tiny import tiny_world
 from tests.training.dream_vs_real.test_trust_page import make_trust
+from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.data.regroup import regroup
+from worldmodel.data.splits import SPLITS, split_of
 from worldmodel.evaluation.control import control_scores
 from worldmodel.evaluation.distances import fvd_section
 from worldmodel.evaluation.evaluate_model import (
@@ -249,6 +252,13 @@ def test_clip_models_get_frames_and_not_codes_as_context(store):
     assert torch.equal(dreams.dream, video.frames)
     codes = world.tokenizer.encode(dreams.real[:, 2:6])  # the clip that ends with the video
     assert torch.equal(dreams.reconstruction[:, 4:], world.tokenizer.decode(codes)[:, 2:])
+
+
+def test_validation_episodes_shorter_than_a_clip_leave_out_the_f1_of_rewards_alone(tmp_path):
+    validation = split_of(np.arange(10)) == SPLITS.index("validation")
+    store = recorded_store(tmp_path, lengths=tuple(np.where(validation, 2, 20).tolist()))  # a clip has four steps
+    heads = evaluate_model(clip_world(), store, SMALL, sections=["heads"])["heads"]
+    assert heads["positive_reward"]["events"] > 0 and "f1" not in heads["positive_reward"]
 
 
 def test_a_horizon_longer_than_any_episode_is_refused_with_what_to_lower(world, store):

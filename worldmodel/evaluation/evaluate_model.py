@@ -27,6 +27,7 @@ from worldmodel.evaluation.held_out import (
     dream_speed,
     dynamics_scores,
     encode_segments,
+    has_segments,
     real_codes,
     tokenizer_scores,
 )
@@ -228,7 +229,7 @@ def _termination(m: _Measured) -> dict[str, Any]:
 
 
 def _heads(m: _Measured) -> dict[str, Any]:
-    validation = m.segments("validation") if len(m.store.split("validation")) else None
+    validation = m.segments("validation") if has_segments(m.wm, m.store, "validation") else None
     return head_scores(m.wm, m.held_out, validation)
 
 

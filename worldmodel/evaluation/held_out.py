@@ -49,6 +49,20 @@ def held_out_segments(store: EpisodeStorage, split: str, num_steps: int) -> Iter
             yield SegmentId(episode, start, stop), first - start
 
 
+def _tiles(wm: WorldModel, store: EpisodeStorage, split: str) -> tuple[list[tuple[SegmentId, int]], int]:
+    """The `held_out_segments` that a model is measured on, and their steps."""
+    steps = default_segment_steps(wm.config.dynamics, wm.config.tokenizer)
+    tiles = list(held_out_segments(store, split, steps))
+    if wm.config.tokenizer.temporal != "step":
+        tiles = [tile for tile in tiles if tile[0].stop - tile[0].start == steps]
+    return tiles, steps
+
+
+def has_segments(wm: WorldModel, store: EpisodeStorage, split: str) -> bool:
+    """Whether a split has an episode to measure on: with a tokenizer of clips, one as long as a clip."""
+    return bool(_tiles(wm, store, split)[0])
+
+
 def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int = 0) -> CodeBatch:
     """Up to `max_segments` held-out segments as codes, in random order; steps counted by another segment are masked.
 
@@ -56,10 +70,7 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
     and shorter episodes are skipped.
     """
     given = wm.config.dynamics.frame_condition
-    steps = default_segment_steps(wm.config.dynamics, wm.config.tokenizer)
-    tiles = list(held_out_segments(store, split, steps))
-    if wm.config.tokenizer.temporal != "step":
-        tiles = [tile for tile in tiles if tile[0].stop - tile[0].start == steps]
+    tiles, steps = _tiles(wm, store, split)
     if not tiles:
         raise ValueError(
             f"split {split!r} of {store.root} has no episode to measure on; collect more or choose another"
