@@ -21,6 +21,11 @@ from worldmodel.training.reports.plots import check_matplotlib
 from worldmodel.training.reports.run import write_report
 from worldmodel.training.show.sample_inputs import check_same_game
 
+# Settings of a report on a dream that only some of its parts use: those on recorded play, from mid-play, or on either.
+_OF_DATA = ("split", "samples", "drift_steps", "max_segments", "inverse_dynamics")
+_OF_MID_PLAY = ("lead", "lead_steps")
+_OF_CONTEXT = ("context_steps",)
+
 
 def evaluate_model(
     run: str,
@@ -147,10 +152,25 @@ def evaluate(
             raise ValueError(f"{dream} is judged with blind policies alone: leave out agents, --data and --device")
         results = other_report(other, real, **asked, seed=seed, config=config)
     else:
+        _check_used(config, data)
         model = WorldModel.from_pretrained(world_of(dream), device=device)
         store = None if data is None else EpisodeStorage.open(data)
         results = dream_report(model, real, agents, store, **asked, seed=seed, config=config)
     _show(write_dream_report(out, {"run": {"command": command, "world": dream}} | results, plots))
+
+
+def _check_used(config: DreamReport, data: Path | None) -> None:
+    """ValueError if a report is given options that it would not use."""
+    default = DreamReport()
+    unused = {
+        "give --data STORE": () if data is not None else _OF_DATA,
+        "leave --no-mid-play out": () if config.mid_play else _OF_MID_PLAY,
+        "give --data STORE, or leave --no-mid-play out": () if config.mid_play or data is not None else _OF_CONTEXT,
+    }
+    for remedy, names in unused.items():
+        if changed := [name for name in names if getattr(config, name) != getattr(default, name)]:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            raise ValueError(f"{options} would have no effect on this report: {remedy}, or leave them out")
 
 
 def _show(page: Path) -> None:

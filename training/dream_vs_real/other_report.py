@@ -11,7 +11,16 @@ from worldmodel.training.dream_vs_real.paired_play import play_both
 from worldmodel.training.dream_vs_real.policies import blind_for
 from worldmodel.training.dream_vs_real.trust import trust_section
 
-_UNUSED = ("starts", "temperature", "split", "samples", "context_steps", "drift_steps", "max_segments")
+_UNUSED = (
+    "starts",
+    "temperature",
+    "split",
+    "samples",
+    "context_steps",
+    "drift_steps",
+    "max_segments",
+    "inverse_dynamics",
+)
 _ABSENT = {"absent": "it is not measured in a world model of another project"}
 
 

@@ -139,6 +139,9 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
     assert report["settings"]["horizon"] == 3 and report["settings"]["data"] == [data]
 
 
+REPORT = ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x"]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -161,6 +164,19 @@ def test_a_report_on_a_dream_is_written_from_options(tmp_path, capsys):
         (
             ["--dream", "doom-hg", "--real", "VideoGenReal-Doom", "--out", "x", "--search-episodes", "9"],
             "evaluate blind",
+        ),
+        (
+            [*REPORT, "--samples", "9", "--drift-steps", "9"],
+            "--samples, --drift-steps would have no effect on this report: give --data STORE, or",
+        ),
+        ([*REPORT, "--inverse-dynamics.steps", "9"], "--inverse-dynamics would have no effect on this report"),
+        (
+            [*REPORT, "--no-mid-play", "--lead-steps", "9"],
+            "--lead-steps would have no effect on this report: leave --no-mid-play out",
+        ),
+        (
+            [*REPORT, "--no-mid-play", "--context-steps", "9"],
+            "effect on this report: give --data STORE, or leave --no-mid",
         ),
         (["a", "b", "--env", "VideoGenReal-Doom"], "--env plays one agent, got 2"),
         (["--env", "VideoGenReal-Doom"], "--env plays one agent, got 0"),

@@ -13,6 +13,7 @@ from tests.test_examples import load_example
 from tests.toy_game import FRAMES, registered_game
 from tests.training.dream_vs_real.replayed_game import ReplayedGame, TimedToy
 from worldmodel.data import ActionSpec
+from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
 from worldmodel.training.cli.main import main
 from worldmodel.training.dream_vs_real.compare import DreamReport
 from worldmodel.training.dream_vs_real.game_starts import Contexts
@@ -152,6 +153,9 @@ def test_a_world_without_its_parts_is_refused(changes, error, message):
 def test_settings_and_games_that_do_not_apply_are_refused():
     with pytest.raises(ValueError, match="temperature would have no effect on a world model of another project"):
         other_report(ReplayedGame(), GAME, config=DreamReport(temperature=0.5))
+    network = DreamReport(inverse_dynamics=InverseDynamicsConfig(steps=1))
+    with pytest.raises(ValueError, match="inverse_dynamics would have no effect on a world model of another project"):
+        other_report(ReplayedGame(), GAME, config=network)
     with pytest.raises(ValueError, match="VideoGenDream-Doom is a dream; give the real game"):
         other_report(ReplayedGame(), "VideoGenDream-Doom")
     with pytest.raises(ValueError, match=r"CartPole-v1 does not say what its actions are.*PixelGame"):
