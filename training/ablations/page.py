@@ -124,9 +124,9 @@ def _page(name: str, results: Mapping[str, Any], found: Mapping[str, Mapping[str
         "## What else was measured here" if compared else "",
         _rest(name, rows),
         _psnr_by_frame(rows),
-        f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings saw "
-        f"{results['steps']:,} steps of it, seed {results['seed']}; one training each, so small differences may be "
-        f"chance. {_floor(results)}{_samplings(results['samplings'])}",
+        f"{results['samples']} clips of 16 frames of the test split of `{results['env_id']}`; the trainings learned "
+        f"from {results['steps']:,} steps of its train split, seed {results['seed']}; one training each, so small "
+        f"differences may be chance. {_floor(results)}{_samplings(results['samplings'])}",
         f"Machine: {made_on(results['machine'])}. Made by `{results['command']}`.",
     ]
 

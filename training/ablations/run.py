@@ -105,7 +105,7 @@ def ablate(
         "samples": scale.samples,
         "samplings": scale.samplings,
         "env_id": store.info.env_id,
-        "steps": min(store.num_steps, scale.data_steps or store.num_steps),
+        "steps": _learned_steps(store, scale.data_steps),
         "floor": floor_of(measuring),
         "floor_source": floor_source(measuring),
         "command": command or f"ablate({table!r}, {str(data)!r}, {str(out)!r}, {label!r})",
@@ -169,6 +169,17 @@ def _store_for(frames_per_step: int, store: EpisodeStorage, out: Path, scale: Sc
     if store.info.frames_per_step == frames_per_step and (steps is None or steps >= store.num_steps):
         return store.root
     return regroup(store, out / f"data-{frames_per_step}frames-{steps or 'all'}", frames_per_step, steps)
+
+
+def _learned_steps(store: EpisodeStorage, most: int | None) -> int:
+    """Steps of the train split among the first episodes that `_store_for` takes: what is held out is not learned."""
+    train, taken, learned = set(store.split("train").tolist()), 0, 0
+    for episode, steps in enumerate(store.lengths):
+        if most is not None and taken >= most:
+            break
+        taken += steps
+        learned += steps if episode in train else 0
+    return learned
 
 
 def _tokenizer_job(data: Path, folder: Path, config: TokenizerTraining, measuring: Measuring) -> None:

@@ -12,7 +12,7 @@ from tests.test_examples import load_example
 from tests.training.recorded import recorded_store
 from tests.training.stand_ins import Means, save_script
 from tests.training.telling_store import telling_store
-from worldmodel.data import ActionSpec, Episode
+from worldmodel.data import ActionSpec, Episode, EpisodeStorage
 from worldmodel.data.regroup import regroup, regroup_action, regroup_clip_actions, regroup_episode
 from worldmodel.errors import OutsideError
 from worldmodel.model import WorldModel
@@ -124,6 +124,14 @@ def test_the_order_of_a_clips_codes_is_compared_with_copying(tmp_path, store, tr
     page = ablate("lvt-attention", store.root, tmp_path, QUICK)["lvt-attention"]
     assert len(trained.names) == 4  # one tokenizer, three priors
     assert "copy the last of 5 given frames | 320.9 |" in page and "| key | key | 130.27 ± 4.26 | absent |" in page
+
+
+def test_only_steps_of_the_train_split_count_as_learned_from(tmp_path):
+    store = make_store(tmp_path / "play", lengths=range(2, 32))  # 30 episodes
+    for most in (None, 60, 10**6):
+        kept = EpisodeStorage.open(ablations._store_for(2, store, tmp_path, replace(SMOKE, data_steps=most)))
+        learned = sum(kept.lengths[episode] for episode in kept.split("train").tolist())
+        assert 0 < ablations._learned_steps(store, most) == learned < sum(kept.lengths)
 
 
 def test_real_clips_and_those_of_the_floor_are_of_different_test_episodes(tmp_path, monkeypatch):
