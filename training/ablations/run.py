@@ -210,7 +210,7 @@ def _share(source: Path, target: Path) -> None:
 
 
 def _timed(folder: Path, train: Callable[[], Any]) -> None:
-    """Train unless finished; writes the minutes of the last attempt to time.json."""
+    """Train unless finished; writes the minutes of the last attempt, and whether there were others, to time.json."""
     if (folder / "time.json").exists():
         return
     resumed, begin = (folder / "training_state.pt").exists(), time.monotonic()
@@ -243,5 +243,7 @@ def _row(variant: Variant, out: Path, failed: list[str]) -> dict[str, Any]:
             row["failed"] = f"{folder} failed" if folder in failed else "its tokenizer failed"
             break
         row["metrics"] |= read_json(out / folder / "measured.json", JsonObject, ("metrics",))["metrics"]
-        row["metrics"][f"{part}_minutes"] = read_json(out / folder / "time.json", JsonObject, ("minutes",))["minutes"]
+        took = read_json(out / folder / "time.json", JsonObject, ("minutes",))
+        if not took.get("resumed"):  # else the minutes are those of the last attempt alone
+            row["metrics"][f"{part}_minutes"] = took["minutes"]
     return row

@@ -126,6 +126,16 @@ def test_the_order_of_a_clips_codes_is_compared_with_copying(tmp_path, store, tr
     assert "copy the last of 5 given frames | 320.9 |" in page and "| key | key | 130.27 ± 4.26 | absent |" in page
 
 
+def test_the_minutes_of_an_interrupted_training_are_unknown(tmp_path, store):
+    row = variants("attention", QUICK, store.info)[0]
+    folder = tmp_path / row.tokenizer_folder
+    folder.mkdir()
+    (folder / "measured.json").write_text('{"metrics": {"nmse": 0.5}}')
+    for resumed, minutes in ((False, {"tokenizer_minutes": 7.5}), (True, {})):
+        (folder / "time.json").write_text(json.dumps({"minutes": 7.5, "resumed": resumed}))
+        assert ablations._row(row, tmp_path, [])["metrics"] == {"nmse": 0.5} | minutes
+
+
 def test_only_steps_of_the_train_split_count_as_learned_from(tmp_path):
     store = make_store(tmp_path / "play", lengths=range(2, 32))  # 30 episodes
     for most in (None, 60, 10**6):
