@@ -17,6 +17,7 @@ from worldmodel.agents.blind.policies import FORMS, is_scripted
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.settings import AtLeastTwo, NonNegativeInt, PositiveInt, checked_dataclass
 from worldmodel.training.pipeline.config import DemoConfig
+from worldmodel.training.pipeline.round import JUDGED_FROM
 from worldmodel.training.pipeline.stages import Stages, check_begins, staged
 from worldmodel.training.train_agent import DreamTraining
 from worldmodel.training.train_dynamics import DynamicsTraining
@@ -74,6 +75,13 @@ class Transfer:
         )
         if len(set(self.games)) < len(self.games) or not self.games:
             raise ValueError(f"give at least one game, and each once, got {' '.join(self.games) or 'none'}")
+        # Game i of a model-free agent begins with its seed + i.
+        last, judged = self.seed + self.free_seeds + self.free.num_envs - 2, JUDGED_FROM + self.episodes - 1
+        if self.seed <= judged and last >= JUDGED_FROM:
+            raise ValueError(
+                f"model-free PPO would learn from the episodes of seeds {self.seed:,} to {last:,}, and all players are "
+                f"evaluated on those of {JUDGED_FROM:,} to {judged:,}: give another seed (--seed)"
+            )
 
     def _check_untouched(self, name: str, default: int, reason: str) -> None:
         value: object = self

@@ -182,6 +182,8 @@ def test_other_settings_are_refused_unless_the_table_starts_over(tmp_path, work,
         ({"games": ()}, "at least one game, and each once"),
         ({"games": (GAME_ID, GAME_ID)}, "at least one game, and each once"),
         ({"longer": 0}, "longer must be at least 1"),
+        ({"seed": 10_002}, "evaluated on those of 10,000 to 10,002: give another seed"),
+        ({"seed": 10_000 - SMALL.free_seeds - SMALL.free.num_envs + 2}, r"to 10,000, .* give another seed \(--seed\)"),
         ({"search_episodes": 7}, "search_episodes must be at least 8"),
         ({"free": replace(REAL_GAME, steps=9)}, "leave out free.steps: --decisions and --longer set them"),
         ({"free": replace(REAL_GAME, seed=1)}, "leave out free.seed: --seed sets that of every stage"),
@@ -193,6 +195,11 @@ def test_other_settings_are_refused_unless_the_table_starts_over(tmp_path, work,
 def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
+
+
+def test_seeds_just_outside_the_episodes_of_the_evaluation_are_taken():
+    for seed in (10_000 + SMALL.episodes, 10_000 - SMALL.free_seeds - SMALL.free.num_envs + 1):
+        assert replace(SMALL, seed=seed).seed == seed
 
 
 @pytest.mark.parametrize(
