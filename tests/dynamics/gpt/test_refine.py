@@ -10,7 +10,7 @@ from tests.dynamics.test_every_kind import B, T, make_sequence
 from tests.dynamics.worlds import make_frames, make_world, train_on
 from worldmodel.dynamics import GPTConfig
 from worldmodel.dynamics.gpt.contexts import codes_before
-from worldmodel.dynamics.gpt.refine import draw_groups, known_in_passes
+from worldmodel.dynamics.gpt.refine import draw_groups, known_in_last_pass, known_in_passes
 from worldmodel.dynamics.sampling import Sampling, uniforms
 from worldmodel.model import CodeBatch
 
@@ -61,7 +61,7 @@ def test_refined_videos_equal_the_uncached_model(position):
     gpt, lookup = world.dynamics, world.tokenizer.lookup
     frames, actions = make_frames(B), make_sequence()[1][:, :8]
     video = world.sample(B, 9, frames, actions).codes.flatten(2, 3)
-    codes, known = video[:, :2], torch.zeros(B, 2, S, dtype=torch.bool)
+    codes, known = video[:, :2], known_in_last_pass(S, 3, video.device).expand(B, 2, -1)
     for step in range(2, 9):
         noise = uniforms(torch.arange(B), torch.full((B,), step - 2), gpt.noise_per_step)
         groups = draw_groups(noise[:, S * M :], 3)
@@ -75,6 +75,25 @@ def test_refined_videos_equal_the_uncached_model(position):
     assert torch.equal(video, codes)
     assert torch.equal(video[:, 2:], world.imagine(frames, actions[:, 1:], actions[:, :1]).codes.flatten(2, 3))
     world.sample(B, 4, actions=actions[:, :3], guidance=2.0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("lead", [False, True])
+def test_given_steps_leave_what_the_last_pass_of_a_step_does(lead):
+    """So that features after the beginning of a dream mean what they mean later in it."""
+    world = make_world("block", refine=3, learn_start=lead)
+    codes, actions = make_sequence()
+    known = known_in_last_pass(S, 4, codes.device)
+    assert known.sum() == 3  # all but the token that is drawn last
+    grids = codes.unflatten(2, (2, 2))
+    outputs = world.start_codes(grids, actions).outputs
+    whole = world.dynamics(world.tokenizer.lookup(codes), actions, known=known.expand(B, T + lead, -1))[:, -1]
+    torch.testing.assert_close(outputs, whole)
+    for place in range(S):  # the outputs of the other tokens depend on the known ones of the step they predict
+        changed = grids.clone()
+        changed[:, -1, place // 2, place % 2] = (changed[:, -1, place // 2, place % 2] + 1) % 16
+        moved = world.start_codes(changed, actions).outputs - outputs
+        assert bool(moved.abs().sum()) == bool(known[place])
 
 
 def test_correlated_tokens_are_drawn_together():

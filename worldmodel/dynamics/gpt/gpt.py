@@ -24,7 +24,7 @@ from worldmodel.dynamics.gpt.raster.drafts import DraftMemory
 from worldmodel.dynamics.gpt.raster.multi_token_pass import MultiTokenPass, TokenSpans
 from worldmodel.dynamics.gpt.raster.speculative import Forward, SpeculativeStep
 from worldmodel.dynamics.gpt.raster.token_pass import TokenPass
-from worldmodel.dynamics.gpt.refine import draw_groups, known_in_passes
+from worldmodel.dynamics.gpt.refine import draw_groups, known_in_last_pass, known_in_passes
 from worldmodel.dynamics.gpt.transformer import CodeTransformer
 from worldmodel.dynamics.sampling import Draw, Sampling
 from worldmodel.layers.attention import KVCache, WindowAttention
@@ -237,6 +237,8 @@ class GPT(CodeTransformer):
     def burn_in(self, codes: Tensor, condition: Condition, lookup: CodeLookup) -> tuple[KVCache, Tensor]:
         """Fill a cache from context steps, so that `step` can continue after the last of them.
 
+        With `refine` the keys, values and outputs are those of the last pass, as after a step.
+
         Args:
             codes: (B, T, S, M); T may be 0 with a learned start.
             condition: conditions of the T-1+lead inputs that these steps form.
@@ -256,7 +258,11 @@ class GPT(CodeTransformer):
             last = weight.new_zeros(rows, self.tokens_per_step, config.width, dtype=torch.float32)
         else:
             own = None if self.decoder is None else self._content_of_codes(codes[:, -1:], lookup)
-            inputs = self._inputs(codes, lambda part: self._content_of_codes(part, lookup))
+            known, vectors = None, None
+            if self.hints is not None:
+                known = known_in_last_pass(self.tokens_per_step, config.refine + 1, codes.device)
+                known, vectors = known.expand(rows, steps, -1), lookup(codes[:, 1 - config.lead :])
+            inputs = self._inputs(codes, lambda part: self._content_of_codes(part, lookup), known, vectors)
             outputs, pairs = self._run(inputs, condition, own, keep=True)
             last = outputs[:, -1]
         kept = min(steps, config.window)

@@ -44,3 +44,9 @@ def known_in_passes(shape: tuple[int, int, int], passes: int, training: bool, de
     if training:
         return [groups < torch.randint(passes, (*shape[:2], 1), device=device)]
     return [groups < now for now in range(passes)]
+
+
+def known_in_last_pass(tokens: int, passes: int, device: torch.device) -> Tensor:
+    """Tokens of a step that are known in its last pass, (S,) bool, always the same ones: for steps that are given."""
+    noise = torch.rand(tokens, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    return (draw_groups(noise, passes) < passes - 1).to(device)

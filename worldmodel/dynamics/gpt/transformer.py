@@ -260,7 +260,7 @@ class CodeTransformer(Dynamics):
     ) -> Tensor:
         """T steps (B, T, S, …) -> the inputs (B, T-1+lead, S, D) that predict them; `read` maps steps to content.
 
-        The steps are code vectors, or codes if `known` is None. `hint_vectors` as in `forward`.
+        The steps are code vectors, or with `hint_vectors` (as in `forward`) codes.
         """
         if not self.config.whole_steps:
             content = read(steps)
