@@ -20,8 +20,8 @@ class RoundConfig:
     """What one round needs. The defaults take two CPU cores less than twenty minutes (results: docs/results.md)."""
 
     env_id: str = "VideoGenReal-DoomHealthGathering"
-    collect_steps: int = 100_000  # decisions of recorded play
-    workers: int = 2
+    collect_steps: PositiveInt = 100_000  # decisions of recorded play
+    workers: PositiveInt = 2
     tokenizer: TokenizerTraining = field(
         default_factory=lambda: TokenizerTraining(loop=replace(TokenizerTraining().loop, steps=900))
     )
@@ -29,7 +29,7 @@ class RoundConfig:
         default_factory=lambda: DynamicsTraining(loop=replace(DynamicsTraining().loop, steps=1500))
     )
     agent: DreamTraining = field(default_factory=lambda: DreamTraining(agent=AgentConfig(steps=150_000)))
-    episodes: int = 30  # real episodes for evaluation, of the agent and of random play
+    episodes: PositiveInt = 30  # real episodes for evaluation, of the agent and of random play
     seed: int = 0
 
     def with_seed(self, seed: int | None = None, share: float = 1.0) -> Self:

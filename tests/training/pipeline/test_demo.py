@@ -120,6 +120,12 @@ def test_a_demo_of_an_earlier_release_continues_with_the_sticky_policy(of_an_ear
         demo(of_an_earlier_release, replace(SMALL, policy="sticky"))
 
 
+@pytest.mark.parametrize("name", ["episodes", "collect_steps", "workers"])
+def test_sizes_that_would_fail_after_the_trainings_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        replace(SMALL, **{name: 0})
+
+
 def test_a_demo_collects_with_the_diverse_policy_or_the_requested_one(tmp_path, monkeypatch):
     asked = []
 
