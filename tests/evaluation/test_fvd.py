@@ -96,6 +96,13 @@ def test_two_folds_compare_the_samples_of_each_half_with_the_real_clips_of_the_o
     assert fvd_scores(means, real[:3], real[:3], samples[:3])["fvd_two_fold"] is None
 
 
+def test_gray_clips_are_seen_as_colour_clips_without_colour(means):
+    clips = torch.randint(256, (3, 16, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(i3d_logits(means, clips), i3d_logits(means, clips.repeat(1, 1, 1, 1, 3)))
+    with pytest.raises(ValueError, match=r"got \(3, 16, 8, 8, 2\)"):
+        i3d_logits(means, clips.repeat(1, 1, 1, 1, 2))
+
+
 def test_arguments_that_change_the_output_are_off(tmp_path):
     network = saved(Switched(), tmp_path / "switches.pt")
     assert i3d_logits(network, flat(255, 0))[:, 0].tolist() == pytest.approx([1.0, -1.0])
@@ -125,5 +132,5 @@ def test_files_and_clips_of_the_wrong_kind_are_refused(means, tmp_path):
     (tmp_path / "text.pt").write_text("no network")
     with pytest.raises(ValueError, match="not a TorchScript file"):
         load_i3d(tmp_path / "text.pt")
-    with pytest.raises(ValueError, match=r"\(N, 16, H, W, 3\) uint8"):
+    with pytest.raises(ValueError, match=r"\(N, 16, H, W, 3 or 1\) uint8"):
         i3d_logits(means, flat(0)[:, :15])

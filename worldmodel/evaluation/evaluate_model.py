@@ -20,7 +20,7 @@ from worldmodel.evaluation.control import control_scores, control_videos
 from worldmodel.evaluation.danger_probe import danger_probe
 from worldmodel.evaluation.distances import fvd_section, inverse_dynamics_distances, unconditional_distances
 from worldmodel.evaluation.dreamt_objects import dreamt_objects
-from worldmodel.evaluation.fvd import CLIP_FRAMES, load_i3d
+from worldmodel.evaluation.fvd import CHANNELS, CLIP_FRAMES, load_i3d
 from worldmodel.evaluation.held_out import (
     change_scores,
     check_measurable,
@@ -116,6 +116,8 @@ class _Measured:
         self.given, self.horizon = _sizes(wm, config)
         self.i3d = None if i3d is None else load_i3d(i3d, wm.device)
         frames = (config.horizon + min(self.given, 1)) * wm.frames_per_step
+        if self.i3d is not None and store.info.channels not in CHANNELS:
+            raise ValueError(f"FVD is of frames with 1 or 3 channels, these have {store.info.channels}; omit i3d")
         if self.i3d is not None and frames < CLIP_FRAMES:
             raise ValueError(
                 f"FVD reads {CLIP_FRAMES} frames, and {'a context step and ' if self.given else ''}a horizon of "

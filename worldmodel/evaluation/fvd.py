@@ -17,6 +17,7 @@ from worldmodel.evaluation.frechet import MIN_ROWS, frechet_distance, two_fold_d
 from worldmodel.progress import progress
 
 CLIP_FRAMES = 16
+CHANNELS = (1, 3)  # of clips
 SIDE = 224  # pixels, I3D's input size
 PROTOCOL = (
     f"{CLIP_FRAMES} frames, resized to {SIDE} x {SIDE} (bilinear, corners not aligned), pixels in [-1, 1], logits of "
@@ -49,15 +50,16 @@ def load_i3d(path: str | Path, device: torch.device | str = "cpu") -> torch.jit.
 def i3d_logits(
     i3d: torch.jit.ScriptModule, clips: Tensor, device: torch.device | str = "cpu", chunk: int = 8
 ) -> Tensor:
-    """Logits (N, E) float32 on the CPU for clips (N, 16, H, W, 3) uint8.
+    """Logits (N, E) float32 on the CPU for clips (N, 16, H, W, 3) uint8, or gray (N, 16, H, W, 1).
 
     `chunk` clips are processed at a time. The network gets (n, 3, 16, 224, 224) float32 in [-1, 1] and must return
     (n, E), or (n, E, t), which is averaged over t. Its arguments that would scale or resize again, or return features
     instead of logits, are set to False.
     """
-    if clips.ndim != 5 or clips.shape[1] != CLIP_FRAMES or clips.shape[-1] != 3 or clips.dtype != torch.uint8:
+    fits = clips.ndim == 5 and clips.shape[1] == CLIP_FRAMES and clips.shape[-1] in CHANNELS
+    if not fits or clips.dtype != torch.uint8:
         raise ValueError(
-            f"clips must be (N, {CLIP_FRAMES}, H, W, 3) uint8, got {tuple(clips.shape)} {str(clips.dtype)[6:]}"
+            f"clips must be (N, {CLIP_FRAMES}, H, W, 3 or 1) uint8, got {tuple(clips.shape)} {str(clips.dtype)[6:]}"
         )
     schema: Any = getattr(i3d.forward, "schema")  # noqa: B009 (a TorchScript attribute that its type does not declare)
     taken = {argument.name for argument in schema.arguments}
@@ -78,8 +80,9 @@ def i3d_logits(
 
 
 def _as_input(clips: Tensor) -> Tensor:
-    """(n, T, H, W, 3) uint8 -> (n, 3, T, 224, 224) float32 in [-1, 1]."""
+    """(n, T, H, W, 3 or 1) uint8 -> (n, 3, T, 224, 224) float32 in [-1, 1]."""
     n, frames = clips.shape[:2]
+    clips = clips.expand(-1, -1, -1, -1, 3)
     images = clips.flatten(0, 1).movedim(-1, 1).float() / 127.5 - 1.0
     images = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     return images.view(n, frames, 3, SIDE, SIDE).transpose(1, 2).contiguous()
