@@ -15,7 +15,7 @@ from worldmodel.evaluation.inverse_dynamics import (
     transitions,
 )
 
-SMALL = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
+SMALL = InverseDynamicsConfig(steps=100, batch_size=64, channels=8, features=16, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,7 @@ def test_frozen_and_reversed_frames_show_other_actions(model, held_out):
 
 def test_box_actions_are_scored_by_explained_variance(tmp_path):
     store = telling_store(tmp_path, PUSHES, episodes=40)
-    model = train_inverse_dynamics(
-        store, InverseDynamicsConfig(steps=300, channels=16, features=32, learning_rate=5e-3)
-    )
+    model = train_inverse_dynamics(store, InverseDynamicsConfig(steps=150, channels=8, features=32, learning_rate=1e-2))
     batch = store.batch(store.sample_ids(64, 5, np.random.default_rng(0), "test"))
     predictions, _ = read(model, batch.frames)
     assert predictions.shape == (64 * 5, 2)

@@ -210,7 +210,7 @@ def test_a_model_without_action_conditioning_has_no_control(store):
 
 def test_controllability_is_reported_only_if_the_network_recognises_real_actions(world, tmp_path):
     store = telling_store(tmp_path)
-    networks = [InverseDynamicsConfig(steps=n, channels=8, learning_rate=5e-3) for n in (1, 150)]
+    networks = [InverseDynamicsConfig(steps=n, channels=8, features=16, learning_rate=5e-3) for n in (1, 80)]
     configs = [replace(SMALL, inverse_dynamics=network) for network in networks]
     untaught, taught = (dream_report(world, GAME, store=store, **SIZES | {"config": c})["control"] for c in configs)
     assert not untaught["reliable"] and untaught["dream_over_real"] is None
