@@ -1,3 +1,3 @@
-from tests.training.conftest import i3d_file, store, world
+from tests.training.conftest import i3d_file, store, unrendered, world
 
-__all__ = ["i3d_file", "store", "world"]
+__all__ = ["i3d_file", "store", "unrendered", "world"]

@@ -34,9 +34,13 @@ from worldmodel.training.cli.main import main
 from worldmodel.training.reports.evaluation import distances_part
 from worldmodel.training.reports.run import write_report
 
-IDM = InverseDynamicsConfig(steps=150, batch_size=64, channels=8, features=16, learning_rate=5e-3)
+IDM = InverseDynamicsConfig(steps=100, batch_size=64, channels=8, features=16, learning_rate=5e-3)
 SMALL = ModelEvaluation(
-    samples=6, context_steps=3, horizon=9, max_segments=8, inverse_dynamics=InverseDynamicsConfig(steps=2, channels=4)
+    samples=6,
+    context_steps=3,
+    horizon=9,
+    max_segments=8,
+    inverse_dynamics=InverseDynamicsConfig(steps=2, batch_size=8, channels=4),
 )
 
 
@@ -203,7 +207,7 @@ TOLD = {"frame_condition": 1, "drop_actions": 0.0}  # frames and actions
     ],
     ids=["clips", "clips-deaf", "clips-given-frames", "causal", "frames-and-limit", "clip-actions", "lvt", "lvt-clip"],
 )
-def test_every_kind_of_model_is_scored_on_what_it_can_do(make, given, horizon, store, tmp_path):
+def test_every_kind_of_model_is_scored_on_what_it_can_do(make, given, horizon, store, tmp_path, unrendered):
     world = make()
     results = evaluate_model(world, store, replace(SMALL, samples=4, horizon=5))
     config, control = world.config.dynamics, results["control"]

@@ -26,6 +26,19 @@ def i3d_file(tmp_path_factory):
 
 
 @pytest.fixture
+def unrendered(monkeypatch):
+    """Plots as files without a picture: rendering one takes half a second."""
+
+    def save(_, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    for module in ("reports", "dream_vs_real"):
+        monkeypatch.setattr(f"worldmodel.training.{module}.plots.save", save)
+
+
+@pytest.fixture
 def codes(store):
     """Codes that show where they come from: all of step t of episode e are 100 e + t, as a (1, 1, 1) grid."""
     marks = [torch.arange(n + 1).view(-1, 1, 1, 1) + 100 * e for e, n in enumerate(store.lengths)]

@@ -178,7 +178,7 @@ def test_incomparable_parts_are_explained(tmp_path):
     assert "trained on the game's own frames" in page
 
 
-def test_the_verdict_on_the_dream_comes_first_or_the_reason_why_there_is_none(tmp_path):
+def test_the_verdict_on_the_dream_comes_first_or_the_reason_why_there_is_none(tmp_path, unrendered):
     page = page_of(tmp_path, plots=True)
     assert page.index("**Verdict:** all in **one** line.") < page.index("## Returns side by side")
     page = page_of(tmp_path / "none", plots=True, trust={"absent": "dreams began elsewhere"})
@@ -194,13 +194,13 @@ def test_survival_is_reported_at_quarters_of_the_horizon(tmp_path):
     assert rows[2][1:5] == ["80% / 80%", "60% / 60%", "40% / 40%", "unknown / unknown"]
 
 
-def test_without_recorded_play_four_sections_are_absent(tmp_path):
+def test_without_recorded_play_four_sections_are_absent(tmp_path, unrendered):
     page = page_of(tmp_path, plots=True, **dict.fromkeys(("reward", "termination", "control", "drift"), NEEDS_DATA))
     assert page.count("absent: no recorded play was given (--data STORE)") == 4
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["returns.png", "survival.png", "trust.png"]
 
 
-def test_the_page_warns_of_a_network_that_has_learned_nothing(tmp_path):
+def test_the_page_warns_of_a_network_that_has_learned_nothing(tmp_path, unrendered):
     assert "say nothing" not in page_of(tmp_path)
     control = make_results()["control"] | {"reliable": False, "dream_over_real": None, "error_over_real": None}
     page = page_of(tmp_path, plots=True, control=control)
