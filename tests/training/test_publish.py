@@ -27,10 +27,12 @@ from worldmodel.training.publish import Play, _collect_command, _score_rows, pub
 from worldmodel.training.train_dynamics import DynamicsTraining, train_dynamics
 from worldmodel.training.train_tokenizer import TokenizerTraining, train_tokenizer
 
+FEW = {"num_starts": 4, "validation_segments": 8}
+
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    monkeypatch.setattr(module, "summarize_model", partial(summarize_model, samples=8, max_segments=64))
+    monkeypatch.setattr(module, "summarize_model", partial(summarize_model, samples=2, max_segments=16))
 
 
 def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_path):
@@ -40,8 +42,10 @@ def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_pat
     write_json(data / "collect.json", made)
     loop = LoopConfig(steps=3, batch_size=4, evaluate_every=3, save_every=3, seed=5)
     config = tiny_config()
-    train_tokenizer(data, tmp_path / "tokenizer", TokenizerTraining(model=config.tokenizer, loop=loop))
-    parts = {"model": config.dynamics, "heads": config.heads, "loop": loop}
+    train_tokenizer(
+        data, tmp_path / "tokenizer", TokenizerTraining(model=config.tokenizer, loop=loop, validation_steps=16)
+    )
+    parts = {"model": config.dynamics, "heads": config.heads, "loop": loop, "validation_segments": 8}
     train_dynamics(
         data, tmp_path / "tokenizer" / "best", tmp_path / "run", DynamicsTraining(num_starts=4, muon=False, **parts)
     )
@@ -59,7 +63,8 @@ def test_a_published_world_is_smaller_loads_and_says_how_to_reproduce_it(tmp_pat
     ]
     assert publishing == "videogen-dream publish runs/dynamics/best runs/data toy"
     assert "--episodes 20 --policy random --epsilon 0.25 --seed 7 --env-kwargs frame_skip=8" in collecting
-    assert read_back(tokenizer, TokenizerTraining()) == TokenizerTraining(model=config.tokenizer, loop=loop)
+    trained = TokenizerTraining(model=config.tokenizer, loop=loop, validation_steps=16)
+    assert read_back(tokenizer, TokenizerTraining()) == trained
     assert read_back(dynamics, DynamicsTraining()) == DynamicsTraining(num_starts=4, muon=False, segment=16, **parts)
 
 
@@ -83,8 +88,9 @@ def test_a_card_lists_all_stores_that_a_world_was_trained_on(tmp_path):
         recorded_store(store, lengths=(40,) * episodes)
         write_json(store / "collect.json", {"policy": policy, "epsilon": 0.0, "seed": 0, "env_kwargs": {}})
     config, loop = tiny_config(), LoopConfig(steps=2, batch_size=4, evaluate_every=2, save_every=2)
-    train_tokenizer(stores[0], tmp_path / "tokenizer", TokenizerTraining(model=config.tokenizer, loop=loop))
-    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, num_starts=4)
+    coder = TokenizerTraining(model=config.tokenizer, loop=loop, validation_steps=16)
+    train_tokenizer(stores[0], tmp_path / "tokenizer", coder)
+    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, **FEW)
     train_dynamics(open_stores(stores), tmp_path / "tokenizer" / "best", tmp_path / "run", parts)
     folder = publish(tmp_path / "run" / "last", stores[0], tmp_path / "toy", also=(stores[1],))
     card = (folder / "README.md").read_text()
@@ -130,7 +136,7 @@ def run(tmp_path_factory):
     recorded_store(folder / "data", lengths=(40,) * 20)
     config, loop = tiny_config(), LoopConfig(steps=2, batch_size=4, evaluate_every=2, save_every=2)
     tiny_world().save_pretrained(folder / "first")
-    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, num_starts=4)
+    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, **FEW)
     train_dynamics(folder / "data", folder / "first", folder / "run", parts)
     return folder
 
@@ -156,7 +162,7 @@ def test_worlds_of_the_other_two_papers_are_published_where_episodes_are_long(ru
         options = LVT if kind == "single frames" else SPATIAL
         config, world = tiny_config(**options), tiny_world(**options)
     loop = LoopConfig(steps=2, batch_size=4, evaluate_every=2, save_every=2)
-    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, num_starts=4, segment=None)
+    parts = DynamicsTraining(model=config.dynamics, heads=config.heads, loop=loop, segment=None, **FEW)
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     train_dynamics(data, tmp_path / "tokenizer", tmp_path / "run", parts)
     folder = publish(tmp_path / "run", data, tmp_path / "toy")
@@ -221,7 +227,7 @@ def test_a_card_has_the_verdict_on_the_world_if_the_real_game_is_named(run, tmp_
 
 def test_a_card_does_not_confuse_a_worlds_training_with_its_tokenizers(run, tmp_path):
     loop = LoopConfig(steps=1, batch_size=4, evaluate_every=1, save_every=1)
-    parts = DynamicsTraining(model=tiny_config().dynamics, heads=tiny_config().heads, loop=loop, num_starts=4)
+    parts = DynamicsTraining(model=tiny_config().dynamics, heads=tiny_config().heads, loop=loop, **FEW)
     train_dynamics(run / "data", run / "run", tmp_path / "second", parts)  # on the tokenizer of a trained world
     card = (publish(tmp_path / "second", run / "data", tmp_path / "toy") / "README.md").read_text()
     assert "train-tokenizer" not in card and "--tokenizer EARLIER" in card
@@ -232,7 +238,7 @@ def test_a_card_names_the_world_from_which_a_training_started(run, tmp_path):
         model=tiny_config().dynamics,
         heads=tiny_config().heads,
         loop=LoopConfig(steps=1, batch_size=4, evaluate_every=1, save_every=1),
-        num_starts=4,
+        **FEW,
     )
     train_dynamics(run / "data", run / "first", tmp_path / "further", parts, start_from=run / "run")
     card = (publish(tmp_path / "further", run / "data", tmp_path / "toy") / "README.md").read_text()

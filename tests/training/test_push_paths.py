@@ -70,6 +70,6 @@ def test_pushing_is_sampled_on_every_path(stores, tmp_path, store, preset):
     for condition in ("none", "frames", "actions", "both"):
         given = ["--data", str(data)] if condition != "none" else []
         out = tmp_path / f"{condition}.gif"
-        options = ["--condition", condition, "--n", "2", "--steps", "8", "--out", str(out)]
+        options = ["--condition", condition, "--n", "2", "--steps", "8", "--scale", "1", "--out", str(out)]
         assert main(["sample", str(world / "best"), *given, *options]) == 0
         assert out.stat().st_size > 0

@@ -171,11 +171,12 @@ def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
     small = ["--model.height", "16", "--model.width", "16", "--model.stage-widths", "8", "16"]
     loop = ["--loop.steps", "4", "--loop.batch-size", "4", "--loop.evaluate-every", "2"]
     data = ["--data", str(tmp_path / "data")]
-    assert main(["train-tokenizer", *data, "--out", str(tmp_path / "tok"), *small, *loop]) == 0
+    few = ["--validation-steps", "16"]
+    assert main(["train-tokenizer", *data, "--out", str(tmp_path / "tok"), *small, *loop, *few]) == 0
     assert json.loads((tmp_path / "tok" / "config.json").read_text())["loop"]["steps"] == 4
     assert "psnr" in capsys.readouterr().out
     tokenizer = ["--tokenizer", str(tmp_path / "tok" / "best")]
-    gpt = ["--model.layers", "1", "--model.width", "16", "--model.heads", "2"]
+    gpt = ["--model.layers", "1", "--model.width", "16", "--model.heads", "2", "--validation-segments", "8"]
     both = [*data, str(tmp_path / "more")]
     assert main(["train-dynamics", *both, *tokenizer, "--out", str(tmp_path / "dyn"), *gpt, *loop]) == 0
     assert "in 40 episodes" in (tmp_path / "dyn" / "last" / "README.md").read_text()

@@ -23,7 +23,7 @@ from worldmodel.training.train_tokenizer import TokenizerTraining
 
 LOOP = LoopConfig(steps=4, batch_size=4, evaluate_every=2, save_every=2)
 SMALL = DemoConfig(
-    collect_steps=2500,
+    collect_steps=1500,
     workers=1,
     tokenizer=TokenizerTraining(
         model=VQVAEConfig(stage_widths=(8, 8, 8, 16), residual_units=8, codebook=CodebookConfig(num_codes=16)),
@@ -164,7 +164,7 @@ def test_the_seed_reaches_every_stage():
 
 @pytest.mark.vizdoom
 def test_the_demo_runs_from_nothing_to_a_report_and_repeats_no_stage(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "summarize_model", partial(summarize_model, samples=8))
+    monkeypatch.setattr(module, "summarize_model", partial(summarize_model, samples=2, max_segments=16))
     report = demo(tmp_path, SMALL)
     data = json.loads((tmp_path / "report.json").read_text())
     assert {"run", "returns", "dataset", "tokenizer", "open_loop", "dynamics", "heads", "speed"} <= set(data)
