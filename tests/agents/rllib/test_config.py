@@ -349,7 +349,7 @@ def trained(started, world):
     """An algorithm after its training, and its results."""
     algo = tiny_ppo(world, num_envs=16, evaluation_interval=10**9, evaluation_episodes=4).build_algo()
     before = CountedGame.steps
-    results = [algo.train() for _ in range(10)]
+    results = [algo.train() for _ in range(8)]
     assert CountedGame.steps == before, "training played the real game"
     yield algo, results
     algo.stop()
@@ -399,10 +399,12 @@ def test_an_algorithm_resumes_from_its_checkpoint(trained, tmp_path):
 
 @pytest.mark.rllib
 @pytest.mark.vizdoom
-def test_the_example_trains_in_the_dream_and_plays_the_real_game(started, tmp_path, capsys):
+def test_the_example_trains_in_the_dream_and_plays_the_real_game(started, tmp_path, capsys, monkeypatch):
     save_doom_sized_world(tmp_path / "model")
     sizes = {"iterations": 1, "episodes": 2, "num_envs": 2, "evaluation_interval": 1, "evaluation_episodes": 1} | SIZES
-    result = load_example("dream_rllib").main(str(tmp_path / "model"), out=str(tmp_path / "run"), **sizes)
+    example, brief = load_example("dream_rllib"), {"train_batch_size_per_learner": 130, "num_epochs": 1}
+    monkeypatch.setattr(example, "dream_ppo", lambda *words, **named: dream_ppo(*words, **named).training(**brief))
+    result = example.main(str(tmp_path / "model"), out=str(tmp_path / "run"), **sizes)
     assert len(result.agent.returns) == len(result.random.returns) == 2
     out = capsys.readouterr().out
     assert " in the game" in out and out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
