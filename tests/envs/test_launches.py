@@ -1,5 +1,7 @@
 """What a step runs on its device, on one that computes no values (`benchmarks/launches.py`)."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -7,10 +9,16 @@ from benchmarks.launches import META, Builds, Launches, launches_of, on_meta
 from tests.tiny import tiny_world
 from worldmodel.model import WorldModel
 
+KINDS = ({}, {"order": "raster"}, {"attention": "axial"}, {"refine": 2})
+OBSERVATIONS = ("rgb", "latent", "codes", "features")
+# Every pair of the three is in the fast half.
+CASES = [
+    pytest.param(obs, bool(full), kind, marks=() if (o + k + full) % 2 else pytest.mark.slow)
+    for (k, kind), (o, obs), full in product(enumerate(KINDS), enumerate(OBSERVATIONS), (1, 0))
+]
 
-@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
-@pytest.mark.parametrize("full", [True, False])
-@pytest.mark.parametrize("kind", [{}, {"order": "raster"}, {"attention": "axial"}, {"refine": 2}])
+
+@pytest.mark.parametrize(("obs", "full", "kind"), CASES)
 def test_a_step_transfers_nothing_between_host_and_device(obs, full, kind):
     launches = launches_of(on_meta(tiny_world(**kind), obs, 3, full))
     assert launches.count.total() > 100 and not launches.carried

@@ -81,12 +81,13 @@ def test_a_saved_and_loaded_state_continues_identically(tmp_path, kind):
     assert torch.equal(future(world, state), future(world, DreamState.load(tmp_path / "dream.safetensors")))
 
 
-@pytest.mark.parametrize("clock", [0, 1, 3, 18], ids="clock {}".format)
 @pytest.mark.parametrize("kind", ["counted", "from nothing", "absolute"])
-def test_a_state_moved_in_time_dreams_the_same(kind, clock):
+def test_a_state_moved_in_time_dreams_the_same(kind):
     world = make_world(kind)
     state = make_state(world, steps=3)
-    assert torch.equal(future(world, world.at_clock(state, clock)), future(world, state))
+    wanted = future(world, state)
+    for clock in (0, 1, 3, 18):
+        assert torch.equal(future(world, world.at_clock(state, clock)), wanted), clock
 
 
 def test_a_saved_world_is_the_same_world(tmp_path):
