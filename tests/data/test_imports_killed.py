@@ -34,27 +34,31 @@ def content(store: EpisodeStorage) -> list:
     return [(store.frames(e).tobytes(), store.actions(e).tobytes(), store.ended(e)) for e in range(len(store))]
 
 
+@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", IMPORTS)
-def test_an_import_killed_at_some_of_its_file_operations_ends_by_the_same_command(sources, tmp_path, monkeypatch, name):
+def test_an_import_killed_at_some_of_its_file_operations_ends_by_the_same_command(
+    sources, tmp_path, monkeypatch, name, every
+):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     wanted, kills = content(IMPORTS[name](sources, tmp_path / "unbroken")), 0
     assert len(wanted) == 2
     out = tmp_path / "runs" / "new"
-    for _ in kill_everywhere(tmp_path / "none", out, lambda out: IMPORTS[name](sources, out), every=5):
+    for _ in kill_everywhere(tmp_path / "none", out, lambda out: IMPORTS[name](sources, out), every=every):
         kills += 1
         assert content(IMPORTS[name](sources, out)) == wanted
         assert content(EpisodeStorage.open(out)) == wanted
-    assert kills > 5
+    assert kills * every > 25
 
 
-def test_an_export_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [19, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_export_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch, every):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     store, kills = make_store(tmp_path / "store", (4, 2)), 0
     wanted = [episode[1:] for episode in content(store)]  # films are not exact
     out = tmp_path / "runs" / "set"
-    for at in kill_everywhere(tmp_path / "none", out, lambda out: export_lerobot(store, out), every=9):
+    for at in kill_everywhere(tmp_path / "none", out, lambda out: export_lerobot(store, out), every=every):
         kills += 1
         if not out.exists():
             export_lerobot(store, out)
         assert [episode[1:] for episode in content(import_lerobot(out, tmp_path / f"again-{at}"))] == wanted
-    assert kills > 3
+    assert kills * every > 30

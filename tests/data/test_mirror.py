@@ -103,15 +103,21 @@ def test_nothing_to_mirror_is_refused(tmp_path):
     assert not (tmp_path / "twins").exists()
 
 
-def test_a_mirror_killed_at_any_file_operation_can_be_repeated_and_touches_no_other_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_mirror_killed_at_any_file_operation_can_be_repeated_and_touches_no_other_folder(
+    tmp_path, monkeypatch, every
+):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     store = make_store(tmp_path / "toy", (3,))
     (tmp_path / "runs" / "new.unfinished").mkdir(parents=True)
     (tmp_path / "runs" / "new.unfinished" / "thesis.txt").write_text("precious")
-    swap = ["left=right"]
-    for _ in kill_everywhere(tmp_path / "none", tmp_path / "runs" / "new", lambda out: mirror(store, out, swap=swap)):
+
+    def run(out):
+        mirror(store, out, swap=["left=right"])
+
+    for _ in kill_everywhere(tmp_path / "none", tmp_path / "runs" / "new", run, every=every):
         if not (tmp_path / "runs" / "new").exists():
-            assert len(mirror(store, tmp_path / "runs" / "new", swap=swap)) == 2
+            run(tmp_path / "runs" / "new")
         assert len(EpisodeStorage.open(tmp_path / "runs" / "new")) == 2
     assert (tmp_path / "runs" / "new.unfinished" / "thesis.txt").read_text() == "precious"
     assert read_json(tmp_path / "runs" / "new" / "data" / "metadata.json")["dataset_id"] == "new-v0"

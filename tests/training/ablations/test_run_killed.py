@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from tests.kills import kill_everywhere, litter
 from tests.training.pipeline.test_demo_killed import contents
 from tests.training.telling_store import telling_store
@@ -20,7 +22,8 @@ def measure(folder, *_):
     write_json(folder / "measured.json", {"metrics": {"nmse": 0.5}})
 
 
-def test_a_comparison_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [61, pytest.param(7, marks=pytest.mark.slow)])
+def test_a_comparison_killed_at_some_of_its_file_operations_ends_by_the_same_command(tmp_path, monkeypatch, every):
     store = telling_store(tmp_path / "play")
     stubs = {"train_tokenizer": train, "train_dynamics": train, "measure_tokenizer": measure, "measure_prior": measure}
     stubs |= {"prepare": lambda _: None, "floor_of": lambda _: {}, "floor_source": lambda _: "nothing"}
@@ -35,7 +38,7 @@ def test_a_comparison_killed_at_some_of_its_file_operations_ends_by_the_same_com
     run(tmp_path / "unbroken")
     wanted, kills, out = contents(tmp_path / "unbroken"), 0, tmp_path / "runs" / "ablations"
     assert "lvt-codebooks.md" in wanted and any(name.endswith("weights.json") for name in wanted)
-    for _ in kill_everywhere(tmp_path / "none", out, run, every=21):
+    for _ in kill_everywhere(tmp_path / "none", out, run, every=every):
         kills += 1
         run(out)
         assert contents(out) == wanted and litter(tmp_path) == []
