@@ -42,6 +42,15 @@ def store(tmp_path):
     return recorded_store(tmp_path / "data", lengths=(40, 9, 3, 17) * 8)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with data, tokenizer and a finished run of CONFIG, the store, and its scores, to be read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_tokenizer(folder / "tokenizer", tiny_world().tokenizer)
+    store = recorded_store(folder / "data", lengths=(40, 9, 3, 17) * 8)
+    return folder, store, train_dynamics(folder / "data", folder / "tokenizer", folder / "run", CONFIG)
+
+
 def test_segments_longer_than_the_context_are_refused():
     with pytest.raises(ValueError, match="segment must be at most 7"):
         DynamicsTraining(model=replace(CONFIG.model, order="raster", position="learned", window=8), segment=16)
@@ -65,9 +74,9 @@ def test_a_frame_conditioned_model_trains_and_makes_video_without_frames(tmp_pat
     envs.step(np.zeros(6, np.int64))
 
 
-def test_the_trained_world_loads_dreams_and_knows_its_game(tmp_path, store):
-    scores = train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
-    world = WorldModel.from_pretrained(tmp_path / "run" / "best")
+def test_the_trained_world_loads_dreams_and_knows_its_game(trained):
+    folder, store, scores = trained
+    world = WorldModel.from_pretrained(folder / "run" / "best")
     assert world.config.env_id == store.info.env_id and world.config.reward == "health"
     assert world.config.action == store.info.action and world.config.signal_names == ("HEALTH",)
     assert len(world.starts.codes) == 4 and len(world.starts.first.codes) == 3
@@ -136,10 +145,10 @@ def test_validation_scores_are_those_of_the_saved_weights(tmp_path, store):
     assert again["codes"] == pytest.approx(scores["codes"], rel=0.02)  # the codes themselves are of another dtype
 
 
-def test_an_ends_probability_and_the_signals_range_are_those_of_the_recorded_play(tmp_path, store):
-    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
-    world = WorldModel.from_pretrained(tmp_path / "run" / "last", dtype=torch.float32)
-    codes = encode_store(store, world.tokenizer, tmp_path / "run" / "codes.safetensors")
+def test_an_ends_probability_and_the_signals_range_are_those_of_the_recorded_play(trained):
+    folder, store, _ = trained
+    world = WorldModel.from_pretrained(folder / "run" / "last", dtype=torch.float32)
+    codes = encode_store(store, world.tokenizer, folder / "run" / "codes.safetensors")
     train, validation = (split_codes(store, codes, split, world.config.tokenizer) for split in ("train", "validation"))
     with autocast(world.device):
         _, _, probability, ended = predictions(world, validation.every_step(6))
@@ -158,27 +167,25 @@ def test_without_an_end_in_validation_its_probability_stays_as_it_is(tmp_path):
     assert (heads.end_scale, heads.end_shift, heads.threshold) == (1.0, 0.0, 0.5)
 
 
-def test_a_finished_training_called_again_calibrates_to_the_same(tmp_path, store):
-    paths = tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run"
-    weights = tmp_path / "run" / "best" / "model.safetensors"  # which the second call does not rewrite
-    train_dynamics(*paths, CONFIG)
+def test_a_finished_training_called_again_calibrates_to_the_same(trained):
+    folder = trained[0]
+    weights = folder / "run" / "best" / "model.safetensors"  # which the second call does not rewrite
     once = weights.read_bytes()
-    train_dynamics(*paths, CONFIG)
+    train_dynamics(folder / "data", folder / "tokenizer", folder / "run", CONFIG)
     assert weights.read_bytes() == once
 
 
-def test_the_tokenizer_is_kept_bit_for_bit(tmp_path, store):
-    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
-    trained = WorldModel.from_pretrained(tmp_path / "run" / "last", dtype=torch.float32).tokenizer.state_dict()
+def test_the_tokenizer_is_kept_bit_for_bit(trained):
+    kept = WorldModel.from_pretrained(trained[0] / "run" / "last", dtype=torch.float32).tokenizer.state_dict()
     given = tiny_world().tokenizer.state_dict()
-    assert all(torch.equal(trained[name], tensor) for name, tensor in given.items())
+    assert all(torch.equal(kept[name], tensor) for name, tensor in given.items())
 
 
-def test_a_run_of_another_tokenizer_is_not_continued(tmp_path, store):
-    train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG)
+def test_a_run_of_another_tokenizer_is_not_continued(tmp_path, trained):
+    folder = trained[0]
     save_tokenizer(tmp_path / "other", tiny_world(seed=1).tokenizer)
     with pytest.raises(ValueError, match=r"other settings \(codes is"):
-        train_dynamics(tmp_path / "data", tmp_path / "other", tmp_path / "run", CONFIG)
+        train_dynamics(folder / "data", tmp_path / "other", folder / "run", CONFIG)
 
 
 def test_a_tokenizer_for_other_frames_is_refused_before_training(tmp_path, store):

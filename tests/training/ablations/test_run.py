@@ -1,6 +1,7 @@
 """Whole comparisons on toy episodes: trained once, measured alike, written as tables."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,16 @@ def store(tmp_path_factory):
     return telling_store(tmp_path_factory.mktemp("play") / "data")
 
 
+SCALE = replace(QUICK, depths=(1, 3, 3, 3))
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory, store):
+    """A finished table of transformers: its folder, which tests copy, and its page."""
+    folder = tmp_path_factory.mktemp("transformer")
+    return folder, ablate("transformer", store.root, folder, SCALE)["transformer"]
+
+
 class Trained:
     """Wraps both training functions: records the folders, in order, and fails in those of `failing`."""
 
@@ -73,20 +84,22 @@ def trained(monkeypatch):
 
 
 @pytest.mark.timeout(120)
-def test_tables_share_what_they_have_in_common_and_finished_trainings_are_not_repeated(tmp_path, store, trained):
-    scale = replace(QUICK, depths=(1, 3, 3, 3))
-    first = ablate("transformer", store.root, tmp_path, scale)["transformer"]
-    assert len(trained.names) == 3  # one tokenizer, two priors
-    assert ablate("transformer", store.root, tmp_path, scale)["transformer"] == first
-    assert len(trained.names) == 3
+def test_tables_share_what_they_have_in_common_and_finished_trainings_are_not_repeated(
+    tmp_path, store, transformer, trained
+):
+    shutil.copytree(transformer[0], tmp_path, dirs_exist_ok=True)
+    assert len([*tmp_path.glob("tokenizer-*")]) == 1 and len([*tmp_path.glob("prior-*")]) == 2
+    page = transformer[1].replace(str(transformer[0]), str(tmp_path))
+    assert ablate("transformer", store.root, tmp_path, SCALE)["transformer"] == page
+    assert not trained.names
     file = next(tmp_path.glob("prior-*/measured.json"))
     kept = json.loads(file.read_text())
     del kept["settings"]["metrics"], kept["metrics"]["bits_per_frame"]  # as before there was this metric
     file.write_text(json.dumps(kept))
-    ablate("transformer", store.root, tmp_path, scale)
-    assert len(trained.names) == 3 and "bits_per_frame" in json.loads(file.read_text())["metrics"]
-    ablate("depth", store.root, tmp_path, scale)
-    assert len(trained.names) == 4  # the prior of one layer
+    ablate("transformer", store.root, tmp_path, SCALE)
+    assert not trained.names and "bits_per_frame" in json.loads(file.read_text())["metrics"]
+    ablate("depth", store.root, tmp_path, SCALE)
+    assert len(trained.names) == 1  # the prior of one layer
     rows = json.loads((tmp_path / "depth.json").read_text())["rows"]
     assert [row["metrics"]["prior_parameters"] for row in rows[1:]] == [rows[1]["metrics"]["prior_parameters"]] * 3
     assert rows[0]["metrics"]["prior_parameters"] < rows[1]["metrics"]["prior_parameters"]
@@ -193,10 +206,11 @@ def test_measurements_are_repeated_if_the_samples_differ(tmp_path, store, traine
 
 
 @pytest.mark.timeout(120)
-def test_an_i3d_file_fills_the_columns_that_were_absent(tmp_path, store):
-    before = ablate("transformer", store.root, tmp_path, QUICK)["transformer"]
+def test_an_i3d_file_fills_the_columns_that_were_absent(tmp_path, store, transformer):
+    shutil.copytree(transformer[0], tmp_path, dirs_exist_ok=True)
+    before = transformer[1]
     save_script(Means(), tmp_path / "i3d.pt")
-    four = replace(QUICK, samples=4)  # enough for two folds
+    four = replace(SCALE, samples=4)  # enough for two folds
     after = ablate("transformer", store.root, tmp_path, four, i3d=tmp_path / "i3d.pt")["transformer"]
     assert "absent" in before and "absent" not in after
     assert "| FVD, 2-fold |" in after and "2-fold" not in before
