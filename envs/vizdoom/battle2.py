@@ -34,20 +34,21 @@ def data_dir() -> Path:
 
 def battle2_wad() -> Path:
     """Path of the map; if it is missing, FileNotFoundError with the command that fetches it."""
-    path = data_dir() / "battle2" / "battle2.wad"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The battle2 map is not at {path} (ViZDoom does not ship it). Fetch it with: {FETCH_COMMAND} "
-            f"(or set ${DATA_VARIABLE} to the data folder that has it)."
-        )
-    return path
+    path, other = data_dir() / "battle2" / "battle2.wad", data_dir() / "battle2.wad"
+    if path.is_file() or other.is_file():
+        return path if path.is_file() else other
+    raise FileNotFoundError(
+        f"The battle2 map is not at {path} (ViZDoom does not ship it). Fetch it with: {FETCH_COMMAND} "
+        f"(or set ${DATA_VARIABLE} to the folder that has it)."
+    )
 
 
 def fetch_battle2(target: str | Path | None = None) -> Path:
     """Download battle2.wad and its licence, and check its hash.
 
     Args:
-        target: folder for `battle2.wad` and `LICENSE`; None: where the env looks for them.
+        target: folder for `battle2.wad` and `LICENSE`, in which the env looks if VIDEOGEN_DREAM_DATA names it; None:
+            where the env looks without that.
 
     Returns: the map's path.
 

@@ -74,6 +74,8 @@ def test_a_chosen_folder_gets_the_map(monkeypatch, tmp_path):
     pip_that_brings(monkeypatch, wheel_members(b"the map"))
     assert fetch_battle2(tmp_path / "here").read_bytes() == b"the map"
     assert (tmp_path / "here" / "battle2.wad").is_file()
+    monkeypatch.setenv("VIDEOGEN_DREAM_DATA", str(tmp_path / "here"))
+    assert battle2_wad() == tmp_path / "here" / "battle2.wad"
 
 
 def test_a_missing_map_names_the_command_that_fetches_it():
