@@ -134,3 +134,11 @@ def test_the_property_in_which_two_games_differ_is_named(tmp_path):
     stores = [make_store(tmp_path / str(n), (2,), replace(INFO, env_id=n)) for n in "ab"]
     with pytest.raises(ValueError, match=r"env_id is a in .* and b in "):
         JoinedStorage(stores)
+
+
+def test_a_store_given_twice_is_refused_however_it_is_written(stores, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(stores[0].root, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    for again in (stores[0].root, "0", "link"):
+        with pytest.raises(ValueError, match="is given twice, so that its episodes would count twice"):
+            open_stores([stores[0].root, stores[1].root, again])

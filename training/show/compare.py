@@ -98,6 +98,9 @@ def compare(
     if a is None or b is None or data is None:
         raise ValueError("compare needs two worlds A and B and --data STORE; or --tally with files of choices")
     check_output(out, folder=True)
+    page_file = Path(out) / "index.html"
+    if page_file.exists() and not (Path(out) / "compare.json").is_file():
+        raise ValueError(f"{page_file} is no page of pairs, and would be replaced: choose another out")
     store = open_stores(data)
     names = [str(name) for name in (a, b)]
     worlds = [WorldModel.from_pretrained(name, device=device) for name in names]
@@ -184,6 +187,7 @@ def _write(
     fps: float,
 ) -> Comparison:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").unlink(missing_ok=True)  # an earlier page would show the new videos under its old name
     shape = videos[0].shape
     colors = np.where((np.arange(shape[1]) < given_steps)[:, None], CONTEXT_COLOR, PREDICTION_COLOR).astype(np.uint8)
     for pair, a_left in enumerate(stepwise(a_is_left(config.pairs, config.seed), "pair", "write videos")):

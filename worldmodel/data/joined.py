@@ -111,10 +111,16 @@ class JoinedStorage(EpisodeStorage):
 
 
 def open_stores(data: Folder | Sequence[Folder] | EpisodeStorage) -> EpisodeStorage:
-    """Open the store in a folder, or the stores in several folders as one; returns an open store unchanged."""
+    """Open the store in a folder, or the stores in several folders as one; returns an open store unchanged.
+
+    Raises: ValueError if a folder is given twice, or the stores are not of one game.
+    """
     if isinstance(data, EpisodeStorage):
         return data
     folders = [data] if isinstance(data, str | Path) else data
+    places = [Path(folder).resolve() for folder in folders]
+    if twice := [folder for index, folder in enumerate(folders) if places[index] in places[:index]]:
+        raise ValueError(f"the store {twice[0]} is given twice, so that its episodes would count twice: omit one")
     stores = [EpisodeStorage.open(folder) for folder in folders]
     return stores[0] if len(stores) == 1 else JoinedStorage(stores)
 

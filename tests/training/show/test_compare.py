@@ -11,7 +11,7 @@ from worldmodel.data import EpisodeStorage
 from worldmodel.media.read import read_images
 from worldmodel.training.cli.main import main
 from worldmodel.training.show import compare as module
-from worldmodel.training.show.compare import CompareConfig, compare
+from worldmodel.training.show.compare import CompareConfig, _write, compare
 from worldmodel.training.show.sample_inputs import real_clips
 from worldmodel.training.show.votes import a_is_left
 
@@ -89,6 +89,28 @@ def test_a_world_of_longer_steps_continues_the_same_frames(tmp_path, worlds, mon
         compare(first, levels, replace(CONFIG, steps=5), data=data, out=tmp_path / "page")
     with pytest.raises(ValueError, match="given_steps must be a multiple of 2, got 1"):
         compare(first, levels, replace(CONFIG, steps=6, given_steps=1), data=data, out=tmp_path / "page")
+
+
+def test_an_earlier_page_never_stands_beside_the_videos_of_a_new_one(tmp_path, monkeypatch):
+    videos = [np.zeros((1, 2, 1, 16, 16, 3), np.uint8)] * 2
+    page, config = {"page": "p", "pairs": 1, "seed": 0}, CompareConfig(pairs=1, scale=1)
+    _write(tmp_path, page, {"a": "first"}, videos, 1, config, 10.0)
+    assert (tmp_path / "index.html").is_file()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_video", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path, page, {"a": "second"}, videos, 1, config, 10.0)
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_another_page_is_not_replaced(tmp_path, worlds):
+    (tmp_path / "index.html").write_text("my site")
+    with pytest.raises(ValueError, match="is no page of pairs, and would be replaced"):
+        compare(*worlds[:2], data=tmp_path, out=tmp_path)
+    assert (tmp_path / "index.html").read_text() == "my site"
 
 
 def test_votes_are_counted_on_the_command_line(tmp_path, capsys):
