@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
+from worldmodel.agents.evaluate import compare_with_random
 from worldmodel.agents.planner.config import PlannerConfig
 from worldmodel.agents.sb3.config import AgentConfig
 from worldmodel.data import ActionSpec
@@ -39,10 +41,12 @@ def save_doom_sized_world(folder: Path) -> None:
 
 
 @pytest.mark.vizdoom
-def test_dream_ppo_trains_in_the_dream_and_plays_the_real_game(tmp_path, capsys):
+def test_dream_ppo_trains_in_the_dream_and_plays_the_real_game(tmp_path, capsys, monkeypatch):
     save_doom_sized_world(tmp_path / "model")
     config = AgentConfig(steps=1, num_envs=2, n_steps=4, batch_size=4, n_epochs=1)
-    result = load_example("dream_ppo").main(str(tmp_path / "model"), config, episodes=2, out=str(tmp_path / "run"))
+    example = load_example("dream_ppo")
+    monkeypatch.setattr(example, "compare_with_random", partial(compare_with_random, episode_timeout=40))
+    result = example.main(str(tmp_path / "model"), config, episodes=2, out=str(tmp_path / "run"))
     assert len(result.agent.returns) == len(result.random.returns) == 2
     assert capsys.readouterr().out.count("2 episodes of VideoGenReal-DoomHealthGathering") == 2
 

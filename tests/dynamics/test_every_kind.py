@@ -1,5 +1,7 @@
 """Claims about every order, position and condition. Letters: B batch, T steps, S tokens per step, M slices, D width."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from tests.dynamics.worlds import LIMIT, every_kind, make_frames, make_world
 from worldmodel.model import WorldModel
 
 B, T = 2, LIMIT - 1
+world_of = cache(make_world)  # for the claims about every kind, which change no world
 
 
 def make_sequence(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,7 +27,7 @@ def outputs(world: WorldModel, codes, actions, frames=None) -> torch.Tensor:
 @every_kind
 @torch.inference_mode()
 def test_cached_steps_equal_the_uncached_forward(kind):
-    world = make_world(**kind)
+    world = world_of(**kind)
     codes, actions = make_sequence()
     frames = make_frames(B)
     expected = outputs(world, codes, actions, frames)
@@ -58,7 +61,7 @@ def test_cached_steps_equal_the_uncached_forward(kind):
 @torch.inference_mode()
 def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
     """The last layer is computed only for these."""
-    world = make_world(**kind)
+    world = world_of(**kind)
     gpt, (codes, actions), frames = world.dynamics, make_sequence(), make_frames(B)
     steps, lead = T - 1, gpt.config.lead
     known = actions if gpt.config.action_condition == "clip" else actions[:, : steps - 1]
@@ -70,7 +73,7 @@ def test_a_burn_in_ends_with_the_outputs_of_the_whole_sequence(kind):
 
 @every_kind
 def test_no_output_depends_on_what_it_predicts_or_on_later_steps(kind):
-    world = make_world(**kind)
+    world = world_of(**kind)
     lead = world.config.dynamics.lead
     codes, actions = make_sequence()
     codes, actions = codes[:1], actions[:1]
@@ -93,7 +96,7 @@ def test_no_output_depends_on_what_it_predicts_or_on_later_steps(kind):
 
 @every_kind
 def test_actions_affect_the_steps_after_them_and_clip_actions_all_steps(kind):
-    world = make_world(**kind)
+    world = world_of(**kind)
     config = world.config.dynamics
     codes, actions = make_sequence()
     versions = actions[:1].repeat(T + 1, 1)
@@ -112,7 +115,7 @@ def test_actions_affect_the_steps_after_them_and_clip_actions_all_steps(kind):
 
 @every_kind
 def test_first_frames_affect_every_output(kind):
-    world = make_world(**kind)
+    world = world_of(**kind)
     codes, actions = make_sequence()
     moved = outputs(world, codes, actions, make_frames(B)) - outputs(world, codes, actions, make_frames(B, seed=1))
     assert (moved.abs().amax((2, 3)) > 0).all() == bool(world.config.dynamics.frame_condition)

@@ -1,5 +1,6 @@
 import copy
 import os
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +12,7 @@ from ray.rllib.core.columns import Columns
 from tests.test_examples import load_example, save_doom_sized_world
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame, registered_game
-from worldmodel.agents.evaluate import evaluate
+from worldmodel.agents.evaluate import compare_with_random, evaluate
 from worldmodel.agents.rllib.config import DreamPPO, DreamPPOConfig, dream_ppo
 from worldmodel.agents.rllib.env_runner import DreamEnvRunner, check_next_step, dreams, real_games
 from worldmodel.agents.rllib.module import PixelPPOModule, VectorPPOModule
@@ -404,6 +405,7 @@ def test_the_example_trains_in_the_dream_and_plays_the_real_game(started, tmp_pa
     sizes = {"iterations": 1, "episodes": 2, "num_envs": 2, "evaluation_interval": 1, "evaluation_episodes": 1} | SIZES
     example, brief = load_example("dream_rllib"), {"train_batch_size_per_learner": 130, "num_epochs": 1}
     monkeypatch.setattr(example, "dream_ppo", lambda *words, **named: dream_ppo(*words, **named).training(**brief))
+    monkeypatch.setattr(example, "compare_with_random", partial(compare_with_random, episode_timeout=40))
     result = example.main(str(tmp_path / "model"), out=str(tmp_path / "run"), **sizes)
     assert len(result.agent.returns) == len(result.random.returns) == 2
     out = capsys.readouterr().out

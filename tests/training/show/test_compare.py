@@ -15,7 +15,7 @@ from worldmodel.training.show.compare import CompareConfig, _write, compare
 from worldmodel.training.show.sample_inputs import real_clips
 from worldmodel.training.show.votes import a_is_left
 
-CONFIG = CompareConfig(pairs=3, steps=3, scale=1, split="train", fps=10)
+CONFIG = CompareConfig(pairs=2, steps=3, scale=1, split="train", fps=10)
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def test_a_page_shows_both_worlds_after_the_same_given_step_without_their_names(
     first, second, data = worlds
     made = compare(first, second, replace(CONFIG, seed=1), data=data, out=tmp_path / "page")
     text = made.page.read_text()
-    assert '"pairs": 3' in text and "__PAGE__" not in text
+    assert '"pairs": 2' in text and "__PAGE__" not in text
     assert "first" not in text.split("<script>")[1] and str(tmp_path) not in text
     about = json.loads((tmp_path / "page" / "compare.json").read_text())
     assert (about["a"], about["b"]) == (str(first), str(second))
-    for pair in range(3):
+    for pair in range(2):
         left, right = (images(tmp_path / "page" / f"{pair}-{side}.mp4") for side in ("left", "right"))
         assert len(left) == len(right) == 6  # three steps of two frames
         assert np.abs(left[:2].astype(int) - right[:2]).mean() < 2  # given
@@ -47,11 +47,11 @@ def test_a_page_shows_both_worlds_after_the_same_given_step_without_their_names(
 
 def test_the_seed_decides_the_sides(tmp_path, worlds):
     first, second, data = worlds
-    sides = a_is_left(3, 0)
+    sides = a_is_left(2, 0)
     made = compare(first, second, CONFIG, data=data, out=tmp_path / "page")
     swapped = compare(second, first, CONFIG, data=data, out=tmp_path / "swapped")
     assert made.pairs == swapped.pairs == len(sides)
-    for pair in range(3):
+    for pair in range(2):
         shown = images(tmp_path / "page" / f"{pair}-left.mp4")
         assert np.array_equal(shown, images(tmp_path / "swapped" / f"{pair}-right.mp4"))
 
@@ -65,7 +65,7 @@ def test_a_latent_video_transformer_stands_beside_another_world(tmp_path, worlds
     lvt = tiny_world(net="subscale", frames_alone=True, **changes).save_pretrained(tmp_path / "lvt")
     compare(first, lvt, CONFIG, data=data, out=tmp_path / "page")
     assert json.loads((tmp_path / "page" / "compare.json").read_text())["given_steps"] == 1
-    assert len(images(tmp_path / "page" / "2-left.mp4")) == 6
+    assert len(images(tmp_path / "page" / "1-left.mp4")) == 6
 
 
 def test_a_world_of_longer_steps_continues_the_same_frames(tmp_path, worlds, monkeypatch):
@@ -75,11 +75,11 @@ def test_a_world_of_longer_steps_continues_the_same_frames(tmp_path, worlds, mon
     monkeypatch.setattr(module, "write_video", lambda path, frames, fps: videos.update({path.stem: frames}))
     compare(first, levels, replace(CONFIG, steps=6), data=data, out=tmp_path / "page")
     assert json.loads((tmp_path / "page" / "compare.json").read_text())["given_steps"] == 2
-    batch = store.batch(real_clips(store, 3, 6, "train", 0))
+    batch = store.batch(real_clips(store, 2, 6, "train", 0))
     frames = batch.frames.flatten(1, 2)
     acted = batch.actions[:, 2::2]  # the second one of the two that led into a step of four frames
-    made = four.sample(3, 3, frames.unflatten(1, (3, 4))[:, :1], acted).frames.flatten(1, 2)
-    for pair, a_left in enumerate(a_is_left(3, 0)):
+    made = four.sample(2, 3, frames.unflatten(1, (3, 4))[:, :1], acted).frames.flatten(1, 2)
+    for pair, a_left in enumerate(a_is_left(2, 0)):
         ours, theirs = (
             videos[f"{pair}-{side}"][:, 2:-2, 2:-2] for side in (("left", "right") if a_left else ("right", "left"))
         )
