@@ -67,6 +67,25 @@ def test_losses_of_processes_average_to_that_of_the_whole_batch(order, monkeypat
     world.loss(batch)
 
 
+def test_heads_learn_from_the_steps_that_training_predicts_and_not_from_zeros_in_place_of_others():
+    world, batch = tiny_world(net="subscale", training_slices=2).train(), make_batch(rows=3)
+    lookup = world.tokenizer.lookup
+
+    def seeded(function, *args):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return function(*args)
+
+    outputs = seeded(world.dynamics.code_loss, batch.codes.flatten(2, 3), batch.actions, None, lookup)[1]
+    predicted = outputs.flatten(2).any(-1)
+    assert (predicted.sum(1) == 2).all()
+    base = seeded(world.loss, batch)
+    batch.rewards[~predicted], batch.terminated[~predicted] = 99.0, True
+    assert all(torch.equal(a, b) for a, b in zip(base, seeded(world.loss, batch), strict=True))
+    batch.rewards[predicted] = 99.0
+    assert not torch.equal(seeded(world.loss, batch).reward, base.reward)
+
+
 def test_context_noise_is_for_training_only():
     world = tiny_world(context_noise=0.5)
     torch.manual_seed(0)

@@ -141,10 +141,14 @@ class Network(nn.Module):
         lead = self.config.dynamics.lead
         nats, outputs = self.dynamics.code_loss(*self._steps(batch))
         mask = batch.padding_mask
-        out = self._read_heads(outputs[:, lead:], batch)
+        outputs = outputs[:, lead:]
+        out = self._read_heads(outputs, batch)
         losses = self.heads.loss(out, batch.rewards, batch.terminated, batch.signals.diff(dim=1))
-        steps = self._count(mask)
-        reward, termination, signals = ((part * mask).sum() / steps for part in losses)
+        read = mask
+        if self.training:  # training may predict some steps only; in a dream heads never read zeros in place of a step
+            read = mask & outputs.detach().flatten(2).any(-1)
+        steps = self._count(read)
+        reward, termination, signals = ((part * read).sum() / steps for part in losses)
         counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
         codes = (nats * counted).sum() / self._count(counted)
         total = codes + 0.5 * reward + 0.5 * termination + 0.1 * signals
