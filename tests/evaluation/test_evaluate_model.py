@@ -25,6 +25,7 @@ from worldmodel.evaluation.evaluate_model import (
     SECTIONS,
     ModelEvaluation,
     evaluate_model,
+    summarize_model,
 )
 from worldmodel.evaluation.frechet import frechet_distance
 from worldmodel.evaluation.fvd import i3d_logits, load_i3d
@@ -269,6 +270,19 @@ def test_a_horizon_longer_than_any_episode_is_refused_with_what_to_lower(world, 
     longest = max(store.lengths[e] + 1 for e in store.split("test"))
     with pytest.raises(ValueError, match=rf"3 context and 99 dreamt steps .* than the {longest} .* \(--horizon\)"):
         evaluate_model(world, store, replace(SMALL, horizon=99))
+
+
+def test_episodes_of_exactly_one_clip_are_summarized(tmp_path):
+    store = recorded_store(tmp_path, lengths=(CLIP - 1,) * 10)
+    about = summarize_model(clip_world(), store, samples=2, max_segments=4)["settings"]
+    assert (about["context_steps"], about["horizon"]) == (0, CLIP)
+
+
+def test_short_episodes_are_summarized_for_a_model_that_must_be_given_two_steps(tmp_path):
+    store = recorded_store(tmp_path, lengths=(5,) * 10)
+    world = make_world("block", condition="frames-and-step")
+    about = summarize_model(world, store, samples=2, max_segments=4)["settings"]
+    assert (about["context_steps"], about["horizon"]) == (2, 4)
 
 
 def test_a_horizon_shorter_than_a_clip_is_refused(store):

@@ -12,7 +12,7 @@ from worldmodel.evaluation.open_loop import (
     dreamt_steps,
     eventful_segments,
     given_steps,
-    steps_that_fit,
+    model_steps_that_fit,
 )
 from worldmodel.media.write import dream_vs_real
 from worldmodel.model import WorldModel
@@ -69,7 +69,7 @@ def write_dream_vs_real(
     The starts are drawn where a rare positive reward follows in the recorded play (`eventful_segments`), so that there
     is something to see; how the dream looks plays no part. The open-loop scores come from all starts alike.
     """
-    context_steps, dreamt = steps_that_fit(store, split, context_steps)
+    context_steps, dreamt = model_steps_that_fit(wm, store, split, context_steps)
     context_steps = given_steps(wm, context_steps)
     dreamt = dreamt_steps(wm, context_steps, dreamt)
     segments = eventful_segments(store, split, episodes, context_steps, dreamt)

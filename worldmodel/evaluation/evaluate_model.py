@@ -39,9 +39,9 @@ from worldmodel.evaluation.open_loop import (
     dream_on,
     dreamt_steps,
     given_steps,
+    model_steps_that_fit,
     open_loop,
     open_loop_scores,
-    steps_that_fit,
 )
 from worldmodel.evaluation.scores import code_use, head_scores, predictions
 from worldmodel.layers.defaults import own_defaults
@@ -100,9 +100,10 @@ def summarize_model(
 ) -> dict[str, Any]:
     """The sections of `evaluate_model` that fit on one page (`SUMMARY`).
 
-    Where no test episode is long enough for `context_steps` and 16 dreamt ones, dreams are given and dream less.
+    Where no test episode is long enough for `context_steps` and 16 dreamt ones, dreams are given and dream less, but
+    those of clips dream to the end of one.
     """
-    context_steps, horizon = steps_that_fit(store, "test", context_steps)
+    context_steps, horizon = model_steps_that_fit(wm, store, "test", context_steps)
     config = ModelEvaluation(samples=samples, context_steps=context_steps, horizon=horizon, max_segments=max_segments)
     return evaluate_model(wm, store, config, sections=SUMMARY)
 

@@ -147,6 +147,16 @@ def dreamt_steps(wm: WorldModel, given: int, horizon: int) -> int:
     return horizon if wm.longest_video is None else min(horizon, wm.longest_video - given)
 
 
+def model_steps_that_fit(wm: WorldModel, store: EpisodeStorage, split: str, context_steps: int) -> tuple[int, int]:
+    """Asked and dreamt steps as `steps_that_fit`, for a model that is given more, or dreams to the end of a clip."""
+    context_steps, horizon = steps_that_fit(store, split, context_steps)
+    given = given_steps(wm, context_steps)
+    if wm.config.tokenizer.temporal == "clip":
+        return context_steps, max(horizon, wm.config.tokenizer.clip_steps - given)
+    longest = max(store.lengths[episode] for episode in store.split(split))
+    return given, max(1, min(horizon, longest + 1 - given))
+
+
 def swapped_actions(batch: Batch, context_steps: int) -> Tensor:
     """The batch's actions (K, T-1, …) with the dreamt part taken from the next row: similar play, other actions."""
     actions, first = batch.actions.clone(), max(context_steps - 1, 0)
