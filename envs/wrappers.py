@@ -23,6 +23,7 @@ from worldmodel.envs.registry import load_model
 from worldmodel.envs.spaces import observation_space, show
 from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
+from worldmodel.model.checks import check_dreams
 
 
 class _View:
@@ -30,6 +31,13 @@ class _View:
 
     def __init__(self, model: WorldModel | str | os.PathLike, obs: str, rows: int) -> None:
         self.model = load_model(model)
+        if obs == "features":
+            check_dreams(self.model)
+            if (given := self.model.config.dynamics.frame_condition) > 1:
+                raise ValueError(
+                    f"features follow an episode from its first step, but this model needs {given} first steps "
+                    '(frame_condition); give obs="latent", or train one with a frame_condition of 0 or 1'
+                )
         self.obs = obs
         self.space = observation_space(self.model, obs)
         self._rows = rows

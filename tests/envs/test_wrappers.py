@@ -8,8 +8,11 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from tests.clips import clip_world
+from tests.tiny import tiny_world
 from tests.toy_game import FRAMES, BoundGame, ToyGame, seeing_world
 from tests.vector_contract import check_vector_env
+from worldmodel.dynamics import FrameEncoderConfig
 from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.envs.spaces import show
 from worldmodel.envs.wrappers import DreamView, DreamViewVector, ThreadVectorEnv
@@ -99,6 +102,21 @@ def test_features_follow_an_episode():
             frames.append(info["frames"])
             over = terminated or truncated
         assert len(frames) > 3
+
+
+def test_a_world_whose_features_cannot_follow_a_game_is_refused_before_it_begins():
+    encoder = FrameEncoderConfig(width=4, depths=(1, 1))
+    hungry = tiny_world(frame_condition=2, frame_encoder=encoder)
+    for make in (lambda obs: DreamView(ToyGame(), hungry, obs), lambda obs: DreamViewVector(toys(), hungry, obs)):
+        with pytest.raises(ValueError, match=r"needs 2 first steps \(frame_condition\); give obs="):
+            make("features")
+        make("latent").close()
+    with pytest.raises(ValueError, match="cannot dream"):
+        DreamView(ToyGame(), clip_world(), "features")
+
+
+def toys():
+    return ThreadVectorEnv(ToyGame, 1)
 
 
 def test_features_of_a_real_game_equal_those_of_a_dream_of_the_same_steps():
