@@ -141,6 +141,11 @@ def sample_videos(
     at_hand = data is not None, frames is not None, chosen is not None
     condition = choose_condition(config.condition, wm.config.dynamics, config.sampling, *at_hand)
     gives_frames, gives_actions = CONDITIONS[condition]
+    if config.given_steps and not gives_frames:
+        raise ValueError(
+            f"given_steps {config.given_steps} are for videos that begin with first frames, and these are made from "
+            f"{'actions' if gives_actions else 'nothing'}: leave it out, or give --data or --frames"
+        )
 
     given_steps = (config.given_steps or max(1, wm.config.dynamics.frame_condition)) if gives_frames else 0
     known = max(given_steps - 1, 0) if data is not None else 0  # recorded actions before the chosen ones

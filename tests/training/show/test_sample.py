@@ -139,6 +139,7 @@ def test_an_old_file_is_replaced_and_a_failure_leaves_it(tmp_path, world):
         ({}, {"frames": np.zeros((2, 8, 8, 3), np.uint8)}, "16, 16, 3"),
         ({}, {"actions": "left*2"}, "need 3 actions, got 2; give more, or set steps to 3"),
         ({}, {"actions": np.zeros((2, 3), np.int64)}, "for each of the 3, got 2 rows"),
+        ({"given_steps": 2}, {}, "given_steps 2 are for videos that begin with first frames, .* from nothing"),
         ({"given_steps": 5}, {"frames": np.zeros((10, 16, 16, 3), np.uint8)}, "at most steps = 4, got 5"),
         ({"condition": "none", "guidance": 2.0}, {}, "guidance 2.0 needs"),
     ],
