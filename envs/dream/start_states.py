@@ -167,9 +167,11 @@ class StoreStarts:
 
     def _at_end(self, episodes: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Whether the last given step of the segments that begin at `starts` (K,) is that at which the game ended."""
-        last = starts + self._steps - 1 == np.array(self._store.lengths)[episodes]
-        ended = {episode: self._store.ended(episode)[0] for episode in np.unique(episodes[last]).tolist()}
-        return np.array([at_end and ended[e] for at_end, e in zip(last, episodes.tolist(), strict=True)], bool)
+        lengths = np.array(self._store.lengths)
+        last, ended = starts + self._steps - 1 == lengths[episodes], np.zeros(len(lengths), bool)
+        for episode in np.unique(episodes[last]).tolist():
+            ended[episode] = self._store.ended(episode)[0]
+        return last & ended[episodes]
 
 
 class PriorStarts:
