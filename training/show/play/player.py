@@ -22,6 +22,7 @@ class Wheel:
     def __init__(self, player: str = AGENT) -> None:
         self.who, self._player = YOU, player
         self._policies: dict[str, Policy] = {}
+        self._scene: Scene | None = None  # whose actions they take
 
     def offers(self, scene: Scene) -> dict[str, str]:
         """The possible players and their labels."""
@@ -38,6 +39,7 @@ class Wheel:
 
     def begin(self, scene: Scene) -> None:
         """Reset the blind policies, for a new episode or another player."""
+        self._scene = scene
         self._policies = {name: scripted_policy(name, scene.action) for name in BLIND}
         for policy in self._policies.values():
             policy.seed_rows([0], [scene.seed])
@@ -49,4 +51,6 @@ class Wheel:
     def blind_action(self, scene: Scene, nothing: Any) -> Any:
         """The same for several futures at once, in which the scene's policy cannot play."""
         who = self.now(scene)
+        if self._scene is not scene:  # back in another world
+            self.begin(scene)
         return self._policies[who].act(np.zeros((1, 1)))[0] if who in self._policies else nothing

@@ -287,6 +287,25 @@ def test_every_game_is_followed_by_its_own_dream():
     assert do(player, "dream")[0]["about"]["came_from"] == "game"
 
 
+class NarrowGame(LongGame):
+    def __init__(self):
+        super().__init__()
+        self.action_spec = ActionSpec(kind="discrete", n=2)
+
+    def step(self, action):
+        assert action < 2
+        return super().step(action)
+
+
+def test_a_blind_policy_takes_the_actions_of_the_world_to_which_one_returns():
+    player = Session({"narrow": lambda: GameScene(NarrowGame(), NarrowGame().action_spec), "dream": dream_scene})
+    do(player, "drive", who="random")
+    for world in ("dream", "narrow"):
+        do(player, "go", world=world)
+        words = [do(player, "step")[0] for _ in range(12)][-1]
+        assert words["now"]["step"] == 12 or words["now"]["ended"]
+
+
 def test_another_world_resumes_at_its_last_step():
     player = Session({"dream": dream_scene, "game": game_scene})
     for _ in range(3):
