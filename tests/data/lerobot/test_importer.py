@@ -26,6 +26,10 @@ def change_json(path, change) -> None:
     path.write_text(json.dumps(data))
 
 
+def without_column(path, name) -> None:
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """A data set of another program, and a store with the same content."""
@@ -299,6 +303,14 @@ def test_cameras_are_chosen_by_name_and_differ_in_size_only_when_shrunk(tmp_path
             ),
             ValueError,
             "holds 7 rows of episode 0, numbered from 0 to 7 in meta/episodes: the data set is incomplete",
+        ),
+        *(
+            (
+                lambda root, name=name: without_column(root / "meta/episodes/chunk-000/file-000.parquet", name),
+                ValueError,
+                f"file-000.parquet lacks the column '{name}'",
+            )
+            for name in ("length", "data/file_index", f"videos/{CAMERA}/from_timestamp")
         ),
         (
             lambda root: (root / f"videos/{CAMERA}/chunk-000/file-000.mp4").unlink(),

@@ -31,6 +31,7 @@ from worldmodel.media.resize import check_size
 from worldmodel.progress import progress
 
 SETTINGS = "import_lerobot.json"
+_PLACE = ("from_timestamp", "to_timestamp", "chunk_index", "file_index")  # columns of an episode's film
 Ends = Literal["data", "stopped", "truncated", "terminated"]
 
 
@@ -77,7 +78,7 @@ def import_lerobot(
     check_size(size)
     per_step = frames_per_step or (origin.frames_per_step if origin else 2)
     chosen = _cameras(about, cameras)
-    recordings = _recordings(about, signals)
+    recordings = _recordings(about, chosen, signals)
     as_exported = (
         origin is not None and per_step == origin.frames_per_step and action_kind == "auto" and not action_limit
     )
@@ -189,9 +190,13 @@ def _files(root: Path) -> list[Path]:
     return sorted(path for part in parts for path in (root / part).rglob("[!.]*") if path.is_file())
 
 
-def _recordings(about: Description, signals: bool) -> list[_Recording]:
+def _recordings(about: Description, cameras: Sequence[str], signals: bool) -> list[_Recording]:
     """Read everything but the frames."""
-    rows = sorted(read_rows(about.root / "meta" / "episodes"), key=lambda row: row["episode_index"])
+    needed = ["episode_index", "length", "data/chunk_index", "data/file_index"]
+    needed += [
+        f"videos/{camera}/{name}" for camera in cameras if about.features[camera]["dtype"] == "video" for name in _PLACE
+    ]
+    rows = sorted(read_rows(about.root / "meta" / "episodes", needed), key=lambda row: row["episode_index"])
     if [row["episode_index"] for row in rows] != list(range(about.episodes)):
         raise ValueError(
             f"{about.root / 'meta' / 'episodes'} describes {len(rows)} episodes, {layout.INFO} says {about.episodes}, "
@@ -301,10 +306,7 @@ class _View:
 
     def _film_of(self, row: dict[str, Any]) -> tuple[Path, int, int]:
         """The file of an episode's frames, the first of them and their number."""
-        start, end, chunk, file = (
-            row[f"videos/{self.camera}/{name}"]
-            for name in ("from_timestamp", "to_timestamp", "chunk_index", "file_index")
-        )
+        start, end, chunk, file = (row[f"videos/{self.camera}/{name}"] for name in _PLACE)
         pattern = self.about.video_path or layout.FILMS
         path = self.about.root / pattern.format(video_key=self.camera, chunk_index=chunk, file_index=file)
         if not path.is_file():

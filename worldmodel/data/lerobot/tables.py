@@ -65,15 +65,15 @@ def write_tasks(path: Path, tasks: Sequence[str]) -> None:
     pa.parquet.write_table(table.replace_schema_metadata({"pandas": json.dumps(about)}), path)
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all tables in chunks below a folder, without statistics."""
+def read_rows(folder: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of all tables in chunks below a folder, without statistics; ValueError if one lacks a needed column."""
     paths = sorted(folder.glob("*/[!.]*.parquet"))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no tables chunk-000/file-000.parquet: the data set is incomplete")
     rows: list[dict[str, Any]] = []
     for path in paths:
-        schema = _opened(path).schema_arrow
-        rows += read_columns(path, [name for name in schema.names if not name.startswith("stats/")]).to_pylist()
+        there = [name for name in _opened(path).schema_arrow.names if not name.startswith("stats/")]
+        rows += read_columns(path, list(dict.fromkeys((*there, *needed)))).to_pylist()
     return rows
 
 
