@@ -150,3 +150,15 @@ def test_an_existing_store_is_kept_and_a_half_written_one_is_not(tmp_path, store
     before = len(calls)
     regroup(store, tmp_path / "new", 1)
     assert len(calls) == before
+
+
+def test_a_folder_that_holds_another_store_or_something_else_is_refused(store, tmp_path):
+    regroup(store, tmp_path / "new", 4)
+    with pytest.raises(ValueError, match=r"with 4 frames per step, wanted .* with 1: give another folder"):
+        regroup(store, tmp_path / "new", 1)
+    (tmp_path / "empty").mkdir()
+    assert EpisodeStorage.open(regroup(store, tmp_path / "empty", 1)).info.frames_per_step == 1
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match="is not a store"):
+        regroup(store, tmp_path / "notes", 1)

@@ -23,14 +23,24 @@ def regroup(store: EpisodeStorage, root: str | Path, frames_per_step: int, max_s
     Episodes keep their ids and splits. An existing store in `root` is kept; a half-written one is written from scratch.
 
     Returns: `root`.
-    Raises: ValueError for joined stores, whose ids are not unique.
+    Raises:
+        ValueError: for joined stores, whose ids are not unique; or `root` holds a store of other steps or another game.
+        FileExistsError: `root` holds something else than a store.
     """
     root = Path(root)
     if len(store.folders) > 1:
         raise ValueError(f"joined stores cannot be regrouped as one: regroup {', '.join(store.folders)} one by one")
     finish_replacing(root)  # complete an exchange cut short by a kill
-    if root.exists():
+    if (root / "data" / "metadata.json").is_file():
+        found = EpisodeStorage.open(root).info
+        if (found.env_id, found.frames_per_step) != (store.info.env_id, frames_per_step):
+            raise ValueError(
+                f"{root} holds a store of {found.env_id} with {found.frames_per_step} frames per step, wanted "
+                f"{store.info.env_id} with {frames_per_step}: give another folder, or delete it"
+            )
         return root
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise FileExistsError(f"{root} is not a store, and would be replaced: give another folder")
     enough = store.num_steps if max_steps is None else min(max_steps, store.num_steps)
     taken = 0
     with replacing(root) as fresh, progress(enough, "step", root.name) as bar:
