@@ -5,7 +5,8 @@ No files import each other in a circle.
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,27 +89,30 @@ class Import(NamedTuple):
     when_loading: bool  # False inside a function and under TYPE_CHECKING
 
 
-def imports_of(source: str, module: str, is_package: bool = False) -> Iterator[Import]:
+@cache
+def imports_of(source: str, module: str, is_package: bool = False) -> list[Import]:
     """All imports of a file: at the top, in functions, relative ones, and `import_module("…")`."""
-    package = module.split(".") if is_package else module.split(".")[:-1]
+    package, found = module.split(".") if is_package else module.split(".")[:-1], []
 
-    def visit(node: ast.AST, when_loading: bool) -> Iterator[Import]:
+    def visit(node: ast.AST, when_loading: bool) -> None:
+        names: list[str] = []
         if isinstance(node, ast.Import):
-            yield from (Import(name.name, node.lineno, when_loading) for name in node.names)
+            names = [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             path = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (Import(f"{path}.{name.name}", node.lineno, when_loading) for name in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [f"{path}.{name.name}" for name in node.names]
+        elif isinstance(node, ast.Call) and "import_module" in (getattr(node.func, at, "") for at in ("id", "attr")):
             names = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
-            yield from (Import(name, node.lineno, when_loading) for name in names)
+        found.extend(Import(name, node.lineno, when_loading) for name in names)
         late = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or (
             isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         )
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, when_loading and not late)
+            visit(child, when_loading and not late)
 
-    return visit(ast.parse(source), when_loading=True)
+    visit(ast.parse(source), when_loading=True)
+    return found
 
 
 def inside(name: str, prefix: str) -> bool:
