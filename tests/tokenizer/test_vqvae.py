@@ -138,7 +138,7 @@ def test_encoder_and_decoder_share_one_position_table():
 
 @pytest.mark.parametrize("temporal", MODES)
 def test_loss_falls_on_one_batch(temporal):
-    check_that_one_batch_is_fitted(make_mode(temporal), (2, 16, 16, 3), (2, 3, 4, 4, 2), steps=60)
+    check_that_one_batch_is_fitted(make_mode(temporal), (2, 16, 16, 3), (2, 3, 4, 4, 2), steps=35)
 
 
 def test_nmse_is_the_error_over_the_variance_of_the_data():

@@ -116,8 +116,8 @@ def test_workers_that_cannot_start_end_in_one_error(tmp_path, monkeypatch):
 def test_a_real_game_survives_the_death_of_a_worker_or_of_its_engine(tmp_path, victim):
     usual, store = tmp_path / "usual", tmp_path / "store"
     game = "VideoGenReal-DoomBasic"
-    collect(game, usual, episodes=12, workers=2)
-    run = f"collect({game!r}, {str(store)!r}, episodes=12)"
+    collect(game, usual, episodes=8, workers=2)
+    run = f"collect({game!r}, {str(store)!r}, episodes=8)"
     code = f"from worldmodel.training.collect.collect import collect\nif __name__ == '__main__':\n    {run}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     try:
