@@ -92,8 +92,10 @@ def compare(
     """
     config = config or CompareConfig()
     if tally:
-        if a is not None or data is not None:
-            raise ValueError("--tally counts votes and uses neither worlds nor --data: omit them")
+        if a is not None or data is not None or config != CompareConfig():
+            raise ValueError(
+                "--tally counts votes and uses neither worlds nor --data, nor settings of pairs: omit them"
+            )
         return tally_votes(tally)
     if a is None or b is None or data is None:
         raise ValueError("compare needs two worlds A and B and --data STORE; or --tally with files of choices")

@@ -126,6 +126,8 @@ def test_unsuitable_worlds_and_settings_are_refused(tmp_path, worlds):
         compare(first, None, CONFIG, data=data)
     with pytest.raises(ValueError, match="omit them"):
         compare(first, second, CONFIG, tally=["choices.json"])
+    with pytest.raises(ValueError, match="nor settings of pairs: omit them"):
+        compare(config=replace(CompareConfig(), seed=1), tally=["choices.json"])
     with pytest.raises(ValueError, match="given_steps must be below steps = 3, got 3"):
         compare(first, second, replace(CONFIG, given_steps=3), data=data)
     with pytest.raises(ValueError, match="does not fit the model"):

@@ -60,6 +60,8 @@ def play(
     player = "" if agent is None else str(agent) if blind else str(Path(agent).absolute())
     seen = None if world is None else location(world)
     games = {name for name in envs if is_env_id(name) and not is_dream(name)}
+    if temperature != 1.0 and games == set(envs):
+        raise ValueError(f"--temperature is for dreams, and there is none among {', '.join(envs)}: omit it, or add one")
     # Without an agent no game is observed through the world, which is then for the dreams only.
     unseen = games if (not player or blind) and games != set(envs) else set()
     opening = partial(open_scene, player=player, temperature=temperature, seed=seed, device=device)

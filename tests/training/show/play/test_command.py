@@ -89,3 +89,9 @@ def test_a_world_that_cannot_be_opened_is_reported_before_anything_is_served(bro
 def test_the_same_world_twice_is_refused(browsed):
     with pytest.raises(ValueError, match="must be different, got VideoGenDream-Doom, VideoGenDream-Doom"):
         command.play(["VideoGenDream-Doom", "VideoGenDream-Doom"])
+
+
+def test_a_temperature_without_a_dream_is_refused(browsed):
+    with pytest.raises(ValueError, match="--temperature is for dreams, and there is none among VideoGenReal-Doom"):
+        command.play(["VideoGenReal-Doom"], temperature=0.5)
+    assert browsed == []
