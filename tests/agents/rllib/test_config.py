@@ -403,6 +403,7 @@ def test_an_algorithm_resumes_from_its_checkpoint(trained, tmp_path):
 def test_the_example_trains_in_the_dream_and_plays_the_real_game(started, tmp_path, capsys, monkeypatch):
     save_doom_sized_world(tmp_path / "model")
     sizes = {"iterations": 1, "episodes": 2, "num_envs": 2, "evaluation_interval": 1, "evaluation_episodes": 1} | SIZES
+    sizes["real_env_config"] = {"episode_timeout": 40}
     example, brief = load_example("dream_rllib"), {"train_batch_size_per_learner": 130, "num_epochs": 1}
     monkeypatch.setattr(example, "dream_ppo", lambda *words, **named: dream_ppo(*words, **named).training(**brief))
     monkeypatch.setattr(example, "compare_with_random", partial(compare_with_random, episode_timeout=40))
