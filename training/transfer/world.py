@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from worldmodel.checkpoint import load_config, resolve, weights_name
 from worldmodel.data import EpisodeStorage
 from worldmodel.files import JsonObject, read_json, write_json
@@ -90,13 +92,23 @@ def world_of(game: Game, stages: Stages, recipe: DemoConfig) -> World:
 
 
 def _decisions_of(folder: Path) -> int | None:
-    """How many decisions a world was trained on, if its run folder and stores still exist."""
+    """How many decisions a world was trained on, if its run folder and stores still exist.
+
+    None for a world that was trained further: what the earlier one was trained on is not known here.
+    """
     run = folder.parent / "config.json"
     about = read_json(run) if folder.name in ("best", "last") and run.is_file() else None
     stores = about.get("data") if isinstance(about, dict) else None
-    if not isinstance(stores, list) or not all((Path(store) / "data" / "metadata.json").is_file() for store in stores):
+    if not isinstance(stores, list) or about.get("start_from") is not None:
         return None
-    return sum(EpisodeStorage.open(store).num_steps for store in stores)
+    if not all((Path(store) / "data" / "metadata.json").is_file() for store in stores):
+        return None
+    return sum(_recorded_steps(EpisodeStorage.open(store)) for store in stores)
+
+
+def _recorded_steps(store: EpisodeStorage) -> int:
+    """Steps of a store, those of several views of a recording, such as mirrored copies, once."""
+    return sum(store.lengths[first] for first in np.unique(store.plays, return_index=True)[1].tolist())
 
 
 def cost_of(stages: Stages, names: Sequence[str]) -> dict[str, Any]:

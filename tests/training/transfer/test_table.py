@@ -12,10 +12,12 @@ from tests.data.makers import INFO, make_episode
 from tests.kills import kill_everywhere, litter
 from tests.tiny import tiny_world
 from tests.training.counting_game import GAME_ID, LARGER_GAME_ID
+from tests.training.recorded import recorded_store
 from worldmodel.agents.blind.search import BlindSearch, Tried
 from worldmodel.agents.evaluate import Evaluation
 from worldmodel.agents.sb3.config import REAL_GAME, AgentConfig
 from worldmodel.data import EpisodeStorage
+from worldmodel.data.mirror import mirror
 from worldmodel.files import write_json
 from worldmodel.training.cli.commands import COMMANDS
 from worldmodel.training.cli.main import main
@@ -26,6 +28,7 @@ from worldmodel.training.train_agent import DreamTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
 from worldmodel.training.transfer import players as transfer_players
 from worldmodel.training.transfer.table import Transfer, benchmark
+from worldmodel.training.transfer.world import _decisions_of
 
 SMALL = Transfer(games=(LARGER_GAME_ID,), decisions=1_500, longer=3, workers=1, seeds=2, free_seeds=1, episodes=3)
 CELLS = ["random", "blind", "dream-0", "dream-1", "free1-0", "free3-0"]
@@ -286,6 +289,15 @@ def test_a_world_trained_here_reports_its_decisions(tmp_path, work, worlds):
         write_json(run / "config.json", {"data": stores})
         benchmark("transfer", tmp_path / "out", given(run), fresh=True)
         assert cells_of(tmp_path / "out")["dream-0"]["decisions"] == decisions
+    write_json(run / "config.json", {"data": [str(tmp_path / "play")], "start_from": "5ac2" * 16})
+    assert _decisions_of(run / "best") is None  # an earlier world learned from other play
+
+
+def test_mirrored_copies_are_no_further_decisions(tmp_path):
+    store = recorded_store(tmp_path / "data", lengths=(10, 14, 21))
+    mirror(store, tmp_path / "twice", swap=["left=right"])
+    write_json(tmp_path / "run" / "config.json", {"data": [str(tmp_path / "twice")]})
+    assert _decisions_of(tmp_path / "run" / "best") == 45
 
 
 # Interruptions
