@@ -337,8 +337,10 @@ def _calibrated(folder: Path, codes: Segments, config: DynamicsTraining, device:
 
 def _save(model: WorldModel, folder: Path, store: EpisodeStorage, config: DynamicsTraining) -> None:
     game = game_text(store.info.action, store.info.signal_names, store.info.reward)
+    train = store.split("train").tolist()
+    steps = sum(store.lengths[episode] for episode in train)
     card = (
-        f"# World model of {store.info.env_id}\n\nLearned from {store.num_steps:,} recorded steps in {len(store):,} "
+        f"# World model of {store.info.env_id}\n\nLearned from {steps:,} recorded steps in {len(train):,} "
         f"episodes; {config.loop.steps:,} optimiser steps of {config.loop.batch_size} segments of {config.segment} "
         f"steps (seed {config.loop.seed}).\n\n{game}\n"
     )

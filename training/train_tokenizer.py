@@ -201,10 +201,11 @@ def score_tokenizer(model: Tokenizer, frames: Tensor) -> dict[str, float]:
 
 def tokenizer_card(config: TokenizerTraining, store: EpisodeStorage) -> str:
     """README.md of a tokenizer's checkpoint."""
+    steps = sum(store.lengths[episode] for episode in store.split("train").tolist())
     sample = "single steps" if config.model.temporal == "step" else f"clips of {config.model.clip_steps} steps"
     text = (
         f"# {type(config.model).__name__.removesuffix('Config')} tokenizer\n\n"
-        f"Trained on {store.num_steps:,} steps of `{store.info.env_id}` for {config.loop.steps:,} "
+        f"Trained on {steps:,} steps of `{store.info.env_id}` for {config.loop.steps:,} "
         f"optimiser steps of {config.loop.batch_size} {sample} (temporal `{config.model.temporal}`, seed "
         f"{config.loop.seed}).\n"
     )

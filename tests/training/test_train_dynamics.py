@@ -82,6 +82,9 @@ def test_the_trained_world_loads_dreams_and_knows_its_game(trained):
     assert len(world.starts.codes) == 4 and len(world.starts.first.codes) == 3
     assert 0 < scores["bits_per_code"] < 4.5 and scores["shuffled_action_ratio"] > 0
     assert 0 < world.heads.threshold < 1
+    lengths = [store.lengths[episode] for episode in store.split("train").tolist()]  # what is held out is not learned
+    learned = f"Learned from {sum(lengths)} recorded steps in {len(lengths)} episodes;"
+    assert learned in (tmp_path / "run" / "best" / "README.md").read_text()
     state = world.start_codes(world.starts.codes, world.starts.actions, world.starts.signals[:, -1])
     world.step(state, torch.zeros(4, dtype=torch.int64))
 

@@ -94,7 +94,9 @@ def test_modes_that_look_at_other_steps_are_trained_on_clips(tmp_path, store, te
     tokenizer = load_tokenizer(tmp_path / "run" / "best")
     assert tokenizer.encode(sample_frames(store, 2, np.random.default_rng(0), "train", 5)).shape == (2, 5, 2, 2, 2)
     assert scores["nmse"] < 1.0 and 1 <= scores["perplexity"] <= 16
-    assert "clips of 5 steps" in (tmp_path / "run" / "best" / "README.md").read_text()
+    card = (tmp_path / "run" / "best" / "README.md").read_text()
+    learned = sum(store.lengths[episode] for episode in store.split("train").tolist())
+    assert f"Trained on {learned} steps" in card and "clips of 5 steps" in card
 
 
 @pytest.mark.parametrize("config", [CONFIG, FRAMES], ids=["vqvae", "frame-vqvae"])
