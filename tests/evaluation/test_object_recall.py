@@ -7,6 +7,7 @@ import torch
 from tests.clips import CLIP, clip_world
 from tests.training.labelled_store import COLOURS, WALL, labelled_store
 from worldmodel.evaluation import object_recall as recall
+from worldmodel.evaluation.dreamt_objects import dreamt_objects
 from worldmodel.evaluation.object_recall import draw_pieces, find_objects, object_recall, size_names
 
 
@@ -131,6 +132,15 @@ def test_a_real_tokenizer_is_measured_in_steps_and_in_clips(world, store):
         assert scores["steps"] == 24 // model.tokenizer.config.piece_steps * model.tokenizer.config.piece_steps
         assert 0.0 <= scores["classes"]["all"]["all"]["recall"] <= 1.0 and scores["nmse"] > 0
     assert CLIP > 1
+
+
+def test_objects_are_absent_from_a_report_where_a_split_has_a_single_clip(tmp_path):
+    store, world = labelled_store(tmp_path, episodes=10, steps=CLIP), clip_world(frame_condition=1)
+    wanted = {
+        "absent": f"split 'test' of {store.root} has fewer than two pieces of {CLIP} steps; collect more, or use "
+    }
+    for found in (object_recall(world.tokenizer, store), dreamt_objects(world, store, num_dreams=2)):
+        assert found.keys() == wanted.keys() and found["absent"].startswith(wanted["absent"])
 
 
 def test_a_split_without_enough_steps_is_refused(store):

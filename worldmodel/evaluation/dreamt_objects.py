@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data import EpisodeStorage
 from worldmodel.evaluation.object_colours import ObjectColours
-from worldmodel.evaluation.object_recall import draw_pieces
+from worldmodel.evaluation.object_recall import TooFewPiecesError, draw_pieces
 from worldmodel.evaluation.open_loop import dreamt_steps, given_steps, open_loop
 from worldmodel.evaluation.scores import encode_decode
 from worldmodel.model import WorldModel
@@ -54,7 +54,10 @@ def dreamt_objects(
     horizon = dreamt_steps(wm, given, min(horizon, longest))
     if wm.config.tokenizer.temporal == "clip" and given + horizon < wm.config.tokenizer.clip_steps:
         return {"absent": f"the episodes of split {split!r} are shorter than the tokenizer's clips"}
-    colours, agreement = _learned(wm, store, split, seed)
+    try:
+        colours, agreement = _learned(wm, store, split, seed)
+    except TooFewPiecesError as error:
+        return {"absent": str(error)}
     dreams = open_loop(wm, store, split, num_dreams, given, temperature, seed, horizon)
     plays = store.plays[[segment.episode for segment in dreams.segments]]
     game, dreamt = (colours.shares(video.numpy()) for video in (dreams.reconstruction, dreams.dream))  # (D, T, F, K)

@@ -26,6 +26,10 @@ RECALLED = 0.5  # minimum share of the contrast
 GUESSES = ("decoded", "other", "background")
 
 
+class TooFewPiecesError(ValueError):
+    """A split has too few steps to search for objects in."""
+
+
 class Pieces(NamedTuple):
     """Steps of a store to evaluate, in pieces of consecutive steps."""
 
@@ -61,9 +65,12 @@ def object_recall(
     tokenizers are comparable), "sizes" (names of the size groups) and "classes": name -> per group, and over "all", the
     number of visible "objects" and of "invisible" ones, and if there are any the "recall", its "half_width" (95 %, over
     episodes), "alone" (objects that touch no other), their "recall_alone", "gain" (mean share of the contrast), "other"
-    and "background" (their recall).
+    and "background" (their recall). Or {"absent": reason}.
     """
-    pieces = draw_pieces(store, tokenizer.config.piece_steps, num_steps, split, seed)
+    try:
+        pieces = draw_pieces(store, tokenizer.config.piece_steps, num_steps, split, seed)
+    except TooFewPiecesError as error:
+        return {"absent": str(error)}
     frames = pieces.frames
     _, decoded = encode_decode(tokenizer, frames, tokenizer.device)
     found = find_objects(pieces, decoded)
@@ -95,7 +102,7 @@ def draw_pieces(store: EpisodeStorage, length: int, num_steps: int, split: str, 
         for first in range(1, store.lengths[episode] + 2 - length, length)  # the frames of step 0 are all the same
     ]
     if len(starts) < 2:
-        raise ValueError(
+        raise TooFewPiecesError(
             f"split {split!r} of {store.root} has fewer than two pieces of {length} steps; collect more, or "
             "use another split, such as split='all'"
         )
