@@ -119,7 +119,8 @@ def train_tokenizer(
         num_workers: number of Ray workers.
         device: where to train; "auto" takes a GPU if there is one.
 
-    Returns: the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead codes.
+    Returns: the validation scores: nmse, psnr (dB), perplexity and codes_in_use (mean over slices), dead_codes (mean
+        over codebooks).
     """
     config, out = config or TokenizerTraining(), Path(out).resolve()
     if start_from is not None and config.model == VQVAEConfig():
@@ -188,15 +189,22 @@ def score_tokenizer(model: Tokenizer, frames: Tensor) -> dict[str, float]:
     codes, seen = encode_decode(model, frames, next(model.parameters()).device)
     nmse = metrics.nmse(frames, seen, model.config.data_variance)
     use = code_use(codes, model.num_codes)
-    in_use = fmean(use["codes_in_use"])
     return {
         "total": nmse,
         "nmse": nmse,
         "psnr": metrics.psnr(frames, seen),
         "perplexity": fmean(use["perplexity"]),
-        "codes_in_use": in_use,
-        "dead_codes": model.num_codes - in_use,
+        "codes_in_use": fmean(use["codes_in_use"]),
+        "dead_codes": dead_codes(model, codes),
     }
+
+
+def dead_codes(model: Tokenizer, codes: Tensor) -> float:
+    """Codes of a codebook that none of these codes (N, T, h, w, M) is, mean over the codebooks."""
+    used: dict[int, set[int]] = {}
+    for book, part in zip(model.books, codes.unbind(-1), strict=True):
+        used.setdefault(book, set()).update(part.unique().tolist())
+    return model.num_codes - fmean(map(len, used.values()))
 
 
 def tokenizer_card(config: TokenizerTraining, store: EpisodeStorage) -> str:

@@ -10,10 +10,10 @@ from tests.training.recorded import recorded_store
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.data.regroup import regroup
-from worldmodel.tokenizer import CodebookConfig, FrameVQVAEConfig, HierarchicalVQVAEConfig, preset
+from worldmodel.tokenizer import CodebookConfig, FrameVQVAEConfig, HierarchicalVQVAEConfig, build, preset
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.fit import LoopConfig
-from worldmodel.training.train_tokenizer import TokenizerTraining, check_matches, train_tokenizer
+from worldmodel.training.train_tokenizer import TokenizerTraining, check_matches, dead_codes, train_tokenizer
 
 CONFIG = TokenizerTraining(
     model=tiny_config().tokenizer,
@@ -194,3 +194,24 @@ def test_presets_of_the_papers_bring_their_training():
 def test_a_batch_of_clips_has_as_many_steps_as_one_of_single_steps(name):
     clips, usual = TokenizerTraining.of_preset(name), TokenizerTraining()
     assert clips.loop.batch_size * clips.model.piece_steps == usual.loop.batch_size * usual.model.piece_steps
+
+
+PATCHED = replace(
+    CONFIG.model, patch=2, stage_widths=(8, 8), codebook=CodebookConfig(num_codes=16, num_slices=1, code_dim=4)
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "books"),
+    [(CONFIG.model, (0, 1)), (PATCHED, (0,) * 4), (FRAMES.model, (0, 1, 0, 1)), (LEVELS.model, (0, *[1] * 8))],
+    ids=["slices", "patches", "frames", "levels"],
+)
+def test_a_code_is_dead_if_no_slice_of_its_codebook_uses_it(config, books):
+    model = build(config)
+    assert model.books == books
+    every = torch.arange(16)[:, None].expand(-1, model.num_slices)
+    parts = model.lookup(every).unflatten(-1, (model.num_slices, -1)).unbind(1)  # the vectors of each slice
+    for book, part in zip(books, parts, strict=True):
+        assert [torch.equal(part, other) for other in parts] == [book == other for other in books]
+    codes = torch.arange(model.num_slices).expand(2, 3, *model.grid, -1)  # slice m has code m in all places
+    assert dead_codes(model, codes) == 16 - len(books) / len(set(books))

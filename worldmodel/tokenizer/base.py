@@ -90,6 +90,12 @@ class Tokenizer(nn.Module, ABC):
         """
         return {f"slice {index}": part.unsqueeze(2) for index, part in enumerate(codes.unbind(-1))}
 
+    @property
+    def books(self) -> tuple[int, ...]:
+        """The codebook of each of the M slices of a token; slices at different places of a token share theirs."""
+        own = self.config.codebook.num_slices
+        return tuple(index % own for index in range(self.num_slices))
+
     def hidden_weights(self) -> list[nn.Parameter]:
         """Kernels and matrices between hidden layers, which Muon may train; none by default."""
         return []

@@ -51,6 +51,10 @@ class HierarchicalVQVAE(Tokenizer):
         self.decoder = _decoder(config, 2 * features, stages)
         nn.Module.to(self, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
+    @property
+    def books(self) -> tuple[int, ...]:
+        return (0, *[1] * 8)
+
     def hidden_weights(self) -> list[nn.Parameter]:
         """Kernels between hidden layers: not those of the first layer and of the codes."""
         inner = ("bottom_encoder.", "top_encoder.", "top_decoder.", "raise_top.", "decoder.")
