@@ -6,12 +6,11 @@ from typing import Any
 from worldmodel import checksums
 from worldmodel.checkpoint import agent_folder, resolve
 from worldmodel.checksums import check_sums
-from worldmodel.dynamics import DynamicsConfig, Sampling
+from worldmodel.dynamics import Sampling
 from worldmodel.dynamics.generation import check_request
 from worldmodel.envs.registry import steps_per_second
 from worldmodel.files import JsonObject, read_json
 from worldmodel.model import Starts, WorldModel
-from worldmodel.model.checks import check_dreams
 from worldmodel.tokenizer import Tokenizer
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.show.sample_inputs import CONDITIONS
@@ -78,7 +77,7 @@ def _world_rows(wm: WorldModel, folder: Path) -> list[list[str]]:
         *_tokenizer_rows(wm.tokenizer),
         ["dynamics", dynamics.about],
         ["parameters of dynamics and heads", f"{_millions(wm.dynamics)} and {_millions(wm.heads)}"],
-        ["makes video from", ", ".join(text for name, text in _PATHS.items() if _makes(dynamics, name))],
+        ["makes video from", ", ".join(text for name, text in _PATHS.items() if _makes(wm, name))],
         ["dreams step by step", _dreams(wm)],
     ]
     return [*rows, ["recorded starts", _starts(wm.starts)]]
@@ -106,19 +105,23 @@ def _agent_rows(folder: Path) -> list[list[str]]:
     ]
 
 
-def _makes(dynamics: DynamicsConfig, condition: str) -> bool:
+def _makes(wm: WorldModel, condition: str) -> bool:
+    dynamics, (gives_frames, gives_actions) = wm.config.dynamics, CONDITIONS[condition]
+    reads_frames = dynamics.frame_condition or wm.dynamics.given_steps
+    if gives_frames and wm.config.tokenizer.temporal == "clip" and not reads_frames:
+        return False  # codes of given steps would reveal those after them
     try:
-        check_request(dynamics, *CONDITIONS[condition], Sampling())
+        check_request(dynamics, gives_frames, gives_actions, Sampling())
     except ValueError:
         return False
     return True
 
 
 def _dreams(wm: WorldModel) -> str:
-    try:
-        check_dreams(wm)
-    except ValueError:
+    if wm.config.tokenizer.temporal != "step":
         return "no, its tokenizer does not code single steps"
+    if wm.dynamics.cannot_dream:
+        return "no, its dynamics draw whole clips"
     return "no, it needs all actions at once" if wm.config.dynamics.action_condition == "clip" else "yes"
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.clips import clip_world
 from tests.data.makers import INFO, PUSHES, make_episode, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
@@ -116,6 +117,24 @@ def test_a_worlds_abilities_follow_from_its_training(tmp_path, changes, makes, d
     tiny_world(**changes).save_pretrained(tmp_path)
     facts = dict(model_facts(str(tmp_path)))
     assert (facts["makes video from"], facts["dreams step by step"]) == (makes, dreams)
+
+
+def test_a_world_of_whole_clips_says_why_it_cannot_dream_and_claims_no_first_frames(tmp_path):
+    of_slices = {"net": "subscale", "subscale": (1, 2, 2), "clip_frames": 8, "kernel": (1, 3, 3)}
+    for number, (world, makes, dreams) in enumerate(
+        [
+            (clip_world(), "nothing, actions", "no, its tokenizer does not code single steps"),
+            (
+                clip_world(frame_condition=1),
+                "nothing, first frames, actions, first frames and actions",
+                "no, its tokenizer does not code single steps",
+            ),
+            (tiny_world(**of_slices), "first frames and actions", "no, its dynamics draw whole clips"),
+        ]
+    ):
+        world.save_pretrained(tmp_path / str(number))
+        facts = dict(model_facts(str(tmp_path / str(number))))
+        assert (facts["makes video from"], facts["dreams step by step"]) == (makes, dreams)
 
 
 def test_a_tokenizer_alone_and_a_shipped_world_are_described(tmp_path, capsys):
