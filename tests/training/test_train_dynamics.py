@@ -84,7 +84,7 @@ def test_the_trained_world_loads_dreams_and_knows_its_game(trained):
     assert 0 < world.heads.threshold < 1
     lengths = [store.lengths[episode] for episode in store.split("train").tolist()]  # what is held out is not learned
     learned = f"Learned from {sum(lengths)} recorded steps in {len(lengths)} episodes;"
-    assert learned in (tmp_path / "run" / "best" / "README.md").read_text()
+    assert learned in (folder / "run" / "best" / "README.md").read_text()
     state = world.start_codes(world.starts.codes, world.starts.actions, world.starts.signals[:, -1])
     world.step(state, torch.zeros(4, dtype=torch.int64))
 
