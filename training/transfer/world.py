@@ -98,8 +98,10 @@ def _decisions_of(folder: Path) -> int | None:
     """
     run = folder.parent / "config.json"
     about = read_json(run) if folder.name in ("best", "last") and run.is_file() else None
-    stores = about.get("data") if isinstance(about, dict) else None
-    if not isinstance(stores, list) or about.get("start_from") is not None:
+    if not isinstance(about, dict) or about.get("start_from") is not None:
+        return None
+    stores = about.get("data")
+    if not isinstance(stores, list):
         return None
     if not all((Path(store) / "data" / "metadata.json").is_file() for store in stores):
         return None
