@@ -107,9 +107,8 @@ def _agent_rows(folder: Path) -> list[list[str]]:
 
 def _makes(wm: WorldModel, condition: str) -> bool:
     dynamics, (gives_frames, gives_actions) = wm.config.dynamics, CONDITIONS[condition]
-    reads_frames = dynamics.frame_condition or wm.dynamics.given_steps
-    if gives_frames and wm.config.tokenizer.temporal == "clip" and not reads_frames:
-        return False  # codes of given steps would reveal those after them
+    if gives_frames and not wm.reads_frames:
+        return False
     try:
         check_request(dynamics, gives_frames, gives_actions, Sampling())
     except ValueError:

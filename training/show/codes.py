@@ -148,7 +148,9 @@ def _load(name: str | os.PathLike, device: str) -> WorldModel | Tokenizer:
 def _generated(wm: WorldModel, frames: Tensor, actions: Tensor, config: ShowCodesConfig) -> _Panel:
     """Continue the first of these steps, with their actions if the model reads actions."""
     dynamics, sampling = wm.config.dynamics, Sampling(temperature=config.temperature)
-    gives_frames, gives_actions = CONDITIONS[choose_condition("auto", dynamics, sampling, True, False, False)]
+    data = wm.reads_frames or dynamics.action_condition != "none"
+    condition = choose_condition("auto", dynamics, sampling, data, False, False, wm.reads_frames)
+    gives_frames, gives_actions = CONDITIONS[condition]
     first = frames[:, : max(1, dynamics.frame_condition)] if gives_frames else None
     seeds = range(config.seed, config.seed + len(frames))
     steps, taken = frames.shape[1], actions if gives_actions else None

@@ -160,7 +160,8 @@ def _continued(
     world: WorldModel, batch: Batch, info: StoreInfo, given_steps: int, config: CompareConfig
 ) -> NDArray[np.uint8]:
     """A world's continuations of the first steps of (n, T, F, H, W, C), which are kept as recorded."""
-    reads = choose_condition("auto", world.config.dynamics, Sampling(), data=True, frames=False, actions=False)
+    dynamics, clips = world.config.dynamics, {"data": True, "frames": False, "actions": False}
+    reads = choose_condition("auto", dynamics, Sampling(), **clips, reads_frames=world.reads_frames)
     if not CONDITIONS[reads][0]:
         raise ValueError("both worlds must continue given frames; train them with frame_condition, or on single steps")
     theirs, own = info.frames_per_step, world.frames_per_step

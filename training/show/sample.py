@@ -139,7 +139,7 @@ def sample_videos(
         raise ValueError("first frames come from --data or from --frames, not from both: omit one of them")
     chosen = read_actions(actions, spec) if isinstance(actions, np.ndarray) or actions else None
     at_hand = data is not None, frames is not None, chosen is not None
-    condition = choose_condition(config.condition, wm.config.dynamics, config.sampling, *at_hand)
+    condition = choose_condition(config.condition, wm.config.dynamics, config.sampling, *at_hand, wm.reads_frames)
     gives_frames, gives_actions = CONDITIONS[condition]
     if config.given_steps and not gives_frames:
         raise ValueError(

@@ -34,13 +34,20 @@ _HOW = {
 
 
 def choose_condition(
-    asked: str, model: DynamicsConfig, sampling: Sampling, data: bool, frames: bool, actions: bool
+    asked: str,
+    model: DynamicsConfig,
+    sampling: Sampling,
+    data: bool,
+    frames: bool,
+    actions: bool,
+    reads_frames: bool = True,
 ) -> str:
     """The requested condition, or with "auto" the richest that is available and for which the model was trained.
 
     Args:
         asked: a key of `CONDITIONS`, or "auto".
         data, frames, actions: whether the user gave a store, first frames, actions.
+        reads_frames: whether the model can be given first frames (`WorldModel.reads_frames`).
 
     Raises: ValueError if that is not possible.
     """
@@ -54,6 +61,11 @@ def choose_condition(
     problems = []
     for name in possible:
         try:
+            if CONDITIONS[name][0] and not reads_frames:
+                raise ValueError(
+                    "this model makes whole clips and reads no first frames: train it with frame_condition above 0, or "
+                    "let it begin"
+                )
             check_request(model, *CONDITIONS[name], sampling)
         except ValueError as error:
             problems.append(error)

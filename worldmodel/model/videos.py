@@ -31,6 +31,12 @@ class VideoMaker(Network):
         tokenizer, given = self.config.tokenizer, self.dynamics.given_steps or self.config.dynamics.frame_condition
         return tokenizer.clip_steps if tokenizer.temporal == "clip" and not given else self.dynamics.longest_clip
 
+    @property
+    def reads_frames(self) -> bool:
+        """Whether `sample` can be given first frames: as codes of steps, or as a model of clips was trained to read."""
+        reads = self.dynamics.given_steps or self.config.dynamics.frame_condition
+        return self.config.tokenizer.temporal == "step" or bool(reads)
+
     @own_defaults
     @torch.inference_mode()
     def sample(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.clips import clip_world
 from tests.dynamics.worlds import make_frames
 from tests.pixelcnn_world import pixelcnn_world
 from tests.tiny import tiny_world
@@ -55,6 +56,11 @@ def test_a_model_of_one_clip_makes_that_clip_by_default(tmp_path, store, subscal
     assert samples.condition == "both" and samples.frames.shape[:2] == (2, 4)
     wanted = world.sample(2, 4, samples.real[:, :1], samples.recorded)
     assert (samples.frames == wanted.frames.numpy()).all()
+
+
+def test_clips_that_read_actions_alone_take_them_from_a_store(tmp_path, store):
+    samples = sample_videos(clip_world(learn_start=True), tmp_path / "a.gif", SampleConfig(n=1, scale=1), data=store)
+    assert samples.condition == "actions" and samples.given_steps == 0
 
 
 def test_single_frames_have_no_end_of_a_clip(tmp_path, store):

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -58,6 +59,14 @@ def test_all_given_inputs_are_used(given, condition):
 def test_a_store_provides_the_inputs_that_the_model_uses():
     assert choose(model=replace(VERSATILE, action_condition="none"), data=True) == "frames"
     assert choose(model=GPTConfig(), data=True) == "both"
+
+
+def test_models_of_clips_that_read_no_frames_are_not_given_any():
+    choose_for = partial(choose_condition, "auto", VERSATILE, Sampling(), frames=False, reads_frames=False)
+    assert choose_for(data=True, actions=False) == "actions"
+    assert choose_for(data=False, actions=False) == "none"
+    with pytest.raises(ValueError, match="reads no first frames"):
+        choose_condition("frames", VERSATILE, Sampling(), True, False, False, reads_frames=False)
 
 
 def test_the_setting_that_a_model_lacks_is_named_with_the_options_that_help():
