@@ -179,7 +179,7 @@ def test_training_commands_run_from_options_to_a_saved_agent(tmp_path, capsys):
     gpt = ["--model.layers", "1", "--model.width", "16", "--model.heads", "2", "--validation-segments", "8"]
     both = [*data, str(tmp_path / "more")]
     assert main(["train-dynamics", *both, *tokenizer, "--out", str(tmp_path / "dyn"), *gpt, *loop]) == 0
-    assert "in 40 episodes" in (tmp_path / "dyn" / "last" / "README.md").read_text()
+    assert "in 32 episodes" in (tmp_path / "dyn" / "last" / "README.md").read_text()
     assert "bits_per_code" in capsys.readouterr().out
     ppo = ["--agent.steps", "16", "--agent.num-envs", "4", "--agent.n-steps", "4", "--agent.batch-size", "8"]
     world = ["--world", str(tmp_path / "dyn" / "best")]
