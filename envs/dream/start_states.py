@@ -118,7 +118,7 @@ class RecordedStarts:
 class StoreStarts:
     """Segments of a split of a store of the model's game, or with `first` the first steps of its episodes.
 
-    None ends where its game has ended: a dream from there would go on after a death.
+    No segment ends where the recorded game ended: a dream from there would continue after a death.
     """
 
     def __init__(self, model: WorldModel, folder: str | os.PathLike, split: str = "train", first: bool = False) -> None:
@@ -140,8 +140,8 @@ class StoreStarts:
         self._episodes = np.unique(alive[alive[:, 1] == 0, 0]) if first else None
         if not len(alive if self._episodes is None else self._episodes):
             raise ValueError(
-                f"split {split!r} of {folder} has no {self._steps} steps after which its game goes on; collect longer "
-                "episodes, or choose another split"
+                f"split {split!r} of {folder} has no {self._steps} steps after which the game continues; collect "
+                "longer episodes, or choose another split"
             )
 
     def draw(self, keys: Tensor, numbers: Tensor) -> Context:
@@ -159,7 +159,7 @@ class StoreStarts:
         return Context(codes, actions[:, : self._steps - 1], signals, pick_and_seed(keys, numbers, 1)[1])
 
     def _alive(self, rng: np.random.Generator) -> SegmentId:
-        """A segment after which the game goes on; drawn again until it is one."""
+        """A segment after which the game continues; others are drawn again."""
         while True:
             [segment] = self._store.sample_ids(1, self._length, rng, self._split)
             if not self._at_end(np.array([segment.episode]), np.array([segment.start]))[0]:

@@ -33,7 +33,7 @@ _working_folder_lock = threading.Lock()  # the working folder belongs to the who
 
 
 class VizdoomEnv(gym.Env[np.ndarray, np.int64]):
-    """One Doom scenario; a step holds the buttons of an action for `frame_skip` tics keeping `frames_per_step` frames.
+    """One Doom scenario. A step holds an action's buttons for `frame_skip` tics and returns `frames_per_step` frames.
 
     The observation is the last frame of the step, (64, 64, 3) uint8 RGB. `info`, at reset and at every step, holds:
 

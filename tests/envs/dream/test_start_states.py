@@ -107,14 +107,14 @@ def short_episodes(root, **ends):
 def test_a_start_from_a_store_is_never_the_state_in_which_the_game_has_ended(tmp_path, ends):
     starts = StoreStarts(tiny_world(), short_episodes(tmp_path / "play", **ends))  # three steps, of states 0 to 3
     healths = set(draw(starts, *range(60)).signals.flatten().tolist())
-    assert healths == ({50.0} if ends["terminated"] else {0.0, 50.0})  # after a time limit the game could go on
+    assert healths == ({50.0} if ends["terminated"] else {0.0, 50.0})  # after a time limit the game could continue
 
 
 def test_a_store_whose_games_end_before_a_dream_can_begin_is_refused(tmp_path):
     with EpisodeStorage.create(tmp_path / "play", game()) as store:
         for seed in range(10):
             store.append(make_episode(2, seed, game(), terminated=True, truncated=False))
-    with pytest.raises(ValueError, match="no 3 steps after which its game goes on"):
+    with pytest.raises(ValueError, match="no 3 steps after which the game continues"):
         StoreStarts(tiny_world(), tmp_path / "play")
 
 

@@ -4,7 +4,8 @@ import {find, icon, make, said} from "./panel.js";
 
 const NOTE_FOR = 6000;  // milliseconds
 const ENDED = {terminated: "The episode has ended", truncated: "Time is up"};
-const STATES = {connecting: "Connecting", opening: "Opening", failed: "Not opened", ready: "Ready", ended: "Ended", closed: "Not connected"};
+const STATES = {connecting: "Connecting", opening: "Opening", failed: "Not opened", ready: "Ready", ended: "Ended",
+  closed: "Not connected"};
 let timer = 0;
 
 export function note(text) {
