@@ -25,17 +25,26 @@ def test_split_steps_show_each_frame_once_with_the_action_that_was_held(store):
 
 
 def test_merged_steps_have_the_last_action_and_all_rewards(store):
-    old, new = (
-        store.episode(0),
-        regroup_episode(store.episode(0), 4, store.info.action),
-    )  # 9 steps: the last is left out
+    old, new = store.episode(1), regroup_episode(store.episode(1), 4, store.info.action)
     assert new.frames[:, :, 0, 0, 0].tolist() == [
         [0] * 4,
-        *([2 + 4 * t, 2 + 4 * t, 4 + 4 * t, 4 + 4 * t] for t in range(0, 4)),
+        *([2 + 4 * t, 2 + 4 * t, 4 + 4 * t, 4 + 4 * t] for t in range(0, 6)),
     ]
-    assert new.actions.tolist() == old.actions[1:8:2].tolist()
-    assert new.rewards.tolist() == (old.rewards[:8:2] + old.rewards[1:8:2]).tolist()
-    assert new.signals.tolist() == old.signals[:9:2].tolist()
+    assert new.actions.tolist() == old.actions[1::2].tolist()
+    assert new.rewards.tolist() == (old.rewards[::2] + old.rewards[1::2]).tolist()
+    assert new.signals.tolist() == old.signals[::2].tolist()
+
+
+@pytest.mark.parametrize("steps", [1, 9])
+def test_a_merged_step_that_lacks_frames_keeps_the_end_of_the_episode(steps):
+    old = make_episode(steps, info=LABELLED)
+    new = regroup_episode(old, 8, LABELLED.action)  # four steps become one
+    assert new.num_steps == -(-steps // 4) and (new.terminated, new.truncated) == (old.terminated, old.truncated)
+    assert new.rewards.sum() == pytest.approx(old.rewards.sum()) and new.rewards[-1] == old.rewards[-1]
+    assert new.actions[-1] == old.actions[-1] and (new.signals[-1] == old.signals[-1]).all()
+    for name in ("frames", "labels"):
+        last, (shown, *still) = getattr(old, name)[-1], getattr(new, name)[-1].reshape(4, *getattr(old, name).shape[1:])
+        assert (shown == last).all() and all((part == last[-1]).all() for part in still)
 
 
 PAIR = ActionSpec(  # an action for each frame
@@ -59,6 +68,11 @@ def test_merged_steps_keep_the_actions_of_all_their_frames(tmp_path):
     assert new.info.action.frames == 4 and new.info.action.held == PAIR.held
     assert new.info.action.names == ("x_0", "y_0", "x_1", "y_1", "x_2", "y_2", "x_3", "y_3")
     np.testing.assert_allclose(new.actions(0), np.arange(16).reshape(2, 8) / 100, atol=1e-6)
+
+
+def test_the_last_frames_action_fills_a_merged_step(tmp_path):
+    new = EpisodeStorage.open(regroup(box_store(tmp_path / "old", PAIR), tmp_path / "new", 12))
+    np.testing.assert_allclose(new.actions(0)[0, -12:] * 100, [12, 13, *[14, 15] * 5], atol=1e-4)
 
 
 def test_split_steps_have_the_actions_of_their_own_frames(tmp_path):
@@ -93,7 +107,7 @@ def test_frame_counts_that_do_not_divide_are_refused(store):
 def test_a_regrouped_store_has_the_first_episodes_with_their_splits(tmp_path, store):
     root = regroup(store, tmp_path / "new", 4, max_steps=20)
     new = EpisodeStorage.open(root)
-    assert new.lengths == [4, 6] and new.info.frames_per_step == 4
+    assert new.lengths == [5, 6] and new.info.frames_per_step == 4
     assert all(set(new.split(name)) == set(store.split(name)) & {0, 1} for name in ("train", "validation", "test"))
 
 

@@ -74,11 +74,12 @@ def regroup_action(action: ActionSpec, old: int, new: int) -> ActionSpec:
 
 
 def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) -> Episode:
-    """The same frames in steps of another length; drops frames at the end that do not fill a step.
+    """The same frames in steps of another length.
 
     The parts of a split step all get its action if that was held throughout, else that of their own frames; the last
     part gets the step's reward. A merged step gets the sum of the rewards and, of discrete actions, the last part's; a
-    continuous one becomes the vector of the actions of all its frames.
+    continuous one becomes the vector of the actions of all its frames. If the last merged step lacks frames, the last
+    frame and its action are repeated, so that the end keeps its frame and its reward.
     """
     old = episode.frames.shape[1]
     if old == frames_per_step:
@@ -89,27 +90,47 @@ def regroup_episode(episode: Episode, frames_per_step: int, action: ActionSpec) 
             "divides the other; collect episodes with another frames_per_step"
         )
     parts, merged = max(1, old // frames_per_step), max(1, frames_per_step // old)
-    steps = episode.num_steps // merged * merged
-    if not steps:
-        raise ValueError(f"an episode of {episode.num_steps} steps is too short to merge {merged} of them")
+    episode = _filled(episode, -episode.num_steps % merged, action)
+    steps = episode.num_steps
     rewards = np.zeros((steps // merged, parts), np.float32)
-    rewards[:, -1] = episode.rewards[:steps].reshape(-1, merged).sum(1)
-    signals = episode.signals[::merged][: steps // merged + 1]
+    rewards[:, -1] = episode.rewards.reshape(-1, merged).sum(1)
+    signals = episode.signals[::merged]
     if action.kind == "discrete":
-        actions = np.repeat(episode.actions[merged - 1 : steps : merged], parts, axis=0)
+        actions = np.repeat(episode.actions[merged - 1 :: merged], parts, axis=0)
     elif action.frames == 1 and parts > 1:
-        actions = np.repeat(episode.actions[:steps], parts, axis=0)
+        actions = np.repeat(episode.actions, parts, axis=0)
     else:
         held = old if action.frames == 1 else 1  # frames of an action
-        each = np.repeat(episode.actions[:steps].reshape(-1, action.held.n), held, axis=0)  # per frame
+        each = np.repeat(episode.actions.reshape(-1, action.held.n), held, axis=0)  # per frame
         actions = each.reshape(-1, action.held.n * frames_per_step)
     return replace(
         episode,
-        frames=_regroup_images(episode.frames[: steps + 1], frames_per_step),
+        frames=_regroup_images(episode.frames, frames_per_step),
         actions=actions,
         rewards=rewards.reshape(-1),
         signals=np.concatenate((signals[:1], np.repeat(signals[1:], parts, axis=0))),
-        labels=None if episode.labels is None else _regroup_images(episode.labels[: steps + 1], frames_per_step),
+        labels=None if episode.labels is None else _regroup_images(episode.labels, frames_per_step),
+    )
+
+
+def _filled(episode: Episode, missing: int, action: ActionSpec) -> Episode:
+    """The episode with `missing` more steps, in which its last frame stands still and its last action is held."""
+    if not missing:
+        return episode
+
+    def still(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.concatenate((images, images[-1:, -1:].repeat(missing, axis=0).repeat(images.shape[1], axis=1)))
+
+    held = episode.actions[-1:]
+    if action.frames > 1:
+        held = np.tile(held[:, -action.held.n :], action.frames)
+    return replace(
+        episode,
+        frames=still(episode.frames),
+        actions=np.concatenate((episode.actions, held.repeat(missing, axis=0))),
+        rewards=np.pad(episode.rewards, (0, missing)),
+        signals=np.concatenate((episode.signals, episode.signals[-1:].repeat(missing, axis=0))),
+        labels=None if episode.labels is None else still(episode.labels),
     )
 
 
