@@ -1,5 +1,6 @@
 """Drawing clips: all different while possible, spread over the episodes, and other clips for the floor."""
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from tests.data.makers import INFO, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
-from worldmodel.data import SegmentId
+from worldmodel.data import SegmentId, clips
 from worldmodel.data.clips import draw_clips, other_clips, pixel_statistics, sample_frames
 from worldmodel.evaluation.open_loop import open_loop
 from worldmodel.training.show.sample_inputs import real_clips
@@ -113,6 +114,17 @@ def test_pixel_statistics_are_those_of_the_training_frames(long_play):
     frames = np.concatenate([long_play.frames(int(e)) for e in long_play.split("train")])
     assert mean == pytest.approx([frames.mean() / 255] * 3, rel=0.05)
     assert variance == pytest.approx(frames.var() / 255**2, rel=0.1)
+
+
+def test_pixel_statistics_of_large_frames_need_little_memory(long_play, monkeypatch):
+    whole, at_once = pixel_statistics(long_play), 2**17
+    monkeypatch.setattr(clips, "_AT_ONCE", at_once)
+    tracemalloc.start()
+    mean, variance = pixel_statistics(long_play)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mean == whole[0] and variance == pytest.approx(whole[1], rel=1e-12)
+    assert peak < 2 * 8 * at_once < 8 * 2000 * 2 * 16 * 16 * 3 / 4  # all of them as float64
 
 
 def test_sampled_frames_come_from_their_split(long_play):

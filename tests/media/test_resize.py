@@ -1,10 +1,12 @@
 """Area resize: the exact mean of the area that each new pixel covers."""
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from worldmodel.media import resize
 from worldmodel.media.resize import area_resize, center_crop, check_size
 
 
@@ -27,6 +29,17 @@ def test_every_new_pixel_is_the_rounded_mean_of_its_rectangle(height, width):
     for n, y, x, c in np.ndindex(*small.shape):
         mean = slow_mean(frames[n, ..., c], y * dy, x * dx, dy, dx)
         assert small[n, y, x, c] == int(mean + Fraction(1, 2))
+
+
+def test_many_frames_are_shrunk_without_holding_all_as_floats(monkeypatch):
+    frames = np.random.default_rng(0).integers(0, 256, (40, 64, 96, 3)).astype(np.uint8)
+    whole = area_resize(frames, 10, 15)
+    monkeypatch.setattr(resize, "_AT_ONCE", 3 * frames[0].size)
+    tracemalloc.start()
+    parts = area_resize(frames, 10, 15)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (parts == whole).all() and peak < 4 * frames.size / 4
 
 
 def test_flat_frames_keep_their_brightness():

@@ -3,7 +3,8 @@
 Letters: K starts, F frames of a step, H W C pixels.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,19 @@ from worldmodel.data.episode import SegmentId
 from worldmodel.data.storage import EpisodeStorage
 from worldmodel.progress import stepwise
 
+_AT_ONCE = 2**26  # numbers that the pixel statistics hold as float64
+
 
 def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int = 1) -> Tensor:
     """Draw `count` random clips of `length` consecutive steps: (count, length, F, H, W, C) uint8."""
+    places = stepwise(_draw_places(store, count, rng, split, length), "clip", "read frames")
+    return torch.from_numpy(np.stack([store.frames(episode)[t : t + length] for episode, t in places]))
+
+
+def _draw_places(
+    store: EpisodeStorage, count: int, rng: np.random.Generator, split: str, length: int
+) -> list[tuple[int, int]]:
+    """Episode and first step of random clips."""
     episodes = store.split(split)
     if not len(episodes):
         raise ValueError(f"the {split} split of {counted(len(store), 'episode')} is empty; collect more episodes")
@@ -33,16 +44,24 @@ def sample_frames(store: EpisodeStorage, count: int, rng: np.random.Generator, s
     drawn = rng.integers(ends[-1], size=count)
     which = np.searchsorted(ends, drawn, side="right")
     firsts = drawn - (ends - num_starts)[which]
-    drawn_clips = stepwise(list(zip(which, firsts, strict=True)), "clip", "read frames")
-    frames = np.stack([store.frames(episodes[i])[t : t + length] for i, t in drawn_clips])
-    return torch.from_numpy(frames)
+    return list(zip(episodes[which].tolist(), firsts.tolist(), strict=True))
 
 
 def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float, ...], float]:
     """Mean per channel and variance of the training pixels, on the [0, 1] scale; estimated from 2,000 random steps."""
-    frames = sample_frames(store, 2000, np.random.default_rng(seed), "train").numpy()[:, 0]
-    mean = frames.mean(axis=(0, 1, 2, 3), dtype=np.float64) / 255.0
-    return tuple(mean.tolist()), float(frames.var(dtype=np.float64)) / 255.0**2
+    places = _draw_places(store, 2000, np.random.default_rng(seed), "train", 1)
+    size = math.prod(store.info.frame_shape)
+    rows, count = max(1, _AT_ONCE // size), len(places) * size
+
+    def pieces() -> Iterator[NDArray[np.uint8]]:
+        for first in stepwise(range(0, len(places), rows), "part", "read frames"):
+            yield np.stack([store.frames(episode)[t] for episode, t in places[first : first + rows]])
+
+    sums = sum(piece.sum((0, 1, 2, 3), dtype=np.float64) for piece in pieces())
+    overall = sums.sum() / count
+    deviations = (piece - overall for piece in pieces())
+    squares = sum(float(np.square(part, out=part).sum()) for part in deviations)
+    return tuple((sums / (count // store.info.channels) / 255.0).tolist()), squares / count / 255.0**2
 
 
 def draw_clips(store: EpisodeStorage, n: int, num_steps: int, rng: np.random.Generator, split: str) -> list[SegmentId]:

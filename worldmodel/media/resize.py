@@ -8,6 +8,8 @@ from math import gcd
 
 import numpy as np
 
+_AT_ONCE = 2**26  # numbers of the frames that are held as float32
+
 
 def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """Shrink (N, H, W, C) uint8 frames to (N, height, width, C) uint8.
@@ -19,6 +21,9 @@ def area_resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     N, H, W, C = frames.shape
     if height > H or width > W:
         raise ValueError(f"frames can only be shrunk, not enlarged: requested {height} × {width} from {H} × {W}")
+    if (most := max(1, _AT_ONCE // (H * W * C))) < N:
+        parts = (frames[first : first + most] for first in range(0, N, most))
+        return np.concatenate([area_resize(part, height, width) for part in parts])
     down, across_C = _overlaps(H, height), _per_channel(W, width, C)
     area = down[0].sum() * across_C[:, 0].sum()
     a = down.shape[1]

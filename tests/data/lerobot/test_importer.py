@@ -119,6 +119,36 @@ def test_pictures_in_the_table_are_read_without_loss(tmp_path):
     np.testing.assert_array_equal(store.frames(0)[0], frames[[0, 0]])
 
 
+def test_pictures_of_an_episode_are_read_without_those_of_others(tmp_path, monkeypatch):
+    lengths = (3, 2, 4)
+    make_dataset(tmp_path / "set", lengths=lengths)
+    path = tmp_path / "set/data/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    frames = smooth_frames(len(table), 32, 48, 3, seed=9)
+    cells = []
+    for frame in frames:
+        Image.fromarray(frame).save(buffer := io.BytesIO(), "PNG")
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    table, first = table.append_column(CAMERA, pa.array(cells)), 0
+    with pq.ParquetWriter(path, table.schema) as writer:  # as LeRobot does: a group of rows for each episode
+        for rows in (2 * length for length in lengths):
+            writer.write_table(table.slice(first, rows))
+            first += rows
+    change_json(tmp_path / "set/meta/info.json", lambda info: info["features"][CAMERA].update(dtype="image"))
+    read, read_table = [], pq.read_table
+
+    def noting(*args, **options):
+        found = read_table(*args, **options)
+        read.extend([len(found)] if CAMERA in found.column_names else [])
+        return found
+
+    monkeypatch.setattr(pq, "read_table", noting)
+    store = import_lerobot(tmp_path / "set", tmp_path / "again")
+    assert read == [6, 6, 4, 8]  # the first episode again, whose size is needed first
+    shown = np.concatenate([store.frames(index)[1:].reshape(-1, 32, 48, 3)[:-1] for index in range(3)])
+    np.testing.assert_array_equal(shown, np.delete(frames, [0, 6, 10], axis=0))
+
+
 def table_of_pictures(root, pictures) -> None:
     """A data set of one episode whose table holds these pictures as PNG."""
     make_dataset(root, lengths=(len(pictures) // 2,))

@@ -316,10 +316,9 @@ class _View:
 
     def _pictures(self, recording: _Recording) -> NDArray[np.uint8]:
         """Pictures that the table itself holds."""
-        table = read_columns(recording.pictures, [self.camera, "episode_index"])
-        mine = column_of(table, "episode_index") == recording.row["episode_index"]
         frames, episode = [], recording.row["episode_index"]
-        for number, cell in enumerate(table.filter(mine).column(self.camera).to_pylist()):
+        table = read_columns(recording.pictures, [self.camera], ("episode_index", episode))
+        for number, cell in enumerate(table.column(self.camera).to_pylist()):
             if not cell or not cell.get("bytes"):
                 raise ValueError(f"{recording.pictures} holds no pictures of {self.camera}, only names of files")
             name = f"{recording.pictures}, {self.camera} of episode {episode}, picture {number}"

@@ -77,12 +77,17 @@ def read_rows(folder: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def read_columns(path: Path, names: Sequence[str] | None = None) -> Any:
-    """A table of some columns; ValueError or FileNotFoundError that names the file and the columns it lacks."""
+def read_columns(path: Path, names: Sequence[str] | None = None, where: tuple[str, int] | None = None) -> Any:
+    """A table of some columns; ValueError or FileNotFoundError that names the file and the columns it lacks.
+
+    `where`: only the rows in which a column has this value; groups of rows without any are not read.
+    """
     there = _opened(path).schema_arrow.names
     if missing := [name for name in names or () if name not in there]:
         raise ValueError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(there)}")
-    return pyarrow().parquet.read_table(path, columns=None if names is None else list(names), partitioning=None)
+    rows = None if where is None else [(where[0], "=", where[1])]
+    columns = None if names is None else list(names)
+    return pyarrow().parquet.read_table(path, columns=columns, filters=rows, partitioning=None)
 
 
 def column_of(table: Any, name: str) -> NDArray:
