@@ -4,6 +4,7 @@ Letters: B batch, T steps, F frames of a step, H W C pixels, h w grid of tokens,
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from worldmodel.tokenizer.codebook import CodeLookup, SlicedCodebook
 from worldmodel.tokenizer.config import VQVAEConfig
 from worldmodel.tokenizer.frame_config import FrameVQVAEConfig
 from worldmodel.tokenizer.hierarchical_config import HierarchicalVQVAEConfig
+
+_AT_ONCE = 2**22  # pixels that a network encodes or decodes at once: 512 steps of two frames of 64 x 64, in 0.3 GB
 
 # The configs of all tokenizers, distinguished by their entry `net`.
 TokenizerConfig = Annotated[VQVAEConfig | FrameVQVAEConfig | HierarchicalVQVAEConfig, BY_NET]
@@ -149,6 +152,13 @@ class Tokenizer(nn.Module, ABC):
         if codes.ndim != 5:
             raise ValueError(f"codes must be (B, T, h, w, M), after rows and steps; got {tuple(codes.shape)}")
         return codes
+
+    def _in_parts(self, make: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
+        """`make` of samples (N, t, …), a few at a time, so that memory does not grow with their number."""
+        config = self.config
+        pixels = samples.shape[1] * config.frames_per_step * config.height * config.width
+        parts = [make(part) for part in samples.split(max(1, _AT_ONCE // max(1, pixels)))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _standardise(self, x: Tensor) -> Tensor:
         """(N, C, t, H, W) in [-0.5, 0.5] -> mean 0 and variance about 1, channels last in memory."""

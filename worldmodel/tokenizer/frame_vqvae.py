@@ -89,14 +89,24 @@ class FrameVQVAE(Tokenizer):
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""
+        self._check_frames(frames)
+        codes = self._in_parts(self._codes_of, frames.flatten(0, 1).unsqueeze(1))
+        return codes.reshape(*frames.shape[:2], *codes.shape[2:])
+
+    def _codes_of(self, frames: Tensor) -> Tensor:
+        """Single steps (N, 1, F, H, W, C) uint8 -> codes (N, 1, h, w, M)."""
         return self._to_tokens(self.codebook.encode(self._latents(self._inputs(frames))), frames)
 
     @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, T, h, w, M) int64 -> frames (B, T, F, H, W, C) uint8."""
         codes = self._check_steps(codes)
-        frames = frames_from_model(self._pixels(self.lookup(self._to_frames(codes))))
+        frames = self._in_parts(self._frames_of, codes.flatten(0, 1).unsqueeze(1))
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
+
+    def _frames_of(self, codes: Tensor) -> Tensor:
+        """Single steps (N, 1, h, w, M) -> their frames (N*F, 1, H, W, C) uint8."""
+        return frames_from_model(self._pixels(self.lookup(self._to_frames(codes))))
 
     @own_defaults
     def loss(self, frames: Tensor, weights: Tensor | None = None) -> TokenizerLoss:

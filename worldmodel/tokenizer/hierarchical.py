@@ -116,6 +116,11 @@ class HierarchicalVQVAE(Tokenizer):
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, 4, H, W, C) uint8 -> codes (B, T, h, w, 9) int64 in [0, num_codes); T is at least 1."""
+        self._check_frames(frames)
+        return self._in_parts(self._codes_of, frames)
+
+    def _codes_of(self, frames: Tensor) -> Tensor:
+        """`encode` of a few rows."""
         features = self._features(self._inputs(frames))
         top = self.top_codebook.encode(self._top_latents(features))
         bottom = self.bottom_codebook.encode(self._bottom_latents(self.top_codebook.lookup(top), features))
@@ -136,8 +141,11 @@ class HierarchicalVQVAE(Tokenizer):
     @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, T, h, w, 9) int64 -> frames (B, T, 4, H, W, C) uint8."""
-        top, bottom = self._vectors(codes)
-        return self._to_frames(self._pixels(top, bottom))
+        return self._in_parts(self._frames_of, self._check_steps(codes))
+
+    def _frames_of(self, codes: Tensor) -> Tensor:
+        """`decode` of a few rows."""
+        return self._to_frames(self._pixels(*self._vectors(codes)))
 
     @own_defaults
     def decode_top(self, codes: Tensor) -> Tensor:

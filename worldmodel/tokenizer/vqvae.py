@@ -153,16 +153,24 @@ class VQVAE(Tokenizer):
     @own_defaults
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, T, F, H, W, C) uint8 -> codes (B, T, h, w, M) int64 in [0, num_codes)."""
-        codes = self._fold(self.codebook.encode(self._latents(self._inputs(frames))))
+        self._check_frames(frames)
+        codes = self._in_parts(self._codes_of, self._to_pieces(frames))
         return codes.reshape(*frames.shape[:2], *codes.shape[2:])
+
+    def _codes_of(self, frames: Tensor) -> Tensor:
+        """Frames (N, t, F, H, W, C) uint8 -> codes (N, t, h, w, M)."""
+        return self._fold(self.codebook.encode(self._latents(frames_to_model(frames.flatten(1, 2)))))
 
     @own_defaults
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (B, T, h, w, M) int64 -> frames (B, T, F, H, W, C) uint8."""
         codes = self._check_steps(codes)
-        pixels = self._pixels(self.lookup(self._unfold(self._to_pieces(codes))))
-        frames = frames_from_model(pixels)
+        frames = self._in_parts(self._frames_of, self._to_pieces(codes))
         return frames.view(*codes.shape[:2], self.frames_per_step, *frames.shape[2:])
+
+    def _frames_of(self, codes: Tensor) -> Tensor:
+        """Codes (N, t, h, w, M) -> frames (N, t*F, H, W, C) uint8."""
+        return frames_from_model(self._pixels(self.lookup(self._unfold(codes))))
 
     def code_maps(self, codes: Tensor) -> dict[str, Tensor]:
         return super().code_maps(self._unfold(codes))  # each slice of the codebook at the grid of latents
