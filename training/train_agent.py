@@ -19,7 +19,7 @@ from worldmodel.envs.registry import load_model
 from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
-from worldmodel.settings import NonNegativeInt, PositiveInt, Temperature, checked_dataclass
+from worldmodel.settings import NonNegativeInt, PositiveInt, Temperature, check_used, checked_dataclass
 
 
 @checked_dataclass
@@ -40,6 +40,10 @@ class DreamTraining:
     eval_episodes: PositiveInt = 10  # episodes of each evaluation; the agent of the highest mean is kept in OUT/best
     # Game i of an evaluation, of which there are at most 10, begins with eval_seed + i; not for final tests.
     eval_seed: NonNegativeInt = 50_000
+
+    def __post_init__(self) -> None:
+        if not self.eval_every:
+            check_used(self, "eval_every above 0", "eval_episodes", "eval_seed")
 
 
 class World(NamedTuple):

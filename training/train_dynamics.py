@@ -32,7 +32,7 @@ from worldmodel.layers.precision import autocast, cast_matmuls, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.model.card import game_text
 from worldmodel.model.network import default_segment_steps
-from worldmodel.settings import AtLeastTwo, PositiveInt, Probability, checked_dataclass
+from worldmodel.settings import AtLeastTwo, PositiveInt, Probability, check_used, checked_dataclass
 from worldmodel.tokenizer import Tokenizer, TokenizerConfig
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training import distributed
@@ -89,6 +89,12 @@ class DynamicsTraining:
     def __post_init__(self) -> None:
         if isinstance(self.model, GPTConfig):
             self.model.segment_steps(1, self.segment)  # refuses a segment that the context does not hold
+            if not self.model.frame_condition:
+                check_used(self.model, "frame_condition above 0", "drop_frames")
+        if isinstance(self.model, SubscaleConfig) and not self.model.adaptive:
+            check_used(self.model, "adaptive code_input or code_output", "cutoffs")
+        if self.model.action_condition == "none":
+            check_used(self.model, "an action_condition", "drop_actions")
 
     @classmethod
     def of_preset(cls, name: str) -> "DynamicsTraining":
@@ -98,6 +104,7 @@ class DynamicsTraining:
     def segment_steps(self, tokenizer: TokenizerConfig) -> int:
         """Steps of a training segment on this tokenizer's codes; ValueError if its clips do not suit the model."""
         if tokenizer.temporal == "step":
+            check_used(self, "a clip or causal tokenizer", "clip_stride")
             return self.model.segment_steps(tokenizer.num_slices, self.segment)
         steps = default_segment_steps(self.model, tokenizer)
         if self.segment not in (None, steps):

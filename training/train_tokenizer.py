@@ -20,7 +20,7 @@ from worldmodel.data.clips import pixel_statistics, sample_frames
 from worldmodel.evaluation import metrics
 from worldmodel.evaluation.scores import code_use, encode_decode
 from worldmodel.layers.defaults import own_defaults
-from worldmodel.settings import NonNegativeFloat, PositiveInt, checked_dataclass
+from worldmodel.settings import NonNegativeFloat, PositiveInt, check_used, checked_dataclass
 from worldmodel.tokenizer import Tokenizer, TokenizerConfig, VQVAEConfig, build
 from worldmodel.tokenizer.files import load_tokenizer, save_tokenizer
 from worldmodel.tokenizer.presets import PRESETS, preset
@@ -64,6 +64,12 @@ class TokenizerTraining:
     rarity: NonNegativeFloat = 0.0  # exponent of the weight of rare colours; 0: all alike, 0.5 shows small objects
     rarity_limit: Annotated[float, Field(ge=1)] = 31.0  # largest weight of a pixel; the mean is 1
     validation_steps: PositiveInt = 512  # env steps of the validation split to score, at least one clip
+
+    def __post_init__(self) -> None:
+        if not self.rarity:
+            check_used(self, "rarity above 0", "rarity_limit")
+        if isinstance(self.model, VQVAEConfig) and self.model.temporal == "step":
+            check_used(self.model, 'temporal "clip" or "causal"', "clip_steps")
 
     @classmethod
     def of_preset(cls, name: str) -> "TokenizerTraining":

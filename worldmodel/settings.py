@@ -87,6 +87,15 @@ def from_json(kind: type[_Kind], data: Any) -> _Kind:
         raise ValueError(explain(error, kind)) from None
 
 
+def check_used(settings: Any, needs: str, *names: str) -> None:
+    """ValueError if one of these settings, which do nothing without what `needs` says, is not at its default."""
+    defaults = {entry.name: entry.default for entry in fields(settings)}
+    for name in names:
+        value, default = getattr(settings, name), defaults[name]
+        if value != default:
+            raise ValueError(f"{name} {value!r} does nothing without {needs}: set that, or {name} to {default!r}")
+
+
 def explain(error: ValidationError, kind: Any) -> str:
     """Pydantic's errors in data for `kind` as one message: "loop.steps must be at least 1, got 0; …"."""
     return "; ".join(_sentence(part, kind) for part in error.errors())

@@ -80,10 +80,8 @@ def test_an_agent_of_latents_is_evaluated_in_the_real_game_while_it_trains(toy_w
 
 def test_evaluations_do_not_change_the_training(toy_world, tmp_path):
     weights = []
-    for name, every in (("a", 0), ("b", 16)):
-        folder = train_agent(
-            toy_world, tmp_path / name, replace(CONFIG, eval_every=every, eval_episodes=1), device="cpu"
-        )
+    for name, config in (("a", CONFIG), ("b", replace(CONFIG, eval_every=16, eval_episodes=1))):
+        folder = train_agent(toy_world, tmp_path / name, config, device="cpu")
         weights.append((folder / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] and not (tmp_path / "a" / "best").exists()
 

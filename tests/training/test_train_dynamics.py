@@ -203,6 +203,8 @@ def test_a_tokenizer_for_other_frames_is_refused_before_training(tmp_path, store
 def clip_training(temporal: str = "clip", **dynamics) -> DynamicsTraining:
     loop_config = replace(CONFIG.loop, steps=4, evaluate_every=2, save_every=2)
     model = clip_config(temporal, **dynamics).dynamics
+    if not model.frame_condition:
+        model = replace(model, drop_frames=0.0)
     return replace(CONFIG, model=model, loop=loop_config, segment=None, clip_stride=4)
 
 

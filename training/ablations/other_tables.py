@@ -127,9 +127,7 @@ def _lvt(
         name=name,
         here=name,
         tokenizer=_frame_tokenizer(scale, info, books, frames),
-        dynamics=prior_training(
-            scale, replace(scale.lvt.prior, **settings), scale.lvt.prior_loop, CLIP_FRAMES // _STEP
-        ),
+        dynamics=prior_training(scale, replace(scale.lvt.prior, **settings), scale.lvt.prior_loop, None),
         given_frames=given,
         judged_from=given,
     )

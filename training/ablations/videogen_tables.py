@@ -16,6 +16,7 @@ from worldmodel.tokenizer import CodebookConfig, VQVAEConfig
 from worldmodel.training.ablations.papers import PAPER
 from worldmodel.training.ablations.scale import Base, Scale
 from worldmodel.training.ablations.variant import CLIP_FRAMES, Variant, latent_name
+from worldmodel.training.encode_store import CLIP_STRIDE
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.train_dynamics import DynamicsTraining
 from worldmodel.training.train_tokenizer import TokenizerTraining
@@ -119,14 +120,14 @@ def videogen_prior(scale: Scale, tokenizer: TokenizerTraining, **changes) -> Dyn
     return prior_training(scale, model, scale.prior_loop, clip)
 
 
-def prior_training(scale: Scale, model: DynamicsConfig, loop: LoopConfig, clip: int) -> DynamicsTraining:
-    """The training of a prior on clips of `clip` steps."""
+def prior_training(scale: Scale, model: DynamicsConfig, loop: LoopConfig, clip: int | None) -> DynamicsTraining:
+    """The training of a prior on clips of `clip` steps, or (None) on steps that are coded alone."""
     return DynamicsTraining(
         model=model,
         heads=scale.heads,
         loop=loop,
         muon=scale.muon,
-        clip_stride=scale.clip_stride or max(1, clip // 2),
+        clip_stride=CLIP_STRIDE if clip is None else scale.clip_stride or max(1, clip // 2),
         event_share=0.0,
         validation_segments=128,
     )

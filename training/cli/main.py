@@ -39,6 +39,8 @@ def _in_one_line(default: Callable[..., str]) -> Callable[..., str]:
 
 def _run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["help"] and given[1:]:
+        given = [*given[1:], "--help"]
     if not given or given[0] in ("-h", "--help", "help"):
         print(_help())
         return 0

@@ -32,6 +32,9 @@ class RoundConfig:
     episodes: PositiveInt = 30  # real episodes for evaluation, of the agent and of random play
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        self.dynamics.segment_steps(self.tokenizer.model)  # refuses what does not fit before anything is recorded
+
     def with_seed(self, seed: int | None = None, share: float = 1.0) -> Self:
         """This config with one seed (None: its own) in every stage, and this share of each stage's training steps."""
         seed = self.seed if seed is None else seed

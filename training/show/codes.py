@@ -24,7 +24,7 @@ from worldmodel.media.captions import CAPTION_HEIGHT, GAP, footings
 from worldmodel.media.code_colors import changes, code_colors, draw_changes
 from worldmodel.media.write import as_rgb, upscale, write_image
 from worldmodel.model import WorldModel
-from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, checked_dataclass
+from worldmodel.settings import AtLeastTwo, PositiveInt, Temperature, check_used, checked_dataclass
 from worldmodel.tokenizer import HierarchicalVQVAE, Tokenizer
 from worldmodel.tokenizer.files import load_tokenizer
 from worldmodel.training.show.sample_inputs import CONDITIONS, check_same_game, choose_condition, real_clips
@@ -91,6 +91,8 @@ def show_codes(
     check_output(out)
     if isinstance(model, str | os.PathLike):
         model = _load(model, device)
+    if not isinstance(model, WorldModel):
+        check_used(config, "a world model", "temperature")
     tokenizer = model.tokenizer if isinstance(model, WorldModel) else model
     store = open_stores(data)
     if isinstance(model, WorldModel):

@@ -37,7 +37,7 @@ from worldmodel.media.write import (
     write_video,
 )
 from worldmodel.model import WorldModel
-from worldmodel.settings import AtLeastTwo, PositiveFloat, PositiveInt, Temperature, checked_dataclass
+from worldmodel.settings import AtLeastTwo, PositiveFloat, PositiveInt, Temperature, check_used, checked_dataclass
 from worldmodel.training.show.sample_inputs import (
     CONDITIONS,
     action_text,
@@ -135,7 +135,9 @@ def sample_videos(
     spec = wm.config.action
     if wm.config.tokenizer.channels not in (1, 3):
         raise ValueError(f"only gray and RGB frames can be shown, these have {wm.config.tokenizer.channels} channels")
-    if data is not None and frames is not None:
+    if data is None:
+        check_used(config, "a store (--data)", "split")
+    elif frames is not None:
         raise ValueError("first frames come from --data or from --frames, not from both: omit one of them")
     chosen = read_actions(actions, spec) if isinstance(actions, np.ndarray) or actions else None
     at_hand = data is not None, frames is not None, chosen is not None

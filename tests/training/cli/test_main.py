@@ -36,6 +36,19 @@ def test_every_command_explains_itself(command, capsys):
     assert f"Example: videogen-dream {command} {COMMANDS[command].example}\n" in capsys.readouterr().out
 
 
+def test_help_with_a_command_prints_its_help(capsys):
+    printed = []
+    for words in (["help", "mirror"], ["mirror", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and "usage: videogen-dream mirror" in printed[0]
+    assert main(["help", "mirro"]) == 2
+    assert "no command 'mirro'" in (said := capsys.readouterr().err) and "mirror" in said
+    assert main(["help"]) == 0 and "train-agent" in capsys.readouterr().out
+
+
 def test_an_unknown_command_gives_the_nearest(capsys):
     assert main(["colect"]) == 2
     assert "Did you mean 'collect'?" in capsys.readouterr().err

@@ -164,3 +164,8 @@ def test_mistakes_are_reported_before_anything_is_written(tmp_path, store):
     with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\).* 4 frames: collect with --env-kwargs frames_per_step=4"):
         show_codes(hierarchy(), store, tmp_path / "a.png", CONFIG)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temperature_is_refused_where_nothing_is_generated(tmp_path, store):
+    with pytest.raises(ValueError, match=r"temperature 0\.5 does nothing without a world model"):
+        show_codes(frame_tokenizer(), store, tmp_path / "a.png", ShowCodesConfig(temperature=0.5))

@@ -245,6 +245,11 @@ def test_the_film_strip_is_written_on_request(tmp_path, world, store):
     assert "a.png" in json.loads((tmp_path / "a.json").read_text())["files"]
 
 
+def test_a_split_without_a_store_is_refused(tmp_path, world):
+    with pytest.raises(ValueError, match=r"split 'train' does nothing without a store \(--data\)"):
+        sample_videos(world, tmp_path / "a.gif", replace(CONFIG, split="train"))
+
+
 @pytest.mark.parametrize(("fps", "shown"), [(None, 6.0), (25, 25.0)])
 def test_videos_have_the_speed_of_their_game_or_the_requested_one(tmp_path, fps, shown):
     world = tiny_world(learn_start=True, drop_actions=0.1)
