@@ -46,7 +46,7 @@ class LoopConfig:
     steps: PositiveInt  # optimiser steps
     batch_size: PositiveInt
     learning_rate: PositiveFloat = 1e-3  # peak; then falls along a cosine
-    final_share: Probability = 0.02  # last learning rate, as a share of the peak
+    final_share: Probability = 0.02  # share of the peak that the cosine would reach one step after the last
     warmup: NonNegativeInt = 50  # steps of linear increase to the peak
     weight_decay: NonNegativeFloat = 0.01
     beta2: ShareBelowOne = 0.98  # AdamW's; its beta1 is 0.9, and Muon's momentum 0.95
@@ -94,7 +94,11 @@ class Metrics:
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
-    """Linear rise over `warmup` steps, then a cosine fall to `final_share` of the peak at the last step."""
+    """Linear rise over `warmup` steps, then a cosine fall that would reach `final_share` of the peak at `config.steps`.
+
+    The steps are 0 to `config.steps - 1`, so the last one is slightly above that share: 1,500 steps end at 0.020001 of
+    the peak. It stays so, since ending exactly there would change the weights of every training.
+    """
     rise = min(1.0, (step + 1) / max(1, config.warmup))
     along = min(1.0, max(0, step - config.warmup) / max(1, config.steps - config.warmup))
     return (

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from worldmodel.data import ActionSpec
 from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.model import WorldModel
 from worldmodel.progress import Progress, progress
@@ -62,15 +64,18 @@ def _both(
         game = game_scene(wm, env, make_player(wm, name), seed)
         game.begin()
         first = game.recent()
-        real = _lane(game, f"{label}\nreal game", REAL, config.steps, bar)
+        real = _lane(game, wm.config.action, f"{label}\nreal game", REAL, config.steps, bar)
     dreamer = make_player(wm, name)
     dream = DreamScene(DreamEnv(wm, dreamer.obs, config.temperature), dreamer.policy, seed)  # type: ignore[arg-type]
     dream.begin(first)
-    return [real, _lane(dream, f"{label}\ndream", DREAMT, config.steps, bar)]
+    return [real, _lane(dream, wm.config.action, f"{label}\ndream", DREAMT, config.steps, bar)]
 
 
-def _lane(scene: Scene, label: str, origin: str, steps: int, bar: Progress) -> Lane:
-    """Let the scene's policy play from its first step on, which is given, to the end or for `steps` steps."""
+def _lane(scene: Scene, action: ActionSpec, label: str, origin: str, steps: int, bar: Progress) -> Lane:
+    """Let the scene's policy play from its first step on, which is given, to the end or for `steps` steps.
+
+    The lane has the world's actions, which hold the player's for all frames of a step.
+    """
     assert scene.shown is not None
     shown, actions = [scene.shown], []
     while len(shown) <= steps and not shown[-1].ended:
@@ -80,13 +85,12 @@ def _lane(scene: Scene, label: str, origin: str, steps: int, bar: Progress) -> L
     known = {REWARD: curve([one.reward for one in shown[1:]], 1)}
     if scene.is_dream:
         known = {SURPRISE: curve([np.nan if one.nll is None else one.nll for one in shown[1:]], 1)} | known
-    spec = scene.action
-    taken = np.array(actions, spec.dtype).reshape(len(actions), *spec.shape)
+    taken = np.array(actions, action.dtype).reshape(len(actions), *action.held.shape)
     return Lane(
         f"{label}\nreturn {shown[-1].total:.1f}",
         np.stack([one.frames for one in shown]),
         (GIVEN, *(origin,) * (len(shown) - 1)),
         known,
-        taken,
+        action.hold(torch.from_numpy(taken)).numpy(),
         shown[-1].ending,
     )

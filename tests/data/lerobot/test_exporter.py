@@ -19,7 +19,7 @@ from tests.data.lerobot.makers import (
 )
 from tests.kills import litter
 from tests.small_disk import room_for
-from worldmodel.data import EpisodeStorage
+from worldmodel.data import EpisodeStorage, JoinedStorage
 from worldmodel.data.lerobot import exporter as module
 from worldmodel.data.lerobot import statistics
 from worldmodel.data.lerobot.exporter import export_lerobot
@@ -60,6 +60,22 @@ def test_views_become_cameras_and_come_back(tmp_path):
     assert_same_but_for_frames(round_trip(tmp_path, store), store)
     described = json.loads((tmp_path / "out" / "meta" / "info.json").read_text())
     assert described["total_episodes"] == 2 and "observation.images.camera_1" in described["features"]
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_gaps_in_the_ids_stay_so_that_no_episode_changes_its_split(tmp_path, views):
+    store = EpisodeStorage.create(tmp_path / "store", replace(INFO, views=views))
+    for number in (1, 2, 11):  # 0 and 3 to 10 were never finished
+        store.write_block([make_episode(2, number)] * views, number * views)
+    store.flush()
+    again = round_trip(tmp_path, store)
+    assert again.ids.tolist() == store.ids.tolist()
+    assert all((again.split(name) == store.split(name)).all() for name in ("train", "validation", "test"))
+
+
+def test_stores_that_were_joined_are_numbered_from_zero(tmp_path):
+    stores = [make_store(tmp_path / name, lengths=(2, 3)) for name in "ab"]
+    assert round_trip(tmp_path, JoinedStorage(stores)).ids.tolist() == [0, 1, 2, 3]
 
 
 def test_pixels_kept_as_they_are_lose_nothing(tmp_path):

@@ -1,16 +1,20 @@
 """Storyboards of dreams: their layout, where frames come from, what is refused."""
 
+from dataclasses import replace
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from tests.toy_game import ToyGame, registered_game
 from tests.training.recorded import recorded_store
 from worldmodel import visualize
+from worldmodel.data import ActionSpec
+from worldmodel.model import Starts, WorldModel
 from worldmodel.training.show.lanes import DREAMT, GIVEN, REAL, RECONSTRUCTED
 from worldmodel.training.show.settings import ShowConfig
 from worldmodel.training.show.show import show
@@ -144,6 +148,33 @@ def test_players_begin_with_the_same_first_frame_in_game_and_dream(world):
         assert real.actions[0] == dreamt.actions[0]
         assert f"return {np.nansum(real.curves['reward']):.1f}" in real.label
         assert np.isfinite(dreamt.curves["surprise"][1:]).all()
+
+
+def test_players_of_recordings_with_an_action_per_frame_hold_theirs_for_the_step():
+    frame = ActionSpec(kind="box", n=2, names=("x", "y"), low=(-1.0, 0.0), high=(1.0, 2.0))
+    whole = ActionSpec(
+        kind="box", n=4, names=("x_0", "y_0", "x_1", "y_1"), low=frame.low * 2, high=frame.high * 2, frames=2
+    )
+    world = WorldModel(replace(tiny_config(), action=whole)).prepare(torch.float32)
+    world.starts = Starts(torch.zeros(1, 1, 2, 2, 2, dtype=torch.int64), torch.zeros(1, 0, 4), torch.zeros(1, 1, 1))
+
+    class Box(ToyGame):
+        def __init__(self):
+            super().__init__()
+            self.action_spec, self.action_space = frame, frame.to_gym()
+
+        def step(self, action):
+            return super().step(0)
+
+    gym.register("ShowBox-v0", entry_point=Box)
+    try:
+        board = visualize.players(world, real="ShowBox-v0", players=["random"], steps=3)
+    finally:
+        del gym.registry["ShowBox-v0"]
+    for lane in board.lanes:
+        assert lane.actions.shape == (len(lane.frames) - 1, 4)
+        np.testing.assert_array_equal(lane.actions[:, :2], lane.actions[:, 2:])
+    assert board.sheet().shape[-1] == 3
 
 
 def test_a_title_names_the_world(world):

@@ -144,13 +144,16 @@ class _Writer:
                     found[camera] = statistics.of_frames(frames)
                 num_rows = len(rows["index"])
                 length = (num_rows + 1) / self.speed  # with the frame after the last action
-                self._describe(views[0], number, num_rows, (seconds, seconds + length), found)
+                joined = len(self.store.folders) > 1  # whose ids are not unique
+                recording = len(self.described) if joined else int(self.store.ids[play.start]) // len(views)
+                self._describe(views[0], recording, number, num_rows, (seconds, seconds + length), found)
                 seconds += length
                 written()
 
     def _describe(
         self,
         episode: Episode,
+        recording: int,
         number: dict[str, int],
         num_rows: int,
         seconds: tuple[float, float],
@@ -163,7 +166,8 @@ class _Writer:
             times = {"from_timestamp": seconds[0], "to_timestamp": seconds[1]}
             row |= {f"videos/{camera}/{name}": value for name, value in (number | times).items()}
         row |= {f"meta/episodes/{name}": 0 for name in number}
-        # What has no row: the signals after the last step, and the seed.
+        # What has no row: the signals after the last step, the seed, and the id, which decides the split.
+        row[layout.ID] = recording
         row[layout.SEED] = -1 if episode.seed is None else episode.seed
         if episode.signals.shape[1]:
             row[layout.FINAL_STATE] = episode.signals[-1].tolist()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -124,11 +125,11 @@ def import_lerobot(
             "name": name,
         } | {f"content of {path.relative_to(root)}": file_sum(path)[:16] for path in _files(root)}
         store = stack.enter_context(open_with_settings(Path(out), SETTINGS, settings, describe))
-        done = len(store) // len(views)
+        done, ids = len(store) // len(views), _ids(recordings)
         with progress(len(recordings), "episode", "import", initial=done) as bar:
             for index, recording in list(enumerate(recordings))[done:]:
                 episodes = [_episode(view.frames(recording), recording, store.info, ends) for view in views]
-                store.write_block(episodes, index * len(views))
+                store.write_block(episodes, ids[index] * len(views))
                 bar.update()
     of_actions = action_lines([recording.table for recording in recordings], store, action_kind)
     lines = [f"cameras: {', '.join(chosen)}"] if len(chosen) > 1 else []
@@ -222,6 +223,14 @@ def _recordings(about: Description, cameras: Sequence[str], signals: bool) -> li
             )
         recordings.append(_recording(about, path, row, found))
     return recordings
+
+
+def _ids(recordings: Sequence[_Recording]) -> list[int]:
+    """The ids in the store that was exported, so that gaps stay and nothing changes its split; else 0, 1, 2, …"""
+    given = [recording.row.get(layout.ID) for recording in recordings]
+    known = [number for number in given if isinstance(number, int) and number >= 0]
+    ascending = all(one < other for one, other in pairwise(known))  # not in data sets that LeRobot merged
+    return known if len(known) == len(given) and ascending else list(range(len(given)))
 
 
 def _recording(about: Description, path: Path, row: dict[str, Any], found: dict[str, NDArray]) -> _Recording:

@@ -33,7 +33,8 @@ FILMS = "videos/{video_key}/" + NUMBERED + ".mp4"
 
 ACTION, STATE = "action", "observation.state"
 REWARD, DONE, TRUNCATED = "next.reward", "next.done", "next.truncated"
-SEED, FINAL_STATE = "videogen_dream.seed", "videogen_dream.final_state"  # our columns of meta/episodes
+# Our columns of meta/episodes; the id is that of the recording in the store, where ids may have gaps.
+ID, SEED, FINAL_STATE = "videogen_dream.id", "videogen_dream.seed", "videogen_dream.final_state"
 # Columns that every data set has.
 COUNTERS = {
     "timestamp": "float32",
