@@ -8,6 +8,7 @@ import pytest
 from worldmodel.statistics import (
     difference_with_interval,
     grouped_mean_with_interval,
+    grouped_share_interval,
     mean_with_interval,
     ratio_with_interval,
     share_interval,
@@ -147,6 +148,32 @@ def test_impossible_shares_are_refused(hits, trials):
 
 
 # --- ratios
+
+
+def test_a_share_over_groups_of_one_is_wilsons_but_for_students_t():
+    hits = np.arange(2000) < 300
+    low, high = share_interval(300, 2000)
+    assert grouped_share_interval(hits, np.arange(2000)) == pytest.approx((low, high), abs=1e-4)
+    assert grouped_share_interval(np.zeros(2000, bool), np.arange(2000)) == pytest.approx(
+        share_interval(0, 2000), abs=1e-5
+    )
+
+
+def test_the_interval_of_a_share_over_groups_covers_the_true_one_as_often_as_it_says():
+    rng, covered, alone = np.random.default_rng(0), 0, 0
+    groups = np.repeat(np.arange(20), 40)
+    for _ in range(400):
+        hits = rng.random(800) < rng.beta(2, 8, 20)[groups]  # 0.2 on average
+        low, high = grouped_share_interval(hits, groups)
+        assert 0 <= low < hits.mean() < high <= 1
+        covered += low < 0.2 < high
+        low, high = share_interval(int(hits.sum()), 800)
+        alone += low < 0.2 < high
+    assert 0.92 < covered / 400 < 0.98 and alone / 400 < 0.7
+
+
+def test_a_single_group_says_nothing_of_a_share():
+    assert grouped_share_interval([True, False, False], [4, 4, 4]) == (0.0, 1.0)
 
 
 def test_a_ratio_of_means_has_fiellers_interval():

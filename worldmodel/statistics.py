@@ -128,6 +128,34 @@ def share_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[fl
     return float(low), float(high)
 
 
+def grouped_share_interval(
+    hits: Sequence[bool] | NDArray[np.bool_], groups: Sequence[int] | NDArray[np.integer], confidence: float = 0.95
+) -> tuple[float, float]:
+    """`share_interval` of trials that are independent only between groups, such as steps of the same episode.
+
+    Wilson's interval for as many independent trials as would make the share as uncertain as it is over the groups (at
+    most as many as there are), with Student's t in place of the normal quantile (Korn and Graubard, Survey Methodology
+    24, 1998, with Wilson's interval in place of Clopper and Pearson's). Without hits, or with nothing else, all trials
+    count as independent.
+
+    Args:
+        hits: (K,) whether each trial was one.
+        groups: (K,) group of each trial.
+
+    Returns: (low, high); (0, 1) for a single group.
+    """
+    trials = np.asarray(hits, np.float64)
+    share, half_width = grouped_mean_with_interval(trials, groups, confidence)
+    if math.isinf(half_width):
+        return 0.0, 1.0
+    t, count = t_quantile(confidence, len(np.unique(np.asarray(groups))) - 1), float(len(trials))
+    if half_width > 0.0 and 0.0 < share < 1.0:
+        count = min(count, share * (1 - share) * (t / half_width) ** 2)
+    middle, spread = share + t * t / (2 * count), t * math.sqrt(share * (1 - share) / count + (t / (2 * count)) ** 2)
+    scale = 1 + t * t / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
 def t_quantile(confidence: float, degrees_of_freedom: int) -> float:
     """The t for which P(|T| <= t) = `confidence` under Student's t with this number of degrees of freedom."""
     from scipy.special import stdtrit

@@ -26,6 +26,7 @@ from worldmodel.evaluation.held_out import (
     dynamics_scores,
     encode_segments,
     held_out_segments,
+    plays_of_steps,
     tokenizer_scores,
 )
 from worldmodel.model import WorldModel
@@ -225,6 +226,22 @@ def test_a_step_is_small_if_at_most_a_tenth_of_its_pixels_change(tmp_path, pixel
     )
     assert scores["changed_share"] == pytest.approx(pixels / 256)
     assert scores["small_steps"] == small_steps
+
+
+# --- recordings of steps
+
+
+@pytest.mark.parametrize("max_segments", [4, 100])
+def test_each_step_that_counts_knows_its_recording(tmp_path, max_segments):
+    world, store = tiny_world(), recorded_store(tmp_path, lengths=(3, 17, 40))
+    batch = encode_segments(world, store, "all", max_segments, 5)
+    plays = plays_of_steps(world, store, "all", max_segments, 5, batch)
+    found = batch.signals[:, 1:][batch.padding_mask].numpy()  # falls from 100 to 0, at another pace in each episode
+    assert len(plays) == len(found)
+    if max_segments == 100:
+        assert np.bincount(plays).tolist() == [3, 17, 40]
+    for play in np.unique(plays):
+        assert np.isin(found[plays == play], store.signals(int(play))).all()
 
 
 # --- dynamics

@@ -161,9 +161,9 @@ def _bins(bins: Sequence[Mapping[str, Any]], form: str) -> str:
     rows = []
     for part in bins:
         low, high, predicted, actual = (form.format(part[name]) for name in ("low", "high", "predicted", "actual"))
-        sure = " to ".join(map(form.format, part["interval"])) if math.isfinite(part["interval"][0]) else "one step"
+        sure = " to ".join(map(form.format, part["interval"])) if math.isfinite(part["interval"][0]) else "one episode"
         rows.append([f"{low} to {high}", f"{part['count']:,}", predicted, actual, sure])
-    return table(["predictions", "steps", "predicted, mean", "real, mean", "95 %"], rows)
+    return table(["predictions", "steps", "predicted, mean", "real, mean", "95 % over episodes"], rows)
 
 
 def control_part(control: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 Also fits the scale and shift of a logit that calibrate its probability (Platt scaling).
 
+Steps of an episode resemble each other, so intervals are over episodes: `plays` names the recording of each step.
+
 Letters: N steps.
 """
 
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.evaluation.metrics import auroc
-from worldmodel.statistics import mean_with_interval, share_interval
+from worldmodel.statistics import grouped_mean_with_interval, grouped_share_interval
 
 Floats = NDArray[np.floating]
+Plays = NDArray[np.integer]
 
 _REWARD_BINS = 12
 # Most steps end nothing and get a probability near 0, so the bins are narrow there.
@@ -64,21 +67,26 @@ def platt_scaling(probability: Tensor, happened: Tensor) -> tuple[float, float]:
 def calibration_bins(
     predicted: Floats,
     actual: Floats,
+    plays: Plays,
     edges: Sequence[float] | Floats,
-    interval: Callable[[Floats], tuple[float, float]],
+    interval: Callable[[Floats, Plays], tuple[float, float]],
 ) -> list[dict[str, Any]]:
     """Predicted and actual values, by bins of the prediction.
 
     Args:
         predicted, actual: (N,).
+        plays: (N,) recording of each of them.
         edges: ascending edges of the bins; the outer two bins are open. A value on an edge belongs to the bin above it.
-        interval: returns the (low, high) interval of the mean of some actual values.
+        interval: returns the (low, high) interval of the mean of some actual values, from these and their recordings.
 
     Returns: for every non-empty bin "low" and "high" (smallest and largest prediction), "count", "predicted" and
     "actual" (means) and "interval" of the actual mean.
     """
-    if predicted.shape != actual.shape or predicted.ndim != 1 or not len(predicted):
-        raise ValueError(f"needs one (N,) prediction for each of N values, got {predicted.shape} and {actual.shape}")
+    if not predicted.shape == actual.shape == plays.shape or predicted.ndim != 1 or not len(predicted):
+        raise ValueError(
+            f"needs one (N,) prediction and recording for each of N values, got {predicted.shape}, {plays.shape} and "
+            f"{actual.shape}"
+        )
     bin_of = np.searchsorted(np.asarray(edges)[1:-1], predicted, side="right")
     bins = []
     for index in np.unique(bin_of):
@@ -90,7 +98,7 @@ def calibration_bins(
                 "count": len(guesses),
                 "predicted": float(guesses.mean()),
                 "actual": float(truth.mean()),
-                "interval": list(interval(truth)),
+                "interval": list(interval(truth, plays[bin_of == index])),
             }
         )
     return bins
@@ -102,7 +110,7 @@ def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
     return float(np.average([abs(part["predicted"] - part["actual"]) for part in bins], weights=counts))
 
 
-def reward_calibration(predicted: Floats, actual: Floats) -> dict[str, Any]:
+def reward_calibration(predicted: Floats, actual: Floats, plays: Plays) -> dict[str, Any]:
     """Calibration of predicted rewards (N,), which shows whether their sums are reliable returns.
 
     The bins have equal width between the 0.1th and the 99.9th percentile of the predictions, so that a single outlier
@@ -110,7 +118,7 @@ def reward_calibration(predicted: Floats, actual: Floats) -> dict[str, Any]:
     """
     predicted, actual = np.asarray(predicted, np.float64), np.asarray(actual, np.float64)
     low, high = np.quantile(predicted, (0.001, 0.999))
-    bins = calibration_bins(predicted, actual, np.linspace(low, high, _REWARD_BINS + 1), _mean_interval)
+    bins = calibration_bins(predicted, actual, plays, np.linspace(low, high, _REWARD_BINS + 1), _mean_interval)
     residual, variance = np.mean((predicted - actual) ** 2), np.var(actual)
     return {
         "steps": len(actual),
@@ -123,7 +131,9 @@ def reward_calibration(predicted: Floats, actual: Floats) -> dict[str, Any]:
     }
 
 
-def termination_calibration(probability: Floats, ended: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+def termination_calibration(
+    probability: Floats, ended: NDArray[np.bool_], plays: Plays, threshold: float
+) -> dict[str, Any]:
     """Calibration of predicted end probabilities (N,), and the effect of a dream's threshold.
 
     "brier" is the mean squared error of the probability, "brier_constant" that of always predicting the share of ends;
@@ -131,7 +141,13 @@ def termination_calibration(probability: Floats, ended: NDArray[np.bool_], thres
     that were announced. Values without a denominator are None.
     """
     probability, ended = np.asarray(probability, np.float64), np.asarray(ended, bool)
-    bins = calibration_bins(probability, ended.astype(np.float64), _PROBABILITY_EDGES, _share_interval)
+    bins = calibration_bins(
+        probability,
+        ended.astype(np.float64),
+        plays,
+        _PROBABILITY_EDGES,
+        lambda ends, of: grouped_share_interval(ends > 0, of),
+    )
     brier, share = float(np.mean((probability - ended) ** 2)), float(ended.mean())
     announced = probability >= threshold
     found, constant = int((announced & ended).sum()), share * (1 - share)
@@ -153,10 +169,6 @@ def termination_calibration(probability: Floats, ended: NDArray[np.bool_], thres
     }
 
 
-def _mean_interval(values: Floats) -> tuple[float, float]:
-    mean, half_width = mean_with_interval(values)
+def _mean_interval(values: Floats, plays: Plays) -> tuple[float, float]:
+    mean, half_width = grouped_mean_with_interval(values, plays)
     return mean - half_width, mean + half_width
-
-
-def _share_interval(values: Floats) -> tuple[float, float]:
-    return share_interval(int(values.sum()), len(values))

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -28,6 +30,7 @@ from worldmodel.evaluation.held_out import (
     dynamics_scores,
     encode_segments,
     has_segments,
+    plays_of_steps,
     real_codes,
     tokenizer_scores,
 )
@@ -150,6 +153,12 @@ class _Measured:
         return predictions(self.wm, self.held_out)
 
     @cached_property
+    def plays(self) -> NDArray[np.int64]:
+        """The recording of each prediction."""
+        c = self.config
+        return plays_of_steps(self.wm, self.store, c.split, c.max_segments, c.seed, self.held_out)
+
+    @cached_property
     def judge(self) -> InverseDynamics:
         return train_inverse_dynamics(self.store, self.config.inverse_dynamics, self.wm.device)
 
@@ -223,12 +232,12 @@ def _open_loop(m: _Measured) -> dict[str, Any]:
 
 def _reward(m: _Measured) -> dict[str, Any]:
     expected, real, _, _ = m.predictions
-    return reward_calibration(expected.numpy(), real.numpy())
+    return reward_calibration(expected.numpy(), real.numpy(), m.plays)
 
 
 def _termination(m: _Measured) -> dict[str, Any]:
     _, _, probability, ended = m.predictions
-    return termination_calibration(probability.numpy(), ended.numpy(), float(m.wm.heads.threshold))
+    return termination_calibration(probability.numpy(), ended.numpy(), m.plays, float(m.wm.heads.threshold))
 
 
 def _heads(m: _Measured) -> dict[str, Any]:

@@ -5,12 +5,13 @@ M slices, V codes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data import EpisodeStorage, SegmentId
@@ -75,7 +76,7 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
         raise ValueError(
             f"split {split!r} of {store.root} has no episode to measure on; collect more or choose another"
         )
-    order = np.random.default_rng(seed).permutation(len(tiles))[:max_segments]
+    order = _drawn(tiles, max_segments, seed)
     parts = []
     for rows in stepwise(np.split(order, range(CHUNK, len(order), CHUNK)), "batch", "encode"):
         segments = [store.segment(tiles[row][0], steps) for row in rows]
@@ -90,6 +91,21 @@ def encode_segments(wm: WorldModel, store: EpisodeStorage, split: str, max_segme
             codes = wm.tokenizer.encode_given(frames)
         parts.append(CodeBatch(codes=codes, **columns, frames=frames[:, :given].clone() if given else None))
     return CodeBatch.join(parts)
+
+
+def plays_of_steps(
+    wm: WorldModel, store: EpisodeStorage, split: str, max_segments: int, seed: int, batch: CodeBatch
+) -> NDArray[np.int64]:
+    """The recording of each step that counts, (N,), of the `batch` that `encode_segments` made with these arguments."""
+    tiles, _ = _tiles(wm, store, split)
+    of_segment = store.plays[[tiles[row][0].episode for row in _drawn(tiles, max_segments, seed)]]
+    mask = batch.padding_mask.cpu().numpy()
+    return np.broadcast_to(of_segment[:, None], mask.shape)[mask]
+
+
+def _drawn(tiles: Sequence[Any], max_segments: int, seed: int) -> NDArray[np.int64]:
+    """The segments to measure on, in random order."""
+    return np.random.default_rng(seed).permutation(len(tiles))[:max_segments]
 
 
 def real_codes(batch: CodeBatch) -> Tensor:
