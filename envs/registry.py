@@ -6,6 +6,7 @@ import gymnasium as gym
 import torch
 from gymnasium.envs.registration import load_env_creator
 
+from worldmodel.data.bair.shapes import FRAMES_PER_SECOND, GAME
 from worldmodel.model import WorldModel, WorldModelConfig
 
 DOOM_STEPS_PER_SECOND = 35 / 4  # 35 tics per second; a step is 4 of them
@@ -20,6 +21,8 @@ def steps_per_second(config: WorldModelConfig) -> float:
     """Speed of a model's game: as recorded in the config, else as the registered game states it, else Doom's."""
     if config.steps_per_second:
         return config.steps_per_second
+    if config.env_id == GAME:  # of stores that were imported before they knew their speed
+        return FRAMES_PER_SECOND / config.tokenizer.frames_per_step
     spec = gym.registry.get(config.env_id)
     if spec is None or not isinstance(spec.entry_point, str):
         return DOOM_STEPS_PER_SECOND

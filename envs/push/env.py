@@ -11,11 +11,11 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import NDArray
 
 from worldmodel.data import ActionSpec
+from worldmodel.data.bair.shapes import FRAMES_PER_SECOND
 from worldmodel.envs.push.scene import MAX_OBJECTS, PICTURE, REACH, PushScene, far_from
 from worldmodel.errors import check_known, refuse_unknown
 from worldmodel.media.resize import area_resize
 
-FRAMES_PER_SECOND = 10
 SIZE = 64  # height and width of a stored frame
 AT_TARGET = 0.04  # metres: the object counts as at its target
 _REWARDS = ("none", "motion", "dense", "sparse")

@@ -87,6 +87,12 @@ def test_an_episode_follows_the_time_rule(tmp_path, frames_per_step, steps):
     assert episode.truncated and not episode.terminated
 
 
+@pytest.mark.parametrize("frames_per_step", [1, 2, 5])
+def test_a_store_plays_ten_frames_a_second(frames_per_step):
+    info = store_info(frames_per_step)
+    assert info.steps_per_second * info.frames_per_step == 10
+
+
 def test_the_real_clip_survives_a_record(tmp_path):
     clip = np.load(REAL_CLIP)
     features = to_features({"aux1": clip["aux1"], "main": clip["main"]}, clip["actions"], np.zeros((30, 3)))

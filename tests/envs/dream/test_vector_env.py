@@ -388,6 +388,12 @@ def test_a_dream_is_shown_as_fast_as_its_episodes_were_recorded():
     assert DreamVectorEnv(1, world).metadata["render_fps"] == 3.0
 
 
+def test_a_dream_of_an_earlier_import_of_bair_is_shown_at_ten_frames_a_second():
+    world = tiny_world()  # of two frames a step
+    world.config = dataclasses.replace(world.config, env_id="BAIR")
+    assert DreamVectorEnv(1, world).metadata["render_fps"] == 5.0
+
+
 def test_a_dream_needs_no_game():
     gym.register("GoneGame-v0", entry_point="no_such_module:Game")
     world = tiny_world()

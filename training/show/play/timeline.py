@@ -16,7 +16,8 @@ from worldmodel.media.write import PREDICTION_COLOR, UNSEEN_COLOR, border, upsca
 from worldmodel.training.show.scenes import KEPT, Frames, Shown
 
 CLIP_KINDS = ("gif", "mp4")
-_CLIP_SCALE = 4  # screen pixels per pixel
+_CLIP_SIDE = 256  # screen pixels of a clip's longer side, about; larger frames are not shrunk
+_CLIP_BORDER = 4
 
 
 class Seen(NamedTuple):
@@ -87,7 +88,8 @@ class Timeline:
             raise ValueError(f"a clip is one of {', '.join(CLIP_KINDS)}, got {kind!r}")
         steps = [moment.shown.frames for moment in self._moments]
         color = PREDICTION_COLOR if dream else UNSEEN_COLOR
-        frames = border(upscale(np.concatenate(steps), _CLIP_SCALE), color, _CLIP_SCALE)
+        scale = max(1, _CLIP_SIDE // max(steps[0].shape[1:3]))
+        frames = border(upscale(np.concatenate(steps), scale), color, _CLIP_BORDER)
         with tempfile.TemporaryDirectory(prefix="videogen-clip-") as folder:
             (path,) = write_video(Path(folder) / f"clip.{kind}", frames, fps * len(steps[0]))
             return path.read_bytes()

@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.bair.files import num_named
-from worldmodel.data.bair.shapes import ACTION_SIZE, CHANNELS, FRAMES, POSITION_SIZE, SIZE, Camera
+from worldmodel.data.bair.shapes import (
+    ACTION_SIZE,
+    CHANNELS,
+    FRAMES,
+    FRAMES_PER_SECOND,
+    GAME,
+    POSITION_SIZE,
+    SIZE,
+    Camera,
+)
 from worldmodel.data.bair.tfds import is_tfds, read_tfds
 from worldmodel.data.bair.tfrecord import (
     BYTES,
@@ -172,7 +181,7 @@ def store_info(frames_per_step: int = 2, action_limit: tuple[float, ...] = ACTIO
         frames=frames_per_step,
     )
     return StoreInfo(
-        env_id="BAIR",
+        env_id=GAME,
         frames_per_step=frames_per_step,
         height=SIZE,
         width=SIZE,
@@ -180,6 +189,7 @@ def store_info(frames_per_step: int = 2, action_limit: tuple[float, ...] = ACTIO
         action=spec,
         signal_names=POSITION_NAMES,
         reward="none",
+        steps_per_second=FRAMES_PER_SECOND / frames_per_step,
     )
 
 

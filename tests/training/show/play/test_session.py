@@ -18,7 +18,8 @@ from worldmodel.training.show import play
 from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.play.player import Wheel
 from worldmodel.training.show.play.session import Session
-from worldmodel.training.show.scenes import KEPT, DreamScene, GameScene
+from worldmodel.training.show.play.timeline import Moment, Timeline
+from worldmodel.training.show.scenes import KEPT, DreamScene, GameScene, Shown
 
 DOOM = ActionSpec(kind="discrete", n=4, names=("noop", "turn_left", "attack", "open"))
 HAND = ActionSpec(kind="box", n=2, names=("dx", "dy"), low=(-0.5, 0.0), high=(0.5, 1.0))
@@ -350,11 +351,24 @@ def test_a_film_holds_the_episode_without_undone_steps(tmp_path):
         assert words["file"] == f"my-dream-0-0-3.{kind}"
         (tmp_path / words["file"]).write_bytes(parts["file"].tobytes())
     with VideoFileClip(str(tmp_path / "my-dream-0-0-3.mp4")) as clip:
-        assert clip.n_frames == 2 * 4 and clip.size == [72, 72]  # four screen pixels per pixel, and a border
+        assert clip.n_frames == 2 * 4 and clip.size == [264, 264]  # 16 screen pixels per pixel, and a border
     with Image.open(tmp_path / "my-dream-0-0-3.gif") as film:
-        assert film.size == (72, 72) and film.is_animated
+        assert film.size == (264, 264) and film.is_animated
     with pytest.raises(ValueError, match="gif, mp4"):
         do(player, "clip", kind="exe")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(64, 64, (264, 264)), (96, 128, (264, 200)), (300, 40, (48, 308))]
+)
+def test_large_frames_are_not_enlarged_in_films(tmp_path, height, width, size):
+    from PIL import Image
+
+    timeline = Timeline()
+    timeline.begin(Moment(Shown(np.zeros((2, height, width, 3), np.uint8), 0, 0.0, 0.0, None, {}, None, "")))
+    (tmp_path / "clip.gif").write_bytes(timeline.clip("gif", 5.0, dream=True))
+    with Image.open(tmp_path / "clip.gif") as film:
+        assert film.size == size
 
 
 def test_infinities_and_nan_are_sent_as_strings():
