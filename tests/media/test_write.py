@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.small_disk import room_for
 from worldmodel.media import write as video
+from worldmodel.media.drawn import DrawnFrames
 from worldmodel.media.write import (
     BACKGROUND,
     CAPTION_HEIGHT,
@@ -52,6 +53,14 @@ def read_gif(path) -> tuple[np.ndarray, list[int]]:
             images.append(np.asarray(gif.convert("RGB")))
             durations.append(gif.info["duration"])
     return np.stack(images), durations
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif", "webp"])
+def test_images_that_are_drawn_when_needed_make_the_same_film(tmp_path, ending):
+    frames = np.random.default_rng(0).integers(256, size=(7, 16, 24, 3), dtype=np.uint8)
+    write_video(tmp_path / f"array.{ending}", frames, 12)
+    write_video(tmp_path / f"drawn.{ending}", DrawnFrames(range(7), lambda number: frames[number]), 12)
+    assert (tmp_path / f"drawn.{ending}").read_bytes() == (tmp_path / f"array.{ending}").read_bytes()
 
 
 def test_upscale_repeats_pixels_both_ways():

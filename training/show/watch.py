@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from worldmodel.media.drawn import DrawnFrames
 from worldmodel.media.write import (
     CONTEXT_COLOR,
     PREDICTION_COLOR,
     UNSEEN_COLOR,
+    Color,
     as_rgb,
     border,
     check_ending,
-    side_by_side,
+    draw_side_by_side,
     tile,
     upscale,
     write_video,
@@ -98,10 +101,14 @@ def film(
             played.append(seen)
             bar.update(1)
     cells = [_cell(scene, one.seed, seen, scale) for one, seen in zip(watched, played, strict=True)]
-    longest = max(map(len, cells))
-    held = [np.concatenate((cell, cell[-1:].repeat(longest - len(cell), axis=0))) for cell in cells]
+    numbers = range(max(map(len, cells)))  # an episode that is over stays as it ended
+
+    def draw(number: int) -> NDArray[np.uint8]:
+        images = [cell[min(number, len(cell) - 1)][None] for cell in cells]
+        return tile(images, min(columns, len(images)))[0]
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, tile(held, min(columns, len(held))), scene.fps * len(played[0][0].frames))
+    write_video(path, DrawnFrames(numbers, draw), scene.fps * len(played[0][0].frames))
     return watched
 
 
@@ -112,15 +119,20 @@ def _play(scene: Scene, steps: int) -> list[Shown]:
     return seen
 
 
-def _cell(scene: Scene, seed: int, seen: list[Shown], scale: int) -> Frames:
-    """One episode with its captions, (N, H, W, 3)."""
+def _cell(scene: Scene, seed: int, seen: list[Shown], scale: int) -> DrawnFrames:
+    """One episode with its captions."""
     frames = np.stack([shown.frames for shown in seen])  # (T, F, H, W, 3)
     notes = [_note(shown, _unit(scene)) for shown in seen for _ in shown.frames]
     panels = [(f"seed {seed}", frames, PREDICTION_COLOR if scene.is_dream else UNSEEN_COLOR)]
     if scene.world is not None and not scene.is_dream:
         panels.append(("agent's view", _through(scene.world, frames), CONTEXT_COLOR))
-    shown = [border(upscale(video.reshape(-1, *video.shape[2:]), scale), color, scale) for _, video, color in panels]
-    return side_by_side(shown, [label for label, _, _ in panels], notes)
+    shown = [_framed(video.reshape(-1, *video.shape[2:]), color, scale) for _, video, color in panels]
+    return draw_side_by_side(shown, [label for label, _, _ in panels], notes)
+
+
+def _framed(frames: Frames, color: Color, scale: int) -> DrawnFrames:
+    """Enlarged frames (N, H, W, 3) with a border."""
+    return DrawnFrames(range(len(frames)), lambda n: border(upscale(frames[n : n + 1], scale), color, scale)[0])
 
 
 def _unit(scene: Scene) -> str:

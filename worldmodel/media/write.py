@@ -7,16 +7,19 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.files import atomic_write, check_output
 from worldmodel.media.captions import BACKGROUND, CAPTION_HEIGHT, GAP, Label, footings, headings
+from worldmodel.media.drawn import DrawnFrames
 from worldmodel.media.films import check_written
 from worldmodel.progress import progress_if_long, stepwise
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
+Film = TypeVar("Film", bound=Frames | DrawnFrames)
 Color = tuple[int, int, int]
 
 # Okabe and Ito's colours, which are distinguishable for colour-blind people.
@@ -69,6 +72,11 @@ def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequenc
 
     Returns: (N, H + CAPTION_HEIGHT, sum of W_i and gaps of 4, 3) uint8.
     """
+    return np.stack(draw_side_by_side(panels, labels, notes))
+
+
+def draw_side_by_side(panels: Sequence[Film], labels: Sequence[str], notes: Sequence[str] | None = None) -> DrawnFrames:
+    """`side_by_side`, image by image when they are needed."""
     shapes = {_checked(panel).shape[:2] for panel in panels}
     if len(shapes) != 1 or len(panels) != len(labels):
         raise ValueError(f"needs one label per panel and panels of equal length and height, got {labels}, {shapes}")
@@ -80,17 +88,21 @@ def side_by_side(panels: Sequence[Frames], labels: Sequence[str], notes: Sequenc
     for panel in panels:
         lefts.append(lefts[-1] + panel.shape[2] + GAP)
     total_width = lefts[-1] - GAP
-    joined = np.empty((num, CAPTION_HEIGHT + height, total_width, 3), dtype=np.uint8)
-    joined[:] = BACKGROUND
-    for panel, left in zip(panels, lefts[:-1], strict=True):
-        joined[:, CAPTION_HEIGHT:, left : left + panel.shape[2]] = panel
-
     placed = [
         Label(left + GAP, panel.shape[2] - 2 * GAP, label)
         for label, left, panel in zip(labels, lefts[:-1], panels, strict=True)
     ]
-    joined[:, :CAPTION_HEIGHT] = headings(total_width, placed, [""] * num if notes is None else notes)
-    return joined
+    strips = headings(total_width, placed, [""] * num if notes is None else notes)
+
+    def draw(index: int) -> NDArray[np.uint8]:
+        joined = np.empty((CAPTION_HEIGHT + height, total_width, 3), dtype=np.uint8)
+        joined[:] = BACKGROUND
+        joined[:CAPTION_HEIGHT] = strips[index]
+        for panel, left in zip(panels, lefts[:-1], strict=True):
+            joined[CAPTION_HEIGHT:, left : left + panel.shape[2]] = panel[index]
+        return joined
+
+    return DrawnFrames(range(num), draw)
 
 
 def caption(frames: Frames, texts: Sequence[str]) -> Frames:
@@ -155,14 +167,15 @@ def dream_vs_real(
     return write_video(path, np.concatenate(episodes), fps)
 
 
-def write_video(path: str | Path, frames: Frames, fps: float) -> list[Path]:
+def write_video(path: str | Path, frames: Frames | DrawnFrames, fps: float) -> list[Path]:
     """Write frames as `path`.mp4 and `path`.gif, or as one file if `path` has an ending: .mp4, .gif or .webp.
 
     The gif gets fewer images per second (at the same speed) and fewer colours until it is smaller than 2 MB.
 
     Args:
         path: file with the ending .mp4, .gif or .webp, or without ending for mp4 and gif.
-        frames: (N, H, W, 3) uint8, N at least 1.
+        frames: (N, H, W, 3) uint8, N at least 1. An mp4 takes `DrawnFrames` one by one; a gif keeps all of them, with
+            a byte for each pixel, and a webp as they are.
         fps: frames per second.
 
     Returns: the files written, each whole or not at all.
@@ -204,7 +217,7 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image).save(temporary, "PNG")
 
 
-def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
+def _write_mp4(path: Path, frames: Frames | DrawnFrames, fps: float) -> None:
     from moviepy import VideoClip
 
     # Players need the subsampled colour of yuv420p, which requires even sizes.
@@ -232,7 +245,7 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
         check_written(temporary, len(frames), path)
 
 
-def _write_gif(path: Path, frames: Frames, fps: float) -> None:
+def _write_gif(path: Path, frames: Frames | DrawnFrames, fps: float) -> None:
     with atomic_write(path) as temporary:
         slower = math.ceil(fps / _GIF_FPS)
         for thinning, num_colors in ((1, 128), (2, 128), (2, 64), (2, 32), (4, 64), (8, 32)):
@@ -242,7 +255,7 @@ def _write_gif(path: Path, frames: Frames, fps: float) -> None:
                 return
 
 
-def _write_webp(path: Path, frames: Frames, fps: float) -> None:
+def _write_webp(path: Path, frames: Frames | DrawnFrames, fps: float) -> None:
     from PIL import Image
 
     images, durations = [Image.fromarray(frame) for frame in frames], _durations(len(frames), fps, unit=1)
@@ -252,12 +265,12 @@ def _write_webp(path: Path, frames: Frames, fps: float) -> None:
         )
 
 
-def _encode_gif(path: Path, frames: Frames, fps: float, num_colors: int) -> None:
+def _encode_gif(path: Path, frames: Frames | DrawnFrames, fps: float, num_colors: int) -> None:
     from PIL import Image
 
     # One palette for all images, from a sample of them: prevents flicker, and unchanged pixels compress to nothing.
     sample = frames[:: max(1, len(frames) // 16)]
-    palette = Image.fromarray(sample.reshape(-1, *sample.shape[2:])).quantize(num_colors)
+    palette = Image.fromarray(np.concatenate(list(sample))).quantize(num_colors)
     drawn = stepwise(frames, "image", "write a gif")
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
     durations = _durations(len(frames), fps, unit=10)  # a gif counts in hundredths of a second
@@ -270,7 +283,7 @@ def _durations(count: int, fps: float, unit: int) -> list[int]:
     return [end - start for start, end in pairwise(times)]
 
 
-def _checked(frames: Frames) -> Frames:
+def _checked(frames: Film) -> Film:
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ValueError(f"frames must be (N, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
     return frames

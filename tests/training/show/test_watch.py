@@ -1,5 +1,6 @@
 """Videos of episodes: complete, captioned, and the same each time."""
 
+import tracemalloc
 from dataclasses import replace
 
 import gymnasium as gym
@@ -47,6 +48,24 @@ def test_a_video_holds_every_frame_of_the_longest_episode(tmp_path):
     frames = frames_of(tmp_path / "new" / "toy.gif")
     longest = max(one.last.step for one in watched)
     assert frames.shape == (2 * (longest + 1), 2 * CELL[0] + GAP, 2 * CELL[1] + GAP, 3)
+
+
+def test_a_film_is_written_image_by_image(tmp_path):
+    class Long(ToyGame):
+        def reset(self, *, seed=None, options=None):
+            first = super().reset(seed=seed)
+            self.left = 30
+            return first
+
+    game = Long()
+    scene = GameScene(game, game.action_spec, RandomPolicy(game.action_spec))
+    film(scene, tmp_path / "first.mp4", episodes=1, steps=1)  # so that all modules are loaded
+    tracemalloc.start()
+    film(scene, tmp_path / "long.mp4", episodes=2, scale=16)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    image = 3 * (16 * (SIDE + 2) + CAPTION_HEIGHT) * (2 * 16 * (SIDE + 2) + GAP)
+    assert most < 20 * image  # of 62 images
 
 
 def test_equal_seeds_write_equal_videos(tmp_path):
