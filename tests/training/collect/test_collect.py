@@ -1,7 +1,5 @@
 """Collection: the same episodes with any workers, nothing lost by a stop, nothing mixed."""
 
-import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -9,26 +7,23 @@ import sys
 import time
 from pathlib import Path
 from threading import Event, Thread
-from types import SimpleNamespace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.training.collect.episodes import content, job
 from tests.training.counting_game import GAME_ID
 from tests.training.crew_here import CrewHere
-from worldmodel.agents.policy import Policy
-from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
 from worldmodel.files import write_json
 from worldmodel.locks import only_process
 from worldmodel.training.collect import collect as module
 from worldmodel.training.collect.collect import UNDER_WAY, _Plan, _player, _policy_identity, collect
-from worldmodel.training.collect.stats import read_returns
-from worldmodel.training.collect.workers import Job, Played, make_player, play, seeds_of
+from worldmodel.training.collect.workers import Played, make_player, play, seeds_of
 
 ROOT = Path(__file__).resolve().parents[3]
+
 # A collection as started from a terminal.
 SLOW_COLLECTION = f"""
 import signal
@@ -39,33 +34,6 @@ from worldmodel.training.collect.collect import collect
 if __name__ == "__main__":
     collect({GAME_ID!r}, sys.argv[1], episodes=200, workers=2, env_kwargs={{"step_seconds": 0.02}})
 """
-
-
-def content(store: Path | EpisodeStorage) -> list[str]:
-    """A hash of each stored episode."""
-    if isinstance(store, Path):
-        store = EpisodeStorage.open(store)
-    episodes = [store.episode(i) for i in range(len(store))]
-    return [
-        hashlib.sha256(
-            b"".join(array.tobytes() for array in (e.frames, e.actions, e.rewards, e.signals))
-            + repr((e.terminated, e.truncated, e.seed)).encode()
-        ).hexdigest()
-        for e in episodes
-    ]
-
-
-def job(out: Path = Path("unused"), **changes) -> Job:
-    usual = {"env_id": GAME_ID, "env_kwargs": {}, "out": out, "policy": "diverse", "epsilon": 0.0, "seed": 0}
-    return Job(**usual | changes)
-
-
-@pytest.fixture(scope="module")
-def ten_episodes(tmp_path_factory) -> Path:
-    """Ten episodes from one worker."""
-    out = tmp_path_factory.mktemp("ten") / "store"
-    collect(GAME_ID, out, episodes=10, workers=1)
-    return out
 
 
 # Labels of objects
@@ -97,45 +65,6 @@ def test_the_number_of_workers_and_interruptions_do_not_change_the_episodes(ten_
     collect(GAME_ID, tmp_path, episodes=10, workers=3)
     assert content(tmp_path) == content(ten_episodes)
     assert len(set(content(tmp_path))) == 10
-
-
-def test_an_episode_is_determined_by_its_seed_and_its_policy(ten_episodes):
-    env, policy = make_player(job())
-    env_seed, policy_seed = seeds_of(0, 4)
-    expected, native_return = play(env, policy, env_seed, policy_seed)
-    stored = EpisodeStorage.open(ten_episodes).episode(4)
-    assert stored.seed == env_seed
-    for name in ("frames", "actions", "rewards", "signals"):
-        assert np.array_equal(getattr(stored, name), getattr(expected, name))
-    assert native_return == 10 * expected.rewards.sum()
-
-
-class Reusing(gym.Wrapper):
-    """The same game, which fills the same arrays at every step and counts in float32."""
-
-    def reset(self, **options):
-        observation, info = self.env.reset(**options)
-        self.mine = {name: info[name].copy() for name in ("frames", "signals")}
-        return observation, info | self.mine
-
-    def step(self, action):
-        *result, info = self.env.step(action)
-        for name, array in self.mine.items():
-            array[:] = info[name]
-        return *result, info | self.mine | {"native_reward": np.float32(info["native_reward"])}
-
-
-def test_a_game_may_fill_the_same_arrays_at_every_step(ten_episodes):
-    env, policy = make_player(job())
-    episode, native_return = play(Reusing(env), policy, *seeds_of(0, 4))
-    stored = EpisodeStorage.open(ten_episodes).episode(4)
-    assert np.array_equal(episode.frames, stored.frames) and np.array_equal(episode.signals, stored.signals)
-    assert json.loads(json.dumps(native_return)) == native_return
-
-
-def test_episodes_and_collections_have_different_seeds():
-    seeds = [seeds_of(seed, episode) for seed in range(5) for episode in range(50)]
-    assert len(set(np.ravel(seeds).tolist())) == 500
 
 
 def test_frames_actions_rewards_and_signals_keep_the_time_rule(ten_episodes):
@@ -255,52 +184,6 @@ def test_a_failing_worker_is_quoted_and_stored_episodes_are_kept(tmp_path):
 # Policies
 
 
-class FakeAgent(Policy):
-    """Records its calls."""
-
-    def __init__(self, spec) -> None:
-        self.action_spec = spec
-        self.meta = SimpleNamespace(view="real", world_model="a-model")
-        self.calls = []
-
-    def view(self):
-        return None if self.meta.view == "real" else (self.meta.world_model, self.meta.view)
-
-    def reset(self, rows=None) -> None:
-        self.calls.append("reset")
-
-    def seed_rows(self, rows, seeds) -> None:
-        self.calls.append(("seed", list(rows), list(seeds)))
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        assert observations.shape == (1, 8, 8, 3)
-        return np.array([1])
-
-
-@pytest.fixture
-def fake_agent(monkeypatch):
-    """An agent that load_agent returns for any folder."""
-    from tests.training.counting_game import CountingGame
-
-    agent = FakeAgent(CountingGame.action_spec)
-    monkeypatch.setitem(sys.modules, "worldmodel.agents.sb3.agent", SimpleNamespace(load_agent=lambda folder: agent))
-    return agent
-
-
-def test_an_agent_is_reset_and_seeded_for_each_episode(fake_agent):
-    env, policy = make_player(job(policy="folder"))
-    for seed in (5, 6):
-        episode, _ = play(env, policy, 0, seed)
-        assert (episode.actions == 1).all()
-    assert fake_agent.calls == ["reset", ("seed", [0], [5]), "reset", ("seed", [0], [6])]
-
-
-def test_epsilon_adds_noise_to_an_agent(fake_agent):
-    env, policy = make_player(job(policy="folder", epsilon=0.5))
-    actions = np.concatenate([play(env, policy, i, i)[0].actions for i in range(60)])
-    assert (actions == 1).mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.08)
-
-
 def test_an_agent_that_cannot_play_is_refused_before_anything_is_written(fake_agent, tmp_path):
     agent = tmp_path / "agent"
     agent.mkdir()
@@ -316,16 +199,6 @@ def test_a_run_folder_stands_for_its_agent(tmp_path):
     wanted = str(tmp_path / "run" / "agent")
     assert _player(tmp_path / "run") == _player(tmp_path / "run" / "agent") == wanted
     assert _player("sticky") == "sticky"
-
-
-def test_noise_is_independent_of_a_policy_with_the_same_seed():
-    action = ActionSpec(kind="box", n=1, low=(0.0,), high=(1.0,))
-    looks = np.zeros((1, 1))
-    pairs = []
-    for seed in range(50):
-        noisy = EpsilonPolicy(StickyPolicy(action, seed=seed), 1.0, action, seed=seed)
-        pairs.append((noisy.act(looks)[0, 0], StickyPolicy(action, seed=seed).act(looks)[0, 0]))
-    assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.4
 
 
 @pytest.mark.parametrize("same", [True, pytest.param(False, marks=pytest.mark.slow)])
@@ -365,21 +238,6 @@ def test_one_collection_at_a_time_records_into_a_store(tmp_path):
     done.set()
     other.join()
     assert collect(GAME_ID, tmp_path, episodes=2, workers=1).episodes == 2
-
-
-def test_an_agent_from_a_dream_sees_the_game_as_its_dream_shows_it(fake_agent, monkeypatch):
-    shown = []
-
-    def dream_view(env, model, obs):
-        shown.append((model, obs))
-        return env
-
-    monkeypatch.setitem(sys.modules, "worldmodel.envs.wrappers", SimpleNamespace(DreamView=dream_view))
-    make_player(job(policy="folder"))
-    assert shown == []
-    fake_agent.meta.view = "rgb"
-    make_player(job(policy="folder"))
-    assert shown == [("a-model", "rgb")]
 
 
 # What is refused
@@ -437,65 +295,6 @@ def test_an_env_that_reports_no_frames_is_refused(tmp_path):
     with pytest.raises(ValueError, match="CartPole-v1 reports no frames"):
         collect("CartPole-v1", tmp_path / "store", episodes=1)
     assert not (tmp_path / "store").exists()
-
-
-# The summary
-
-
-def test_statistics_are_those_of_the_stored_episodes(ten_episodes, capsys):
-    stats = collect(GAME_ID, ten_episodes, episodes=10)
-    store = EpisodeStorage.open(ten_episodes)
-    episodes = [store.episode(i) for i in range(10)]
-    assert (stats.episodes, stats.steps, stats.new_steps) == (10, store.num_steps, 0)
-    assert stats.terminated == sum(e.terminated for e in episodes)
-    assert stats.truncated == 10 - stats.terminated
-    assert stats.returns.tolist() == [e.rewards.sum() for e in episodes]
-    assert stats.native_returns.tolist() == (10 * stats.returns).tolist()
-    actions = np.concatenate([e.actions for e in episodes])
-    assert stats.action_counts == {name: (actions == i).sum() for i, name in enumerate(("noop", "left", "right"))}
-    assert stats.reward_signs == (stats.action_counts["left"], stats.action_counts["right"])
-    assert stats.signal_changes == {"COUNT": (stats.steps, 0)}
-    printed = capsys.readouterr().out
-    assert f"10 episodes, {stats.steps} steps" in printed
-    assert "return (native): mean" in printed
-    assert "COUNT per 1,000 steps: rises 1000.0, falls 0.0" in printed
-    assert "this run" not in printed
-
-
-def test_a_line_of_returns_cut_short_by_a_kill_is_left_out(tmp_path):
-    path = tmp_path / "returns.jsonl"
-    path.write_text('{"episode_id": 0, "num_steps": 5, "native_return": 2.5}\n{"episode_id": 1, "num_st')
-    assert read_returns(path) == {0: 2.5}
-
-
-def test_returns_after_a_line_cut_short_are_kept(tmp_path):
-    collect(GAME_ID, tmp_path, episodes=1, workers=1)
-    path = tmp_path / "returns.jsonl"
-    path.write_text(path.read_text()[:-10])
-    stats = collect(GAME_ID, tmp_path, episodes=2, workers=1)
-    assert np.isnan(stats.native_returns).tolist() == [True, False]
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        b"5",
-        b"null",
-        b"[]",
-        b"{}",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"episode_id": 1, "num_steps": 5, "native_return": 2.5, "more": 1}',
-        b'{"episode_id": 1, "num_steps": 5, "native_return": "much"}',
-        b'{"episode_id": [1], "num_steps": 5, "native_return": 2.5}',
-    ],
-)
-def test_a_damaged_line_of_returns_is_left_out(tmp_path, odd):
-    path = tmp_path / "returns.jsonl"
-    path.write_bytes(b'{"episode_id": 0, "num_steps": 5, "native_return": NaN}\n' + odd + b"\n")
-    path.write_bytes(path.read_bytes() + b'{"episode_id": 2, "num_steps": 5, "native_return": 3}\n')
-    returns = read_returns(path)
-    assert list(returns) == [0, 2] and np.isnan(returns[0]) and returns[2] == 3
 
 
 # The real game

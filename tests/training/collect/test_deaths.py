@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.collect.test_collect import content
+from tests.training.collect.episodes import content
 from tests.training.counting_game import GAME_ID
 from tests.training.mortal_game import MORTAL_ID
 from worldmodel.data import EpisodeStorage

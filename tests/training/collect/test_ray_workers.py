@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.training.collect.test_collect import content
+from tests.training.collect.episodes import content
 from tests.training.collect.test_deaths import is_running, options
 from tests.training.counting_game import GAME_ID
 from tests.training.mortal_game import MORTAL_ID
