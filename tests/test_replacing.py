@@ -53,6 +53,19 @@ def test_a_first_save_killed_at_any_file_operation_can_be_repeated(tmp_path):
     assert bias(tmp_path / "run" / "best") == 2.0
 
 
+def test_a_world_in_a_folder_that_may_not_be_listed_is_loaded(tmp_path, monkeypatch):
+    world(2.0).save_pretrained(tmp_path / "home" / "world")
+    scandir = os.scandir
+
+    def forbidding(folder):
+        if os.path.samefile(folder, tmp_path / "home"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    assert bias(tmp_path / "home" / "world") == 2.0
+
+
 def test_an_exchange_of_a_running_process_is_left_alone(tmp_path):
     with replacing(tmp_path / "best") as fresh:
         (fresh / "file").write_text("half")

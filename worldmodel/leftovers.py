@@ -44,8 +44,12 @@ def leftovers(folder: Path, target: str | None = None, alone: bool = False) -> l
     """
     if not folder.is_dir():
         return []
+    try:
+        there = os.scandir(folder)
+    except PermissionError:  # another user's folder, which may be entered but not listed
+        return []
     found = []
-    with os.scandir(folder) as entries:
+    with there as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
             if match and target in (None, match["target"]):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.makers import INFO, make_store
+from tests.data.makers import INFO, make_episode, make_store
 from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
-from worldmodel.data import SegmentId, clips
+from worldmodel.data import EpisodeStorage, SegmentId, clips
 from worldmodel.data.clips import draw_clips, other_clips, pixel_statistics, sample_frames
 from worldmodel.evaluation.open_loop import open_loop
 from worldmodel.training.show.sample_inputs import real_clips
@@ -125,6 +125,14 @@ def test_pixel_statistics_of_large_frames_need_little_memory(long_play, monkeypa
     tracemalloc.stop()
     assert mean == whole[0] and variance == pytest.approx(whole[1], rel=1e-12)
     assert peak < 3 * 8 * at_once < 8 * 2000 * 2 * 16 * 16 * 3 / 4  # all of them as float64
+
+
+def test_frames_of_one_brightness_are_refused(tmp_path):
+    dark = make_episode(4)
+    with EpisodeStorage.create(tmp_path, INFO) as store:
+        store.append(replace(dark, frames=np.full_like(dark.frames, 7)))
+    with pytest.raises(ValueError, match=r"all pixels of 2,000 steps of .* are 7, so there is nothing to learn"):
+        pixel_statistics(store)
 
 
 def test_sampled_frames_come_from_their_split(long_play):

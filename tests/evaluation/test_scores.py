@@ -14,6 +14,7 @@ from worldmodel.data.clips import sample_frames
 from worldmodel.evaluation import scores
 from worldmodel.evaluation.held_out import dynamics_scores, encode_segments, real_codes, tokenizer_scores
 from worldmodel.evaluation.scores import code_scores, code_use, encode_decode, head_scores, mean_losses
+from worldmodel.model import CodeBatch
 from worldmodel.training.train_dynamics import score_dynamics
 from worldmodel.training.train_tokenizer import score_tokenizer
 
@@ -98,6 +99,12 @@ def test_padded_actions_are_not_used_as_shuffled_actions():
 
 def test_a_single_segment_has_no_shuffled_actions():
     assert "shuffled_action_ratio" not in code_scores(KnowsTheActions(), steps_batch([0.0, 0.0]), nats=1.0)
+
+
+def test_a_loss_of_zero_has_no_ratio(store):
+    batch = steps_batch([0.0, 0.0])
+    several = CodeBatch.join([batch, batch])
+    assert code_scores(KnowsTheActions(), several, nats=0.0) == {"bits_per_code": 0.0}
 
 
 @pytest.mark.parametrize("order", ["block", "raster"])  # the latter also predicts first steps

@@ -48,7 +48,10 @@ def _draw_places(
 
 
 def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float, ...], float]:
-    """Mean per channel and variance of the training pixels, on the [0, 1] scale; estimated from 2,000 random steps."""
+    """Mean per channel and variance of the training pixels, on the [0, 1] scale; estimated from 2,000 random steps.
+
+    Raises: ValueError if these are all of one brightness.
+    """
     places = _draw_places(store, 2000, np.random.default_rng(seed), "train", 1)
     size = math.prod(store.info.frame_shape)
     rows, count = max(1, _AT_ONCE // size), len(places) * size
@@ -61,6 +64,11 @@ def pixel_statistics(store: EpisodeStorage, seed: int = 0) -> tuple[tuple[float,
     overall = sums.sum() / count
     deviations = (piece - overall for piece in pieces())
     squares = sum(float(np.square(part, out=part).sum()) for part in deviations)
+    if not squares:
+        raise ValueError(
+            f"all pixels of {len(places):,} steps of {store.root} are {overall:g}, so there is nothing to learn: look "
+            "at the recorded frames"
+        )
     return tuple((sums / (count // store.info.channels) / 255.0).tolist()), squares / count / 255.0**2
 
 

@@ -133,11 +133,12 @@ def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
 def code_scores(wm: WorldModel, batch: CodeBatch, nats: float) -> dict[str, float]:
     """Bits per code, and the ratio of the loss with another segment's actions to `nats`, the loss with the true ones.
 
-    A ratio of 1 means that the model ignores actions; a single segment has no others to swap with. If another segment
-    is shorter, its actions are repeated from the beginning, because padding is not recorded play.
+    A ratio of 1 means that the model ignores actions; a single segment has no others to swap with, and a loss of 0, as
+    of frames that never change, has no ratio. If another segment is shorter, its actions are repeated from the
+    beginning, because padding is not recorded play.
     """
     scores = {"bits_per_code": bits(nats)}
-    if len(batch.codes) > 1:
+    if len(batch.codes) > 1 and nats > 0:
         shuffled = replace(batch, actions=_of_another(batch))
         scores["shuffled_action_ratio"] = mean_losses(wm, shuffled)["codes"] / nats
     return scores

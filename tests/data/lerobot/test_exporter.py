@@ -141,6 +141,7 @@ def test_statistics_are_those_of_all_rows(tmp_path):
         ({}, {"crf": 52}, "crf must be 0 to 51, got 52"),
         ({}, {"pixels": "png"}, "pixels must be one of yuv444p, yuv420p, rgb, got 'png'"),
         ({"height": 33}, {"pixels": "yuv420p"}, "even sizes, these frames are 33 × 48: use yuv444p"),
+        ({"channels": 2}, {}, "films are gray or RGB, the frames of .* have 2 channels"),
         ({"lengths": ()}, {}, "holds 0 episodes of 1 views: nothing to export"),
     ],
 )

@@ -73,12 +73,15 @@ def export_lerobot(
     Returns: what was written, which is also printed.
 
     Raises:
-        ValueError: the store holds no episodes or does not know its speed, or its views have different actions.
+        ValueError: the store holds no episodes or does not know its speed, its views have different actions, or its
+            frames are neither gray nor RGB.
         FileExistsError: `out` already exists.
     """
     store = open_stores(store)
     pyarrow()  # a missing package says so before anything is read
     info, speed, root, task = store.info, _speed(store.info, fps), Path(out), task or store.info.env_id
+    if info.channels not in (1, 3):
+        raise ValueError(f"LeRobot's films are gray or RGB, the frames of {store.root} have {info.channels} channels")
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be 0 to 51, got {crf}")
     if pixels not in PIXELS:
