@@ -20,6 +20,7 @@ from worldmodel.agents.sb3.config import AgentMeta
 from worldmodel.agents.scripted import RandomPolicy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.actions import check_actions, named_actions
+from worldmodel.envs.dream.env import DreamEnv
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.envs.ids import is_dream
 from worldmodel.envs.wrappers import DreamViewVector, ThreadVectorEnv
@@ -133,12 +134,25 @@ def compare_with_random(
 
 def make_envs(env_id: str, count: int, env_kwargs: dict[str, Any]) -> VectorEnv:
     """Real games in threads, or dreams as one batch."""
-    if not is_dream(env_id):  # other packages' vector envs may not take a seed for each row, as CartPole's
-        return ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
-    envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
-    if isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None:
+    envs: VectorEnv
+    if is_dream(env_id):
+        envs = gym.make_vec(env_id, num_envs=count, **env_kwargs)
+    else:  # other packages' vector envs may not take a seed for each row, as CartPole's
+        envs = ThreadVectorEnv(lambda: gym.make(env_id, **env_kwargs), count, autoreset_mode="disabled")
+    if _may_never_end(envs):
+        envs.close()
         raise ValueError(f"a dream may never end: pass a horizon to evaluate(..., {env_id!r}, ...), e.g. horizon=200")
     return envs
+
+
+def _may_never_end(envs: VectorEnv) -> bool:
+    """Whether these are dreams without a time limit, in one batch or, as a user may register them, one by one."""
+    rows = getattr(envs.unwrapped, "envs", None)
+    if rows is None:
+        return isinstance(envs.unwrapped, DreamVectorEnv) and envs.unwrapped.rules.horizon is None
+    dream = rows[0].unwrapped
+    unlimited = isinstance(dream, DreamEnv) and dream.rules.horizon is None
+    return unlimited and not rows[0].has_wrapper_attr("_max_episode_steps")  # of a TimeLimit
 
 
 def view_of(meta: AgentMeta, world: str | os.PathLike | None = None) -> View | None:

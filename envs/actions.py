@@ -4,7 +4,6 @@ Imports no torch: processes that play a game to record it would otherwise start 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -35,7 +34,10 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def named_actions(env: Any) -> ActionSpec:
-    """The actions of an env, or of each row of a vector env; with names if it has an `action_spec`."""
+    """The actions of an env, or of each row of a vector env: its `action_spec` if it has one, else without names.
+
+    An `action_spec` whose space differs from the env's is that of a game whose actions a wrapper has replaced.
+    """
     spec = action_spec_of(getattr(env, "single_action_space", env.action_space))
     rows = getattr(env.unwrapped, "envs", None)
     inner = rows[0] if rows else env
@@ -43,8 +45,7 @@ def named_actions(env: Any) -> ActionSpec:
         named = inner.get_wrapper_attr("action_spec") if inner.has_wrapper_attr("action_spec") else None
     else:
         named = getattr(inner.unwrapped, "action_spec", None)
-    # A different space means that a wrapper has replaced the named actions.
-    return replace(spec, names=named.names) if isinstance(named, ActionSpec) and _alike(named, spec) else spec
+    return named if isinstance(named, ActionSpec) and _alike(named, spec) else spec
 
 
 def check_actions(mine: ActionSpec, theirs: ActionSpec, who: str, where: str) -> None:

@@ -16,7 +16,8 @@ from worldmodel.media.brightness import to_bytes
 from worldmodel.media.resize import area_resize
 
 _DEFAULT_FPS = 30.0  # steps per second of an env whose metadata have no render_fps
-_OWN_INFO = ("frames", "signals", "native_reward")
+# Keys of a step's info, in games and in dreams, which a signal of the same name would hide.
+_OWN_INFO = ("frames", "signals", "native_reward", "labels", "nll", "entropy", "episode", "final_obs", "final_info")
 # Packages whose envs report a time limit as both terminated and truncated.
 _TIME_UP_IF_BOTH = ("vizdoom",)
 SignalReader = Callable[[gym.Env, dict[str, Any]], float]  # from the env and the info of its last step
@@ -228,8 +229,11 @@ def _readers(signals: Any) -> dict[str, SignalReader]:
     for name, read in signals.items():
         if not isinstance(name, str):
             raise TypeError(f"names of signals must be strings, got {name!r}")
-        if name in _OWN_INFO:
-            raise ValueError(f"a signal cannot be called {name!r}, a key that info already has; choose another name")
+        if name in _OWN_INFO or name.startswith("_"):
+            raise ValueError(
+                f"a signal cannot be called {name!r}: info has own keys {', '.join(_OWN_INFO)}, and masks that begin "
+                'with "_"; choose another name, signals={NAME: …}'
+            )
         if not isinstance(read, str) and not callable(read):
             raise TypeError(f"signal {name!r} must be a name in info, or a function of env and info; got {read!r}")
     return {name: _from_info(read) if isinstance(read, str) else read for name, read in signals.items()}

@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 
 import torch
@@ -111,7 +112,12 @@ class DreamRules:
         name, comparison, number = parts[1], _COMPARISONS[parts[2]], float(parts[3])
         if name not in signal_names:
             raise ValueError(f"terminate_when names no game variable: {name!r}.{did_you_mean(name, signal_names)}")
-        return lambda transition: comparison(transition.signals[name], number)
+        return partial(_compare, name, comparison, number)
+
+
+def _compare(name: str, comparison: Callable[[Tensor, float], Tensor], number: float, step: Transition) -> Tensor:
+    """Whether a game variable compares so with the number, (B,) bool; can be pickled, unlike a lambda."""
+    return comparison(step.signals[name], number)
 
 
 def one_per_row(given: Tensor, rows: int, what: str, dtype: torch.dtype) -> Tensor:

@@ -135,6 +135,17 @@ def test_a_dream_without_an_end_is_refused():
         evaluate(RandomPolicy, DREAM, episodes=2, model=tiny_world())
 
 
+@pytest.mark.parametrize("entry_point", ["worldmodel.envs:DreamEnv", DreamEnv])
+def test_so_is_one_that_a_user_registered_unless_it_has_a_time_limit(entry_point):
+    gym.register("EvaluateOwnDream-v0", entry_point=entry_point, kwargs={"model": tiny_world()})
+    try:
+        with pytest.raises(ValueError, match="horizon=200"):
+            evaluate(RandomPolicy, "EvaluateOwnDream-v0", episodes=2)
+        assert evaluate(RandomPolicy, "EvaluateOwnDream-v0", episodes=2, max_episode_steps=3).lengths == (3, 3)
+    finally:
+        del gym.registry["EvaluateOwnDream-v0"]
+
+
 def test_random_play_meets_the_same_seeds():
     agent, random = comparison = compare_with_random(BestPolicy(), GAME, 6, seed=5)
     assert agent.lengths == random.lengths and agent.seed == random.seed
@@ -194,6 +205,15 @@ def test_actions_are_named_if_the_env_has_an_action_spec():
     assert named_actions(envs).names == named_actions(ThreadVectorEnv(Named, 1)).names == Named.names
     fewer = gym.wrappers.TransformAction(Named(), lambda action: action, gym.spaces.Discrete(2))
     assert named_actions(fewer) == ActionSpec(kind="discrete", n=2)
+
+
+def test_bounds_of_an_action_spec_stay_as_it_states_them():
+    """Those of the space are rounded to float32; a store would have other settings than before."""
+
+    game = ToyGame()
+    game.action_spec = ActionSpec(kind="box", n=1, low=(-0.1,), high=(0.7,), names=("push",))
+    game.action_space = game.action_spec.to_gym()
+    assert named_actions(game) == named_actions(gym.wrappers.TimeLimit(game, 3)) == game.action_spec
 
 
 def test_bounds_rounded_by_a_space_count_as_equal():

@@ -176,6 +176,8 @@ def test_signals_come_from_info_or_from_functions():
         ),
         ({"signals": ["score", "score"]}, {}, "names of signals must be different"),
         ({"signals": {"frames": "score"}}, {}, "a signal cannot be called 'frames'"),
+        ({"signals": {"entropy": "score"}}, {}, "a signal cannot be called 'entropy'"),  # a dream's own
+        ({"signals": ["_score"]}, {}, "a signal cannot be called '_score'.*masks"),
         ({"action_names": ["left"]}, {}, "one for each of the 3 actions"),
         ({"action_names": ["left", "right", "left"]}, {}, "names of actions must be different"),
     ],

@@ -12,6 +12,7 @@ from worldmodel.data import ActionSpec
 
 GAME_ID = "tests.training.counting_game:CountingGame-v0"
 LARGER_GAME_ID = "tests.training.counting_game:LargerCountingGame-v0"  # frames that an agent's network can see
+TWO_BUTTONS = "tests.training.counting_game:TwoButtons-v0"  # a wrapper replaces the game's actions by two
 
 
 class CountingGame(gym.Env):
@@ -67,5 +68,11 @@ class LargerCountingGame(CountingGame):
     size = 16
 
 
+def two_buttons() -> gym.Env:
+    """The larger game with its last two actions alone."""
+    return gym.wrappers.TransformAction(LargerCountingGame(), lambda button: button + 1, gym.spaces.Discrete(2))
+
+
 gym.register("CountingGame-v0", entry_point=CountingGame)
+gym.register("TwoButtons-v0", entry_point=two_buttons)
 gym.register("LargerCountingGame-v0", entry_point=LargerCountingGame)

@@ -20,7 +20,7 @@ from worldmodel.agents.blind.policies import FORMS, is_scripted, scripted_policy
 from worldmodel.data import ActionSpec, EpisodeStorage, StoreInfo
 from worldmodel.data.minari import recoverable
 from worldmodel.data.store_settings import open_with_settings
-from worldmodel.envs.actions import check_actions
+from worldmodel.envs.actions import check_actions, named_actions
 from worldmodel.errors import OutsideError
 from worldmodel.files import JsonObject, read_json, write_json
 from worldmodel.locks import only_process
@@ -291,7 +291,7 @@ def _store_info(env_id: str, env: gym.Env) -> StoreInfo:
         height=height,
         width=width,
         channels=channels,
-        action=real.action_spec,
+        action=named_actions(env),  # those of a wrapper that replaces the game's
         signal_names=real.signal_names,
         reward=real.reward_kind,
         steps_per_second=float(env.metadata.get("render_fps") or 0.0),

@@ -20,6 +20,7 @@ from worldmodel.agents.blind.policies import is_scripted, scripted_policy
 from worldmodel.agents.policy import Policy
 from worldmodel.agents.scripted import EpsilonPolicy
 from worldmodel.data import Episode, EpisodeStorage
+from worldmodel.envs.actions import named_actions
 from worldmodel.errors import OutsideError
 
 _STEPS_BETWEEN_CHECKS = 20  # after which a worker checks whether it should stop
@@ -266,7 +267,7 @@ def seeds_of(seed: int, episode_id: int) -> tuple[int, int]:
 def make_player(job: Job) -> tuple[gym.Env, Policy]:
     """The env, with the policy's view of it, and the policy."""
     env = gym.make(job.env_id, disable_env_checker=True, **job.env_kwargs)
-    spec = env.get_wrapper_attr("action_spec")
+    spec = named_actions(env)
     policy: Policy
     if is_scripted(job.policy):
         policy = scripted_policy(job.policy, spec)

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from worldmodel.envs.actions import named_actions
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.training.dream_vs_real.compare import DreamReport, side_by_side
 from worldmodel.training.dream_vs_real.game_starts import Openings, Wanted, open_real, plain_openings
@@ -59,7 +60,7 @@ def other_report(
                 f"{env_id} does not say what its actions are; use a VideoGenReal-… env, or wrap yours in "
                 "worldmodel.envs.PixelGame (docs/own-game.md)"
             )
-        wanted, unit = Wanted(game.action_spec), getattr(game, "reward_kind", "native")
+        wanted, unit = Wanted(named_actions(env)), getattr(game, "reward_kind", "native")
         players = blind_for(wanted.action, config.epsilons, config.policies)
         openings: dict[str, Openings] = {"first": plain_openings(wanted, env, episodes, seed, 1)}
         if config.mid_play:

@@ -21,7 +21,7 @@ from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import Agent, check_fits, load_agent
 from worldmodel.data import ActionSpec
 from worldmodel.dynamics import DreamState
-from worldmodel.envs.actions import action_spec_of, check_actions
+from worldmodel.envs.actions import check_actions, named_actions
 from worldmodel.envs.dream.env import DreamEnv, world_of
 from worldmodel.envs.ids import env_spec, is_dream, is_env_id
 from worldmodel.envs.registry import load_model
@@ -296,8 +296,7 @@ def open_scene(
         if agent is not None and seen is not None:
             check_fits(agent, str(player), seen[0])
         env = gym.make(name)
-        game: Any = env.unwrapped
-        action = getattr(game, "action_spec", None) or action_spec_of(env.action_space)
+        action = named_actions(env)
         if agent is not None:
             try:
                 check_actions(agent.action_spec, action, f"the agent {player}", name)

@@ -38,3 +38,16 @@ def test_an_algorithm_learns_on_it():
 def test_anything_but_an_unbatched_dream_is_refused(envs):
     with pytest.raises(ValueError, match=r"needs a DummyVecEnv of dreams made by gym\.make"):
         batched(envs())
+
+
+def test_wrappers_that_a_batch_would_lack_are_refused():
+    with pytest.raises(ValueError, match=r"wrapped in TimeLimit, .*horizon instead of max_episode_steps"):
+        batched(single(1, horizon=None, max_episode_steps=5))
+    spec = gym.spec("VideoGenDream-Doom")
+    rewarded = make_vec_env(
+        lambda **options: gym.wrappers.TransformReward(spec.make(**options), lambda reward: 2 * reward),
+        1,
+        env_kwargs={"model": tiny_world(), "obs": "latent", "horizon": 3},
+    )
+    with pytest.raises(ValueError, match=r"wrapped in TransformReward, .*reward_fn"):
+        batched(rewarded)

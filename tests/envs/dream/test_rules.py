@@ -1,8 +1,12 @@
+import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from tests.tiny import tiny_world
+from worldmodel.envs import DreamVectorEnv
 from worldmodel.envs.dream.rules import DreamRules, Transition, survival
 
 
@@ -34,6 +38,15 @@ def step(**signals):
 def test_a_comparison_ends_the_rows_for_which_it_holds(rule, ends):
     condition = DreamRules(terminate_when=rule).end_condition(("HEALTH", "AMMO2"))
     assert condition(step(HEALTH=[-2.0, 0.0, 3.0], AMMO2=[4.0, 5.0, 6.0])).tolist() == ends
+
+
+def test_a_dream_that_a_comparison_ends_can_be_sent_to_another_process():
+    envs = DreamVectorEnv(2, tiny_world(), "codes", terminate_when="HEALTH <= 40")
+    envs.reset(seed=3)
+    copy = pickle.loads(pickle.dumps(envs))
+    for _ in range(6):
+        for mine, theirs in zip(envs.step(np.array([1, 2]))[:4], copy.step(np.array([1, 2]))[:4], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 def test_survival_rewards_every_step_but_the_last():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.training.collect.episodes import content, job
-from tests.training.counting_game import GAME_ID
+from tests.training.counting_game import GAME_ID, TWO_BUTTONS
 from tests.training.crew_here import CrewHere
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.errors import OutsideError
@@ -89,6 +89,19 @@ def test_every_scripted_policy_is_stored_and_resumed_by_its_name(tmp_path, monke
         collect(GAME_ID, store, episodes=3, policy=policy, workers=1)
     actions = EpisodeStorage.open(tmp_path / "cycle").actions(2)
     assert actions.tolist() == np.resize([0, 0, 2, 2, 2], len(actions)).tolist() and len(actions) > 3
+
+
+def test_a_wrapper_that_replaces_a_games_actions_is_recorded_with_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LocalCrew", CrewHere)
+    for policy, epsilon in (("random", 0.0), ("constant:1", 0.5)):
+        out = tmp_path / policy.partition(":")[0]
+        collect(TWO_BUTTONS, out, episodes=4, policy=policy, epsilon=epsilon, workers=1)
+        store = EpisodeStorage.open(out)
+        assert store.info.action == ActionSpec(kind="discrete", n=2)
+        played = [store.episode(i) for i in range(4)]
+        for episode in played:  # the game rewards its action 1, the wrapper's 0, with 1 and its action 2 with -1
+            np.testing.assert_array_equal(episode.rewards, 1 - 2 * episode.actions)
+        assert {int(action) for episode in played for action in episode.actions} == {0, 1}
 
 
 def test_a_mistake_in_a_policys_name_leaves_nothing_behind(tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from tests.test_examples import load_example
 from tests.toy_game import FRAMES, registered_game
+from tests.training.counting_game import TWO_BUTTONS
 from tests.training.dream_vs_real.replayed_game import ReplayedGame, TimedToy
 from worldmodel.data import ActionSpec
 from worldmodel.evaluation.inverse_dynamics import InverseDynamicsConfig
@@ -46,6 +47,24 @@ def test_the_real_game_as_a_world_is_trusted_with_ratios_of_one(replayed):
     for row in results["policies"]:
         assert row["dream"]["returns"] == row["real"]["returns"] and row["dream"]["steps"] == row["real"]["steps"]
     assert sum(sum(row["dream"]["returns"]) for row in results["policies"]) > 0
+
+
+def test_a_wrapper_that_replaces_a_games_actions_is_judged_with_its_own():
+    class Still:
+        context_steps = 1
+
+        def reset(self, frames, actions, seeds):
+            self.rows = len(frames)
+
+        def step(self, actions):
+            assert actions.max() < 2
+            return np.zeros(self.rows), np.zeros(self.rows, bool)
+
+    sizes = {"episodes": 2, "horizon": 3, "config": replace(SMALL, mid_play=False, policies=("constant:1",))}
+    results = other_report(Still(), TWO_BUTTONS, **sizes)
+    assert [row["policy"] for row in results["policies"]] == ["sticky", "sticky, 50% random", "random", "constant:1"]
+    with pytest.raises(ValueError, match="unknown action '2'"):
+        other_report(Still(), TWO_BUTTONS, **sizes | {"config": replace(SMALL, policies=("constant:2",))})
 
 
 def test_random_weights_of_diamonds_interface_are_not_trusted():

@@ -9,12 +9,14 @@ import torch
 
 from tests.tiny import tiny_world
 from tests.toy_game import FRAMES, ToyGame
+from tests.training.counting_game import TWO_BUTTONS
 from worldmodel.agents.evaluate import evaluate
 from worldmodel.agents.policy import Policy
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
 from worldmodel.agents.sb3.train import train_ppo
 from worldmodel.agents.scripted import StickyPolicy
+from worldmodel.data import ActionSpec
 from worldmodel.envs import DreamEnv, DreamVectorEnv
 from worldmodel.training.show.scenes import DreamScene, GameScene, open_scene
 
@@ -44,6 +46,15 @@ def agent_folder(tmp_path_factory, world_folder):
 def test_a_game_without_frames_is_refused_with_the_way_to_show_it():
     with pytest.raises(ValueError, match=r"this env's info holds nothing\. Wrap a game .*PixelGame"):
         open_scene("CartPole-v1", "random").begin()
+
+
+def test_a_wrapper_that_replaces_a_games_actions_is_played_with_its_own():
+    scene = open_scene(TWO_BUTTONS, "random", seed=1)
+    assert scene.action == ActionSpec(kind="discrete", n=2)
+    scene.begin()
+    while not scene.step().ended:
+        assert scene.last_action in (0, 1)
+    scene.close()
 
 
 def test_shown_returns_are_those_of_the_env():
