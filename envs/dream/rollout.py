@@ -32,6 +32,12 @@ class TorchStep(NamedTuple):
     truncations: Tensor  # (B,) bool; never with a termination
     infos: dict[str, Tensor]  # (B,) float32 each: "nll", "entropy", and the game variables by name
 
+    def copied(self) -> "TorchStep":
+        """The same in memory of its own; outside `torch.inference_mode` tensors that a policy can learn from."""
+        infos = {name: tensor.clone() for name, tensor in self.infos.items()}
+        seen, rewards, terminations, truncations = (tensor.clone() for tensor in self[:4])
+        return TorchStep(seen, rewards, terminations, truncations, infos)
+
 
 class Dreams:
     """B dreams of one model with one set of rules."""

@@ -252,7 +252,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         """
         self.check_begun("step_torch()")
         self._stale = True
-        return self._dreams.step(actions)
+        return self._dreams.step(actions).copied()
 
     @own_defaults
     def reset_torch(self, mask: Tensor) -> Tensor:
@@ -265,7 +265,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         self._stale = True
         if not len(rows):  # none has ended
             return torch.from_numpy(self._observations[:0]).to(self.model.device)
-        return self._begin_torch(rows, self._source)
+        return self._begin_torch(rows, self._source).clone()
 
     @property
     @own_defaults

@@ -436,6 +436,23 @@ def test_results_of_a_step_in_torch_outlive_the_reset_of_their_row(obs):
     assert not torch.equal(step.infos["HEALTH"], envs.state.signals[:, 0])  # the rows did restart
 
 
+@pytest.mark.parametrize("obs", ["rgb", "latent", "codes", "features"])
+def test_a_policy_can_learn_from_steps_in_torch_and_change_them_in_place(obs):
+    envs, other = (DreamVectorEnv(3, tiny_world(), obs) for _ in range(2))
+    for one in (envs, other):
+        one.reset(seed=4)
+    actions = torch.tensor(ACTIONS)
+    step, begun = envs.step_torch(actions), envs.reset_torch(torch.tensor([True, False, True]))
+    other.step_torch(actions), other.reset_torch(torch.tensor([True, False, True]))
+    for seen in (step.observations, begun):
+        layer = torch.nn.Linear(seen[0].numel(), 1)
+        layer(seen.flatten(1).float()).mean().backward()
+        assert layer.weight.grad.any()
+    for tensor in (*step[:4], *step.infos.values(), begun):
+        tensor.zero_()
+    assert torch.equal(envs.step_torch(actions).observations, other.step_torch(actions).observations)
+
+
 @pytest.mark.gpu
 def test_a_step_in_torch_never_waits_for_the_device():
     envs = DreamVectorEnv(64, "doom-hg", "latent", device="cuda", horizon=32)
