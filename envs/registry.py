@@ -1,6 +1,9 @@
 """Loading world models by name, and looking up the speed of a model's game."""
 
+import math
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -31,3 +34,18 @@ def steps_per_second(config: WorldModelConfig) -> float:
     except ImportError:  # dreaming does not need the game installed
         return DOOM_STEPS_PER_SECOND
     return float(getattr(made, "metadata", {}).get("render_fps", DOOM_STEPS_PER_SECOND))
+
+
+def other_speed(config: WorldModelConfig, metadata: Mapping[str, Any]) -> str:
+    """What differs if a game, by its env's metadata, has longer or shorter steps than the play a model learned from.
+
+    "" if nothing does, or if either is unknown.
+    """
+    theirs = float(metadata.get("render_fps") or 0.0)
+    if not config.steps_per_second or not theirs or math.isclose(config.steps_per_second, theirs, rel_tol=1e-3):
+        return ""
+    return (
+        f"this game has {theirs:g} steps per second, the play that the world learned from had "
+        f"{config.steps_per_second:g}, so their steps are not alike: was it collected with other options, such as "
+        "frame_skip? Register the game with these under an id of its own (docs/own-game.md)"
+    )

@@ -4,7 +4,8 @@ Letters: B rows, n some of them, F frames per step, H W C pixels, h w latent gri
 """
 
 import os
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from worldmodel.dynamics import DreamState
 from worldmodel.envs.dream.rollout import to_numpy
 from worldmodel.envs.own_thread import OwnThread
-from worldmodel.envs.registry import load_model
+from worldmodel.envs.registry import load_model, other_speed
 from worldmodel.envs.spaces import observation_space, show
 from worldmodel.envs.vectors import NamesItsAdapter, as_autoreset_mode, row_seeds, rows_to_reset
 from worldmodel.model import WorldModel
@@ -29,8 +30,10 @@ from worldmodel.model.checks import check_dreams
 class _View:
     """Converts the real frames of B rows to a dream's observations; for "features" the model follows every episode."""
 
-    def __init__(self, model: WorldModel | str | os.PathLike, obs: str, rows: int) -> None:
+    def __init__(self, model: WorldModel | str | os.PathLike, obs: str, rows: int, metadata: Mapping[str, Any]) -> None:
         self.model = load_model(model)
+        if differs := other_speed(self.model.config, metadata):
+            warnings.warn(differs, stacklevel=3)
         if obs == "features":
             check_dreams(self.model)
             if (given := self.model.config.dynamics.frame_condition) > 1:
@@ -91,11 +94,13 @@ class DreamView(gym.Wrapper):
         model: the dreaming model, its name or its folder.
         obs: "rgb" encodes and decodes the frames; "latent" and "codes" encode them; for "features" the dynamics follow
             the frames and actions from the episode's first step on.
+
+    Warns if the game's steps are longer or shorter than those the model learned from.
     """
 
     def __init__(self, env: gym.Env, model: WorldModel | str | os.PathLike, obs: str = "rgb") -> None:
         super().__init__(env)
-        self._view = _View(model, obs, rows=1)
+        self._view = _View(model, obs, 1, env.metadata)
         self._row = np.zeros(1, np.int64)
         self.observation_space = self._view.space
 
@@ -116,7 +121,7 @@ class DreamViewVector(VectorWrapper):
 
     def __init__(self, env: VectorEnv, model: WorldModel | str | os.PathLike, obs: str = "rgb") -> None:
         super().__init__(env)
-        self._view = _View(model, obs, env.num_envs)
+        self._view = _View(model, obs, env.num_envs, env.metadata)
         self._mode = env.metadata.get("autoreset_mode")
         self.single_observation_space = self._view.space
         self.observation_space = batch_space(self._view.space, env.num_envs)
@@ -280,6 +285,15 @@ class ThreadVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=N
             thread.end()
         if not self._threads:
             self.envs[0].close()
+
+    def _add_info(self, vector_infos: dict[str, Any], env_info: dict[str, Any], env_num: int) -> dict[str, Any]:
+        """Gymnasium's, which casts numbers to the type of the first row's, but without changing them: 0.5 beside 1."""
+        wider = {}
+        for name, value in env_info.items():
+            array, number = vector_infos.get(name), np.asarray(value)
+            if isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and number.dtype.kind in "biuf":
+                wider[name] = array.astype(np.result_type(array, number), copy=False)
+        return super()._add_info(vector_infos | wider, env_info, env_num)
 
     def _at_once(self, rows: Iterable[int], function: Callable[[int], Any]) -> list[Any]:
         """Results of a function called for each row in its thread; errors are raised once all calls have ended."""

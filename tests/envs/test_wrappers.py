@@ -1,5 +1,7 @@
+import dataclasses
 import gc
 import threading
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -63,6 +65,21 @@ def test_an_env_without_frames_is_refused_with_the_missing_key():
     env = DreamView(gym.make("CartPole-v1"), seeing_world())
     with pytest.raises(ValueError, match=r'info\["frames"\].* holds nothing'):
         env.reset()
+
+
+@pytest.mark.parametrize("speeds", [(8.75, 8.75), (8.75, 0), (0, 8.75), (8.75, 4.375)])
+def test_a_game_whose_steps_last_longer_than_the_worlds_comes_with_a_warning(speeds):
+    world = seeing_world()
+    world.config = dataclasses.replace(world.config, steps_per_second=speeds[0])
+    game, games = ToyGame(), SyncVectorEnv([ToyGame] * 2)
+    for env in (game, games):
+        env.metadata = env.metadata | {"render_fps": speeds[1]}
+    odd = pytest.warns(
+        UserWarning, match=r"4\.375 steps per second, .* had 8\.75, .*frame_skip.* under an id of its own"
+    )
+    for view, env in ((DreamView, game), (DreamViewVector, games)):
+        with odd if speeds[1] == 4.375 else warnings.catch_warnings(action="error"):
+            view(env, world)
 
 
 def test_frames_of_another_size_are_refused():
@@ -236,6 +253,25 @@ def test_threads_return_what_gymnasiums_vector_env_returns():
         actions = np.array([step % 3, 1, 2])
         for one, other in zip(ours.step(actions), theirs.step(actions), strict=True):
             assert_same(one, other)
+
+
+class Paying(ToyGame):
+    """Pays integers and other numbers, as games may that pay 1 for a goal and take 0.5 for a step."""
+
+    def _look(self, native_reward):
+        observation, info = super()._look(native_reward)
+        paid = 1 if self.left == 6 else -0.5
+        return observation, info | {"native_reward": paid, "more": {"paid": np.array([paid])}, "late": self.left > 3}
+
+
+def test_a_number_is_not_cut_to_the_type_of_another_rows():
+    envs, games = ThreadVectorEnv(Paying, 6), [Paying() for _ in range(6)]
+    _, infos = envs.reset(seed=0)
+    alone = [game.reset(seed=row)[1] for row, game in enumerate(games)]
+    paid = [info["native_reward"] for info in alone]
+    assert paid.index(1) < paid.index(-0.5) and type(paid[paid.index(1)]) is int  # an integer comes first
+    assert infos["native_reward"].tolist() == infos["more"]["paid"][:, 0].tolist() == paid
+    assert infos["late"].dtype == bool and infos["_late"].all()
 
 
 def test_rows_really_step_at_the_same_time():

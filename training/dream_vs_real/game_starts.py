@@ -19,6 +19,7 @@ from torch import Tensor
 from worldmodel.agents.blind.policies import scripted_policy
 from worldmodel.data import ActionSpec
 from worldmodel.envs.ids import is_dream
+from worldmodel.envs.registry import other_speed
 from worldmodel.evaluation.scores import CHUNK
 from worldmodel.model import WorldModel
 from worldmodel.model.batches import Starts
@@ -50,7 +51,7 @@ class Openings(NamedTuple):
 
 @contextmanager
 def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
-    """Open the real game after checking that it has the dream's actions and unit of reward."""
+    """Open the real game after checking that it has the dream's actions, unit of reward and length of a step."""
     with open_real(env_id) as env:
         if env.action_space != wm.config.action.held.to_gym():
             raise ValueError(
@@ -63,6 +64,8 @@ def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
                 f"the dream's rewards are of the kind {wm.config.reward!r}, those of {env_id} are {unit!r}, and their "
                 f"sums do not compare; give the game it was learned from{_home(wm)}"
             )
+        if differs := other_speed(wm.config, env.metadata):
+            raise ValueError(differs)
         yield env
 
 
