@@ -250,7 +250,7 @@ def play(
         actions=np.array(actions),
         rewards=np.array(rewards, np.float32),
         terminated=bool(terminated),
-        truncated=bool(truncated),
+        truncated=bool(truncated and not terminated),  # a TimeLimit also truncates what ends at its last step
         signals=np.stack(signals),
         seed=seed,
         labels=np.stack(labels) if has_labels else None,

@@ -6,6 +6,7 @@ a different task from a whole episode of the game, and their returns cannot be c
 Letters: K episodes, T context steps, F frames of a step, H W C pixels, G signals.
 """
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -51,7 +52,10 @@ class Openings(NamedTuple):
 
 @contextmanager
 def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
-    """Open the real game after checking that it has the dream's actions, unit of reward and length of a step."""
+    """Open the real game after checking that it has the dream's actions and unit of reward.
+
+    Warns if its steps are longer or shorter than those the model learned from.
+    """
     with open_real(env_id) as env:
         if env.action_space != wm.config.action.held.to_gym():
             raise ValueError(
@@ -65,7 +69,7 @@ def open_game(wm: WorldModel, env_id: str) -> Iterator[gym.Env]:
                 f"sums do not compare; give the game it was learned from{_home(wm)}"
             )
         if differs := other_speed(wm.config, env.metadata):
-            raise ValueError(differs)
+            warnings.warn(differs, stacklevel=4)  # no error: some games state the speed at which to show them
         yield env
 
 

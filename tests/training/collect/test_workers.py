@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.training.collect.episodes import job
+from tests.training.counting_game import CountingGame
 from worldmodel.agents.scripted import EpsilonPolicy, StickyPolicy
 from worldmodel.data import ActionSpec, EpisodeStorage
 from worldmodel.training.collect.workers import make_player, play, seeds_of
@@ -23,6 +24,18 @@ def test_an_episode_is_determined_by_its_seed_and_its_policy(ten_episodes):
     for name in ("frames", "actions", "rewards", "signals"):
         assert np.array_equal(getattr(stored, name), getattr(expected, name))
     assert native_return == 10 * expected.rewards.sum()
+
+
+def test_an_end_in_the_last_step_of_a_time_limit_is_the_games_own():
+    game = CountingGame()
+    ends = {}  # of the first seed for each parity of the length
+    for seed in range(20):
+        game.reset(seed=seed)
+        ends.setdefault(game.length % 2, (seed, game.length))
+    for odd, (seed, length) in ends.items():  # games of an even length terminate
+        limited = gym.wrappers.TimeLimit(CountingGame(), length)
+        episode, _ = play(limited, StickyPolicy(game.action_spec), seed, 0)
+        assert episode.num_steps == length and (episode.terminated, episode.truncated) == (not odd, bool(odd))
 
 
 class Reusing(gym.Wrapper):
