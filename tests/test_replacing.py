@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.kills import kill_everywhere, litter
 from tests.tiny import tiny_world
-from worldmodel import WorldModel
+from worldmodel import WorldModel, leftovers
 from worldmodel.checksums import check_sums
 from worldmodel.replacing import finish_replacing, replacing
 
@@ -72,6 +73,33 @@ def test_an_exchange_of_a_running_process_is_left_alone(tmp_path):
         finish_replacing(tmp_path / "best")
         assert (fresh / "file").exists()
     assert (tmp_path / "best" / "file").read_text() == "half"
+
+
+def test_an_exchange_that_another_machine_makes_is_left_alone_until_it_has_not_changed_for_an_hour(
+    tmp_path, monkeypatch
+):
+    with leftovers.name_beside(tmp_path / "best") as work:
+        (work / "new").mkdir(parents=True)
+        (work / "new" / "file").write_text("half")
+    monkeypatch.setattr(leftovers, "_place", lambda: "0123abcd")  # read on a machine with such a process, too
+    finish_replacing(tmp_path / "best")
+    assert (work / "new" / "file").exists() and leftovers.is_temporary(work.name)
+    hour_ago = time.time() - 3700
+    for path in (work / "new" / "file", work / "new"):
+        os.utime(path, (hour_ago, hour_ago))
+    finish_replacing(tmp_path / "best")
+    assert work.exists()
+    os.utime(work, (hour_ago, hour_ago))
+    finish_replacing(tmp_path / "best")
+    assert litter(tmp_path) == []
+
+
+def test_whoever_holds_a_folder_removes_what_another_machine_left(tmp_path, monkeypatch):
+    with leftovers.name_beside(tmp_path / "best") as work:
+        (work / "new").mkdir(parents=True)
+    monkeypatch.setattr(leftovers, "_place", lambda: "0123abcd")
+    finish_replacing(tmp_path / "best", alone=True)
+    assert litter(tmp_path) == []
 
 
 def test_permissions_of_a_checkpoint_are_kept_and_new_files_get_the_usual_ones(tmp_path):

@@ -1,24 +1,32 @@
 """Temporary files and folders, named after the process that writes them so that leftovers can be recognised.
 
-A killed process leaves `.NAME.PROCESS-THREAD.tmp` beside NAME. The next writer of NAME in the folder removes it.
+A killed process leaves `.NAME.PROCESS-THREAD@PLACE.tmp` beside NAME. The next writer of NAME in the folder removes it.
+PLACE is the machine or container, since numbers of processes say nothing elsewhere: what another place writes to a
+shared folder counts as left behind when it has not changed for an hour.
 """
 
 import os
+import platform
 import re
 import shutil
 import threading
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-_NAME = re.compile(r"\.(?P<target>.+)\.(?P<process>\d+)(?:-\d+)?\.tmp", re.DOTALL)
+_NAME = re.compile(r"\.(?P<target>.+)\.(?P<process>\d+)(?:-\d+)?(?:@(?P<place>[0-9a-f]{8}))?\.tmp", re.DOTALL)
+_UNCHANGED = 3600.0  # seconds
 _IN_USE: set[str] = set()  # by this process; an earlier process of the same number may have left others
 
 
 @contextmanager
 def name_beside(path: Path) -> Iterator[Path]:
     """A free name beside `path`, reserved for this thread until the block ends."""
-    name = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp").absolute()
+    writer = f"{os.getpid()}-{threading.get_ident()}@{_place()}"
+    name = path.with_name(f".{path.name}.{writer}.tmp").absolute()
     _IN_USE.add(str(name))
     try:
         yield name
@@ -53,9 +61,8 @@ def leftovers(folder: Path, target: str | None = None, alone: bool = False) -> l
         for entry in entries:
             match = _NAME.fullmatch(entry.name) if entry.name.startswith(".") else None
             if match and target in (None, match["target"]):
-                path, process = (folder / entry.name).absolute(), int(match["process"])
-                mine = process == os.getpid()
-                if str(path) not in _IN_USE and (mine or alone or not _is_running(process)):
+                path = (folder / entry.name).absolute()
+                if str(path) not in _IN_USE and (alone or _is_left(path, int(match["process"]), match["place"])):
                     found.append(path)
     return found
 
@@ -78,6 +85,27 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@cache
+def _place() -> str:
+    """Short name of the machine, or the container, in which numbers of processes are unique."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _is_left(path: Path, process: int, place: str | None) -> bool:
+    """Whether the process that wrote `path` is dead. `place` is None in names of earlier versions."""
+    if place in (None, _place()):
+        return process == os.getpid() or not _is_running(process)
+    try:
+        changed = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    except FileNotFoundError:  # it is being written
+        return False
+    return time.time() - changed > _UNCHANGED
 
 
 def _is_running(process: int) -> bool:
