@@ -44,6 +44,8 @@ def test_a_perfect_dream_keeps_all_objects(monkeypatch, world, store):
     assert ratios(ball) == ratios(ball, "pictures") == dict.fromkeys(["0", "1", "2", "3-4", "5-8"], 1.0)
     assert ball["pixels"]["1"]["game"] == pytest.approx(21 / 256) and ball["pixels"]["1"]["half_width"] == 0.0
     assert ball["pictures"]["1"]["game"] == 1.0
+    assert ratios(ball, "kept") == ratios(ball)
+    assert ball["appeared"]["1"] == {"game": 0.0, "dream": 0.0, "ratio": None, "half_width": None}  # of no dream
 
 
 def test_a_model_of_clips_keeps_objects_to_the_end_of_one(monkeypatch, store):
@@ -84,6 +86,28 @@ def test_a_picture_shows_a_class_from_two_pixels_on(monkeypatch, world, store):
     ball = judge(monkeypatch, world, store, dot)["classes"]["ball"]
     assert ratios(ball, "pictures") == {"0": 1.0, "1": 0.0, "2": 1.0, "3-4": 0.0, "5-8": 0.0}
     assert ratios(ball)["1"] == pytest.approx(1 / 21)
+
+
+def test_objects_that_stay_and_that_appear_are_counted_apart(monkeypatch, world, store):
+    """In the game balls vanish from every second dream's context; the dreams keep what they see and invent nothing."""
+    real = measure.open_loop
+
+    def open_loop(*arguments):
+        dreams = real(*arguments)
+        game = dreams.real.clone()
+        early = game[::2, : dreams.context_steps]
+        early[(early == torch.tensor(COLOURS[1])).all(-1)] = WALL
+        dreamt = game.clone()
+        dreamt[::2] = dreamt[::2, dreams.context_steps - 1 : dreams.context_steps]
+        return dreams._replace(reconstruction=game, dream=dreamt)
+
+    monkeypatch.setattr(measure, "open_loop", open_loop)
+    monkeypatch.setattr(measure, "encode_decode", lambda tokenizer, frames, device: (None, frames))
+    ball = dreamt_objects(world, store, "all", 40, 3, 4)["classes"]["ball"]
+    assert ratios(ball, "kept") == dict.fromkeys(["0", "1", "2", "3-4"], 1.0)
+    assert ratios(ball, "appeared") == {"0": None, "1": 0.0, "2": 0.0, "3-4": 0.0}
+    assert ratios(ball, "pictures") == {"0": 1.0, "1": 0.5, "2": 0.5, "3-4": 0.5}
+    assert ball["appeared"]["1"]["game"] == 1.0
 
 
 def test_the_horizon_is_cut_to_the_episodes(monkeypatch, world, store):

@@ -16,6 +16,13 @@ _HEAD = [
     "median picture",
 ]
 
+_DREAMT = {
+    "pixels": "pixels",
+    "pictures": "pictures",
+    "kept": "pictures, shown at 0",
+    "appeared": "pictures, not shown at 0",
+}
+
 
 @or_absent
 def objects_part(section: Mapping[str, Any]) -> str:
@@ -55,8 +62,9 @@ def dreamt_part(section: Mapping[str, Any]) -> str:
         steps = [*scores["pixels"]]
         what = f"{name} (precision {_share(scores['precision'])}, recall {_share(scores['recall'])})"
         rows.append([what, "pixels in the game", *(f"{part['game']:.2%}" for part in scores["pixels"].values())])
-        for kind in ("pixels", "pictures"):
-            rows.append(["", f"{kind}, dream / game", *(_ratio(part) for part in scores[kind].values())])
+        for kind, words in _DREAMT.items():
+            if kind in scores:  # reports of earlier releases have two kinds
+                rows.append(["", f"{words}, dream / game", *(_ratio(part) for part in scores[kind].values())])
     return f"{line}\n\n{table(['class', '', *steps], rows)}" if rows else f"{line} There was none."
 
 

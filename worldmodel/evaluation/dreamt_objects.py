@@ -41,9 +41,9 @@ def dreamt_objects(
         horizon: number of dreamt steps; fewer if no episode is long enough.
 
     Returns: "dreams", "episodes", "context_steps", "horizon" and "classes": name -> "precision" and "recall" of the
-    colours on labelled pixels, and "pixels" and "pictures", the share of pixels with the colours and of pictures with
-    at least `SEEN` of them: a `share_ratio` per range of steps ("0", "1", "2", "3-4", "5-8", ...). Or
-    {"absent": reason}.
+    colours on labelled pixels, and four times a `share_ratio` per range of steps ("0", "1", "2", "3-4", "5-8", ...):
+    "pixels" with the colours, "pictures" with at least `SEEN` of them, and these pictures in dreams whose last context
+    picture shows the class ("kept") and in those where it does not ("appeared"). Or {"absent": reason}.
     """
     given = given_steps(wm, context_steps)
     if not given:
@@ -61,9 +61,7 @@ def dreamt_objects(
     dreams = open_loop(wm, store, split, num_dreams, given, temperature, seed, horizon)
     plays = store.plays[[segment.episode for segment in dreams.segments]]
     game, dreamt = (colours.shares(video.numpy()) for video in (dreams.reconstruction, dreams.dream))  # (D, T, F, K)
-    names = store.info.label_names
-    height, width = store.info.height, store.info.width
-    shown, dreamt_shown = ((share * height * width > SEEN - 0.5).astype(np.float64) for share in (game, dreamt))
+    names, least = store.info.label_names, (SEEN - 0.5) / (store.info.height * store.info.width)
     return {
         "split": split,
         "dreams": num_dreams,
@@ -72,11 +70,7 @@ def dreamt_objects(
         "horizon": horizon,
         "temperature": temperature,
         "classes": {
-            names[c - 1]: scores
-            | {
-                "pixels": _by_range(game[..., c - 1], dreamt[..., c - 1], given, plays),
-                "pictures": _by_range(shown[..., c - 1], dreamt_shown[..., c - 1], given, plays),
-            }
+            names[c - 1]: scores | _by_range(game[..., c - 1], dreamt[..., c - 1], least, given, plays)
             for c, scores in agreement.items()
             if scores["labelled"]
         },
@@ -104,14 +98,28 @@ def step_ranges(horizon: int) -> list[range]:
 
 
 def _by_range(
-    game: NDArray[np.float64], dreamt: NDArray[np.float64], given: int, plays: NDArray[np.int64]
+    game: NDArray[np.float64], dreamt: NDArray[np.float64], least: float, given: int, plays: NDArray[np.int64]
 ) -> dict[str, dict[str, Any]]:
-    """Compare the shares (D, T, F) of one class in the game and in the dreams, per range of steps."""
-    found = {}
+    """Compare the shares (D, T, F) of one class in the game and in the dreams, per range of steps.
+
+    Pictures show the class if its share of their pixels is above `least`.
+    """
+    pixels = [share.mean(-1) for share in (game, dreamt)]  # (D, T)
+    pictures = [(share > least).mean(-1) for share in (game, dreamt)]
+    before = game[:, given - 1, -1] > least
+    kinds = {
+        "pixels": (pixels, slice(None)),
+        "pictures": (pictures, slice(None)),
+        "kept": (pictures, before),
+        "appeared": (pictures, ~before),
+    }
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
     for steps in step_ranges(game.shape[1] - given):
         at = slice(given - 1 + steps.start, given - 1 + steps.stop)
         name = str(steps.start) if len(steps) == 1 else f"{steps.start}-{steps.stop - 1}"
-        found[name] = share_ratio(game[:, at].mean((1, 2)), dreamt[:, at].mean((1, 2)), plays)
+        for kind, (shares, rows) in kinds.items():
+            in_game, in_dream = (share[rows, at].mean(-1) for share in shares)
+            found[kind][name] = share_ratio(in_game, in_dream, plays[rows])
     return found
 
 
@@ -121,7 +129,9 @@ def share_ratio(game: NDArray[np.float64], dreamt: NDArray[np.float64], plays: N
     The interval is that of a ratio of means (Cochran, Sampling Techniques, 3rd edition, section 2.11). Ratio and half
     width are None if the game shows nothing.
     """
-    shares: dict[str, Any] = {"game": float(game.mean()), "dream": float(dreamt.mean())}
+    shares: dict[str, Any] = {
+        name: float(of.mean()) if of.size else 0.0 for name, of in (("game", game), ("dream", dreamt))
+    }
     if not shares["game"]:
         return shares | {"ratio": None, "half_width": None}
     ratio = shares["dream"] / shares["game"]

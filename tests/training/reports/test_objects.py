@@ -53,6 +53,11 @@ def test_the_table_of_dreams_compares_them_with_the_game_by_step():
         "|  | pixels, dream / game | 1.00 ± 0.00 | 0.50 ± 0.12 | – |",
         "|  | pictures, dream / game | 1.00 ± 0.00 | 0.50 ± 0.12 | – |",
     ]
+    section["classes"]["ball"] |= {"kept": pictures, "appeared": pixels}
+    assert dreamt_part(section).splitlines()[7:] == [
+        "|  | pictures, shown at 0, dream / game | 1.00 ± 0.00 | 0.50 ± 0.12 | – |",
+        "|  | pictures, not shown at 0, dream / game | 1.00 ± 0.00 | 0.50 ± 0.12 | – |",
+    ]
     assert dreamt_part({"absent": "no labels"}) == "absent: no labels"
 
 
