@@ -11,6 +11,7 @@ _BEFORE: dict[str, Any] = {
     "frame_condition_frames": 0,
     "rarity": 0.0,
     "rarity_limit": 31.0,
+    "rate_weight": 0.0,
     "token_noise": 0.0,
     "own_draws": 0.0,
     "own_draws_passes": 1,

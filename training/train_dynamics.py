@@ -294,7 +294,10 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
             f"the world model to start from, in {folder}, has dynamics of net {net!r}, wanted {wanted.dynamics.net!r}"
         )
     dynamics: DynamicsConfig = earlier.config.dynamics.trained_as(wanted.dynamics)
-    if replace(earlier.config, steps_per_second=wanted.steps_per_second, dynamics=dynamics) != wanted:
+    books = earlier.config.tokenizer.codebook, wanted.tokenizer.codebook
+    coder = replace(earlier.config.tokenizer, codebook=replace(books[0], rate_weight=books[1].rate_weight))
+    found = replace(earlier.config, steps_per_second=wanted.steps_per_second, tokenizer=coder, dynamics=dynamics)
+    if found != wanted:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
     weights = earlier.dynamics.state_dict()
     added = {name: weight for name, weight in model.dynamics.state_dict().items() if name not in weights}

@@ -182,12 +182,17 @@ def _earlier(folder: str, wanted: TokenizerConfig) -> Tokenizer:
             f"the tokenizer to start from, in {folder}, is a {model.config.net}, wanted a {wanted.net}; leave --preset "
             "and --model out, or start from a tokenizer of that kind"
         )
-    found = replace(model.config, data_mean=wanted.data_mean, data_variance=wanted.data_variance)
+    codebook = replace(model.config.codebook, rate_weight=wanted.codebook.rate_weight)  # which may change
+    found = replace(model.config, data_mean=wanted.data_mean, data_variance=wanted.data_variance, codebook=codebook)
     if found != wanted:
         raise ValueError(
             f"the tokenizer to start from, in {folder}, is {found}, wanted {wanted}; set model to the former"
         )
-    return model
+    if codebook == model.config.codebook:
+        return model
+    changed = build(replace(model.config, codebook=codebook))
+    changed.load_state_dict(model.state_dict())
+    return changed
 
 
 def score_tokenizer(model: Tokenizer, frames: Tensor) -> dict[str, float]:

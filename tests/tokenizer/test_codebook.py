@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,53 @@ def test_lookup_gives_the_vectors_of_the_codes():
     codebook = make_codebook()
     codes = torch.tensor([[[3, 5]]])
     assert torch.equal(codebook.lookup(codes)[0, 0], torch.cat((codebook.vectors[0, 3], codebook.vectors[1, 5])))
+
+
+def test_a_rate_weight_prefers_common_codes_among_those_that_fit_about_as_well():
+    """Codes 0, 1 and 10, used 90, 9 and 1 times: a variance of .99, and 2.3 nats between the first two."""
+    latents = torch.tensor([[0.6], [2.0], [8.0]])
+    chosen = {}
+    for weight in (0.0, 0.1, 0.2, 10.0):
+        codebook = make_codebook(num_codes=3, num_slices=1, code_dim=1, rate_weight=weight)
+        codebook.vectors[0, :, 0] = torch.tensor([0.0, 1.0, 10.0])
+        codebook.counts[0] = torch.tensor([90.0, 9.0, 1.0])
+        chosen[weight] = codebook.encode(latents)[:, 0].tolist()
+    # Code 0 is farther from .6 than code 1 by .36 - .16 = .2, and 2.3 nats * .99 = 2.3 cheaper.
+    assert chosen == {0.0: [1, 1, 2], 0.1: [0, 1, 2], 0.2: [0, 1, 2], 10.0: [0, 0, 2]}
+
+
+def test_a_rate_weight_does_not_depend_on_the_scale_of_the_latents():
+    codebook, latents = make_codebook(rate_weight=0.3), torch.randn(64, 8)
+    codebook.counts *= torch.arange(1, 9) ** 2
+    codes = codebook.encode(latents)
+    assert not torch.equal(codes, make_nearest(codebook).encode(latents))
+    codebook.vectors *= 100.0
+    assert torch.equal(codebook.encode(latents * 100.0), codes)
+
+
+def make_nearest(codebook: SlicedCodebook) -> SlicedCodebook:
+    """The same codebook without a rate weight."""
+    nearest = make_codebook()
+    nearest.load_state_dict(codebook.state_dict())
+    return nearest
+
+
+@pytest.mark.parametrize("num_slices", [1, 2])
+def test_training_with_a_rate_weight_spends_fewer_bits_on_noise(num_slices):
+    """Half of the latents are the same but for a little noise: they end in few codes, and the others keep theirs."""
+
+    def bits(weight: float) -> tuple[float, float]:
+        codebook = make_codebook(num_codes=32, num_slices=num_slices, rate_weight=weight)
+        noise = torch.Generator().manual_seed(1)
+        still = 0.05 * torch.randn(60, 128, 4 * num_slices, generator=noise)
+        other = torch.randn(60, 128, 4 * num_slices, generator=noise)
+        train(codebook, torch.cat((still, other), dim=1), seed=0)
+        used = codebook.encode(still.flatten(0, 1))[:, 0].bincount(minlength=32).double()
+        return float(torch.special.entr(used / used.sum()).sum() / math.log(2)), float(codebook(other[-1]).commitment)
+
+    (plain, error), (cheap, same) = bits(0.0), bits(0.1)
+    assert plain > 2.5 and cheap < 0.5
+    assert same < 1.15 * error
 
 
 def test_gradients_pass_straight_through():

@@ -17,6 +17,7 @@ from worldmodel.evaluation.scores import predictions
 from worldmodel.layers.precision import autocast
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer import VQVAE
+from worldmodel.tokenizer.build import build
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training import fit as loop
 from worldmodel.training.code_segments import split_codes
@@ -277,7 +278,8 @@ def test_training_that_does_not_suit_the_clips_is_refused(changes, message):
 def test_dynamics_and_heads_are_trained_further_on_the_codes_of_a_new_tokenizer(tmp_path, store):
     where = (tmp_path / "data", tmp_path / "tokenizer")
     train_dynamics(*where, tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=4)))
-    other = tiny_world(seed=3).tokenizer
+    config = tiny_world().tokenizer.config
+    other = build(replace(config, codebook=replace(config.codebook, rate_weight=0.2)))
     save_tokenizer(tmp_path / "other", other)
     still = replace(CONFIG, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
     start = tmp_path / "first"  # is resolved to its best checkpoint

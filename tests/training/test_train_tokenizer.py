@@ -142,6 +142,18 @@ def test_training_continues_from_an_earlier_tokenizer_and_its_pixel_scale(tmp_pa
     assert second.codebook.started
 
 
+def test_a_tokenizer_is_trained_further_with_another_rate_weight(tmp_path, store):
+    short = replace(CONFIG, loop=replace(CONFIG.loop, steps=2))
+    train_tokenizer(tmp_path / "data", tmp_path / "first", short)
+    weighted = replace(short.model, codebook=replace(short.model.codebook, rate_weight=0.2))
+    still = replace(CONFIG, model=weighted, loop=replace(CONFIG.loop, steps=2, learning_rate=1e-9))
+    train_tokenizer(tmp_path / "data", tmp_path / "second", still, start_from=tmp_path / "first")
+    first, second = (load_tokenizer(tmp_path / name / "last") for name in ("first", "second"))
+    assert second.config.codebook.rate_weight == second.codebook.config.rate_weight == 0.2
+    weights = dict(second.named_parameters())
+    assert all(torch.allclose(weight, weights[name], atol=1e-6) for name, weight in first.named_parameters())
+
+
 def test_a_run_with_another_start_is_not_resumed_and_another_model_is_refused_as_a_start(tmp_path, store):
     short = replace(CONFIG, loop=replace(CONFIG.loop, steps=2))
     train_tokenizer(tmp_path / "data", tmp_path / "first", short)

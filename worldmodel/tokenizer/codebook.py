@@ -2,8 +2,9 @@
 
 Letters: M slices, V codes per slice, E features of one code vector, N latents of a batch.
 Source: moving averages, arXiv:1711.00937 appendix A.1; data initialisation and restarts, arXiv:2005.00341; slices,
-Latent Video Transformer (arXiv:2006.10704) section 3.1. Differs: the restart threshold is relative to the mean usage,
-so it fits any batch size; a restarted code is kept for `_GRACE` batches, which gives it time to be used.
+Latent Video Transformer (arXiv:2006.10704) section 3.1; `rate_weight`, Entropy-constrained vector quantization (Chou,
+Lookabaugh and Gray 1989). Differs: the restart threshold is relative to the mean usage, so it fits any batch size; a
+restarted code is kept for `_GRACE` batches, which gives it time to be used; rates are those of the running counts.
 
 If torch.distributed is initialised, all processes update alike: counts and sums are totals over their batches, and
 initial and restarted codes come from the batch of rank 0. All must then call a codebook in training equally often.
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, distributed, nn
 
-from worldmodel.settings import PositiveInt, ShareBelowOne, checked_dataclass
+from worldmodel.settings import NonNegativeFloat, PositiveInt, ShareBelowOne, checked_dataclass
 
 _GRACE = 50  # batches after which a restarted code that is still unused restarts again
 _SMOOTH = 1e-7  # Laplace smoothing of the running counts
@@ -31,6 +32,9 @@ class CodebookConfig:
     code_dim: PositiveInt = 32  # E, features of one slice's code vector
     decay: ShareBelowOne = 0.99  # share of the running averages kept per batch, in [0, 1)
     restart_below: ShareBelowOne = 0.2  # codes used less than this share of the mean usage restart; in [0, 1)
+    rate_weight: NonNegativeFloat = (
+        0.0  # what a nat of a code's rarity costs, in variances of the codes; 0: nearest code
+    )
 
 
 class Quantized(NamedTuple):
@@ -84,8 +88,21 @@ class SlicedCodebook(nn.Module):
 
     def _nearest(self, latents_MNE: Tensor) -> Tensor:
         # |x - v|^2 without |x|^2, which is the same for every code.
-        norms = self.vectors.square().sum(-1)[:, None]
-        return torch.baddbmm(norms, latents_MNE, self.vectors.transpose(1, 2), alpha=-2).argmin(-1)
+        norms = self.vectors.square().sum(-1)
+        if self.config.rate_weight:
+            norms = norms + self.config.rate_weight * self._prices()
+        return torch.baddbmm(norms[:, None], latents_MNE, self.vectors.transpose(1, 2), alpha=-2).argmin(-1)
+
+    def _prices(self) -> Tensor:
+        """Nats of each code, at its share of the running counts, times the variance of its slice's codes: (M, V).
+
+        Where several codes fit about as well, latents then take the most common one, which a model of the codes can
+        predict.
+        """
+        shares = self.counts / self.counts.sum(-1, keepdim=True)
+        mean = (shares[..., None] * self.vectors).sum(1, keepdim=True)
+        variance = (shares * (self.vectors - mean).square().sum(-1)).sum(-1, keepdim=True)
+        return variance * -shares.clamp_min(_SMOOTH).log()
 
     def forward(self, latents: Tensor) -> Quantized:
         """Quantise latents (..., M*E); in training mode also update the codebook."""
