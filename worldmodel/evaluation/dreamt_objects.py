@@ -107,9 +107,10 @@ def _by_range(
     pixels = [share.mean(-1) for share in (game, dreamt)]  # (D, T)
     pictures = [(share > least).mean(-1) for share in (game, dreamt)]
     before = game[:, given - 1, -1] > least
+    any_dream = np.ones_like(before)
     kinds = {
-        "pixels": (pixels, slice(None)),
-        "pictures": (pictures, slice(None)),
+        "pixels": (pixels, any_dream),
+        "pictures": (pictures, any_dream),
         "kept": (pictures, before),
         "appeared": (pictures, ~before),
     }
