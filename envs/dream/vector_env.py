@@ -294,10 +294,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         extras = self._dreams.running.extras
         self._keys = to_numpy(extras.pop("env.key", torch.from_numpy(self._keys))).copy()
         self._numbers = to_numpy(extras.pop("env.number", torch.from_numpy(self._numbers))).copy()
-        ended = to_numpy(extras.pop("env.ended", torch.zeros(self.num_envs, dtype=torch.bool)))
-        self._ended = ended & (self.autoreset_mode is not AutoresetMode.SAME_STEP)
+        self._ended = to_numpy(extras.pop("env.ended", torch.zeros(self.num_envs, dtype=torch.bool))).copy()
         self._observe_all()
         self._beginnings.forget(slice(None))
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._ended.any():  # of an env of another mode
+            self._begin(np.flatnonzero(self._ended), self._source)
 
     @own_defaults
     def imagine(self, actions: Tensor | np.ndarray, seeds: Tensor | np.ndarray | None = None) -> Branches:

@@ -130,6 +130,20 @@ def test_an_env_that_resets_at_once_awaits_no_reset_after_a_state_of_one_that_do
     assert all(rewards.all() for _, rewards, *_ in play(envs, 2))  # rows that are being reset would get 0
 
 
+@pytest.mark.parametrize("mode", ["next_step", "disabled"])
+def test_an_env_that_resets_at_once_begins_rows_that_ended_before_their_state_was_taken(mode):
+    waiting, envs, unbroken = (
+        DreamVectorEnv(3, tiny_world(), "codes", horizon=3, autoreset_mode=m) for m in (mode, "same_step", "same_step")
+    )
+    for one in (waiting, unbroken):
+        one.reset(seed=2)
+        play(one, 1)
+        one.reset(options={"reset_mask": np.array([False, True, False])})
+        assert play(one, 2)[-1][3].tolist() == [True, False, True]
+    envs.state = waiting.state
+    assert_equal_plays(play(envs, 7), play(unbroken, 7))
+
+
 @pytest.mark.parametrize("mask", [[False, True, False], [True, True, True]], ids=["one row", "all rows"])
 def test_tensors_that_a_caller_added_to_a_state_stay_with_their_rows_through_resets(mask):
     envs = DreamVectorEnv(3, tiny_world(), "codes", horizon=4)
