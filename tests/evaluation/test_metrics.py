@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from worldmodel.evaluation import metrics
 from worldmodel.evaluation.metrics import (
     auroc,
     best_f1_threshold,
@@ -112,6 +113,22 @@ def test_nmse_divides_by_the_given_variance():
     assert nmse(gray(0), gray(51), variance=0.5) == pytest.approx(0.2**2 / 0.5, abs=1e-6)
     with pytest.raises(ValueError, match="variance"):
         nmse(gray(0), gray(51), variance=0.0)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.5])
+def test_many_images_are_compared_a_few_at_a_time(kept, monkeypatch):
+    frames, other = torch.randint(256, (2, 3, 5, 8, 6, 3), generator=torch.Generator().manual_seed(0)).byte()
+    other = torch.where(torch.rand(other.shape, generator=torch.Generator().manual_seed(1)) < kept, other, frames)
+    whole, sizes, unit_range = (psnr(frames, other), nmse(frames, other, 0.1)), [], metrics._unit_range
+
+    def noting(a, b):
+        sizes.append(a.numel())
+        return unit_range(a, b)
+
+    monkeypatch.setattr(metrics, "_unit_range", noting)
+    monkeypatch.setattr(metrics, "_AT_ONCE", 4 * frames[0, 0].numel())
+    assert (psnr(frames, other), nmse(frames, other, 0.1)) == pytest.approx(whole, rel=1e-6)
+    assert sizes == 2 * [576, 576, 576, 432]
 
 
 def test_a_pixel_changes_if_one_channel_moves_by_more_than_a_tenth():

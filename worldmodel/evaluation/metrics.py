@@ -5,10 +5,12 @@ float in [0, 1].
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+_AT_ONCE = 2**26  # numbers that are compared at once
 # Two uint8 images that differ by less than the rounding of their pixels count as equal: 58.9 dB instead of infinity.
 ROUNDING_ERROR = 1.0 / 12.0 / 255.0**2
 
@@ -21,8 +23,8 @@ def psnr(frames: Tensor, reconstruction: Tensor) -> float:
 
     Returns: dB, higher is better; at most 58.9, the value for an error as small as the rounding to uint8.
     """
-    a, b = _unit_range(frames, reconstruction)
-    error_N = (a - b).square().flatten(-3).mean(-1).clamp(min=ROUNDING_ERROR)
+    errors = [part.flatten(1).mean(-1) for part in _squared_errors(frames, reconstruction)]
+    error_N = torch.cat(errors).clamp(min=ROUNDING_ERROR)
     return float(-10.0 * error_N.log10().mean())
 
 
@@ -64,8 +66,9 @@ def nmse(frames: Tensor, reconstruction: Tensor, variance: float) -> float:
     """
     if not variance > 0.0:
         raise ValueError(f"variance must be above 0, got {variance}; is the data set one flat colour?")
-    a, b = _unit_range(frames, reconstruction)
-    return float((a - b).square().mean() / variance)
+    errors = [(part.mean(), part.numel()) for part in _squared_errors(frames, reconstruction)]
+    total = sum(count for _, count in errors) or 1
+    return float(sum(mean * (count / total) for mean, count in errors) / variance)
 
 
 def changed_pixels(before: Tensor, after: Tensor) -> Tensor:
@@ -184,6 +187,17 @@ def r_squared(predicted: Tensor, truth: Tensor) -> float:
 def bits(nats: float) -> float:
     """Convert nats to bits."""
     return nats / math.log(2.0)
+
+
+def _squared_errors(frames: Tensor, reconstruction: Tensor) -> Iterator[Tensor]:
+    """Squared errors (N, H, W, C) in [0, 1], a few images at a time, because float32 takes four times their memory."""
+    if frames.shape != reconstruction.shape or frames.ndim < 3:
+        _unit_range(frames, reconstruction)  # says what is wrong
+    a, b = (images.reshape(-1, *images.shape[-3:]) for images in (frames, reconstruction))
+    rows = max(1, _AT_ONCE // max(1, a[:1].numel()))
+    for parts in zip(a.split(rows), b.split(rows), strict=True):
+        x, y = _unit_range(*parts)
+        yield (x - y).square()
 
 
 def _unit_range(frames: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
