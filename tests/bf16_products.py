@@ -13,10 +13,13 @@ from worldmodel.layers import precision
 _MORE = ("_linear_pointwise", "_convolution_pointwise", "mkldnn_convolution", "linear", "dot", "mv", "addmv")
 
 
-class _Refuse(TorchDispatchMode):
-    def __init__(self) -> None:
+class _Watch(TorchDispatchMode):
+    """Counts matmuls; unless `fast`, refuses those in bfloat16."""
+
+    def __init__(self, fast: bool) -> None:
         super().__init__()
-        self.products = 0  # in any dtype: a test that saw none has shown nothing
+        self._fast = fast
+        self.products = self.in_bf16 = 0  # a test that saw none has shown nothing
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         packet = func.overloadpacket
@@ -24,14 +27,16 @@ class _Refuse(TorchDispatchMode):
         if packet in flop_registry or name in _MORE or name.startswith("_scaled_dot_product"):
             self.products += 1
             tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
-            if any(x.dtype == torch.bfloat16 for x in tensors):
+            found = any(x.dtype == torch.bfloat16 for x in tensors)
+            self.in_bf16 += found
+            if found and not self._fast:
                 raise AssertionError(f"{func} of bfloat16 {[tuple(x.shape) for x in tensors]}")
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
-def without_fast_bf16(monkeypatch) -> Iterator[_Refuse]:
-    """Treats this processor as one with slow bfloat16; a matmul in bfloat16 raises AssertionError."""
-    monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)
-    with _Refuse() as mode:
+def fast_bf16(monkeypatch, fast: bool) -> Iterator[_Watch]:
+    """Treats this processor as one with fast or slow bfloat16; if slow, a matmul in it raises AssertionError."""
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: fast)
+    with _Watch(fast) as mode:
         yield mode

@@ -31,10 +31,9 @@ def cached(name, **options):
 
 
 def same(a, b):
-    weights = a.state_dict()
-    return weights.keys() == b.state_dict().keys() and all(
-        torch.equal(weights[k], w) for k, w in b.state_dict().items()
-    )
+    """Whether both have the same weights, in the dtype in which worlds are loaded."""
+    weights, others = a.state_dict(), b.prepare().state_dict()
+    return weights.keys() == others.keys() and all(torch.equal(weights[k], w) for k, w in others.items())
 
 
 def test_a_pushed_world_comes_back_with_its_weights_starts_and_card(hub):

@@ -1,5 +1,6 @@
 """training_state.pt of a run folder: everything that a resumed training needs to equal an unbroken one."""
 
+import errno
 import math
 import zipfile
 from collections.abc import Sequence
@@ -113,9 +114,9 @@ def _read(path: Path, device: torch.device, whole: bool) -> dict[str, Any]:
         if odd := [name for name, kind in wanted.items() if not isinstance(state[name], kind)]:
             raise ValueError(f"{', '.join(odd)} of another type")
         Progress(*(state[name] for name in Progress._fields)).check()
-    except OSError:
-        raise
     except Exception as error:  # what damaged bytes make torch's reader raise is of many kinds
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a damaged place in the file causes
+            raise
         raise ValueError(f"{path} is damaged ({first_line(error)}): {_WAY_OUT}") from error
     return state
 

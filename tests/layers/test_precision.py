@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from worldmodel.layers.conv import SameConv3d, SameConvTranspose3d
 from worldmodel.layers.cpu.features import has_onednn_layouts
 from worldmodel.layers.precision import Conv3d, Linear, autocast, cast_matmuls, fast_dtype
 
@@ -129,3 +130,21 @@ def test_a_used_layer_can_be_copied_and_saved():
 
 def test_a_layer_without_outputs_does_not_warn(recwarn):
     assert Linear(4, 0)(torch.zeros(2, 4)).shape == (2, 0) and not recwarn.list
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", [2, 3, 4])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_kernels_longer_than_their_input_have_the_gradients_of_float32(transposed, kernel, depth):
+    """torch itself fills them with uninitialised memory where bfloat16 is fast."""
+    torch.manual_seed(0)
+    layer = (SameConvTranspose3d if transposed else SameConv3d)(8, 8, (kernel, 3, 3), (1, 1, 1))
+    x, gradients = torch.randn(2, 8, depth, 4, 4).contiguous(memory_format=torch.channels_last_3d), []
+    layer.to(memory_format=torch.channels_last_3d)
+    for dtype in (torch.float32, torch.bfloat16):
+        layer.zero_grad()
+        with autocast("cpu", dtype):
+            y = layer(x).float()
+        y.backward(torch.ones_like(y) + x)
+        gradients.append(layer.weight.grad)
+    assert (gradients[1] - gradients[0]).norm() < 0.02 * gradients[0].norm()

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 
 import torch
@@ -81,18 +81,34 @@ class Linear(CachedLayoutLinear):
         return x if x.dtype == weight.dtype else follow(x, weight)
 
 
+@contextmanager
+def _right_gradient(weight: Tensor, depth: int) -> Iterator[None]:
+    """No autocast where a kernel that learns is longer in time than the `depth` it is laid over.
+
+    The gradient of such a kernel in bfloat16 on a CPU is uninitialised memory, often inf or NaN, with zeros as padding
+    (torch 2.13 with oneDNN, avx512_bf16).
+    """
+    kind = weight.device.type
+    wrong = kind == "cpu" and weight.requires_grad and torch.is_grad_enabled() and weight.shape[2] > depth
+    with torch.autocast(kind, enabled=False) if wrong and torch.is_autocast_enabled(kind) else nullcontext():
+        yield
+
+
 class Conv3d(nn.Conv3d):
     """nn.Conv3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(follow(x, self.weight))
+        with _right_gradient(self.weight, x.shape[2]):
+            return super().forward(follow(x, self.weight))
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
     """nn.ConvTranspose3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        return super().forward(follow(x, self.weight), output_size)
+        depth = (x.shape[2] - 1) * self.stride[0] - 2 * int(self.padding[0]) + self.kernel_size[0]
+        with _right_gradient(self.weight, depth):
+            return super().forward(follow(x, self.weight), output_size)
 
 
 class EmbeddingSum(nn.Embedding):

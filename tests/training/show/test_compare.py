@@ -9,6 +9,7 @@ from tests.tiny import tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.data import EpisodeStorage
 from worldmodel.media.read import read_images
+from worldmodel.model import WorldModel
 from worldmodel.training.cli.main import main
 from worldmodel.training.show import compare as module
 from worldmodel.training.show.compare import CompareConfig, _write, compare
@@ -78,7 +79,9 @@ def test_a_world_of_longer_steps_continues_the_same_frames(tmp_path, worlds, mon
     batch = store.batch(real_clips(store, 2, 6, "train", 0))
     frames = batch.frames.flatten(1, 2)
     acted = batch.actions[:, 2::2]  # the second one of the two that led into a step of four frames
-    made = four.sample(2, 3, frames.unflatten(1, (3, 4))[:, :1], acted).frames.flatten(1, 2)
+    made = (
+        WorldModel.from_pretrained(levels).sample(2, 3, frames.unflatten(1, (3, 4))[:, :1], acted).frames.flatten(1, 2)
+    )
     for pair, a_left in enumerate(a_is_left(2, 0)):
         ours, theirs = (
             videos[f"{pair}-{side}"][:, 2:-2, 2:-2] for side in (("left", "right") if a_left else ("right", "left"))

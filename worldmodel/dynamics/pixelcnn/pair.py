@@ -157,7 +157,7 @@ class PixelCNNPair(Dynamics):
             chosen = min(self.config.bottom_slices, count)
             order = torch.rand(rows, count, device=top.device).argsort(1)
         raised = self.bottom.around.top.raised(top)
-        nats = raised.new_zeros(rows, count)
+        nats = torch.zeros(rows, count, device=top.device)
         for half in order[:, :chosen].unbind(1):
             acted = action_vectors[torch.arange(rows, device=top.device), half // HALVES]
             condition = self.bottom.condition(raised, bottom, half + HALVES, acted)

@@ -13,6 +13,7 @@ from worldmodel.agents.sb3.networks import policy_parts
 from worldmodel.data import ActionSpec
 from worldmodel.envs import DreamEnv
 from worldmodel.envs.spaces import observation_space
+from worldmodel.layers import precision
 from worldmodel.model import WorldModel
 from worldmodel.training.show.web.agent import Acting, agent_graph, open_agent
 
@@ -59,7 +60,8 @@ def odds_of(agent: Agent) -> np.ndarray:
     ],
 )
 @torch.inference_mode()
-def test_its_odds_are_the_agents_at_every_step_of_a_dream(world, tmp_path, obs, training):
+def test_its_odds_are_the_agents_at_every_step_of_a_dream(world, tmp_path, monkeypatch, obs, training):
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: False)  # the page computes in float32
     save_fresh(world, tmp_path, obs, **training)
     agent = open_agent(tmp_path, world)
     acting, env = Acting(agent, world), DreamEnv(world, obs)

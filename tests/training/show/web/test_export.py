@@ -25,6 +25,7 @@ from worldmodel.envs import DreamEnv
 from worldmodel.envs.dream.start_states import pick_and_seed
 from worldmodel.envs.vectors import key_of
 from worldmodel.files import read_json
+from worldmodel.layers import precision
 from worldmodel.media.read import images_per_second, read_images
 from worldmodel.model import WorldModel
 from worldmodel.training.show.play.keys import Keys
@@ -72,9 +73,10 @@ def runtime(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(folder, agent_folder, runtime, tmp_path_factory):
-    """An export that counts as long, and what it wrote to standard error."""
+    """An export that counts as long, where bfloat16 is fast, and what it wrote to standard error."""
     out = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+        patch.setattr(precision, "multiplies_bf16", lambda: True)  # weights are not rounded to it
         patch.setattr(worldmodel.progress, "LONG", 0.0)
         site = export_web(folder, out=out, agent=agent_folder, title="Toy", seed=3, runtime=runtime)
     return site, said.getvalue()

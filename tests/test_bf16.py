@@ -1,4 +1,7 @@
-"""On a processor without fast bfloat16 matmuls nothing multiplies in bfloat16, unless requested explicitly."""
+"""Everything runs on processors with and without fast bfloat16 matmuls, whichever this one is.
+
+Without them, nothing multiplies in bfloat16 unless requested explicitly.
+"""
 
 import os
 import subprocess
@@ -12,7 +15,7 @@ import pytest
 import torch
 
 from tests.agents.trained import META, dreams, small
-from tests.bf16_products import without_fast_bf16
+from tests.bf16_products import fast_bf16
 from tests.pixelcnn_world import CLIP, pixelcnn_config, two_levels
 from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
@@ -37,9 +40,17 @@ ONCE = LoopConfig(steps=1, batch_size=2, warmup=1, evaluate_every=1, save_every=
 
 @pytest.fixture
 def slow(monkeypatch):
-    with without_fast_bf16(monkeypatch) as mode:
-        yield mode
+    with fast_bf16(monkeypatch, fast=False) as mode:
+        yield
     assert mode.products > 0
+
+
+@pytest.fixture(params=[False, True], ids=["slow", "fast"])
+def either(monkeypatch, request):
+    """Each test once on a processor with slow and once on one with fast bfloat16."""
+    with fast_bf16(monkeypatch, request.param) as mode:
+        yield
+    assert mode.products > 0 and bool(mode.in_bf16) == request.param
 
 
 def test_the_check_itself_finds_products_of_every_kind(monkeypatch):
@@ -53,14 +64,14 @@ def test_the_check_itself_finds_products_of_every_kind(monkeypatch):
         lambda: layer(torch.ones(3, 192)),
         lambda: torch.einsum("bij,bjk->bik", half, half),
     ]
-    with without_fast_bf16(monkeypatch):
+    with fast_bf16(monkeypatch, fast=False):
         for product in products:
             with pytest.raises(AssertionError, match="bfloat16"), torch.no_grad():
                 product()
         half + half  # no product
 
 
-def test_a_tokenizer_trains_and_codes_in_float32(slow, tmp_path):
+def test_a_tokenizer_trains_and_codes(either, tmp_path):
     recorded_store(tmp_path / "data")
     train_tokenizer(tmp_path / "data", tmp_path / "run", TokenizerTraining(model=tiny_config().tokenizer, loop=LOOP))
 
@@ -75,13 +86,13 @@ FRAME_TOKENIZER = FrameVQVAEConfig(
 )
 
 
-def test_a_tokenizer_of_single_frames_trains_and_codes_in_float32(slow, tmp_path):
+def test_a_tokenizer_of_single_frames_trains_and_codes(either, tmp_path):
     recorded_store(tmp_path / "data", lengths=(9,) * 10)
     config = TokenizerTraining(model=FRAME_TOKENIZER, loop=ONCE, validation_steps=4)
     train_tokenizer(tmp_path / "data", tmp_path / "run", config)
 
 
-def test_a_subscale_transformer_trains_and_makes_videos_in_float32(slow, tmp_path):
+def test_a_subscale_transformer_trains_and_makes_videos(either, tmp_path):
     recorded_store(tmp_path / "data", lengths=(9,) * 10)
     save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
     config = DynamicsTraining(
@@ -100,7 +111,7 @@ def test_a_subscale_transformer_trains_and_makes_videos_in_float32(slow, tmp_pat
     world.step(state, torch.zeros(len(state), dtype=torch.int64))
 
 
-def test_a_hierarchy_and_its_priors_train_and_make_videos_in_float32(slow, tmp_path):
+def test_a_hierarchy_and_its_priors_train_and_make_videos(either, tmp_path):
     regroup(recorded_store(tmp_path / "pairs", lengths=(12,) * 10), tmp_path / "data", 4)
     tokenizer = TokenizerTraining(model=two_levels(), loop=ONCE, validation_steps=4)
     train_tokenizer(tmp_path / "data", tmp_path / "tokenizer", tokenizer)
@@ -120,7 +131,7 @@ def test_a_hierarchy_and_its_priors_train_and_make_videos_in_float32(slow, tmp_p
         pytest.param({"position": "time", "window": 8}, marks=pytest.mark.slow),
     ],
 )
-def test_dynamics_train_and_are_judged_in_float32(slow, tmp_path, changes):
+def test_dynamics_train_and_are_judged(either, tmp_path, changes):
     recorded_store(tmp_path / "data", lengths=(40, 9, 17) * 8)
     save_tokenizer(tmp_path / "tokenizer", tiny_world().tokenizer)
     config = DynamicsTraining(
@@ -141,7 +152,7 @@ def test_inverse_dynamics_learn_and_read_in_float32(slow, tmp_path):
     read(model, torch.zeros(2, 3, 2, 16, 16, 3, dtype=torch.uint8))
 
 
-def test_a_shipped_world_whose_file_is_bfloat16_dreams_in_float32(slow):
+def test_a_shipped_world_whose_file_is_bfloat16_dreams(either):
     world = WorldModel.from_pretrained("doom-hg")
     envs = DreamVectorEnv(2, world, obs="rgb")
     envs.reset(seed=0)
@@ -162,7 +173,7 @@ def test_planners_plan_in_float32(slow):
 
 
 @pytest.mark.rllib
-def test_rllibs_networks_see_frames_in_float32(slow):
+def test_rllibs_networks_see_frames(either):
     gym, columns = pytest.importorskip("gymnasium"), pytest.importorskip("ray.rllib.core.columns")
     from worldmodel.agents.rllib.module import PixelPPOModule
 
