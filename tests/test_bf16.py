@@ -128,6 +128,7 @@ def test_a_hierarchy_and_its_priors_train_and_make_videos(either, tmp_path):
     [
         {"refine": 1, "own_draws": 0.5, "token_noise": 0.1},
         {"order": "raster"},
+        {"checkerboard": True, "echo": True},
         pytest.param({"position": "time", "window": 8}, marks=pytest.mark.slow),
     ],
 )

@@ -82,15 +82,16 @@ class Linear(CachedLayoutLinear):
 
 
 @contextmanager
-def _right_gradient(weight: Tensor, depth: int) -> Iterator[None]:
-    """No autocast where a kernel that learns is longer in time than the `depth` it is laid over.
+def _right_gradient(layer: nn.Conv3d | nn.ConvTranspose3d, depth: int, width: int) -> Iterator[None]:
+    """No autocast where bfloat16 on a CPU would give a kernel that learns a gradient of uninitialised memory.
 
-    The gradient of such a kernel in bfloat16 on a CPU is uninitialised memory, often inf or NaN, with zeros as padding
-    (torch 2.13 with oneDNN, avx512_bf16).
+    That happens where the kernel is longer in time than the `depth` it is laid over, and where it strides along a
+    `width` of one (torch 2.13 with oneDNN, avx512_bf16).
     """
-    kind = weight.device.type
-    wrong = kind == "cpu" and weight.requires_grad and torch.is_grad_enabled() and weight.shape[2] > depth
-    with torch.autocast(kind, enabled=False) if wrong and torch.is_autocast_enabled(kind) else nullcontext():
+    weight, kind = layer.weight, layer.weight.device.type
+    learns = kind == "cpu" and weight.requires_grad and torch.is_grad_enabled() and torch.is_autocast_enabled(kind)
+    wrong = learns and (layer.kernel_size[0] > depth or (width == 1 and layer.stride[2] > 1))
+    with torch.autocast(kind, enabled=False) if wrong else nullcontext():
         yield
 
 
@@ -98,7 +99,7 @@ class Conv3d(nn.Conv3d):
     """nn.Conv3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        with _right_gradient(self.weight, x.shape[2]):
+        with _right_gradient(self, x.shape[2], x.shape[4]):
             return super().forward(follow(x, self.weight))
 
 
@@ -106,8 +107,11 @@ class ConvTranspose3d(nn.ConvTranspose3d):
     """nn.ConvTranspose3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        depth = (x.shape[2] - 1) * self.stride[0] - 2 * int(self.padding[0]) + self.kernel_size[0]
-        with _right_gradient(self.weight, depth):
+        depth, width = (
+            (x.shape[axis] - 1) * self.stride[axis - 2] - 2 * int(self.padding[axis - 2]) + self.kernel_size[axis - 2]
+            for axis in (2, 4)
+        )
+        with _right_gradient(self, depth, width):
             return super().forward(follow(x, self.weight), output_size)
 
 
