@@ -74,17 +74,18 @@ def publish(
             f"{world} is not the best or last checkpoint in a folder of train-dynamics, whose config.json is its recipe"
         )
     folders = [Path(data), *map(Path, also)]
-    model, played = WorldModel.from_pretrained(folder), open_stores(folders)
+    model, played = WorldModel.from_pretrained(folder, dtype=torch.float32), open_stores(folders)
     check_same_game(model.config, played)
+    cast_matmuls(model, torch.bfloat16)  # as the file holds them: what is measured is what is published
+    model.prepare()
     trust = None if real is None else quick_trust(model, real)
     report = summarize_model(model, played)
     stores = [Play.of(store) for store in folders]
     tags = [*(["--license", license] if license else []), *(["--datasets", *datasets] if datasets else [])]
     text = _text(target.absolute().name, folder.name, model, report, run, stores, notes, trust, tags)
     card = model_card("world_model", text, game=model.config.env_id, license=license, datasets=datasets)
-    half = WorldModel.from_pretrained(folder, dtype=torch.float32)
-    cast_matmuls(half, torch.bfloat16)  # for the file alone: nothing is multiplied
-    half.save_pretrained(target, card)
+    cast_matmuls(model, torch.bfloat16)  # for the file alone: nothing is multiplied
+    model.save_pretrained(target, card)
     print(target)
     if push is not None:
         print(upload(target, push, private=private or None))

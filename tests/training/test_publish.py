@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+import torch
 import tyro
 
 from tests.pixelcnn_world import pixelcnn_config, pixelcnn_world
@@ -146,6 +147,18 @@ def test_a_run_folder_stands_for_its_best_and_its_tokenizer_may_be_a_worlds(run,
     card = (folder / "README.md").read_text()
     assert "publish runs/dynamics/best runs/data toy" in card and "train-tokenizer" not in card
     assert "train-dynamics --data runs/data --tokenizer EARLIER" in card
+
+
+def test_what_is_measured_has_the_weights_of_the_file(run, tmp_path, monkeypatch):
+    measured = []
+
+    def measure(model, *stores):
+        measured.append({name: tensor.float().clone() for name, tensor in model.state_dict().items()})
+        return summarize_model(model, *stores, samples=2, max_segments=16)
+
+    monkeypatch.setattr(module, "summarize_model", measure)
+    published = WorldModel.from_pretrained(publish(run / "run", run / "data", tmp_path / "toy")).state_dict()
+    assert all(torch.equal(measured[0][name], tensor.float()) for name, tensor in published.items())
 
 
 LVT = {"net": "subscale", "frames_alone": True, "training_slices": 2}
