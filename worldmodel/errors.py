@@ -32,9 +32,15 @@ def check_known(what: str, name: object, valid: Collection[str]) -> None:
         raise ValueError(f"unknown {what} {name!r}.{did_you_mean(str(name), valid)}")
 
 
-def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any]) -> None:
-    """Raise TypeError with the nearest valid name if the last parameter of `taker`, ``**unknown``, caught anything."""
+def refuse_unknown(unknown: Iterable[str], taker: Callable[..., Any], **elsewhere: str) -> None:
+    """Raise TypeError with the nearest valid name if the last parameter of `taker`, ``**unknown``, caught anything.
+
+    `elsewhere` maps names that mean the same elsewhere to ours.
+    """
     for name in unknown:
         options = [parameter for parameter in inspect.signature(taker).parameters if parameter != "unknown"]
         # Python's own wording, by which TorchRL and others recognise arguments that an environment does not accept.
-        raise TypeError(f"{taker.__name__}() got an unexpected keyword argument {name!r}.{did_you_mean(name, options)}")
+        found = f"{taker.__name__}() got an unexpected keyword argument {name!r}."
+        if name in elsewhere:
+            raise TypeError(f"{found} It is called {elsewhere[name]!r} here.")
+        raise TypeError(found + did_you_mean(name, options))

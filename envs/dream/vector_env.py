@@ -107,7 +107,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray], metaclass=Na
         starts: Literal["all", "first", "middle"] = "all",
         **unknown: object,
     ) -> None:
-        refuse_unknown(unknown, DreamVectorEnv)
+        refuse_unknown(unknown, DreamVectorEnv, max_episode_steps="horizon")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if render_mode is not None:

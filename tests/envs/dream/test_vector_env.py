@@ -369,6 +369,13 @@ def test_an_unknown_option_is_refused_with_the_nearest(make_env):
         make_env("VideoGenDream-Doom", model=tiny_world(), horizn=3)
 
 
+def test_the_time_limit_of_single_envs_is_called_horizon_here():
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'max_episode_steps'\. It is called 'horizon' here"
+    ):
+        gym.make_vec("VideoGenDream-Doom", num_envs=2, model=tiny_world(), max_episode_steps=3)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cpu:x", "cuda:99"])
 def test_a_missing_device_is_refused_with_the_available_ones(tmp_path, device):
     folder = tiny_world().save_pretrained(tmp_path / "world")
