@@ -4,8 +4,8 @@
     python examples/moving_digits.py
 
 The digits are scikit-learn's, 8 x 8 pixels enlarged to 24 x 24, instead of MNIST's. The presets `moving-mnist` have the
-paper's sizes; this trains narrower ones. After 1,000 of its 2,000 steps the prior drew digit-like strokes that move,
-but not those of the given frame (docs/log.md).
+paper's sizes; this trains narrower ones. The digits that it draws move and bounce, but they are not those of the given
+frame (docs/videogen.md has a film).
 """
 
 import shutil
@@ -80,17 +80,22 @@ def _digits() -> NDArray[np.uint8]:
 
 
 def trainings() -> tuple[TokenizerTraining, DynamicsTraining]:
-    """Those of `moving-mnist`, narrower, coarser, and with what trains fast: 4 x 8 x 8 codes, Muon."""
+    """Those of `moving-mnist`, narrower, coarser, and with what trains fast: 4 x 8 x 8 codes, few of them, and Muon."""
     tokenizer, dynamics = TokenizerTraining.of_preset("moving-mnist"), DynamicsTraining.of_preset("moving-mnist")
     encoder = replace(dynamics.model.frame_encoder, width=16)
     return (
         TokenizerTraining(
-            model=replace(tokenizer.model, stage_widths=(16, 32, 64), residual_units=32),
+            model=replace(
+                tokenizer.model,
+                stage_widths=(16, 32, 64),
+                residual_units=32,
+                codebook=replace(tokenizer.model.codebook, num_codes=128, rate_weight=0.05),
+            ),
             loop=replace(TokenizerTraining().loop, steps=1500, batch_size=16),
         ),
         DynamicsTraining(
-            model=replace(dynamics.model, frame_encoder=encoder),
-            loop=replace(DynamicsTraining().loop, steps=2000, batch_size=8),
+            model=replace(dynamics.model, dropout=0.0, frame_encoder=encoder),
+            loop=replace(DynamicsTraining().loop, steps=1200, batch_size=8),
             num_starts=1,
         ),
     )
