@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import torch
@@ -15,9 +15,13 @@ from worldmodel.model import WorldModel, WorldModelConfig
 DOOM_STEPS_PER_SECOND = 35 / 4  # 35 tics per second; a step is 4 of them
 
 
-def load_model(model: WorldModel | str | os.PathLike, device: str | torch.device = "auto") -> WorldModel:
+def load_model(
+    model: WorldModel | str | os.PathLike,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | Literal["auto"] = "auto",
+) -> WorldModel:
     """Return a `WorldModel` as it is; load one given by a shipped name or a folder."""
-    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device)
+    return model if isinstance(model, WorldModel) else WorldModel.from_pretrained(model, device, dtype=dtype)
 
 
 def steps_per_second(config: WorldModelConfig) -> float:

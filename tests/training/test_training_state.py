@@ -69,6 +69,16 @@ def test_every_changed_byte_is_noticed_or_changes_nothing(folder):
     assert refused > 100
 
 
+def test_an_offset_before_the_beginning_of_the_file_is_damage(folder):
+    """Seeking to it is an error of the operating system."""
+    data = bytearray((folder / FILE).read_bytes())
+    offset = slice((end := data.rindex(b"PK\x06\x06")) + 48, end + 56)  # of the list of records, in ZIP64's form
+    data[offset] = (int.from_bytes(data[offset], "little") + 85).to_bytes(8, "little")
+    (folder / FILE).write_bytes(data)
+    with pytest.raises(ValueError, match=r"training_state\.pt is damaged"):
+        load(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -81,26 +81,24 @@ class Linear(CachedLayoutLinear):
         return x if x.dtype == weight.dtype else follow(x, weight)
 
 
-@contextmanager
-def _right_gradient(layer: nn.Conv3d | nn.ConvTranspose3d, depth: int, width: int) -> Iterator[None]:
-    """No autocast where bfloat16 on a CPU would give a kernel that learns a gradient of uninitialised memory.
+def _learns_wrongly(layer: nn.Conv3d | nn.ConvTranspose3d, depth: int, width: int) -> bool:
+    """Whether autocast to bfloat16 would give the layer's kernel a gradient of uninitialised memory.
 
-    That happens where the kernel is longer in time than the `depth` it is laid over, and where it strides along a
-    `width` of one (torch 2.13 with oneDNN, avx512_bf16).
+    On a CPU that happens where the kernel is longer in time than the `depth` it is laid over, and where it strides
+    along a `width` of one (torch 2.13 with oneDNN, avx512_bf16).
     """
-    weight, kind = layer.weight, layer.weight.device.type
-    learns = kind == "cpu" and weight.requires_grad and torch.is_grad_enabled() and torch.is_autocast_enabled(kind)
-    wrong = learns and (layer.kernel_size[0] > depth or (width == 1 and layer.stride[2] > 1))
-    with torch.autocast(kind, enabled=False) if wrong else nullcontext():
-        yield
+    learns = layer.weight.requires_grad and torch.is_grad_enabled() and layer.weight.device.type == "cpu"
+    return learns and (layer.kernel_size[0] > depth or (width == 1 and layer.stride[2] > 1))
 
 
 class Conv3d(nn.Conv3d):
     """nn.Conv3d that casts its input to the weight's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        with _right_gradient(self, x.shape[2], x.shape[4]):
-            return super().forward(follow(x, self.weight))
+        if _learns_wrongly(self, x.shape[2], x.shape[4]):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(follow(x, self.weight))
+        return super().forward(follow(x, self.weight))
 
 
 class ConvTranspose3d(nn.ConvTranspose3d):
@@ -108,11 +106,13 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         depth, width = (
-            (x.shape[axis] - 1) * self.stride[axis - 2] - 2 * int(self.padding[axis - 2]) + self.kernel_size[axis - 2]
-            for axis in (2, 4)
+            (x.shape[axis + 2] - 1) * self.stride[axis] - 2 * int(self.padding[axis]) + self.kernel_size[axis]
+            for axis in (0, 2)
         )
-        with _right_gradient(self, depth, width):
-            return super().forward(follow(x, self.weight), output_size)
+        if _learns_wrongly(self, depth, width):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(follow(x, self.weight), output_size)
+        return super().forward(follow(x, self.weight), output_size)
 
 
 class EmbeddingSum(nn.Embedding):

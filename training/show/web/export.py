@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from worldmodel.dynamics.gpt.gpt import GPT
-from worldmodel.envs.registry import steps_per_second
+from worldmodel.envs.registry import load_model, steps_per_second
 from worldmodel.envs.spaces import observation_space
 from worldmodel.files import write_json, write_text
 from worldmodel.layers.defaults import own_defaults
@@ -84,7 +84,7 @@ def export_web(
     target = Path(out)
     finish_replacing(target)
     _check_replaceable(target)
-    model = world if isinstance(world, WorldModel) else WorldModel.from_pretrained(world, "cpu", dtype=torch.float32)
+    model = load_model(world, "cpu", torch.float32)
     check_dreams(model)
     check_exportable(model)
     if model.starts is None:
