@@ -38,9 +38,11 @@ def test_a_shipped_world_is_small_and_has_a_card(name):
 @pytest.mark.parametrize("name", ["doom-hg", "doom-take-cover"])
 def test_a_preset_has_the_form_and_the_training_of_two_worlds(name):
     config, training = WorldModel.from_pretrained(name).config, DynamicsTraining.of_preset("doom-wide")
+    coder, further = tokenizer.preset("doom-wide"), name == "doom-take-cover"  # which was trained further, with options
     measured = {"data_mean": config.tokenizer.data_mean, "data_variance": config.tokenizer.data_variance}
-    assert replace(tokenizer.preset("doom-wide"), **measured) == config.tokenizer
-    later = {"own_draws": 0.5, "own_draws_passes": 2, "checkerboard": name == "doom-take-cover"}
+    codebook = replace(coder.codebook, rate_weight=0.1 if further else 0.0)
+    assert replace(coder, codebook=codebook, **measured) == config.tokenizer
+    later = {"own_draws": 0.5, "own_draws_passes": 2, "checkerboard": further}
     assert replace(training.model, **later) == config.dynamics
     assert training.heads == config.heads
 
