@@ -14,6 +14,7 @@ from worldmodel.cards import model_card
 from worldmodel.checkpoint import resolve, weights_name
 from worldmodel.data import EpisodeStorage, open_stores
 from worldmodel.dynamics import (
+    GPT,
     PRESETS,
     DynamicsConfig,
     GPTConfig,
@@ -161,7 +162,7 @@ def train_dynamics(
         out: run folder.
         start_from: world model whose dynamics and heads are trained further, on the codes of `tokenizer`. Its sizes are
             taken where `config.model` or `config.heads` is the default; otherwise they must be the same, except for
-            options of training alone.
+            options of training alone, a checkerboard and layers, which may be added and change nothing at first.
         launcher: "local": in this process, or in those that torchrun started; "ray": on the workers of a Ray cluster.
         num_workers: number of Ray workers.
         device: where to train; "auto" takes a GPU if there is one.
@@ -301,7 +302,9 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
     weights = earlier.dynamics.state_dict()
     added = {name: weight for name, weight in model.dynamics.state_dict().items() if name not in weights}
-    model.dynamics.load_state_dict(added | weights)  # a checkerboard that the earlier model lacks
+    model.dynamics.load_state_dict(added | weights)  # a checkerboard and layers that the earlier model lacks
+    if isinstance(earlier.dynamics, GPT) and isinstance(model.dynamics, GPT):
+        model.dynamics.skip_blocks(earlier.dynamics.config.layers)
     model.heads.load_state_dict(earlier.heads.state_dict())
 
 

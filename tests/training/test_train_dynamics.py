@@ -346,8 +346,8 @@ def test_rewards_beyond_the_heads_limit_are_reported(store, capsys):
 
 
 def test_a_world_with_another_config_is_refused_as_a_start(tmp_path, store):
-    start = tiny_world(layers=1).save_pretrained(tmp_path / "start")
-    with pytest.raises(ValueError, match=r"the world model to start from.*layers=1.*wanted .*layers=2"):
+    start = tiny_world(layers=3).save_pretrained(tmp_path / "start")
+    with pytest.raises(ValueError, match=r"the world model to start from.*layers=3.*wanted .*layers=2"):
         train_dynamics(tmp_path / "data", tmp_path / "tokenizer", tmp_path / "run", CONFIG, start_from=start)
 
 
@@ -374,6 +374,24 @@ def test_a_checkerboard_is_added_to_a_world_and_changes_nothing_at_first(tmp_pat
     assert weights and all(weight.abs().max() < 1e-6 for weight in weights.values())
     with pytest.raises(ValueError, match=r"the world model to start from.*checkerboard=True.*wanted"):
         train_dynamics(*paths, tmp_path / "third", CONFIG, start_from=tmp_path / "second")
+
+
+def test_layers_are_added_to_a_world_and_change_nothing_at_first_but_learn(tmp_path, store):
+    paths = tmp_path / "data", tmp_path / "tokenizer"
+    train_dynamics(*paths, tmp_path / "first", replace(CONFIG, loop=replace(CONFIG.loop, steps=2)))
+    first = WorldModel.from_pretrained(tmp_path / "first", dtype=torch.float32)
+    deeper = replace(CONFIG, model=replace(CONFIG.model, layers=CONFIG.model.layers + 1))
+    still = replace(deeper, loop=replace(CONFIG.loop, steps=1, learning_rate=1e-12))
+    train_dynamics(*paths, tmp_path / "still", still, start_from=tmp_path / "first")
+    second = WorldModel.from_pretrained(tmp_path / "still", dtype=torch.float32)
+    assert len(second.dynamics.blocks) == len(first.dynamics.blocks) + 1
+    dreams = [DreamVectorEnv(3, world, "features", horizon=5) for world in (first, second)]
+    np.testing.assert_allclose(*(envs.reset(seed=0)[0] for envs in dreams), atol=1e-5)
+    np.testing.assert_allclose(*(envs.step(np.zeros(3, int))[0] for envs in dreams), atol=1e-5)
+    moving = replace(deeper, loop=replace(CONFIG.loop, steps=3))
+    train_dynamics(*paths, tmp_path / "moving", moving, start_from=tmp_path / "first")
+    third = WorldModel.from_pretrained(tmp_path / "moving" / "last", dtype=torch.float32)
+    assert all(weight.abs().max() > 1e-4 for weight in third.dynamics.blocks[-1].parameters() if weight.ndim == 2)
 
 
 @pytest.mark.parametrize("name", ["videogen-paper", "videogen-2x2x2", "bair-paper"])

@@ -122,12 +122,14 @@ class GPTConfig:
     def trained_as(self, other: Any) -> "GPTConfig":
         """This config with the settings of another that may change when a model is trained further.
 
-        These are the settings of training alone, the window unless the context is limited, and a checkerboard, which
-        may be added but not removed.
+        These are the settings of training alone, the window unless the context is limited, and what may be added but
+        not removed: a checkerboard, and layers after the last one (not to an axial decoder).
         """
         if type(other) is not type(self):
             return self
         names = _FOR_TRAINING if self.limited or other.limited else (*_FOR_TRAINING, "window", "max_steps")
         if other.checkerboard:  # its weights are zero at first
             names = (*names, "checkerboard")
+        if other.layers > self.layers and not (self.order == "raster" and self.attention == "axial"):
+            names = (*names, "layers")
         return replace(self, **{name: getattr(other, name) for name in names})

@@ -141,6 +141,14 @@ class CodeTransformer(Dynamics):
         named = chain.from_iterable(block.named_parameters() for block in self.each_block)
         return [parameter for name, parameter in named if parameter.ndim == 2 and "norm" not in name]
 
+    @torch.no_grad()
+    def skip_blocks(self, first: int) -> None:
+        """Let the blocks from the `first` on return their input, until training gives them something to add."""
+        for block in self.blocks[first:]:
+            for name, parameter in block.named_parameters():
+                if ".out." in name or ".fall." in name:
+                    parameter.zero_()
+
     # --- conditions ----------------------------------------------------------------------------------------------
 
     def frame_vector(self, frames: Tensor | None, rows: int) -> Tensor | None:

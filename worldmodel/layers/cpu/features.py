@@ -24,6 +24,19 @@ def multiplies_bf16() -> bool:
     )
 
 
+@cache
+def longest_stable_sum(dtype: torch.dtype) -> int:
+    """Inputs up to which oneDNN adds up a matmul alike for any number of rows; of more, its kernels choose by rows.
+
+    Measured with torch 2.13 (docs/performance.md): bfloat16 on AMX from 512 inputs on, float32 on AVX-512 from 1,280.
+    """
+    if dtype == torch.bfloat16 and "amx_bf16" in _flags():
+        return 384
+    if dtype == torch.float32 and _flags() & {"avx512_f", "avx512f"}:
+        return 1024
+    return 2**31
+
+
 def _flags() -> set[str]:
     """Names of the processor's instruction sets; empty if the system does not list them."""
     if hasattr(torch.cpu, "get_capabilities"):  # newer versions of torch
