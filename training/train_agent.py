@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from worldmodel.files import write_json
 from worldmodel.layers.defaults import own_defaults
 from worldmodel.model import WorldModel
 from worldmodel.settings import NonNegativeInt, PositiveInt, Temperature, check_used, checked_dataclass
+from worldmodel.training.agent_tries import best_try
 
 
 @checked_dataclass
@@ -36,6 +37,9 @@ class DreamTraining:
     starts: Literal["all", "first", "middle"] = "all"
     temperature: Temperature = 1.0  # temperature of sampling; below 1 a dream is sharper, and easier to exploit
     reward: Literal["world", "survival"] = "world"  # the dream's; or 1 per step and 0 where the episode ends
+    # Agents that begin, each with its own seed; the one with the highest return in the dream goes on.
+    tries: PositiveInt = 1
+    try_steps: NonNegativeInt = 0  # env steps of each try, the first of agent.steps; 0: a third of these
     eval_every: NonNegativeInt = 0  # env steps between evaluations in the real game; 0: none
     eval_episodes: PositiveInt = 10  # episodes of each evaluation; the agent of the highest mean is kept in OUT/best
     # Game i of an evaluation, of which there are at most 10, begins with eval_seed + i; not for final tests.
@@ -44,6 +48,18 @@ class DreamTraining:
     def __post_init__(self) -> None:
         if not self.eval_every:
             check_used(self, "eval_every above 0", "eval_episodes", "eval_seed")
+        if self.tries == 1:
+            check_used(self, "tries above 1", "try_steps")
+        elif not 1 <= self.first_steps < self.agent.steps:
+            raise ValueError(
+                f"try_steps must be below agent.steps, so that one of the {self.tries} tries can go on, got "
+                f"{self.first_steps} of {self.agent.steps}"
+            )
+
+    @property
+    def first_steps(self) -> int:
+        """Env steps of each try; 0 if there is only one agent."""
+        return 0 if self.tries == 1 else self.try_steps or self.agent.steps // 3
 
 
 class World(NamedTuple):
@@ -67,6 +83,9 @@ def train_agent(
     """Train an agent with PPO in the dream of a world model, or of several at once; it is saved in OUT/agent.
 
     A finished agent of the same settings in OUT is kept; an interrupted training is resumed and gives the same agent.
+
+    With --tries N several agents begin with --try-steps each, and the one that gets most in the dream goes on, so that
+    a training that is stuck does not count. No real step is used; OUT/tries keeps them.
 
     With --eval-every the agent is evaluated in the real game from time to time, by its native reward; this does not
     change the training. OUT/best is the agent of the highest mean, OUT/selection.json lists all evaluations. The
@@ -102,19 +121,27 @@ def train_agent(
     about["world_sha256"] = checkpoint.weights_name(folder)
     if start_from is not None:
         about["start_sha256"] = checkpoint.weights_name(checkpoint.agent_folder(start_from))
+    of_tries = dict(about)
+    if config.tries > 1:
+        about |= {"tries": config.tries, "try_steps": config.first_steps}
     if config.eval_every:
         about |= {"eval_every": config.eval_every, "eval_episodes": config.eval_episodes}
         if config.eval_seed != 50_000:  # which earlier releases did not name
             about["eval_seed"] = config.eval_seed
-    if is_trained(out, config.agent, meta, about):
+    further = replace(config.agent, steps=config.agent.steps - config.first_steps)  # what follows the tries
+    if is_trained(out, further, meta, about):
         print(f"agent: {out} has its {config.agent.steps:,} steps already")
         return Path(out) / "agent"
     game = _real_game(folder, model, config, allow_env)
+    if config.tries > 1:
+        first = replace(config.agent, steps=config.first_steps)
+        best = best_try(lambda: _dreams(worlds, config), first, config.tries, Path(out), meta, of_tries, start_from)
+        start_from = best.folder
     envs = _dreams(worlds, config)
     judge = None
     try:
         judge = _judge(game, model, Path(out), config, meta) if game else None
-        train_ppo(envs, config.agent, out, meta, about=about, start_from=start_from, callback=judge)
+        train_ppo(envs, further, out, meta, about=about, start_from=start_from, callback=judge)
     finally:
         envs.close()
         if judge is not None:

@@ -38,6 +38,7 @@ from worldmodel.replacing import finish_replacing
 from worldmodel.restoring import fill
 from worldmodel.settings import difference
 
+TRIES = "tries"  # folder in a run: agents that began beside the one that went on (training/agent_tries.py)
 _SAVE_EVERY = 10_000  # env steps between saves of what a resumed training begins with
 
 
@@ -153,7 +154,7 @@ def is_trained(
     """
     run_dir = Path(run_dir)
     there = {path.name for path in run_dir.iterdir() if not is_temporary(path.name)} if run_dir.exists() else set()
-    if there <= {LOCK}:
+    if there <= {LOCK, TRIES}:
         return False
     found = read_json(run_dir / "config.json", JsonObject) if (run_dir / "config.json").exists() else {}
     finished = found.pop("finished", False) is True

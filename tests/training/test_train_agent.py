@@ -12,6 +12,7 @@ from tests.toy_game import ToyGame
 from worldmodel import checkpoint
 from worldmodel.agents.sb3.agent import load_agent
 from worldmodel.agents.sb3.config import AgentConfig
+from worldmodel.training import agent_tries
 from worldmodel.training import train_agent as module
 from worldmodel.training.cli.main import main
 from worldmodel.training.train_agent import DreamTraining, train_agent
@@ -252,3 +253,62 @@ def test_dreams_begin_with_the_requested_starts(tmp_path, monkeypatch):
     assert asked == ["all", "first"]
     found = [json.loads((tmp_path / starts / "config.json").read_text()) for starts in ("all", "first")]
     assert "starts" not in found[0] and found[1]["starts"] == "first"  # those of earlier releases are kept
+
+
+TRIES = replace(CONFIG, agent=replace(CONFIG.agent, steps=48), tries=3, try_steps=16)
+
+
+def test_the_try_of_the_highest_dreamt_return_goes_on(world, tmp_path, capsys):
+    run = tmp_path / "run"
+    train_agent(world, run, TRIES, device="cpu")
+    listed = json.loads((run / "tries" / "tries.json").read_text())["tries"]
+    returns = [one["dreamt_return"] for one in listed]
+    best = int(np.argmax(returns))
+    assert [one["best"] for one in listed] == [index == best for index in range(3)] and len(set(returns)) == 3
+    assert f"agent: try {best + 1} of 3 goes on" in capsys.readouterr().out
+    steps = [json.loads(line)["time/total_timesteps"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps[-1] == 32  # with the 16 of the try, 48
+    further = replace(CONFIG, agent=replace(CONFIG.agent, steps=32))
+    alone = train_agent(world, tmp_path / "alone", further, start_from=run / "tries" / str(best), device="cpu")
+    weights = [load_agent(folder).policy.state_dict() for folder in (run / "agent", alone)]
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+
+
+def test_tries_are_kept_after_an_interruption_and_give_the_same_agent(world, tmp_path, monkeypatch, capsys):
+    whole = train_agent(world, tmp_path / "whole", TRIES, device="cpu")
+    train_ppo = agent_tries.train_ppo
+
+    def broken_off(envs, config, folder, *args, **kwargs):
+        if folder.name == "2":
+            raise KeyboardInterrupt
+        return train_ppo(envs, config, folder, *args, **kwargs)
+
+    monkeypatch.setattr(agent_tries, "train_ppo", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(world, tmp_path / "run", TRIES, device="cpu")
+    monkeypatch.undo()
+    kept = (tmp_path / "run" / "tries" / "0" / "metrics.jsonl").stat().st_mtime_ns
+    folder = train_agent(world, tmp_path / "run", TRIES, device="cpu")
+    assert (tmp_path / "run" / "tries" / "0" / "metrics.jsonl").stat().st_mtime_ns == kept
+    weights = [load_agent(one).policy.state_dict() for one in (whole, folder)]
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+    capsys.readouterr()
+    assert train_agent(world, tmp_path / "run", TRIES, device="cpu") == folder
+    assert "has its 48 steps already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"other settings \(tries is 3 there, 2 here\)"):
+        train_agent(world, tmp_path / "run", replace(TRIES, tries=2), device="cpu")
+
+
+def test_tries_that_cannot_be_compared_or_go_on_are_refused(world, tmp_path):
+    with pytest.raises(ValueError, match=r"try_steps must be below agent\.steps.* got 48 of 48"):
+        replace(TRIES, try_steps=48)
+    with pytest.raises(ValueError, match="tries above 1"):
+        DreamTraining(try_steps=16)
+    assert DreamTraining(tries=2, agent=AgentConfig(steps=30_000)).first_steps == 10_000
+    with pytest.raises(ValueError, match=r"no dream ended in the last updates of .*0, so tries cannot be compared"):
+        train_agent(world, tmp_path / "run", replace(TRIES, horizon=100), device="cpu")
+
+
+def test_tries_of_neighbouring_agents_have_seeds_far_apart():
+    seeds = sorted(seed for agent in range(4) for seed in agent_tries.try_seeds(agent, 3))
+    assert min(np.diff(seeds)) > 10_000
