@@ -1,6 +1,6 @@
 """The best blind policies found so far in our games, so that every table of returns can show them.
 
-Found by `videogen-dream evaluate blind`, or by hand where that did better (docs/results/agents.md).
+In the games that are missing here, none was better than random play, or none was searched for. Found by `videogen-dream evaluate blind`, or by hand where that did better (docs/results/agents.md).
 """
 
 _BEST = {
@@ -8,6 +8,7 @@ _BEST = {
     "Doom": "cycle:turn_left*8,move_forward*20",
     "DoomTakeCover": "cycle:move_left*24,move_right*32",
     "DoomDefendTheCenter": "cycle:turn_right*3,attack*2",
+    "DoomDeadlyCorridor": "constant:move_forward",
 }
 BEST_BLIND = {f"VideoGenReal-{name}": policy for name, policy in _BEST.items()}
 BEST_BLIND |= {f"VideoGenReal/{name}-v0": policy for name, policy in _BEST.items()}
