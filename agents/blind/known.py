@@ -1,6 +1,7 @@
 """The best blind policies found so far in our games, so that every table of returns can show them.
 
-In the games that are missing here, none was better than random play, or none was searched for. Found by `videogen-dream evaluate blind`, or by hand where that did better (docs/results/agents.md).
+Found by `videogen-dream evaluate blind`, or by hand where that did better (docs/results/agents.md). In the games that
+are missing here, none was better than random play, or none was searched for.
 """
 
 _BEST = {
