@@ -166,7 +166,6 @@ def _text(
     data = " ".join(folders)
     seen = [folder for folder, store in zip(folders, stores, strict=True) if store.fingerprint == seen_by_tokenizer]
     shown = " ".join(seen or folders)
-    coding = TokenizerTraining()
     coded_by = "runs/tokenizer/best" if tokenizer_run else _known_as(run["tokenizer"])
     further = ["--also", *folders[1:]] if folders[1:] else []
     further += [*([] if trust is None else ["--real", trust["settings"]["env_id"]]), *tags]
@@ -185,8 +184,11 @@ def _text(
             "",
             "```sh",
             *(_collect_command(env, each, folder) for each, folder in zip(stores, folders, strict=True)),
-            *([] if tokenizer_run is None else [_command(f"train-tokenizer --data {shown}", tokenizer_run, coding)]),
-            _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining()),
+            *(
+                _command(f"train-tokenizer --data {shown}", found, TokenizerTraining)
+                for found in (() if tokenizer_run is None else (tokenizer_run,))
+            ),
+            _command(f"train-dynamics --data {data} --tokenizer {coded_by}", run, DynamicsTraining),
             command_line("publish", f"runs/dynamics/{checkpoint}", "runs/data", name, *further),
             "```",
             "",
@@ -232,9 +234,23 @@ def _collect_command(env: str, play: Play, folder: str) -> str:
     return command_line(*words, *(["--env-kwargs", *options] if options else []))
 
 
-def _command(command: str, run: Mapping[str, Any], defaults: Any) -> str:
-    """The command with every setting of a run's config.json that differs from today's defaults, and with its seed."""
-    options = options_of(run, defaults, leave_out=("model.data_mean", "model.data_variance", "loop.seed"))
+def _command(command: str, run: Mapping[str, Any], kind: type[TokenizerTraining] | type[DynamicsTraining]) -> str:
+    """The command with every setting of a run's config.json that differs from today's defaults, and with its seed.
+
+    The preset decides the network, so one is named where it is not the default; that with the fewest other settings.
+    """
+    given = ("model.data_mean", "model.data_variance", "model.net", "loop.seed")
+    net, usual = run["model"].get("net"), kind()
+    if net in (None, usual.model.net):
+        options = options_of(run, usual, leave_out=given)
+    else:
+        presets = [(name, kind.of_preset(name)) for name in kind.PRESETS]
+        ways = [
+            ["--preset", name, *options_of(run, training, leave_out=given)]
+            for name, training in presets
+            if training.model.net == net
+        ]
+        options = min(ways, key=len)
     options += ["--loop.seed", run["loop"]["seed"]]
     if earlier := run.get("start_from"):
         options += ["--start-from", "EARLIER"]

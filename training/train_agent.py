@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from worldmodel import checkpoint
 from worldmodel.agents.sb3.agent import save_agent
-from worldmodel.agents.sb3.config import AgentConfig, AgentMeta
+from worldmodel.agents.sb3.config import AgentConfig, AgentMeta, world_and_weights
 from worldmodel.agents.sb3.eval_callback import RealEvalCallback, real_games
 from worldmodel.agents.sb3.train import is_trained, train_ppo
 from worldmodel.envs.dream.mixed import MixedDreams, check_alike, divided
@@ -113,7 +113,7 @@ def train_agent(
         view=config.obs,
         world_model=home.name,
         reward=config.reward,
-        more_worlds=tuple(f"{other.name} (sha256 {checkpoint.weights_name(other.folder)})" for other in others),
+        more_worlds=tuple(world_and_weights(other.name, checkpoint.weights_name(other.folder)) for other in others),
     )
     about: dict[str, Any] = {"horizon": config.horizon, "temperature": config.temperature}
     if config.starts != "all":  # which earlier releases did not name
@@ -128,8 +128,7 @@ def train_agent(
         about |= {"eval_every": config.eval_every, "eval_episodes": config.eval_episodes}
         if config.eval_seed != 50_000:  # which earlier releases did not name
             about["eval_seed"] = config.eval_seed
-    further = replace(config.agent, steps=config.agent.steps - config.first_steps)  # what follows the tries
-    if is_trained(out, further, meta, about):
+    if is_trained(out, config.agent, meta, about):
         print(f"agent: {out} has its {config.agent.steps:,} steps already")
         return Path(out) / "agent"
     game = _real_game(folder, model, config, allow_env)
@@ -141,7 +140,16 @@ def train_agent(
     judge = None
     try:
         judge = _judge(game, model, Path(out), config, meta) if game else None
-        train_ppo(envs, further, out, meta, about=about, start_from=start_from, callback=judge)
+        train_ppo(
+            envs,
+            config.agent,
+            out,
+            meta,
+            about=about,
+            start_from=start_from,
+            callback=judge,
+            earlier_steps=config.first_steps,
+        )
     finally:
         envs.close()
         if judge is not None:
@@ -224,23 +232,25 @@ def _judge(game: str, model: WorldModel, out: Path, config: DreamTraining, meta:
 
 
 def _selection(judge: RealEvalCallback, config: DreamTraining, meta: AgentMeta) -> dict[str, Any]:
-    """How the agent in `best` was chosen, and from which."""
+    """How the agent in `best` was chosen, and from which; steps are counted from the beginning of its try."""
+    tried = config.first_steps
     return {
         "rule": "highest mean native return of a judgement; the first of equals",
         "env_id": meta.env_id,
         "episodes": config.eval_episodes,
         "seeds": [config.eval_seed + game for game in range(judge.eval_env.num_envs)],  # of each game's first episode
-        "judgements": [{"steps": steps, "mean": mean} for steps, mean in judge.judgements],
-        "best": {"steps": judge.best_timesteps, "mean": float(judge.best_mean_reward)},
+        "judgements": [{"steps": tried + steps, "mean": mean} for steps, mean in judge.judgements],
+        "best": {"steps": tried + judge.best_timesteps, "mean": float(judge.best_mean_reward)},
     }
 
 
 def _selected(judge: RealEvalCallback, out: Path, config: DreamTraining, meta: AgentMeta) -> str:
     """The same in words, with a warning not to take the highest of many means for a result."""
     count, games = len(judge.judgements), judge.eval_env.num_envs
+    steps = config.first_steps + judge.best_timesteps
     seeds = f"{config.eval_seed} to {config.eval_seed + games - 1}" if games > 1 else f"{config.eval_seed}"
     return (
-        f"best agent: {out / 'best'}, {judge.best_mean_reward:.1f} in {meta.env_id} after {judge.best_timesteps:,} "
+        f"best agent: {out / 'best'}, {judge.best_mean_reward:.1f} in {meta.env_id} after {steps:,} "
         f"steps, the highest of {count} judgement{'s' if count > 1 else ''} (mean of {config.eval_episodes} episodes, "
         f"seed{'s' if games > 1 else ''} {seeds}). Its mean on the episodes that chose it is biased upwards: report "
         "what evaluate finds on its own seeds"

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+from worldmodel.agents.blind.policies import action_word
 from worldmodel.data import ActionSpec
 
 _HOLDS = (0.8, 0.95)
@@ -20,12 +21,14 @@ def blind_family(spec: ActionSpec) -> tuple[str, ...]:
     """
     if spec.kind == "box":
         return (*(f"hold:{hold:g}" for hold in _BOX_HOLDS), "diverse")
-    names = spec.names or tuple(map(str, range(spec.n)))
+    names = [action_word(action, spec) for action in range(spec.n)]
     moves = [name for name in names if name != "noop"]
+    if len(moves) < 2:
+        moves = names
     constants = [f"constant:{name}" for name in names[:_MOST_CONSTANTS]]
     favoured = [f"odds:{_odds(moves, moves[-1])}"] if len(moves) > 1 else []
     holds = [f"hold:{hold:g}" for hold in _HOLDS]
-    return (*constants, *_cycles(moves if len(moves) > 1 else list(names)), *holds, *favoured, "diverse")
+    return (*constants, *_cycles(moves), *holds, *favoured, "diverse")
 
 
 def _cycles(moves: list[str]) -> list[str]:

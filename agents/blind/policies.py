@@ -126,6 +126,12 @@ def _parts(text: str, name: str) -> list[tuple[str, str]]:
     return [(part.partition("*")[0].strip(), part.partition("*")[2].strip() or "1") for part in parts]
 
 
+def action_word(action: int, spec: ActionSpec) -> str:
+    """How the name of a policy names a discrete action: by its name, or its index if the name would be misread."""
+    name = spec.names[action] if spec.names else ""
+    return name if name.strip() and name == name.strip() and not set(name) & {",", "*"} else str(action)
+
+
 def _action(text: str, spec: ActionSpec) -> int:
     if spec.kind == "box":
         raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from worldmodel.agents.blind.policies import scripted_policy
+from worldmodel.agents.blind.policies import action_word, scripted_policy
 from worldmodel.agents.episodes import play_episodes
 from worldmodel.agents.evaluate import make_envs
 from worldmodel.data import ActionSpec
@@ -134,7 +134,7 @@ def screened(spec: ActionSpec) -> list[str]:
         return [*constants[: _SCREENED - len(_RANDOM)], *_RANDOM]
     rng = np.random.default_rng(0)  # always selects the same if there are many actions or pairs
     actions = sorted(rng.permutation(spec.n)[:_MOST_CONSTANTS].tolist())
-    words = [_word(action, spec) for action in actions]
+    words = [action_word(action, spec) for action in actions]
     pairs = list(combinations(words, 2))
     room = _SCREENED - len(words) - len(_RANDOM)
     if len(pairs) > room:
@@ -184,12 +184,6 @@ def turns_of(policy: str) -> list[tuple[str, int]]:
 
 def _moved(steps: int, notches: int) -> int:
     return LENGTHS[min(max(LENGTHS.index(steps) + notches, 0), len(LENGTHS) - 1)]
-
-
-def _word(action: int, spec: ActionSpec) -> str:
-    """An action's name, or its index if the name would be misread."""
-    name = spec.names[action] if spec.names else ""
-    return name if name.strip() and name == name.strip() and not set(name) & {",", "*"} else str(action)
 
 
 def _of_box(spec: ActionSpec) -> Iterator[tuple[float, ...]]:

@@ -222,11 +222,12 @@ class Planner(Policy):
             # The best plan so far competes again and wins ties.
             plans[known, 0] = best[known]
             order = self._returns(state, plans, seeds).argsort(dim=1, descending=True, stable=True)
-            elites = plans[each, order[:, : config.elites]]
-            best = elites[:, 0]
+            best = plans[each[:, 0], order[:, 0]]
             known[:] = True
             if config.method == "cem":
-                parameters = _KEPT * parameters + (1 - _KEPT) * self._proposals.fit(elites)
+                parameters = _KEPT * parameters + (1 - _KEPT) * self._proposals.fit(
+                    plans[each, order[:, : config.elites]]
+                )
         self._plans[index], self._parameters[index] = best, parameters
         self._done[rows] = 0
         self._fresh[rows] = False

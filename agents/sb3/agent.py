@@ -4,7 +4,7 @@ Letters: n envs, H W C one observation, K frames stacked on the channels.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from worldmodel import checkpoint
 from worldmodel.agents.action_memory import ActionMemory, choices_of, planes_of
 from worldmodel.agents.evaluate import View, view_of
 from worldmodel.agents.policy import Policy, RowGenerators, Rows
-from worldmodel.agents.sb3.config import AgentConfig, AgentFile, AgentMeta
+from worldmodel.agents.sb3.config import AgentConfig, AgentFile, AgentMeta, name_and_weights
 from worldmodel.agents.sb3.networks import policy_for, policy_parts
 from worldmodel.agents.sb3.vec_env import SB3VecEnv
 from worldmodel.cards import model_card
@@ -201,7 +201,7 @@ def check_fits(agent: Agent, name: str, wm: WorldModel) -> None:
             f"the agent {name} was trained on codes of another tokenizer, that of {agent.meta.world_model}, which mean "
             "something else here; give agents that were trained in this world"
         )
-    if obs == "features" and not _same(theirs, wm, "dynamics."):
+    if obs == "features" and not any(_same(weights, wm, "dynamics.") for weights in (theirs, *_more_weights(agent))):
         raise ValueError(
             f"the agent {name} was trained on features of other dynamics, those of {agent.meta.world_model}, which "
             'mean something else here; give agents that were trained in this world, or with obs="latent"'
@@ -216,6 +216,17 @@ def _weights_of_home(agent: Agent) -> dict[str, torch.Tensor] | None:
         return None
     check_sums(home)
     return read_tensors(home / "model.safetensors")
+
+
+def _more_weights(agent: Agent) -> Iterator[dict[str, torch.Tensor]]:
+    """The weights of the further worlds in which it was trained, those that are still there and unchanged."""
+    for name, weights in (name_and_weights(text) for text in agent.meta.more_worlds):
+        try:
+            folder = checkpoint.resolve(name, fetch=False)
+        except FileNotFoundError:
+            continue
+        if checkpoint.weights_name(folder) == weights:
+            yield read_tensors(folder / "model.safetensors")
 
 
 def _same(theirs: dict[str, torch.Tensor] | None, wm: WorldModel, prefix: str) -> bool:

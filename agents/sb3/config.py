@@ -75,8 +75,19 @@ class AgentMeta:
     env_id: str = ""  # of the real game
     view: Literal["real", "rgb", "latent", "features"] = "real"  # raw frames, or the obs of a DreamView
     world_model: str = ""  # name or folder of the view's model; empty for "real"
-    more_worlds: tuple[str, ...] = ()  # further worlds of its training: name or folder, and hash of the weights
+    more_worlds: tuple[str, ...] = ()  # further worlds of its training, as `world_and_weights` writes them
     reward: Literal["world", "survival"] = "world"  # of its training: the env's own, or 1 per step while it lives
+
+
+def world_and_weights(name: str, weights: str) -> str:
+    """A further world of an agent's training: name or folder, and hash of the weights."""
+    return f"{name} (sha256 {weights})"
+
+
+def name_and_weights(text: str) -> tuple[str, str]:
+    """What `world_and_weights` joined."""
+    name, _, weights = text.removesuffix(")").rpartition(" (sha256 ")
+    return name, weights
 
 
 @checked_dataclass

@@ -52,6 +52,7 @@ def train_ppo(
     about: Mapping[str, Any] | None = None,
     start_from: str | os.PathLike | None = None,
     callback: BaseCallback | None = None,
+    earlier_steps: int = 0,
 ) -> PPO:
     """Train an agent with PPO; every update saves a loadable agent in run_dir/agent.
 
@@ -69,6 +70,7 @@ def train_ppo(
         about: further settings that decide the agent, stored in run_dir/config.json.
         start_from: folder of a saved agent or its run, whose policy is trained further; None: a new one.
         callback: one of Stable-Baselines3's, such as `RealEvalCallback`; called after the agent is saved.
+        earlier_steps: of config.steps, those for which `start_from` was trained; the rest are trained here.
 
     Raises:
         ValueError: run_dir holds a finished agent, a run of other settings or something else, another training is
@@ -81,7 +83,7 @@ def train_ppo(
     with restored_generators():
         model = _make_ppo(envs, config) if start_from is None else _load_ppo(start_from, envs, config)
         with only_process(run_dir, "training"):
-            _learn(model, run_dir, config, meta, settings, on_rollout, callback)
+            _learn(model, run_dir, config, meta, settings, on_rollout, callback, config.steps - earlier_steps)
     return model
 
 
@@ -93,6 +95,7 @@ def _learn(
     settings: dict[str, Any],
     on_rollout: Callable[[PPO], bool | None] | None,
     callback: BaseCallback | None,
+    steps: int,
 ) -> None:
     for name in ("agent", "best", FOLDER):
         finish_replacing(run_dir / name, alone=True)
@@ -105,7 +108,7 @@ def _learn(
     model.set_logger(Logger(str(run_dir), outputs))
     for name, value in pending.items():
         model.logger.record(name, value)
-    total = -(-config.steps // config.rollout) * config.rollout
+    total = -(-steps // config.rollout) * config.rollout
     saved = [(model._n_updates, done)] if done else []  # (updates, env steps) behind each saved agent
     kept = done  # env steps behind what a resumed training would begin with
 

@@ -130,6 +130,14 @@ def test_stores_of_different_speeds_are_of_one_game(tmp_path):
     assert JoinedStorage(stores).info.steps_per_second == 5.0
 
 
+def test_stores_of_two_known_speeds_are_joined_with_a_warning(tmp_path):
+    stores = [make_store(tmp_path / str(n), (2, 3), replace(INFO, steps_per_second=n)) for n in (8.75, 4.375)]
+    with pytest.warns(
+        UserWarning, match=r"8\.75 has 8\.75 steps per second and .*4\.375 4\.375: a step means different"
+    ):
+        JoinedStorage(stores)
+
+
 def test_the_property_in_which_two_games_differ_is_named(tmp_path):
     stores = [make_store(tmp_path / str(n), (2,), replace(INFO, env_id=n)) for n in "ab"]
     with pytest.raises(ValueError, match=r"env_id is a in .* and b in "):

@@ -7,6 +7,7 @@ import pytest
 from tests.data.makers import INFO, LABELLED, PUSHES, TURNS, assert_equal, make_store
 from tests.kills import kill_everywhere
 from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.data.joined import JoinedStorage
 from worldmodel.data.mirror import mirror
 from worldmodel.files import read_json
 from worldmodel.training.cli.main import main
@@ -100,6 +101,13 @@ def test_the_command_writes_the_store(tmp_path, capsys):
 def test_nothing_to_mirror_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no episodes to mirror"):
         mirror(EpisodeStorage.create(tmp_path / "none", INFO), tmp_path / "twins")
+    assert not (tmp_path / "twins").exists()
+
+
+def test_joined_stores_are_refused_as_one(tmp_path):
+    stores = [make_store(tmp_path / name, (2,)) for name in "ab"]
+    with pytest.raises(ValueError, match=r"cannot be mirrored as one: mirror .*a, .*b one by one"):
+        mirror(JoinedStorage(stores), tmp_path / "twins")
     assert not (tmp_path / "twins").exists()
 
 

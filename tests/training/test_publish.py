@@ -21,7 +21,9 @@ from worldmodel.files import write_json
 from worldmodel.model import WorldModel
 from worldmodel.tokenizer.files import save_tokenizer
 from worldmodel.training import publish as module
+from worldmodel.training.cli.commands import COMMANDS
 from worldmodel.training.cli.main import main
+from worldmodel.training.cli.parsing import parse
 from worldmodel.training.dream_vs_real.quick_trust import quick_trust
 from worldmodel.training.fit import LoopConfig
 from worldmodel.training.publish import Play, _collect_command, _score_rows, publish
@@ -179,6 +181,10 @@ def test_worlds_of_the_other_two_papers_are_published_where_episodes_are_long(ru
     save_tokenizer(tmp_path / "tokenizer", world.tokenizer)
     train_dynamics(data, tmp_path / "tokenizer", tmp_path / "run", parts)
     folder = publish(tmp_path / "run", data, tmp_path / "toy")
+    dynamics = (folder / "README.md").read_text().split("videogen-dream train-dynamics ")[1].partition("\n")[0]
+    call = parse("train-dynamics", COMMANDS["train-dynamics"], shlex.split(dynamics))
+    again = call.keywords["config"]
+    assert replace(again, segment=None) == parts  # also what only this network has
     shown = re.findall(r"open-loop PSNR after (\d+) steps", (folder / "README.md").read_text())
     assert shown == [str(n) for n in (1, 4, 8, 16) if n <= scored]
     assert WorldModel.from_pretrained(folder).config == WorldModel.from_pretrained(tmp_path / "run" / "best").config

@@ -10,8 +10,9 @@ import torch
 from tests.tiny import tiny_world
 from tests.toy_game import ToyGame
 from worldmodel import checkpoint
-from worldmodel.agents.sb3.agent import load_agent
+from worldmodel.agents.sb3.agent import check_fits, load_agent
 from worldmodel.agents.sb3.config import AgentConfig
+from worldmodel.model import WorldModel
 from worldmodel.training import agent_tries
 from worldmodel.training import train_agent as module
 from worldmodel.training.cli.main import main
@@ -143,6 +144,20 @@ def test_an_agent_of_two_worlds_has_the_first_as_its_world_and_names_both(world,
     assert main(run) == 2 and "other settings (meta.more_worlds" in capsys.readouterr().err
 
 
+def test_an_agent_of_two_worlds_plays_in_both_and_in_no_third(world, sister, tmp_path):
+    config = replace(CONFIG, agent=replace(CONFIG.agent, num_envs=4))
+    agent = load_agent(train_agent([world, sister], tmp_path / "run", config, device="cpu"))
+    for folder in (world, sister):
+        check_fits(agent, "it", WorldModel.from_pretrained(folder))
+    third = tiny_world(seed=2)
+    third.tokenizer.load_state_dict(tiny_world().tokenizer.state_dict())
+    with pytest.raises(ValueError, match="features of other dynamics"):
+        check_fits(agent, "it", third.prepare())
+    third.save_pretrained(sister)  # no longer the world in which it was trained
+    with pytest.raises(ValueError, match="features of other dynamics"):
+        check_fits(agent, "it", WorldModel.from_pretrained(sister))
+
+
 def test_rows_dream_of_all_worlds(world, sister, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "train_ppo", lambda envs, *_, **__: seen.append(envs.parts))
     seen: list = []
@@ -270,8 +285,17 @@ def test_the_try_of_the_highest_dreamt_return_goes_on(world, tmp_path, capsys):
     assert steps[-1] == 32  # with the 16 of the try, 48
     further = replace(CONFIG, agent=replace(CONFIG.agent, steps=32))
     alone = train_agent(world, tmp_path / "alone", further, start_from=run / "tries" / str(best), device="cpu")
+    assert load_agent(run).file.training.steps == 48
     weights = [load_agent(folder).policy.state_dict() for folder in (run / "agent", alone)]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+
+
+def test_a_judged_agents_steps_are_counted_from_the_beginning_of_its_try(toy_world, tmp_path, capsys):
+    config = replace(TRIES, eval_every=16, eval_episodes=2)
+    train_agent(toy_world, tmp_path / "run", config, device="cpu")
+    selection = json.loads((tmp_path / "run" / "selection.json").read_text())
+    assert [judged["steps"] for judged in selection["judgements"]] == [32, 48]
+    assert f"after {selection['best']['steps']} steps" in capsys.readouterr().out
 
 
 def test_tries_are_kept_after_an_interruption_and_give_the_same_agent(world, tmp_path, monkeypatch, capsys):

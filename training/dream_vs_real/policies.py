@@ -95,7 +95,7 @@ def _agent(folder: str | os.PathLike, wm: WorldModel) -> Player:
 
 
 def _noisy(player: Player, epsilon: float, action: ActionSpec) -> Player:
-    name = f"{player.name}, {epsilon:.0%} random"
+    name = f"{player.name}, {100 * epsilon:g}% random"
     return player._replace(name=name, policy=EpsilonPolicy(player.policy, epsilon, action))
 
 

@@ -101,6 +101,9 @@ def _policy(name: str, dream: Side, real: Side) -> dict[str, Any]:
         world: {"steps": _mean(side.steps), "return": _mean(side.returns)} | _rates(side)
         for world, side in sides.items()
     }
+    pays = _ratio(dream.returns, real.returns, dream.steps, real.steps)
+    if "absent" in pays:  # a dream that pays where the game does not is wrong, too
+        pays["difference"] = _mean(dream.returns / dream.steps - real.returns / real.steps)
     ends = _ratio(dream.ended, real.ended, dream.steps, real.steps)
     if "absent" not in ends and not dream.ended.any():  # no spread, but not certainly 0
         ends["interval"][1] = _NO_EVENT / int(dream.steps.sum()) / values["real"]["ends_per_step"]
@@ -109,7 +112,7 @@ def _policy(name: str, dream: Side, real: Side) -> dict[str, Any]:
         **values,
         "ratios": {
             "steps": _survival_ratio(dream.steps, real.steps),
-            "reward_per_step": _ratio(dream.returns, real.returns, dream.steps, real.steps),
+            "reward_per_step": pays,
             "ends_per_step": ends,
         },
     }
@@ -186,7 +189,7 @@ def _verdict(found: Mapping[str, Any]) -> dict[str, Any]:
     orders = [[text] if (text := _disorder(found[key], key)) else [] for key in ("survival", "return")]
     lives, lives_maybe = _outside(found["policies"], "steps", SURVIVAL)
     pays, pays_maybe = _outside(found["policies"], "reward_per_step", REWARD)
-    sure, doubtful = [lives, pays, *orders], [lives_maybe, pays_maybe]
+    sure, doubtful = [lives, pays, _invented(found["policies"]), *orders], [lives_maybe, pays_maybe]
     verdict = "not trusted" if any(sure) else "undecided" if any(doubtful) else "trusted"
     # The worst of each, then the second of each, and so on.
     because = [text for turn in zip_longest(*(sure if any(sure) else doubtful)) for text in turn if text]
@@ -212,6 +215,25 @@ def _outside(rows: Sequence[Mapping[str, Any]], name: str, band: tuple[float, fl
         surely = high < band[0] or low > band[1]
         (sure if surely else doubtful).append((-_distance(ratio["value"]), _reason(row, name)))
     return [text for _, text in sorted(sure)], [text for _, text in sorted(doubtful)]
+
+
+def _invented(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Policies that the game pays nothing to speak of and the dream does, the best or worst paid first.
+
+    What counts is a difference that is, with its whole interval, above a quarter of the most that the game pays or
+    takes from any policy in a step; above 0 if it pays nobody.
+    """
+    least = (REWARD[1] - 1) * max(
+        (abs(row["real"]["reward_per_step"]) for row in rows if "absent" not in row["ratios"]["reward_per_step"]),
+        default=0.0,
+    )
+    found = []
+    for row in rows:
+        if (difference := row["ratios"]["reward_per_step"].get("difference")) is not None:
+            size = abs(difference["mean"])
+            if size - difference["half_width"] > least:
+                found.append((-size, _reason(row, "reward_per_step")))
+    return [text for _, text in sorted(found)]
 
 
 def _distance(ratio: float) -> float:

@@ -45,14 +45,19 @@ class RoundConfig:
         def loop(config: LoopConfig) -> LoopConfig:
             return replace(config, seed=seed, steps=steps(config.steps))
 
-        ppo = self.agent.agent
         return replace(
             self,
             tokenizer=replace(self.tokenizer, loop=loop(self.tokenizer.loop)),
             dynamics=replace(self.dynamics, loop=loop(self.dynamics.loop)),
-            agent=replace(self.agent, agent=replace(ppo, seed=seed, steps=steps(ppo.steps))),
+            agent=self._agent(seed, share),
             seed=seed,
         )
+
+    def _agent(self, seed: int, share: float) -> DreamTraining:
+        """The agent's training with this seed and this share of its steps, those of its tries too."""
+        ppo, tried = self.agent.agent, self.agent.try_steps
+        ppo = replace(ppo, seed=seed, steps=max(1, round(share * ppo.steps)))
+        return replace(self.agent, agent=ppo, try_steps=max(1, round(share * tried)) if tried else 0)
 
 
 @checked_dataclass
@@ -80,6 +85,10 @@ class Iteration(RoundConfig):
     tokenizer_rounds: PositiveInt | None = None  # rounds that train the tokenizer; later ones keep it; None: all
     later_steps: PositiveFloat = 0.5  # of round 0's training steps, in every later round
     episodes: AtLeastTwo = 30  # real episodes for evaluation, of each round's agent and once of random play
+
+    def __post_init__(self) -> None:
+        RoundConfig.__post_init__(self)  # the decorator makes a new class, which super() does not know
+        self._agent(self.seed, self.later_steps)  # refuses an impossible later round before the first one is played
 
     def of_round(self, number: int) -> "Iteration":
         """This config with one round's own seed in every stage, and the steps that its stages train for."""

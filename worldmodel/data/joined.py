@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -44,6 +46,13 @@ class JoinedStorage(EpisodeStorage):
                 raise ValueError(
                     f"only stores of one game can be joined, but {name} is {getattr(stores[0].info, name)} in "
                     f"{stores[0].root} and {getattr(store.info, name)} in {store.root}"
+                )
+            speeds = stores[0].info.steps_per_second, store.info.steps_per_second
+            if all(speeds) and not math.isclose(*speeds, rel_tol=1e-3):
+                warnings.warn(
+                    f"{stores[0].root} has {speeds[0]:g} steps per second and {store.root} {speeds[1]:g}: a step means "
+                    "different times in them, so a model of both dreams at neither speed",
+                    stacklevel=4,
                 )
             if not 0 <= count <= len(store):
                 raise ValueError(f"{store.root} has {len(store)} episodes, asked for the first {count}")

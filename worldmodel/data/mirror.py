@@ -44,6 +44,8 @@ def mirror(
     order, sign = _order(action, pairs), _sign(action, negate)
     _check_bounds(action, order, sign)
     signal_sign = _signs(store.info.signal_names, negate_signals, "signal")
+    if len(store.folders) > 1:
+        raise ValueError(f"joined stores cannot be mirrored as one: mirror {', '.join(store.folders)} one by one")
     if not len(store):
         raise ValueError(f"{store.root} holds no episodes to mirror")
     root = Path(out)

@@ -190,7 +190,7 @@ def _settings(m: _Measured) -> dict[str, Any]:
         "split": m.config.split,
         "dreams": m.config.samples,
         "clips": len(set(segments)),
-        "episodes": len({segment.episode for segment in segments}),
+        "episodes": len(set(m.store.plays[[segment.episode for segment in segments]].tolist())),  # views count once
         "context_steps": m.given,
         "horizon": m.horizon,
         "temperature": m.config.temperature,

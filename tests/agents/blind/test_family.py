@@ -12,7 +12,13 @@ def discrete(n, names=()):
     return ActionSpec(kind="discrete", n=n, names=names)
 
 
-SPECS = [BOX, *map(discrete, (2, 3, 20)), *(discrete(len(s.action_names), s.action_names) for s in SCENARIOS.values())]
+NAMED = [discrete(2, ("noop", "jump")), discrete(4, ("noop", "up, left", "up, right", "fire*2"))]
+SPECS = [
+    BOX,
+    *map(discrete, (2, 3, 20)),
+    *NAMED,
+    *(discrete(len(s.action_names), s.action_names) for s in SCENARIOS.values()),
+]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.n}")

@@ -76,6 +76,12 @@ def test_policies_that_are_unknown_or_named_twice_are_refused(world):
         make_players(world, [], (), ["random", "random"])
 
 
+def test_noise_of_almost_the_same_size_has_names_of_its_own(world):
+    names = [player.name for player in make_players(world, [], (0.5, 0.504, 0.001, 0.002))]
+    assert {"sticky, 50% random", "sticky, 50.4% random", "sticky, 0.1% random", "sticky, 0.2% random"} < set(names)
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize("epsilons", [(0.0,), (1.0,), (-0.1,), (0.5, 0.5)])
 def test_noise_of_zero_or_one_or_given_twice_is_refused(world, epsilons):
     with pytest.raises(ValueError, match=r"epsilons must be between 0 and 1|epsilons are given twice"):

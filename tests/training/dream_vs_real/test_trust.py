@@ -75,13 +75,32 @@ def test_a_reward_that_the_game_never_gives_has_no_ratio():
     found = judged([(20, 0.5), (40, 1.0)], [(20, 0.0), (40, 1.0)])
     assert "does not differ significantly from 0" in found["policies"][0]["ratios"]["reward_per_step"]["absent"]
     assert found["return"]["smallest"]["policy"] == found["return"]["largest"]["policy"] == "b"
-    assert found["verdict"] == "trusted"
-    none = judged([(20, 0.5)], [(20, 0.0)])
+    none = judged([(20, 0.0)], [(20, 0.0)])
     assert none["return"]["smallest"] is None
     assert verdict_line({"first": none}) == (
         "first frames: no pairs to compare by survival and no pairs to compare by return, survival 1.00 to 1.00 of the "
         "game's; **trusted**."
     )
+
+
+def test_a_dream_that_pays_where_the_game_does_not_is_not_trusted():
+    """Such dreams are what an agent exploits in a game whose rewards are rare."""
+    found = judged([(20, 0.5), (40, 1.0)], [(20, 0.0), (40, 1.0)])
+    assert found["because"] == ["a gets 0.500 a step, in the game 0.000"] and found["verdict"] == "not trusted"
+    assert judged([(20, -0.5), (40, 1.0)], [(20, 0.0), (40, 1.0)])["verdict"] == "not trusted"
+    for little in (0.2, -0.2):  # below a quarter of what the game pays for other play
+        assert judged([(20, little), (40, 1.0)], [(20, 0.0), (40, 1.0)])["verdict"] == "trusted"
+    nobody = judged([(20, 0.01), (40, 0.0)], [(20, 0.0), (40, 0.0)])
+    assert nobody["because"] == ["a gets 0.010 a step, in the game 0.000"]
+    assert judged([(20, 0.0), (40, 0.0)], [(20, 0.0), (40, 0.0)])["verdict"] == "trusted"
+
+
+def test_a_difference_in_pay_that_may_be_noise_is_no_reason():
+    rng = np.random.default_rng(0)
+    steps = np.full(12, 30.0)
+    real, dream = (Side(steps, rng.normal(0, 30, 12), np.ones(12, bool)) for _ in range(2))
+    found = judge("a", [dream], [real])
+    assert "absent" in found["policies"][0]["ratios"]["reward_per_step"] and found["verdict"] == "trusted"
 
 
 def test_a_ratio_that_may_be_within_the_bounds_is_undecided():

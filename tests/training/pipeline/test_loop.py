@@ -385,11 +385,18 @@ def test_a_folder_that_holds_something_else_is_not_changed(tmp_path, fresh):
         ({"epsilon": 1.5}, "epsilon must be at most 1, got 1.5"),
         ({"fade": -0.1}, "fade must be at least 0, got -0.1"),
         ({"later_steps": 0.0}, "later_steps must be above 0"),
+        ({"later_steps": 1e-3, "agent": replace(SMALL.agent, tries=2)}, "try_steps must be below agent.steps"),
     ],
 )
 def test_invalid_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change)
+
+
+def test_tries_of_later_rounds_are_as_much_shorter_as_the_rest():
+    agent = replace(SMALL.agent, agent=replace(SMALL.agent.agent, steps=150_000), tries=3, try_steps=100_000)
+    later = replace(SMALL, later_steps=0.5, agent=agent).of_round(1).agent
+    assert (later.tries, later.try_steps, later.agent.steps) == (3, 50_000, 75_000)
 
 
 def test_the_return_of_one_episode_has_no_interval():
