@@ -17,6 +17,7 @@ from tests.training.dream_vs_real.test_trust_page import make_trust
 from tests.training.recorded import recorded_store
 from tests.training.telling_store import telling_store
 from worldmodel.data import ActionSpec, EpisodeStorage
+from worldmodel.data.mirror import mirror
 from worldmodel.data.regroup import regroup
 from worldmodel.data.splits import SPLITS, split_of
 from worldmodel.evaluation.control import control_scores
@@ -188,6 +189,16 @@ def test_a_missing_floor_is_reported_as_absent(world, tmp_path):
     assert results["idm_fd"]["other_real"] is None and results["settings"]["episodes"] == 2
     page = write_report(tmp_path, results).read_text(encoding="utf-8")
     assert "other real clips (the floor) against real clips | absent: split 'test' holds only" in page
+
+
+def test_a_recording_and_its_mirrored_copy_count_as_one_episode(world, tmp_path):
+    data = telling_store(tmp_path / "data")
+    config = replace(SMALL, samples=64)
+    counts = [
+        evaluate_model(world, store, config, sections=["settings"])["settings"]["episodes"]
+        for store in (data, mirror(tmp_path / "data", tmp_path / "twins", swap=["left=right"]))
+    ]
+    assert counts[0] == counts[1] == len(data.split("test"))
 
 
 SPATIAL = {"subscale": (1, 2, 2), "clip_frames": 8, "kernel": (1, 3, 3)}  # clips of four steps
