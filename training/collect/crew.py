@@ -10,6 +10,7 @@ from worldmodel.errors import OutsideError
 from worldmodel.training.collect.workers import Lost, News, Played
 
 ATTEMPTS = 3  # per episode; also starts per worker while no episode is finished
+_SCRIPT = 'A script that collects with workers needs `if __name__ == "__main__":` around its calls. '
 _LONGEST_WAIT = 1.0  # seconds between checks of the deadlines
 
 
@@ -108,10 +109,13 @@ class _Shift:
         self._losses[episode_id] += 1
         attempts = ATTEMPTS if episode_id is not None else ATTEMPTS * self._workers
         if self._losses[episode_id] == attempts:
-            what = f"{attempts} workers were lost without playing"
+            what, script = f"{attempts} workers were lost without playing", _SCRIPT
             if episode_id is not None:
                 what = f"episode {episode_id} was started {attempts} times, and its worker was lost each time"
-            raise OutsideError(f"{what}; the last one: {reason}. Stored episodes are kept; run collect again to resume")
+                script = ""
+            raise OutsideError(
+                f"{what}; the last one: {reason}. {script}Stored episodes are kept; run collect again to resume"
+            )
         then = "starting another one" if episode_id is None else f"playing episode {episode_id} again"
         self._say(f"a collection worker was lost: {reason}; {then}")
         if episode_id is not None:

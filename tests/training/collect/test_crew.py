@@ -93,7 +93,10 @@ def test_losses_of_other_episodes_do_not_add_up():
 
 def test_workers_that_cannot_start_end_in_an_error_after_three_attempts_each():
     crew = ScriptedCrew(starts=[DIES] * 100)
-    with pytest.raises(OutsideError, match="6 workers were lost without playing; the last one: it died"):
+    with pytest.raises(
+        OutsideError,
+        match=r"6 workers were lost without playing; the last one: it died\. A script .* needs `if __name__",
+    ):
         played(crew)
     assert crew.number == 7  # the two of the beginning, and one for each loss but the last
 
