@@ -1,4 +1,4 @@
-"""Begin several agents in a dream, and go on with the one that does best there."""
+"""Train several agents briefly in a dream, and choose the one that does best there."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _JUDGED_SHARE = 0.2  # the last share of a try's updates, over which its return 
 
 @dataclass(frozen=True)
 class Try:
-    """An agent that began, and what it got in the dream at last."""
+    """A briefly trained agent, and its return in the dream at the end."""
 
     seed: int
     folder: Path
@@ -64,7 +64,7 @@ def best_try(
     listed = [{"seed": one.seed, "dreamt_return": one.dreamt_return, "best": one is best} for one in tries]
     write_json(out / TRIES / "tries.json", {"steps": config.steps, "tries": listed})
     returns = ", ".join(f"{one.dreamt_return:.2f}" for one in tries)
-    print(f"agent: try {tries.index(best) + 1} of {count} goes on; mean returns in the dream: {returns}")
+    print(f"agent: try {tries.index(best) + 1} of {count} continues; mean returns in the dream: {returns}")
     return best
 
 

@@ -37,7 +37,7 @@ class DreamTraining:
     starts: Literal["all", "first", "middle"] = "all"
     temperature: Temperature = 1.0  # temperature of sampling; below 1 a dream is sharper, and easier to exploit
     reward: Literal["world", "survival"] = "world"  # the dream's; or 1 per step and 0 where the episode ends
-    # Agents that begin, each with its own seed; the one with the highest return in the dream goes on.
+    # Agents that are trained briefly, each with its own seed; the one with the highest return in the dream continues.
     tries: PositiveInt = 1
     try_steps: NonNegativeInt = 0  # env steps of each try, the first of agent.steps; 0: a third of these
     eval_every: NonNegativeInt = 0  # env steps between evaluations in the real game; 0: none
@@ -52,7 +52,7 @@ class DreamTraining:
             check_used(self, "tries above 1", "try_steps")
         elif not 1 <= self.first_steps < self.agent.steps:
             raise ValueError(
-                f"try_steps must be below agent.steps, so that one of the {self.tries} tries can go on, got "
+                f"try_steps must be below agent.steps, so that one of the {self.tries} tries can continue, got "
                 f"{self.first_steps} of {self.agent.steps}"
             )
 
@@ -84,8 +84,8 @@ def train_agent(
 
     A finished agent of the same settings in OUT is kept; an interrupted training is resumed and gives the same agent.
 
-    With --tries N several agents begin with --try-steps each, and the one that gets most in the dream goes on, so that
-    a training that is stuck does not count. No real step is used; OUT/tries keeps them.
+    With --tries N, N agents are trained for --try-steps each, and the one with the highest return in the dream is
+    trained for the rest, so that a training that is stuck does not count. No real step is used; OUT/tries keeps them.
 
     With --eval-every the agent is evaluated in the real game from time to time, by its native reward; this does not
     change the training. OUT/best is the agent of the highest mean, OUT/selection.json lists all evaluations. The

@@ -38,7 +38,7 @@ from worldmodel.replacing import finish_replacing
 from worldmodel.restoring import fill
 from worldmodel.settings import difference
 
-TRIES = "tries"  # folder in a run: agents that began beside the one that went on (training/agent_tries.py)
+TRIES = "tries"  # folder in a run: briefly trained agents, of which one continues (training/agent_tries.py)
 _SAVE_EVERY = 10_000  # env steps between saves of what a resumed training begins with
 
 

@@ -273,14 +273,14 @@ def test_dreams_begin_with_the_requested_starts(tmp_path, monkeypatch):
 TRIES = replace(CONFIG, agent=replace(CONFIG.agent, steps=48), tries=3, try_steps=16)
 
 
-def test_the_try_of_the_highest_dreamt_return_goes_on(world, tmp_path, capsys):
+def test_the_try_of_the_highest_dreamt_return_continues(world, tmp_path, capsys):
     run = tmp_path / "run"
     train_agent(world, run, TRIES, device="cpu")
     listed = json.loads((run / "tries" / "tries.json").read_text())["tries"]
     returns = [one["dreamt_return"] for one in listed]
     best = int(np.argmax(returns))
     assert [one["best"] for one in listed] == [index == best for index in range(3)] and len(set(returns)) == 3
-    assert f"agent: try {best + 1} of 3 goes on" in capsys.readouterr().out
+    assert f"agent: try {best + 1} of 3 continues" in capsys.readouterr().out
     steps = [json.loads(line)["time/total_timesteps"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps[-1] == 32  # with the 16 of the try, 48
     further = replace(CONFIG, agent=replace(CONFIG.agent, steps=32))
@@ -323,7 +323,7 @@ def test_tries_are_kept_after_an_interruption_and_give_the_same_agent(world, tmp
         train_agent(world, tmp_path / "run", replace(TRIES, tries=2), device="cpu")
 
 
-def test_tries_that_cannot_be_compared_or_go_on_are_refused(world, tmp_path):
+def test_tries_that_cannot_be_compared_or_continued_are_refused(world, tmp_path):
     with pytest.raises(ValueError, match=r"try_steps must be below agent\.steps.* got 48 of 48"):
         replace(TRIES, try_steps=48)
     with pytest.raises(ValueError, match="tries above 1"):

@@ -72,9 +72,8 @@ def all_plans(world: WorldModel, codes: np.ndarray, config: PlannerConfig) -> tu
 
 @pytest.mark.parametrize("method", ["cem", "shooting"])
 def test_the_best_plan_is_found_if_all_plans_can_be_tried(method):
-    options = {"cem": {"candidates": 64, "iterations": 4, "elites": 12}, "shooting": {"candidates": 400, "elites": 0}}[
-        method
-    ]
+    sizes = {"cem": {"candidates": 64, "iterations": 4, "elites": 12}, "shooting": {"candidates": 400, "elites": 0}}
+    options = sizes[method]
     config = PlannerConfig(method=method, horizon=4, repeat=0.0, temperature=0, replan_every=4, **options)
     world, codes = tiny_world(), codes_of(5)
     plans, returns = all_plans(world, codes, config)

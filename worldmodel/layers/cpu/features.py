@@ -28,7 +28,8 @@ def multiplies_bf16() -> bool:
 def longest_stable_sum(dtype: torch.dtype) -> int:
     """Inputs up to which oneDNN adds up a matmul alike for any number of rows; of more, its kernels choose by rows.
 
-    Measured with torch 2.13 (docs/performance.md): bfloat16 on AMX from 512 inputs on, float32 on AVX-512 from 1,280.
+    They do so in bfloat16 on AMX from 512 inputs on, and in float32 on AVX-512 from 1,280 (measured with torch 2.13,
+    docs/log.md, 2026-12-01).
     """
     if dtype == torch.bfloat16 and "amx_bf16" in _flags():
         return 384
