@@ -77,6 +77,11 @@ def train_ppo(
             running in it, or envs, config and `start_from` do not fit; nothing is touched.
     """
     run_dir = Path(run_dir)
+    if not 0 <= earlier_steps < config.steps or (earlier_steps and start_from is None):
+        raise ValueError(
+            f"earlier_steps must be 0, or with start_from below the {config.steps} steps of the config, got "
+            f"{earlier_steps}"
+        )
     settings = _settings(config, meta, about)
     if is_trained(run_dir, config, meta, about):
         raise ValueError(f"{run_dir} already holds this agent, finished; use another folder, or delete it")

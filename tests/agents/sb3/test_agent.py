@@ -61,6 +61,14 @@ def test_an_agent_to_start_from_must_fit_the_envs_and_the_config(trained):
             load_ppo(run, envs, config)
 
 
+@pytest.mark.parametrize("steps", [-1, 10_000_000, 1])  # the last without an agent that was trained for it
+def test_earlier_steps_that_leave_nothing_or_belong_to_no_agent_are_refused(tmp_path, trained, steps):
+    start = None if steps == 1 else trained[2].parent
+    with pytest.raises(ValueError, match=r"earlier_steps must be 0, or with start_from below the \d+ steps"):
+        train_ppo(toys(), small(frame_stack=3), tmp_path / "other", META, start_from=start, earlier_steps=steps)
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_agent_keeps_the_names_of_its_actions(tmp_path, trained):
     train_ppo(dreams("latent"), small(), tmp_path / "dream")
     assert load_agent(tmp_path / "dream").action_spec == tiny_world().config.action
