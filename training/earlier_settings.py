@@ -19,6 +19,7 @@ _BEFORE: dict[str, Any] = {
     "starts": "all",
     "reward": "world",  # of an agent's training
     "eval_seed": 50_000,
+    "ends": "read",  # of heads
     "previous_action": False,
     "durations": [],
     "policy": "sticky",  # of a demo

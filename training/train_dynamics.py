@@ -18,6 +18,7 @@ from worldmodel.dynamics import (
     PRESETS,
     DynamicsConfig,
     GPTConfig,
+    Heads,
     HeadsConfig,
     PixelCNNConfig,
     SubscaleConfig,
@@ -297,15 +298,21 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
     dynamics: DynamicsConfig = earlier.config.dynamics.trained_as(wanted.dynamics)
     books = earlier.config.tokenizer.codebook, wanted.tokenizer.codebook
     coder = replace(earlier.config.tokenizer, codebook=replace(books[0], rate_weight=books[1].rate_weight))
-    found = replace(earlier.config, steps_per_second=wanted.steps_per_second, tokenizer=coder, dynamics=dynamics)
+    heads = replace(earlier.config.heads, ends=wanted.heads.ends, dropout=wanted.heads.dropout)
+    found = replace(
+        earlier.config, steps_per_second=wanted.steps_per_second, tokenizer=coder, dynamics=dynamics, heads=heads
+    )
     if found != wanted:
         raise ValueError(f"the world model to start from, in {folder}, is {earlier.config}, wanted {wanted}")
-    weights = earlier.dynamics.state_dict()
-    added = {name: weight for name, weight in model.dynamics.state_dict().items() if name not in weights}
-    model.dynamics.load_state_dict(added | weights)  # a checkerboard and layers that the earlier model lacks
+    # What the earlier model lacks may be added: a checkerboard, layers, the prediction of drawn ends.
+    for part, earlier_part in ((model.dynamics, earlier.dynamics), (model.heads, earlier.heads)):
+        weights = earlier_part.state_dict()
+        if isinstance(part, Heads) and part.ahead is None:
+            weights = {name: weight for name, weight in weights.items() if not name.startswith("ahead.")}
+        added = {name: weight for name, weight in part.state_dict().items() if name not in weights}
+        part.load_state_dict(added | weights)
     if isinstance(earlier.dynamics, GPT) and isinstance(model.dynamics, GPT):
         model.dynamics.skip_blocks(earlier.dynamics.config.layers)
-    model.heads.load_state_dict(earlier.heads.state_dict())
 
 
 def score_dynamics(model: WorldModel, batch: CodeBatch) -> dict[str, float]:

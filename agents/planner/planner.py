@@ -253,7 +253,10 @@ class Planner(Policy):
                 state, self._whole(actions), self.config.temperature, seeds.repeat(1, part.shape[1])
             )
             rewards = self._rewards(state, actions, branches)
-            totals = plan_returns(rewards, branches.terminated, branches.termination_probability, self.config)
+            probability = branches.termination_probability
+            if self.world.config.heads.ends == "drawn":  # futures that end are there as often as they should be
+                probability = torch.zeros_like(probability)
+            totals = plan_returns(rewards, branches.terminated, probability, self.config)
             returns.append(totals.unflatten(1, (-1, futures)).mean(-1))
         return torch.cat(returns, dim=1)
 

@@ -201,3 +201,67 @@ def test_signals_are_scaled_by_their_range():
 def test_a_negative_number_of_layers_is_refused():
     with pytest.raises(ValueError, match="signal_layers"):
         HeadsConfig(signal_layers=-1)
+
+
+def drawn_heads() -> Heads:
+    """Of 4 features of a token, the first 3 are known before the step is drawn."""
+    torch.manual_seed(0)
+    heads = Heads(HeadsConfig(width=16, ends="drawn"), tokens=2, features=4, num_signals=2, predicted=3)
+    for parameter in heads.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return heads
+
+
+def test_drawn_ends_and_what_they_pay_are_known_before_the_step():
+    heads, signals = drawn_heads(), torch.rand(3, 2)
+    tokens = torch.randn(3, 2, 4)
+    base = heads(tokens, signals)
+    tokens[..., 3] += 1  # the step that was drawn
+    seen = heads(tokens, signals)
+    for name in ("termination", "end_reward", "end_signals"):
+        assert torch.equal(getattr(seen, name), getattr(base, name)), name
+    for name in ("reward", "signals"):
+        assert not torch.isclose(getattr(seen, name), getattr(base, name)).all(), name
+    tokens[..., 2] += 1  # its prediction
+    foreseen = heads(tokens, signals)
+    for name in ("termination", "end_reward", "end_signals"):
+        assert not torch.isclose(getattr(foreseen, name), getattr(seen, name)).all(), name
+
+
+def test_rewards_and_changes_are_those_of_an_end_where_the_step_ended_the_episode():
+    heads = drawn_heads()
+    out = heads(torch.randn(3, 2, 4), torch.rand(3, 2))
+    mean = heads.two_hot.mean
+    ended = torch.tensor([True, False, True])
+    assert torch.equal(heads.reward_mean(out, ended), torch.where(ended, mean(out.end_reward), mean(out.reward)))
+    changes = torch.where(ended[:, None], mean(out.end_signals), mean(out.signals))
+    assert torch.equal(heads.signals_after(out, torch.zeros(3, 2), ended), changes)
+    half = (mean(out.end_reward) + mean(out.reward)) / 2  # an end that is as likely as not
+    torch.testing.assert_close(heads.reward_mean(out, torch.full((3,), 0.5)), half)
+
+
+def test_a_step_trains_only_the_heads_of_its_kind():
+    heads = drawn_heads()
+    tokens, signals, ended = torch.randn(4, 2, 4), torch.rand(4, 2), torch.tensor([True, False, False, True])
+    losses = heads.loss(heads(tokens, signals), torch.ones(4), ended, torch.ones(4, 2))
+    for steps, trained, still in (
+        (ended, heads.ahead.reward, heads.reward),
+        (~ended, heads.reward, heads.ahead.reward),
+    ):
+        heads.zero_grad()
+        losses.reward[steps].sum().backward(retain_graph=True)
+        assert trained.weight.grad.any() and (still.weight.grad is None or not still.weight.grad.any())
+    for steps, trained, still in (
+        (ended, heads.ahead.signals, heads.signals),
+        (~ended, heads.signals, heads.ahead.signals),
+    ):
+        heads.zero_grad()
+        losses.signals[steps].sum().backward(retain_graph=True)
+        assert trained.weight.grad.any() and (still.weight.grad is None or not still.weight.grad.any())
+
+
+def test_heads_without_signals_draw_ends_too(recwarn):
+    heads = Heads(HeadsConfig(width=16, ends="drawn"), tokens=2, features=4, num_signals=0, predicted=3)
+    assert heads(torch.randn(3, 2, 4), torch.zeros(3, 0)).termination.shape == (3,)
+    assert not recwarn.list

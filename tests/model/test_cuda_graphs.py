@@ -21,6 +21,7 @@ KINDS = {
     "from nothing": {"learn_start": True},
     "in groups": {"refine": 2},
     "no positions": {"position": "none"},
+    "drawn ends": {"heads": {"ends": "drawn"}},
 }
 
 

@@ -208,3 +208,64 @@ def test_the_shortest_limited_contexts_dream(max_steps):
     for _ in range(5):
         state, out = world.step(state, torch.tensor([1, 2]))
     assert out.codes.shape == (2, 2, 2, 2)
+
+
+def ending_world(**config) -> WorldModel:
+    world = tiny_world(heads={"ends": "drawn"}, **config)
+    world.heads.end_shift.fill_(-1.0)
+    return world
+
+
+def test_ends_are_drawn_as_often_as_their_probability_says():
+    world, rows = ending_world(), 4000
+    starts = world.starts
+    state = world.start_codes(
+        starts.codes[:1].expand(rows, *starts.codes.shape[1:]),
+        starts.actions[:1].expand(rows, -1),
+        starts.signals[:1, -1].expand(rows, -1),
+        range(rows),
+    )
+    _, out = world.step(state, torch.ones(rows, dtype=torch.int64))
+    probability = float(out.termination_probability[0])
+    assert torch.equal(out.termination_probability, out.termination_probability[:1].expand(rows))  # before any draw
+    assert 0.05 < probability < 0.95
+    deviation = (probability * (1 - probability) / rows) ** 0.5
+    assert float(out.terminated.float().mean()) == pytest.approx(probability, abs=4 * deviation)
+    ended = out.terminated
+    assert out.codes[ended].unique(dim=0).shape[0] > 1  # the draw of an end is not that of the codes
+    assert out.reward[ended].unique().numel() == 1 < out.reward[~ended].unique().numel()
+
+
+def test_drawn_ends_leave_the_codes_as_they_are():
+    drawn, read = ending_world(), tiny_world()
+    weights = {name: weight for name, weight in drawn.state_dict().items() if "ahead" not in name}
+    read.load_state_dict(weights)
+    read.starts = drawn.starts
+    one, other = start(drawn), start(read)
+    for action in actions_of(2, 5).T:
+        one, mine = drawn.step(one, action)
+        other, theirs = read.step(other, action)
+        assert torch.equal(mine.codes, theirs.codes)
+
+
+def test_at_temperature_0_an_end_comes_where_its_probability_reaches_the_threshold():
+    world = ending_world()
+    for threshold in (0.0, 1.0):
+        world.heads.threshold.fill_(threshold)
+        state = start(world)
+        for action in actions_of(2, 5).T:
+            state, out = world.step(state, action, temperature=0.0)
+            assert torch.equal(out.terminated, torch.full((2,), not threshold))
+
+
+def test_a_row_of_a_batch_draws_the_ends_that_it_draws_alone():
+    world = ending_world()
+    together, alone = start(world, 5), [start(world, 5).select([row]) for row in range(5)]
+    ends = []
+    for action in actions_of(5, 12).T:
+        together, out = world.step(together, action)
+        ends.append(out.terminated)
+        for row in range(5):
+            alone[row], own = world.step(alone[row], action[row : row + 1])
+            assert torch.equal(own.terminated, out.terminated[row : row + 1])
+    assert torch.stack(ends).any() and not torch.stack(ends).all()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.tiny import tiny_world
+from tests.tiny import tiny_config, tiny_world
 from worldmodel.model import CodeBatch, network
 
 
@@ -120,3 +120,32 @@ def test_actions_are_as_many_as_the_steps_between(actions):
     vectors = world.tokenizer.lookup(make_batch(steps=5).codes.flatten(2, 3))
     with pytest.raises(ValueError, match=f"5 inputs need as many actions, or one fewer, got {actions}"):
         world.dynamics(vectors, torch.zeros(2, actions, dtype=torch.int64))
+
+
+def test_the_codes_of_a_step_with_a_drawn_end_do_not_count():
+    world, batch = tiny_world(heads={"ends": "drawn"}), make_batch()
+    batch.terminated[:, 4] = True
+    base = world.loss(batch)
+    batch.codes[:, 5] = (batch.codes[:, 5] + 1) % 16
+    changed = world.loss(batch)
+    for name in ("codes", "reward", "termination", "signals"):  # nor do the heads read them
+        assert torch.equal(getattr(changed, name), getattr(base, name)), name
+    read = tiny_world()
+    assert not torch.isclose(read.loss(batch).codes, read.loss(make_batch()).codes)
+
+
+def test_the_expected_reward_of_a_real_step_weighs_that_of_an_end_by_its_probability():
+    world, batch = tiny_world(heads={"ends": "drawn"}), make_batch()
+    rewards, probabilities, _ = world.predict(batch)
+    out = world._read_heads(world.dynamics.outputs(*world._steps(batch)), batch)
+    mean = world.heads.two_hot.mean
+    wanted = (1 - probabilities) * mean(out.reward) + probabilities * mean(out.end_reward)
+    torch.testing.assert_close(rewards, wanted)
+
+
+@pytest.mark.parametrize(
+    "dynamics", [{"order": "raster"}, {"refine": 1}, {"attention": "axial"}, {"net": "subscale"}], ids=str
+)
+def test_ends_cannot_be_drawn_where_a_step_is_predicted_in_parts(dynamics):
+    with pytest.raises(ValueError, match="needs dynamics that predict a whole step before they draw any of it"):
+        tiny_config(heads={"ends": "drawn"}, **dynamics)

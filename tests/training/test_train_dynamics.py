@@ -394,6 +394,18 @@ def test_layers_are_added_to_a_world_and_change_nothing_at_first_but_learn(tmp_p
     assert all(weight.abs().max() > 1e-4 for weight in third.dynamics.blocks[-1].parameters() if weight.ndim == 2)
 
 
+def test_a_world_learns_to_draw_its_ends_and_can_go_back_to_reading_them(tmp_path, store):
+    paths = tmp_path / "data", tmp_path / "tokenizer"
+    few = replace(CONFIG, loop=replace(CONFIG.loop, steps=3))
+    train_dynamics(*paths, tmp_path / "read", few, start_from=None)
+    drawn = replace(few, heads=replace(few.heads, ends="drawn", dropout=0.1))
+    train_dynamics(*paths, tmp_path / "drawn", drawn, start_from=tmp_path / "read")
+    heads = WorldModel.from_pretrained(tmp_path / "drawn" / "last").heads
+    assert heads.config.ends == "drawn" and all(weight.any() for weight in heads.ahead.parameters())
+    train_dynamics(*paths, tmp_path / "again", few, start_from=tmp_path / "drawn")
+    assert WorldModel.from_pretrained(tmp_path / "again" / "last").heads.ahead is None
+
+
 @pytest.mark.parametrize("name", ["videogen-paper", "videogen-2x2x2", "bair-paper"])
 def test_the_papers_priors_are_trained_as_in_the_paper(name):
     training = DynamicsTraining.of_preset(name)

@@ -5,7 +5,7 @@ Source: two-hot targets on symlog-spaced bins, DreamerV3 (arXiv:2301.04104).
 """
 
 import math
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,10 @@ class HeadsConfig:
     # Hidden layers of a net that predicts signal changes from signals and action, in addition to the visual prediction;
     # for signals that affect each other, such as positions of a hand and of what it pushes. 0: no such net.
     signal_layers: NonNegativeInt = 0
+    # "read": an end is read from a step that was drawn, and comes where its probability reaches a threshold.
+    # "drawn": it is drawn before the step, with the probability that the prediction of the step gives it, and so is as
+    # frequent as in the data even where the last picture of an episode does not show why it ended (decision 023).
+    ends: Literal["read", "drawn"] = "read"
 
     def __post_init__(self) -> None:
         if self.bins % 2 == 0:
@@ -71,9 +75,11 @@ class TwoHot(nn.Module):
 
 
 class HeadsOut(NamedTuple):
-    reward: Tensor  # (..., K) logits
+    reward: Tensor  # (..., K) logits; if ends are drawn, of a step that does not end the episode
     termination: Tensor  # (...) logit
-    signals: Tensor  # (..., G, K) logits of the change
+    signals: Tensor  # (..., G, K) logits of the change; likewise
+    end_reward: Tensor | None = None  # (..., K) logits for a step that ends the episode, if ends are drawn
+    end_signals: Tensor | None = None  # (..., G, K) likewise
 
 
 class HeadsLoss(NamedTuple):
@@ -84,6 +90,9 @@ class HeadsLoss(NamedTuple):
 
 class Heads(nn.Module):
     """Predicts from all S tokens of a step and the signals before it (for example health 3: nearly dead).
+
+    With `ends` "drawn", ends and what an end pays are predicted from the first `predicted` features of the tokens,
+    which are known before the step is drawn.
 
     Values set from data rather than by gradients are buffers, neutral until `train_dynamics` sets them: the calibration
     of the termination probability and its threshold, from validation episodes; and the range of the signals, from
@@ -97,7 +106,13 @@ class Heads(nn.Module):
     signal_high: Tensor  # (G,) largest value, inf: unbounded
 
     def __init__(
-        self, config: HeadsConfig, tokens: int, features: int, num_signals: int, action_features: int = 0
+        self,
+        config: HeadsConfig,
+        tokens: int,
+        features: int,
+        num_signals: int,
+        action_features: int = 0,
+        predicted: int | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -115,6 +130,8 @@ class Heads(nn.Module):
         self.signals = Linear(config.width, num_signals * config.bins)
         self.end_in = Linear(config.width + num_signals, config.width)
         self.end_out = Linear(config.width, 1)
+        self.predicted = features if predicted is None else predicted
+        self.ahead = Ahead(config, tokens, self.predicted, num_signals) if config.ends == "drawn" else None
         # Start from predicting no reward, no change and no end.
         for layer in (self.reward, self.signals, self.end_out):
             nn.init.zeros_(layer.weight)
@@ -138,12 +155,18 @@ class Heads(nn.Module):
         if self.before is not None:
             hidden = hidden + self.before(self._distances(signals)).to(hidden.dtype)
         hidden = self.dropout(F.gelu(hidden))
-        end = F.gelu(self.end_in(torch.cat((hidden.float(), symlog(signals)), dim=-1)))
         changes = self.signals(hidden)
         if self.law_out is not None:
             changes = changes + self._changes_by_law(signals, action)
-        changes = changes.unflatten(-1, (self.num_signals, self.config.bins))
-        return HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
+        shape = self.num_signals, self.config.bins
+        changes = changes.unflatten(-1, shape)
+        known = hidden if self.ahead is None else self.ahead(tokens[..., : self.predicted], self._distances(signals))
+        end = F.gelu(self.end_in(torch.cat((known.float(), symlog(signals)), dim=-1)))
+        out = HeadsOut(self.reward(hidden), self.end_out(end).squeeze(-1).float(), changes)
+        if self.ahead is None:
+            return out
+        at_end = self.ahead.signals(known).unflatten(-1, shape)
+        return out._replace(end_reward=self.ahead.reward(known), end_signals=at_end)
 
     def _changes_by_law(self, signals: Tensor, action: Tensor | None) -> Tensor:
         """Predict signal changes from signals (..., G) and action (..., A) alone, (..., G*K) logits."""
@@ -170,12 +193,16 @@ class Heads(nn.Module):
     def loss(self, out: HeadsOut, rewards: Tensor, terminated: Tensor, changes: Tensor) -> HeadsLoss:
         """Losses per step (...), for rewards (...), terminated (...) bool and signal changes (..., G)."""
         weight = torch.tensor(self.config.termination_weight, device=rewards.device)
+        reward, signals = self.two_hot.loss(out.reward, rewards), self.two_hot.loss(out.signals, changes).sum(-1)
+        if out.end_reward is not None and out.end_signals is not None:
+            reward = torch.where(terminated, self.two_hot.loss(out.end_reward, rewards), reward)
+            signals = torch.where(terminated, self.two_hot.loss(out.end_signals, changes).sum(-1), signals)
         return HeadsLoss(
-            self.two_hot.loss(out.reward, rewards),
+            reward,
             F.binary_cross_entropy_with_logits(
                 out.termination, terminated.float(), pos_weight=weight, reduction="none"
             ),
-            self.two_hot.loss(out.signals, changes).sum(-1),
+            signals,
         )
 
     def termination_logit(self, out: HeadsOut) -> Tensor:
@@ -186,6 +213,52 @@ class Heads(nn.Module):
         """Calibrated termination probability (...) in (0, 1)."""
         return torch.sigmoid(self.termination_logit(out) * self.end_scale + self.end_shift)
 
-    def signals_after(self, out: HeadsOut, before: Tensor) -> Tensor:
-        """Running signals (..., G) after a step: the signals before plus the expected change, within their range."""
-        return (before + self.two_hot.mean(out.signals)).clamp(self.signal_low, self.signal_high)
+    def reward_mean(self, out: HeadsOut, ended: Tensor) -> Tensor:
+        """Expected reward (...), given whether the step ended the episode (...): bool, or a probability."""
+        return self._given(ended, self.two_hot.mean(out.reward), out.end_reward)
+
+    def changes_mean(self, out: HeadsOut, ended: Tensor) -> Tensor:
+        """Expected changes of the signals (..., G), given the same."""
+        return self._given(ended[..., None], self.two_hot.mean(out.signals), out.end_signals)
+
+    def _given(self, ended: Tensor, otherwise: Tensor, at_end: Tensor | None) -> Tensor:
+        if at_end is None:
+            return otherwise
+        return torch.lerp(otherwise, self.two_hot.mean(at_end), ended.to(otherwise.dtype))
+
+    def signals_after(self, out: HeadsOut, before: Tensor, ended: Tensor | None = None) -> Tensor:
+        """Running signals (..., G) after a step: the signals before plus the expected change, within their range.
+
+        Without `ended` (...), no step ended the episode.
+        """
+        ended = torch.zeros_like(out.termination, dtype=torch.bool) if ended is None else ended
+        return (before + self.changes_mean(out, ended)).clamp(self.signal_low, self.signal_high)
+
+
+class Ahead(nn.Module):
+    """What is known of an end before its step is drawn, and what the end pays and changes.
+
+    Its last two layers predict from what `forward` returns.
+    """
+
+    def __init__(self, config: HeadsConfig, tokens: int, features: int, num_signals: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.squeeze = Linear(features, config.token_width)
+        self.trunk = Linear(tokens * config.token_width, config.width)
+        self.before = Linear(2 * num_signals, config.width, bias=False) if num_signals else None
+        self.reward = Linear(config.width, config.bins)
+        self.signals = Linear(config.width, num_signals * config.bins)
+        for layer in (self.reward, self.signals):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        if self.before is not None:
+            nn.init.zeros_(self.before.weight)
+
+    def forward(self, tokens: Tensor, distances: Tensor) -> Tensor:
+        """Hidden units (..., width) from tokens (..., S, D) and the signals' distances (..., 2G) from their range."""
+        kept = self.dropout(F.gelu(self.squeeze(tokens))).flatten(-2)
+        hidden = self.trunk(kept)
+        if self.before is not None:
+            hidden = hidden + self.before(distances).to(hidden.dtype)
+        return self.dropout(F.gelu(hidden))

@@ -114,31 +114,41 @@ class Dreamer(Network):
 
         Args:
             action: (B,) int64 in [0, n), or (B, A) float32 within the bounds.
-            temperature: of the codes' distribution; 0 takes the most likely code.
+            temperature: of the codes' distribution; 0 takes the most likely code, and then no end is drawn: it comes
+                where its probability reaches the threshold.
         """
         options = Sampling(temperature=temperature)
         state = check_state(self, state)
         action = check_actions(self, action, (len(state),))
-        drawn, outputs = self.dynamics.step(*self._inputs(state, action), options)
-        return self._after(state, action, drawn, outputs)
+        count, draws_ends = self.dynamics.noise_per_step, self.config.heads.ends == "drawn"
+        noise = uniforms(state.seeds, state.counter, count + draws_ends)
+        drawn, outputs = self.dynamics.step(*self._inputs(state, action, noise[:, :count]), options)
+        return self._after(state, action, drawn, outputs, noise[:, count] if draws_ends and temperature else None)
 
-    def _inputs(self, state: DreamState, action: Tensor) -> tuple[Tensor, Condition, KVCache, Tensor, CodeLookup]:
+    def _inputs(
+        self, state: DreamState, action: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Condition, KVCache, Tensor, CodeLookup]:
         """The first arguments of the dynamics' `step`, of rows whose context is not full."""
         renew(self, state)
         condition = self.dynamics.condition(len(state), 1, action[:, None], state.extras.get("frames"))
-        noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
         return state.codes.flatten(1, 2), condition, state.cache, noise, self.tokenizer.lookup
 
-    def _after(self, state: DreamState, action: Tensor, drawn: Draw, outputs: Tensor) -> tuple[DreamState, StepOut]:
-        """What the heads read in a step, and the state after it, in the memory of `state`."""
+    def _after(
+        self, state: DreamState, action: Tensor, drawn: Draw, outputs: Tensor, noise: Tensor | None = None
+    ) -> tuple[DreamState, StepOut]:
+        """What the heads read in a step, and the state after it, in the memory of `state`.
+
+        With noise (B,) in [0, 1) ends are drawn; else they come where the probability reaches the threshold.
+        """
         codes = drawn.codes.view_as(state.codes)
         heads = self.heads(self.head_inputs(outputs, codes), state.signals, self.head_action(action))
         probability = self.heads.termination_probability(heads)
-        signals = self.heads.signals_after(heads, state.signals)
+        terminated = probability >= self.heads.threshold if noise is None else noise < probability
+        signals = self.heads.signals_after(heads, state.signals, terminated)
         out = StepOut(
             codes=codes,
-            reward=self.heads.two_hot.mean(heads.reward),
-            terminated=probability >= self.heads.threshold,
+            reward=self.heads.reward_mean(heads, terminated),
+            terminated=terminated,
             termination_probability=probability,
             signals=signals,
             nll=drawn.nll.sum(-1),
@@ -172,7 +182,8 @@ class Dreamer(Network):
             raise ValueError(f"codes must be of shape {tuple(state.codes.shape)}, got {tuple(given.shape)}")
         given = self.tokenizer.check_codes(given).flatten(1, 2)
         action = check_actions(self, action, (len(state),))
-        drawn, outputs = self.dynamics.step(*self._inputs(state, action), given=given)
+        noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
+        drawn, outputs = self.dynamics.step(*self._inputs(state, action, noise), given=given)
         return self._after(state, action, drawn, outputs)
 
     @own_defaults

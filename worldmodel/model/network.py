@@ -43,6 +43,11 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         if len(set(self.signal_names)) < len(self.signal_names):
             raise ValueError(f"signal_names must differ, got {', '.join(self.signal_names)}")
+        if self.heads.ends == "drawn" and not (isinstance(self.dynamics, GPTConfig) and self.dynamics.predicts_at_once):
+            raise ValueError(
+                'heads.ends "drawn" needs dynamics that predict a whole step before they draw any of it: a gpt in '
+                "block order, with full attention and without refine"
+            )
 
 
 class Network(nn.Module):
@@ -60,7 +65,14 @@ class Network(nn.Module):
             raise ValueError(f"one dream's cache would take {held / 2**30:,.0f} GiB; give a smaller window or width")
         # The heads read both the prediction of a step and the step itself (`head_inputs`).
         features = config.dynamics.width + tokenizer.code_dim
-        self.heads = Heads(config.heads, tokens, features, len(config.signal_names), config.action.num_features)
+        self.heads = Heads(
+            config.heads,
+            tokens,
+            features,
+            len(config.signal_names),
+            config.action.num_features,
+            predicted=config.dynamics.width,
+        )
         self.starts: Starts | None = None
 
     @property
@@ -147,9 +159,11 @@ class Network(nn.Module):
         read = mask
         if self.training:  # training may predict some steps only; in a dream heads never read zeros in place of a step
             read = mask & outputs.detach().flatten(2).any(-1)
+        counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
+        if self.config.heads.ends == "drawn":  # then the codes of a dream are those of play that continues
+            counted = counted & ~torch.cat((torch.zeros_like(mask[:, :lead]), batch.terminated), dim=1)
         steps = self._count(read)
         reward, termination, signals = ((part * read).sum() / steps for part in losses)
-        counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
         codes = (nats * counted).sum() / self._count(counted)
         total = codes + 0.5 * reward + 0.5 * termination + 0.1 * signals
         return DynamicsLoss(total, codes, reward, termination, signals)
@@ -172,8 +186,8 @@ class Network(nn.Module):
         """Heads on real steps: rewards (B, T), termination probabilities (B, T), changes of the signals (B, T, G)."""
         outputs = self.dynamics.outputs(*self._steps(batch))
         out = self._read_heads(outputs[:, self.config.dynamics.lead :], batch)
-        two_hot = self.heads.two_hot
-        return two_hot.mean(out.reward), self.heads.termination_probability(out), two_hot.mean(out.signals)
+        probability = self.heads.termination_probability(out)
+        return self.heads.reward_mean(out, probability), probability, self.heads.changes_mean(out, probability)
 
     def _steps(self, batch: CodeBatch) -> tuple[Tensor, Tensor, Tensor | None, CodeLookup]:
         """The arguments of the dynamics' `code_loss`."""

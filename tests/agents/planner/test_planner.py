@@ -70,6 +70,22 @@ def all_plans(world: WorldModel, codes: np.ndarray, config: PlannerConfig) -> tu
     return plans, plan_returns(branches.rewards, branches.terminated, branches.termination_probability, config)
 
 
+def test_drawn_ends_are_counted_once(monkeypatch):
+    """Futures that end are as many as their probability says, which is not to be weighed in a second time."""
+    world, seen = tiny_world(heads={"ends": "drawn"}), []
+    world.heads.end_shift.fill_(-1.0)
+
+    def returns(rewards, terminated, probability, config):
+        seen.append((terminated, probability))
+        return plan_returns(rewards, terminated, probability, config)
+
+    monkeypatch.setattr("worldmodel.agents.planner.planner.plan_returns", returns)
+    config = PlannerConfig(horizon=4, candidates=16, elites=4, futures=4)
+    Planner(world, config, signals={"HEALTH": 50}).act(codes_of(3))
+    assert all(not probability.any() for _, probability in seen)
+    assert any(terminated.any() for terminated, _ in seen)
+
+
 @pytest.mark.parametrize("method", ["cem", "shooting"])
 def test_the_best_plan_is_found_if_all_plans_can_be_tried(method):
     sizes = {"cem": {"candidates": 64, "iterations": 4, "elites": 12}, "shooting": {"candidates": 400, "elites": 0}}

@@ -140,6 +140,7 @@ def graphs(world: WorldModel) -> dict[str, Callable[[], bytes]]:
         "temperature": torch.ones(()),
         "signals": torch.zeros(len(config.signal_names)),
         "action": action,
+        "chance": torch.zeros(()),
     }
     drawn = ["codes", "nll", "entropy", "reward", "probability", "ended", "after"]
     return {

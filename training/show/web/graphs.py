@@ -133,6 +133,7 @@ class Drawing(nn.Module):
         temperature: Tensor,
         signals: Tensor,
         action: Tensor,
+        chance: Tensor,
     ) -> tuple[Tensor, ...]:
         """Outputs of a step.
 
@@ -144,6 +145,7 @@ class Drawing(nn.Module):
             temperature: () float32; 0 takes the likeliest codes.
             signals: (G,) float32 before the step.
             action: as in the pass.
+            chance: () float32 in [0, 1), the noise that draws whether the episode ends; unused if the world reads ends.
 
         Returns: codes (S, M) int32; nll, entropy, reward and the probability of an end, () each; whether it ends, ()
         float32 0 or 1; signals (G,).
@@ -164,9 +166,12 @@ class Drawing(nn.Module):
         heads, read = self.heads, scaled_action(self.dynamics, action) if self.heads.law_out is not None else None
         out = heads(tokens[None], signals[None], None if read is None else read[None])
         probability = heads.termination_probability(out)[0]
-        ended = (probability >= heads.threshold).float()
-        after = heads.signals_after(out, signals[None])[0]
-        return codes.int(), nll, entropy, heads.two_hot.mean(out.reward)[0], probability, ended, after
+        ended = probability >= heads.threshold
+        if heads.ahead is not None:
+            ended = torch.where(temperature > 0, chance < probability, ended)
+        after = heads.signals_after(out, signals[None], ended[None])[0]
+        reward = heads.reward_mean(out, ended[None])[0]
+        return codes.int(), nll, entropy, reward, probability, ended.float(), after
 
     def _draw(
         self,

@@ -70,6 +70,11 @@ class GPTConfig:
             raise ValueError(f"frame_condition_frames {self.frame_condition_frames} needs frame_condition above 0")
 
     @property
+    def predicts_at_once(self) -> bool:
+        """True if a whole step is predicted before any of its codes is drawn."""
+        return self.order == "block" and self.attention == "full" and not self.refine
+
+    @property
     def lead(self) -> int:
         """1 if a sequence begins with a learned start token, whose output predicts the first step; else 0."""
         return int(self.order == "raster" or self.learn_start)

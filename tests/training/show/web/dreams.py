@@ -77,16 +77,17 @@ class OnnxDream:
         for counter, action in enumerate(actions):
             done = world.config.action.hold(vector(world, action))
             outputs = self._pass(codes, done, 0.0)
-            noise = uniform_noise(context.seeds, counter, codes.size).reshape(codes.shape)
+            noise = uniform_noise(context.seeds, counter, codes.size + 1)
             out = self._run(
                 "draw",
                 outputs=outputs,
                 before=codes,
                 first=np.float32(0),
-                noise=noise,
+                noise=noise[:-1].reshape(codes.shape),
                 temperature=np.float32(temperature),
                 signals=signals,
                 action=done.numpy(),
+                chance=noise[-1],
             )
             codes, nll, _, reward, _, ended, signals = out
             for kept, value in zip(dreamt, (codes.ravel(), reward, nll, signals, ended), strict=False):

@@ -70,8 +70,15 @@ def checkerboard_world() -> WorldModel:
     return world
 
 
+def ending_world() -> WorldModel:
+    world = tiny_world(heads={"ends": "drawn"})
+    world.heads.end_shift.fill_(-1.0)
+    return world
+
+
 WORLDS = {
     "checkerboard": checkerboard_world,
+    "drawn ends": ending_world,
     "game": tiny_world,
     "hand": hand_world,
     "no time": lambda: tiny_world(position="space"),
@@ -112,11 +119,12 @@ def test_a_step_equals_the_worlds_own(world):
         codes = given[-1]
         for counter in range(2 * window):
             action = context.actions[:1, counter % 2]
-            noise = uniforms(context.seeds, torch.tensor([counter]), codes.numel()).view(codes.shape)
+            numbers = uniforms(context.seeds, torch.tensor([counter]), codes.numel() + 1)[0]
+            noise = numbers[:-1].view(codes.shape)
             done = vector(world, action[0])
             outputs = advance(codes, done, zero, len(inputs) + counter)
             drawn, nll, entropy, reward, probability, ended, signals = drawing(
-                outputs, codes, zero, noise, torch.ones(()), signals, done
+                outputs, codes, zero, noise, torch.ones(()), signals, done, numbers[-1]
             )
             state, out = world.step(state, action)
             torch.testing.assert_close(outputs, out.outputs[0], rtol=1e-4, atol=1e-5)

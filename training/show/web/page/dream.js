@@ -84,14 +84,16 @@ export async function step(world, state, action, temperature) {
   const {about} = world, {tokens} = about.cache, done = vector(action, about.action);
   const size = state.codes.length, shape = [tokens, size / tokens];
   const {outputs, cache} = await pass(world, (await state.primed()).cache, state.codes, done, 0);
+  const noise = uniforms(state.seed, state.counter, size + 1);
   const out = await world.run("draw", {
     outputs: [outputs, [tokens, about.width]],
     before: [state.codes, shape],
     first: [Float32Array.of(0), []],
-    noise: [uniforms(state.seed, state.counter, size), shape],
+    noise: [noise.subarray(0, size), shape],
     temperature: [Float32Array.of(temperature), []],
     signals: [state.signals, [state.signals.length]],
     action: [done, [done.length]],
+    chance: [noise.subarray(size), []],
   });
   const [reward, nll, entropy, ended] = ["reward", "nll", "entropy", "ended"].map(name => out[name][0]);
   const primed = () => ({outputs, cache}), {seed, counter} = state;
