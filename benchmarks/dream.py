@@ -119,6 +119,7 @@ def real_steps_per_second(env_id: str, seconds: float) -> float:
 def endless(world: WorldModel) -> WorldModel:
     """The world, whose dreams the termination head never ends any more."""
     world.heads.threshold.fill_(2.0)
+    world.heads.end_shift.fill_(-torch.inf)  # where ends are drawn
     return world
 
 

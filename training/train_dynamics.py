@@ -33,7 +33,7 @@ from worldmodel.layers.defaults import own_defaults
 from worldmodel.layers.precision import autocast, cast_matmuls, fast_dtype
 from worldmodel.model import CodeBatch, WorldModel, WorldModelConfig
 from worldmodel.model.card import game_text
-from worldmodel.model.network import default_segment_steps
+from worldmodel.model.network import check_ends, default_segment_steps
 from worldmodel.settings import AtLeastTwo, PositiveInt, Probability, check_used, checked_dataclass
 from worldmodel.tokenizer import Tokenizer, TokenizerConfig
 from worldmodel.tokenizer.files import load_tokenizer
@@ -95,6 +95,7 @@ class DynamicsTraining:
                 check_used(self.model, "frame_condition above 0", "drop_frames")
         if isinstance(self.model, SubscaleConfig) and not self.model.adaptive:
             check_used(self.model, "adaptive code_input or code_output", "cutoffs")
+        check_ends(self.heads, self.model)
         if self.model.action_condition == "none":
             check_used(self.model, "an action_condition", "drop_actions")
 
@@ -163,7 +164,8 @@ def train_dynamics(
         out: run folder.
         start_from: world model whose dynamics and heads are trained further, on the codes of `tokenizer`. Its sizes are
             taken where `config.model` or `config.heads` is the default; otherwise they must be the same, except for
-            options of training alone, a checkerboard and layers, which may be added and change nothing at first.
+            options of training alone, a checkerboard and layers, which may be added and change nothing at first, and
+            drawn ends, which are learned from the beginning.
         launcher: "local": in this process, or in those that torchrun started; "ray": on the workers of a Ray cluster.
         num_workers: number of Ray workers.
         device: where to train; "auto" takes a GPU if there is one.
@@ -174,7 +176,10 @@ def train_dynamics(
     if start_from is not None:
         earlier = WorldModel.from_pretrained(start_from).config
         model = earlier.dynamics if config.model == GPTConfig() else config.model
-        heads = earlier.heads if config.heads == HeadsConfig() else config.heads
+        others, ends = replace(config.heads, ends="read"), config.heads.ends
+        heads = config.heads
+        if others == HeadsConfig():
+            heads = replace(earlier.heads, ends=ends) if ends == "drawn" else earlier.heads
         config = replace(config, model=model, heads=heads)
     train = partial(_train, absolute(data), absolute(tokenizer), out, config, absolute(start_from), device)
     return launch(train, out, launcher, num_workers)
@@ -298,7 +303,7 @@ def _take_weights(model: WorldModel, folder: str | Path) -> None:
     dynamics: DynamicsConfig = earlier.config.dynamics.trained_as(wanted.dynamics)
     books = earlier.config.tokenizer.codebook, wanted.tokenizer.codebook
     coder = replace(earlier.config.tokenizer, codebook=replace(books[0], rate_weight=books[1].rate_weight))
-    heads = replace(earlier.config.heads, ends=wanted.heads.ends, dropout=wanted.heads.dropout)
+    heads = replace(earlier.config.heads, ends=wanted.heads.ends)
     found = replace(
         earlier.config, steps_per_second=wanted.steps_per_second, tokenizer=coder, dynamics=dynamics, heads=heads
     )

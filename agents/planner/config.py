@@ -27,7 +27,8 @@ class PlannerConfig:
     temperature: Temperature = 1.0  # of the dreams; 0 takes the likeliest codes
     replan_every: PositiveInt = 1  # steps of a plan that are executed before replanning
     # How dreamt ends discount later rewards: "hard" ignores rewards after a sampled end; "expected" also weights them
-    # by the probability that no earlier step was the end; "ignore" counts everything.
+    # by the probability that no earlier step was the end; "ignore" counts everything. Where the world draws its ends,
+    # only "hard" draws them, and "expected" weights by the probability alone.
     ends: Literal["expected", "hard", "ignore"] = "expected"
     batch: PositiveInt = 512  # maximum number of parallel dreams, over all rows; bounds the memory
 

@@ -250,13 +250,14 @@ class Planner(Policy):
         for part in plans.split(max(1, self.config.batch // (len(plans) * futures)), dim=1):
             actions = part.repeat_interleave(futures, dim=1)
             branches = self.world.branch(
-                state, self._whole(actions), self.config.temperature, seeds.repeat(1, part.shape[1])
+                state,
+                self._whole(actions),
+                self.config.temperature,
+                seeds.repeat(1, part.shape[1]),
+                draw_ends=self.config.ends == "hard",
             )
             rewards = self._rewards(state, actions, branches)
-            probability = branches.termination_probability
-            if self.world.config.heads.ends == "drawn":  # futures that end are there as often as they should be
-                probability = torch.zeros_like(probability)
-            totals = plan_returns(rewards, branches.terminated, probability, self.config)
+            totals = plan_returns(rewards, branches.terminated, branches.termination_probability, self.config)
             returns.append(totals.unflatten(1, (-1, futures)).mean(-1))
         return torch.cat(returns, dim=1)
 

@@ -265,3 +265,11 @@ def test_heads_without_signals_draw_ends_too(recwarn):
     heads = Heads(HeadsConfig(width=16, ends="drawn"), tokens=2, features=4, num_signals=0, predicted=3)
     assert heads(torch.randn(3, 2, 4), torch.zeros(3, 0)).termination.shape == (3,)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_an_end_pays_depends_on_the_signals_only_if_they_may_be_read(reads):
+    torch.manual_seed(0)
+    config = HeadsConfig(width=16, ends="drawn", read_signals=reads)
+    heads = Heads(config, tokens=2, features=4, num_signals=2, predicted=3)
+    assert (heads.ahead.before is not None) == reads == (heads.before is not None)

@@ -269,3 +269,32 @@ def test_a_row_of_a_batch_draws_the_ends_that_it_draws_alone():
             alone[row], own = world.step(alone[row], action[row : row + 1])
             assert torch.equal(own.terminated, out.terminated[row : row + 1])
     assert torch.stack(ends).any() and not torch.stack(ends).all()
+
+
+def test_futures_without_drawn_ends_earn_what_is_expected():
+    """The mean over many futures in which ends are drawn is that of one in which they are weighed."""
+    world, rows = ending_world(), 3000
+    state = start(world, 1)
+    actions = torch.ones(1, rows, 1, dtype=torch.int64)
+    drawn = world.branch(state, actions)
+    weighed = world.branch(state, actions, draw_ends=False)
+    assert not weighed.terminated.any() and drawn.terminated.any()
+    assert torch.equal(weighed.codes, drawn.codes)
+    assert float(weighed.rewards.mean()) == pytest.approx(
+        float(drawn.rewards.mean()), abs=4 * float(drawn.rewards.std()) / rows**0.5
+    )
+    goes_on = ~drawn.terminated
+    assert torch.equal(weighed.signals[goes_on], drawn.signals[goes_on])
+
+
+def test_a_real_step_goes_on_even_where_its_end_was_likely():
+    world = ending_world()
+    world.heads.end_shift.fill_(9.0)
+    state = start(world)
+    before = state.signals.clone()
+    heads = world.heads
+    state, out = world.observe(state, torch.tensor([1, 2]), state.codes.clone())
+    assert out.terminated.all()
+    read = heads(world.head_inputs(out.outputs, out.codes), before)
+    assert torch.equal(out.signals, heads.signals_after(read, before))
+    torch.testing.assert_close(out.reward, heads.reward_mean(read, out.termination_probability))

@@ -33,6 +33,7 @@ class KnowsTheActions:
 
     device = torch.device("cpu")
     config = SimpleNamespace(dynamics=SimpleNamespace(lead=0))
+    draws_ends = False
 
     def loss(self, batch):
         wrong = batch.actions != (batch.codes[:, :-1, 0, 0, 0] // 2) % 3

@@ -10,7 +10,7 @@ from tests.tiny import tiny_config, tiny_world
 from tests.training.recorded import recorded_store
 from worldmodel.data import EpisodeStorage
 from worldmodel.data.user_video.importer import import_video
-from worldmodel.dynamics import FrameEncoderConfig
+from worldmodel.dynamics import FrameEncoderConfig, GPTConfig, HeadsConfig
 from worldmodel.envs.dream.vector_env import DreamVectorEnv
 from worldmodel.evaluation.metrics import best_f1_threshold
 from worldmodel.evaluation.scores import predictions
@@ -398,12 +398,18 @@ def test_a_world_learns_to_draw_its_ends_and_can_go_back_to_reading_them(tmp_pat
     paths = tmp_path / "data", tmp_path / "tokenizer"
     few = replace(CONFIG, loop=replace(CONFIG.loop, steps=3))
     train_dynamics(*paths, tmp_path / "read", few, start_from=None)
-    drawn = replace(few, heads=replace(few.heads, ends="drawn", dropout=0.1))
+    drawn = replace(few, heads=HeadsConfig(ends="drawn"))  # the rest as the earlier world has it
     train_dynamics(*paths, tmp_path / "drawn", drawn, start_from=tmp_path / "read")
     heads = WorldModel.from_pretrained(tmp_path / "drawn" / "last").heads
-    assert heads.config.ends == "drawn" and all(weight.any() for weight in heads.ahead.parameters())
+    assert heads.config == replace(few.heads, ends="drawn") and few.heads != HeadsConfig()
+    assert all(weight.any() for weight in heads.ahead.parameters())
     train_dynamics(*paths, tmp_path / "again", few, start_from=tmp_path / "drawn")
     assert WorldModel.from_pretrained(tmp_path / "again" / "last").heads.ahead is None
+
+
+def test_drawn_ends_are_refused_at_once_where_a_step_is_predicted_in_parts():
+    with pytest.raises(ValueError, match="needs dynamics that predict a whole step before they draw any of it"):
+        DynamicsTraining(model=GPTConfig(order="raster"), heads=HeadsConfig(ends="drawn"))
 
 
 @pytest.mark.parametrize("name", ["videogen-paper", "videogen-2x2x2", "bair-paper"])

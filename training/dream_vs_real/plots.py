@@ -103,7 +103,8 @@ def plot_calibration(reward: Mapping[str, Any], termination: Mapping[str, Any], 
     left.legend(loc="upper left", fontsize="small")
     _reliability(right, termination["bins"])
     right.plot([0, 1], [0, 1], color=_GRAY, linestyle=":", label="as predicted")
-    right.axvline(termination["threshold"], color="#CC79A7", linestyle="--", label="a dream ends from here on")
+    if termination.get("ends") != "drawn":  # absent from older reports
+        right.axvline(termination["threshold"], color="#CC79A7", linestyle="--", label="a dream ends from here on")
     # Ends are rare: most bins lie close to 0, and to see them the axes are stretched there.
     right.set_xscale("symlog", linthresh=1e-3)
     right.set_yscale("symlog", linthresh=1e-3)

@@ -246,7 +246,8 @@ class Ahead(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.squeeze = Linear(features, config.token_width)
         self.trunk = Linear(tokens * config.token_width, config.width)
-        self.before = Linear(2 * num_signals, config.width, bias=False) if num_signals else None
+        reads = config.read_signals and num_signals
+        self.before = Linear(2 * num_signals, config.width, bias=False) if reads else None
         self.reward = Linear(config.width, config.bins)
         self.signals = Linear(config.width, num_signals * config.bins)
         for layer in (self.reward, self.signals):

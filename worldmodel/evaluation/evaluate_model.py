@@ -237,7 +237,8 @@ def _reward(m: _Measured) -> dict[str, Any]:
 
 def _termination(m: _Measured) -> dict[str, Any]:
     _, _, probability, ended = m.predictions
-    return termination_calibration(probability.numpy(), ended.numpy(), m.plays, float(m.wm.heads.threshold))
+    found = termination_calibration(probability.numpy(), ended.numpy(), m.plays, float(m.wm.heads.threshold))
+    return found | {"ends": m.wm.config.heads.ends}
 
 
 def _heads(m: _Measured) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def dynamics_scores(wm: WorldModel, batch: CodeBatch, train: CodeBatch) -> dict[
     tokenizer = wm.tokenizer
     h, w = tokenizer.grid
     codes_per_frame = h * w * tokenizer.num_slices / wm.frames_per_step
-    kept, expected = (float(_kept(part)) for part in (batch, train))
+    kept, expected = (float(_kept(part, wm.draws_ends)) for part in (batch, train))
     scores = code_scores(wm, batch, mean_losses(wm, batch)["codes"])
     scores |= {
         "segments": len(batch.codes),
@@ -193,9 +193,10 @@ def dynamics_scores(wm: WorldModel, batch: CodeBatch, train: CodeBatch) -> dict[
     return scores
 
 
-def _kept(batch: CodeBatch) -> Tensor:
-    """Share of codes that equal the code at the same position one step before."""
-    return (batch.codes[:, 1:] == batch.codes[:, :-1])[batch.padding_mask].float().mean()
+def _kept(batch: CodeBatch, without_ends: bool) -> Tensor:
+    """Share of codes that equal the code at the same position one step before, in the steps whose codes count."""
+    counted = batch.padding_mask & ~batch.terminated if without_ends else batch.padding_mask
+    return (batch.codes[:, 1:] == batch.codes[:, :-1])[counted].float().mean()
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------

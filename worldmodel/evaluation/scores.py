@@ -121,6 +121,9 @@ def mean_losses(wm: WorldModel, batch: CodeBatch) -> dict[str, float]:
     steps = [int(part.padding_mask.sum()) for part in parts]
     # A model that learns how a segment begins also predicts the first step, where the one after it counts.
     coded = [count + int(part.padding_mask[:, :lead].sum()) for part, count in zip(parts, steps, strict=True)]
+    if wm.draws_ends:  # the codes of steps that ended an episode do not count
+        ends = [int((part.terminated & part.padding_mask).sum()) for part in parts]
+        coded = [max(1, count - ended) for count, ended in zip(coded, ends, strict=True)]
     losses = [wm.loss(part)._asdict() for part in chunks(batch, wm.device)]
     columns = {name: [float(loss[name]) for loss in losses] for name in losses[0]}
     columns["total"] = [total - codes for total, codes in zip(columns["total"], columns["codes"], strict=True)]

@@ -5,6 +5,7 @@ M slices, E code features, D width, G signals, A dimensions of an action. In `br
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -117,13 +118,18 @@ class Dreamer(Network):
             temperature: of the codes' distribution; 0 takes the most likely code, and then no end is drawn: it comes
                 where its probability reaches the threshold.
         """
+        return self._step(state, action, temperature)
+
+    def _step(
+        self, state: DreamState, action: Tensor | np.ndarray, temperature: float, draw_ends: bool = True
+    ) -> tuple[DreamState, StepOut]:
         options = Sampling(temperature=temperature)
         state = check_state(self, state)
         action = check_actions(self, action, (len(state),))
-        count, draws_ends = self.dynamics.noise_per_step, self.config.heads.ends == "drawn"
-        noise = uniforms(state.seeds, state.counter, count + draws_ends)
+        count, draws = self.dynamics.noise_per_step, self.draws_ends and draw_ends and temperature > 0
+        noise = uniforms(state.seeds, state.counter, count + draws)
         drawn, outputs = self.dynamics.step(*self._inputs(state, action, noise[:, :count]), options)
-        return self._after(state, action, drawn, outputs, noise[:, count] if draws_ends and temperature else None)
+        return self._after(state, action, drawn, outputs, noise[:, count] if draws else None, open_ended=not draw_ends)
 
     def _inputs(
         self, state: DreamState, action: Tensor, noise: Tensor
@@ -134,20 +140,29 @@ class Dreamer(Network):
         return state.codes.flatten(1, 2), condition, state.cache, noise, self.tokenizer.lookup
 
     def _after(
-        self, state: DreamState, action: Tensor, drawn: Draw, outputs: Tensor, noise: Tensor | None = None
+        self,
+        state: DreamState,
+        action: Tensor,
+        drawn: Draw,
+        outputs: Tensor,
+        noise: Tensor | None = None,
+        open_ended: bool = False,
     ) -> tuple[DreamState, StepOut]:
         """What the heads read in a step, and the state after it, in the memory of `state`.
 
-        With noise (B,) in [0, 1) ends are drawn; else they come where the probability reaches the threshold.
+        Args:
+            noise: (B,) in [0, 1) to draw ends; None: they come where the probability reaches the threshold.
+            open_ended: whether the episode ended is not known. Where ends are drawn, the reward is then expected over
+                both cases, and the signals are those of play that continues.
         """
         codes = drawn.codes.view_as(state.codes)
         heads = self.heads(self.head_inputs(outputs, codes), state.signals, self.head_action(action))
         probability = self.heads.termination_probability(heads)
         terminated = probability >= self.heads.threshold if noise is None else noise < probability
-        signals = self.heads.signals_after(heads, state.signals, terminated)
+        signals = self.heads.signals_after(heads, state.signals, None if open_ended else terminated)
         out = StepOut(
             codes=codes,
-            reward=self.heads.reward_mean(heads, terminated),
+            reward=self.heads.reward_mean(heads, probability if open_ended else terminated),
             terminated=terminated,
             termination_probability=probability,
             signals=signals,
@@ -170,6 +185,8 @@ class Dreamer(Network):
         """Like `step`, but with the codes of a real step instead of sampled ones.
 
         In the result, `nll` says how unlikely the model found the real step; reward and signals are the heads' reading.
+        Where ends are drawn, it cannot know whether the real step was one: the reward is then the expected one, the
+        signals are those of play that continues, and `terminated` says that an end was to be expected.
 
         Args:
             codes: (B, h, w, M) of the real step, as `tokenizer.encode` returns them.
@@ -184,7 +201,7 @@ class Dreamer(Network):
         action = check_actions(self, action, (len(state),))
         noise = uniforms(state.seeds, state.counter, self.dynamics.noise_per_step)
         drawn, outputs = self.dynamics.step(*self._inputs(state, action, noise), given=given)
-        return self._after(state, action, drawn, outputs)
+        return self._after(state, action, drawn, outputs, open_ended=True)
 
     @own_defaults
     @torch.inference_mode()
@@ -194,6 +211,7 @@ class Dreamer(Network):
         actions: Tensor | np.ndarray,
         temperature: float = 1.0,
         seeds: Tensor | np.ndarray | Sequence[Sequence[int]] | None = None,
+        draw_ends: bool = True,
     ) -> Branches:
         """Dream N futures of every row in one batch of B*N rows; `state` is left unchanged.
 
@@ -203,6 +221,8 @@ class Dreamer(Network):
             actions: (B, N, H) or (B, N, H, A).
             seeds: (B, N) int64; None: the first future of a row equals what `step` would dream, and the seeds of the
                 others are derived from the row's seed and their index.
+            draw_ends: False: in worlds that draw ends no future ends, and rewards are expected over both cases, to be
+                weighed by `termination_probability`; other worlds are not affected.
 
         Example:
             >>> import numpy as np
@@ -228,7 +248,9 @@ class Dreamer(Network):
         running = state.repeat(futures).reseed(own.flatten())
         outs = []
         for action in actions.flatten(0, 1).unbind(1):
-            running, out = self.step(running, action, temperature)
+            running, out = self._step(running, action, temperature, draw_ends)
+            if self.draws_ends and not draw_ends:
+                out = replace(out, terminated=torch.zeros_like(out.terminated))
             outs.append(out)
         return Branches(
             *(

@@ -43,11 +43,16 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         if len(set(self.signal_names)) < len(self.signal_names):
             raise ValueError(f"signal_names must differ, got {', '.join(self.signal_names)}")
-        if self.heads.ends == "drawn" and not (isinstance(self.dynamics, GPTConfig) and self.dynamics.predicts_at_once):
-            raise ValueError(
-                'heads.ends "drawn" needs dynamics that predict a whole step before they draw any of it: a gpt in '
-                "block order, with full attention and without refine"
-            )
+        check_ends(self.heads, self.dynamics)
+
+
+def check_ends(heads: HeadsConfig, dynamics: DynamicsConfig) -> None:
+    """ValueError if ends are to be drawn and the dynamics draw a step before they have predicted all of it."""
+    if heads.ends == "drawn" and not (isinstance(dynamics, GPTConfig) and dynamics.predicts_at_once):
+        raise ValueError(
+            'heads.ends "drawn" needs dynamics that predict a whole step before they draw any of it: a gpt in block '
+            "order, with full attention and without refine"
+        )
 
 
 class Network(nn.Module):
@@ -74,6 +79,11 @@ class Network(nn.Module):
             predicted=config.dynamics.width,
         )
         self.starts: Starts | None = None
+
+    @property
+    def draws_ends(self) -> bool:
+        """True if ends of dreams are drawn with their probability (`HeadsConfig.ends`)."""
+        return self.config.heads.ends == "drawn"
 
     @property
     def frames_per_step(self) -> int:
@@ -160,7 +170,7 @@ class Network(nn.Module):
         if self.training:  # training may predict some steps only; in a dream heads never read zeros in place of a step
             read = mask & outputs.detach().flatten(2).any(-1)
         counted = torch.cat((mask[:, :lead], mask), dim=1)  # the first step counts where the one after it does
-        if self.config.heads.ends == "drawn":  # then the codes of a dream are those of play that continues
+        if self.draws_ends:  # then the codes of a dream are those of play that continues
             counted = counted & ~torch.cat((torch.zeros_like(mask[:, :lead]), batch.terminated), dim=1)
         steps = self._count(read)
         reward, termination, signals = ((part * read).sum() / steps for part in losses)

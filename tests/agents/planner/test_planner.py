@@ -70,8 +70,9 @@ def all_plans(world: WorldModel, codes: np.ndarray, config: PlannerConfig) -> tu
     return plans, plan_returns(branches.rewards, branches.terminated, branches.termination_probability, config)
 
 
-def test_drawn_ends_are_counted_once(monkeypatch):
-    """Futures that end are as many as their probability says, which is not to be weighed in a second time."""
+@pytest.mark.parametrize("ends", ["expected", "hard"])
+def test_drawn_ends_are_weighed_by_their_probability_or_drawn(ends, monkeypatch):
+    """Not both: futures that end would be as many as their probability says, and count as if they were fewer."""
     world, seen = tiny_world(heads={"ends": "drawn"}), []
     world.heads.end_shift.fill_(-1.0)
 
@@ -80,10 +81,10 @@ def test_drawn_ends_are_counted_once(monkeypatch):
         return plan_returns(rewards, terminated, probability, config)
 
     monkeypatch.setattr("worldmodel.agents.planner.planner.plan_returns", returns)
-    config = PlannerConfig(horizon=4, candidates=16, elites=4, futures=4)
+    config = PlannerConfig(horizon=4, candidates=16, elites=4, ends=ends)
     Planner(world, config, signals={"HEALTH": 50}).act(codes_of(3))
-    assert all(not probability.any() for _, probability in seen)
-    assert any(terminated.any() for terminated, _ in seen)
+    assert any(terminated.any() for terminated, _ in seen) == (ends == "hard")
+    assert all(probability.any() for _, probability in seen)
 
 
 @pytest.mark.parametrize("method", ["cem", "shooting"])
@@ -278,7 +279,9 @@ def test_a_plan_is_followed_before_the_next_is_made(monkeypatch):
     world, planned = tiny_world(), []
     planner = Planner(world, replace(SMALL, replan_every=3, iterations=1))
     branch = world.branch
-    monkeypatch.setattr(world, "branch", lambda state, *rest: planned.append(len(state)) or branch(state, *rest))
+    monkeypatch.setattr(
+        world, "branch", lambda state, *rest, **options: planned.append(len(state)) or branch(state, *rest, **options)
+    )
     for step in range(7):
         if step == 2:
             planner.reset(np.array([1]))
@@ -305,7 +308,9 @@ def test_a_small_batch_changes_nothing_but_the_memory(batch, monkeypatch):
     world, codes, sizes = tiny_world(), codes_of(3), []
     whole = Planner(world, replace(SMALL, futures=2)).act(codes)
     branch = world.branch
-    monkeypatch.setattr(world, "branch", lambda *asked: sizes.append(asked[1][..., 0].numel()) or branch(*asked))
+    monkeypatch.setattr(
+        world, "branch", lambda *asked, **options: sizes.append(asked[1][..., 0].numel()) or branch(*asked, **options)
+    )
     assert Planner(world, replace(SMALL, futures=2, batch=batch)).act(codes).tolist() == whole.tolist()
     assert sum(sizes) == 3 * 8 * 2 * 2 and max(sizes) <= batch  # rows, plans, futures, rounds
 

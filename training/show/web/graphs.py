@@ -168,7 +168,8 @@ class Drawing(nn.Module):
         probability = heads.termination_probability(out)[0]
         ended = probability >= heads.threshold
         if heads.ahead is not None:
-            ended = torch.where(temperature > 0, chance < probability, ended)
+            sampled = temperature > 0  # ONNX Runtime cannot choose between bools
+            ended = (sampled & (chance < probability)) | (~sampled & ended)
         after = heads.signals_after(out, signals[None], ended[None])[0]
         reward = heads.reward_mean(out, ended[None])[0]
         return codes.int(), nll, entropy, reward, probability, ended.float(), after

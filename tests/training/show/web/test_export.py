@@ -30,7 +30,7 @@ from worldmodel.media.read import images_per_second, read_images
 from worldmodel.model import WorldModel
 from worldmodel.training.show.play.keys import Keys
 from worldmodel.training.show.web.agent import open_agent
-from worldmodel.training.show.web.export import export_web
+from worldmodel.training.show.web.export import export_web, graphs
 from worldmodel.training.show.web.onnx_files import halve, rounded
 from worldmodel.training.show.web.runtime import GIF, PLAIN, WEBGPU
 
@@ -115,6 +115,20 @@ def test_fifty_steps_of_the_graphs_have_the_codes_of_a_dream_env(world, dream, s
 def test_the_likeliest_codes_are_drawn_at_temperature_0(world, dream):
     actions = plan(world, 5)
     assert dream.dream(0, actions, 0.0).codes == by_env(world, 0, actions, 0.0).codes
+
+
+def test_drawn_ends_are_those_of_a_dream_env():
+    world = tiny_world(first=4, layers=1, heads={"ends": "drawn"})
+    world.heads.end_shift.fill_(-1.0)
+    world = rounded(world)
+    dream, actions = OnnxDream(world, {name: make() for name, make in graphs(world).items()}), plan(world, 50)
+    lengths = set()
+    for seed in range(8):
+        found = dream.dream(seed, actions)
+        assert_same(found._asdict() | {"frames": found.frames.ravel()}, by_env(world, seed, actions))
+        lengths.add(len(found.ended))
+    assert len(lengths) > 3 and max(lengths) < 50
+    assert dream.dream(0, actions, 0.0).ended == by_env(world, 0, actions, 0.0).ended
 
 
 def test_the_folder_holds_the_play_page_the_world_and_the_runtime(site):
