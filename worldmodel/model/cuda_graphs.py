@@ -63,7 +63,7 @@ class CudaGraphs:
 
 
 class GraphedSteps:
-    """`WorldModel.step` with the same arguments and results, repeated from recordings.
+    """`WorldModel.step` with the same results, and its arguments without `draw_ends`, repeated from recordings.
 
     One dream at a time: it has its own memory, and a state made by another step is copied there. That makes
     earlier states stepped here invalid; the copied state stays valid.

@@ -107,7 +107,7 @@ class Dreamer(Network):
     @own_defaults
     @torch.inference_mode()
     def step(
-        self, state: DreamState, action: Tensor | np.ndarray, temperature: float = 1.0
+        self, state: DreamState, action: Tensor | np.ndarray, temperature: float = 1.0, *, draw_ends: bool = True
     ) -> tuple[DreamState, StepOut]:
         """Dream one step of every row.
 
@@ -117,19 +117,19 @@ class Dreamer(Network):
             action: (B,) int64 in [0, n), or (B, A) float32 within the bounds.
             temperature: of the codes' distribution; 0 takes the most likely code, and then no end is drawn: it comes
                 where its probability reaches the threshold.
+            draw_ends: False: in worlds that draw ends no dream ends, and rewards are expected over both cases, to be
+                weighed by `termination_probability`; other worlds are not affected.
         """
-        return self._step(state, action, temperature)
-
-    def _step(
-        self, state: DreamState, action: Tensor | np.ndarray, temperature: float, draw_ends: bool = True
-    ) -> tuple[DreamState, StepOut]:
         options = Sampling(temperature=temperature)
         state = check_state(self, state)
         action = check_actions(self, action, (len(state),))
         count, draws = self.dynamics.noise_per_step, self.draws_ends and draw_ends and temperature > 0
         noise = uniforms(state.seeds, state.counter, count + draws)
         drawn, outputs = self.dynamics.step(*self._inputs(state, action, noise[:, :count]), options)
-        return self._after(state, action, drawn, outputs, noise[:, count] if draws else None, open_ended=not draw_ends)
+        state, out = self._after(state, action, drawn, outputs, noise[:, count] if draws else None, not draw_ends)
+        if self.draws_ends and not draw_ends:
+            out = replace(out, terminated=torch.zeros_like(out.terminated))
+        return state, out
 
     def _inputs(
         self, state: DreamState, action: Tensor, noise: Tensor
@@ -248,9 +248,7 @@ class Dreamer(Network):
         running = state.repeat(futures).reseed(own.flatten())
         outs = []
         for action in actions.flatten(0, 1).unbind(1):
-            running, out = self._step(running, action, temperature, draw_ends)
-            if self.draws_ends and not draw_ends:
-                out = replace(out, terminated=torch.zeros_like(out.terminated))
+            running, out = self.step(running, action, temperature, draw_ends=draw_ends)
             outs.append(out)
         return Branches(
             *(
