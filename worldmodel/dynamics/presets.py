@@ -101,8 +101,7 @@ PRESETS = {
     ),
     # For the demo and the shipped Doom worlds; always needs frames and actions.
     "doom-tiny": Preset(model=GPTConfig(), latents=(16, 4, 4), num_codes=512, num_slices=2, code_dim=64),
-    # For the shipped doom-hg, doom-take-cover and doom-defend-the-center, on codes of the tokenizer of that name;
-    # needs frames and actions.
+    # For the shipped doom-hg and doom-take-cover, on codes of the tokenizer of that name; needs frames and actions.
     "doom-wide": Preset(
         model=GPTConfig(window=16, max_steps=16), latents=(16, 2, 8), num_codes=1024, num_slices=4, code_dim=128
     ),
